@@ -1,0 +1,57 @@
+"""The errors of every store: one small tree, whatever the backend."""
+
+__all__ = [
+    "CorruptMessageError",
+    "InvalidMessageError",
+    "InvalidSessionError",
+    "SessionAccessError",
+    "SessionConflictError",
+    "SessionExistsError",
+    "SessionNotFoundError",
+    "SessionStoreError",
+    "StoreUnavailableError",
+]
+
+
+class SessionStoreError(Exception):
+    """The base of every error that a store raises.
+
+    A driver's own error is never raised: it is the ``__cause__`` of one of these. No error of
+    this tree holds a password, a key, or what a user wrote.
+    """
+
+
+class StoreUnavailableError(SessionStoreError):
+    """The backend can't be reached, timed out, is read-only or still loading: try again.
+
+    Nothing half done is left behind. Whether a write whose answer was lost took effect can't be
+    known from here; since appending is idempotent by message id, it is safe to send it again.
+    """
+
+
+class SessionExistsError(SessionStoreError):
+    """``create`` was given the id of a session that is already there."""
+
+
+class SessionNotFoundError(SessionStoreError):
+    """``update`` or ``replace_message`` named a session or message that is not there."""
+
+
+class SessionConflictError(SessionStoreError):
+    """The session is at another version than the ``expected_version``; nothing was written."""
+
+
+class SessionAccessError(SessionStoreError):
+    """The session belongs to another user; nothing was read or written."""
+
+
+class InvalidSessionError(SessionStoreError, ValueError):
+    """An argument that names or describes a session is not valid; nothing was written."""
+
+
+class InvalidMessageError(SessionStoreError, ValueError):
+    """A message can't be stored as it is, or can't be named so; nothing was written."""
+
+
+class CorruptMessageError(SessionStoreError):
+    """What is stored for a session can't be read by this version of the package."""

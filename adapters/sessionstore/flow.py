@@ -1,0 +1,67 @@
+"""An operation is written once, as a generator, and driven in either colour.
+
+A flow yields requests to its backend, gets each reply back from its ``yield``, and returns the
+operation's result. It does no input or output itself, so the same flow serves the blocking and
+the asyncio methods of a store. The idea is that of httpx's ``auth_flow``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeAlias, TypeVar
+
+__all__ = ["Flow", "aplay", "play"]
+
+T = TypeVar("T")
+
+Flow: TypeAlias = Generator[Any, Any, T]
+
+
+def play(flow: Flow[T], send: Callable[[Any], Any]) -> T:
+    """Drive a flow to its end on a blocking connection.
+
+    Args:
+        flow: The operation.
+        send: Carries one request to the backend and returns the reply. What it raises is
+            raised inside the flow, at its ``yield``.
+
+    Returns:
+        What the flow returns.
+    """
+    resume, value = flow.send, None
+    try:
+        while True:
+            request = resume(value)
+            try:
+                resume, value = flow.send, send(request)
+            except Exception as error:  # noqa: BLE001 - handed to the flow, which raises it again
+                resume, value = flow.throw, error
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    finally:
+        flow.close()
+
+
+async def aplay(flow: Flow[T], send: Callable[[Any], Awaitable[Any]]) -> T:
+    """Drive a flow to its end on an asyncio connection: the twin of `play`.
+
+    Args:
+        flow: The operation.
+        send: Carries one request to the backend and returns the reply. What it raises is
+            raised inside the flow, at its ``yield``.
+
+    Returns:
+        What the flow returns.
+    """
+    resume, value = flow.send, None
+    try:
+        while True:
+            request = resume(value)
+            try:
+                resume, value = flow.send, await send(request)
+            except Exception as error:  # noqa: BLE001 - handed to the flow, which raises it again
+                resume, value = flow.throw, error
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    finally:
+        flow.close()

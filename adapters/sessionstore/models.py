@@ -1,0 +1,392 @@
+"""Messages and sessions, and the JSON form in which stores keep them."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any, TypedDict
+
+import msgspec
+
+from sessionstore.errors import CorruptMessageError, InvalidMessageError, InvalidSessionError
+
+__all__ = [
+    "SessionData",
+    "SessionInfo",
+    "SessionMessage",
+    "SessionPage",
+    "ToolCall",
+    "decode_message",
+    "decode_messages",
+    "decode_metadata",
+    "encode_message",
+    "encode_metadata",
+    "from_microseconds",
+    "merge_metadata",
+    "new_id",
+    "now_microseconds",
+    "retention_microseconds",
+    "to_microseconds",
+]
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def new_id() -> str:
+    """Make an id for a message or a session: 128 random bits as 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+class ToolCall(TypedDict):
+    """A model's request to call a tool.
+
+    Attributes:
+        id: What a tool's result refers to; ``None`` where the model gave none.
+        name: The tool's name.
+        args: The arguments by name.
+    """
+
+    id: str | None
+    name: str
+    args: dict[str, Any]
+
+
+class SessionMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One message of a session, in the words of no framework. It can't be changed.
+
+    Example:
+        >>> SessionMessage("user", "My name is Alice.", id="m1")
+        SessionMessage(role='user', id='m1', content=<17 characters>)
+
+    Attributes:
+        role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``; any other framework role is
+            kept as it is.
+        content: The text, or a list of content blocks named as LangChain's standard content
+            blocks (``{"type": "text", "text": …}``, ``{"type": "image", …}``, …).
+        id: Unique within its session. A store gives one to a message that has none.
+        name: The speaker's name, where one is told.
+        tool_calls: The tools that this message asks to be called.
+        tool_call_id: The call that this message is the result of.
+        created_at: When the message was made, in UTC. It tells, it does not order.
+        metadata: What the application wants to keep with the message, as JSON.
+        extra: What only one framework knows of the message, by the framework's name, as JSON.
+    """
+
+    role: str
+    content: str | list[dict[str, Any]] = ""
+    id: str | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] = []
+    tool_call_id: str | None = None
+    created_at: datetime = msgspec.field(default_factory=_now)
+    metadata: dict[str, Any] = {}
+    extra: dict[str, dict[str, Any]] = {}
+
+    def __repr__(self) -> str:
+        """Tell the role, the id and the size: never what was said."""
+        size = len(self.content) if isinstance(self.content, Sequence) else 0
+        unit = "characters" if isinstance(self.content, str) else "blocks"
+        calls = f", tool_calls=<{len(self.tool_calls)}>" if self.tool_calls else ""
+        return f"SessionMessage(role={self.role!r}, id={self.id!r}, content=<{size} {unit}>{calls})"
+
+
+class _Session(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    agent_id: str
+    user_id: str | None
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+class SessionInfo(_Session, frozen=True, kw_only=True):
+    """A session without its messages: what a list of sessions shows.
+
+    Attributes:
+        id: The session's id.
+        agent_id: The agent that the conversation is with.
+        user_id: The owner, or ``None`` where the session is open to every caller.
+        metadata: Title, tags and the like, as JSON.
+        created_at: When the session was made, in UTC.
+        updated_at: When it was last written to, in UTC.
+        version: 1 when the session is made, and one more with each write.
+        message_count: How many messages the session holds.
+    """
+
+    message_count: int
+
+    def __repr__(self) -> str:
+        """Tell ids and counts: never a title or what was said."""
+        return _describe(self, self.message_count)
+
+
+class SessionData(_Session, frozen=True, kw_only=True):
+    """A session with its messages, or with the last of them where a limit was given.
+
+    Attributes:
+        id: The session's id.
+        agent_id: The agent that the conversation is with.
+        user_id: The owner, or ``None`` where the session is open to every caller.
+        metadata: Title, tags and the like, as JSON.
+        created_at: When the session was made, in UTC.
+        updated_at: When it was last written to, in UTC.
+        version: 1 when the session is made, and one more with each write.
+        messages: The messages, oldest first.
+    """
+
+    messages: list[SessionMessage]
+
+    def __repr__(self) -> str:
+        """Tell ids and counts: never a title or what was said."""
+        return _describe(self, len(self.messages))
+
+
+class SessionPage(msgspec.Struct, frozen=True):
+    """One page of `SessionStore.list_sessions`.
+
+    Attributes:
+        sessions: The sessions of this page, newest activity first.
+        cursor: Give it to the next call for the page after this one; ``None`` on the last page.
+    """
+
+    sessions: list[SessionInfo]
+    cursor: str | None = None
+
+
+def _describe(session: _Session, count: int) -> str:
+    return (
+        f"{type(session).__name__}(id={session.id!r}, agent_id={session.agent_id!r}, "
+        f"version={session.version}, messages=<{count}>)"
+    )
+
+
+# -- The stored form. A later version of it starts with {"v":2, and older readers refuse it. ------
+
+
+def _plain_text(value: object) -> str:
+    # A subclass of str, such as LangChain's TextAccessor, is stored as the text that it is.
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain_text)
+_message_decoder = msgspec.json.Decoder(SessionMessage)
+_metadata_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+def encode_message(message: SessionMessage) -> bytes:
+    """Turn a message into the JSON that stores keep.
+
+    Args:
+        message: The message.
+
+    Returns:
+        One JSON object, in UTF-8.
+
+    Raises:
+        InvalidMessageError: A field has the wrong type, or holds what JSON can't: it would come
+            back as something else.
+    """
+    try:
+        encoded = _encoder.encode(message)
+        if not _is_plain(message) and _message_decoder.decode(encoded) != message:
+            _require_json(message)
+    except UnicodeEncodeError as error:
+        raise InvalidMessageError(_unusable(message, "text that is not valid Unicode")) from error
+    except RecursionError as error:
+        raise InvalidMessageError(_unusable(message, "data nested too deep")) from error
+    except msgspec.ValidationError as error:  # names types and fields, never values
+        raise InvalidMessageError(_unusable(message, str(error))) from error
+    except (TypeError, OverflowError) as error:
+        _require_json(message)
+        raise InvalidMessageError(_unusable(message, "a field of the wrong type")) from error
+    return encoded
+
+
+def decode_message(raw: bytes | str) -> SessionMessage:
+    """Read a message back from its JSON.
+
+    Args:
+        raw: What `encode_message` gave, as bytes or text.
+
+    Returns:
+        The message, equal to the one that was encoded.
+
+    Raises:
+        CorruptMessageError: These are not the bytes of a message, or a newer version wrote them.
+    """
+    try:
+        if raw[:5] in (b'{"v":', '{"v":'):
+            msg = "a stored message was written by a newer version of sessionstore: upgrade it"
+            raise CorruptMessageError(msg)
+        return _message_decoder.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        # The decoder's own words may quote the data: they stay in the cause.
+        raise CorruptMessageError("a stored message can't be read") from error
+
+
+def decode_messages(session_id: str, raws: Iterable[bytes | str]) -> list[SessionMessage]:
+    """Read a session's messages, in the order given.
+
+    Args:
+        session_id: Named by the error.
+        raws: The stored messages.
+
+    Returns:
+        The messages.
+
+    Raises:
+        CorruptMessageError: One of them can't be read.
+    """
+    try:
+        return [decode_message(raw) for raw in raws]
+    except CorruptMessageError as error:
+        raise CorruptMessageError(f"session {session_id!r}: {error}") from error.__cause__
+
+
+def encode_metadata(metadata: dict[str, Any]) -> bytes:
+    """Turn a session's metadata into JSON.
+
+    Args:
+        metadata: A JSON object.
+
+    Returns:
+        The JSON, in UTF-8.
+
+    Raises:
+        InvalidSessionError: It is not a dict, or holds what JSON can't.
+    """
+    if not isinstance(metadata, dict):
+        raise InvalidSessionError(_NOT_JSON.format("no dict at all"))
+    try:
+        encoded = _encoder.encode(metadata)
+        intact = _metadata_decoder.decode(encoded) == metadata
+    except UnicodeEncodeError as error:
+        raise InvalidSessionError(_NOT_JSON.format("text that is not valid Unicode")) from error
+    except RecursionError as error:
+        raise InvalidSessionError(_NOT_JSON.format("data nested too deep")) from error
+    except (TypeError, OverflowError) as error:
+        raise InvalidSessionError(_NOT_JSON.format(_first_misfit(metadata))) from error
+    if not intact and (misfit := _first_misfit(metadata)):
+        raise InvalidSessionError(_NOT_JSON.format(misfit))
+    return encoded
+
+
+def decode_metadata(raw: bytes | str) -> dict[str, Any]:
+    """Read a session's metadata back from its JSON.
+
+    Args:
+        raw: What `encode_metadata` gave.
+
+    Returns:
+        The metadata.
+
+    Raises:
+        CorruptMessageError: These are not the bytes of metadata.
+    """
+    try:
+        return _metadata_decoder.decode(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise CorruptMessageError("a session's stored metadata can't be read") from error
+
+
+def merge_metadata(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Merge changes into metadata: the keys given replace, and ``None`` takes a key away.
+
+    Args:
+        old: What is there.
+        changes: The keys to set, and those to remove.
+
+    Returns:
+        The merged metadata. Neither argument is changed.
+    """
+    removed = {key for key, value in changes.items() if value is None}
+    return {key: value for key, value in {**old, **changes}.items() if key not in removed}
+
+
+_NOT_JSON = "metadata must be a JSON object; this holds {}"
+
+
+def _is_plain(message: SessionMessage) -> bool:
+    # The common message is all text: its few fields are checked here, without decoding it again.
+    return (
+        type(message.content) is str
+        and not (message.tool_calls or message.metadata or message.extra)
+        and type(message.role) is str
+        and (message.name is None or type(message.name) is str)
+        and (message.tool_call_id is None or type(message.tool_call_id) is str)
+        and (message.id is None or type(message.id) is str)
+        and type(message.created_at) is datetime
+    )
+
+
+def _unusable(message: SessionMessage, misfit: str) -> str:
+    return f"message {message.id!r} can't be stored as JSON: {misfit}"
+
+
+def _require_json(message: SessionMessage) -> None:
+    for field in ("content", "tool_calls", "metadata", "extra"):
+        if misfit := _first_misfit(getattr(message, field)):
+            raise InvalidMessageError(_unusable(message, f"its {field} holds {misfit}"))
+
+
+def _first_misfit(value: object) -> str:
+    """Say what in a value is not JSON, without quoting it; ``""`` where all is (tuples are)."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return ""
+    if isinstance(value, float):
+        return "" if value - value == 0 else f"the number {value}"
+    if isinstance(value, (list, tuple)):
+        return next(filter(None, map(_first_misfit, value)), "")
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            return "a key that is not a string"
+        return next(filter(None, map(_first_misfit, value.values())), "")
+    return f"a value of type {type(value).__name__}"
+
+
+# -- Times are kept as whole microseconds, which order and compare the same everywhere. -----------
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Count the microseconds from 1970 to an aware moment."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(count: int) -> datetime:
+    """Give the moment, in UTC, that `to_microseconds` counted to."""
+    return _EPOCH + timedelta(microseconds=count)
+
+
+def now_microseconds() -> int:
+    """Count the microseconds from 1970 to now."""
+    return time.time_ns() // 1000
+
+
+def retention_microseconds(days: float | None) -> int | None:
+    """Turn a store's ``retention_days`` into microseconds.
+
+    Args:
+        days: Days, fractions included; ``None`` for ever.
+
+    Returns:
+        Microseconds, or ``None``.
+
+    Raises:
+        InvalidSessionError: It is not a number above 0.
+    """
+    if days is None:
+        return None
+    if isinstance(days, bool) or not isinstance(days, (int, float)) or not 0 < days < math.inf:
+        raise InvalidSessionError("retention_days must be a number above 0, or None for ever")
+    return int(days * 86_400_000_000)

@@ -1,0 +1,721 @@
+"""`SQLiteSessionStore`: sessions in one file, with the sqlite3 of the standard library."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+from sessionstore.errors import (
+    InvalidMessageError,
+    InvalidSessionError,
+    SessionExistsError,
+    SessionNotFoundError,
+    SessionStoreError,
+    StoreUnavailableError,
+)
+from sessionstore.flow import Flow, play
+from sessionstore.models import (
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    SessionPage,
+    decode_messages,
+    decode_metadata,
+    encode_message,
+    encode_metadata,
+    from_microseconds,
+    merge_metadata,
+    now_microseconds,
+    retention_microseconds,
+)
+from sessionstore.store import SessionStore, require_owner, require_version
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["SCHEMA", "SCHEMA_VERSION", "SQLiteSessionStore"]
+
+T = TypeVar("T")
+
+APPLICATION_ID = 0x53455353  # "SESS", in the file's header
+SCHEMA_VERSION = 1
+SCHEMA = (
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    "CREATE TABLE sessionstore_schema (version INTEGER NOT NULL)",
+    f"INSERT INTO sessionstore_schema VALUES ({SCHEMA_VERSION})",  # noqa: S608 - a number of ours
+    """CREATE TABLE sessionstore_sessions (
+        session_key INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        agent_id TEXT NOT NULL,
+        user_id TEXT,
+        metadata TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        updated_at INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        message_count INTEGER NOT NULL,
+        last_position INTEGER NOT NULL
+    )""",
+    "CREATE INDEX sessionstore_by_activity ON sessionstore_sessions (updated_at)",
+    "CREATE INDEX sessionstore_by_agent ON sessionstore_sessions (agent_id, updated_at)",
+    "CREATE INDEX sessionstore_by_user ON sessionstore_sessions (user_id, updated_at)",
+    """CREATE TABLE sessionstore_messages (
+        session_key INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        id TEXT NOT NULL,
+        body TEXT NOT NULL,
+        PRIMARY KEY (session_key, position),
+        UNIQUE (session_key, id)
+    )""",
+)
+
+# The first request of every flow says what it is, so that an async read never queues for a thread
+# behind writers. All others are (sql, parameters), with a list of parameters for many rows, or
+# _COMMIT, which ends one transaction; the next statement begins another.
+_READ, _WRITE = False, True
+_COMMIT = ("COMMIT", ())
+
+_COLUMNS = (
+    "session_key, id, agent_id, user_id, metadata, "
+    "created_at, updated_at, version, message_count, last_position"
+)
+_FIND = f"SELECT {_COLUMNS} FROM sessionstore_sessions WHERE id = ?"  # noqa: S608
+_MAKE = """INSERT INTO sessionstore_sessions
+    (id, agent_id, user_id, metadata, created_at, updated_at, version, message_count, last_position)
+    VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0)"""
+_ADD = """INSERT INTO sessionstore_messages (session_key, position, id, body) VALUES (?, ?, ?, ?)
+    ON CONFLICT (session_key, id) DO NOTHING"""
+_WRITTEN = """UPDATE sessionstore_sessions SET version = version + 1, updated_at = ?,
+    metadata = ?, message_count = ?, last_position = ? WHERE session_key = ?"""
+_LAST = """SELECT position, body FROM sessionstore_messages WHERE session_key = ? AND position < ?
+    ORDER BY position DESC LIMIT ?"""
+_FIRST = """SELECT position, body FROM sessionstore_messages WHERE session_key = ? AND position < ?
+    ORDER BY position LIMIT 1"""
+_POSITION = "SELECT position FROM sessionstore_messages WHERE session_key = ? AND id = ?"
+_REPLACE = "UPDATE sessionstore_messages SET body = ? WHERE session_key = ? AND id = ?"
+_CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
+_DROP = "DELETE FROM sessionstore_sessions WHERE session_key = ?"
+_EXPIRED = "SELECT session_key FROM sessionstore_sessions WHERE updated_at < ? LIMIT ?"
+_PRUNE_BATCH = 100
+_END = 2**63 - 1
+_MEMORY = ":memory:"
+_PRIVATE = 0o600
+
+_BUSY = "{} is busy: other writers held it for longer than the timeout"
+_DAMAGED = "{} is damaged: restore it from a backup, or name another file"
+# By SQLite's own words, since Python 3.10 does not tell its error codes.
+_ERRORS = (
+    ("locked", StoreUnavailableError, _BUSY),
+    ("readonly", StoreUnavailableError, "{} can't be written to: look at its permissions"),
+    ("unable to open", StoreUnavailableError, "{} can't be opened: look at its permissions"),
+    ("disk I/O error", StoreUnavailableError, "{} can't be read or written: the disk fails"),
+    ("is full", SessionStoreError, "the disk of {} is full: make room"),
+    ("too big", InvalidMessageError, "a message is too big for {}: SQLite takes up to 1 GB"),
+    ("not a database", SessionStoreError, _DAMAGED),
+    ("malformed", SessionStoreError, _DAMAGED),
+    ("no such", SessionStoreError, _DAMAGED),
+)
+
+
+class SQLiteSessionStore(SessionStore):
+    """Sessions in an SQLite file: the embedded default, which needs no server.
+
+    Any number of threads, event loops and processes of one machine may use a file at once. One
+    writer at a time goes on, the others wait for it up to ``timeout``; readers never wait. An
+    async method is one hop to a thread for the whole operation, and never blocks its event loop.
+    The file is opened at the first use, in write-ahead-log mode, and made when it is not there:
+    readable and writable by the user alone. A store may be made before a fork and used after it.
+
+    Example:
+        >>> from sessionstore import SessionMessage
+        >>> with SQLiteSessionStore() as store:  # in memory; give a path to keep it
+        ...     store.append_messages("s1", [SessionMessage("user", "Hello!")])
+        1
+
+    Args:
+        path: The file; ``":memory:"`` is a database of this store's own, one for all its threads
+            and loops, gone when the store is closed.
+        retention_days: How long a session is kept after its last write, in days (fractions
+            count); ``None`` keeps it for good.
+        timeout: How long an operation waits for other writers, in seconds; past it
+            `StoreUnavailableError`.
+        synchronous: ``"FULL"`` keeps what was acknowledged through a power cut; ``"NORMAL"`` only
+            through a crash of the process, and is faster.
+
+    Raises:
+        SessionStoreError: The file's folder does not exist, or the path is a folder.
+        InvalidSessionError: ``retention_days`` is not a number above 0.
+        ValueError: ``timeout`` or ``synchronous`` is none of what it may be.
+
+    The first use raises `SessionStoreError`, and leaves the file as it is, when the file is
+    damaged, is not one of this package, or was written by a newer version of it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = ":memory:",
+        *,
+        retention_days: float | None = None,
+        timeout: float = 5.0,
+        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    ) -> None:
+        """Name the file; nothing is opened yet."""
+        if synchronous not in ("FULL", "NORMAL"):
+            raise ValueError('synchronous must be "FULL" or "NORMAL"')
+        if not timeout >= 0:
+            raise ValueError("timeout must be a number of seconds, 0 or more")
+        self._retention = retention_microseconds(retention_days)
+        self._path = _checked_path(path)
+        self._options = (timeout, synchronous)
+        self._abandoned: list[_Database] = []
+        self._database = self._new_database()
+
+    def __repr__(self) -> str:
+        """Tell the path."""
+        return f"SQLiteSessionStore({self._path!r})"
+
+    def close(self) -> None:
+        """Close the file; running operations end first, later ones raise `SessionStoreError`."""
+        self._current().close()
+
+    async def aclose(self) -> None:
+        """Async twin of `close`."""
+        await asyncio.to_thread(self.close)
+
+    # -- Carrying out -----------------------------------------------------------------------------
+
+    def _play(self, flow: Flow[T]) -> T:
+        return self._current().carry_out(flow, next(flow))
+
+    async def _aplay(self, flow: Flow[T]) -> T:
+        write, database = next(flow), self._current()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            database.lane(write=write), database.carry_out, flow, write
+        )
+
+    def _current(self) -> _Database:
+        if self._database.pid != os.getpid():
+            # SQLite's connections must not cross a fork, nor be closed on the far side of it.
+            self._abandoned.append(self._database)
+            self._database = self._new_database()
+        return self._database
+
+    def _new_database(self) -> _Database:
+        database = _Database(self._path, *self._options)
+        weakref.finalize(self, database.close)
+        return database
+
+    # -- The operations ---------------------------------------------------------------------------
+
+    def _create(
+        self,
+        session_id: str,
+        messages: Sequence[SessionMessage],
+        *,
+        agent_id: str,
+        user_id: str | None,
+        metadata: dict[str, Any],
+    ) -> Flow[SessionData]:
+        yield _WRITE
+        records, stored = _encoded(messages), encode_metadata(metadata).decode()
+        if (yield from self._find(session_id, user_id)):
+            raise SessionExistsError(f"session {session_id!r} is already there")
+        row = yield from _make(session_id, agent_id, user_id, stored)
+        row = yield from _add(row, records)
+        row = yield from _written(row)
+        return SessionData(**row.head(), messages=list(messages))
+
+    def _get(
+        self, session_id: str, *, limit: int | None, user_id: str | None
+    ) -> Flow[SessionData | None]:
+        yield _READ
+        row = yield from self._find(session_id, user_id)
+        if row is None:
+            return None
+        last = yield _LAST, (row.session_key, _END, _rows(limit))
+        return SessionData(**row.head(), messages=_oldest_first(session_id, last))
+
+    def _get_messages(
+        self,
+        session_id: str,
+        *,
+        limit: int | None,
+        before: str | None,
+        user_id: str | None,
+        keep_system: bool,
+    ) -> Flow[list[SessionMessage]]:
+        yield _READ
+        row = yield from self._find(session_id, user_id)
+        if row is None:
+            return []
+        end = _END
+        if before is not None:
+            end = yield from _position(row, before)
+        last = yield _LAST, (row.session_key, end, _rows(limit))
+        messages = _oldest_first(session_id, last)
+        if keep_system and limit is not None:
+            start = last[-1][0] if last else end
+            first = yield _FIRST, (row.session_key, start)
+            messages[:0] = [m for m in _oldest_first(session_id, first) if m.role == "system"]
+        return messages
+
+    def _append_messages(
+        self,
+        session_id: str,
+        messages: Sequence[SessionMessage],
+        *,
+        agent_id: str,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[int]:
+        yield _WRITE
+        records = _encoded(messages)
+        row = yield from self._find(session_id, user_id)
+        require_version(row.version if row else 0, expected_version)
+        if not records:
+            return 0
+        if row is None:
+            row = yield from _make(session_id, agent_id, user_id, "{}")
+        grown = yield from _add(row, records)
+        added = grown.message_count - row.message_count
+        if added:
+            yield from _written(grown)
+        return added
+
+    def _replace_message(
+        self, session_id: str, message: SessionMessage, *, user_id: str | None
+    ) -> Flow[None]:
+        yield _WRITE
+        [(message_id, body)] = _encoded([message])
+        row = yield from self._require(session_id, user_id)
+        if not (yield _REPLACE, (body, row.session_key, message_id)).rowcount:
+            raise SessionNotFoundError(f"the session has no message {message_id!r}")
+        yield from _written(row)
+
+    def _update(
+        self,
+        session_id: str,
+        *,
+        messages: Sequence[SessionMessage] | None,
+        metadata: dict[str, Any] | None,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[SessionInfo]:
+        yield _WRITE
+        records = None if messages is None else _encoded(messages)
+        if metadata is not None:
+            encode_metadata(metadata)
+        row = yield from self._require(session_id, user_id)
+        require_version(row.version, expected_version)
+        if metadata is not None:
+            merged = merge_metadata(decode_metadata(row.metadata), metadata)
+            row = row._replace(metadata=encode_metadata(merged).decode())
+        if records is not None:
+            yield _CLEAR, (row.session_key,)
+            row = yield from _add(row._replace(message_count=0), records)
+        row = yield from _written(row)
+        return row.info()
+
+    def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]:
+        yield _WRITE
+        row = yield from self._find(session_id, user_id)
+        if row is not None:
+            yield from _drop(row.session_key)
+        return row is not None
+
+    def _list_sessions(
+        self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
+    ) -> Flow[SessionPage]:
+        yield _READ
+        where: list[str] = ["updated_at >= ?"]
+        values: list[str | int] = [self._oldest_live()]
+        if user_id is not None:
+            where.append("user_id = ?")
+            values.append(user_id)
+        if agent_id is not None:
+            # A user has fewer sessions than an agent: the plus keeps the agent's index out.
+            where.append("agent_id = ?" if user_id is None else "+agent_id = ?")
+            values.append(agent_id)
+        if cursor is not None:
+            where.append("(updated_at, session_key) < (?, ?)")
+            values.extend(_place(cursor))
+        page = f"""SELECT {_COLUMNS} FROM sessionstore_sessions WHERE {" AND ".join(where)}
+            ORDER BY updated_at DESC, session_key DESC LIMIT ?"""  # noqa: S608 - no value in it
+        found = yield page, (*values, limit + 1)
+        rows = [_Row._make(values) for values in found]
+        more = len(rows) > limit
+        last = rows[limit - 1] if more else None
+        return SessionPage(
+            [row.info() for row in rows[:limit]],
+            f"{last.updated_at}.{last.session_key}" if last else None,
+        )
+
+    def _prune_expired(self) -> Flow[int]:
+        yield _WRITE
+        pruned = 0
+        while self._retention is not None:
+            # In batches, so that a writer never waits for the whole of it.
+            expired = yield _EXPIRED, (self._oldest_live(), _PRUNE_BATCH)
+            for (session_key,) in expired:
+                yield from _drop(session_key)
+            yield _COMMIT
+            pruned += len(expired)
+            if len(expired) < _PRUNE_BATCH:
+                break
+        return pruned
+
+    def _ping(self) -> Flow[None]:
+        yield _READ
+        yield "SELECT version FROM sessionstore_schema", ()
+
+    # -- Within a transaction ---------------------------------------------------------------------
+
+    def _find(self, session_id: str, user_id: str | None) -> Flow[_Row | None]:
+        found = yield _FIND, (session_id,)
+        if not found:
+            return None
+        row = _Row._make(found[0])
+        if row.updated_at < self._oldest_live():
+            return None
+        require_owner(row.user_id, user_id)
+        return row
+
+    def _require(self, session_id: str, user_id: str | None) -> Flow[_Row]:
+        row = yield from self._find(session_id, user_id)
+        if row is None:
+            raise SessionNotFoundError(f"there is no session {session_id!r}")
+        return row
+
+    def _oldest_live(self) -> int:
+        return 0 if self._retention is None else now_microseconds() - self._retention
+
+
+class _Row(NamedTuple):
+    session_key: int
+    id: str
+    agent_id: str
+    user_id: str | None
+    metadata: str
+    created_at: int
+    updated_at: int
+    version: int
+    message_count: int
+    last_position: int
+
+    def head(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "agent_id": self.agent_id,
+            "user_id": self.user_id,
+            "metadata": decode_metadata(self.metadata),
+            "created_at": from_microseconds(self.created_at),
+            "updated_at": from_microseconds(self.updated_at),
+            "version": self.version,
+        }
+
+    def info(self) -> SessionInfo:
+        return SessionInfo(**self.head(), message_count=self.message_count)
+
+
+def _make(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Flow[_Row]:
+    """Make a session, in the place of an expired one with the same id."""
+    for expired in (yield _FIND, (session_id,)):
+        yield from _drop(expired[0])
+    now = now_microseconds()
+    made = yield _MAKE, (session_id, agent_id, user_id, metadata, now, now)
+    return _Row(made.lastrowid, session_id, agent_id, user_id, metadata, now, now, 0, 0, 0)
+
+
+def _add(row: _Row, records: Sequence[tuple[str, str]]) -> Flow[_Row]:
+    """Add those messages that the session does not hold, and count them."""
+    if not records:
+        return row
+    places = enumerate(records, start=row.last_position + 1)
+    added = yield _ADD, [(row.session_key, place, *record) for place, record in places]
+    return row._replace(
+        message_count=row.message_count + added.rowcount,
+        last_position=row.last_position + len(records),
+    )
+
+
+def _written(row: _Row) -> Flow[_Row]:
+    row = row._replace(version=row.version + 1, updated_at=now_microseconds())
+    yield (
+        _WRITTEN,
+        (row.updated_at, row.metadata, row.message_count, row.last_position, row.session_key),
+    )
+    return row
+
+
+def _drop(session_key: int) -> Flow[None]:
+    yield _CLEAR, (session_key,)
+    yield _DROP, (session_key,)
+
+
+def _position(row: _Row, message_id: str) -> Flow[int]:
+    found = yield _POSITION, (row.session_key, message_id)
+    if not found:
+        raise InvalidMessageError(f"the session has no message {message_id!r} to go before")
+    return int(found[0][0])
+
+
+def _encoded(messages: Sequence[SessionMessage]) -> list[tuple[str, str]]:
+    return [(str(message.id), encode_message(message).decode()) for message in messages]
+
+
+def _oldest_first(session_id: str, rows: list[tuple[int, str]]) -> list[SessionMessage]:
+    return decode_messages(session_id, [body for _, body in reversed(rows)])
+
+
+def _rows(limit: int | None) -> int:
+    return -1 if limit is None else limit
+
+
+def _place(cursor: str) -> tuple[int, int]:
+    try:
+        updated_at, session_key = map(int, cursor.split("."))
+    except (AttributeError, ValueError):
+        raise InvalidSessionError("cursor is not one that list_sessions gave") from None
+    return updated_at, session_key
+
+
+# -- The file and its connections -----------------------------------------------------------------
+
+
+class _Database:
+    """The connections of one process to one file. Each serves one operation at a time."""
+
+    def __init__(self, path: str, timeout: float, synchronous: str) -> None:
+        self.pid = os.getpid()
+        self._path = path
+        self._timeout = timeout
+        self._synchronous = synchronous
+        # A database in memory lives in its one connection, which operations take in turn.
+        self._only = Lock() if path == _MEMORY else None
+        self._idle: list[sqlite3.Connection] = []
+        self._lanes: dict[bool, ThreadPoolExecutor] = {}
+        self._lanes_lock = Lock()
+        self._opening = Lock()
+        self.writing = Lock()
+        self._prepared = False
+        self._closed = False
+
+    def carry_out(self, flow: Flow[T], write: bool) -> T:
+        with _Transaction(self, write=write) as transaction:
+            return play(flow, transaction.send)
+
+    def lane(self, *, write: bool) -> ThreadPoolExecutor:
+        """Give the threads for async reads, or the one for async writes."""
+        with self._lanes_lock:
+            self._refuse_closed()
+            if write not in self._lanes:
+                self._lanes[write] = ThreadPoolExecutor(1 if write else 4, "sessionstore-sqlite")
+            return self._lanes[write]
+
+    def take(self) -> sqlite3.Connection:
+        if self._only:
+            self.lock(self._only)
+        try:
+            try:
+                return self._idle.pop()
+            except IndexError:
+                return self._open()
+        except BaseException:
+            if self._only:
+                self._only.release()
+            raise
+
+    def give_back(self, connection: sqlite3.Connection) -> None:
+        self._idle.append(connection)
+        if self._only:
+            self._only.release()
+        if self._closed:
+            self.close()
+
+    def lock(self, lock: Lock) -> None:
+        if not lock.acquire(timeout=self._timeout):
+            raise StoreUnavailableError(_BUSY.format(self._path))
+
+    def translated(self, error: sqlite3.Error) -> SessionStoreError:
+        text = str(error)
+        for sign, kind, words in _ERRORS:
+            if sign in text:
+                return kind(words.format(self._path))
+        return SessionStoreError(f"SQLite refuses to work on {self._path}: see the cause")
+
+    def close(self) -> None:
+        if self.pid != os.getpid():
+            return
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+        with self._lanes_lock:
+            for lane in self._lanes.values():
+                lane.shutdown(wait=False)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise SessionStoreError("this store is closed")
+
+    def _open(self) -> sqlite3.Connection:
+        with self._opening:
+            self._refuse_closed()
+            if not self._prepared:
+                _require_ours(self._path)
+            try:
+                connection = sqlite3.connect(
+                    self._path,
+                    timeout=self._timeout,
+                    isolation_level=None,
+                    check_same_thread=False,
+                )
+                try:
+                    connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+                    if not self._prepared:
+                        self._prepare(connection)
+                except BaseException:
+                    connection.close()
+                    raise
+            except sqlite3.Error as error:
+                raise self.translated(error) from error
+            self._prepared = True
+            return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = _schema_version(connection, self._path)
+        if version > SCHEMA_VERSION:
+            msg = f"{self._path} was written by a newer version of sessionstore: upgrade it"
+            raise SessionStoreError(msg)
+        if version == 0:
+            self._create_schema(connection)
+        if not self._only:
+            self._use_write_ahead_log(connection)
+
+    def _create_schema(self, connection: sqlite3.Connection) -> None:
+        if not self._only:
+            os.chmod(self._path, _PRIVATE)  # noqa: PTH101 - the path is a str here
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            if _schema_version(connection, self._path) == 0:  # nobody else was first
+                for statement in SCHEMA:
+                    connection.execute(statement)
+
+    def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
+        # SQLite does not wait for its busy timeout here: others may be opening the file too.
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.005)
+            else:
+                return
+
+
+class _Transaction:
+    """What one operation does on its connection: all of it, or nothing."""
+
+    def __init__(self, database: _Database, *, write: bool) -> None:
+        self._database = database
+        self._write = write
+        self._writing = False
+
+    def __enter__(self) -> Self:
+        self._connection = self._database.take()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self._end("COMMIT" if error is None else "ROLLBACK")
+        finally:
+            self._database.give_back(self._connection)
+
+    def send(self, request: tuple[str, Sequence[Any]]) -> Any:
+        """Carry out one statement: the reply is its rows, or the cursor where it has none."""
+        if request is _COMMIT:
+            return self._end("COMMIT")
+        sql, parameters = request
+        try:
+            if not self._connection.in_transaction:
+                self._begin()
+            if type(parameters) is list:
+                return self._connection.executemany(sql, parameters)
+            cursor = self._connection.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else cursor
+        except sqlite3.Error as error:
+            raise self._database.translated(error) from error
+
+    def _begin(self) -> None:
+        if self._write:
+            self._database.lock(self._database.writing)
+            self._writing = True
+        self._connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
+
+    def _end(self, verdict: str) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute(verdict)
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            raise self._database.translated(error) from error
+        finally:
+            if self._writing:
+                self._writing = False
+                self._database.writing.release()
+
+
+def _checked_path(path: str | os.PathLike[str]) -> str:
+    name = os.fspath(path)
+    if name == _MEMORY:
+        return name
+    if not name or "\0" in name:
+        raise SessionStoreError('path must name a file, or be ":memory:"')
+    file = Path(name).absolute()  # a later chdir must not lead to another file
+    if file.is_dir():
+        raise SessionStoreError(f"{file} is a folder: name a file in it")
+    if not file.parent.is_dir():
+        raise SessionStoreError(f"the folder {file.parent} does not exist: make it first")
+    return str(file)
+
+
+def _require_ours(path: str) -> None:
+    """Refuse a file of another application before SQLite itself touches it; make a missing one."""
+    if path == _MEMORY:
+        return
+    try:
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE), "rb") as file:  # noqa: PTH123
+            header = file.read(100)
+    except OSError as error:
+        raise StoreUnavailableError(f"{path} can't be opened: {error.strerror}") from error
+    if not header:
+        return
+    if not header.startswith(b"SQLite format 3\0"):
+        raise SessionStoreError(f"{path} is damaged, or no SQLite file at all: it is left as it is")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise SessionStoreError(f"{path} belongs to another application: it is left as it is")
+
+
+def _schema_version(connection: sqlite3.Connection, path: str) -> int:
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        return 0
+    found = connection.execute("SELECT version FROM sessionstore_schema").fetchone()
+    if found is None or not isinstance(found[0], int) or found[0] < 1:
+        raise SessionStoreError(_DAMAGED.format(path))
+    return found[0]

@@ -1,0 +1,742 @@
+"""`SessionStore`: the contract that every store keeps, each method in two colours."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec.structs import replace
+
+from sessionstore.errors import (
+    InvalidMessageError,
+    InvalidSessionError,
+    SessionAccessError,
+    SessionConflictError,
+)
+from sessionstore.flow import Flow
+from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, new_id
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["MAX_ID_LENGTH", "SessionStore", "require_owner", "require_version"]
+
+T = TypeVar("T")
+
+MAX_ID_LENGTH = 512
+"""The longest id, in characters, of a session, message, agent or user."""
+
+
+class SessionStore(ABC):
+    """Sessions and their messages: kept, ordered, owned, whatever the backend.
+
+    Every store promises the same:
+
+    1. *Acknowledged means kept.* A call that returned is in the store; a call that raised left
+       nothing half done.
+    2. *Idempotent by message id.* Appending an id that the session already holds adds nothing and
+       changes nothing, so a retry adds each message once.
+    3. *One order* of a session's messages, given by the store at commit, the same for all readers.
+    4. *Ownership.* With ``user_id`` given, a session that has another owner raises
+       `SessionAccessError`, checked in the same atomic step as the work. The owner is set when the
+       session is made; a session made without one is open to every caller, and stays so. Without
+       ``user_id`` nothing is checked: the caller is trusted.
+    5. *Compare and append.* With ``expected_version``, another version raises
+       `SessionConflictError` and nothing is written. A session that is not there is at version 0.
+    6. *Flat cost.* Appending k messages and reading the last k cost the same however long the
+       session is.
+    7. *Any session id*: any non-empty text of up to 512 characters. Two ids never meet.
+    8. *Expired is gone*: never returned, pruned or not.
+
+    An async method is the sync one of the same name with an ``a`` before it, and promises the
+    same. A store may be used from any number of threads and event loops at once.
+
+    Every method may raise `StoreUnavailableError` (the backend can't be reached or is busy past
+    its timeout), `SessionStoreError` (it refuses), and `InvalidSessionError` or
+    `InvalidMessageError` (an argument is not valid; nothing was sent). Further errors are named
+    at each method.
+
+    A backend implements the abstract flows below, whose arguments are checked already, and
+    `_play` and `_aplay`, which carry out the requests that its flows yield (see
+    `sessionstore.flow`). `sessionstore.testing` has the tests that a new one has to pass.
+    """
+
+    # -- The operations ---------------------------------------------------------------------------
+
+    def create(
+        self,
+        session_id: str | None = None,
+        *,
+        agent_id: str = "default",
+        user_id: str | None = None,
+        messages: Iterable[SessionMessage] = (),
+        metadata: dict[str, Any] | None = None,
+    ) -> SessionData:
+        """Make a new session.
+
+        Args:
+            session_id: Its id; one is made when none is given.
+            agent_id: The agent that the conversation is with.
+            user_id: The owner; ``None`` leaves the session open to every caller for good.
+            messages: The first messages. Those without an id are given one.
+            metadata: A JSON object, such as a title and tags.
+
+        Returns:
+            The session as it is stored.
+
+        Raises:
+            SessionExistsError: The id is taken.
+            SessionAccessError: The id is taken by a session of another user.
+        """
+        return self._play(self._creating(session_id, agent_id, user_id, messages, metadata))
+
+    async def acreate(
+        self,
+        session_id: str | None = None,
+        *,
+        agent_id: str = "default",
+        user_id: str | None = None,
+        messages: Iterable[SessionMessage] = (),
+        metadata: dict[str, Any] | None = None,
+    ) -> SessionData:
+        """Async twin of `create`."""
+        flow = self._creating(session_id, agent_id, user_id, messages, metadata)
+        return await self._aplay(flow)
+
+    def get(
+        self, session_id: str, *, limit: int | None = None, user_id: str | None = None
+    ) -> SessionData | None:
+        """Read a session.
+
+        Args:
+            session_id: Its id.
+            limit: Only its last ``limit`` messages; ``None`` for all.
+            user_id: The caller, where ownership is to be checked.
+
+        Returns:
+            The session, or ``None`` when there is none.
+
+        Raises:
+            SessionAccessError: The session belongs to another user.
+            CorruptMessageError: A stored message among these can't be read.
+        """
+        return self._play(self._getting(session_id, limit, user_id))
+
+    async def aget(
+        self, session_id: str, *, limit: int | None = None, user_id: str | None = None
+    ) -> SessionData | None:
+        """Async twin of `get`."""
+        return await self._aplay(self._getting(session_id, limit, user_id))
+
+    def get_messages(
+        self,
+        session_id: str,
+        *,
+        limit: int | None = None,
+        before: str | None = None,
+        user_id: str | None = None,
+        keep_system: bool = False,
+    ) -> list[SessionMessage]:
+        """Read a session's messages, oldest first.
+
+        Args:
+            session_id: Its id.
+            limit: Only the last ``limit`` of them; ``None`` for all.
+            before: Only those before the message with this id, for paging back.
+            user_id: The caller, where ownership is to be checked.
+            keep_system: Put the session's first message in front, beyond the limit, if it is a
+                system message: a view of a long conversation needs it.
+
+        Returns:
+            The messages; ``[]`` when there is no session.
+
+        Raises:
+            SessionAccessError: The session belongs to another user.
+            InvalidMessageError: The session has no message with the id ``before``.
+            CorruptMessageError: A stored message among these can't be read.
+        """
+        return self._play(self._reading(session_id, limit, before, user_id, keep_system))
+
+    async def aget_messages(
+        self,
+        session_id: str,
+        *,
+        limit: int | None = None,
+        before: str | None = None,
+        user_id: str | None = None,
+        keep_system: bool = False,
+    ) -> list[SessionMessage]:
+        """Async twin of `get_messages`."""
+        return await self._aplay(self._reading(session_id, limit, before, user_id, keep_system))
+
+    def append_message(
+        self,
+        session_id: str,
+        message: SessionMessage,
+        *,
+        agent_id: str = "default",
+        user_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> int:
+        """Append one message: `append_messages` of a single one.
+
+        Args:
+            session_id: The session's id.
+            message: The message.
+            agent_id: As for `append_messages`.
+            user_id: As for `append_messages`.
+            expected_version: As for `append_messages`.
+
+        Returns:
+            1, or 0 when the session already holds a message with this id.
+
+        Raises:
+            SessionAccessError: The session belongs to another user.
+            SessionConflictError: The session is at another version.
+        """
+        return self._play(
+            self._appending(session_id, (message,), agent_id, user_id, expected_version)
+        )
+
+    async def aappend_message(
+        self,
+        session_id: str,
+        message: SessionMessage,
+        *,
+        agent_id: str = "default",
+        user_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> int:
+        """Async twin of `append_message`."""
+        return await self._aplay(
+            self._appending(session_id, (message,), agent_id, user_id, expected_version)
+        )
+
+    def append_messages(
+        self,
+        session_id: str,
+        messages: Iterable[SessionMessage],
+        *,
+        agent_id: str = "default",
+        user_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> int:
+        """Append messages: all or none, in order, never interleaved with another writer's.
+
+        Makes the session when it is new. An empty batch adds nothing and makes no session.
+
+        Example:
+            >>> from sessionstore import InMemorySessionStore, SessionMessage
+            >>> store = InMemorySessionStore()
+            >>> hello = SessionMessage("user", "Hello!", id="m1")
+            >>> store.append_messages("s1", [hello])
+            1
+            >>> store.append_messages("s1", [hello])  # a retry adds nothing
+            0
+
+        Args:
+            session_id: The session's id.
+            messages: The messages, oldest first. One without an id is given one; the caller's
+                object is not touched. Of two with the same id the first counts.
+            agent_id: The agent of the session, if this makes it.
+            user_id: The caller, where ownership is to be checked; the owner, if this makes the
+                session.
+            expected_version: The version that the session must be at (0: not there yet).
+
+        Returns:
+            How many were added; those that the session already holds are not.
+
+        Raises:
+            SessionAccessError: The session belongs to another user.
+            SessionConflictError: The session is at another version.
+        """
+        return self._play(
+            self._appending(session_id, messages, agent_id, user_id, expected_version)
+        )
+
+    async def aappend_messages(
+        self,
+        session_id: str,
+        messages: Iterable[SessionMessage],
+        *,
+        agent_id: str = "default",
+        user_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> int:
+        """Async twin of `append_messages`."""
+        return await self._aplay(
+            self._appending(session_id, messages, agent_id, user_id, expected_version)
+        )
+
+    def replace_message(
+        self, session_id: str, message: SessionMessage, *, user_id: str | None = None
+    ) -> None:
+        """Swap the message that has the same id for this one, in its place.
+
+        Args:
+            session_id: The session's id.
+            message: The new message, with the id of the old one.
+            user_id: The caller, where ownership is to be checked.
+
+        Raises:
+            SessionNotFoundError: There is no such session, or no such message in it.
+            SessionAccessError: The session belongs to another user.
+            InvalidMessageError: The message has no id, or can't be stored.
+        """
+        self._play(self._replacing(session_id, message, user_id))
+
+    async def areplace_message(
+        self, session_id: str, message: SessionMessage, *, user_id: str | None = None
+    ) -> None:
+        """Async twin of `replace_message`."""
+        await self._aplay(self._replacing(session_id, message, user_id))
+
+    def update(
+        self,
+        session_id: str,
+        *,
+        messages: Iterable[SessionMessage] | None = None,
+        metadata: dict[str, Any] | None = None,
+        user_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> SessionInfo:
+        """Replace a session's messages, merge its metadata, or both in one step.
+
+        Args:
+            session_id: The session's id.
+            messages: All messages from now on; ``None`` leaves them as they are.
+            metadata: Keys to set; a key whose value is ``None`` is removed; the others stay.
+            user_id: The caller, where ownership is to be checked.
+            expected_version: The version that the session must be at.
+
+        Returns:
+            The session as it is now, without its messages.
+
+        Raises:
+            SessionNotFoundError: There is no such session.
+            SessionAccessError: The session belongs to another user.
+            SessionConflictError: The session is at another version.
+        """
+        return self._play(self._updating(session_id, messages, metadata, user_id, expected_version))
+
+    async def aupdate(
+        self,
+        session_id: str,
+        *,
+        messages: Iterable[SessionMessage] | None = None,
+        metadata: dict[str, Any] | None = None,
+        user_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> SessionInfo:
+        """Async twin of `update`."""
+        return await self._aplay(
+            self._updating(session_id, messages, metadata, user_id, expected_version)
+        )
+
+    def delete(self, session_id: str, *, user_id: str | None = None) -> bool:
+        """Delete a session with all that it holds.
+
+        Args:
+            session_id: The session's id.
+            user_id: The caller, where ownership is to be checked.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            SessionAccessError: The session belongs to another user.
+        """
+        return self._play(self._deleting(session_id, user_id))
+
+    async def adelete(self, session_id: str, *, user_id: str | None = None) -> bool:
+        """Async twin of `delete`."""
+        return await self._aplay(self._deleting(session_id, user_id))
+
+    def list_sessions(
+        self,
+        *,
+        agent_id: str | None = None,
+        user_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> SessionPage:
+        """List sessions, newest activity first, a page at a time.
+
+        A session that is written to while one pages moves to the front: the pages that follow
+        don't show it again.
+
+        Args:
+            agent_id: Only the sessions with this agent.
+            user_id: Only the sessions of this owner.
+            limit: How many to a page, 1 or more.
+            cursor: The `SessionPage.cursor` of the page before.
+
+        Returns:
+            One page, with the cursor for the next.
+
+        Raises:
+            InvalidSessionError: The cursor is not one that this store gave.
+        """
+        return self._play(self._listing(agent_id, user_id, limit, cursor))
+
+    async def alist_sessions(
+        self,
+        *,
+        agent_id: str | None = None,
+        user_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> SessionPage:
+        """Async twin of `list_sessions`."""
+        return await self._aplay(self._listing(agent_id, user_id, limit, cursor))
+
+    def prune_expired(self) -> int:
+        """Delete the sessions not written to for longer than the store retains them.
+
+        They are not returned before that either: this gives their space back.
+
+        Returns:
+            How many were deleted; 0 where the store keeps sessions for good.
+        """
+        return self._play(self._prune_expired())
+
+    async def aprune_expired(self) -> int:
+        """Async twin of `prune_expired`."""
+        return await self._aplay(self._prune_expired())
+
+    def ping(self) -> None:
+        """Ask the backend for a sign of life.
+
+        Raises:
+            StoreUnavailableError: It gave none.
+        """
+        self._play(self._ping())
+
+    async def aping(self) -> None:
+        """Async twin of `ping`."""
+        await self._aplay(self._ping())
+
+    def close(self) -> None:  # noqa: B027 - a store that opens nothing has nothing to close
+        """Close what the store opened itself; to close twice is fine."""
+
+    async def aclose(self) -> None:
+        """Async twin of `close`."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        """Give the store, to be closed when the block ends."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Give the store, to be closed when the block ends."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the store."""
+        await self.aclose()
+
+    # -- What a backend implements ----------------------------------------------------------------
+
+    @abstractmethod
+    def _create(
+        self,
+        session_id: str,
+        messages: Sequence[SessionMessage],
+        *,
+        agent_id: str,
+        user_id: str | None,
+        metadata: dict[str, Any],
+    ) -> Flow[SessionData]: ...
+
+    @abstractmethod
+    def _get(
+        self, session_id: str, *, limit: int | None, user_id: str | None
+    ) -> Flow[SessionData | None]: ...
+
+    @abstractmethod
+    def _get_messages(
+        self,
+        session_id: str,
+        *,
+        limit: int | None,
+        before: str | None,
+        user_id: str | None,
+        keep_system: bool,
+    ) -> Flow[list[SessionMessage]]: ...
+
+    @abstractmethod
+    def _append_messages(
+        self,
+        session_id: str,
+        messages: Sequence[SessionMessage],
+        *,
+        agent_id: str,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[int]: ...
+
+    @abstractmethod
+    def _replace_message(
+        self, session_id: str, message: SessionMessage, *, user_id: str | None
+    ) -> Flow[None]: ...
+
+    @abstractmethod
+    def _update(
+        self,
+        session_id: str,
+        *,
+        messages: Sequence[SessionMessage] | None,
+        metadata: dict[str, Any] | None,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[SessionInfo]: ...
+
+    @abstractmethod
+    def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]: ...
+
+    @abstractmethod
+    def _list_sessions(
+        self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
+    ) -> Flow[SessionPage]: ...
+
+    @abstractmethod
+    def _prune_expired(self) -> Flow[int]: ...
+
+    @abstractmethod
+    def _ping(self) -> Flow[None]: ...
+
+    @abstractmethod
+    def _play(self, flow: Flow[T]) -> T:
+        """Carry out a whole operation on a blocking connection."""
+
+    @abstractmethod
+    async def _aplay(self, flow: Flow[T]) -> T:
+        """Carry out a whole operation on an asyncio connection."""
+
+    # -- Arguments are checked here, once for every backend and both colours ----------------------
+
+    def _creating(
+        self,
+        session_id: str | None,
+        agent_id: str,
+        user_id: str | None,
+        messages: Iterable[SessionMessage],
+        metadata: dict[str, Any] | None,
+    ) -> Flow[SessionData]:
+        return self._create(
+            new_id() if session_id is None else _id(session_id, "session_id"),
+            _without_repeats(_ready(messages)),
+            agent_id=_id(agent_id, "agent_id"),
+            user_id=_optional_id(user_id, "user_id"),
+            metadata={} if metadata is None else metadata,
+        )
+
+    def _getting(
+        self, session_id: str, limit: int | None, user_id: str | None
+    ) -> Flow[SessionData | None]:
+        return self._get(
+            _id(session_id, "session_id"),
+            limit=_limit(limit),
+            user_id=_optional_id(user_id, "user_id"),
+        )
+
+    def _reading(
+        self,
+        session_id: str,
+        limit: int | None,
+        before: str | None,
+        user_id: str | None,
+        keep_system: bool,
+    ) -> Flow[list[SessionMessage]]:
+        return self._get_messages(
+            _id(session_id, "session_id"),
+            limit=_limit(limit),
+            before=None if before is None else _message_id(before),
+            user_id=_optional_id(user_id, "user_id"),
+            keep_system=keep_system,
+        )
+
+    def _appending(
+        self,
+        session_id: str,
+        messages: Iterable[SessionMessage],
+        agent_id: str,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[int]:
+        return self._append_messages(
+            _id(session_id, "session_id"),
+            _without_repeats(_ready(messages)),
+            agent_id=_id(agent_id, "agent_id"),
+            user_id=_optional_id(user_id, "user_id"),
+            expected_version=_version(expected_version),
+        )
+
+    def _replacing(
+        self, session_id: str, message: SessionMessage, user_id: str | None
+    ) -> Flow[None]:
+        [ready] = _ready([message])
+        if message.id is None:
+            raise InvalidMessageError("replace_message needs a message with an id: set its id")
+        return self._replace_message(
+            _id(session_id, "session_id"), ready, user_id=_optional_id(user_id, "user_id")
+        )
+
+    def _updating(
+        self,
+        session_id: str,
+        messages: Iterable[SessionMessage] | None,
+        metadata: dict[str, Any] | None,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[SessionInfo]:
+        return self._update(
+            _id(session_id, "session_id"),
+            messages=None if messages is None else _without_repeats(_ready(messages)),
+            metadata=metadata,
+            user_id=_optional_id(user_id, "user_id"),
+            expected_version=_version(expected_version),
+        )
+
+    def _deleting(self, session_id: str, user_id: str | None) -> Flow[bool]:
+        return self._delete(_id(session_id, "session_id"), user_id=_optional_id(user_id, "user_id"))
+
+    def _listing(
+        self, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
+    ) -> Flow[SessionPage]:
+        if limit is None or _limit(limit) == 0:
+            raise InvalidSessionError("limit must be 1 or more: how many sessions to a page")
+        return self._list_sessions(
+            agent_id=_optional_id(agent_id, "agent_id"),
+            user_id=_optional_id(user_id, "user_id"),
+            limit=limit,
+            cursor=cursor,
+        )
+
+
+# -- What every backend's flow asks of a session, in the same words ----------------------------
+
+
+def require_owner(owner: str | None, user_id: str | None) -> None:
+    """Refuse a caller who is not the owner.
+
+    Args:
+        owner: The session's owner; ``None`` where it is open to every caller.
+        user_id: The caller; ``None`` where nothing is to be checked.
+
+    Raises:
+        SessionAccessError: The session belongs to another user.
+    """
+    if user_id is not None and owner is not None and owner != user_id:
+        raise SessionAccessError("this session belongs to another user")
+
+
+def require_version(version: int, expected_version: int | None) -> None:
+    """Refuse a writer who has not seen the session's last version.
+
+    Args:
+        version: What the session is at; 0 where it is not there.
+        expected_version: What the caller last saw; ``None`` where nothing is to be checked.
+
+    Raises:
+        SessionConflictError: They differ.
+    """
+    if expected_version is not None and version != expected_version:
+        msg = (
+            f"the session is at version {version}, not {expected_version}: "
+            "read it again, then decide"
+        )
+        raise SessionConflictError(msg)
+
+
+def _id(value: object, name: str) -> str:
+    if type(value) is str and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
+        return value
+    raise InvalidSessionError(f"{name} {_fault(value)}")
+
+
+def _optional_id(value: object, name: str) -> str | None:
+    return None if value is None else _id(value, name)
+
+
+def _message_id(value: object) -> str:
+    if type(value) is str and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
+        return value
+    raise InvalidMessageError(f"a message id {_fault(value)}")
+
+
+def _is_unicode(value: str) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _fault(value: object) -> str:
+    if not isinstance(value, str):
+        return f"must be a string, not {type(value).__name__}"
+    if not value:
+        return "is empty: give one, or leave it out"
+    if len(value) > MAX_ID_LENGTH:
+        return f"is {len(value)} characters long; at most {MAX_ID_LENGTH} are allowed"
+    return "must be valid Unicode text"
+
+
+def _limit(value: object) -> int | None:
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise InvalidSessionError("limit must be a whole number of 0 or more, or None for all")
+
+
+def _version(value: object) -> int | None:
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise InvalidSessionError("expected_version must be a whole number of 0 or more, or None")
+
+
+def _ready(messages: Iterable[SessionMessage]) -> list[SessionMessage]:
+    if isinstance(messages, SessionMessage):
+        raise InvalidMessageError("messages must be a list of messages, not a single one")
+    return [_ready_message(message) for message in messages]
+
+
+def _ready_message(message: SessionMessage) -> SessionMessage:
+    if not isinstance(message, SessionMessage):
+        kind = type(message).__name__
+        raise InvalidMessageError(f"a message must be a SessionMessage, not {kind}")
+    created_at = message.created_at
+    if isinstance(created_at, datetime) and created_at.tzinfo is not timezone.utc:
+        if created_at.utcoffset() is None:
+            raise InvalidMessageError("created_at must be aware: give it a timezone, such as UTC")
+        message = replace(message, created_at=created_at.astimezone(timezone.utc))
+    if message.id is None:
+        return replace(message, id=new_id())
+    _message_id(message.id)
+    return message
+
+
+def _without_repeats(messages: list[SessionMessage]) -> list[SessionMessage]:
+    firsts: dict[str | None, SessionMessage] = {}
+    for message in messages:
+        firsts.setdefault(message.id, message)
+    return list(firsts.values())

@@ -1,0 +1,42 @@
+"""`open_store`: the store that a URL names."""
+
+from __future__ import annotations
+
+from sessionstore.memory import InMemorySessionStore
+from sessionstore.sqlite import SQLiteSessionStore
+from sessionstore.store import SessionStore
+
+__all__ = ["open_store"]
+
+
+def open_store(url: str, *, retention_days: float | None = None) -> SessionStore:
+    """Make the store that a URL names. Nothing is opened before its first use.
+
+    Example:
+        >>> open_store("memory:")
+        InMemorySessionStore(<0 sessions>)
+
+    Args:
+        url: ``memory:`` for this process only; ``sqlite:///sessions.db`` for a file beside the
+            program, ``sqlite:////var/lib/sessions.db`` for an absolute path, and ``sqlite://``
+            for SQLite in memory, as SQLAlchemy writes them.
+        retention_days: How long a session is kept after its last write, in days; ``None`` keeps
+            it for good.
+
+    Returns:
+        The store. Close it, or use it in a ``with`` block.
+
+    Raises:
+        ValueError: The URL names no store that there is.
+        SessionStoreError: An SQLite file's folder does not exist.
+        InvalidSessionError: ``retention_days`` is not a number above 0.
+    """
+    scheme, _, rest = url.partition(":")
+    if scheme == "memory" and not rest.strip("/"):
+        return InMemorySessionStore(retention_days)
+    if scheme == "sqlite" and (rest == "//" or rest.startswith("///")):
+        return SQLiteSessionStore(rest[3:] or ":memory:", retention_days=retention_days)
+    # The URL itself may hold a password: only what it starts with is told.
+    raise ValueError(
+        f"no store for a URL that starts with {scheme[:20]!r}: use memory: or sqlite:///FILE"
+    )

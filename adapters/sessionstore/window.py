@@ -1,0 +1,207 @@
+"""`Window`: which messages of a session an agent sees. The log itself is never cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from sessionstore.errors import InvalidMessageError
+from sessionstore.flow import Flow, aplay, play
+from sessionstore.models import SessionMessage
+from sessionstore.store import SessionStore
+
+__all__ = ["INTERRUPTED", "Window", "approximate_tokens"]
+
+INTERRUPTED = "This tool call was interrupted: it gave no result."
+"""What stands in a view for the result of a tool call that never came."""
+
+_PAGE = 50
+
+
+def approximate_tokens(messages: Iterable[SessionMessage]) -> int:
+    """Estimate how many tokens messages cost: a quarter of their characters, and 3 each.
+
+    Args:
+        messages: The messages.
+
+    Returns:
+        The estimate. For exact numbers use the tokenizer of the model.
+    """
+    return sum(3 + (len(str(m.content)) + len(str(m.tool_calls or ""))) // 4 for m in messages)
+
+
+@dataclass(frozen=True)
+class Window:
+    """What an agent sees of a session: its newest whole turns, within limits.
+
+    A turn is a user's message with all that follows it up to the next one. A view
+
+    - keeps the system messages that it finds in the window, and the one that the session begins
+      with, in front (each text once);
+    - starts at a user's message, and keeps at least the last turn, even one beyond the limits;
+    - puts each tool's result right behind its call, and leaves out a result without a call;
+    - closes a call whose result never came with one that says so, unless the call is the last
+      message: its approval may be pending.
+
+    Example:
+        >>> log = [SessionMessage("user", "1"), SessionMessage("assistant", "2")] * 3
+        >>> [message.content for message in Window(max_messages=3).view(log)]
+        ['1', '2']
+
+    Args:
+        max_messages: At most so many messages, system messages aside; ``None`` for no limit.
+        max_tokens: At most so many tokens; ``None`` for no limit.
+        token_counter: Counts the tokens of a list of messages; `approximate_tokens` if ``None``.
+
+    Raises:
+        ValueError: A limit is not a whole number of 1 or more.
+    """
+
+    max_messages: int | None = None
+    max_tokens: int | None = None
+    token_counter: Callable[[list[SessionMessage]], int] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the limits."""
+        for name in ("max_messages", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise ValueError(f"{name} must be a whole number of 1 or more, or None")
+
+    def load(
+        self, store: SessionStore, session_id: str, *, user_id: str | None = None
+    ) -> list[SessionMessage]:
+        """Read the view of a session, at a cost that follows the window, not the session.
+
+        Args:
+            store: Where the session is.
+            session_id: Its id.
+            user_id: The caller, where ownership is to be checked.
+
+        Returns:
+            The view; ``[]`` when there is no session.
+
+        Raises:
+            SessionAccessError: The session belongs to another user.
+            SessionStoreError: The store's other errors, as for `SessionStore.get_messages`.
+        """
+        return play(self._loading(store, session_id, user_id), store._play)  # noqa: SLF001
+
+    async def aload(
+        self, store: SessionStore, session_id: str, *, user_id: str | None = None
+    ) -> list[SessionMessage]:
+        """Async twin of `load`."""
+        return await aplay(self._loading(store, session_id, user_id), store._aplay)  # noqa: SLF001
+
+    def view(self, messages: Sequence[SessionMessage]) -> list[SessionMessage]:
+        """Give the view of a log, or of as much of its end as was read.
+
+        Args:
+            messages: The messages, oldest first, up to the last one.
+
+        Returns:
+            Those that the agent sees.
+        """
+        front: dict[str, SessionMessage] = {}
+        for message in messages:
+            if message.role == "system":
+                front.setdefault(str(message.content), message)
+        turns = _turns(_groups([m for m in messages if m.role != "system"]))
+        system = list(front.values())
+        return [*system, *chain.from_iterable(self._newest(turns, self._count(system)))]
+
+    def _loading(
+        self, store: SessionStore, session_id: str, user_id: str | None
+    ) -> Flow[list[SessionMessage]]:
+        while True:
+            try:
+                return (yield from self._paging(store, session_id, user_id))
+            except InvalidMessageError:
+                continue  # the messages were replaced between two pages: from the start again
+
+    def _paging(
+        self, store: SessionStore, session_id: str, user_id: str | None
+    ) -> Flow[list[SessionMessage]]:
+        size = self.max_messages or (None if self.max_tokens is None else _PAGE)
+        log = yield store._reading(session_id, size, None, user_id, size is not None)  # noqa: SLF001
+        if size is None:
+            return self.view(log)
+        system, log = log[:-size], log[-size:]
+        found = len(log)
+        while found == size and not self._suffices(log):
+            size *= 2
+            page = yield store._reading(session_id, size, log[0].id, user_id, False)  # noqa: SLF001
+            found, log = len(page), page + log
+        return self.view(system + log)
+
+    def _suffices(self, log: list[SessionMessage]) -> bool:
+        """Tell whether no older message could be in the view."""
+        size = len([m for m in log if m.role != "system"])
+        return any(m.role == "user" for m in log) and not self._has_room(
+            size + 1, self._count(log) + 1
+        )
+
+    def _newest(self, turns: list[list[SessionMessage]], tokens: int) -> list[list[SessionMessage]]:
+        kept: list[list[SessionMessage]] = []
+        size = 0
+        for turn in reversed(turns):
+            size += len(turn)
+            tokens += self._count(turn)
+            if kept and not self._has_room(size, tokens):
+                break
+            kept.insert(0, turn)
+        return kept
+
+    def _count(self, messages: list[SessionMessage]) -> int:
+        if self.max_tokens is None or not messages:
+            return 0
+        return (self.token_counter or approximate_tokens)(messages)
+
+    def _has_room(self, size: int, tokens: int) -> bool:
+        return (self.max_messages is None or size <= self.max_messages) and (
+            self.max_tokens is None or tokens <= self.max_tokens
+        )
+
+
+def _groups(messages: list[SessionMessage]) -> list[list[SessionMessage]]:
+    """Pair each message that calls tools with their results, wherever they came in."""
+    groups: list[list[SessionMessage]] = []
+    waiting: dict[str | None, list[SessionMessage]] = {}
+    for message in messages:
+        if message.role == "tool":
+            waiting.pop(message.tool_call_id, []).append(message)
+            continue
+        groups.append([message])
+        waiting.update((call["id"], groups[-1]) for call in message.tool_calls)
+    for group in groups:
+        if group[0] is not messages[-1]:
+            group.extend(_interrupted(group))
+    return groups
+
+
+def _interrupted(group: list[SessionMessage]) -> list[SessionMessage]:
+    call_message, *results = group
+    answered = {result.tool_call_id for result in results}
+    return [
+        SessionMessage(
+            "tool",
+            INTERRUPTED,
+            id=f"interrupted:{call['id']}",
+            name=call["name"],
+            tool_call_id=call["id"],
+            created_at=call_message.created_at,
+        )
+        for call in call_message.tool_calls
+        if call["id"] not in answered
+    ]
+
+
+def _turns(groups: list[list[SessionMessage]]) -> list[list[SessionMessage]]:
+    turns: list[list[SessionMessage]] = []
+    for group in groups:
+        if group[0].role == "user":
+            turns.append([])
+        if turns:
+            turns[-1].extend(group)
+    return turns
