@@ -86,13 +86,13 @@ class Window:
             SessionAccessError: The session belongs to another user.
             SessionStoreError: The store's other errors, as for `SessionStore.get_messages`.
         """
-        return play(self._loading(store, session_id, user_id), store._play)  # noqa: SLF001
+        return play(self.loading(store, session_id, user_id), store._play)  # noqa: SLF001
 
     async def aload(
         self, store: SessionStore, session_id: str, *, user_id: str | None = None
     ) -> list[SessionMessage]:
         """Async twin of `load`."""
-        return await aplay(self._loading(store, session_id, user_id), store._aplay)  # noqa: SLF001
+        return await aplay(self.loading(store, session_id, user_id), store._aplay)  # noqa: SLF001
 
     def view(self, messages: Sequence[SessionMessage]) -> list[SessionMessage]:
         """Give the view of a log, or of as much of its end as was read.
@@ -111,9 +111,10 @@ class Window:
         system = list(front.values())
         return [*system, *chain.from_iterable(self._newest(turns, self._count(system)))]
 
-    def _loading(
+    def loading(
         self, store: SessionStore, session_id: str, user_id: str | None
     ) -> Flow[list[SessionMessage]]:
+        """Give `load` as a flow, whose requests are the store's flows."""
         while True:
             try:
                 return (yield from self._paging(store, session_id, user_id))
