@@ -9,6 +9,7 @@ FOUND := $(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null \
 ENV := .venv/$(NAME)
 BIN := $(ENV)/bin
 READY := $(ENV)/ready
+PACKAGES := sessionstore langchain_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
@@ -29,9 +30,10 @@ lint: $(READY) ## style
 
 types: $(READY) ## strict types, for us and for those who use the package
 	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes sessionstore
-	$(BIN)/python -m pyright --pythonpath $(BIN)/python --ignoreexternal --verifytypes langchain_sessionstore
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright
+	@for package in $(PACKAGES); do \
+		PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes $$package || exit 1; \
+	done
 
 check: lint types test demo wheel ## all of the above, and the wheel
 

@@ -51,7 +51,11 @@ def same(left: BaseMessage, right: BaseMessage) -> bool:
 texts = st.text(max_size=20)
 ids = st.none() | st.text(min_size=1, max_size=20)
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
@@ -64,7 +68,12 @@ tool_calls = st.lists(
 )
 invalid_tool_calls = st.lists(
     st.fixed_dictionaries(
-        {"name": st.none() | texts, "args": st.none() | texts, "id": st.none() | texts, "error": st.none() | texts}
+        {
+            "name": st.none() | texts,
+            "args": st.none() | texts,
+            "id": st.none() | texts,
+            "error": st.none() | texts,
+        }
     ),
     max_size=2,
 )

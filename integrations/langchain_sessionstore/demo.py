@@ -145,9 +145,7 @@ def _say(chain: SessionHistoryRunnable, session_id: str, text: str) -> int:
 def _interact(chain: SessionHistoryRunnable, session_id: str) -> int:
     print(f"Session {session_id}. An empty line ends the chat; --session goes on with it.")
     while text := _asked():
-        for chunk in chain.stream(
-            {"question": text}, {"configurable": {"session_id": session_id}}
-        ):
+        for chunk in chain.stream({"question": text}, {"configurable": {"session_id": session_id}}):
             print(chunk.text, end="", flush=True)
         print()
     return 0

@@ -63,7 +63,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         return f"{type(self).__name__}({self.session_id!r}, {self._store!r})"
 
     @property
-    def messages(self) -> list[BaseMessage]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def messages(self) -> list[BaseMessage]:
         """The session's messages, or the window's view of them, read from the store.
 
         To assign a list replaces all messages of the session.
@@ -74,7 +74,9 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         return self._load()
 
     @messages.setter
-    def messages(self, messages: Sequence[BaseMessage]) -> None:
+    def messages(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, messages: Sequence[BaseMessage]
+    ) -> None:
         replacements = to_session_messages(messages)
         try:
             self._store.update(self.session_id, messages=replacements, user_id=self._user_id)
