@@ -482,8 +482,8 @@ def _rows(limit: int | None) -> int:
 
 def _place(cursor: str) -> tuple[int, int]:
     try:
-        updated_at, session_key = map(int, cursor.split("."))
-    except (AttributeError, ValueError):
+        updated_at, session_key = (max(0, min(int(part), _END)) for part in cursor.split("."))
+    except ValueError:
         raise InvalidSessionError("cursor is not one that list_sessions gave") from None
     return updated_at, session_key
 
