@@ -12,11 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sessionstore.errors import (
     InvalidMessageError,
-    InvalidSessionError,
     SessionExistsError,
     SessionNotFoundError,
     SessionStoreError,
@@ -30,13 +29,12 @@ from sessionstore.models import (
     SessionPage,
     decode_messages,
     decode_metadata,
-    encode_message,
     encode_metadata,
-    from_microseconds,
     merge_metadata,
     now_microseconds,
     retention_microseconds,
 )
+from sessionstore.rows import Row, encoded, place
 from sessionstore.store import SessionStore, require_owner, require_version
 
 if TYPE_CHECKING:
@@ -226,7 +224,7 @@ class SQLiteSessionStore(SessionStore):
         metadata: dict[str, Any],
     ) -> Flow[SessionData]:
         yield _WRITE
-        records, stored = _encoded(messages), encode_metadata(metadata).decode()
+        records, stored = encoded(messages), encode_metadata(metadata).decode()
         if (yield from self._find(session_id, user_id)):
             raise SessionExistsError(f"session {session_id!r} is already there")
         row = yield from _make(session_id, agent_id, user_id, stored)
@@ -278,7 +276,7 @@ class SQLiteSessionStore(SessionStore):
         expected_version: int | None,
     ) -> Flow[int]:
         yield _WRITE
-        records = _encoded(messages)
+        records = encoded(messages)
         row = yield from self._find(session_id, user_id)
         require_version(row.version if row else 0, expected_version)
         if not records:
@@ -295,7 +293,7 @@ class SQLiteSessionStore(SessionStore):
         self, session_id: str, message: SessionMessage, *, user_id: str | None
     ) -> Flow[None]:
         yield _WRITE
-        [(message_id, body)] = _encoded([message])
+        [(message_id, body)] = encoded([message])
         row = yield from self._require(session_id, user_id)
         if not (yield _REPLACE, (body, row.session_key, message_id)).rowcount:
             raise SessionNotFoundError(f"the session has no message {message_id!r}")
@@ -311,7 +309,7 @@ class SQLiteSessionStore(SessionStore):
         expected_version: int | None,
     ) -> Flow[SessionInfo]:
         yield _WRITE
-        records = None if messages is None else _encoded(messages)
+        records = None if messages is None else encoded(messages)
         if metadata is not None:
             encode_metadata(metadata)
         row = yield from self._require(session_id, user_id)
@@ -347,16 +345,16 @@ class SQLiteSessionStore(SessionStore):
             values.append(agent_id)
         if cursor is not None:
             where.append("(updated_at, session_key) < (?, ?)")
-            values.extend(_place(cursor))
+            values.extend(place(cursor))
         page = f"""SELECT {_COLUMNS} FROM sessionstore_sessions WHERE {" AND ".join(where)}
             ORDER BY updated_at DESC, session_key DESC LIMIT ?"""  # noqa: S608 - no value in it
         found = yield page, (*values, limit + 1)
-        rows = [_Row._make(values) for values in found]
+        rows = [Row._make(values) for values in found]
         more = len(rows) > limit
         last = rows[limit - 1] if more else None
         return SessionPage(
             [row.info() for row in rows[:limit]],
-            f"{last.updated_at}.{last.session_key}" if last else None,
+            last.cursor() if last else None,
         )
 
     def _prune_expired(self) -> Flow[int]:
@@ -379,17 +377,17 @@ class SQLiteSessionStore(SessionStore):
 
     # -- Within a transaction ---------------------------------------------------------------------
 
-    def _find(self, session_id: str, user_id: str | None) -> Flow[_Row | None]:
+    def _find(self, session_id: str, user_id: str | None) -> Flow[Row | None]:
         found = yield _FIND, (session_id,)
         if not found:
             return None
-        row = _Row._make(found[0])
+        row = Row._make(found[0])
         if row.updated_at < self._oldest_live():
             return None
         require_owner(row.user_id, user_id)
         return row
 
-    def _require(self, session_id: str, user_id: str | None) -> Flow[_Row]:
+    def _require(self, session_id: str, user_id: str | None) -> Flow[Row]:
         row = yield from self._find(session_id, user_id)
         if row is None:
             raise SessionNotFoundError(f"there is no session {session_id!r}")
@@ -399,43 +397,16 @@ class SQLiteSessionStore(SessionStore):
         return 0 if self._retention is None else now_microseconds() - self._retention
 
 
-class _Row(NamedTuple):
-    session_key: int
-    id: str
-    agent_id: str
-    user_id: str | None
-    metadata: str
-    created_at: int
-    updated_at: int
-    version: int
-    message_count: int
-    last_position: int
-
-    def head(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "agent_id": self.agent_id,
-            "user_id": self.user_id,
-            "metadata": decode_metadata(self.metadata),
-            "created_at": from_microseconds(self.created_at),
-            "updated_at": from_microseconds(self.updated_at),
-            "version": self.version,
-        }
-
-    def info(self) -> SessionInfo:
-        return SessionInfo(**self.head(), message_count=self.message_count)
-
-
-def _make(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Flow[_Row]:
+def _make(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Flow[Row]:
     """Make a session, in the place of an expired one with the same id."""
     for expired in (yield _FIND, (session_id,)):
         yield from _drop(expired[0])
     now = now_microseconds()
     made = yield _MAKE, (session_id, agent_id, user_id, metadata, now, now)
-    return _Row(made.lastrowid, session_id, agent_id, user_id, metadata, now, now, 0, 0, 0)
+    return Row(made.lastrowid, session_id, agent_id, user_id, metadata, now, now, 0, 0, 0)
 
 
-def _add(row: _Row, records: Sequence[tuple[str, str]]) -> Flow[_Row]:
+def _add(row: Row, records: Sequence[tuple[str, str]]) -> Flow[Row]:
     """Add those messages that the session does not hold, and count them."""
     if not records:
         return row
@@ -447,7 +418,7 @@ def _add(row: _Row, records: Sequence[tuple[str, str]]) -> Flow[_Row]:
     )
 
 
-def _written(row: _Row) -> Flow[_Row]:
+def _written(row: Row) -> Flow[Row]:
     row = row._replace(version=row.version + 1, updated_at=now_microseconds())
     yield (
         _WRITTEN,
@@ -461,15 +432,11 @@ def _drop(session_key: int) -> Flow[None]:
     yield _DROP, (session_key,)
 
 
-def _position(row: _Row, message_id: str) -> Flow[int]:
+def _position(row: Row, message_id: str) -> Flow[int]:
     found = yield _POSITION, (row.session_key, message_id)
     if not found:
         raise InvalidMessageError(f"the session has no message {message_id!r} to go before")
     return int(found[0][0])
-
-
-def _encoded(messages: Sequence[SessionMessage]) -> list[tuple[str, str]]:
-    return [(str(message.id), encode_message(message).decode()) for message in messages]
 
 
 def _oldest_first(session_id: str, rows: list[tuple[int, str]]) -> list[SessionMessage]:
@@ -478,14 +445,6 @@ def _oldest_first(session_id: str, rows: list[tuple[int, str]]) -> list[SessionM
 
 def _rows(limit: int | None) -> int:
     return -1 if limit is None else limit
-
-
-def _place(cursor: str) -> tuple[int, int]:
-    try:
-        updated_at, session_key = (max(0, min(int(part), _END)) for part in cursor.split("."))
-    except ValueError:
-        raise InvalidSessionError("cursor is not one that list_sessions gave") from None
-    return updated_at, session_key
 
 
 # -- The file and its connections -----------------------------------------------------------------
