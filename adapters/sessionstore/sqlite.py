@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import time
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -38,6 +35,8 @@ from sessionstore.rows import Row, encoded, place
 from sessionstore.store import SessionStore, require_owner, require_version
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from typing_extensions import Self
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "SQLiteSessionStore"]
@@ -186,6 +185,8 @@ class SQLiteSessionStore(SessionStore):
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
+        import asyncio  # noqa: PLC0415 - as in _aplay
+
         await asyncio.to_thread(self.close)
 
     # -- Carrying out -----------------------------------------------------------------------------
@@ -194,6 +195,8 @@ class SQLiteSessionStore(SessionStore):
         return self._current().carry_out(flow, next(flow))
 
     async def _aplay(self, flow: Flow[T]) -> T:
+        import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
+
         write, database = next(flow), self._current()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
@@ -477,6 +480,8 @@ class _Database:
         with self._lanes_lock:
             self._refuse_closed()
             if write not in self._lanes:
+                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as asyncio
+
                 self._lanes[write] = ThreadPoolExecutor(1 if write else 4, "sessionstore-sqlite")
             return self._lanes[write]
 
@@ -561,7 +566,7 @@ class _Database:
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
         if not self._only:
-            os.chmod(self._path, _PRIVATE)  # noqa: PTH101 - the path is a str here
+            os.chmod(self._path, _PRIVATE)
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             if _schema_version(connection, self._path) == 0:  # nobody else was first
@@ -646,12 +651,13 @@ def _checked_path(path: str | os.PathLike[str]) -> str:
         return name
     if not name or "\0" in name:
         raise SessionStoreError('path must name a file, or be ":memory:"')
-    file = Path(name).absolute()  # a later chdir must not lead to another file
-    if file.is_dir():
+    file = os.path.abspath(name)  # a later chdir must not lead to another file
+    if os.path.isdir(file):
         raise SessionStoreError(f"{file} is a folder: name a file in it")
-    if not file.parent.is_dir():
-        raise SessionStoreError(f"the folder {file.parent} does not exist: make it first")
-    return str(file)
+    folder = os.path.dirname(file)
+    if not os.path.isdir(folder):
+        raise SessionStoreError(f"the folder {folder} does not exist: make it first")
+    return file
 
 
 def _require_ours(path: str) -> None:
@@ -659,7 +665,7 @@ def _require_ours(path: str) -> None:
     if path == _MEMORY:
         return
     try:
-        with open(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE), "rb") as file:  # noqa: PTH123
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE), "rb") as file:
             header = file.read(100)
     except OSError as error:
         raise StoreUnavailableError(f"{path} can't be opened: {error.strerror}") from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain
+
+import msgspec
 
 from sessionstore.errors import InvalidMessageError
 from sessionstore.flow import Flow, aplay, play
@@ -31,8 +32,7 @@ def approximate_tokens(messages: Iterable[SessionMessage]) -> int:
     return sum(3 + (len(str(m.content)) + len(str(m.tool_calls or ""))) // 4 for m in messages)
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """What an agent sees of a session: its newest whole turns, within limits.
 
     A turn is a user's message with all that follows it up to the next one. A view
