@@ -34,7 +34,7 @@ from sessionstore.models import (
 )
 from sessionstore.store import SessionStore, require_owner, require_version
 
-__all__ = ["InMemorySessionStore"]
+__all__ = ["InMemorySessionStore", "StoredSession"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -75,7 +75,7 @@ class InMemorySessionStore(SessionStore):
         """Make an empty store."""
         self._retention = retention_microseconds(retention_days)
         self._lock = Lock()
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, StoredSession] = {}
         # Session ids, the last one written to at the end: all of them under None, and once more by
         # agent and by owner. A write moves its session to the end, so that no list needs sorting.
         self._recent: defaultdict[tuple[str, str | None] | None, dict[str, None]] = defaultdict(
@@ -107,7 +107,7 @@ class InMemorySessionStore(SessionStore):
         with self._lock:
             if self._find(session_id, user_id):
                 raise SessionExistsError(f"session {session_id!r} is already there")
-            session = _Session(session_id, agent_id, user_id, stored)
+            session = StoredSession(session_id, agent_id, user_id, stored)
             session.add(records)
             self._written(session)
             head = session.head()
@@ -164,7 +164,7 @@ class InMemorySessionStore(SessionStore):
             session = self._find(session_id, user_id)
             require_version(session.version if session else 0, expected_version)
             if session is None:
-                session = _Session(session_id, agent_id, user_id, b"{}")
+                session = StoredSession(session_id, agent_id, user_id, b"{}")
             if added := session.add(records):
                 self._written(session)
             return added
@@ -250,7 +250,7 @@ class InMemorySessionStore(SessionStore):
 
     # -- With the lock held -----------------------------------------------------------------------
 
-    def _find(self, session_id: str, user_id: str | None) -> _Session | None:
+    def _find(self, session_id: str, user_id: str | None) -> StoredSession | None:
         session = self._sessions.get(session_id)
         if session and self._expired(session):
             self._forget(session)
@@ -259,36 +259,44 @@ class InMemorySessionStore(SessionStore):
             require_owner(session.user_id, user_id)
         return session
 
-    def _require(self, session_id: str, user_id: str | None) -> _Session:
+    def _require(self, session_id: str, user_id: str | None) -> StoredSession:
         session = self._find(session_id, user_id)
         if session is None:
             raise SessionNotFoundError(f"there is no session {session_id!r}")
         return session
 
-    def _expired(self, session: _Session) -> bool:
+    def _expired(self, session: StoredSession) -> bool:
         return (
             self._retention is not None
             and session.updated_at < now_microseconds() - self._retention
         )
 
-    def _written(self, session: _Session) -> None:
+    def _written(self, session: StoredSession) -> None:
         session.version += 1
         session.updated_at = now_microseconds()
         session.activity = next(self._activity)
         self._sessions[session.id] = session
+        self._join_lists(session)
+
+    def _forget(self, session: StoredSession) -> None:
+        del self._sessions[session.id]
+        self._leave_lists(session)
+
+    def _join_lists(self, session: StoredSession) -> None:
         for scope in session.scopes():
             self._recent[scope].pop(session.id, None)
             self._recent[scope][session.id] = None
 
-    def _forget(self, session: _Session) -> None:
-        del self._sessions[session.id]
+    def _leave_lists(self, session: StoredSession) -> None:
         for scope in session.scopes():
             del self._recent[scope][session.id]
             if scope and not self._recent[scope]:
                 del self._recent[scope]
 
 
-class _Session(msgspec.Struct):
+class StoredSession(msgspec.Struct):
+    """A session as it is kept in memory: its messages as JSON, and where each of them is."""
+
     id: str
     agent_id: str
     user_id: str | None
@@ -302,6 +310,7 @@ class _Session(msgspec.Struct):
     positions: dict[str, int] = {}
 
     def add(self, records: Iterable[tuple[str, bytes]]) -> int:
+        """Add the messages that are not there yet, and count them."""
         before = len(self.bodies)
         for message_id, body in records:
             if message_id not in self.positions:
@@ -310,18 +319,22 @@ class _Session(msgspec.Struct):
         return len(self.bodies) - before
 
     def scopes(self) -> Iterator[tuple[str, str | None] | None]:
+        """Give the lists that the session stands in."""
         yield None
         yield ("agent", self.agent_id)
         if self.user_id is not None:
             yield ("user", self.user_id)
 
     def info(self) -> SessionInfo:
+        """Give the session without its messages."""
         return SessionInfo(**self.head(), message_count=len(self.bodies))
 
     def last(self, limit: int | None) -> list[bytes]:
+        """Give the last messages."""
         return self.bodies[0 if limit is None else max(0, len(self.bodies) - limit) :]
 
     def head(self) -> dict[str, Any]:
+        """Give the fields that `SessionData` and `SessionInfo` share."""
         return {
             "id": self.id,
             "agent_id": self.agent_id,

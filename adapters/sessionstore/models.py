@@ -154,10 +154,12 @@ class SessionPage(msgspec.Struct, frozen=True):
     Attributes:
         sessions: The sessions of this page, newest activity first.
         cursor: Give it to the next call for the page after this one; ``None`` on the last page.
+        partial: The store could not tell all: in an outage a fallback lists what it knows.
     """
 
     sessions: list[SessionInfo]
     cursor: str | None = None
+    partial: bool = False
 
 
 def _describe(session: _Session, count: int) -> str:

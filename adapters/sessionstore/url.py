@@ -9,7 +9,12 @@ from sessionstore.store import SessionStore
 __all__ = ["open_store"]
 
 
-def open_store(url: str, *, retention_days: float | None = None) -> SessionStore:
+def open_store(
+    url: str,
+    *,
+    retention_days: float | None = None,
+    fallback: SessionStore | str | None = "in-memory",  # noqa: ARG001 - no network store yet
+) -> SessionStore:
     """Make the store that a URL names. Nothing is opened before its first use.
 
     Example:

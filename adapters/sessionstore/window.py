@@ -86,13 +86,13 @@ class Window(msgspec.Struct, frozen=True):
             SessionAccessError: The session belongs to another user.
             SessionStoreError: The store's other errors, as for `SessionStore.get_messages`.
         """
-        return play(self.loading(store, session_id, user_id), store._play)  # noqa: SLF001
+        return play(self.loading(store, session_id, user_id), store._play)
 
     async def aload(
         self, store: SessionStore, session_id: str, *, user_id: str | None = None
     ) -> list[SessionMessage]:
         """Async twin of `load`."""
-        return await aplay(self.loading(store, session_id, user_id), store._aplay)  # noqa: SLF001
+        return await aplay(self.loading(store, session_id, user_id), store._aplay)
 
     def view(self, messages: Sequence[SessionMessage]) -> list[SessionMessage]:
         """Give the view of a log, or of as much of its end as was read.
@@ -125,14 +125,14 @@ class Window(msgspec.Struct, frozen=True):
         self, store: SessionStore, session_id: str, user_id: str | None
     ) -> Flow[list[SessionMessage]]:
         size = self.max_messages or (None if self.max_tokens is None else _PAGE)
-        log = yield store._reading(session_id, size, None, user_id, size is not None)  # noqa: SLF001
+        log = yield store._reading(session_id, size, None, user_id, size is not None)
         if size is None:
             return self.view(log)
         system, log = log[:-size], log[-size:]
         found = len(log)
         while found == size and not self._suffices(log):
             size *= 2
-            page = yield store._reading(session_id, size, log[0].id, user_id, False)  # noqa: SLF001
+            page = yield store._reading(session_id, size, log[0].id, user_id, False)
             found, log = len(page), page + log
         return self.view(system + log)
 

@@ -196,45 +196,45 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             yield chunk
 
     def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        turn = play(self._beginning(input, config), self._store._play)  # noqa: SLF001
+        turn = play(self._beginning(input, config), self._store._play)
         answer = self._bound.invoke(turn.value, config, **kwargs)
-        play(self._saving(turn, answer), self._store._play)  # noqa: SLF001
+        play(self._saving(turn, answer), self._store._play)
         return answer
 
     async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        turn = await aplay(self._beginning(input, config), self._store._aplay)  # noqa: SLF001
+        turn = await aplay(self._beginning(input, config), self._store._aplay)
         answer = await self._bound.ainvoke(turn.value, config, **kwargs)
-        await aplay(self._saving(turn, answer), self._store._aplay)  # noqa: SLF001
+        await aplay(self._saving(turn, answer), self._store._aplay)
         return answer
 
     def _stream(
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
-        turn = play(self._beginning(next(inputs), config), self._store._play)  # noqa: SLF001
+        turn = play(self._beginning(next(inputs), config), self._store._play)
         answer = None
         try:
             for chunk in self._bound.stream(turn.value, config, **kwargs):
                 answer = _sum(answer, chunk)
                 yield chunk
         except GeneratorExit:
-            play(self._saving(turn, answer), self._store._play)  # noqa: SLF001
+            play(self._saving(turn, answer), self._store._play)
             raise
-        play(self._saving(turn, answer), self._store._play)  # noqa: SLF001
+        play(self._saving(turn, answer), self._store._play)
 
     async def _astream(
         self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
         input = await anext(inputs)  # noqa: A001 - LangChain's name for it
-        turn = await aplay(self._beginning(input, config), self._store._aplay)  # noqa: SLF001
+        turn = await aplay(self._beginning(input, config), self._store._aplay)
         answer = None
         try:
             async for chunk in self._bound.astream(turn.value, config, **kwargs):
                 answer = _sum(answer, chunk)
                 yield chunk
         except (GeneratorExit, asyncio.CancelledError):
-            await aplay(self._saving(turn, answer), self._store._aplay)  # noqa: SLF001
+            await aplay(self._saving(turn, answer), self._store._aplay)
             raise
-        await aplay(self._saving(turn, answer), self._store._aplay)  # noqa: SLF001
+        await aplay(self._saving(turn, answer), self._store._aplay)
 
     # -- What it takes and gives ------------------------------------------------------------------
 
@@ -282,7 +282,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         if self._window:
             stored = yield from self._window.loading(self._store, session_id, user_id)
         else:
-            stored = yield self._store._reading(session_id, None, None, user_id, False)  # noqa: SLF001
+            stored = yield self._store._reading(session_id, None, None, user_id, False)
         value, new = self._keys.with_history(input, to_langchain_messages(stored))
         return _Turn(session_id, user_id, value, new, made_ids=not _ids(self._keys.new(input)))
 
@@ -303,9 +303,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
 
     def _appending(self, turn: _Turn, messages: list[BaseMessage]) -> Flow[int]:
         stored = to_session_messages(messages)
-        return self._store._appending(  # noqa: SLF001
-            turn.session_id, stored, self._agent_id, turn.user_id, None
-        )
+        return self._store._appending(turn.session_id, stored, self._agent_id, turn.user_id, None)
 
     def _required(self) -> list[str]:
         return ["session_id", "user_id"] if self._user_scoped else ["session_id"]

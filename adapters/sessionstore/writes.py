@@ -1,0 +1,175 @@
+"""`PendingWrite`: one write as a value, to be kept in a journal and carried out later, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import msgspec
+
+from sessionstore.errors import (
+    SessionConflictError,
+    SessionExistsError,
+    SessionNotFoundError,
+    StoreUnavailableError,
+)
+from sessionstore.flow import Flow
+from sessionstore.models import SessionMessage, new_id
+from sessionstore.store import SessionStore
+
+__all__ = ["PendingWrite", "first_batch", "joined"]
+
+_TRIES = 10
+
+
+class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A write that a fallback has taken in for its primary.
+
+    Attributes:
+        kind: What the caller asked for.
+        session_id: The session.
+        agent_id: The agent of the session, if this makes it.
+        user_id: The caller.
+        messages: The messages of an ``append``, ``create`` or ``update``; the one of a
+            ``replace``.
+        metadata: The metadata of a ``create`` or ``update``.
+        known: For an ``update`` of the messages and a ``delete``: the ids of the last messages
+            that the caller could know of. What others have put behind them stays.
+        id: The write's own id.
+    """
+
+    kind: Literal["append", "create", "replace", "update", "delete"]
+    session_id: str
+    agent_id: str = "default"
+    user_id: str | None = None
+    messages: list[SessionMessage] | None = None
+    metadata: dict[str, Any] | None = None
+    known: list[str] = []
+    id: str = msgspec.field(default_factory=new_id)
+
+    def __repr__(self) -> str:
+        """Tell what it does to which session: never what was said."""
+        count = len(self.messages or ())
+        return f"PendingWrite({self.kind!r}, session_id={self.session_id!r}, messages=<{count}>)"
+
+    def rewrites(self) -> bool:
+        """Tell whether it takes messages away."""
+        return self.kind == "delete" or (self.kind == "update" and self.messages is not None)
+
+    def on(self, store: SessionStore, expected_version: int | None = None) -> Flow[Any]:
+        """Give the store's flow for this write, as the caller asked for it."""
+        messages = self.messages or []
+        session_id, user_id = self.session_id, self.user_id
+        if self.kind == "append":
+            return store._append_messages(
+                session_id,
+                messages,
+                agent_id=self.agent_id,
+                user_id=user_id,
+                expected_version=expected_version,
+            )
+        if self.kind == "create":
+            return store._create(
+                session_id,
+                messages,
+                agent_id=self.agent_id,
+                user_id=user_id,
+                metadata=self.metadata or {},
+            )
+        if self.kind == "replace":
+            return store._replace_message(session_id, messages[0], user_id=user_id)
+        if self.kind == "update":
+            return store._update(
+                session_id,
+                messages=self.messages,
+                metadata=self.metadata,
+                user_id=user_id,
+                expected_version=expected_version,
+            )
+        return store._delete(session_id, user_id=user_id)
+
+    def later(self, store: SessionStore) -> Flow[None]:
+        """Carry the write out on a store that others may have written to meanwhile.
+
+        To do so twice is as to do so once: a crash, or an answer that was lost, is harmless. A
+        request is the store and one of its flows.
+        """
+        if self.kind == "create":
+            yield from self._create_later(store)
+        elif self.rewrites():
+            yield from self._rewrite_later(store)
+        else:
+            yield store, self.on(store)
+
+    def _create_later(self, store: SessionStore) -> Flow[None]:
+        try:
+            yield store, self.on(store)
+        except SessionExistsError:
+            yield store, msgspec.structs.replace(self, kind="append").on(store)
+            yield from self._merge_missing(store)
+
+    def _merge_missing(self, store: SessionStore) -> Flow[None]:
+        there = yield store, store._get(self.session_id, limit=0, user_id=self.user_id)
+        missing = {
+            key: value
+            for key, value in (self.metadata or {}).items()
+            if there is not None and key not in there.metadata
+        }
+        if missing:
+            merge = msgspec.structs.replace(self, kind="update", messages=None, metadata=missing)
+            yield store, merge.on(store)
+
+    def _rewrite_later(self, store: SessionStore) -> Flow[None]:
+        for _ in range(_TRIES):
+            there = yield store, store._get(self.session_id, limit=None, user_id=self.user_id)
+            if there is None and self.kind == "delete":
+                return
+            if there is None:
+                raise SessionNotFoundError(f"there is no session {self.session_id!r}")
+            kept = self._written_since(there.messages)
+            if self.kind == "delete" and not kept:
+                yield store, self.on(store)
+                return
+            rewrite = store._update(
+                self.session_id,
+                messages=[*(self.messages or ()), *kept],
+                metadata=self.metadata,
+                user_id=self.user_id,
+                expected_version=there.version,
+            )
+            try:
+                yield store, rewrite
+            except SessionConflictError:
+                continue  # somebody wrote in between: their message is among those to keep
+            return
+        raise StoreUnavailableError("others write to the session all the time: try again")
+
+    def _written_since(self, messages: list[SessionMessage]) -> list[SessionMessage]:
+        """Pick what others have put behind the last message that the caller knew of."""
+        known = {*self.known, *(message.id for message in self.messages or ())}
+        places = [place for place, message in enumerate(messages) if message.id in known]
+        return messages[places[-1] + 1 :] if places else messages
+
+
+def first_batch(writes: Iterable[PendingWrite]) -> list[PendingWrite]:
+    """Give the first write, with the appends of the same caller that follow it if it is one."""
+    batch: list[PendingWrite] = []
+    for write in writes:
+        if batch and _caller(write) != _caller(batch[0]):
+            break
+        batch.append(write)
+        if write.kind != "append":
+            break
+    return batch
+
+
+def joined(batch: list[PendingWrite]) -> PendingWrite:
+    """Make one write of a batch."""
+    if len(batch) == 1:
+        return batch[0]
+    messages = [message for write in batch for message in write.messages or ()]
+    return msgspec.structs.replace(batch[0], messages=messages)
+
+
+def _caller(write: PendingWrite) -> tuple[str, str | None, str]:
+    return write.kind, write.user_id, write.agent_id
