@@ -108,6 +108,7 @@ _PRUNE_BATCH = 100
 _END = 2**63 - 1
 _MEMORY = ":memory:"
 _PRIVATE = 0o600
+_LONGEST_WAIT = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 
 _BUSY = "{} is busy: other writers held it for longer than the timeout"
 _DAMAGED = "{} is damaged: restore it from a backup, or name another file"
@@ -193,13 +194,15 @@ class SQLiteSessionStore(SessionStore):
     # -- Carrying out -----------------------------------------------------------------------------
 
     def _play(self, flow: Flow[T]) -> T:
-        return self._current().carry_out(flow, next(flow))
+        write, database = next(flow), self._current()
+        return database.carry_out(flow, write, database.deadline())
 
     async def _aplay(self, flow: Flow[T]) -> T:
         write, database = next(flow), self._current()
         loop = asyncio.get_running_loop()
+        # The wait for other writers begins here, and includes that for the thread.
         return await loop.run_in_executor(
-            database.lane(write=write), database.carry_out, flow, write
+            database.lane(write=write), database.carry_out, flow, write, database.deadline()
         )
 
     def _current(self) -> _Database:
@@ -207,6 +210,8 @@ class SQLiteSessionStore(SessionStore):
             # SQLite's connections must not cross a fork, nor be closed on the far side of it.
             self._abandoned.append(self._database)
             self._database = self._new_database()
+            if self._abandoned[-1].closed:
+                self._database.close()
         return self._database
 
     def _new_database(self) -> _Database:
@@ -497,7 +502,7 @@ class _Database:
     def __init__(self, path: str, timeout: float, synchronous: str) -> None:
         self.pid = os.getpid()
         self._path = path
-        self._timeout = timeout
+        self._timeout = min(timeout, _LONGEST_WAIT)
         self._synchronous = synchronous
         # A database in memory lives in its one connection, which operations take in turn.
         self._only = Lock() if path == _MEMORY else None
@@ -507,10 +512,14 @@ class _Database:
         self._opening = Lock()
         self.writing = Lock()
         self._prepared = False
-        self._closed = False
+        self.closed = False
 
-    def carry_out(self, flow: Flow[T], write: bool) -> T:
-        with _Transaction(self, write=write) as transaction:
+    def deadline(self) -> float:
+        """Give the time up to which an operation that begins now waits for others."""
+        return time.monotonic() + self._timeout
+
+    def carry_out(self, flow: Flow[T], write: bool, deadline: float) -> T:
+        with _Transaction(self, deadline, write=write) as transaction:
             return play(flow, transaction.send)
 
     def lane(self, *, write: bool) -> ThreadPoolExecutor:
@@ -521,9 +530,9 @@ class _Database:
                 self._lanes[write] = ThreadPoolExecutor(1 if write else 4, "sessionstore-sqlite")
             return self._lanes[write]
 
-    def take(self) -> sqlite3.Connection:
+    def take(self, deadline: float) -> sqlite3.Connection:
         if self._only:
-            self.lock(self._only)
+            self.lock(self._only, deadline)
         try:
             try:
                 return self._idle.pop()
@@ -538,11 +547,11 @@ class _Database:
         self._idle.append(connection)
         if self._only:
             self._only.release()
-        if self._closed:
+        if self.closed:
             self.close()
 
-    def lock(self, lock: Lock) -> None:
-        if not lock.acquire(timeout=self._timeout):
+    def lock(self, lock: Lock, deadline: float) -> None:
+        if not lock.acquire(timeout=_seconds_to(deadline)):
             raise StoreUnavailableError(_BUSY.format(self._path))
 
     def translated(self, error: sqlite3.Error) -> SessionStoreError:
@@ -555,7 +564,7 @@ class _Database:
     def close(self) -> None:
         if self.pid != os.getpid():
             return
-        self._closed = True
+        self.closed = True
         while self._idle:
             self._idle.pop().close()
         with self._lanes_lock:
@@ -563,7 +572,7 @@ class _Database:
                 lane.shutdown(wait=False)
 
     def _refuse_closed(self) -> None:
-        if self._closed:
+        if self.closed:
             raise SessionStoreError("this store is closed")
 
     def _open(self) -> sqlite3.Connection:
@@ -626,13 +635,14 @@ class _Database:
 class _Transaction:
     """What one operation does on its connection: all of it, or nothing."""
 
-    def __init__(self, database: _Database, *, write: bool) -> None:
+    def __init__(self, database: _Database, deadline: float, *, write: bool) -> None:
         self._database = database
+        self._deadline = deadline
         self._write = write
         self._writing = False
 
     def __enter__(self) -> Self:
-        self._connection = self._database.take()
+        self._connection = self._database.take(self._deadline)
         return self
 
     def __exit__(
@@ -663,8 +673,10 @@ class _Transaction:
 
     def _begin(self) -> None:
         if self._write:
-            self._database.lock(self._database.writing)
+            self._database.lock(self._database.writing, self._deadline)
             self._writing = True
+        wait = int(_seconds_to(self._deadline) * 1000)
+        self._connection.execute(f"PRAGMA busy_timeout = {wait}")
         self._connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
 
     def _end(self, verdict: str) -> None:
@@ -679,6 +691,10 @@ class _Transaction:
             if self._writing:
                 self._writing = False
                 self._database.writing.release()
+
+
+def _seconds_to(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 def _checked_path(path: str | os.PathLike[str]) -> str:
