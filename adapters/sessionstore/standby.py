@@ -122,7 +122,13 @@ class Standby(InMemorySessionStore):
         return session is not None and session.positions.keys() >= set(ids)
 
     def check(self, write: PendingWrite) -> Any:
-        """Try a write on a copy of its session: give what it would give, or raise so."""
+        """Give what a write would give, or raise what it would raise, and do nothing."""
+        if write.kind == "append":
+            with self._lock:
+                session = self._find(write.session_id, write.user_id)
+            there = session.positions if session else {}
+            older = self._older.get(write.session_id, set())
+            return sum(m.id not in there and m.id not in older for m in write.messages or ())
         trial = Standby(1, self._max_messages)
         with self._lock:
             session = self._sessions.get(write.session_id)

@@ -74,7 +74,7 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
                 messages,
                 agent_id=self.agent_id,
                 user_id=user_id,
-                metadata=self.metadata or {},
+                metadata={} if self.metadata is None else self.metadata,
             )
         if self.kind == "replace":
             return store._replace_message(session_id, messages[0], user_id=user_id)
