@@ -105,6 +105,7 @@ _PRUNE_BATCH = 100
 _END = 2**63 - 1
 _MEMORY = ":memory:"
 _PRIVATE = 0o600
+_LONGEST_WAIT = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 
 _BUSY = "{} is busy: other writers held it for longer than the timeout"
 _DAMAGED = "{} is damaged, or no SQLite file: restore it from a backup, or name another file"
@@ -200,6 +201,7 @@ class SQLiteSessionStore(SessionStore):
 
         write, database = next(flow), self._current()
         loop = asyncio.get_running_loop()
+        # The wait for other writers begins here, and includes that for the thread.
         return await loop.run_in_executor(
             database.lane(write=write), database.carry_out, flow, write, database.deadline()
         )
@@ -209,6 +211,8 @@ class SQLiteSessionStore(SessionStore):
             # SQLite's connections must not cross a fork, nor be closed on the far side of it.
             self._abandoned.append(self._database)
             self._database = self._new_database()
+            if self._abandoned[-1].closed:
+                self._database.close()
         return self._database
 
     def _new_database(self) -> _Database:
@@ -460,7 +464,7 @@ class _Database:
     def __init__(self, path: str, timeout: float, synchronous: str) -> None:
         self.pid = os.getpid()
         self._path = path
-        self._timeout = timeout
+        self._timeout = min(timeout, _LONGEST_WAIT)
         self._synchronous = synchronous
         # A database in memory lives in its one connection, which operations take in turn.
         self._only = Lock() if path == _MEMORY else None
@@ -470,9 +474,10 @@ class _Database:
         self._opening = Lock()
         self.writing = Lock()
         self._prepared = False
-        self._closed = False
+        self.closed = False
 
     def deadline(self) -> float:
+        """Give the time up to which an operation that begins now waits for others."""
         return time.monotonic() + self._timeout
 
     def carry_out(self, flow: Flow[T], write: bool, deadline: float) -> T:
@@ -506,13 +511,11 @@ class _Database:
         self._idle.append(connection)
         if self._only:
             self._only.release()
-        if self._closed:
+        if self.closed:
             self.close()
 
     def lock(self, lock: Lock, deadline: float) -> None:
-        # An async operation may have spent its time in the queue for a thread.
-        left = deadline - time.monotonic()
-        if left < 0 < self._timeout or not lock.acquire(timeout=max(0, left)):
+        if not lock.acquire(timeout=_seconds_to(deadline)):
             raise StoreUnavailableError(_BUSY.format(self._path))
 
     def translated(self, error: sqlite3.Error) -> SessionStoreError:
@@ -525,7 +528,7 @@ class _Database:
     def close(self) -> None:
         if self.pid != os.getpid():
             return
-        self._closed = True
+        self.closed = True
         while self._idle:
             self._idle.pop().close()
         with self._lanes_lock:
@@ -533,7 +536,7 @@ class _Database:
                 lane.shutdown(wait=False)
 
     def _refuse_closed(self) -> None:
-        if self._closed:
+        if self.closed:
             raise SessionStoreError("this store is closed")
 
     def _open(self) -> sqlite3.Connection:
@@ -636,6 +639,8 @@ class _Transaction:
         if self._write:
             self._database.lock(self._database.writing, self._deadline)
             self._writing = True
+        wait = int(_seconds_to(self._deadline) * 1000)
+        self._connection.execute(f"PRAGMA busy_timeout = {wait}")
         self._connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
 
     def _end(self, verdict: str) -> None:
@@ -650,6 +655,10 @@ class _Transaction:
             if self._writing:
                 self._writing = False
                 self._database.writing.release()
+
+
+def _seconds_to(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 def _checked_path(path: str | os.PathLike[str]) -> str:
