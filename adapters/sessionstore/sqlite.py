@@ -574,13 +574,15 @@ class _Database:
             self._use_write_ahead_log(connection)
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
-        if not self._only:
-            os.chmod(self._path, _PRIVATE)
         connection.execute("BEGIN IMMEDIATE")
         with connection:
-            if _schema_version(connection, self._path) == 0:  # nobody else was first
-                for statement in SCHEMA:
-                    connection.execute(statement)
+            if _schema_version(connection, self._path):
+                return  # somebody else was first
+            if not self._only:
+                _require_empty(connection, self._path)
+                os.chmod(self._path, _PRIVATE)
+            for statement in SCHEMA:
+                connection.execute(statement)
 
     def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
         # SQLite does not wait for its busy timeout here: others may be opening the file too.
@@ -695,6 +697,13 @@ def _create_private(path: str) -> None:
         return  # another process was first
     except OSError as error:
         raise StoreUnavailableError(f"{path} can't be made: {error.strerror}") from error
+
+
+def _require_empty(connection: sqlite3.Connection, path: str) -> None:
+    # SQLite takes a file of a few bytes for an empty database, and would write over them.
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    if pages == 0 and os.path.getsize(path) > 0:
+        raise SessionStoreError(_DAMAGED.format(path))
 
 
 def _schema_version(connection: sqlite3.Connection, path: str) -> int:
