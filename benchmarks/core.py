@@ -46,6 +46,7 @@ def medians(uses: Sequence[Callable[[], object]], rounds: int) -> list[float]:
 
 
 def row(name: str, ours: float, other: str, theirs: float) -> None:
+    """Print one figure, and its ratio to another."""
     print(f"{name:<44} {ours:>10.1f} µs   {ours / theirs:>6.2f} x {other}")
 
 
