@@ -52,6 +52,7 @@ class Line(msgspec.Struct, eq=False):
     Attributes:
         session_id: The session.
         base: What was known of the session before them, until the journal has it.
+        owner: Who looks after the journal that takes in the next ones.
         journals: The ids of the journals that hold them; the last one takes in the next.
         writes: The writes.
         arriving: How many are on their way into the journal.
@@ -60,6 +61,7 @@ class Line(msgspec.Struct, eq=False):
     """
 
     session_id: str
+    owner: str
     base: StoredSession | None = None
     journals: list[str] = []
     writes: list[PendingWrite] = []
@@ -159,7 +161,7 @@ class Journal:
                 raise StoreUnavailableError(msg)
             line = self._lines.get(session_id)
             if line is None:
-                line = self._lines[session_id] = Line(session_id, base(), [new_id()])
+                line = self._lines[session_id] = Line(session_id, self._name(), base(), [new_id()])
             line.arriving += 1
             self._size += 1
             return line
@@ -289,7 +291,7 @@ class Journal:
             return
         session_id = writes[0].session_id
         with self._lock:
-            line = self._lines.setdefault(session_id, Line(session_id, None, [new_id()]))
+            line = self._lines.setdefault(session_id, Line(session_id, self._name(), None, [new_id()]))
             line.journals.insert(0, info.id)
             line.writes[:0] = writes
             self._size += len(writes)
