@@ -21,7 +21,7 @@ class VolumeContract(ColouredSuite):
         assert contents(store.get_messages("s")) == ["before", text, "after"]
 
     def test_a_long_session(self, store: SessionStore) -> None:
-        """100,000 messages are kept in order, and used as ten are. (What they cost is measured.)"""
+        """100,000 messages are kept in order, and used as ten are."""
         log = conversation(MANY)
         for start in range(0, MANY, 10_000):
             assert store.append_messages("s", log[start : start + 10_000]) == 10_000
