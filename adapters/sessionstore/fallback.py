@@ -330,6 +330,7 @@ class FallbackSessionStore(SessionStore):
             return store._get(session_id, limit=limit, user_id=user_id)
 
         def learn(data: SessionData | None) -> None:
+            self._unseen.discard(session_id)
             if data is None:
                 self._standby.forget(session_id)
             else:
@@ -548,9 +549,6 @@ class FallbackSessionStore(SessionStore):
         empty = yield from self._journal.release(line)
         if empty:
             self._standby.unpin(session_id)
-            if session_id in self._unseen:  # the primary knows more of it
-                self._unseen.discard(session_id)
-                self._standby.forget(session_id)
         return empty
 
     def _put_batch_back(self, line: Line, batch: list[PendingWrite]) -> Flow[None]:

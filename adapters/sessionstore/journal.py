@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -129,13 +129,18 @@ class Journal:
         Raises:
             StoreUnavailableError: The journal is full, or the fallback store fails.
         """
+        body = msgspec.json.encode(write)
+        kept = _write_decoder.decode(body)  # no later change to a caller's object reaches it
         line = self._expect(write.session_id, base)
+        entries = [_entry(_WRITE, body, write.id)]
+        if line.base:
+            entries.insert(0, _entry(_BASE, msgspec.json.encode(line.base), _BASE))
         try:
             yield (
                 self._store,
                 self._store._append_messages(
                     line.journals[-1],
-                    self._entries(line, write),
+                    entries,
                     agent_id=_JOURNALS,
                     user_id=self._name(),
                     expected_version=None,
@@ -143,7 +148,7 @@ class Journal:
             )
             with self._lock:
                 line.base = None
-                line.writes.append(write)
+                line.writes.append(kept)
                 return show()
         except BaseException:
             with self._lock:
@@ -197,7 +202,7 @@ class Journal:
                 self._store,
                 self._store._append_messages(
                     _REJECTED,
-                    [_entry(_WRITE, write, write.id)],
+                    [_entry(_WRITE, msgspec.json.encode(write), write.id)],
                     agent_id=_REJECTED,
                     user_id=None,
                     expected_version=None,
@@ -291,7 +296,9 @@ class Journal:
             return
         session_id = writes[0].session_id
         with self._lock:
-            line = self._lines.setdefault(session_id, Line(session_id, self._name(), None, [new_id()]))
+            line = self._lines.setdefault(
+                session_id, Line(session_id, self._name(), None, [new_id()])
+            )
             line.journals.insert(0, info.id)
             line.writes[:0] = writes
             self._size += len(writes)
@@ -309,10 +316,6 @@ class Journal:
             del self._lines[line.session_id]
         return empty
 
-    def _entries(self, line: Line, write: PendingWrite) -> list[SessionMessage]:
-        entry = _entry(_WRITE, write, write.id)
-        return [_entry(_BASE, line.base, _BASE), entry] if line.base else [entry]
-
     def _name(self) -> str:
         if self._owner.split("|")[1:2] != [str(os.getpid())]:  # not named yet, or a fork since
             self._owner = f"{socket.gethostname()}|{os.getpid()}|{new_id()}"
@@ -321,8 +324,8 @@ class Journal:
         return self._owner
 
 
-def _entry(kind: str, value: Any, entry_id: str) -> SessionMessage:
-    return SessionMessage(kind, msgspec.json.encode(value).decode(), id=entry_id)
+def _entry(kind: str, body: bytes, entry_id: str) -> SessionMessage:
+    return SessionMessage(kind, body.decode(), id=entry_id)
 
 
 def _is_looked_after(journal: SessionInfo) -> bool:

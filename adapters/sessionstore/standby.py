@@ -124,6 +124,8 @@ class Standby(InMemorySessionStore):
     def check(self, write: PendingWrite) -> Any:
         """Give what a write would give, or raise what it would raise, and do nothing."""
         if write.kind == "append":
+            for message in write.messages or ():
+                encode_message(message)
             with self._lock:
                 session = self._find(write.session_id, write.user_id)
             there = session.positions if session else {}
