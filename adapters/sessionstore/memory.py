@@ -342,7 +342,7 @@ def _activity(cursor: str | None) -> int | None:
         return None
     try:
         return int(cursor)
-    except (TypeError, ValueError):
+    except ValueError:
         raise InvalidSessionError("cursor is not one that list_sessions gave") from None
 
 

@@ -29,6 +29,8 @@ T = TypeVar("T")
 MAX_ID_LENGTH = 512
 """The longest id, in characters, of a session, message, agent or user."""
 
+_NO_LIMIT = 2**31 - 1
+
 
 class SessionStore(ABC):
     """Sessions and their messages: kept, ordered, owned, whatever the backend.
@@ -621,12 +623,15 @@ class SessionStore(ABC):
     def _listing(
         self, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
     ) -> Flow[SessionPage]:
-        if limit is None or _limit(limit) == 0:
+        size = _limit(limit)
+        if not size:
             raise InvalidSessionError("limit must be 1 or more: how many sessions to a page")
+        if cursor is not None and type(cursor) is not str:
+            raise InvalidSessionError("cursor is not one that list_sessions gave")
         return self._list_sessions(
             agent_id=_optional_id(agent_id, "agent_id"),
             user_id=_optional_id(user_id, "user_id"),
-            limit=limit,
+            limit=size,
             cursor=cursor,
         )
 
@@ -703,8 +708,10 @@ def _fault(value: object) -> str:
 
 
 def _limit(value: object) -> int | None:
-    if value is None or (type(value) is int and value >= 0):
-        return value
+    if value is None:
+        return None
+    if type(value) is int and value >= 0:
+        return min(value, _NO_LIMIT)  # drivers refuse a number that is larger than theirs
     raise InvalidSessionError("limit must be a whole number of 0 or more, or None for all")
 
 

@@ -1,0 +1,58 @@
+"""The tests that every `SessionStore` has to pass, ours and other people's, for pytest.
+
+Subclass `SessionStoreConformance` in a test file and give it one fixture, ``open_store``; where
+the storage outlives the store object, as a file or a server's does, subclass
+`SharedStoreConformance`, which tests restarts and processes too::
+
+    from functools import partial
+
+    import pytest
+    from sessionstore.testing import OpenStore, SharedStoreConformance
+
+    class TestMyStore(SharedStoreConformance):
+        @pytest.fixture
+        def open_store(self, tmp_path) -> OpenStore:
+            return partial(MyStore, tmp_path / "sessions")
+
+Run it with ``pytest``. Each test is run in both colours: on the store's plain methods, and on
+their async twins. No plug-in for asyncio is needed. The extra ``testing`` installs what is.
+"""
+
+try:
+    import hypothesis as _hypothesis  # noqa: F401
+    import pytest
+except ImportError as error:
+    raise ImportError(
+        "sessionstore.testing needs the testing extra: pip install 'sessionstore[testing]'"
+    ) from error
+
+# Before they are imported, so that a plain assert in them tells what it compared.
+pytest.register_assert_rewrite(
+    *(
+        f"sessionstore.testing.{name}"
+        for name in (
+            "appending",
+            "concurrency",
+            "content",
+            "expiry",
+            "identifiers",
+            "lifetime",
+            "listing",
+            "ownership",
+            "processes",
+            "reading",
+            "sessions",
+            "stateful",
+            "versions",
+            "volume",
+        )
+    )
+)
+
+from sessionstore.testing.colours import OpenStore, Stores  # noqa: E402
+from sessionstore.testing.conformance import (  # noqa: E402
+    SessionStoreConformance,
+    SharedStoreConformance,
+)
+
+__all__ = ["OpenStore", "SessionStoreConformance", "SharedStoreConformance", "Stores"]

@@ -1,0 +1,52 @@
+"""The suite put together: what a store's test class inherits from."""
+
+from __future__ import annotations
+
+from sessionstore.testing.appending import AppendContract
+from sessionstore.testing.listing import ListContract
+from sessionstore.testing.ownership import OwnershipContract
+from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.sessions import SessionContract
+from sessionstore.testing.versions import VersionContract
+
+__all__ = ["SessionStoreConformance", "SharedStoreConformance"]
+
+
+class SessionStoreConformance(
+    SessionContract,
+    AppendContract,
+    ReadContract,
+    ListContract,
+    VersionContract,
+    OwnershipContract,
+):
+    """Every clause of the contract of `SessionStore`, in both colours.
+
+    A subclass gives the fixture ``open_store``: a callable that takes the store's options and
+    opens a storage which is empty when the test starts. A store that shares nothing with
+    another one, as one in memory, is tested by this class; all others by
+    `SharedStoreConformance`.
+
+    Example::
+
+        class TestInMemory(SessionStoreConformance):
+            @pytest.fixture
+            def open_store(self) -> OpenStore:
+                return InMemorySessionStore
+    """
+
+
+class SharedStoreConformance(SessionStoreConformance):
+    """The suite for a storage that many stores share, and that outlives them.
+
+    Here ``open_store``, called twice in a test, opens the same storage twice. It has to be
+    picklable, since it is called in other processes too: a class or function of a module, or a
+    `functools.partial` of one.
+
+    Example::
+
+        class TestSQLite(SharedStoreConformance):
+            @pytest.fixture
+            def open_store(self, tmp_path: Path) -> OpenStore:
+                return partial(SQLiteSessionStore, tmp_path / "sessions.db")
+    """
