@@ -40,7 +40,13 @@ from sessionstore.store import SessionStore, require_owner, require_version
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "SQLiteSessionStore"]
+__all__ = [
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "SQLiteSessionStore",
+    "checked_path",
+    "use_write_ahead_log",
+]
 
 T = TypeVar("T")
 
@@ -171,7 +177,7 @@ class SQLiteSessionStore(SessionStore):
         if not timeout >= 0:
             raise ValueError("timeout must be a number of seconds, 0 or more")
         self._retention = retention_microseconds(retention_days)
-        self._path = _checked_path(path)
+        self._path = checked_path(path)
         self._options = (timeout, synchronous)
         self._abandoned: list[_Database] = []
         self._database = self._new_database()
@@ -557,7 +563,7 @@ class _Database:
         if version == 0:
             self._create_schema(connection)
         if not self._only:
-            self._use_write_ahead_log(connection)
+            use_write_ahead_log(connection, self._timeout)
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
         if not self._only:
@@ -567,19 +573,6 @@ class _Database:
             if _schema_version(connection, self._path) == 0:  # nobody else was first
                 for statement in SCHEMA:
                     connection.execute(statement)
-
-    def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
-        # SQLite does not wait for its busy timeout here: others may be opening the file too.
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.005)
-            else:
-                return
 
 
 class _Transaction:
@@ -640,7 +633,18 @@ class _Transaction:
                 self._database.writing.release()
 
 
-def _checked_path(path: str | os.PathLike[str]) -> str:
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """Check what a caller gave as the path of an SQLite file.
+
+    Args:
+        path: The path, or ``":memory:"``.
+
+    Returns:
+        The absolute path, or ``":memory:"``.
+
+    Raises:
+        SessionStoreError: It names no file, or a folder, or its folder does not exist.
+    """
     name = os.fspath(path)
     if name == _MEMORY:
         return name
@@ -652,6 +656,29 @@ def _checked_path(path: str | os.PathLike[str]) -> str:
     if not file.parent.is_dir():
         raise SessionStoreError(f"the folder {file.parent} does not exist: make it first")
     return str(file)
+
+
+def use_write_ahead_log(connection: sqlite3.Connection, timeout: float) -> None:
+    """Put a file in write-ahead-log mode, in which readers never wait for a writer.
+
+    Args:
+        connection: A connection to the file, without a transaction.
+        timeout: How long to wait for others that are opening the file, in seconds.
+
+    Raises:
+        sqlite3.OperationalError: They took longer, or the file can't be written to.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait for its busy timeout here.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _require_ours(path: str) -> None:
