@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from servers.postgres import PostgresServer
+from sessionstore import DbSessionStore, PostgresAgentDb, SqliteAgentDb
+from sessionstore.testing import OpenStore, SessionStoreConformance, SharedStoreConformance
+
+
+def open_postgres(url: str, schema: str, **options: Any) -> DbSessionStore:
+    return DbSessionStore(PostgresAgentDb(url, schema=schema), **options)
+
+
+def open_sqlite(path: str, **options: Any) -> DbSessionStore:
+    return DbSessionStore(SqliteAgentDb(path), **options)
+
+
+class TestPostgresConformance(SharedStoreConformance):
+    @pytest.fixture
+    def open_store(self, postgres: PostgresServer, schema: str) -> OpenStore:
+        return partial(open_postgres, postgres.url(), schema)
+
+
+class TestSqliteConformance(SharedStoreConformance):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> OpenStore:
+        return partial(open_sqlite, str(tmp_path / "sessions.db"))
+
+
+class TestMemoryConformance(SessionStoreConformance):
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        return partial(open_sqlite, ":memory:")
