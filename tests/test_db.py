@@ -5,14 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
+from servers.mariadb import MariadbServer
+from servers.mariadb import binary as mariadb_binary
 from servers.postgres import PostgresServer
-from sessionstore import DbSessionStore, PostgresAgentDb, SqliteAgentDb
+
+from sessionstore import AgentDb, DbSessionStore, PostgresAgentDb, SqliteAgentDb
 from sessionstore.testing import OpenStore, SessionStoreConformance, SharedStoreConformance
 
 
 def open_postgres(url: str, schema: str, **options: Any) -> DbSessionStore:
     return DbSessionStore(PostgresAgentDb(url, schema=schema), **options)
+
+
+def open_database(url: str, **options: Any) -> DbSessionStore:
+    return DbSessionStore(AgentDb(url), **options)
 
 
 def open_sqlite(path: str, **options: Any) -> DbSessionStore:
@@ -23,6 +29,15 @@ class TestPostgresConformance(SharedStoreConformance):
     @pytest.fixture
     def open_store(self, postgres: PostgresServer, schema: str) -> OpenStore:
         return partial(open_postgres, postgres.url(), schema)
+
+
+if mariadb_binary():
+
+    class TestMariadbConformance(SharedStoreConformance):
+        @pytest.fixture
+        def open_store(self, mariadb: MariadbServer, schema: str) -> OpenStore:
+            mariadb.execute(f"CREATE DATABASE {schema}")
+            return partial(open_database, mariadb.url(schema))
 
 
 class TestSqliteConformance(SharedStoreConformance):

