@@ -41,7 +41,7 @@ from sessionstore.sqlite import checked_path, use_write_ahead_log
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AgentDb", "PostgresAgentDb", "SqliteAgentDb", "Work"]
+__all__ = ["AgentDb", "PostgresAgentDb", "SqliteAgentDb", "Work", "open_db"]
 
 T = TypeVar("T")
 
@@ -468,6 +468,27 @@ class PostgresAgentDb(AgentDb):
         creator = async_connector(self._parameters, self._statement_timeout)
         options = _engine_options(_PSYCOPG, self._options)
         return create_async_engine(_PSYCOPG, **options, async_creator=creator)
+
+
+def open_db(database: str | URL | Engine | AsyncEngine) -> AgentDb:
+    """Make the `AgentDb` that suits a URL or an engine best.
+
+    Args:
+        database: As `AgentDb` takes it.
+
+    Returns:
+        A `PostgresAgentDb` for a PostgreSQL URL that leaves the driver open or names psycopg.
+
+    Raises:
+        ValueError: The URL is not usable.
+        ImportError: The URL's driver is not installed.
+    """
+    if isinstance(database, (Engine, AsyncEngine)):
+        return AgentDb(database)
+    url = _url(database)
+    if url.drivername == "postgresql+psycopg":
+        return PostgresAgentDb(url.render_as_string(hide_password=False))
+    return AgentDb(url)
 
 
 class _Engines:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sessionstore.database import AgentDb, Work  # first, for its hint on what to install
+from sessionstore.database import AgentDb, Work, open_db  # first, for its hint on what to install
 
 from sqlalchemy import Connection, delete, insert, select, update  # isort: skip
 
@@ -86,7 +86,7 @@ class DbSessionStore(SessionStore):
         """Name the database; nothing is opened yet."""
         self._retention = retention_microseconds(retention_days)
         self._owns_db = not isinstance(db, AgentDb)
-        self._db = db if isinstance(db, AgentDb) else AgentDb(db)
+        self._db = db if isinstance(db, AgentDb) else open_db(db)
         self._sessions = self._db.tables.sessions
         self._messages = self._db.tables.messages
 
