@@ -284,9 +284,26 @@ def test_the_callers_async_engine_is_used_and_left_open(
     asyncio.run(main())
 
 
-def test_a_colour_that_has_no_driver_says_so(call: Call) -> None:
-    with AgentDb("mysql+mariadbconnector://h/d" if False else "mssql+pyodbc://h/d") as db:
-        pass
+def test_a_colour_that_has_no_driver_says_so() -> None:
+    program = """
+import asyncio, sys
+for hidden in ("asyncmy", "aiomysql"):
+    sys.modules[hidden] = None
+from sessionstore import AgentDb, DbSessionStore
+store = DbSessionStore(AgentDb("mysql://root:secret@127.0.0.1:1/none"))
+for colour in (store.ping, lambda: asyncio.run(store.aping())):
+    try:
+        colour()
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "StoreUnavailableError the database can't be reached",
+        "SessionStoreError no async driver for mysql+pymysql is installed",
+    ]
 
 
 def test_one_pool_for_each_loop_which_ends_with_it(postgres: PostgresServer, schema: str) -> None:
@@ -347,7 +364,8 @@ def test_a_store_made_before_a_fork(open_db: OpenDb) -> None:
     with open_db() as db:
         store = DbSessionStore(db)
         store.append_message("s", say())
-        children = [os.fork() for _ in range(2)] if (parent := os.getpid()) else []
+        parent = os.getpid()
+        children = [child for _ in range(2) if os.getpid() == parent and (child := os.fork())]
         if os.getpid() != parent:
             code = 1
             try:

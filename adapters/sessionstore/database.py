@@ -36,7 +36,7 @@ except ImportError as error:
 
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.flow import Flow
-from sessionstore.sqlite import checked_path, use_write_ahead_log
+from sessionstore.sqlite import checked_path, create_private, use_write_ahead_log
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -45,7 +45,7 @@ __all__ = ["AgentDb", "PostgresAgentDb", "SqliteAgentDb", "Work", "open_db"]
 
 T = TypeVar("T")
 
-_TRIES = 10
+_TRIES = 50
 _POOL_TIMEOUT = 10.0
 _USED = "sessionstore.used"
 # The first one installed is taken; psycopg serves both colours under one name.
@@ -385,7 +385,7 @@ class SqliteAgentDb(AgentDb):
         engine, path, timeout = super()._new_engine(), self._path, self._timeout
 
         def make_private(*_: object) -> None:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            create_private(path)
 
         def use_log(connection: Any, _: object) -> None:
             use_write_ahead_log(connection, timeout)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import time
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -38,6 +35,8 @@ from sessionstore.rows import Row, encoded, place
 from sessionstore.store import SessionStore, require_owner, require_version
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from typing_extensions import Self
 
 __all__ = [
@@ -45,6 +44,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SQLiteSessionStore",
     "checked_path",
+    "create_private",
     "use_write_ahead_log",
 ]
 
@@ -114,7 +114,7 @@ _MEMORY = ":memory:"
 _PRIVATE = 0o600
 
 _BUSY = "{} is busy: other writers held it for longer than the timeout"
-_DAMAGED = "{} is damaged: restore it from a backup, or name another file"
+_DAMAGED = "{} is damaged, or no SQLite file: restore it from a backup, or name another file"
 # By SQLite's own words, since Python 3.10 does not tell its error codes.
 _ERRORS = (
     ("locked", StoreUnavailableError, _BUSY),
@@ -192,18 +192,23 @@ class SQLiteSessionStore(SessionStore):
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
+        import asyncio  # noqa: PLC0415 - as in _aplay
+
         await asyncio.to_thread(self.close)
 
     # -- Carrying out -----------------------------------------------------------------------------
 
     def _play(self, flow: Flow[T]) -> T:
-        return self._current().carry_out(flow, next(flow))
+        write, database = next(flow), self._current()
+        return database.carry_out(flow, write, database.deadline())
 
     async def _aplay(self, flow: Flow[T]) -> T:
+        import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
+
         write, database = next(flow), self._current()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            database.lane(write=write), database.carry_out, flow, write
+            database.lane(write=write), database.carry_out, flow, write, database.deadline()
         )
 
     def _current(self) -> _Database:
@@ -474,8 +479,11 @@ class _Database:
         self._prepared = False
         self._closed = False
 
-    def carry_out(self, flow: Flow[T], write: bool) -> T:
-        with _Transaction(self, write=write) as transaction:
+    def deadline(self) -> float:
+        return time.monotonic() + self._timeout
+
+    def carry_out(self, flow: Flow[T], write: bool, deadline: float) -> T:
+        with _Transaction(self, deadline, write=write) as transaction:
             return play(flow, transaction.send)
 
     def lane(self, *, write: bool) -> ThreadPoolExecutor:
@@ -483,12 +491,14 @@ class _Database:
         with self._lanes_lock:
             self._refuse_closed()
             if write not in self._lanes:
+                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as asyncio
+
                 self._lanes[write] = ThreadPoolExecutor(1 if write else 4, "sessionstore-sqlite")
             return self._lanes[write]
 
-    def take(self) -> sqlite3.Connection:
+    def take(self, deadline: float) -> sqlite3.Connection:
         if self._only:
-            self.lock(self._only)
+            self.lock(self._only, deadline)
         try:
             try:
                 return self._idle.pop()
@@ -506,8 +516,10 @@ class _Database:
         if self._closed:
             self.close()
 
-    def lock(self, lock: Lock) -> None:
-        if not lock.acquire(timeout=self._timeout):
+    def lock(self, lock: Lock, deadline: float) -> None:
+        # An async operation may have spent its time in the queue for a thread.
+        left = deadline - time.monotonic()
+        if left < 0 < self._timeout or not lock.acquire(timeout=max(0, left)):
             raise StoreUnavailableError(_BUSY.format(self._path))
 
     def translated(self, error: sqlite3.Error) -> SessionStoreError:
@@ -534,8 +546,8 @@ class _Database:
     def _open(self) -> sqlite3.Connection:
         with self._opening:
             self._refuse_closed()
-            if not self._prepared:
-                _require_ours(self._path)
+            if not self._prepared and not self._only:
+                create_private(self._path)
             try:
                 connection = sqlite3.connect(
                     self._path,
@@ -567,7 +579,7 @@ class _Database:
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
         if not self._only:
-            os.chmod(self._path, _PRIVATE)  # noqa: PTH101 - the path is a str here
+            os.chmod(self._path, _PRIVATE)
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             if _schema_version(connection, self._path) == 0:  # nobody else was first
@@ -578,13 +590,14 @@ class _Database:
 class _Transaction:
     """What one operation does on its connection: all of it, or nothing."""
 
-    def __init__(self, database: _Database, *, write: bool) -> None:
+    def __init__(self, database: _Database, deadline: float, *, write: bool) -> None:
         self._database = database
+        self._deadline = deadline
         self._write = write
         self._writing = False
 
     def __enter__(self) -> Self:
-        self._connection = self._database.take()
+        self._connection = self._database.take(self._deadline)
         return self
 
     def __exit__(
@@ -615,7 +628,7 @@ class _Transaction:
 
     def _begin(self) -> None:
         if self._write:
-            self._database.lock(self._database.writing)
+            self._database.lock(self._database.writing, self._deadline)
             self._writing = True
         self._connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
 
@@ -650,12 +663,39 @@ def checked_path(path: str | os.PathLike[str]) -> str:
         return name
     if not name or "\0" in name:
         raise SessionStoreError('path must name a file, or be ":memory:"')
-    file = Path(name).absolute()  # a later chdir must not lead to another file
-    if file.is_dir():
+    file = os.path.abspath(name)  # a later chdir must not lead to another file
+    if os.path.isdir(file):
         raise SessionStoreError(f"{file} is a folder: name a file in it")
-    if not file.parent.is_dir():
-        raise SessionStoreError(f"the folder {file.parent} does not exist: make it first")
-    return str(file)
+    folder = os.path.dirname(file)
+    if not os.path.isdir(folder):
+        raise SessionStoreError(f"the folder {folder} does not exist: make it first")
+    return file
+
+
+def create_private(path: str) -> None:
+    """Make an SQLite file, which nobody else may read, if it is not there.
+
+    Args:
+        path: Its path.
+
+    Raises:
+        StoreUnavailableError: It can't be made.
+    """
+    # It is made under another name: to close a file at the path would release the locks that
+    # another connection of this process holds on it.
+    if os.path.exists(path):
+        return
+    draft = f"{path}.{os.urandom(8).hex()}"
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
+        try:
+            os.link(draft, path)
+        finally:
+            os.unlink(draft)
+    except FileExistsError:
+        return  # another process was first
+    except OSError as error:
+        raise StoreUnavailableError(f"{path} can't be made: {error.strerror}") from error
 
 
 def use_write_ahead_log(connection: sqlite3.Connection, timeout: float) -> None:
@@ -668,12 +708,12 @@ def use_write_ahead_log(connection: sqlite3.Connection, timeout: float) -> None:
     Raises:
         sqlite3.OperationalError: They took longer, or the file can't be written to.
     """
+    # SQLite does not wait for its busy timeout here.
     deadline = time.monotonic() + timeout
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            # SQLite does not wait for its busy timeout here.
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.005)
@@ -681,26 +721,11 @@ def use_write_ahead_log(connection: sqlite3.Connection, timeout: float) -> None:
             return
 
 
-def _require_ours(path: str) -> None:
-    """Refuse a file of another application before SQLite itself touches it; make a missing one."""
-    if path == _MEMORY:
-        return
-    try:
-        with open(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE), "rb") as file:  # noqa: PTH123
-            header = file.read(100)
-    except OSError as error:
-        raise StoreUnavailableError(f"{path} can't be opened: {error.strerror}") from error
-    if not header:
-        return
-    if not header.startswith(b"SQLite format 3\0"):
-        raise SessionStoreError(f"{path} is damaged, or no SQLite file at all: it is left as it is")
-    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise SessionStoreError(f"{path} belongs to another application: it is left as it is")
-
-
 def _schema_version(connection: sqlite3.Connection, path: str) -> int:
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return 0
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise SessionStoreError(f"{path} belongs to another application: it is left as it is")
     found = connection.execute("SELECT version FROM sessionstore_schema").fetchone()
     if found is None or not isinstance(found[0], int) or found[0] < 1:
         raise SessionStoreError(_DAMAGED.format(path))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain
+
+import msgspec
 
 from sessionstore.errors import InvalidMessageError
 from sessionstore.flow import Flow, aplay, play
@@ -31,8 +32,7 @@ def approximate_tokens(messages: Iterable[SessionMessage]) -> int:
     return sum(3 + (len(str(m.content)) + len(str(m.tool_calls or ""))) // 4 for m in messages)
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """What an agent sees of a session: its newest whole turns, within limits.
 
     A turn is a user's message with all that follows it up to the next one. A view
@@ -86,13 +86,13 @@ class Window:
             SessionAccessError: The session belongs to another user.
             SessionStoreError: The store's other errors, as for `SessionStore.get_messages`.
         """
-        return play(self._loading(store, session_id, user_id), store._play)  # noqa: SLF001
+        return play(self.loading(store, session_id, user_id), store._play)  # noqa: SLF001
 
     async def aload(
         self, store: SessionStore, session_id: str, *, user_id: str | None = None
     ) -> list[SessionMessage]:
         """Async twin of `load`."""
-        return await aplay(self._loading(store, session_id, user_id), store._aplay)  # noqa: SLF001
+        return await aplay(self.loading(store, session_id, user_id), store._aplay)  # noqa: SLF001
 
     def view(self, messages: Sequence[SessionMessage]) -> list[SessionMessage]:
         """Give the view of a log, or of as much of its end as was read.
@@ -111,9 +111,10 @@ class Window:
         system = list(front.values())
         return [*system, *chain.from_iterable(self._newest(turns, self._count(system)))]
 
-    def _loading(
+    def loading(
         self, store: SessionStore, session_id: str, user_id: str | None
     ) -> Flow[list[SessionMessage]]:
+        """Give `load` as a flow, whose requests are the store's flows."""
         while True:
             try:
                 return (yield from self._paging(store, session_id, user_id))
