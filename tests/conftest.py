@@ -10,7 +10,6 @@ from servers.mariadb import MariadbServer
 from servers.mariadb import binary as mariadb_binary
 from servers.postgres import PostgresServer
 
-
 Call = Callable[..., Any]
 
 

@@ -9,18 +9,18 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, create_engine, inspect, text
-from sqlalchemy.ext.asyncio import create_async_engine
-
 from conftest import Call
 from servers.postgres import PASSWORD, PostgresServer
 from servers.relay import Relay
+from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
 from sessionstore import (
     AgentDb,
     DbSessionStore,
@@ -377,7 +377,7 @@ def test_a_store_made_before_a_fork(open_db: OpenDb) -> None:
         for _ in range(20):
             store.append_message("s", say())
         assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-        assert len(store.get_messages("s")) == 21 + 20 * 3
+        assert len(store.get_messages("s")) == 1 + 20 * 3
 
 
 def test_a_closed_database_refuses(open_db: OpenDb, call: Call) -> None:

@@ -7,14 +7,9 @@ from typing import Any
 import pytest
 from servers.mariadb import MariadbServer
 from servers.mariadb import binary as mariadb_binary
-from servers.postgres import PostgresServer
 
-from sessionstore import AgentDb, DbSessionStore, PostgresAgentDb, SqliteAgentDb
+from sessionstore import AgentDb, DbSessionStore, SqliteAgentDb
 from sessionstore.testing import OpenStore, SessionStoreConformance, SharedStoreConformance
-
-
-def open_postgres(url: str, schema: str, **options: Any) -> DbSessionStore:
-    return DbSessionStore(PostgresAgentDb(url, schema=schema), **options)
 
 
 def open_database(url: str, **options: Any) -> DbSessionStore:
@@ -23,12 +18,6 @@ def open_database(url: str, **options: Any) -> DbSessionStore:
 
 def open_sqlite(path: str, **options: Any) -> DbSessionStore:
     return DbSessionStore(SqliteAgentDb(path), **options)
-
-
-class TestPostgresConformance(SharedStoreConformance):
-    @pytest.fixture
-    def open_store(self, postgres: PostgresServer, schema: str) -> OpenStore:
-        return partial(open_postgres, postgres.url(), schema)
 
 
 if mariadb_binary():

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
 import pytest
+from conftest import Call
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
-
-from conftest import Call
+from servers.pgbouncer import PgBouncer
+from servers.pgbouncer import binary as pgbouncer_binary
 from servers.postgres import PASSWORD, PostgresServer
 from servers.relay import Relay
 from servers.watch import wait_until
+from sqlalchemy import create_engine
+
 from sessionstore import (
     AgentDb,
     DbSessionStore,
@@ -26,6 +30,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.tables import _unescaped, escaped
+from sessionstore.testing import OpenStore, SharedStoreConformance
 
 
 @pytest.fixture
@@ -46,6 +51,10 @@ def say(text: str = "hello", **fields: Any) -> SessionMessage:
     return SessionMessage("user", text, **fields)
 
 
+def open_postgres(url: str, schema: str, **options: Any) -> DbSessionStore:
+    return DbSessionStore(PostgresAgentDb(url, schema=schema), **options)
+
+
 @contextmanager
 def locked(server: PostgresServer, schema: str, session_id: str) -> Iterator[None]:
     with psycopg.connect(server.url()) as connection:
@@ -54,6 +63,12 @@ def locked(server: PostgresServer, schema: str, session_id: str) -> Iterator[Non
         )
         yield
         connection.rollback()
+
+
+class TestConformance(SharedStoreConformance):
+    @pytest.fixture
+    def open_store(self, postgres: PostgresServer, schema: str) -> OpenStore:
+        return partial(open_postgres, postgres.url(), schema)
 
 
 # -- Round trips ----------------------------------------------------------------------------------
@@ -378,6 +393,56 @@ def test_no_error_shows_a_secret(postgres: PostgresServer, schema: str, call: Ca
         with pytest.raises(ValueError, match="connection string") as wrong:
             PostgresAgentDb(unusable)
         assert PASSWORD not in f"{wrong.value}{wrong.value.__cause__}"
+
+
+# -- PgBouncer ------------------------------------------------------------------------------------
+
+if pgbouncer_binary():
+
+    @pytest.fixture(scope="module")
+    def pgbouncer(postgres: PostgresServer) -> Iterator[PgBouncer]:
+        bouncer = PgBouncer(postgres)
+        yield bouncer
+        bouncer.stop()
+
+    class TestPgBouncerConformance(SharedStoreConformance):
+        @pytest.fixture
+        def open_store(
+            self, postgres: PostgresServer, pgbouncer: PgBouncer, schema: str
+        ) -> OpenStore:
+            return partial(open_postgres, postgres.url(port=pgbouncer.port), schema)
+
+    def test_many_clients_share_few_connections(
+        postgres: PostgresServer, pgbouncer: PgBouncer, schema: str
+    ) -> None:
+        """What one client left in a session, another would find."""
+        url = postgres.url(port=pgbouncer.port)
+        with PostgresAgentDb(url, schema=schema) as db, PostgresAgentDb(url, schema=schema) as same:
+            stores = [DbSessionStore(db), DbSessionStore(same)]
+
+            async def gather() -> None:
+                store = stores[1]
+                await asyncio.gather(*(store.aappend_message("s", say()) for _ in range(60)))
+                await asyncio.gather(*(store.aget_messages("s", limit=3) for _ in range(60)))
+
+            def write() -> None:
+                for number in range(15):
+                    stores[0].append_message("s", say())
+                    stores[0].update("s", metadata={"last": number})
+                    stores[0].list_sessions()
+
+            threads = [threading.Thread(target=write) for _ in range(6)]
+            threads += [threading.Thread(target=lambda: asyncio.run(gather()))]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(stores[0].get_messages("s")) == 60 + 6 * 15
+        with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
+            for what in ("pg_prepared_statements", "pg_locks WHERE locktype = 'advisory'"):
+                assert connection.execute(f"SELECT count(*) FROM {what}").fetchone() == (0,)
+            shown = connection.execute("SHOW statement_timeout").fetchone()
+            assert shown == ("0",)
 
 
 # -- Ids ------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class MariadbServer:
             self._home.data.mkdir()
             places = (f"--socket={self._home.path / 'socket'}", f"--port={self.port}")
             with (self._home.path / "log").open("wb") as log:
-                self._server = subprocess.Popen(  # noqa: S603
+                self._server = subprocess.Popen(
                     [program, *common, *places, *_OPTIONS],
                     stdout=log,
                     stderr=log,

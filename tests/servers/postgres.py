@@ -123,7 +123,7 @@ class PostgresServer:
         return self._home.path / package.name / "pginstall" / "bin"
 
     def _spawn(self, program: str, *arguments: object, output: object) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(  # noqa: S603
+        return subprocess.Popen(
             [str(self._binaries / program), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=output,  # type: ignore[call-overload]

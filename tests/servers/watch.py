@@ -26,7 +26,7 @@ class Home:
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="sessionstore-server-"))
         self.data = self.path / "data"
-        self._watcher = subprocess.Popen(  # noqa: S603
+        self._watcher = subprocess.Popen(
             [sys.executable, __file__, str(self.path)],
             stdin=subprocess.PIPE,
             start_new_session=True,
