@@ -100,7 +100,7 @@ def test_a_newer_schema_is_refused_and_left_alone(open_db: OpenDb, call: Call) -
         DbSessionStore(db).append_message("s", say())
         run_sql(db, f"UPDATE {table(db, 'schema')} SET version = 99")
     with open_db() as db:
-        with pytest.raises(SessionStoreError, match="newer version .* upgrade"):
+        with pytest.raises(SessionStoreError, match=r"newer version .* upgrade"):
             call(DbSessionStore(db), "append_message", "s", say())
         run_sql(db, f"UPDATE {table(db, 'schema')} SET version = 1")
         assert len(call(DbSessionStore(db), "get_messages", "s")) == 1
@@ -191,7 +191,7 @@ def test_the_tables_are_indexed_as_they_are_said_to_be(open_db: OpenDb) -> None:
             nullable = {column.name: column.nullable for column in known.columns}
             nullable["session_key"] = known is db.tables.sessions and "sqlite" in repr(db)
             assert {c["name"]: c["nullable"] for c in columns} == {
-                name: nullable[name] for name in known.columns.keys()
+                column.name: nullable[column.name] for column in known.columns
             }
             key = found.get_pk_constraint(known.name, schema=schema)["constrained_columns"]
             assert key == [column.name for column in known.primary_key]

@@ -153,7 +153,7 @@ class AgentDb:
 
     @property
     def dialect_name(self) -> str:
-        """Which kind of database it is, in SQLAlchemy's words: ``"postgresql"``, ``"sqlite"``…"""
+        """The kind of database in SQLAlchemy's words, such as ``"postgresql"`` or ``"sqlite"``."""
         return self._url.get_backend_name()
 
     def ddl(self) -> str:

@@ -125,7 +125,7 @@ class DbSessionStore(SessionStore):
         def work(connection: Connection) -> Row:
             if self._find(connection, session_id, user_id):
                 raise SessionExistsError(f"session {session_id!r} is already there")
-            return self._make(connection, session_id, agent_id, user_id, stored, records)
+            return self._make(connection, _new_row(session_id, agent_id, user_id, stored), records)
 
         row = yield from self._in_transaction(work)
         return SessionData(**row.head(), messages=list(messages))
@@ -183,7 +183,7 @@ class DbSessionStore(SessionStore):
             if not records:
                 return 0
             if row is None:
-                self._make(connection, session_id, agent_id, user_id, "{}", records)
+                self._make(connection, _new_row(session_id, agent_id, user_id, "{}"), records)
                 return len(records)
             grown = self._add(connection, row, records)
             added = grown.message_count - row.message_count
@@ -316,13 +316,15 @@ class DbSessionStore(SessionStore):
     # -- Requests ---------------------------------------------------------------------------------
 
     def _in_transaction(self, work: Callable[[Connection], T]) -> Flow[T]:
-        return (yield from self._db.operation(Work(work)))
+        reply: T = yield from self._db.operation(Work(work))
+        return reply
 
     def _query(self, statement: Any, values: dict[str, Any]) -> Flow[list[Any]]:
         def work(connection: Connection) -> list[Any]:
             return list(connection.execute(statement, values).all())
 
-        return (yield from self._db.operation(Work(work, at_once=True, repeatable=True)))
+        rows: list[Any] = yield from self._db.operation(Work(work, at_once=True, repeatable=True))
+        return rows
 
     def _read(self, asked: Reading, session_id: str, **values: Any) -> Flow[list[Any]]:
         given = {name: value for name, value in values.items() if value is not None}
@@ -350,23 +352,12 @@ class DbSessionStore(SessionStore):
             raise SessionNotFoundError(f"there is no session {session_id!r}")
         return row
 
-    def _make(
-        self,
-        connection: Connection,
-        session_id: str,
-        agent_id: str,
-        user_id: str | None,
-        metadata: str,
-        records: Sequence[tuple[str, str]],
-    ) -> Row:
-        now, count = now_microseconds(), len(records)
-        row = Row(0, session_id, agent_id, user_id, metadata, now, now, 1, count, count)
+    def _make(self, connection: Connection, row: Row, records: Sequence[tuple[str, str]]) -> Row:
+        row = row._replace(message_count=len(records), last_position=len(records))
         values = {name: value for name, value in row._asdict().items() if name != "session_key"}
-        [session_key] = connection.execute(
-            insert(self._sessions).values(values)
-        ).inserted_primary_key
-        row = row._replace(session_key=session_key)
-        self._put(connection, session_key, list(enumerate(records, start=1)))
+        made: Any = connection.execute(insert(self._sessions).values(values)).inserted_primary_key
+        row = row._replace(session_key=made[0])
+        self._put(connection, row.session_key, list(enumerate(records, start=1)))
         return row
 
     def _add(self, connection: Connection, row: Row, records: Sequence[tuple[str, str]]) -> Row:
@@ -432,7 +423,8 @@ class DbSessionStore(SessionStore):
         expired = sessions.updated_at < self._oldest_live()
         counts = (sessions.session_key, sessions.message_count)
         found = connection.execute(select(*counts).where(expired).limit(_PRUNE_SESSIONS)).all()
-        keys, messages = [], 0
+        keys: list[int] = []
+        messages = 0
         for session_key, message_count in found:
             if keys and messages + message_count > _PRUNE_MESSAGES:
                 break
@@ -446,6 +438,11 @@ class DbSessionStore(SessionStore):
 
     def _oldest_live(self) -> int:
         return 0 if self._retention is None else now_microseconds() - self._retention
+
+
+def _new_row(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Row:
+    now = now_microseconds()
+    return Row(0, session_id, agent_id, user_id, metadata, now, now, 1, 0, 0)
 
 
 def _head(rows: Sequence[Any], user_id: str | None) -> Row | None:

@@ -9,7 +9,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Dialect,
-    Select,
     Text,
     TextClause,
     bindparam,
@@ -96,7 +95,7 @@ def _position(tables: Tables, key: ScalarSelect[Any]) -> ScalarSelect[Any]:
 
 def _messages(
     tables: Tables, key: ScalarSelect[Any], end: ColumnElement[Any] | None, asked: Reading
-) -> Select[Any]:
+) -> Any:
     messages = tables.messages
     last = select(messages.c.position, messages.c.body).where(messages.c.session_key == key)
     if end is not None:
@@ -107,20 +106,20 @@ def _messages(
     return _part(tables, LAST, last)
 
 
-def _first_message(tables: Tables, key: ScalarSelect[Any]) -> Select[Any]:
+def _first_message(tables: Tables, key: ScalarSelect[Any]) -> Any:
     messages = tables.messages
     first = select(messages.c.position, messages.c.body).where(messages.c.session_key == key)
     return _part(tables, FIRST, first.order_by(messages.c.position).limit(1))
 
 
-def _part(tables: Tables, part: int, messages: Select[Any]) -> Select[Any]:
+def _part(tables: Tables, part: int, messages: Any) -> Any:
     rows = messages.subquery()
     nothing = [null() for _ in tables.sessions.c]
     return select(literal(part), rows.c.position, rows.c.body, *nothing)
 
 
 @lru_cache(maxsize=64)
-def listing(tables: Tables, by_agent: bool, by_user: bool, further: bool) -> Select[Any]:
+def listing(tables: Tables, by_agent: bool, by_user: bool, further: bool) -> Any:
     """Make the statement that reads one page of a list of sessions.
 
     Args:
@@ -185,7 +184,8 @@ WITH found AS MATERIALIZED (
     INSERT INTO {sessions} (id, agent_id, user_id, metadata, created_at, updated_at, version,
         message_count, last_position)
     SELECT CAST(:id AS text), CAST(:agent_id AS text), CAST(:user_id AS text), '{}',
-        CAST(:now AS bigint), CAST(:now AS bigint), 1, CAST(:count AS bigint), CAST(:count AS bigint)
+        CAST(:now AS bigint), CAST(:now AS bigint), 1,
+        CAST(:count AS bigint), CAST(:count AS bigint)
     WHERE NOT EXISTS (SELECT FROM found) AND coalesce(CAST(:expected AS bigint), 0) = 0
     ON CONFLICT (id) DO NOTHING
     RETURNING session_key

@@ -70,19 +70,19 @@ class _Id(TypeDecorator[str]):
         return value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        if value is not None and dialect.name in _MYSQL:
+        if value is None:
+            return None
+        if dialect.name in _MYSQL:
             return bytes(value).decode()
-        if value is not None and dialect.name == "postgresql":
-            return _unescaped(value)
-        return value
+        return _unescaped(value) if dialect.name == "postgresql" else str(value)
 
 
 def escaped(value: str) -> str:
-    """Write an id without NUL, which PostgreSQL can't store; no two ids become the same.
+    r"""Write an id without NUL, which PostgreSQL can't store; no two ids become the same.
 
     Example:
-        >>> escaped("plain"), escaped("NUL: \\0")
-        ('plain', 'NUL: \\x1a0')
+        >>> escaped("plain"), escaped("NUL: \0")
+        ('plain', 'NUL: \x1a0')
 
     Args:
         value: The id.
