@@ -28,7 +28,7 @@ from sessionstore.models import (
     retention_microseconds,
 )
 from sessionstore.rows import Row, encoded, place
-from sessionstore.statements import FIRST, HEAD, Reading, appending, listing, reading
+from sessionstore.statements import FIRST, HEAD, Reading, appending, listing, reading, seeking
 from sessionstore.store import SessionStore, require_owner, require_version
 from sessionstore.tables import escaped
 
@@ -329,6 +329,9 @@ class DbSessionStore(SessionStore):
     def _read(self, asked: Reading, session_id: str, **values: Any) -> Flow[list[Any]]:
         given = {name: value for name, value in values.items() if value is not None}
         given |= {"session_id": session_id, "oldest": self._oldest_live()}
+        if asked.before and self._db.dialect_name in ("mariadb", "mysql"):
+            [(given["end"],)] = yield from self._query(seeking(self._db.tables), given)
+            asked = asked._replace(sought=True)
         return (yield from self._query(reading(self._db.tables, asked), given))
 
     # -- Within a transaction ---------------------------------------------------------------------

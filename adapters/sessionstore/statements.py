@@ -24,7 +24,7 @@ from sqlalchemy.sql.selectable import ScalarSelect
 
 from sessionstore.tables import Tables
 
-__all__ = ["FIRST", "HEAD", "Reading", "appending", "listing", "reading"]
+__all__ = ["FIRST", "HEAD", "Reading", "appending", "listing", "reading", "seeking"]
 
 HEAD, FIRST, LAST = 0, 1, 2
 """What a row of `reading` is: the session itself, its first message, one of its last."""
@@ -38,12 +38,14 @@ class Reading(NamedTuple):
         before: Only messages before the one with the id ``before``.
         owned: The caller is checked.
         keep_system: The session's first message too.
+        sought: The position of the message ``before`` is given, as ``end``.
     """
 
     limited: bool
     before: bool
     owned: bool
     keep_system: bool
+    sought: bool = False
 
 
 @lru_cache(maxsize=64)
@@ -60,7 +62,7 @@ def reading(tables: Tables, asked: Reading) -> Any:
 
     Returns:
         A statement with the parameters ``session_id``, ``oldest`` (the microseconds before which
-        a session has expired), and as asked ``user_id``, ``before`` and ``limit``.
+        a session has expired), and as asked ``user_id``, ``before`` or ``end``, and ``limit``.
     """
     head = (
         select(*tables.sessions.c)
@@ -75,7 +77,9 @@ def reading(tables: Tables, asked: Reading) -> Any:
         owner = bindparam("user_id", type_=tables.sessions.c.user_id.type)
         readable = readable.where(or_(head.c.user_id.is_(None), head.c.user_id == owner))
     key = readable.scalar_subquery()
-    end = _position(tables, key) if asked.before else None
+    end: ColumnElement[Any] | None = _position(tables, key) if asked.before else None
+    if asked.sought:
+        end = bindparam("end", type_=BigInteger)
     position = type_coerce(null(), BigInteger) if end is None else end
     body = type_coerce(null(), Text)
     first = select(
@@ -85,6 +89,23 @@ def reading(tables: Tables, asked: Reading) -> Any:
     if asked.keep_system:
         parts.append(_first_message(tables, key))
     return union_all(*parts)
+
+
+@lru_cache(maxsize=16)
+def seeking(tables: Tables) -> Any:
+    """Make the statement that finds the position of a message: MariaDB wants it beforehand.
+
+    It, and MySQL, would read all messages after that one too, were the position a subquery.
+
+    Args:
+        tables: The store's.
+
+    Returns:
+        A statement with the parameters ``session_id`` and ``before``, for one number or no row.
+    """
+    named = tables.sessions.c.id == bindparam("session_id")
+    key = select(tables.sessions.c.session_key).where(named).scalar_subquery()
+    return select(_position(tables, key))
 
 
 def _position(tables: Tables, key: ScalarSelect[Any]) -> ScalarSelect[Any]:
