@@ -6,6 +6,7 @@ import getpass
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pymysql
 from servers.watch import Home, free_port, wait_until
@@ -15,7 +16,7 @@ _OPTIONS = (
     "--skip-grant-tables",
     "--skip-networking=0",
     "--debug-no-sync",
-    "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-flush-log-at-trx-commit=2",  # a killed server keeps what it committed
     "--innodb-buffer-pool-size=64M",
     "--max-allowed-packet=64M",
     # As unhelpful as a server may be: its text ignores case and spaces at the end, and lacks emoji.
@@ -36,20 +37,40 @@ class MariadbServer:
         self._home = Home()
         self.port = free_port()
         common = ("--no-defaults", f"--datadir={self._home.data}", f"--user={getpass.getuser()}")
+        places = (f"--socket={self._home.path / 'socket'}", f"--port={self.port}")
+        self._command = [program, *common, *places, *_OPTIONS]
         try:
             self._home.data.mkdir()
-            places = (f"--socket={self._home.path / 'socket'}", f"--port={self.port}")
-            with (self._home.path / "log").open("wb") as log:
-                self._server = subprocess.Popen(
-                    [program, *common, *places, *_OPTIONS],
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            wait_until(self._is_ready, "MariaDB does not start")
+            self._bootstrap(program, common)
+            self.start()
         except BaseException:
             self._home.close()
             raise
+
+    def _bootstrap(self, program: str, options: tuple[str, ...]) -> None:
+        """Make the system's tables; ``mariadb-install-db`` wants more of MariaDB installed."""
+        scripts = Path(program).resolve().parents[1] / "share" / "mysql"
+        names = ("mysql_system_tables.sql", "mysql_system_tables_data.sql")
+        system = "".join((scripts / name).read_text() for name in names)
+        subprocess.run(
+            [program, *options, "--bootstrap", "--skip-grant-tables", "--debug-no-sync"],
+            input=f"CREATE DATABASE mysql;\nUSE mysql;\n{system}".encode(),
+            capture_output=True,
+            check=True,
+        )
+
+    def start(self) -> None:
+        """Start the server, and wait until it takes connections."""
+        with (self._home.path / "log").open("ab") as log:
+            self._server = subprocess.Popen(
+                self._command, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(self._is_ready, "MariaDB does not start")
+
+    def kill(self) -> None:
+        """End it at once, as a machine that dies does."""
+        self._server.kill()
+        self._server.wait()
 
     def url(self, database: str) -> str:
         """Give the URL of a database."""
@@ -62,8 +83,7 @@ class MariadbServer:
 
     def stop(self) -> None:
         """End the server, and remove all that it wrote."""
-        self._server.kill()
-        self._server.wait()
+        self.kill()
         self._home.close()
 
     def _is_ready(self) -> bool:
