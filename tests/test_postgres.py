@@ -32,8 +32,6 @@ from sessionstore import (
 from sessionstore.tables import _unescaped, escaped
 from sessionstore.testing import OpenStore, SharedStoreConformance
 from sessionstore.testing.appending import AppendContract
-from sessionstore.testing.reading import ReadContract
-from sessionstore.testing.sessions import SessionContract
 
 
 @pytest.fixture(scope="module")
@@ -423,7 +421,7 @@ if pgbouncer_binary():
         yield bouncer
         bouncer.stop()
 
-    class TestPgBouncerConformance(SessionContract, AppendContract, ReadContract):
+    class TestPgBouncerConformance(AppendContract):
         @pytest.fixture
         def open_store(
             self, postgres: PostgresServer, pgbouncer: PgBouncer, schema: str
