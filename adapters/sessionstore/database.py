@@ -36,7 +36,7 @@ except ImportError as error:
 
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.flow import Flow
-from sessionstore.sqlite import checked_path, create_private, use_write_ahead_log
+from sessionstore.sqlite import checked_path, require_file, use_write_ahead_log
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -384,14 +384,14 @@ class SqliteAgentDb(AgentDb):
     def _new_engine(self) -> Engine:
         engine, path, timeout = super()._new_engine(), self._path, self._timeout
 
-        def make_private(*_: object) -> None:
-            create_private(path)
+        def check(*_: object) -> None:
+            require_file(path)
 
         def use_log(connection: Any, _: object) -> None:
             use_write_ahead_log(connection, timeout)
 
         if path != ":memory:":
-            event.listen(engine, "do_connect", make_private)
+            event.listen(engine, "do_connect", check)
             event.listen(engine, "connect", use_log)
         return engine
 

@@ -314,15 +314,20 @@ def why_not_json(value: object) -> str:
         What JSON can't hold, by its type and never by its content; ``""`` where all is well.
     """
     try:
-        if _decoder.decode(_encoder.encode(value)) == value:
-            return ""
-        return _first_misfit(value)
-    except UnicodeEncodeError:
-        return "text that is not valid Unicode"
+        return _misfit(value)
     except RecursionError:
         return "data nested too deep"
+
+
+def _misfit(value: object) -> str:
+    try:
+        if _decoder.decode(_encoder.encode(value)) == value:
+            return ""
+    except UnicodeEncodeError:
+        return "text that is not valid Unicode"
     except (TypeError, ValueError, OverflowError):
         return _first_misfit(value) or "a value of an unknown type"
+    return _first_misfit(value)
 
 
 _WRONG_TYPE = "message {!r} is not valid: a field has the wrong type, or is no valid Unicode"
@@ -332,7 +337,8 @@ def _is_plain(message: SessionMessage) -> bool:
     # The common message is all text: its few fields are checked here, without decoding it again.
     return (
         type(message.content) is str
-        and not (message.tool_calls or message.metadata or message.extra)
+        and message.tool_calls == []
+        and message.metadata == {} == message.extra
         and type(message.role) is str
         and (message.name is None or type(message.name) is str)
         and (message.tool_call_id is None or type(message.tool_call_id) is str)
@@ -345,6 +351,8 @@ def _unfit(message: SessionMessage) -> str:
     for field in ("content", "tool_calls", "metadata", "extra"):
         if why := why_not_json(getattr(message, field)):
             return f"message {message.id!r} can't be stored as JSON: its {field} holds {why}"
+    if any(call.keys() - ToolCall.__annotations__.keys() for call in message.tool_calls):
+        return f"message {message.id!r} has a tool call with more than name, args and id"
     return ""
 
 

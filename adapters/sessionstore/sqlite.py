@@ -44,7 +44,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SQLiteSessionStore",
     "checked_path",
-    "create_private",
+    "require_file",
     "use_write_ahead_log",
 ]
 
@@ -112,6 +112,8 @@ _PRUNE_BATCH = 100
 _END = 2**63 - 1
 _MEMORY = ":memory:"
 _PRIVATE = 0o600
+_SMALLEST = 512  # bytes of a database; SQLite takes less for an empty one, and writes over it
+_LONGEST_WAIT = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 
 _BUSY = "{} is busy: other writers held it for longer than the timeout"
 _DAMAGED = "{} is damaged, or no SQLite file: restore it from a backup, or name another file"
@@ -207,6 +209,7 @@ class SQLiteSessionStore(SessionStore):
 
         write, database = next(flow), self._current()
         loop = asyncio.get_running_loop()
+        # The wait for other writers begins here, and includes that for the thread.
         return await loop.run_in_executor(
             database.lane(write=write), database.carry_out, flow, write, database.deadline()
         )
@@ -216,6 +219,8 @@ class SQLiteSessionStore(SessionStore):
             # SQLite's connections must not cross a fork, nor be closed on the far side of it.
             self._abandoned.append(self._database)
             self._database = self._new_database()
+            if self._abandoned[-1].closed:
+                self._database.close()
         return self._database
 
     def _new_database(self) -> _Database:
@@ -467,7 +472,7 @@ class _Database:
     def __init__(self, path: str, timeout: float, synchronous: str) -> None:
         self.pid = os.getpid()
         self._path = path
-        self._timeout = timeout
+        self._timeout = min(timeout, _LONGEST_WAIT)
         self._synchronous = synchronous
         # A database in memory lives in its one connection, which operations take in turn.
         self._only = Lock() if path == _MEMORY else None
@@ -477,9 +482,10 @@ class _Database:
         self._opening = Lock()
         self.writing = Lock()
         self._prepared = False
-        self._closed = False
+        self.closed = False
 
     def deadline(self) -> float:
+        """Give the time up to which an operation that begins now waits for others."""
         return time.monotonic() + self._timeout
 
     def carry_out(self, flow: Flow[T], write: bool, deadline: float) -> T:
@@ -513,13 +519,11 @@ class _Database:
         self._idle.append(connection)
         if self._only:
             self._only.release()
-        if self._closed:
+        if self.closed:
             self.close()
 
     def lock(self, lock: Lock, deadline: float) -> None:
-        # An async operation may have spent its time in the queue for a thread.
-        left = deadline - time.monotonic()
-        if left < 0 < self._timeout or not lock.acquire(timeout=max(0, left)):
+        if not lock.acquire(timeout=_seconds_to(deadline)):
             raise StoreUnavailableError(_BUSY.format(self._path))
 
     def translated(self, error: sqlite3.Error) -> SessionStoreError:
@@ -532,7 +536,7 @@ class _Database:
     def close(self) -> None:
         if self.pid != os.getpid():
             return
-        self._closed = True
+        self.closed = True
         while self._idle:
             self._idle.pop().close()
         with self._lanes_lock:
@@ -540,14 +544,14 @@ class _Database:
                 lane.shutdown(wait=False)
 
     def _refuse_closed(self) -> None:
-        if self._closed:
+        if self.closed:
             raise SessionStoreError("this store is closed")
 
     def _open(self) -> sqlite3.Connection:
         with self._opening:
             self._refuse_closed()
             if not self._prepared and not self._only:
-                create_private(self._path)
+                require_file(self._path)
             try:
                 connection = sqlite3.connect(
                     self._path,
@@ -578,13 +582,14 @@ class _Database:
             use_write_ahead_log(connection, self._timeout)
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
-        if not self._only:
-            os.chmod(self._path, _PRIVATE)
         connection.execute("BEGIN IMMEDIATE")
         with connection:
-            if _schema_version(connection, self._path) == 0:  # nobody else was first
-                for statement in SCHEMA:
-                    connection.execute(statement)
+            if _schema_version(connection, self._path):
+                return  # somebody else was first
+            if not self._only:
+                os.chmod(self._path, _PRIVATE)
+            for statement in SCHEMA:
+                connection.execute(statement)
 
 
 class _Transaction:
@@ -630,6 +635,8 @@ class _Transaction:
         if self._write:
             self._database.lock(self._database.writing, self._deadline)
             self._writing = True
+        wait = int(_seconds_to(self._deadline) * 1000)
+        self._connection.execute(f"PRAGMA busy_timeout = {wait}")
         self._connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
 
     def _end(self, verdict: str) -> None:
@@ -644,6 +651,10 @@ class _Transaction:
             if self._writing:
                 self._writing = False
                 self._database.writing.release()
+
+
+def _seconds_to(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 def checked_path(path: str | os.PathLike[str]) -> str:
@@ -672,19 +683,29 @@ def checked_path(path: str | os.PathLike[str]) -> str:
     return file
 
 
-def create_private(path: str) -> None:
-    """Make an SQLite file, which nobody else may read, if it is not there.
+def require_file(path: str) -> None:
+    """Refuse a file that SQLite should not even open; make one, the user's alone, where none is.
+
+    All without opening ``path``: to close it again would release the locks that another connection
+    of this process holds on it.
 
     Args:
-        path: Its path.
+        path: The file's path.
 
     Raises:
-        StoreUnavailableError: It can't be made.
+        StoreUnavailableError: It can't be made, read or written.
+        SessionStoreError: It is too small for an SQLite file.
     """
-    # It is made under another name: to close a file at the path would release the locks that
-    # another connection of this process holds on it.
-    if os.path.exists(path):
-        return
+    if not os.path.exists(path):
+        _create_private(path)
+    effective = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
+        raise StoreUnavailableError(f"{path} can't be read and written: look at its permissions")
+    if 0 < os.path.getsize(path) < _SMALLEST:
+        raise SessionStoreError(_DAMAGED.format(path))
+
+
+def _create_private(path: str) -> None:
     draft = f"{path}.{os.urandom(8).hex()}"
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))

@@ -1,0 +1,181 @@
+"""Any sequence of operations, on a store and on a plain model of one: both say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from sessionstore.errors import SessionStoreError
+from sessionstore.models import SessionMessage, new_id
+from sessionstore.store import SessionStore
+from sessionstore.testing.colours import ColouredSuite
+from sessionstore.testing.model import Model, told
+from sessionstore.testing.strategies import MODEST, json_objects, texts
+
+__all__ = ["StatefulContract"]
+
+
+class StatefulContract(ColouredSuite):
+    """A store behaves as a few dicts and lists would."""
+
+    def test_any_operations(self, store: SessionStore) -> None:
+        """Whatever hypothesis does to both, both answer the same."""
+        both = type("Both", (_Both,), {"store": store})
+        run_state_machine_as_test(both, settings=MODEST)
+
+
+def _outcome(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return told(call(*args, **kwargs))
+    except SessionStoreError as error:
+        return type(error)
+
+
+_sessions = st.sampled_from(["a", "A", "b:{c}", "\0"])
+_users = st.sampled_from([None, None, "u", "U"])
+_agents = st.sampled_from(["x", "y"])
+_limits = st.none() | st.integers(0, 6)
+_message_ids = st.sampled_from("abcdefgh")
+_roles = st.sampled_from(["user", "assistant", "system", "system", "tool"])
+_one_message = st.builds(SessionMessage, role=_roles, content=texts, id=_message_ids)
+_batches = st.lists(_one_message, max_size=5)
+_changes = st.dictionaries(st.sampled_from("abc"), st.none() | st.integers() | json_objects)
+_seen = st.sampled_from([None, None, None, 0, 0, 1, -1])
+
+
+class _Both(RuleBasedStateMachine):
+    """A store and the model, which are asked the same."""
+
+    store: SessionStore
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        # One storage serves all examples: each has ids of its own.
+        self.own = new_id()
+
+    def agree(self, method: str, session_id: str, *args: Any, **kwargs: Any) -> None:
+        """Ask both, and compare their answers, and the session after it."""
+        kwargs = {**kwargs, "user_id": self.owned(kwargs.get("user_id"))}
+        session_id = f"{session_id}{self.own}"
+        expected = _outcome(getattr(self.model, method), session_id, *args, **kwargs)
+        assert _outcome(getattr(self.store, method), session_id, *args, **kwargs) == expected
+        now = self.model.get(session_id, limit=None, user_id=None)
+        assert told(self.store.get(session_id)) == now
+
+    def owned(self, name: str | None) -> str | None:
+        """Make a user's or an agent's name one of this example."""
+        return None if name is None else f"{name}{self.own}"
+
+    def version(self, session_id: str, seen: int | None) -> int | None:
+        """Give the version expected: so far from the true one."""
+        return (
+            None if seen is None else max(0, self.model.version(f"{session_id}{self.own}") + seen)
+        )
+
+    @rule(id=_sessions, agent=_agents, user=_users, batch=_batches, metadata=json_objects)
+    def create(
+        self,
+        id: str,
+        agent: str,
+        user: str | None,
+        batch: list[SessionMessage],
+        metadata: dict[str, Any],
+    ) -> None:
+        self.agree(
+            "create",
+            id,
+            agent_id=self.owned(agent),
+            user_id=user,
+            messages=batch,
+            metadata=metadata,
+        )
+
+    @rule(id=_sessions, agent=_agents, user=_users, batch=_batches, seen=_seen)
+    def append(
+        self, id: str, agent: str, user: str | None, batch: list[SessionMessage], seen: int | None
+    ) -> None:
+        expected = self.version(id, seen)
+        self.agree(
+            "append_messages",
+            id,
+            batch,
+            agent_id=self.owned(agent),
+            user_id=user,
+            expected_version=expected,
+        )
+
+    @rule(id=_sessions, user=_users, message=_one_message)
+    def replace(self, id: str, user: str | None, message: SessionMessage) -> None:
+        self.agree("replace_message", id, message, user_id=user)
+
+    @rule(id=_sessions, user=_users, batch=_batches, seen=_seen)
+    def update_messages(
+        self, id: str, user: str | None, batch: list[SessionMessage], seen: int | None
+    ) -> None:
+        self.update(id, user, batch, None, seen)
+
+    @rule(id=_sessions, user=_users, changes=_changes, seen=_seen)
+    def update_metadata(
+        self, id: str, user: str | None, changes: dict[str, Any], seen: int | None
+    ) -> None:
+        self.update(id, user, None, changes, seen)
+
+    @rule(id=_sessions, user=_users, batch=_batches, changes=_changes, seen=_seen)
+    def update(
+        self,
+        id: str,
+        user: str | None,
+        batch: list[SessionMessage] | None,
+        changes: dict[str, Any] | None,
+        seen: int | None,
+    ) -> None:
+        expected = self.version(id, seen)
+        self.agree(
+            "update", id, messages=batch, metadata=changes, user_id=user, expected_version=expected
+        )
+
+    @rule(id=_sessions, user=_users)
+    def delete(self, id: str, user: str | None) -> None:
+        self.agree("delete", id, user_id=user)
+
+    @rule(id=_sessions, user=_users, limit=_limits)
+    def get(self, id: str, user: str | None, limit: int | None) -> None:
+        self.agree("get", id, limit=limit, user_id=user)
+
+    @rule(
+        id=_sessions,
+        user=_users,
+        limit=_limits,
+        before=st.none() | _message_ids,
+        system=st.booleans(),
+    )
+    def read(
+        self, id: str, user: str | None, limit: int | None, before: str | None, system: bool
+    ) -> None:
+        self.agree("get_messages", id, limit=limit, before=before, user_id=user, keep_system=system)
+
+    @rule(agent=_agents, user=_users, limit=st.integers(1, 3))
+    def list_by_agent(self, agent: str, user: str | None, limit: int) -> None:
+        self.compare_lists(self.owned(agent), self.owned(user), limit)
+
+    @rule(user=st.sampled_from(["u", "U"]), limit=st.integers(1, 3))
+    def list_by_user(self, user: str, limit: int) -> None:
+        self.compare_lists(None, self.owned(user), limit)
+
+    def compare_lists(self, agent_id: str | None, user_id: str | None, limit: int) -> None:
+        """Page through both."""
+        left = self.model.listed(agent_id, user_id)
+        cursor = None
+        while True:
+            page = self.store.list_sessions(
+                agent_id=agent_id, user_id=user_id, limit=limit, cursor=cursor
+            )
+            assert told(page) == left[:limit]
+            left, cursor = left[limit:], page.cursor
+            assert (cursor is None) == (not left)
+            if cursor is None:
+                return
