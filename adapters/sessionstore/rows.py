@@ -95,9 +95,8 @@ def place(cursor: str) -> tuple[int, int]:
         InvalidSessionError: It is not one of ours.
     """
     try:
-        updated_at, session_key = map(int, cursor.split("."))
-    except (AttributeError, ValueError):
-        updated_at, session_key = -1, -1
-    if not (0 <= updated_at <= _LARGEST and 0 <= session_key <= _LARGEST):
-        raise InvalidSessionError("cursor is not one that list_sessions gave")
+        # A number past what a column holds comes from no cursor of ours, and is past every session.
+        updated_at, session_key = (max(0, min(int(part), _LARGEST)) for part in cursor.split("."))
+    except ValueError:
+        raise InvalidSessionError("cursor is not one that list_sessions gave") from None
     return updated_at, session_key

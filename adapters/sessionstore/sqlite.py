@@ -39,7 +39,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "SQLiteSessionStore"]
+__all__ = [
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "SQLiteSessionStore",
+    "checked_path",
+    "require_file",
+    "use_write_ahead_log",
+]
 
 T = TypeVar("T")
 
@@ -172,7 +179,7 @@ class SQLiteSessionStore(SessionStore):
         if not timeout >= 0:
             raise ValueError("timeout must be a number of seconds, 0 or more")
         self._retention = retention_microseconds(retention_days)
-        self._path = _checked_path(path)
+        self._path = checked_path(path)
         self._options = (timeout, synchronous)
         self._abandoned: list[_Database] = []
         self._database = self._new_database()
@@ -544,7 +551,7 @@ class _Database:
         with self._opening:
             self._refuse_closed()
             if not self._prepared and not self._only:
-                _require_file(self._path)
+                require_file(self._path)
             try:
                 connection = sqlite3.connect(
                     self._path,
@@ -572,7 +579,7 @@ class _Database:
         if version == 0:
             self._create_schema(connection)
         if not self._only:
-            self._use_write_ahead_log(connection)
+            use_write_ahead_log(connection, self._timeout)
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -583,19 +590,6 @@ class _Database:
                 os.chmod(self._path, _PRIVATE)
             for statement in SCHEMA:
                 connection.execute(statement)
-
-    def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
-        # SQLite does not wait for its busy timeout here: others may be opening the file too.
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.005)
-            else:
-                return
 
 
 class _Transaction:
@@ -663,7 +657,18 @@ def _seconds_to(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
 
 
-def _checked_path(path: str | os.PathLike[str]) -> str:
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """Check what a caller gave as the path of an SQLite file.
+
+    Args:
+        path: The path, or ``":memory:"``.
+
+    Returns:
+        The absolute path, or ``":memory:"``.
+
+    Raises:
+        SessionStoreError: It names no file, or a folder, or its folder does not exist.
+    """
     name = os.fspath(path)
     if name == _MEMORY:
         return name
@@ -678,11 +683,18 @@ def _checked_path(path: str | os.PathLike[str]) -> str:
     return file
 
 
-def _require_file(path: str) -> None:
+def require_file(path: str) -> None:
     """Refuse a file that SQLite should not even open; make one, the user's alone, where none is.
 
     All without opening ``path``: to close it again would release the locks that another connection
     of this process holds on it.
+
+    Args:
+        path: The file's path.
+
+    Raises:
+        StoreUnavailableError: It can't be made, read or written.
+        SessionStoreError: It is too small for an SQLite file.
     """
     if not os.path.exists(path):
         _create_private(path)
@@ -705,6 +717,29 @@ def _create_private(path: str) -> None:
         return  # another process was first
     except OSError as error:
         raise StoreUnavailableError(f"{path} can't be made: {error.strerror}") from error
+
+
+def use_write_ahead_log(connection: sqlite3.Connection, timeout: float) -> None:
+    """Put a file in write-ahead-log mode, in which readers never wait for a writer.
+
+    Args:
+        connection: A connection to the file, without a transaction.
+        timeout: How long to wait for others that are opening the file, in seconds.
+
+    Raises:
+        sqlite3.OperationalError: They took longer, or the file can't be written to.
+    """
+    # SQLite does not wait for its busy timeout here.
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            return
 
 
 def _schema_version(connection: sqlite3.Connection, path: str) -> int:

@@ -19,7 +19,8 @@ def open_store(url: str, *, retention_days: float | None = None) -> SessionStore
     Args:
         url: ``memory:`` for this process only; ``sqlite:///sessions.db`` for a file beside the
             program, ``sqlite:////var/lib/sessions.db`` for an absolute path, and ``sqlite://``
-            for SQLite in memory, as SQLAlchemy writes them.
+            for SQLite in memory, as SQLAlchemy writes them; ``postgresql://…``, and any other URL
+            of SQLAlchemy, for an SQL database.
         retention_days: How long a session is kept after its last write, in days; ``None`` keeps
             it for good.
 
@@ -28,6 +29,7 @@ def open_store(url: str, *, retention_days: float | None = None) -> SessionStore
 
     Raises:
         ValueError: The URL names no store that there is.
+        ImportError: What the store needs is not installed; the error tells the extra.
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
@@ -36,7 +38,12 @@ def open_store(url: str, *, retention_days: float | None = None) -> SessionStore
         return InMemorySessionStore(retention_days)
     if scheme == "sqlite" and (rest == "//" or rest.startswith("///")):
         return SQLiteSessionStore(rest[3:] or ":memory:", retention_days=retention_days)
+    if rest.startswith("//"):
+        from sessionstore.db import DbSessionStore  # noqa: PLC0415 - SQLAlchemy only for its URLs
+
+        return DbSessionStore(url, retention_days=retention_days)
     # The URL itself may hold a password: only what it starts with is told.
     raise ValueError(
-        f"no store for a URL that starts with {scheme[:20]!r}: use memory: or sqlite:///FILE"
+        f"no store for a URL that starts with {scheme[:20]!r}: "
+        "use memory:, sqlite:///FILE, or a URL of SQLAlchemy"
     )

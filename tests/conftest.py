@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from servers.mariadb import MariadbServer
+from servers.mariadb import binary as mariadb_binary
+from servers.postgres import PostgresServer
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest) -> Iterator[Call]:
+    """Call a method of a store in one colour; the async one always on the same loop."""
+    if request.param == "sync":
+        yield lambda store, name, *args, **kwargs: getattr(store, name)(*args, **kwargs)
+        return
+    loop = asyncio.new_event_loop()
+
+    def run(store: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        return loop.run_until_complete(getattr(store, f"a{name}")(*args, **kwargs))
+
+    yield run
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    server = MariadbServer(str(mariadb_binary()))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def schema() -> str:
+    """Give the name of a schema of the test's own: cheaper than a database."""
+    return f"test_{uuid.uuid4().hex[:12]}"
