@@ -273,8 +273,8 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
     except RecursionError as error:
         raise InvalidSessionError(_NOT_JSON.format("data nested too deep")) from error
     except (TypeError, OverflowError) as error:
-        raise InvalidSessionError(_NOT_JSON.format(_first_misfit(metadata))) from error
-    if not intact and (misfit := _first_misfit(metadata)):
+        raise InvalidSessionError(_NOT_JSON.format(_misfit(metadata))) from error
+    if not intact and (misfit := _misfit(metadata)):
         raise InvalidSessionError(_NOT_JSON.format(misfit))
     return encoded
 
@@ -318,7 +318,8 @@ def _is_plain(message: SessionMessage) -> bool:
     # The common message is all text: its few fields are checked here, without decoding it again.
     return (
         type(message.content) is str
-        and not (message.tool_calls or message.metadata or message.extra)
+        and message.tool_calls == []
+        and message.metadata == {} == message.extra
         and type(message.role) is str
         and (message.name is None or type(message.name) is str)
         and (message.tool_call_id is None or type(message.tool_call_id) is str)
@@ -333,12 +334,22 @@ def _unusable(message: SessionMessage, misfit: str) -> str:
 
 def _require_json(message: SessionMessage) -> None:
     for field in ("content", "tool_calls", "metadata", "extra"):
-        if misfit := _first_misfit(getattr(message, field)):
+        if misfit := _misfit(getattr(message, field)):
             raise InvalidMessageError(_unusable(message, f"its {field} holds {misfit}"))
+    if any(call.keys() - ToolCall.__annotations__.keys() for call in message.tool_calls):
+        more = "a tool call with more than id, name and args: that belongs into extra"
+        raise InvalidMessageError(_unusable(message, more))
+
+
+def _misfit(value: object) -> str:
+    """Say what in a value is not JSON, without quoting it; ``""`` where all is (tuples are)."""
+    try:
+        return _first_misfit(value)
+    except RecursionError:
+        return "data nested too deep"
 
 
 def _first_misfit(value: object) -> str:
-    """Say what in a value is not JSON, without quoting it; ``""`` where all is (tuples are)."""
     if value is None or isinstance(value, (str, bool, int)):
         return ""
     if isinstance(value, float):

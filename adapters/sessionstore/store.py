@@ -731,15 +731,27 @@ def _ready_message(message: SessionMessage) -> SessionMessage:
     if not isinstance(message, SessionMessage):
         kind = type(message).__name__
         raise InvalidMessageError(f"a message must be a SessionMessage, not {kind}")
-    created_at = message.created_at
-    if isinstance(created_at, datetime) and created_at.tzinfo is not timezone.utc:
-        if created_at.utcoffset() is None:
-            raise InvalidMessageError("created_at must be aware: give it a timezone, such as UTC")
-        message = replace(message, created_at=created_at.astimezone(timezone.utc))
+    created_at = _in_utc(message.created_at)
+    if created_at is not message.created_at:
+        message = replace(message, created_at=created_at)
     if message.id is None:
         return replace(message, id=new_id())
     _message_id(message.id)
     return message
+
+
+def _in_utc(moment: object) -> datetime:
+    if not isinstance(moment, datetime):
+        kind = type(moment).__name__
+        raise InvalidMessageError(f"created_at must be a datetime, not {kind}")
+    if moment.tzinfo is timezone.utc:
+        return moment
+    if moment.utcoffset() is None:
+        raise InvalidMessageError("created_at must be aware: give it a timezone, such as UTC")
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise InvalidMessageError("created_at must be within the years 1 to 9999, UTC") from error
 
 
 def _without_repeats(messages: list[SessionMessage]) -> list[SessionMessage]:

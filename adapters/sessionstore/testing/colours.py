@@ -6,11 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import pytest
 
 from sessionstore.store import SessionStore
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ColouredSuite", "OpenStore", "Stores", "attempt"]
 
@@ -25,6 +28,8 @@ _PATIENCE = 60.0
 class Stores:
     """The stores that one test opens, all called in the colour of that test.
 
+    Used in a ``with`` block, it closes them in the end.
+
     Args:
         open_store: Opens the storage under test.
         colour: ``"sync"`` or ``"async"``.
@@ -32,12 +37,13 @@ class Stores:
 
     def __init__(self, open_store: OpenStore, colour: str) -> None:
         """Open nothing yet."""
+        self.colour = colour
         self._open_store = open_store
         self._loops = _Loops() if colour == "async" else None
         self._opened: list[SessionStore] = []
 
     def open(self, **options: Any) -> SessionStore:
-        """Open the storage once more; `close` closes it.
+        """Open the storage once more.
 
         Args:
             options: The store's options.
@@ -73,7 +79,11 @@ class Stores:
         with ThreadPoolExecutor(len(works)) as threads:
             return list(threads.map(run, works))
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        """Give the stores."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Close all stores that were opened, and the event loop they ran on."""
         for store in reversed(self._opened):
             store.close()
@@ -132,11 +142,8 @@ class ColouredSuite:
     @pytest.fixture(params=["sync", "async"])
     def stores(self, request: pytest.FixtureRequest, open_store: OpenStore) -> Iterator[Stores]:
         """Give the stores of one test in one colour, and close them after it."""
-        stores = Stores(open_store, request.param)
-        try:
+        with Stores(open_store, request.param) as stores:
             yield stores
-        finally:
-            stores.close()
 
     @pytest.fixture
     def store(self, stores: Stores) -> SessionStore:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from sessionstore.testing.appending import AppendContract
+from sessionstore.testing.concurrency import ConcurrencyContract
+from sessionstore.testing.content import ContentContract
+from sessionstore.testing.expiry import ExpiryContract
+from sessionstore.testing.identifiers import IdentifierContract
+from sessionstore.testing.lifetime import LifetimeContract, RestartContract
 from sessionstore.testing.listing import ListContract
 from sessionstore.testing.ownership import OwnershipContract
+from sessionstore.testing.processes import ProcessContract
 from sessionstore.testing.reading import ReadContract
 from sessionstore.testing.sessions import SessionContract
+from sessionstore.testing.stateful import StatefulContract
 from sessionstore.testing.versions import VersionContract
+from sessionstore.testing.volume import VolumeContract
 
 __all__ = ["SessionStoreConformance", "SharedStoreConformance"]
 
@@ -19,6 +27,13 @@ class SessionStoreConformance(
     ListContract,
     VersionContract,
     OwnershipContract,
+    IdentifierContract,
+    ContentContract,
+    ExpiryContract,
+    LifetimeContract,
+    ConcurrencyContract,
+    StatefulContract,
+    VolumeContract,
 ):
     """Every clause of the contract of `SessionStore`, in both colours.
 
@@ -26,6 +41,9 @@ class SessionStoreConformance(
     opens a storage which is empty when the test starts. A store that shares nothing with
     another one, as one in memory, is tested by this class; all others by
     `SharedStoreConformance`.
+
+    A store whose option for expiry is not ``retention_days`` overrides `expiring`; one whose
+    backend deletes by itself what is expired sets `prunes` to false.
 
     Example::
 
@@ -36,7 +54,7 @@ class SessionStoreConformance(
     """
 
 
-class SharedStoreConformance(SessionStoreConformance):
+class SharedStoreConformance(SessionStoreConformance, RestartContract, ProcessContract):
     """The suite for a storage that many stores share, and that outlives them.
 
     Here ``open_store``, called twice in a test, opens the same storage twice. It has to be
@@ -49,4 +67,12 @@ class SharedStoreConformance(SessionStoreConformance):
             @pytest.fixture
             def open_store(self, tmp_path: Path) -> OpenStore:
                 return partial(SQLiteSessionStore, tmp_path / "sessions.db")
+
+    and for one that expires in its own way::
+
+        class TestRedis(SharedStoreConformance):
+            prunes = False
+
+            def expiring(self, seconds: float) -> dict[str, Any]:
+                return {"ttl_seconds": seconds}
     """

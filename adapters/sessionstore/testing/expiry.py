@@ -1,0 +1,158 @@
+"""Expired is gone: what was not written to for long enough is never returned."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sessionstore.errors import InvalidMessageError, SessionConflictError, SessionNotFoundError
+from sessionstore.store import SessionStore
+from sessionstore.testing.colours import ColouredSuite, Stores
+from sessionstore.testing.samples import conversation, ids, said, stored
+
+__all__ = ["ExpiryContract"]
+
+_PATIENCE = 30.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Ask again and again until the condition holds; a failure when it does not within reason."""
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+class ExpiryContract(ColouredSuite):
+    """Guarantee 8, and `prune_expired`."""
+
+    prunes = True
+    """Whether `prune_expired` has something to do; false where the backend does it by itself."""
+
+    def expiring(self, seconds: float) -> dict[str, Any]:
+        """Give the options of ``open_store`` for sessions that expire.
+
+        Args:
+            seconds: How long after its last write a session is gone.
+
+        Returns:
+            The options; a subclass whose store has others than ``retention_days`` says so here.
+        """
+        return {"retention_days": seconds / 86_400}
+
+    @pytest.fixture
+    def expired(self, stores: Stores) -> SessionStore:
+        """Give a store with an expired session ``s``, which nobody has asked for since."""
+        store = stores.open(**self.expiring(0.2))
+        store.create(
+            "s", agent_id="a", user_id="alice", messages=conversation(3), metadata={"a": 1}
+        )
+        store.create("later")
+        wait_until(lambda: store.get("later") is None)
+        return store
+
+    def test_it_is_not_read(self, expired: SessionStore) -> None:
+        """By anyone, whoever owned it."""
+        assert expired.get("s") is None
+        assert expired.get("s", user_id="eve") is None
+        assert expired.get_messages("s", limit=1, keep_system=True) == []
+        assert expired.get_messages("s", before="m1", user_id="eve") == []
+
+    def test_its_messages_are_not_read(self, expired: SessionStore) -> None:
+        """Nor are they when they are asked for first."""
+        assert expired.get_messages("s") == []
+
+    def test_it_is_not_listed(self, expired: SessionStore) -> None:
+        """By no filter; and a page has no holes."""
+        for number in range(3):
+            expired.create(f"live {number}", agent_id="a", user_id="alice")
+        for scope in ({}, {"agent_id": "a"}, {"user_id": "alice"}):
+            page = expired.list_sessions(limit=3, **scope)
+            assert [info.id for info in page.sessions] == ["live 2", "live 1", "live 0"]
+            assert page.cursor is None
+
+    def test_it_is_not_deleted(self, expired: SessionStore) -> None:
+        """There is none."""
+        assert expired.delete("s", user_id="eve") is False
+
+    def test_it_is_not_updated(self, expired: SessionStore) -> None:
+        """There is none to update."""
+        with pytest.raises(SessionNotFoundError):
+            expired.update("s", metadata={"b": 1}, user_id="eve")
+        assert expired.get("s") is None
+
+    def test_its_messages_are_not_replaced(self, expired: SessionStore) -> None:
+        """There are none to replace."""
+        with pytest.raises(SessionNotFoundError):
+            expired.replace_message("s", said("x", "m0"), user_id="eve")
+        assert expired.get("s") is None
+
+    def test_create_makes_another(self, expired: SessionStore) -> None:
+        """Its id is free, and the new session has nothing of the old one."""
+        made = expired.create("s", user_id="eve")
+        assert (made.version, made.messages, made.metadata) == (1, [], {})
+        assert expired.get("s", user_id="eve") == made
+
+    def test_append_makes_another(self, expired: SessionStore) -> None:
+        """The ids that the old session held are new again."""
+        assert expired.append_messages("s", conversation(2), agent_id="b", user_id="eve") == 2
+        session = stored(expired, "s")
+        assert ids(session.messages) == ["m0", "m1"]
+        assert (session.agent_id, session.user_id, session.version) == ("b", "eve", 1)
+        assert session.metadata == {}
+        with pytest.raises(InvalidMessageError):
+            expired.get_messages("s", before="m2")
+
+    def test_it_is_at_version_0(self, expired: SessionStore) -> None:
+        """A writer who has seen it is told."""
+        with pytest.raises(SessionConflictError):
+            expired.append_messages("s", conversation(1), expected_version=1)
+        assert expired.append_messages("s", conversation(1), expected_version=0) == 1
+
+    def test_prune_deletes_what_is_expired(self, stores: Stores) -> None:
+        """All of it, however much, once."""
+        store = stores.open(**self.expiring(0.2))
+        for number in range(250):
+            store.append_message(str(number), said("x"))
+        wait_until(lambda: store.list_sessions().sessions == [])
+        assert store.prune_expired() == (250 if self.prunes else 0)
+        assert store.prune_expired() == 0
+        assert store.list_sessions().sessions == []
+
+    def test_prune_leaves_what_is_live(self, stores: Stores) -> None:
+        """A store that keeps sessions for longer prunes none of them."""
+        store = stores.open(**self.expiring(3600))
+        store.create("s", messages=conversation(2))
+        assert store.prune_expired() == 0
+        assert ids(store.get_messages("s")) == ["m0", "m1"]
+
+    def test_prune_of_a_store_that_keeps_all(self, store: SessionStore) -> None:
+        """There is nothing to prune."""
+        store.create("s", messages=conversation(2))
+        assert store.prune_expired() == 0
+        assert ids(store.get_messages("s")) == ["m0", "m1"]
+
+    def test_a_write_keeps_a_session(self, stores: Stores) -> None:
+        """What counts is the last write, of any kind, not when the session was made."""
+        store = stores.open(**self.expiring(1.0))
+        for session_id in ("appended", "updated", "replaced", "left"):
+            store.create(session_id, messages=[said("first", "m")])
+
+        def only_the_others_are_written() -> bool:
+            store.append_message("appended", said("more"))
+            store.update("updated", metadata={"a": 1})
+            store.replace_message("replaced", said("again", "m"))
+            return store.get("left") is None
+
+        wait_until(only_the_others_are_written)
+        for session_id in ("appended", "updated", "replaced"):
+            assert stored(store, session_id).messages[0].id == "m"
+
+    def test_a_read_does_not_keep_a_session(self, stores: Stores) -> None:
+        """However often it is read, it goes."""
+        store = stores.open(**self.expiring(0.3))
+        store.create("s", messages=conversation(2))
+        wait_until(lambda: store.get("s", limit=1) is None and store.get_messages("s") == [])

@@ -1,0 +1,193 @@
+"""A store's life: from any thread and event loop, to its end, and after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from sessionstore.store import SessionStore
+from sessionstore.testing.colours import ColouredSuite, OpenStore, Stores
+from sessionstore.testing.samples import contents, conversation, ids, said, stored
+
+__all__ = ["LifetimeContract", "RestartContract"]
+
+
+class LifetimeContract(ColouredSuite):
+    """A store is used from wherever the caller is, and closed."""
+
+    def test_ping(self, store: SessionStore) -> None:
+        """A store that is there answers, again and again."""
+        for _ in range(3):
+            store.ping()
+
+    def test_close_twice(self, stores: Stores) -> None:
+        """The second time nothing happens."""
+        store = stores.open()
+        store.create("s")
+        store.close()
+        store.close()
+
+    def test_close_of_a_store_never_used(self, stores: Stores) -> None:
+        """There is nothing to close."""
+        store = stores.open()
+        store.close()
+        store.close()
+
+    def test_close_in_one_colour_after_the_other(self, open_store: OpenStore) -> None:
+        """Either closes all that both have opened."""
+        first, second = open_store(), open_store()
+
+        async def write(store: SessionStore) -> None:
+            await store.aappend_message("s", said("hello"))
+            await store.aget("s")
+
+        for store in (first, second):
+            asyncio.run(write(store))
+            store.append_message("s", said("hello"))
+        first.close()
+        asyncio.run(first.aclose())
+        asyncio.run(second.aclose())
+        second.close()
+
+    def test_with_block(self, open_store: OpenStore) -> None:
+        """The block gets the store, and an error in it comes out as it is."""
+        error = KeyError("of the caller")
+        with pytest.raises(KeyError) as caught, open_store() as store:  # noqa: PT012
+            assert store.append_message("s", said("hello")) == 1
+            raise error
+        assert caught.value is error
+        store.close()
+
+    def test_async_with_block(self, open_store: OpenStore) -> None:
+        """The same in the other colour."""
+        error = KeyError("of the caller")
+
+        async def main() -> None:
+            async with open_store() as store:
+                assert await store.aappend_message("s", said("hello")) == 1
+                raise error
+
+        with pytest.raises(KeyError) as caught:
+            asyncio.run(main())
+        assert caught.value is error
+
+    def test_several_event_loops(self, open_store: OpenStore) -> None:
+        """A store is of no loop: it goes on in the next one, and in between without any."""
+        with open_store() as store:
+            for number in range(3):
+                assert asyncio.run(store.aappend_message("s", said(f"async {number}"))) == 1
+                assert store.append_message("s", said(f"sync {number}")) == 1
+            read = contents(asyncio.run(store.aget_messages("s")))
+            assert read == [f"{colour} {n}" for n in range(3) for colour in ("async", "sync")]
+
+    def test_sync_calls_within_a_running_loop(self, open_store: OpenStore) -> None:
+        """As from a notebook's cell: they block, and they work."""
+
+        async def main(store: SessionStore) -> None:
+            store.append_message("s", said("sync"))
+            await store.aappend_message("s", said("async"))
+            assert contents(store.get_messages("s")) == ["sync", "async"]
+
+        with open_store() as store:
+            asyncio.run(main(store))
+
+    def test_threads_one_after_the_other(self, stores: Stores) -> None:
+        """A store is of no thread either."""
+        store = stores.open()
+        log = conversation(4)
+        for message in log:
+            stores.at_once(partial(store.append_message, "s", message))
+        assert stores.at_once(lambda: store.get_messages("s")) == [log]
+
+    def test_a_cancelled_call(self, open_store: OpenStore) -> None:
+        """It leaves all or nothing, and the store goes on: guarantee 1."""
+
+        async def main() -> None:
+            async with open_store() as store:
+                for pauses in range(12):
+                    await check(store, f"s{pauses}", pauses)
+
+        async def check(store: SessionStore, session_id: str, pauses: int) -> None:
+            task = asyncio.ensure_future(store.aappend_messages(session_id, conversation(50)))
+            for _ in range(pauses):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait([task])
+            await store.aappend_message(session_id, said("after"))
+            kept = await store.aget_messages(session_id)
+            assert len(kept) in (1, 51)
+            whole = [f"m{number}" for number in range(50)]
+            assert [held for held in ids(kept) if held in whole] in ([], whole)
+            assert await store.aget(session_id) is not None
+
+        asyncio.run(main())
+
+    def test_no_repr_shows_what_a_user_wrote(self, open_store: OpenStore) -> None:
+        """Neither that of the store nor of what it gives."""
+        with open_store() as store:
+            made = store.create("s", messages=[said("s3cret")], metadata={"title": "s3cret"})
+            shown = [store, made, *made.messages, stored(store, "s"), store.list_sessions()]
+            assert "s3cret" not in repr(shown)
+
+
+class RestartContract(ColouredSuite):
+    """What one store has written, another one over the same storage reads."""
+
+    def test_a_restart_loses_nothing(self, stores: Stores) -> None:
+        """Closed and opened again, all is as it was: guarantee 1."""
+        first = stores.open()
+        first.create("s", agent_id="a", user_id="u", messages=conversation(3), metadata={"a": 1})
+        first.append_message("s", said("more"))
+        before, page = stored(first, "s"), first.list_sessions()
+        first.close()
+        second = stores.open()
+        assert second.get("s") == before
+        assert second.list_sessions() == page
+        assert second.append_messages("s", before.messages) == 0
+
+    def test_a_restart_in_the_other_colour(self, open_store: OpenStore) -> None:
+        """What was written in one is read in the other."""
+        log = conversation(3)
+
+        async def write() -> None:
+            async with open_store() as store:
+                await store.aappend_messages("s", log)
+
+        async def read() -> None:
+            async with open_store() as store:
+                assert await store.aget_messages("t") == log
+
+        asyncio.run(write())
+        with open_store() as store:
+            assert store.get_messages("s") == log
+            store.append_messages("t", log)
+        asyncio.run(read())
+
+    def test_two_stores_see_each_other(self, stores: Stores) -> None:
+        """Whatever one has done, the other reads at once."""
+        one, other = stores.open(), stores.open()
+        steps: list[Callable[[SessionStore], object]] = [
+            lambda store: store.create("s", messages=conversation(2)),
+            lambda store: store.append_message("s", said("more", "x")),
+            lambda store: store.replace_message("s", said("better", "x")),
+            lambda store: store.update("s", metadata={"a": 1}),
+            lambda store: store.update("s", messages=[]),
+            lambda store: store.delete("s"),
+        ]
+        for step in steps:
+            step(one)
+            assert other.get("s") == one.get("s")
+            assert other.get_messages("s", limit=1) == one.get_messages("s", limit=1)
+            assert other.list_sessions() == one.list_sessions()
+            one, other = other, one
+
+    def test_a_closed_store_leaves_the_other_open(self, stores: Stores) -> None:
+        """Each closes what it opened itself."""
+        one, other = stores.open(), stores.open()
+        one.create("s")
+        other.create("t")
+        one.close()
+        assert other.append_message("s", said("hello")) == 1
