@@ -1,0 +1,33 @@
+"""The servers that tests share: started at first use, once in each test process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from servers import redis as redis_servers
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[redis_servers.Server]:
+    with redis_servers.single() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def old_redis_server() -> Iterator[redis_servers.Server]:
+    with redis_servers.single("redis") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[redis_servers.Cluster]:
+    with redis_servers.cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def redis_guarded() -> Iterator[redis_servers.Guarded]:
+    with redis_servers.guarded() as guarded:
+        yield guarded
