@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-
 from servers.redis import binaries
+
 from sessionstore import RedisSessionStore
 from sessionstore.testing import OpenStore, SharedStoreConformance
 
@@ -35,6 +35,4 @@ class TestOldProtocol(TestConformance):
     @pytest.fixture(params=TOPOLOGIES[:2])
     def open_store(self, request: pytest.FixtureRequest) -> OpenStore:
         server = request.getfixturevalue(request.param)
-        return partial(
-            RedisSessionStore, f"{server.url}?protocol=2", key_prefix=f"{uuid.uuid4()}:"
-        )
+        return partial(RedisSessionStore, f"{server.url}?protocol=2", key_prefix=f"{uuid.uuid4()}:")

@@ -29,7 +29,12 @@ from sessionstore.errors import SessionStoreError
 
 __all__ = ["SCHEMES", "Clients", "Command", "Settings", "settings_of_client", "settings_of_url"]
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel") + (
+SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
     "redis+cluster",
     "rediss+cluster",
 )
@@ -39,8 +44,9 @@ _AT_ONCE = 50  # requests of one event loop; the next ones wait for a connection
 _MANY = 10_000
 _SENTINEL_PORT, _REDIS_PORT = 26379, 6379
 
-SyncClient: TypeAlias = "redis.Redis | redis.RedisCluster"
-AsyncClient: TypeAlias = "redis.asyncio.Redis | redis.asyncio.RedisCluster"
+# redis-py is typed in part only, and otherwise in each version.
+SyncClient: TypeAlias = Any
+AsyncClient: TypeAlias = Any
 
 
 class Command(NamedTuple):
@@ -151,10 +157,36 @@ def settings_of_client(client: Any) -> Settings:
 
 # What a client of one colour can hand to one of the other.
 _SHARED = frozenset(
-    """host port db username password credential_provider client_name protocol socket_timeout socket_connect_timeout socket_keepalive socket_keepalive_options
-    health_check_interval ssl ssl_keyfile ssl_certfile ssl_cert_reqs ssl_ca_certs ssl_ca_path
-    ssl_ca_data ssl_check_hostname ssl_password ssl_min_version ssl_ciphers unix_socket_path
-    sentinel_username sentinel_password max_connections""".split()
+    {
+        "host",
+        "port",
+        "db",
+        "username",
+        "password",
+        "credential_provider",
+        "client_name",
+        "protocol",
+        "socket_timeout",
+        "socket_connect_timeout",
+        "socket_keepalive",
+        "socket_keepalive_options",
+        "health_check_interval",
+        "ssl",
+        "ssl_keyfile",
+        "ssl_certfile",
+        "ssl_cert_reqs",
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_ca_data",
+        "ssl_check_hostname",
+        "ssl_password",
+        "ssl_min_version",
+        "ssl_ciphers",
+        "unix_socket_path",
+        "sentinel_username",
+        "sentinel_password",
+        "max_connections",
+    }
 )
 
 
@@ -256,13 +288,13 @@ class Clients:
         given: The caller's client, which is used for its colour and never closed.
     """
 
-    def __init__(self, settings: Settings, given: SyncClient | AsyncClient | None = None) -> None:
+    def __init__(self, settings: Settings, given: SyncClient | AsyncClient = None) -> None:
         """Connect to nothing yet."""
         self.pid = os.getpid()
         self.settings = settings
         self._lock = Lock()
         self._closed = False
-        self._sync: SyncClient | None = None
+        self._sync: SyncClient = None
         self._given = given
         self._given_loop: asyncio.AbstractEventLoop | None = None
         self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
@@ -284,10 +316,10 @@ class Clients:
         """Async twin of `send`."""
         _, client, turns, _ = await self._async_one()
         async with turns:
+            if isinstance(client, redis.asyncio.RedisCluster):
+                await client.initialize()  # until then redis-py 8 sends to any node
             if len(commands) == 1:
                 return [await client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
-            if isinstance(client, redis.asyncio.RedisCluster):
-                await client.initialize()
             async with client.pipeline(transaction=False) as pipeline:
                 for command in commands:
                     options = _target(client, command.key)
@@ -333,10 +365,8 @@ class Clients:
             # Outside the lock: a Cluster's client connects when it is made.
             made = _sync_client(self.settings)
             with self._lock:
-                self._refuse_closed()
-                if self._sync is None:
-                    self._sync, made = made, None
-            if made is not None:
+                one = self._sync = self._sync or made
+            if one is not made:
                 made.close()
         self._refuse_closed()
         return self._sync
@@ -395,7 +425,8 @@ def _target(client: Any, key: bytes) -> dict[str, Any]:
     """Name the node for a key: redis-py's pipelines ask a server for it otherwise."""
     if not isinstance(client, (redis.RedisCluster, redis.asyncio.RedisCluster)):
         return {}
-    return {"target_nodes": client.get_node_from_key(key)}
+    find: Any = client.get_node_from_key
+    return {"target_nodes": find(key)}
 
 
 def _sentinels(client: Any) -> list[Any]:

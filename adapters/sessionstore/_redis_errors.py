@@ -149,9 +149,8 @@ def translated(error: BaseException, session_id: str | None = None) -> SessionSt
     text = str(error)
     for kind, words, signs, errors in _TABLE:
         if isinstance(error, errors) or any(sign in text for sign in signs):
-            if kind is CorruptMessageError and session_id is not None:
-                words = f"session {session_id!r}: {words}"
-            return kind(words)
+            named = kind is CorruptMessageError and session_id is not None
+            return kind(f"session {session_id!r}: {words}" if named else words)
     return SessionStoreError("Redis refuses this: see the cause")
 
 

@@ -286,6 +286,9 @@ return {'OK', 1, session.agent, session.user, string.format('%.0f', updated)}
 _LOOK = """
 local index, prefix = KEYS[1], ARGV[1]
 
+-- A round number may come as a power of ten.
+local function plain(score) return string.format('%.0f', score) end
+
 local function look(member)
   local id, agent, user = string.match(member, '^([^/]*)/([^/]*)/([^/]*)$')
   if not id then return {} end
@@ -306,7 +309,7 @@ _LIST = (
     _LOOK
     + """
 local wanted, limit, scan = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
-local found, bound = {}, '+inf'
+local found, bound, last = {}, '+inf', ''
 if ARGV[4] ~= '' then bound = '(' .. ARGV[4] end
 while scan > 0 do
   local chunk = math.min(scan, limit - #found / 3, 1000)
@@ -314,19 +317,20 @@ while scan > 0 do
     'LIMIT', 0, chunk)
   for i = 1, #entries, 2 do
     local head
+    last = plain(entries[i + 1])
     if wanted == '' or string.find(entries[i], '/' .. wanted .. '/', 1, true) then
       head = look(entries[i])
     end
     if head and #head > 0 then
-      found[#found + 1], found[#found + 2], found[#found + 3] = entries[i], entries[i + 1], head
+      found[#found + 1], found[#found + 2], found[#found + 3] = entries[i], last, head
     end
-    bound = '(' .. entries[i + 1]
+    bound = '(' .. last
   end
   if #entries < 2 * chunk then return {'OK', found, ''} end
   if #found == 3 * limit then break end
   scan = scan - chunk
 end
-return {'OK', found, string.sub(bound, 2)}
+return {'OK', found, last}
 """
 )
 
@@ -340,7 +344,7 @@ local entries = redis.call('ZRANGEBYSCORE', index, '(' .. bound, oldest, 'WITHSC
   'LIMIT', 0, ARGV[4])
 for i = 1, #entries, 2 do
   if not look(entries[i]) then pruned = pruned + 1 end
-  bound = entries[i + 1]
+  bound = plain(entries[i + 1])
 end
 if #entries < 2 * ARGV[4] then bound = '' end
 return {'OK', pruned, bound}
@@ -349,21 +353,34 @@ return {'OK', pruned, bound}
 
 # -- The index under Cluster: each of these knows one key ------------------------------------------
 
-# ARGV: 1 below which activity; 2 how many entries.
-_PAGE = """
-local bound = '+inf'
-if ARGV[1] ~= '' then bound = '(' .. ARGV[1] end
-return {'OK', redis.call('ZREVRANGEBYSCORE', KEYS[1], bound, '-inf', 'WITHSCORES',
-  'LIMIT', 0, ARGV[2])}
+_PLAIN = """
+local function plain(entries)
+  for i = 2, #entries, 2 do entries[i] = string.format('%.0f', entries[i]) end
+  return {'OK', entries}
+end
 """
 
+# ARGV: 1 below which activity; 2 how many entries.
+_PAGE = (
+    _PLAIN
+    + """
+local bound = '+inf'
+if ARGV[1] ~= '' then bound = '(' .. ARGV[1] end
+return plain(redis.call('ZREVRANGEBYSCORE', KEYS[1], bound, '-inf', 'WITHSCORES',
+  'LIMIT', 0, ARGV[2]))
+"""
+)
+
 # ARGV: 1 above which activity; 2 how many entries; 3 the TTL in milliseconds.
-_OLDEST = """
+_OLDEST = (
+    _PLAIN
+    + """
 local time = redis.call('TIME')
 local bound = string.format('%.0f', time[1] * 1000000 + time[2] - ARGV[3] * 1000)
-return {'OK', redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], bound, 'WITHSCORES',
-  'LIMIT', 0, ARGV[2])}
+return plain(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], bound, 'WITHSCORES',
+  'LIMIT', 0, ARGV[2]))
 """
+)
 
 _PEEK = """
 local head = redis.pcall('HGETALL', KEYS[1])

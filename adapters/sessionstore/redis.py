@@ -1,4 +1,4 @@
-"""`RedisSessionStore`: sessions in Redis or Valkey, on one machine, with Sentinel, or in a Cluster."""
+"""`RedisSessionStore`: sessions in Redis or Valkey: one machine, Sentinel, or Cluster."""
 
 from __future__ import annotations
 
@@ -154,9 +154,7 @@ class RedisSessionStore(SessionStore):
         self._wait = wait_replicas
         self._given: Any = None if isinstance(redis, str) else redis
         self._settings = (
-            settings_of_url(redis, timeout)
-            if isinstance(redis, str)
-            else settings_of_client(redis)
+            settings_of_url(redis, timeout) if isinstance(redis, str) else settings_of_client(redis)
         )
         self._clustered = self._settings.topology == "cluster"
         self._clients = Clients(self._settings, self._given)
@@ -264,7 +262,10 @@ class RedisSessionStore(SessionStore):
         user_id: str | None,
         expected_version: int | None,
     ) -> Flow[SessionInfo]:
-        fields = [b"" if part == b"null" else part for part in _fields(metadata or {})]
+        fields = [
+            b"" if part == b"null" else part
+            for part in _fields({} if metadata is None else metadata)
+        ]
         records = _records(messages or ())
         replaces = b"" if messages is None else b"1"
         args = [_number(expected_version), replaces, len(fields), *fields, *records]
@@ -293,7 +294,7 @@ class RedisSessionStore(SessionStore):
             found += entries
             if not below or len(found) > limit:
                 break
-        more = str(found[limit - 1].activity) if len(found) > limit else None
+        more = found[limit - 1].activity.decode() if len(found) > limit else None
         return SessionPage([_info(entry.id, entry.head) for entry in found[:limit]], more)
 
     def _prune_expired(self) -> Flow[int]:
@@ -372,7 +373,7 @@ class RedisSessionStore(SessionStore):
     ) -> Flow[tuple[list[_Entry], bytes]]:
         size = min(limit, _PAGE)
         [[_, flat]] = yield from self._ask([_Call(scripts.PAGE, (index,), (below, size))])
-        entries = [_Entry(*flat[i : i + 2], []) for i in range(0, len(flat), 2)]
+        entries = [_Entry(*pair, []) for pair in zip(flat[::2], flat[1::2], strict=True)]
         live, _ = yield from self._checked([e for e in entries if not wanted or wanted == e.agent])
         return live, entries[-1].activity if len(entries) == size else b""
 
@@ -385,7 +386,7 @@ class RedisSessionStore(SessionStore):
     def _prune_apart(self, above: bytes) -> Flow[tuple[int, bytes]]:
         call = _Call(scripts.OLDEST, (self._index(b"all"),), (above, _PAGE, self._ttl))
         [[_, flat]] = yield from self._ask([call])
-        entries = [_Entry(*flat[i : i + 2], []) for i in range(0, len(flat), 2)]
+        entries = [_Entry(*pair, []) for pair in zip(flat[::2], flat[1::2], strict=True)]
         _, gone = yield from self._checked(entries)
         return gone, entries[-1].activity if len(entries) == _PAGE else b""
 
@@ -393,9 +394,16 @@ class RedisSessionStore(SessionStore):
         """Look at the sessions of some entries; take out those that are gone, and count them."""
         if not entries:
             return [], 0
-        peeks = [_Call(scripts.PEEK, self._keys(entry.member.split(b"/")[0])[:1], ()) for entry in entries]
+        peeks = [
+            _Call(scripts.PEEK, self._keys(entry.member.split(b"/")[0])[:1], ())
+            for entry in entries
+        ]
         replies = yield from self._ask(peeks)
-        seen = [(entry, reply[1]) for entry, reply in zip(entries, replies) if len(reply) > 1]
+        seen = [
+            (entry, reply[1])
+            for entry, reply in zip(entries, replies, strict=True)
+            if len(reply) > 1
+        ]
         live = [entry._replace(head=head) for entry, head in seen if entry.is_of(head)]
         gone = [entry for entry, head in seen if not entry.is_of(head)]
         if gone:
@@ -427,7 +435,7 @@ class RedisSessionStore(SessionStore):
             replies = yield from self._exchange(calls, wait)
         except TRANSLATED as error:
             raise translated(error, session_id) from error
-        if any(call.is_ambiguous(reply) for call, reply in zip(calls, replies)):
+        if any(call.is_ambiguous(reply) for call, reply in zip(calls, replies, strict=True)):
             raise StoreUnavailableError(_UNKNOWN) from lost
         return replies
 
@@ -437,7 +445,7 @@ class RedisSessionStore(SessionStore):
         if unknown:
             texts = [calls[i].by_text() for i in unknown]
             loaded, confirmed = yield from self._sent(texts, wait)
-            for i, reply in zip(unknown, loaded):
+            for i, reply in zip(unknown, loaded, strict=True):
                 replies[i] = reply
         for reply in (*replies, confirmed):
             if isinstance(reply, Exception):
@@ -552,7 +560,7 @@ def _fields(metadata: dict[str, Any]) -> list[bytes]:
 
 
 def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2]))
+    return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _head(session_id: str, flat: list[bytes]) -> dict[str, Any]:

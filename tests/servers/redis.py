@@ -191,7 +191,7 @@ class Guarded:
 
     def _state(self, sentinel: Server) -> dict[str, str]:
         words = [word.decode() for word in sentinel.run("SENTINEL", "MASTER", SERVICE)]
-        return dict(zip(words[::2], words[1::2]))
+        return dict(zip(words[::2], words[1::2], strict=True))
 
 
 @contextmanager
