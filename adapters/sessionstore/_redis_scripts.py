@@ -99,13 +99,13 @@ if keep_first ~= '' and start > 0 then first = redis.call('LRANGE', messages, 0,
 return {'OK', first, bodies}
 """
 
-# What every write shares. ARGV: 1 the prefix, empty where the index is in other slots; 2 the
-# session's encoded id; 3 the caller; 4 the TTL in milliseconds; 5 a name for this write, by which
+# What every write shares. ARGV: 1 a plus and the prefix, or nothing where the index is in other
+# slots; 2 the session's encoded id; 3 the caller; 4 the TTL in milliseconds; 5 a name for this write, by which
 # it is known when it comes a second time because its answer was lost.
 _WRITE = (
     _FIND
     + """
-local prefix, id, caller, ttl, write = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local prefix, id, caller, ttl, write = string.sub(ARGV[1], 2), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local indexes, member, now
 
 -- Also writes again what is there, for a WAIT to wait for.
@@ -126,7 +126,7 @@ local function begin(session)
   now = time[1] * 1000000 + time[2]
   session.updated = math.max(now, session.updated + 1)
   indexes, member = {}, id .. '/' .. session.agent .. '/' .. session.user
-  if prefix ~= '' then
+  if ARGV[1] ~= '' then
     indexes[1] = prefix .. '{:all}'
     indexes[2] = prefix .. '{:agent:' .. session.agent .. '}'
     if session.user ~= '' then indexes[3] = prefix .. '{:user:' .. session.user .. '}' end

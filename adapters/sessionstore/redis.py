@@ -330,7 +330,7 @@ class RedisSessionStore(SessionStore):
         **names: Any,
     ) -> Flow[list[Any]]:
         # The random bytes name this write: when it is sent again, the script knows it.
-        prefix = b"" if self._clustered else self._prefix
+        prefix = b"" if self._clustered else b"+" + self._prefix
         ttl = _number(self._ttl)
         who = [prefix, _encoded(session_id), _encoded(user_id), ttl, os.urandom(8)]
         call = _Call(script, self._keys(_encoded(session_id)), [*who, *args], session_id)
