@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from servers import redis as redis_servers
 
+OLDEST = list(redis_servers.binaries())[-1:]
+
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[redis_servers.Server]:
@@ -16,7 +18,7 @@ def redis_server() -> Iterator[redis_servers.Server]:
 
 @pytest.fixture(scope="session")
 def old_redis_server() -> Iterator[redis_servers.Server]:
-    with redis_servers.single("redis") as server:
+    with redis_servers.single(*OLDEST) as server:
         yield server
 
 
@@ -27,6 +29,6 @@ def redis_cluster() -> Iterator[redis_servers.Cluster]:
 
 
 @pytest.fixture(scope="session")
-def redis_guarded() -> Iterator[redis_servers.Guarded]:
-    with redis_servers.guarded() as guarded:
+def old_redis_guarded() -> Iterator[redis_servers.Guarded]:
+    with redis_servers.guarded(*OLDEST) as guarded:
         yield guarded

@@ -316,15 +316,11 @@ class Clients:
         """Async twin of `send`."""
         _, client, turns, _ = await self._async_one()
         async with turns:
-            if isinstance(client, redis.asyncio.RedisCluster):
-                await client.initialize()  # until then redis-py 8 sends to any node
-            if len(commands) == 1:
-                return [await client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
-            async with client.pipeline(transaction=False) as pipeline:
-                for command in commands:
-                    options = _target(client, command.key)
-                    pipeline.execute_command(*command.words, **options, **{NEVER_DECODE: True})
-                return list(await pipeline.execute(raise_on_error=False))
+            try:
+                return await _asent(client, commands)
+            except (AttributeError, TypeError, RuntimeError) as error:
+                # What asyncio and uvloop give for writing to a connection that was just closed.
+                raise redis.ConnectionError("the connection was closed") from error
 
     def forget_connections(self) -> None:
         """Let go of idle connections: they lead to a server that is no longer the master."""
@@ -419,6 +415,18 @@ class Clients:
     def _refuse_closed(self) -> None:
         if self._closed:
             raise SessionStoreError("this store is closed")
+
+
+async def _asent(client: AsyncClient, commands: list[Command]) -> list[Any]:
+    if isinstance(client, redis.asyncio.RedisCluster):
+        await client.initialize()  # until then redis-py 8 sends to any node
+    if len(commands) == 1:
+        return [await client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
+    async with client.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            options = _target(client, command.key)
+            pipeline.execute_command(*command.words, **options, **{NEVER_DECODE: True})
+        return list(await pipeline.execute(raise_on_error=False))
 
 
 def _target(client: Any, key: bytes) -> dict[str, Any]:

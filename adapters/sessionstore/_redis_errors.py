@@ -146,6 +146,8 @@ def translated(error: BaseException, session_id: str | None = None) -> SessionSt
     Returns:
         The error to raise from it.
     """
+    if isinstance(error, driver.RedisClusterException) and error.__cause__:
+        error = error.__cause__  # what no node of the Cluster could be reached for
     text = str(error)
     for kind, words, signs, errors in _TABLE:
         if isinstance(error, errors) or any(sign in text for sign in signs):

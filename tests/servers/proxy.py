@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class Proxy:
         self._mode = "pass"
         self._delay = 0.0
         self._drops = 0
+        self._then: Callable[[], object] = int
         self._turns = 0
         self._lock = threading.Lock()
         self._closed = False
@@ -65,9 +67,14 @@ class Proxy:
         """Hold each reply back for so long."""
         self._delay = seconds
 
-    def drop_replies(self, count: int = 1) -> None:
-        """Carry the next requests, and reset the connection in place of their replies."""
-        self._drops = count
+    def drop_replies(self, count: int = 1, then: Callable[[], object] = int) -> None:
+        """Carry the next requests, and reset the connection in place of their replies.
+
+        Args:
+            count: How many.
+            then: What to do when a reply is there, before the client can learn of its loss.
+        """
+        self._drops, self._then = count, then
 
     def round_trips(self) -> int:
         """Give how often a client has begun to send, and was answered, until now."""
@@ -138,6 +145,7 @@ class Proxy:
                     continue
                 asking = False
                 if self._drop():
+                    self._then()
                     return
                 time.sleep(self._delay)
                 client.sendall(data)

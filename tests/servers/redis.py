@@ -96,6 +96,20 @@ class Server:
             raise AssertionError(f"{error}\n{self._process.log()}") from None
         return self
 
+    def start_loading(self) -> None:
+        """Start it with data to load, and wait only until it answers at all."""
+        self._process.start()
+        wait_until(self._answers, f"server on port {self.port}")
+
+    def _answers(self) -> bool:
+        try:
+            self.run("PING")
+        except redis.BusyLoadingError:
+            return True
+        except redis.RedisError:
+            return False
+        return True
+
     def is_ready(self) -> bool:
         assert self._process.is_running(), f"the server ended:\n{self._process.log()}"
         try:
