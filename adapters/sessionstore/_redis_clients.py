@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from threading import Lock
@@ -108,7 +109,9 @@ def settings_of_url(url: str, timeout: float) -> Settings:
         if topology == "sentinel":
             service, _, path = path.partition("/")
             if not service:
-                raise ValueError("a Sentinel's URL is redis+sentinel://host1,host2/service/db")
+                raise ValueError(
+                    "a URL of Redis's Sentinels is redis+sentinel://host1,host2/service/db"
+                )
         rest = f"{user}{at}host/{path}?{parts.query}"
     try:
         options = _options(f"{base}://{rest}")
@@ -334,6 +337,10 @@ class Clients:
         if isinstance(client, redis.asyncio.Redis):
             await client.connection_pool.disconnect(inuse_connections=False)
 
+    def forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let go of the client of a loop, which closes it."""
+        self._loops.pop(loop, None)
+
     def close(self) -> None:
         """Close our own clients; those of other event loops are closed there, when they run."""
         if self.pid != os.getpid():
@@ -386,20 +393,12 @@ class Clients:
                     self._loops[loop] = _OfLoop(loop, self._given, turns, None)
                     return self._loops[loop]
             client = _async_client(self.settings)
-            kept = self._loops[loop] = _OfLoop(loop, client, turns, self._lifetime(loop, client))
+            kept = self._loops[loop] = _OfLoop(
+                loop, client, turns, _lifetime(loop, client, weakref.ref(self))
+            )
         if kept.life:
             await kept.life.__anext__()
         return kept
-
-    async def _lifetime(
-        self, loop: asyncio.AbstractEventLoop, client: AsyncClient
-    ) -> AsyncGenerator[None, None]:
-        # A loop that ends closes its generators first: the one way to learn of its end in time.
-        try:
-            yield
-        finally:
-            self._loops.pop(loop, None)
-            await _aclose(client)
 
     def _shut(self) -> list[_OfLoop]:
         with self._lock:
@@ -435,6 +434,22 @@ def _target(client: Any, key: bytes) -> dict[str, Any]:
         return {}
     find: Any = client.get_node_from_key
     return {"target_nodes": find(key)}
+
+
+async def _lifetime(
+    loop: asyncio.AbstractEventLoop, client: AsyncClient, clients: weakref.ref[Clients]
+) -> AsyncGenerator[None, None]:
+    """Close a client when its loop ends: before that, a loop closes its generators.
+
+    A store that is dropped unclosed drops this, too, and then its loop closes it. So this must
+    not hold the store: both would be collected as one heap, the connections among it.
+    """
+    try:
+        yield
+    finally:
+        if (owner := clients()) is not None:
+            owner.forget(loop)
+        await _aclose(client)
 
 
 def _sentinels(client: Any) -> list[Any]:
@@ -479,7 +494,7 @@ def _let_go(kept: _OfLoop) -> None:
         transport = writer.transport
         if sock := getattr(transport, "_sock", None):
             sock.close()
-            transport._sock = None  # noqa: SLF001
+            transport._sock, transport._closing = None, True  # noqa: SLF001
 
 
 def _connections(client: Any) -> list[Any]:

@@ -100,12 +100,13 @@ return {'OK', first, bodies}
 """
 
 # What every write shares. ARGV: 1 a plus and the prefix, or nothing where the index is in other
-# slots; 2 the session's encoded id; 3 the caller; 4 the TTL in milliseconds; 5 a name for this write, by which
-# it is known when it comes a second time because its answer was lost.
+# slots; 2 the session's encoded id; 3 the caller; 4 the TTL in milliseconds; 5 a name for this
+# write, by which it is known when it comes a second time because its answer was lost.
 _WRITE = (
     _FIND
     + """
-local prefix, id, caller, ttl, write = string.sub(ARGV[1], 2), ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local prefix, id, caller = string.sub(ARGV[1], 2), ARGV[2], ARGV[3]
+local ttl, write = ARGV[4], ARGV[5]
 local indexes, member, now
 
 -- Also writes again what is there, for a WAIT to wait for.

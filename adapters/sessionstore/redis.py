@@ -465,7 +465,7 @@ class RedisSessionStore(SessionStore):
         try:
             replies = yield commands
         except NoScriptError as error:
-            replies = [error]
+            replies = [error.with_traceback(None)]  # it would hold this frame, and the store
         return replies, 0
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from servers.process import Process, folder, free_port, wait_until
 
@@ -123,7 +125,8 @@ class Server:
             return client.execute_command(*command)
 
     def client(self, **options: Any) -> redis.Redis:
-        options = {"password": self._password, "protocol": 2, "socket_timeout": 5.0} | options
+        options = {"password": self._password, "protocol": 2, "socket_timeout": 5.0, **options}
+        options["retry"] = Retry(NoBackoff(), 0)
         return redis.Redis(host="127.0.0.1", port=self.port, **options)
 
     def info(self, section: str) -> dict[str, Any]:
