@@ -267,18 +267,18 @@ def test_too_few_replicas(open_url: Callable[..., SessionStore]) -> None:
 
 
 def test_loading(open_url: Callable[..., SessionStore]) -> None:
-    with redis_servers.single(key_load_delay=20_000, rdbcompression="no") as server:
-        # Six megabytes: while it loads, a server looks at its clients after every two.
+    with redis_servers.single(key_load_delay=10_000, rdbcompression="no") as server:
+        # While it loads, a server looks at its clients after every two megabytes only.
         store = open_url(server.url)
-        for number in range(20):
-            store.append_message(str(number), said("x" * 300_000))
+        for number in range(40):
+            store.append_message(str(number), said("x" * 2**20))
         server.run("SAVE")
         server.kill()
         server.start_loading()
         assert "loading" in require_unavailable(lambda: store.append_message("0", said("x")))
         require_unavailable(store.ping)
         wait_until(server.is_ready, "server has loaded")
-        assert len(store.list_sessions().sessions) == 20
+        assert len(store.list_sessions().sessions) == 40
 
 
 def test_a_part_of_a_cluster_is_down(open_url: Callable[..., SessionStore]) -> None:

@@ -23,12 +23,21 @@ from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 from redis.cluster import ClusterNode
 from redis.connection import parse_url
+from redis.exceptions import AskError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from sessionstore.errors import SessionStoreError
 
-__all__ = ["SCHEMES", "Clients", "Command", "Settings", "settings_of_client", "settings_of_url"]
+__all__ = [
+    "SCHEMES",
+    "WAIT",
+    "Clients",
+    "Command",
+    "Settings",
+    "settings_of_client",
+    "settings_of_url",
+]
 
 SCHEMES = (
     "redis",
@@ -41,6 +50,10 @@ SCHEMES = (
 )
 """The schemes of the URLs that name a Redis."""
 
+WAIT = "WAIT"
+"""The command that, last of several, asks how many replicas have them."""
+
+_ELSEWHERE = (AskError, redis.ConnectionError)  # MOVED is a kind of ASK
 _AT_ONCE = 50  # requests of one event loop; the next ones wait for a connection of these
 _MANY = 10_000
 _SENTINEL_PORT, _REDIS_PORT = 26379, 6379
@@ -309,6 +322,8 @@ class Clients:
         client = self._sync_one()
         if len(commands) == 1:
             return [client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
+        if commands[-1].words[0] == WAIT and isinstance(client, redis.RedisCluster):
+            return _sent_to_one_node(client, commands)
         with client.pipeline(transaction=False) as pipeline:
             for command in commands:
                 options = _target(client, command.key)
@@ -417,15 +432,40 @@ class Clients:
 
 
 async def _asent(client: AsyncClient, commands: list[Command]) -> list[Any]:
-    if isinstance(client, redis.asyncio.RedisCluster):
+    clustered = isinstance(client, redis.asyncio.RedisCluster)
+    if clustered:
         await client.initialize()  # until then redis-py 8 sends to any node
     if len(commands) == 1:
         return [await client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
+    waits = clustered and commands[-1].words[0] == WAIT
     async with client.pipeline(transaction=False) as pipeline:
         for command in commands:
             options = _target(client, command.key)
             pipeline.execute_command(*command.words, **options, **{NEVER_DECODE: True})
-        return list(await pipeline.execute(raise_on_error=False))
+        if not waits:
+            return list(await pipeline.execute(raise_on_error=False))
+        # Redirected, a WAIT would ask about another node, or another connection's writes.
+        replies = await pipeline.execute(raise_on_error=False, allow_redirections=False)
+    if lost := next((reply for reply in replies if isinstance(reply, _ELSEWHERE)), None):
+        await client.nodes_manager.initialize()
+        raise redis.ConnectionError("the slot may be on another node") from lost
+    return list(replies)
+
+
+def _sent_to_one_node(client: SyncClient, commands: list[Command]) -> list[Any]:
+    node = client.get_redis_connection(_target(client, commands[0].key)["target_nodes"])
+    try:
+        with node.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command.words, **{NEVER_DECODE: True})
+            replies = pipeline.execute(raise_on_error=False)
+    except (redis.ConnectionError, redis.TimeoutError):
+        client.nodes_manager.initialize()
+        raise
+    if lost := next((reply for reply in replies if isinstance(reply, _ELSEWHERE)), None):
+        client.nodes_manager.initialize()
+        raise redis.ConnectionError("the slot may be on another node") from lost
+    return list(replies)
 
 
 def _target(client: Any, key: bytes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ except ImportError as error:
     ) from error
 
 from sessionstore import _redis_scripts as scripts
-from sessionstore._redis_clients import Clients, Command, settings_of_client, settings_of_url
+from sessionstore._redis_clients import WAIT, Clients, Command, settings_of_client, settings_of_url
 from sessionstore._redis_errors import TRANSLATED, is_demoted, may_have_been_lost, translated
 from sessionstore.errors import (
     CorruptMessageError,
@@ -459,7 +459,7 @@ class RedisSessionStore(SessionStore):
     def _sent(self, commands: list[Command], wait: int) -> Flow[tuple[list[Any], Any]]:
         if wait:
             patience = max(1, int(self._timeout * 500))
-            last = Command(commands[-1].key, ("WAIT", wait, patience))
+            last = Command(commands[-1].key, (WAIT, wait, patience))
             *replies, confirmed = yield [*commands, last]
             return replies, confirmed
         try:
