@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from redis.crc import key_slot
 from servers import redis as redis_servers
 from servers.process import wait_until
 from servers.proxy import Proxy
@@ -31,7 +32,7 @@ SECRET = "pass:w@rd"  # noqa: S105
 @pytest.fixture(scope="module")
 def server() -> Iterator[redis_servers.Server]:
     """A server of this file's own, to be tormented."""
-    with redis_servers.single(maxclients=30, enable_debug_command="local") as server:
+    with redis_servers.single(maxclients=30) as server:
         yield server
 
 
@@ -304,7 +305,7 @@ def test_a_cluster_with_the_url_of_a_single_server(
 
 
 def slot(session_id: str) -> int:
-    return int(redis_servers.redis.crc.key_slot(session_id.encode()))
+    return int(key_slot(session_id.encode()))
 
 
 def test_a_single_server_with_the_url_of_a_cluster(

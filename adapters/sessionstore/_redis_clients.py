@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 from redis.cluster import ClusterNode
 from redis.connection import parse_url
-from redis.exceptions import AskError
+from redis.exceptions import AskError, ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
@@ -254,7 +254,10 @@ def _sync_client(settings: Settings) -> SyncClient:
     options = settings.options
     if settings.topology == "cluster":
         nodes = [ClusterNode(host, port) for host, port in settings.nodes]
-        return redis.RedisCluster(startup_nodes=nodes, **_cluster_options(options, Retry))
+        try:
+            return redis.RedisCluster(startup_nodes=nodes, **_cluster_options(options, Retry))
+        except IndexError as error:  # redis-py 5, of a Cluster without slots
+            raise ClusterDownError("no slot is served") from error
     options = {"max_connections": _MANY, **options, "retry": Retry(NoBackoff(), 0)}
     if settings.topology == "single":
         return redis.Redis(**options)
@@ -281,7 +284,8 @@ def _cluster_options(options: dict[str, Any], retry: Callable[..., Any]) -> dict
     options.pop("db", None)
     options.pop("port", None)
     if int(redis.__version__.split(".")[0]) < 6:  # noqa: PLR2004 - its option changed its name
-        options["cluster_error_retry_attempts"] = 0
+        # At least one of these is an asyncio pipeline's first try.
+        options["cluster_error_retry_attempts"] = 1
         return options
     return {**options, "retry": retry(NoBackoff(), 0)}
 
@@ -318,8 +322,15 @@ class Clients:
     # -- The two colours --------------------------------------------------------------------------
 
     def send(self, commands: list[Command]) -> list[Any]:
-        """Carry out commands, in one round trip to each node, and give the replies or errors."""
+        """Carry out commands, in one round trip to each node, and give the replies or errors.
+
+        None at all lets go of idle connections: they lead to a server that is no longer a master.
+        """
         client = self._sync_one()
+        if not commands:
+            if isinstance(client, redis.Redis):
+                client.connection_pool.disconnect(inuse_connections=False)
+            return []
         if len(commands) == 1:
             return [client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
         if commands[-1].words[0] == WAIT and isinstance(client, redis.RedisCluster):
@@ -333,24 +344,16 @@ class Clients:
     async def asend(self, commands: list[Command]) -> list[Any]:
         """Async twin of `send`."""
         _, client, turns, _ = await self._async_one()
+        if not commands:
+            if isinstance(client, redis.asyncio.Redis):
+                await client.connection_pool.disconnect(inuse_connections=False)
+            return []
         async with turns:
             try:
                 return await _asent(client, commands)
             except (AttributeError, TypeError, RuntimeError) as error:
                 # What asyncio and uvloop give for writing to a connection that was just closed.
                 raise redis.ConnectionError("the connection was closed") from error
-
-    def forget_connections(self) -> None:
-        """Let go of idle connections: they lead to a server that is no longer the master."""
-        client = self._sync
-        if isinstance(client, redis.Redis):
-            client.connection_pool.disconnect(inuse_connections=False)
-
-    async def aforget_connections(self) -> None:
-        """Async twin of `forget_connections`."""
-        _, client, _, _ = await self._async_one()
-        if isinstance(client, redis.asyncio.Redis):
-            await client.connection_pool.disconnect(inuse_connections=False)
 
     def forget(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of the client of a loop, which closes it."""

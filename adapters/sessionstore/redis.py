@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -47,8 +47,11 @@ from sessionstore.models import (
 from sessionstore.store import SessionStore
 
 if TYPE_CHECKING:
-    import redis
-    import redis.asyncio
+    from redis import Redis, RedisCluster
+    from redis.asyncio import Redis as AsyncRedis
+    from redis.asyncio import RedisCluster as AsyncRedisCluster
+
+    Client: TypeAlias = Redis | RedisCluster | AsyncRedis | AsyncRedisCluster
 
 __all__ = ["RedisSessionStore"]
 
@@ -134,9 +137,7 @@ class RedisSessionStore(SessionStore):
 
     def __init__(
         self,
-        redis: str | redis.Redis | redis.RedisCluster | redis.asyncio.Redis = (
-            "redis://localhost:6379"
-        ),
+        redis: Client | str = "redis://localhost:6379",
         *,
         key_prefix: str = "sessionstore:",
         ttl_seconds: float | None = None,
