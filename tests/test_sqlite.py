@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+import asyncio
+import gc
+import sqlite3
+import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from children import Children
+from sqlite_files import files_of, said, write_lock
 
-from sessionstore import SQLiteSessionStore
+from sessionstore import (
+    InvalidSessionError,
+    SessionStoreError,
+    SQLiteSessionStore,
+)
 from sessionstore.testing import OpenStore, SessionStoreConformance, SharedStoreConformance
+from sessionstore.testing.waiting import wait_until
 
 
 class TestFileConformance(SharedStoreConformance):
@@ -19,3 +32,208 @@ class TestMemoryConformance(SessionStoreConformance):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return SQLiteSessionStore
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.db"
+
+
+# -- In memory ----------------------------------------------------------------------------------
+
+
+def test_memory_is_one_database_for_all_threads_and_loops() -> None:
+    with SQLiteSessionStore(":memory:") as store:
+
+        def write(number: int) -> None:
+            asyncio.run(store.aappend_message("s", said(f"async {number}")))
+            store.append_message("s", said(f"sync {number}"))
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(store.get_messages("s")) == 8
+        assert len(asyncio.run(store.aget_messages("s"))) == 8
+
+
+def test_each_memory_is_its_own() -> None:
+    with SQLiteSessionStore() as one, SQLiteSessionStore() as other:
+        one.create("s")
+        assert other.get("s") is None
+
+
+# -- The way to the data ------------------------------------------------------------------------
+
+STATEMENTS: dict[str, Callable[[SQLiteSessionStore, str | None], Any]] = {
+    "create": lambda store, _: store.create(messages=[said("x")]),
+    "get": lambda store, _: store.get("s"),
+    "get-limit": lambda store, _: store.get("s", limit=2),
+    "read": lambda store, _: store.get_messages("s"),
+    "read-end": lambda store, _: store.get_messages("s", limit=2, keep_system=True),
+    "read-page": lambda store, _: store.get_messages("s", limit=2, before="m3", keep_system=True),
+    "append": lambda store, _: store.append_messages("s", [said("x"), said("y", "m1")]),
+    "replace": lambda store, _: store.replace_message("s", said("x", "m1")),
+    "update": lambda store, _: store.update("s", messages=[said("x")], metadata={"a": 1}),
+    "delete": lambda store, _: store.delete("s"),
+    "list": lambda store, cursor: store.list_sessions(limit=2, cursor=cursor),
+    "list-agent": lambda store, cursor: store.list_sessions(agent_id="a", limit=2, cursor=cursor),
+    "list-user": lambda store, cursor: store.list_sessions(user_id="u", limit=2, cursor=cursor),
+    "list-both": lambda store, cursor: store.list_sessions(
+        agent_id="a", user_id="u", limit=2, cursor=cursor
+    ),
+    "prune": lambda store, _: store.prune_expired(),
+}
+
+
+@pytest.mark.parametrize("use", STATEMENTS.values(), ids=STATEMENTS.keys())
+def test_every_statement_goes_by_an_index(
+    use: Callable[[SQLiteSessionStore, str | None], Any],
+) -> None:
+    with SQLiteSessionStore(retention_days=1) as store:
+        for number in range(20):
+            messages = [said("x", f"m{place}") for place in range(5)]
+            store.append_messages(f"s{number}", messages, agent_id="a", user_id="u")
+        store.append_messages("s", [said("x", f"m{place}") for place in range(5)])
+        cursor = store.list_sessions(limit=2).cursor
+        [connection] = store._database._idle
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        use(store, None)
+        use(store, cursor)
+        connection.set_trace_callback(None)
+        plans = [plan for statement in statements for plan in plan_of(connection, statement)]
+    assert any(plan.startswith("SEARCH") for plan in plans)
+    for plan in plans:
+        assert not plan.startswith("SCAN"), statements
+        assert "TEMP B-TREE" not in plan, statements
+
+
+def plan_of(connection: sqlite3.Connection, statement: str) -> list[str]:
+    if not statement.startswith(("SELECT", "UPDATE", "INSERT", "DELETE")):
+        return []
+    nothing = [None] * statement.count("?")
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", nothing)]
+
+
+# -- Its end ------------------------------------------------------------------------------------
+
+CALLS: dict[str, Callable[[SQLiteSessionStore], Any]] = {
+    "create": lambda store: store.create("s"),
+    "get": lambda store: store.get("s"),
+    "get_messages": lambda store: store.get_messages("s"),
+    "append_message": lambda store: store.append_message("s", said("x")),
+    "replace_message": lambda store: store.replace_message("s", said("x", "m")),
+    "update": lambda store: store.update("s", metadata={}),
+    "delete": lambda store: store.delete("s"),
+    "list_sessions": lambda store: store.list_sessions(),
+    "prune_expired": lambda store: store.prune_expired(),
+    "ping": lambda store: store.ping(),
+    "aappend_message": lambda store: asyncio.run(store.aappend_message("s", said("x"))),
+    "aget_messages": lambda store: asyncio.run(store.aget_messages("s")),
+}
+
+
+@pytest.mark.parametrize("used", [True, False], ids=["used", "unused"])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_use_after_close(
+    path: Path, call: Callable[[SQLiteSessionStore], Any], *, used: bool
+) -> None:
+    store = SQLiteSessionStore(path)
+    if used:
+        store.append_message("s", said("x", "m"))
+        asyncio.run(store.aappend_message("s", said("y")))
+    store.close()
+    with pytest.raises(SessionStoreError, match="closed"):
+        call(store)
+    assert path.exists() is used
+
+
+def test_close_lets_a_running_write_end(path: Path) -> None:
+    store = SQLiteSessionStore(path, timeout=30)
+    store.create("s")
+    with write_lock(path):
+        thread = threading.Thread(target=store.append_message, args=("s", said("last")))
+        thread.start()
+        wait_until(store._database.writing.locked)
+        store.close()
+        with pytest.raises(SessionStoreError, match="closed"):
+            store.get("s")
+    thread.join()
+    assert files_of(path) == ["sessions.db"]
+    with SQLiteSessionStore(path) as again:
+        assert [message.content for message in again.get_messages("s")] == ["last"]
+
+
+def test_a_store_that_is_dropped_closes_its_file(path: Path) -> None:
+    store = SQLiteSessionStore(path)
+    store.append_message("s", said("x"))
+    asyncio.run(store.aappend_message("s", said("x")))
+    asyncio.run(store.aget("s"))
+    assert files_of(path) == ["sessions.db", "sessions.db-shm", "sessions.db-wal"]
+    del store
+    gc.collect()
+    assert files_of(path) == ["sessions.db"]
+    wait_until(lambda: not any("sqlite" in thread.name for thread in threading.enumerate()))
+
+
+def test_a_program_that_closes_nothing_ends_without_a_word(path: Path) -> None:
+    program = """
+        import asyncio, os, sys
+        from sessionstore import SessionMessage, SQLiteSessionStore
+
+        def use(path):
+            store = SQLiteSessionStore(path)
+            store.append_message("s", SessionMessage("user", "x"))
+            asyncio.run(store.aappend_message("s", SessionMessage("user", "y")))
+            asyncio.run(store.aget("s"))
+            return store
+
+        os.dup2(1, 2)
+        use(sys.argv[1]), use(":memory:")
+        left, memory = use(sys.argv[1]), use(":memory:")
+        print(len(left.get_messages("s")))
+    """
+    with Children() as children:
+        assert children.run(program, path) == "4\n"
+    assert files_of(path) == ["sessions.db"]
+
+
+# -- What it is given ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options", [{"timeout": -1}, {"timeout": float("nan")}, {"synchronous": "OFF"}]
+)
+def test_options_that_are_none(path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        SQLiteSessionStore(path, **options)
+
+
+@pytest.mark.parametrize("days", [0, -1, float("nan"), float("inf"), True, "1"])
+def test_retention_that_is_none(path: Path, days: Any) -> None:
+    with pytest.raises(InvalidSessionError, match="retention_days"):
+        SQLiteSessionStore(path, retention_days=days)
+
+
+@pytest.mark.parametrize("level", ["FULL", "NORMAL"])
+def test_synchronous_is_what_each_connection_has(path: Path, level: Any) -> None:
+    with SQLiteSessionStore(path, synchronous=level) as store:
+        store.create("s")
+        asyncio.run(store.aget("s"))
+        found = {row for c in store._database._idle for row in c.execute("PRAGMA synchronous")}
+        assert found == {({"FULL": 2, "NORMAL": 1}[level],)}
+
+
+@pytest.mark.parametrize("cursor", ["9" * 30 + ".1", "1." + "9" * 30, "-" + "9" * 30 + ".1"])
+def test_a_cursor_of_huge_numbers(path: Path, cursor: str) -> None:
+    with SQLiteSessionStore(path) as store, pytest.raises(InvalidSessionError):
+        store.list_sessions(cursor=cursor)
+
+
+@pytest.mark.parametrize("timeout", [0, 10**10, float("inf")])
+def test_a_timeout_however_short_or_long(path: Path, timeout: float) -> None:
+    with SQLiteSessionStore(path, timeout=timeout) as store:
+        assert store.append_message("s", said("x")) == 1
+        assert asyncio.run(store.aappend_message("s", said("x"))) == 1

@@ -28,7 +28,8 @@ def play(flow: Flow[T], send: Callable[[Any], Any]) -> T:
     Returns:
         What the flow returns.
     """
-    resume, value = flow.send, None
+    resume: Callable[[Any], Any] = flow.send
+    value: Any = None
     try:
         while True:
             request = resume(value)
@@ -53,7 +54,8 @@ async def aplay(flow: Flow[T], send: Callable[[Any], Awaitable[Any]]) -> T:
     Returns:
         What the flow returns.
     """
-    resume, value = flow.send, None
+    resume: Callable[[Any], Any] = flow.send
+    value: Any = None
     try:
         while True:
             request = resume(value)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import count, islice
 from threading import Lock
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import msgspec
 
 from sessionstore.errors import (
     InvalidMessageError,
@@ -287,19 +288,18 @@ class InMemorySessionStore(SessionStore):
                 del self._recent[scope]
 
 
-@dataclass(slots=True)
-class _Session:
+class _Session(msgspec.Struct):
     id: str
     agent_id: str
     user_id: str | None
     metadata: bytes
-    created_at: int = field(default_factory=now_microseconds)
+    created_at: int = msgspec.field(default_factory=now_microseconds)
     updated_at: int = 0
     version: int = 0
     activity: int = 0
     # Kept as JSON, so that no later change to a caller's object reaches the store.
-    bodies: list[bytes] = field(default_factory=list)
-    positions: dict[str, int] = field(default_factory=dict)
+    bodies: list[bytes] = []
+    positions: dict[str, int] = {}
 
     def add(self, records: Iterable[tuple[str, bytes]]) -> int:
         before = len(self.bodies)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
@@ -30,6 +30,7 @@ __all__ = [
     "now_microseconds",
     "retention_microseconds",
     "to_microseconds",
+    "why_not_json",
 ]
 
 
@@ -39,21 +40,21 @@ def _now() -> datetime:
 
 def new_id() -> str:
     """Make an id for a message or a session: 128 random bits as 32 hexadecimal digits."""
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 class ToolCall(TypedDict):
     """A model's request to call a tool.
 
     Attributes:
-        id: What a tool's result refers to; ``None`` where the model gave none.
         name: The tool's name.
         args: The arguments by name.
+        id: What a tool's result refers to; ``None`` where the model gave none.
     """
 
-    id: str | None
     name: str
     args: dict[str, Any]
+    id: str | None
 
 
 class SessionMessage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -169,14 +170,17 @@ def _describe(session: _Session, count: int) -> str:
 # -- The stored form. A later version of it starts with {"v":2, and older readers refuse it. ------
 
 
-def _plain_text(value: object) -> str:
-    # A subclass of str, such as LangChain's TextAccessor, is stored as the text that it is.
+def _plain(value: object) -> str | float:
+    # A subclass is stored as what it is one of: LangChain's TextAccessor, NumPy's float64.
     if isinstance(value, str):
         return str.__str__(value)
+    if isinstance(value, float):
+        return float(value)
     raise TypeError
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_plain_text)
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
+_decoder = msgspec.json.Decoder()
 _message_decoder = msgspec.json.Decoder(SessionMessage)
 _metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -196,17 +200,14 @@ def encode_message(message: SessionMessage) -> bytes:
     """
     try:
         encoded = _encoder.encode(message)
-        if not _is_plain(message) and _message_decoder.decode(encoded) != message:
-            _require_json(message)
-    except UnicodeEncodeError as error:
-        raise InvalidMessageError(_unusable(message, "text that is not valid Unicode")) from error
-    except RecursionError as error:
-        raise InvalidMessageError(_unusable(message, "data nested too deep")) from error
-    except msgspec.ValidationError as error:  # names types and fields, never values
-        raise InvalidMessageError(_unusable(message, str(error))) from error
-    except (TypeError, OverflowError) as error:
-        _require_json(message)
-        raise InvalidMessageError(_unusable(message, "a field of the wrong type")) from error
+        if _is_plain(message) or _message_decoder.decode(encoded) == message:
+            return encoded
+    except msgspec.ValidationError as error:  # it names types and fields, never values
+        raise InvalidMessageError(f"message {message.id!r} is not valid: {error}") from error
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidMessageError(_unfit(message) or _WRONG_TYPE.format(message.id)) from error
+    if unfit := _unfit(message):
+        raise InvalidMessageError(unfit)
     return encoded
 
 
@@ -263,20 +264,10 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
     Raises:
         InvalidSessionError: It is not a dict, or holds what JSON can't.
     """
-    if not isinstance(metadata, dict):
-        raise InvalidSessionError(_NOT_JSON.format("no dict at all"))
-    try:
-        encoded = _encoder.encode(metadata)
-        intact = _metadata_decoder.decode(encoded) == metadata
-    except UnicodeEncodeError as error:
-        raise InvalidSessionError(_NOT_JSON.format("text that is not valid Unicode")) from error
-    except RecursionError as error:
-        raise InvalidSessionError(_NOT_JSON.format("data nested too deep")) from error
-    except (TypeError, OverflowError) as error:
-        raise InvalidSessionError(_NOT_JSON.format(_misfit(metadata))) from error
-    if not intact and (misfit := _misfit(metadata)):
-        raise InvalidSessionError(_NOT_JSON.format(misfit))
-    return encoded
+    why = why_not_json(metadata) if isinstance(metadata, dict) else "no dict at all"
+    if why:
+        raise InvalidSessionError(f"metadata must be a JSON object; this holds {why}")
+    return _encoder.encode(metadata)
 
 
 def decode_metadata(raw: bytes | str) -> dict[str, Any]:
@@ -311,7 +302,35 @@ def merge_metadata(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, An
     return {key: value for key, value in {**old, **changes}.items() if key not in removed}
 
 
-_NOT_JSON = "metadata must be a JSON object; this holds {}"
+def why_not_json(value: object) -> str:
+    """Say what in a value is not JSON, so that it would come back as something else.
+
+    A tuple passes, and comes back as a list.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        What JSON can't hold, by its type and never by its content; ``""`` where all is well.
+    """
+    try:
+        return _misfit(value)
+    except RecursionError:
+        return "data nested too deep"
+
+
+def _misfit(value: object) -> str:
+    try:
+        if _decoder.decode(_encoder.encode(value)) == value:
+            return ""
+    except UnicodeEncodeError:
+        return "text that is not valid Unicode"
+    except (TypeError, ValueError, OverflowError):
+        return _first_misfit(value) or "a value of an unknown type"
+    return _first_misfit(value)
+
+
+_WRONG_TYPE = "message {!r} is not valid: a field has the wrong type, or is no valid Unicode"
 
 
 def _is_plain(message: SessionMessage) -> bool:
@@ -328,25 +347,13 @@ def _is_plain(message: SessionMessage) -> bool:
     )
 
 
-def _unusable(message: SessionMessage, misfit: str) -> str:
-    return f"message {message.id!r} can't be stored as JSON: {misfit}"
-
-
-def _require_json(message: SessionMessage) -> None:
+def _unfit(message: SessionMessage) -> str:
     for field in ("content", "tool_calls", "metadata", "extra"):
-        if misfit := _misfit(getattr(message, field)):
-            raise InvalidMessageError(_unusable(message, f"its {field} holds {misfit}"))
+        if why := why_not_json(getattr(message, field)):
+            return f"message {message.id!r} can't be stored as JSON: its {field} holds {why}"
     if any(call.keys() - ToolCall.__annotations__.keys() for call in message.tool_calls):
-        more = "a tool call with more than id, name and args: that belongs into extra"
-        raise InvalidMessageError(_unusable(message, more))
-
-
-def _misfit(value: object) -> str:
-    """Say what in a value is not JSON, without quoting it; ``""`` where all is (tuples are)."""
-    try:
-        return _first_misfit(value)
-    except RecursionError:
-        return "data nested too deep"
+        return f"message {message.id!r} has a tool call with more than name, args and id"
+    return ""
 
 
 def _first_misfit(value: object) -> str:

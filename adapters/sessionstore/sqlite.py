@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sqlite3
 import time
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sessionstore.errors import (
     InvalidMessageError,
-    InvalidSessionError,
     SessionExistsError,
     SessionNotFoundError,
     SessionStoreError,
@@ -30,16 +26,17 @@ from sessionstore.models import (
     SessionPage,
     decode_messages,
     decode_metadata,
-    encode_message,
     encode_metadata,
-    from_microseconds,
     merge_metadata,
     now_microseconds,
     retention_microseconds,
 )
+from sessionstore.rows import Row, encoded, place
 from sessionstore.store import SessionStore, require_owner, require_version
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from typing_extensions import Self
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "SQLiteSessionStore"]
@@ -108,9 +105,10 @@ _PRUNE_BATCH = 100
 _END = 2**63 - 1
 _MEMORY = ":memory:"
 _PRIVATE = 0o600
+_LONGEST_WAIT = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 
 _BUSY = "{} is busy: other writers held it for longer than the timeout"
-_DAMAGED = "{} is damaged: restore it from a backup, or name another file"
+_DAMAGED = "{} is damaged, or no SQLite file: restore it from a backup, or name another file"
 # By SQLite's own words, since Python 3.10 does not tell its error codes.
 _ERRORS = (
     ("locked", StoreUnavailableError, _BUSY),
@@ -188,18 +186,24 @@ class SQLiteSessionStore(SessionStore):
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
+        import asyncio  # noqa: PLC0415 - as in _aplay
+
         await asyncio.to_thread(self.close)
 
     # -- Carrying out -----------------------------------------------------------------------------
 
     def _play(self, flow: Flow[T]) -> T:
-        return self._current().carry_out(flow, next(flow))
+        write, database = next(flow), self._current()
+        return database.carry_out(flow, write, database.deadline())
 
     async def _aplay(self, flow: Flow[T]) -> T:
+        import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
+
         write, database = next(flow), self._current()
         loop = asyncio.get_running_loop()
+        # The wait for other writers begins here, and includes that for the thread.
         return await loop.run_in_executor(
-            database.lane(write=write), database.carry_out, flow, write
+            database.lane(write=write), database.carry_out, flow, write, database.deadline()
         )
 
     def _current(self) -> _Database:
@@ -207,6 +211,8 @@ class SQLiteSessionStore(SessionStore):
             # SQLite's connections must not cross a fork, nor be closed on the far side of it.
             self._abandoned.append(self._database)
             self._database = self._new_database()
+            if self._abandoned[-1].closed:
+                self._database.close()
         return self._database
 
     def _new_database(self) -> _Database:
@@ -226,7 +232,7 @@ class SQLiteSessionStore(SessionStore):
         metadata: dict[str, Any],
     ) -> Flow[SessionData]:
         yield _WRITE
-        records, stored = _encoded(messages), encode_metadata(metadata).decode()
+        records, stored = encoded(messages), encode_metadata(metadata).decode()
         if (yield from self._find(session_id, user_id)):
             raise SessionExistsError(f"session {session_id!r} is already there")
         row = yield from _make(session_id, agent_id, user_id, stored)
@@ -278,7 +284,7 @@ class SQLiteSessionStore(SessionStore):
         expected_version: int | None,
     ) -> Flow[int]:
         yield _WRITE
-        records = _encoded(messages)
+        records = encoded(messages)
         row = yield from self._find(session_id, user_id)
         require_version(row.version if row else 0, expected_version)
         if not records:
@@ -295,7 +301,7 @@ class SQLiteSessionStore(SessionStore):
         self, session_id: str, message: SessionMessage, *, user_id: str | None
     ) -> Flow[None]:
         yield _WRITE
-        [(message_id, body)] = _encoded([message])
+        [(message_id, body)] = encoded([message])
         row = yield from self._require(session_id, user_id)
         if not (yield _REPLACE, (body, row.session_key, message_id)).rowcount:
             raise SessionNotFoundError(f"the session has no message {message_id!r}")
@@ -311,7 +317,7 @@ class SQLiteSessionStore(SessionStore):
         expected_version: int | None,
     ) -> Flow[SessionInfo]:
         yield _WRITE
-        records = None if messages is None else _encoded(messages)
+        records = None if messages is None else encoded(messages)
         if metadata is not None:
             encode_metadata(metadata)
         row = yield from self._require(session_id, user_id)
@@ -347,16 +353,16 @@ class SQLiteSessionStore(SessionStore):
             values.append(agent_id)
         if cursor is not None:
             where.append("(updated_at, session_key) < (?, ?)")
-            values.extend(_place(cursor))
+            values.extend(place(cursor))
         page = f"""SELECT {_COLUMNS} FROM sessionstore_sessions WHERE {" AND ".join(where)}
             ORDER BY updated_at DESC, session_key DESC LIMIT ?"""  # noqa: S608 - no value in it
         found = yield page, (*values, limit + 1)
-        rows = [_Row._make(values) for values in found]
+        rows = [Row._make(values) for values in found]
         more = len(rows) > limit
         last = rows[limit - 1] if more else None
         return SessionPage(
             [row.info() for row in rows[:limit]],
-            f"{last.updated_at}.{last.session_key}" if last else None,
+            last.cursor() if last else None,
         )
 
     def _prune_expired(self) -> Flow[int]:
@@ -379,17 +385,17 @@ class SQLiteSessionStore(SessionStore):
 
     # -- Within a transaction ---------------------------------------------------------------------
 
-    def _find(self, session_id: str, user_id: str | None) -> Flow[_Row | None]:
+    def _find(self, session_id: str, user_id: str | None) -> Flow[Row | None]:
         found = yield _FIND, (session_id,)
         if not found:
             return None
-        row = _Row._make(found[0])
+        row = Row._make(found[0])
         if row.updated_at < self._oldest_live():
             return None
         require_owner(row.user_id, user_id)
         return row
 
-    def _require(self, session_id: str, user_id: str | None) -> Flow[_Row]:
+    def _require(self, session_id: str, user_id: str | None) -> Flow[Row]:
         row = yield from self._find(session_id, user_id)
         if row is None:
             raise SessionNotFoundError(f"there is no session {session_id!r}")
@@ -399,43 +405,16 @@ class SQLiteSessionStore(SessionStore):
         return 0 if self._retention is None else now_microseconds() - self._retention
 
 
-class _Row(NamedTuple):
-    session_key: int
-    id: str
-    agent_id: str
-    user_id: str | None
-    metadata: str
-    created_at: int
-    updated_at: int
-    version: int
-    message_count: int
-    last_position: int
-
-    def head(self) -> dict[str, Any]:
-        return {
-            "id": self.id,
-            "agent_id": self.agent_id,
-            "user_id": self.user_id,
-            "metadata": decode_metadata(self.metadata),
-            "created_at": from_microseconds(self.created_at),
-            "updated_at": from_microseconds(self.updated_at),
-            "version": self.version,
-        }
-
-    def info(self) -> SessionInfo:
-        return SessionInfo(**self.head(), message_count=self.message_count)
-
-
-def _make(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Flow[_Row]:
+def _make(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Flow[Row]:
     """Make a session, in the place of an expired one with the same id."""
     for expired in (yield _FIND, (session_id,)):
         yield from _drop(expired[0])
     now = now_microseconds()
     made = yield _MAKE, (session_id, agent_id, user_id, metadata, now, now)
-    return _Row(made.lastrowid, session_id, agent_id, user_id, metadata, now, now, 0, 0, 0)
+    return Row(made.lastrowid, session_id, agent_id, user_id, metadata, now, now, 0, 0, 0)
 
 
-def _add(row: _Row, records: Sequence[tuple[str, str]]) -> Flow[_Row]:
+def _add(row: Row, records: Sequence[tuple[str, str]]) -> Flow[Row]:
     """Add those messages that the session does not hold, and count them."""
     if not records:
         return row
@@ -447,7 +426,7 @@ def _add(row: _Row, records: Sequence[tuple[str, str]]) -> Flow[_Row]:
     )
 
 
-def _written(row: _Row) -> Flow[_Row]:
+def _written(row: Row) -> Flow[Row]:
     row = row._replace(version=row.version + 1, updated_at=now_microseconds())
     yield (
         _WRITTEN,
@@ -461,15 +440,11 @@ def _drop(session_key: int) -> Flow[None]:
     yield _DROP, (session_key,)
 
 
-def _position(row: _Row, message_id: str) -> Flow[int]:
+def _position(row: Row, message_id: str) -> Flow[int]:
     found = yield _POSITION, (row.session_key, message_id)
     if not found:
         raise InvalidMessageError(f"the session has no message {message_id!r} to go before")
     return int(found[0][0])
-
-
-def _encoded(messages: Sequence[SessionMessage]) -> list[tuple[str, str]]:
-    return [(str(message.id), encode_message(message).decode()) for message in messages]
 
 
 def _oldest_first(session_id: str, rows: list[tuple[int, str]]) -> list[SessionMessage]:
@@ -478,14 +453,6 @@ def _oldest_first(session_id: str, rows: list[tuple[int, str]]) -> list[SessionM
 
 def _rows(limit: int | None) -> int:
     return -1 if limit is None else limit
-
-
-def _place(cursor: str) -> tuple[int, int]:
-    try:
-        updated_at, session_key = (max(0, min(int(part), _END)) for part in cursor.split("."))
-    except ValueError:
-        raise InvalidSessionError("cursor is not one that list_sessions gave") from None
-    return updated_at, session_key
 
 
 # -- The file and its connections -----------------------------------------------------------------
@@ -497,7 +464,7 @@ class _Database:
     def __init__(self, path: str, timeout: float, synchronous: str) -> None:
         self.pid = os.getpid()
         self._path = path
-        self._timeout = timeout
+        self._timeout = min(timeout, _LONGEST_WAIT)
         self._synchronous = synchronous
         # A database in memory lives in its one connection, which operations take in turn.
         self._only = Lock() if path == _MEMORY else None
@@ -507,10 +474,14 @@ class _Database:
         self._opening = Lock()
         self.writing = Lock()
         self._prepared = False
-        self._closed = False
+        self.closed = False
 
-    def carry_out(self, flow: Flow[T], write: bool) -> T:
-        with _Transaction(self, write=write) as transaction:
+    def deadline(self) -> float:
+        """Give the time up to which an operation that begins now waits for others."""
+        return time.monotonic() + self._timeout
+
+    def carry_out(self, flow: Flow[T], write: bool, deadline: float) -> T:
+        with _Transaction(self, deadline, write=write) as transaction:
             return play(flow, transaction.send)
 
     def lane(self, *, write: bool) -> ThreadPoolExecutor:
@@ -518,12 +489,14 @@ class _Database:
         with self._lanes_lock:
             self._refuse_closed()
             if write not in self._lanes:
+                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as asyncio
+
                 self._lanes[write] = ThreadPoolExecutor(1 if write else 4, "sessionstore-sqlite")
             return self._lanes[write]
 
-    def take(self) -> sqlite3.Connection:
+    def take(self, deadline: float) -> sqlite3.Connection:
         if self._only:
-            self.lock(self._only)
+            self.lock(self._only, deadline)
         try:
             try:
                 return self._idle.pop()
@@ -538,11 +511,11 @@ class _Database:
         self._idle.append(connection)
         if self._only:
             self._only.release()
-        if self._closed:
+        if self.closed:
             self.close()
 
-    def lock(self, lock: Lock) -> None:
-        if not lock.acquire(timeout=self._timeout):
+    def lock(self, lock: Lock, deadline: float) -> None:
+        if not lock.acquire(timeout=_seconds_to(deadline)):
             raise StoreUnavailableError(_BUSY.format(self._path))
 
     def translated(self, error: sqlite3.Error) -> SessionStoreError:
@@ -555,7 +528,7 @@ class _Database:
     def close(self) -> None:
         if self.pid != os.getpid():
             return
-        self._closed = True
+        self.closed = True
         while self._idle:
             self._idle.pop().close()
         with self._lanes_lock:
@@ -563,14 +536,14 @@ class _Database:
                 lane.shutdown(wait=False)
 
     def _refuse_closed(self) -> None:
-        if self._closed:
+        if self.closed:
             raise SessionStoreError("this store is closed")
 
     def _open(self) -> sqlite3.Connection:
         with self._opening:
             self._refuse_closed()
-            if not self._prepared:
-                _require_ours(self._path)
+            if not self._prepared and not self._only:
+                _create_private(self._path)
             try:
                 connection = sqlite3.connect(
                     self._path,
@@ -602,7 +575,7 @@ class _Database:
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
         if not self._only:
-            os.chmod(self._path, _PRIVATE)  # noqa: PTH101 - the path is a str here
+            os.chmod(self._path, _PRIVATE)
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             if _schema_version(connection, self._path) == 0:  # nobody else was first
@@ -626,13 +599,14 @@ class _Database:
 class _Transaction:
     """What one operation does on its connection: all of it, or nothing."""
 
-    def __init__(self, database: _Database, *, write: bool) -> None:
+    def __init__(self, database: _Database, deadline: float, *, write: bool) -> None:
         self._database = database
+        self._deadline = deadline
         self._write = write
         self._writing = False
 
     def __enter__(self) -> Self:
-        self._connection = self._database.take()
+        self._connection = self._database.take(self._deadline)
         return self
 
     def __exit__(
@@ -663,8 +637,10 @@ class _Transaction:
 
     def _begin(self) -> None:
         if self._write:
-            self._database.lock(self._database.writing)
+            self._database.lock(self._database.writing, self._deadline)
             self._writing = True
+        wait = int(_seconds_to(self._deadline) * 1000)
+        self._connection.execute(f"PRAGMA busy_timeout = {wait}")
         self._connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
 
     def _end(self, verdict: str) -> None:
@@ -681,40 +657,51 @@ class _Transaction:
                 self._database.writing.release()
 
 
+def _seconds_to(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
 def _checked_path(path: str | os.PathLike[str]) -> str:
     name = os.fspath(path)
     if name == _MEMORY:
         return name
     if not name or "\0" in name:
         raise SessionStoreError('path must name a file, or be ":memory:"')
-    file = Path(name).absolute()  # a later chdir must not lead to another file
-    if file.is_dir():
+    file = os.path.abspath(name)  # a later chdir must not lead to another file
+    if os.path.isdir(file):
         raise SessionStoreError(f"{file} is a folder: name a file in it")
-    if not file.parent.is_dir():
-        raise SessionStoreError(f"the folder {file.parent} does not exist: make it first")
-    return str(file)
+    folder = os.path.dirname(file)
+    if not os.path.isdir(folder):
+        raise SessionStoreError(f"the folder {folder} does not exist: make it first")
+    return file
 
 
-def _require_ours(path: str) -> None:
-    """Refuse a file of another application before SQLite itself touches it; make a missing one."""
-    if path == _MEMORY:
+def _create_private(path: str) -> None:
+    """Make the file, which nobody else may read, if it is not there.
+
+    It is made under another name: to close a file at ``path`` would release the locks that another
+    connection of this process holds on it.
+    """
+    if os.path.exists(path):
         return
+    draft = f"{path}.{os.urandom(8).hex()}"
     try:
-        with open(os.open(path, os.O_RDWR | os.O_CREAT, _PRIVATE), "rb") as file:  # noqa: PTH123
-            header = file.read(100)
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
+        try:
+            os.link(draft, path)
+        finally:
+            os.unlink(draft)
+    except FileExistsError:
+        return  # another process was first
     except OSError as error:
-        raise StoreUnavailableError(f"{path} can't be opened: {error.strerror}") from error
-    if not header:
-        return
-    if not header.startswith(b"SQLite format 3\0"):
-        raise SessionStoreError(f"{path} is damaged, or no SQLite file at all: it is left as it is")
-    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
-        raise SessionStoreError(f"{path} belongs to another application: it is left as it is")
+        raise StoreUnavailableError(f"{path} can't be made: {error.strerror}") from error
 
 
 def _schema_version(connection: sqlite3.Connection, path: str) -> int:
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         return 0
+    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise SessionStoreError(f"{path} belongs to another application: it is left as it is")
     found = connection.execute("SELECT version FROM sessionstore_schema").fetchone()
     if found is None or not isinstance(found[0], int) or found[0] < 1:
         raise SessionStoreError(_DAMAGED.format(path))

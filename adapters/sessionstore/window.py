@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain
+
+import msgspec
 
 from sessionstore.errors import InvalidMessageError
 from sessionstore.flow import Flow, aplay, play
@@ -31,14 +32,13 @@ def approximate_tokens(messages: Iterable[SessionMessage]) -> int:
     return sum(3 + (len(str(m.content)) + len(str(m.tool_calls or ""))) // 4 for m in messages)
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """What an agent sees of a session: its newest whole turns, within limits.
 
     A turn is a user's message with all that follows it up to the next one. A view
 
-    - keeps the system messages that it finds in the window, and the one that the session begins
-      with, in front (each text once);
+    - keeps the system messages that came up in the turns it shows, and the one that the session
+      begins with, in front (each text once);
     - starts at a user's message, and keeps at least the last turn, even one beyond the limits;
     - puts each tool's result right behind its call, and leaves out a result without a call;
     - closes a call whose result never came with one that says so, unless the call is the last
@@ -86,13 +86,13 @@ class Window:
             SessionAccessError: The session belongs to another user.
             SessionStoreError: The store's other errors, as for `SessionStore.get_messages`.
         """
-        return play(self._loading(store, session_id, user_id), store._play)  # noqa: SLF001
+        return play(self.loading(store, session_id, user_id), store._play)  # noqa: SLF001
 
     async def aload(
         self, store: SessionStore, session_id: str, *, user_id: str | None = None
     ) -> list[SessionMessage]:
         """Async twin of `load`."""
-        return await aplay(self._loading(store, session_id, user_id), store._aplay)  # noqa: SLF001
+        return await aplay(self.loading(store, session_id, user_id), store._aplay)  # noqa: SLF001
 
     def view(self, messages: Sequence[SessionMessage]) -> list[SessionMessage]:
         """Give the view of a log, or of as much of its end as was read.
@@ -103,17 +103,22 @@ class Window:
         Returns:
             Those that the agent sees.
         """
-        front: dict[str, SessionMessage] = {}
-        for message in messages:
-            if message.role == "system":
-                front.setdefault(str(message.content), message)
-        turns = _turns(_groups([m for m in messages if m.role != "system"]))
-        system = list(front.values())
-        return [*system, *chain.from_iterable(self._newest(turns, self._count(system)))]
+        first = [message for message in messages[:1] if message.role == "system"]
+        return self._shown(first, messages[len(first) :])
 
-    def _loading(
+    def _shown(
+        self, first: list[SessionMessage], log: Sequence[SessionMessage]
+    ) -> list[SessionMessage]:
+        kept = self._newest(first, _turns(log))
+        front: dict[str, SessionMessage] = {}
+        for message in chain(first, *(turn.system for turn in kept)):
+            front.setdefault(str(message.content), message)
+        return [*front.values(), *chain.from_iterable(turn.messages for turn in kept)]
+
+    def loading(
         self, store: SessionStore, session_id: str, user_id: str | None
     ) -> Flow[list[SessionMessage]]:
+        """Give `load` as a flow, whose requests are the store's flows."""
         while True:
             try:
                 return (yield from self._paging(store, session_id, user_id))
@@ -123,31 +128,34 @@ class Window:
     def _paging(
         self, store: SessionStore, session_id: str, user_id: str | None
     ) -> Flow[list[SessionMessage]]:
-        size = self.max_messages or (None if self.max_tokens is None else _PAGE)
+        size = self._first_page()
         log = yield store._reading(session_id, size, None, user_id, size is not None)  # noqa: SLF001
         if size is None:
             return self.view(log)
-        system, log = log[:-size], log[-size:]
+        first, log = log[:-size], log[-size:]
         found = len(log)
-        while found == size and not self._suffices(log):
+        while found == size and self._may_go_on(first, log):
             size *= 2
             page = yield store._reading(session_id, size, log[0].id, user_id, False)  # noqa: SLF001
             found, log = len(page), page + log
-        return self.view(system + log)
+        return self.view(log) if found < size else self._shown(first, log)
 
-    def _suffices(self, log: list[SessionMessage]) -> bool:
-        """Tell whether no older message could be in the view."""
-        size = len([m for m in log if m.role != "system"])
-        return any(m.role == "user" for m in log) and not self._has_room(
-            size + 1, self._count(log) + 1
-        )
+    def _first_page(self) -> int | None:
+        # One more than fit: where a turn ends just there, it shows that there is an older one.
+        size = None if self.max_messages is None else self.max_messages + 1
+        return size if self.max_tokens is None else min(size or _PAGE, _PAGE)
 
-    def _newest(self, turns: list[list[SessionMessage]], tokens: int) -> list[list[SessionMessage]]:
-        kept: list[list[SessionMessage]] = []
-        size = 0
+    def _may_go_on(self, first: list[SessionMessage], log: list[SessionMessage]) -> bool:
+        """Tell whether an older message could be in the view, or be the log's first in this one."""
+        turns = _turns(log)
+        return log[0].role == "system" or len(self._newest(first, turns)) == len(turns)
+
+    def _newest(self, first: list[SessionMessage], turns: list[_Turn]) -> list[_Turn]:
+        kept: list[_Turn] = []
+        size, tokens = 0, self._count(first)
         for turn in reversed(turns):
-            size += len(turn)
-            tokens += self._count(turn)
+            size += turn.size
+            tokens += self._count(turn.system + turn.messages)
             if kept and not self._has_room(size, tokens):
                 break
             kept.insert(0, turn)
@@ -164,6 +172,34 @@ class Window:
         )
 
 
+class _Turn(msgspec.Struct):
+    """What is shown of a turn; of what came before the first turn, only system messages are."""
+
+    system: list[SessionMessage]
+    messages: list[SessionMessage]
+    size: int
+
+
+def _turns(log: Sequence[SessionMessage]) -> list[_Turn]:
+    """Cut a log into its turns.
+
+    The first of them is what comes before the first user's message, be it nothing: the start of
+    the log, or the rest of a turn whose start was not read.
+    """
+    groups = iter(_groups([message for message in log if message.role != "system"]))
+    turns = [_Turn([], [], 0)]
+    for message in log:
+        if message.role == "system":
+            turns[-1].system.append(message)
+        elif message.role != "tool":
+            group = next(groups)
+            if message.role == "user":
+                turns.append(_Turn([], [], 0))
+            turns[-1].size += len(group)
+            turns[-1].messages += group if len(turns) > 1 else []
+    return turns
+
+
 def _groups(messages: list[SessionMessage]) -> list[list[SessionMessage]]:
     """Pair each message that calls tools with their results, wherever they came in."""
     groups: list[list[SessionMessage]] = []
@@ -174,9 +210,9 @@ def _groups(messages: list[SessionMessage]) -> list[list[SessionMessage]]:
             continue
         groups.append([message])
         waiting.update((call["id"], groups[-1]) for call in message.tool_calls)
-    for group in groups:
-        if group[0] is not messages[-1]:
-            group.extend(_interrupted(group))
+    pending = groups[-1:] if messages and messages[-1].role != "tool" else []
+    for group in groups[: len(groups) - len(pending)]:
+        group.extend(_interrupted(group))
     return groups
 
 
@@ -195,13 +231,3 @@ def _interrupted(group: list[SessionMessage]) -> list[SessionMessage]:
         for call in call_message.tool_calls
         if call["id"] not in answered
     ]
-
-
-def _turns(groups: list[list[SessionMessage]]) -> list[list[SessionMessage]]:
-    turns: list[list[SessionMessage]] = []
-    for group in groups:
-        if group[0].role == "user":
-            turns.append([])
-        if turns:
-            turns[-1].extend(group)
-    return turns

@@ -38,6 +38,7 @@ pytest.register_assert_rewrite(
             "identifiers",
             "lifetime",
             "listing",
+            "model",
             "ownership",
             "processes",
             "reading",

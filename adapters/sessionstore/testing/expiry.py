@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,18 +10,9 @@ from sessionstore.errors import InvalidMessageError, SessionConflictError, Sessi
 from sessionstore.store import SessionStore
 from sessionstore.testing.colours import ColouredSuite, Stores
 from sessionstore.testing.samples import conversation, ids, said, stored
+from sessionstore.testing.waiting import wait_until
 
 __all__ = ["ExpiryContract"]
-
-_PATIENCE = 30.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Ask again and again until the condition holds; a failure when it does not within reason."""
-    deadline = time.monotonic() + _PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 class ExpiryContract(ColouredSuite):

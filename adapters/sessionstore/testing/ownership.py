@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from sessionstore.errors import SessionAccessError, SessionExistsError
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite
-from sessionstore.testing.samples import conversation, said, stored
+from sessionstore.testing.colours import ColouredSuite, Stores, attempt
+from sessionstore.testing.samples import contents, conversation, said, stored
 
 __all__ = ["OwnershipContract"]
 
@@ -117,6 +118,18 @@ class OwnershipContract(ColouredSuite):
             assert stored(store, "s").user_id is None
         assert store.list_sessions(user_id="alice").sessions == []
         assert store.delete("s", user_id=EVE) is True
+
+    def test_racing_users_have_one_owner(self, stores: Stores) -> None:
+        """Of users who begin one session at once, one owns it, and no other writes a word."""
+        store = stores.open()
+        for session_id in ("a", "b", "c", "d", "e"):
+            begin = [
+                partial(store.append_message, session_id, said(user), user_id=user)
+                for user in ("alice", "bob", EVE, "mallory")
+            ]
+            stores.at_once(*(partial(attempt, call, SessionAccessError) for call in begin))
+            session = stored(store, session_id)
+            assert contents(session.messages) == [session.user_id]
 
     def test_a_user_lists_only_what_is_theirs(self, store: SessionStore) -> None:
         """Another's sessions don't show, nor do open ones."""

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from sessionstore.errors import (
-    InvalidMessageError,
-    SessionAccessError,
-    SessionConflictError,
-    SessionExistsError,
-    SessionNotFoundError,
-    SessionStoreError,
-)
-from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, new_id
+from sessionstore.errors import SessionStoreError
+from sessionstore.models import SessionMessage, new_id
 from sessionstore.store import SessionStore
 from sessionstore.testing.colours import ColouredSuite
+from sessionstore.testing.model import Model, told
 from sessionstore.testing.strategies import MODEST, json_objects, texts
 
 __all__ = ["StatefulContract"]
@@ -34,193 +27,9 @@ class StatefulContract(ColouredSuite):
         run_state_machine_as_test(both, settings=MODEST)
 
 
-@dataclass
-class _Session:
-    """What the model knows of a session: all but its times."""
-
-    id: str
-    agent_id: str
-    user_id: str | None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    messages: list[SessionMessage] = field(default_factory=list)
-    version: int = 0
-
-    def add(self, messages: list[SessionMessage]) -> int:
-        held = {message.id for message in self.messages}
-        before = len(self.messages)
-        for message in messages:
-            if message.id not in held:
-                held.add(message.id)
-                self.messages.append(message)
-        return len(self.messages) - before
-
-    def place(self, message_id: str | None) -> int | None:
-        places = [place for place, held in enumerate(self.messages) if held.id == message_id]
-        return places[0] if places else None
-
-
-class _Model:
-    """A store in a dict, whose last session is the one written to last."""
-
-    def __init__(self) -> None:
-        self.sessions: dict[str, _Session] = {}
-
-    def create(
-        self,
-        session_id: str,
-        *,
-        agent_id: str,
-        user_id: str | None,
-        messages: list[SessionMessage],
-        metadata: dict[str, Any],
-    ) -> dict[str, Any]:
-        if self._find(session_id, user_id):
-            raise SessionExistsError
-        session = _Session(session_id, agent_id, user_id, metadata)
-        session.add(messages)
-        self._written(session)
-        return _whole(session, None)
-
-    def get(
-        self, session_id: str, *, limit: int | None, user_id: str | None
-    ) -> dict[str, Any] | None:
-        session = self._find(session_id, user_id)
-        return _whole(session, limit) if session else None
-
-    def get_messages(
-        self,
-        session_id: str,
-        *,
-        limit: int | None,
-        before: str | None,
-        user_id: str | None,
-        keep_system: bool,
-    ) -> list[SessionMessage]:
-        session = self._find(session_id, user_id)
-        if session is None:
-            return []
-        log = session.messages
-        if before is not None:
-            place = session.place(before)
-            if place is None:
-                raise InvalidMessageError
-            log = log[:place]
-        last = _last(log, limit)
-        kept = log[:1] if keep_system and len(last) < len(log) else []
-        return [message for message in kept if message.role == "system"] + last
-
-    def append_messages(
-        self,
-        session_id: str,
-        messages: list[SessionMessage],
-        *,
-        agent_id: str,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> int:
-        session = self._find(session_id, user_id)
-        _require_version(session.version if session else 0, expected_version)
-        session = session or _Session(session_id, agent_id, user_id)
-        added = session.add(messages)
-        if added:
-            self._written(session)
-        return added
-
-    def replace_message(
-        self, session_id: str, message: SessionMessage, *, user_id: str | None
-    ) -> None:
-        session = self._require(session_id, user_id)
-        place = session.place(message.id)
-        if place is None:
-            raise SessionNotFoundError
-        session.messages[place] = message
-        self._written(session)
-
-    def update(
-        self,
-        session_id: str,
-        *,
-        messages: list[SessionMessage] | None,
-        metadata: dict[str, Any] | None,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> dict[str, Any]:
-        session = self._require(session_id, user_id)
-        _require_version(session.version, expected_version)
-        merged = {**session.metadata, **(metadata or {})}
-        removed = [key for key, value in (metadata or {}).items() if value is None]
-        session.metadata = {key: merged[key] for key in merged if key not in removed}
-        if messages is not None:
-            session.messages = []
-            session.add(messages)
-        self._written(session)
-        return _head(session)
-
-    def delete(self, session_id: str, *, user_id: str | None) -> bool:
-        found = self._find(session_id, user_id) is not None
-        self.sessions.pop(session_id, None)
-        return found
-
-    def listed(self, agent_id: str | None, user_id: str | None) -> list[dict[str, Any]]:
-        return [
-            _head(session)
-            for session in reversed(self.sessions.values())
-            if agent_id in (None, session.agent_id) and user_id in (None, session.user_id)
-        ]
-
-    def _find(self, session_id: str, user_id: str | None) -> _Session | None:
-        session = self.sessions.get(session_id)
-        if session and user_id and session.user_id and user_id != session.user_id:
-            raise SessionAccessError
-        return session
-
-    def _require(self, session_id: str, user_id: str | None) -> _Session:
-        session = self._find(session_id, user_id)
-        if session is None:
-            raise SessionNotFoundError
-        return session
-
-    def _written(self, session: _Session) -> None:
-        session.version += 1
-        self.sessions.pop(session.id, None)
-        self.sessions[session.id] = session
-
-
-def _require_version(version: int, expected: int | None) -> None:
-    if expected not in (None, version):
-        raise SessionConflictError
-
-
-def _last(log: list[SessionMessage], limit: int | None) -> list[SessionMessage]:
-    return list(log) if limit is None else log[max(0, len(log) - limit) :]
-
-
-def _head(session: _Session | SessionInfo | SessionData) -> dict[str, Any]:
-    names = ("id", "agent_id", "user_id", "metadata", "version")
-    count = getattr(session, "message_count", None)
-    if isinstance(session, _Session):
-        count = len(session.messages)
-    return {**{name: getattr(session, name) for name in names}, "message_count": count}
-
-
-def _whole(session: _Session | SessionData, limit: int | None) -> dict[str, Any]:
-    return {**_head(session), "message_count": None, "messages": _last(session.messages, limit)}
-
-
-def _told(answer: Any) -> Any:
-    """Give what a store answered in the model's words."""
-    if isinstance(answer, SessionData):
-        return _whole(answer, None)
-    if isinstance(answer, SessionInfo):
-        return _head(answer)
-    if isinstance(answer, SessionPage):
-        return [_head(info) for info in answer.sessions]
-    return answer
-
-
 def _outcome(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
-        return _told(call(*args, **kwargs))
+        return told(call(*args, **kwargs))
     except SessionStoreError as error:
         return type(error)
 
@@ -244,7 +53,7 @@ class _Both(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = _Model()
+        self.model = Model()
         # One storage serves all examples: each has ids of its own.
         self.own = new_id()
 
@@ -254,9 +63,8 @@ class _Both(RuleBasedStateMachine):
         session_id = f"{session_id}{self.own}"
         expected = _outcome(getattr(self.model, method), session_id, *args, **kwargs)
         assert _outcome(getattr(self.store, method), session_id, *args, **kwargs) == expected
-        session = self.model.sessions.get(session_id)
-        found = self.store.get(session_id)
-        assert _told(found) == (_whole(session, None) if session else None)
+        now = self.model.get(session_id, limit=None, user_id=None)
+        assert told(self.store.get(session_id)) == now
 
     def owned(self, name: str | None) -> str | None:
         """Make a user's or an agent's name one of this example."""
@@ -264,8 +72,9 @@ class _Both(RuleBasedStateMachine):
 
     def version(self, session_id: str, seen: int | None) -> int | None:
         """Give the version expected: so far from the true one."""
-        session = self.model.sessions.get(f"{session_id}{self.own}")
-        return None if seen is None else max(0, (session.version if session else 0) + seen)
+        return (
+            None if seen is None else max(0, self.model.version(f"{session_id}{self.own}") + seen)
+        )
 
     @rule(id=_sessions, agent=_agents, user=_users, batch=_batches, metadata=json_objects)
     def create(
@@ -365,7 +174,7 @@ class _Both(RuleBasedStateMachine):
             page = self.store.list_sessions(
                 agent_id=agent_id, user_id=user_id, limit=limit, cursor=cursor
             )
-            assert _told(page) == left[:limit]
+            assert told(page) == left[:limit]
             left, cursor = left[limit:], page.cursor
             assert (cursor is None) == (not left)
             if cursor is None:

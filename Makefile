@@ -1,0 +1,66 @@
+# Needs Python 3.10 or later and make. Uses uv where there is one, otherwise venv and pip.
+# make test PYTHON=python3.12 does all in an environment of its own for that interpreter.
+
+PYTHON ?= python3
+NAME := $(notdir $(PYTHON))
+# pyenv answers for a version only where it is the chosen one: look where it keeps them, too.
+FOUND := $(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null \
+	|| ls -d $$(pyenv root 2>/dev/null)/versions/$(NAME:python%=%).*/bin/python 2>/dev/null | tail -n 1)
+ENV := .venv/$(NAME)
+BIN := $(ENV)/bin
+READY := $(ENV)/ready
+PACKAGES := sessionstore langchain_sessionstore
+PYTHONS := python3.10 python3.11 python3.12 python3.13
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types wheel check test-all clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## a conversation that survives a restart, in two processes
+	@$(BIN)/python -m langchain_sessionstore.demo
+
+test: $(READY) ## every test
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY) ## strict types, for us and for those who use the package
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright
+	@for package in $(PACKAGES); do \
+		PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes $$package || exit 1; \
+	done
+
+check: lint types test demo wheel ## all of the above, and the wheel
+
+wheel: $(READY) ## the built wheel, in an empty environment, passes the demo
+	rm -rf $(ENV)/wheel && mkdir $(ENV)/wheel
+	$(BIN)/python -m build --wheel --outdir $(ENV)/wheel
+	$(BIN)/python -m venv $(ENV)/wheel/env
+	$(ENV)/wheel/env/bin/python -m pip install --quiet "$$(ls $(ENV)/wheel/*.whl)[langchain]"
+	cd $(ENV)/wheel && env/bin/python -m langchain_sessionstore.demo
+
+test-all: ## the tests and the wheel on every Python
+	@set -e; for python in $(PYTHONS); do echo "== $$python"; $(MAKE) test wheel PYTHON=$$python; done
+
+clean: ## forget the environments and what was built
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml
+	@test -n "$(FOUND)" || { echo "No $(PYTHON) here: install it, or name another with PYTHON=..." >&2; exit 1; }
+	@$(FOUND) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "$(PYTHON) is too old: Python 3.10 or later is needed" >&2; exit 1; }
+	@rm -rf $(ENV)
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --seed --python "$(FOUND)" $(ENV) && \
+		uv pip install --quiet --python $(BIN)/python --group dev -e '.[langchain,testing]'; \
+	else \
+		"$(FOUND)" -m venv $(ENV) && \
+		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+		$(BIN)/python -m pip install --quiet --group dev -e '.[langchain,testing]'; \
+	fi
+	@touch $@

@@ -1,0 +1,103 @@
+"""A session's row in an SQL table, the same in SQLite's own store and in SQLAlchemy's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sessionstore.errors import InvalidSessionError
+from sessionstore.models import (
+    SessionInfo,
+    SessionMessage,
+    decode_metadata,
+    encode_message,
+    from_microseconds,
+)
+
+__all__ = ["Row", "encoded", "place"]
+
+_LARGEST = 2**63 - 1
+
+
+class Row(NamedTuple):
+    """What the table of sessions holds of one, its columns in their order.
+
+    Attributes:
+        session_key: The number under which its messages are kept.
+        id: The session's id.
+        agent_id: The agent that the conversation is with.
+        user_id: The owner; ``None`` where the session is open to every caller.
+        metadata: JSON.
+        created_at: Microseconds since 1970.
+        updated_at: Microseconds since 1970.
+        version: The number of writes so far.
+        message_count: How many messages the session holds.
+        last_position: The last place that was given to a message; places may have gaps.
+    """
+
+    session_key: int
+    id: str
+    agent_id: str
+    user_id: str | None
+    metadata: str
+    created_at: int
+    updated_at: int
+    version: int
+    message_count: int
+    last_position: int
+
+    def head(self) -> dict[str, Any]:
+        """Give the fields that `SessionData` and `SessionInfo` share."""
+        return {
+            "id": self.id,
+            "agent_id": self.agent_id,
+            "user_id": self.user_id,
+            "metadata": decode_metadata(self.metadata),
+            "created_at": from_microseconds(self.created_at),
+            "updated_at": from_microseconds(self.updated_at),
+            "version": self.version,
+        }
+
+    def info(self) -> SessionInfo:
+        """Give the session without its messages."""
+        return SessionInfo(**self.head(), message_count=self.message_count)
+
+    def cursor(self) -> str:
+        """Give the cursor for the sessions after this one, as `place` reads it."""
+        return f"{self.updated_at}.{self.session_key}"
+
+
+def encoded(messages: Sequence[SessionMessage]) -> list[tuple[str, str]]:
+    """Turn messages into what the table of messages keeps of each: its id and its JSON.
+
+    Args:
+        messages: Messages that have ids.
+
+    Returns:
+        An id and a body for each.
+
+    Raises:
+        InvalidMessageError: One of them can't be stored as JSON.
+    """
+    return [(str(message.id), encode_message(message).decode()) for message in messages]
+
+
+def place(cursor: str) -> tuple[int, int]:
+    """Read a cursor of `SessionStore.list_sessions`.
+
+    Args:
+        cursor: What `Row.cursor` gave.
+
+    Returns:
+        The ``updated_at`` and the ``session_key`` of the last session before it.
+
+    Raises:
+        InvalidSessionError: It is not one of ours.
+    """
+    try:
+        updated_at, session_key = map(int, cursor.split("."))
+    except (AttributeError, ValueError):
+        updated_at, session_key = -1, -1
+    if not (0 <= updated_at <= _LARGEST and 0 <= session_key <= _LARGEST):
+        raise InvalidSessionError("cursor is not one that list_sessions gave")
+    return updated_at, session_key

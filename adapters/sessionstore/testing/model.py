@@ -1,0 +1,209 @@
+"""A plain model of a store: lists in a dict, for one caller at a time, without a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessionstore.errors import (
+    InvalidMessageError,
+    SessionAccessError,
+    SessionConflictError,
+    SessionExistsError,
+    SessionNotFoundError,
+)
+from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage
+
+__all__ = ["Model", "Told", "told"]
+
+Told = dict[str, Any]
+"""What is said of a session, but for its times."""
+
+
+def told(answer: Any) -> Any:
+    """Give what a store answers in the words of the model."""
+    if isinstance(answer, SessionData):
+        return {**_head(answer), "messages": answer.messages}
+    if isinstance(answer, SessionInfo):
+        return {**_head(answer), "message_count": answer.message_count}
+    if isinstance(answer, SessionPage):
+        return [told(info) for info in answer.sessions]
+    return answer
+
+
+def _head(session: _Session | SessionData | SessionInfo) -> Told:
+    names = ("id", "agent_id", "user_id", "metadata", "version")
+    return {name: getattr(session, name) for name in names}
+
+
+@dataclass
+class _Session:
+    id: str
+    agent_id: str
+    user_id: str | None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    messages: list[SessionMessage] = field(default_factory=list)
+    version: int = 0
+
+    def add(self, messages: list[SessionMessage]) -> int:
+        new = {message.id: message for message in reversed(messages)}
+        for held in self.messages:
+            new.pop(held.id, None)
+        self.messages += sorted(new.values(), key=messages.index)
+        return len(new)
+
+    def place(self, message_id: str | None) -> int | None:
+        held = [message.id for message in self.messages]
+        return held.index(message_id) if message_id in held else None
+
+    def info(self) -> Told:
+        return {**_head(self), "message_count": len(self.messages)}
+
+    def data(self, limit: int | None = None) -> Told:
+        return {**_head(self), "messages": _last(self.messages, limit)}
+
+
+class Model:
+    """A store whose methods have the names and arguments of the real one's, all of them given."""
+
+    def __init__(self) -> None:
+        """Make an empty one."""
+        # The session written to last is the last one.
+        self._sessions: dict[str, _Session] = {}
+
+    def create(
+        self,
+        session_id: str,
+        *,
+        agent_id: str,
+        user_id: str | None,
+        messages: list[SessionMessage],
+        metadata: dict[str, Any],
+    ) -> Told:
+        """Make a session."""
+        if self._find(session_id, user_id):
+            raise SessionExistsError
+        session = _Session(session_id, agent_id, user_id, metadata)
+        session.add(messages)
+        self._written(session)
+        return session.data()
+
+    def get(self, session_id: str, *, limit: int | None, user_id: str | None) -> Told | None:
+        """Read a session."""
+        session = self._find(session_id, user_id)
+        return session.data(limit) if session else None
+
+    def get_messages(
+        self,
+        session_id: str,
+        *,
+        limit: int | None,
+        before: str | None,
+        user_id: str | None,
+        keep_system: bool,
+    ) -> list[SessionMessage]:
+        """Read messages."""
+        session = self._find(session_id, user_id)
+        if session is None:
+            return []
+        end = len(session.messages) if before is None else session.place(before)
+        if end is None:
+            raise InvalidMessageError
+        log = session.messages[:end]
+        last = _last(log, limit)
+        first = log[:1] if keep_system and len(last) < len(log) else []
+        return [message for message in first if message.role == "system"] + last
+
+    def append_messages(
+        self,
+        session_id: str,
+        messages: list[SessionMessage],
+        *,
+        agent_id: str,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> int:
+        """Append messages."""
+        session = self._find(session_id, user_id)
+        self._require_version(session, expected_version)
+        session = session or _Session(session_id, agent_id, user_id)
+        added = session.add(messages)
+        if added:
+            self._written(session)
+        return added
+
+    def replace_message(
+        self, session_id: str, message: SessionMessage, *, user_id: str | None
+    ) -> None:
+        """Swap a message."""
+        session = self._require(session_id, user_id)
+        place = session.place(message.id)
+        if place is None:
+            raise SessionNotFoundError
+        session.messages[place] = message
+        self._written(session)
+
+    def update(
+        self,
+        session_id: str,
+        *,
+        messages: list[SessionMessage] | None,
+        metadata: dict[str, Any] | None,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Told:
+        """Replace messages, merge metadata."""
+        session = self._require(session_id, user_id)
+        self._require_version(session, expected_version)
+        for key, value in (metadata or {}).items():
+            session.metadata = {**session.metadata, key: value}
+            if value is None:
+                del session.metadata[key]
+        if messages is not None:
+            session.messages = []
+            session.add(messages)
+        self._written(session)
+        return session.info()
+
+    def delete(self, session_id: str, *, user_id: str | None) -> bool:
+        """Delete a session."""
+        self._find(session_id, user_id)
+        return self._sessions.pop(session_id, None) is not None
+
+    def listed(self, agent_id: str | None, user_id: str | None) -> list[Told]:
+        """List all sessions of an agent, a user, or both."""
+        return [
+            session.info()
+            for session in reversed(self._sessions.values())
+            if agent_id in (None, session.agent_id) and user_id in (None, session.user_id)
+        ]
+
+    def version(self, session_id: str) -> int:
+        """Give the version that a session is at."""
+        session = self._sessions.get(session_id)
+        return session.version if session else 0
+
+    def _find(self, session_id: str, user_id: str | None) -> _Session | None:
+        session = self._sessions.get(session_id)
+        if session and None not in (user_id, session.user_id) and user_id != session.user_id:
+            raise SessionAccessError
+        return session
+
+    def _require(self, session_id: str, user_id: str | None) -> _Session:
+        session = self._find(session_id, user_id)
+        if session is None:
+            raise SessionNotFoundError
+        return session
+
+    def _require_version(self, session: _Session | None, expected: int | None) -> None:
+        if expected not in (None, session.version if session else 0):
+            raise SessionConflictError
+
+    def _written(self, session: _Session) -> None:
+        session.version += 1
+        self._sessions.pop(session.id, None)
+        self._sessions[session.id] = session
+
+
+def _last(log: list[SessionMessage], limit: int | None) -> list[SessionMessage]:
+    return log[:] if limit is None else log[max(0, len(log) - limit) :]

@@ -1,0 +1,53 @@
+"""LangChain's memory on a `sessionstore.SessionStore`.
+
+`with_session_history` wraps a chain; `SessionChatMessageHistory` and `session_history_factory`
+fit `RunnableWithMessageHistory` as it stands. Each is imported at its first use, with what it
+needs of langchain-core.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_sessionstore.codec import (
+        to_langchain,
+        to_langchain_messages,
+        to_session,
+        to_session_messages,
+    )
+    from langchain_sessionstore.history import SessionChatMessageHistory, session_history_factory
+    from langchain_sessionstore.runnable import (
+        SessionHistoryRunnable,
+        SessionSaveError,
+        with_session_history,
+    )
+
+__all__ = [
+    "SessionChatMessageHistory",
+    "SessionHistoryRunnable",
+    "SessionSaveError",
+    "session_history_factory",
+    "to_langchain",
+    "to_langchain_messages",
+    "to_session",
+    "to_session_messages",
+    "with_session_history",
+]
+
+_MODULES = {
+    "SessionChatMessageHistory": "history",
+    "SessionHistoryRunnable": "runnable",
+    "SessionSaveError": "runnable",
+    "session_history_factory": "history",
+    "to_langchain": "codec",
+    "to_langchain_messages": "codec",
+    "to_session": "codec",
+    "to_session_messages": "codec",
+    "with_session_history": "runnable",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,269 @@
+"""LangChain's messages as `SessionMessage`, and back: nothing is lost, nothing is executed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from pydantic_core import PydanticUndefined
+
+from sessionstore import InvalidMessageError, SessionMessage, ToolCall
+from sessionstore.models import why_not_json
+
+__all__ = [
+    "to_langchain",
+    "to_langchain_messages",
+    "to_session",
+    "to_session_messages",
+]
+
+_CLASSES: dict[str, type[BaseMessage]] = {
+    "human": HumanMessage,
+    "ai": AIMessage,
+    "system": SystemMessage,
+    "tool": ToolMessage,
+    "function": FunctionMessage,
+    "remove": RemoveMessage,
+    "chat": ChatMessage,
+}
+_ROLES = {
+    "human": "user",
+    "ai": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "function": "function",
+    "remove": "remove",
+}
+_KINDS = {role: kind for kind, role in _ROLES.items()}
+_CHUNKS = {
+    "HumanMessageChunk": "human",
+    "AIMessageChunk": "ai",
+    "SystemMessageChunk": "system",
+    "ToolMessageChunk": "tool",
+    "FunctionMessageChunk": "function",
+    "ChatMessageChunk": "chat",
+}
+
+# A message's fields go into those of SessionMessage; the rest goes under extra["langchain"].
+_CARRIED = {"type", "role", "content", "id", "name", "tool_calls", "tool_call_id"}
+_UNKNOWN = "model_extra"
+_STRINGS = "strings"
+
+
+class _Template:
+    """What a fresh message of one class looks like, so that decoding only fills in."""
+
+    def __init__(self, cls: type[BaseMessage]) -> None:
+        fields = cls.model_fields
+        self.cls = cls
+        self.values: dict[str, Any] = {}
+        self.mutable: list[tuple[str, type[Any]]] = []
+        for name, field in fields.items():
+            default = field.get_default(call_default_factory=True)
+            self.values[name] = None if default is PydanticUndefined else default
+            if isinstance(default, (dict, list)):
+                self.mutable.append((name, type(default)))
+        self.rest = [name for name in fields if name not in _CARRIED]
+
+
+_TEMPLATES = {kind: _Template(cls) for kind, cls in _CLASSES.items()}
+_set = object.__setattr__
+
+
+def to_session(message: BaseMessage) -> SessionMessage:
+    """Give the `SessionMessage` that holds all of a LangChain message.
+
+    A chunk is kept as the full message that it is a part of.
+
+    Example:
+        >>> from langchain_core.messages import HumanMessage
+        >>> to_session(HumanMessage("Hello!", id="m1"))
+        SessionMessage(role='user', id='m1', content=<6 characters>)
+
+    Args:
+        message: A message of any class of langchain-core, or of a class derived from one; the
+            latter comes back as the class of langchain-core.
+
+    Returns:
+        The message in the words of no framework. It shares content with the original.
+
+    Raises:
+        InvalidMessageError: The message is of no class that langchain-core knows. (What JSON
+            can't hold is refused when the message is stored.)
+
+    Warns:
+        UserWarning: A tool's artifact is not JSON: it is left out. No model sees an artifact.
+    """
+    if not isinstance(message, BaseMessage):
+        raise InvalidMessageError(f"a message must be a BaseMessage, not {type(message).__name__}")
+    kind = _CHUNKS.get(message.type, message.type)
+    if kind not in _TEMPLATES:
+        raise InvalidMessageError(f"{type(message).__name__} is no message class of langchain-core")
+    fields = message.__dict__
+    extra = _rest_of(message, _TEMPLATES[kind])
+    role = _ROLES.get(kind) or fields["role"]
+    if kind == "chat" and role in _KINDS:
+        extra["type"] = kind
+    content = fields["content"]
+    if type(content) is list:
+        content = _blocks(content, extra)
+    return SessionMessage(
+        role,
+        content,
+        id=message.id or None,
+        name=message.name,
+        tool_calls=_calls(fields["tool_calls"], extra) if fields.get("tool_calls") else [],
+        tool_call_id=fields.get("tool_call_id"),
+        extra={"langchain": extra} if extra else {},
+    )
+
+
+def to_langchain(message: SessionMessage) -> BaseMessage:
+    """Give back the LangChain message that a `SessionMessage` holds.
+
+    A message that another framework wrote comes as the class for its role; a role that LangChain
+    has no class for comes as a `ChatMessage`.
+
+    Args:
+        message: The stored message.
+
+    Returns:
+        A message equal to the one that `to_session` was given.
+    """
+    extra = message.extra.get("langchain") or {}
+    kind = extra.get("type") or _KINDS.get(message.role, "chat")
+    template = _TEMPLATES.get(kind) or _TEMPLATES["chat"]
+    values = template.values.copy()
+    for name, factory in template.mutable:
+        values[name] = factory()
+    values["content"] = message.content
+    values["id"] = message.id
+    given = {"content", "id"}
+    if message.name is not None:
+        values["name"] = message.name
+        given.add("name")
+    if kind == "ai":
+        if message.tool_calls:
+            values["tool_calls"] = [{**call, "type": "tool_call"} for call in message.tool_calls]
+            given.add("tool_calls")
+    elif kind == "tool":
+        values["tool_call_id"] = message.tool_call_id or ""
+        given.add("tool_call_id")
+    elif kind == "function":
+        values["name"] = message.name or ""
+    elif template.cls is ChatMessage:
+        values["role"] = message.role
+        given.add("role")
+    unknown: dict[str, Any] = {}
+    if extra:
+        unknown = _fill_in(values, given, extra, message)
+    decoded: BaseMessage = object.__new__(template.cls)
+    _set(decoded, "__dict__", values)
+    _set(decoded, "__pydantic_fields_set__", given)
+    _set(decoded, "__pydantic_extra__", unknown)
+    _set(decoded, "__pydantic_private__", None)
+    return decoded
+
+
+def to_session_messages(messages: Iterable[BaseMessage]) -> list[SessionMessage]:
+    """Give the `SessionMessage` of each message: see `to_session`.
+
+    Args:
+        messages: LangChain messages.
+
+    Returns:
+        One for each, in the same order.
+
+    Raises:
+        InvalidMessageError: One of them is no message that langchain-core knows.
+    """
+    return [to_session(message) for message in messages]
+
+
+def to_langchain_messages(messages: Iterable[SessionMessage]) -> list[BaseMessage]:
+    """Give back the LangChain message of each: see `to_langchain`.
+
+    Args:
+        messages: Stored messages.
+
+    Returns:
+        One for each, in the same order.
+    """
+    return [to_langchain(message) for message in messages]
+
+
+def _rest_of(message: BaseMessage, template: _Template) -> dict[str, Any]:
+    fields = message.__dict__
+    rest: dict[str, Any] = {}
+    for name in template.rest:
+        value = fields.get(name)
+        if name == "artifact":
+            if value is not None and _is_json(value):
+                rest[name] = value
+        elif value != template.values[name]:
+            rest[name] = value
+    if message.__pydantic_extra__:
+        rest[_UNKNOWN] = dict(message.__pydantic_extra__)
+    return rest
+
+
+def _is_json(artifact: object) -> bool:
+    why = why_not_json(artifact)
+    if why:
+        msg = f"a tool's artifact is not kept, since it is not JSON: it holds {why}"
+        warnings.warn(msg, UserWarning, stacklevel=2)
+    return not why
+
+
+def _blocks(content: list[Any], extra: dict[str, Any]) -> list[dict[str, Any]]:
+    strings = [place for place, block in enumerate(content) if isinstance(block, str)]
+    if not strings:
+        return content
+    extra[_STRINGS] = strings
+    return [{"type": "text", "text": b} if isinstance(b, str) else b for b in content]
+
+
+def _calls(calls: Sequence[Any], extra: dict[str, Any]) -> list[ToolCall]:
+    if any(len(call) != _CALL_SIZE or call.get("type") != "tool_call" for call in calls):
+        extra["tool_calls"] = calls
+    return [
+        {"name": call.get("name"), "args": call.get("args"), "id": call.get("id")} for call in calls
+    ]
+
+
+_CALL_SIZE = len({"id", "name", "args", "type"})
+
+
+def _fill_in(
+    values: dict[str, Any], given: set[str], extra: dict[str, Any], message: SessionMessage
+) -> dict[str, Any]:
+    """Set what only LangChain knows, and give what this version of it has no field for."""
+    unknown: dict[str, Any] = {}
+    for name, value in extra.items():
+        if name == "type":
+            continue
+        if name == _STRINGS:
+            values["content"] = _with_strings(message.content, value)
+        elif name == _UNKNOWN:
+            unknown.update(value)
+        elif name in values:
+            values[name] = value
+            given.add(name)
+        else:
+            unknown[name] = value
+    return unknown
+
+
+def _with_strings(content: Any, strings: list[int]) -> list[Any]:
+    return [block["text"] if place in strings else block for place, block in enumerate(content)]

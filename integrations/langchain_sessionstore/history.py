@@ -1,0 +1,199 @@
+"""A session as LangChain's `BaseChatMessageHistory`, and the factory that makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from langchain_core.messages import BaseMessage
+
+from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
+from sessionstore import SessionNotFoundError, SessionStore, Window
+
+if TYPE_CHECKING:
+    from langchain_core.chat_history import BaseChatMessageHistory
+else:
+    try:
+        from langchain_core.chat_history import BaseChatMessageHistory
+    except ImportError:  # langchain-core 2.0 is to be without it; the rest works as before
+        BaseChatMessageHistory = object
+
+__all__ = ["SessionChatMessageHistory", "session_history_factory"]
+
+
+class SessionChatMessageHistory(BaseChatMessageHistory):
+    """One session of a store, as LangChain's chat message history. It keeps no copy.
+
+    Every read asks the store, and every write is one atomic step there, in both colours natively.
+
+    Example:
+        >>> from sessionstore import InMemorySessionStore
+        >>> history = SessionChatMessageHistory("s1", InMemorySessionStore())
+        >>> history.add_user_message("Hello!")
+        >>> [message.content for message in history.messages]
+        ['Hello!']
+
+    Args:
+        session_id: The session's id.
+        store: Where it is.
+        agent_id: The agent of the session, if the first write makes it.
+        user_id: The caller: a session of another user raises `SessionAccessError`. The owner, if
+            the first write makes the session. ``None`` checks nothing.
+        window: What `messages` shows of the session; ``None`` for all of it.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        store: SessionStore,
+        *,
+        agent_id: str = "default",
+        user_id: str | None = None,
+        window: Window | None = None,
+    ) -> None:
+        super().__init__()
+        self.session_id = session_id
+        self._store = store
+        self._agent_id = agent_id
+        self._user_id = user_id
+        self._window = window
+
+    def __repr__(self) -> str:
+        """Tell the session's id and its store."""
+        return f"{type(self).__name__}({self.session_id!r}, {self._store!r})"
+
+    @property
+    def messages(self) -> list[BaseMessage]:
+        """The session's messages, or the window's view of them, read from the store.
+
+        To assign a list replaces all messages of the session.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.get_messages`.
+        """
+        return self._load()
+
+    @messages.setter
+    def messages(  # pyright: ignore[reportIncompatibleVariableOverride]
+        self, messages: Sequence[BaseMessage]
+    ) -> None:
+        replacements = to_session_messages(messages)
+        try:
+            self._store.update(self.session_id, messages=replacements, user_id=self._user_id)
+        except SessionNotFoundError:
+            self.add_messages(messages)
+
+    async def aget_messages(self) -> list[BaseMessage]:
+        """Async twin of `messages`."""
+        return await self._aload()
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Append messages: all or none, in order; those that the session holds add nothing.
+
+        Args:
+            messages: The messages. Those without an id are given one in the store.
+
+        Raises:
+            InvalidMessageError: One of them can't be stored; none was.
+            SessionStoreError: Any of the errors of `SessionStore.append_messages`.
+        """
+        self._store.append_messages(
+            self.session_id,
+            to_session_messages(messages),
+            agent_id=self._agent_id,
+            user_id=self._user_id,
+        )
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        """Async twin of `add_messages`."""
+        await self._store.aappend_messages(
+            self.session_id,
+            to_session_messages(messages),
+            agent_id=self._agent_id,
+            user_id=self._user_id,
+        )
+
+    def clear(self) -> None:
+        """Remove all messages. The session stays, with its owner and its metadata.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.update`, but for a session that
+                is not there: it has no messages already.
+        """
+        try:
+            self._store.update(self.session_id, messages=[], user_id=self._user_id)
+        except SessionNotFoundError:
+            return
+
+    async def aclear(self) -> None:
+        """Async twin of `clear`."""
+        try:
+            await self._store.aupdate(self.session_id, messages=[], user_id=self._user_id)
+        except SessionNotFoundError:
+            return
+
+    def _load(self) -> list[BaseMessage]:
+        store, window, user_id = self._store, self._window, self._user_id
+        if window:
+            return to_langchain_messages(window.load(store, self.session_id, user_id=user_id))
+        return to_langchain_messages(store.get_messages(self.session_id, user_id=user_id))
+
+    async def _aload(self) -> list[BaseMessage]:
+        store, window, user_id = self._store, self._window, self._user_id
+        if window:
+            stored = await window.aload(store, self.session_id, user_id=user_id)
+        else:
+            stored = await store.aget_messages(self.session_id, user_id=user_id)
+        return to_langchain_messages(stored)
+
+
+class _OneCallHistory(SessionChatMessageHistory):
+    """A history for one call: it reads once, and shows the same to the end of the call.
+
+    `RunnableWithMessageHistory` reads again on its way out, and takes as many messages off its
+    input as there are then: with two turns at once that would drop a user's message.
+    """
+
+    _shown: list[BaseMessage] | None = None
+
+    def _load(self) -> list[BaseMessage]:
+        if self._shown is None:
+            self._shown = super()._load()
+        return self._shown.copy()
+
+    async def _aload(self) -> list[BaseMessage]:
+        if self._shown is None:
+            self._shown = await super()._aload()
+        return self._shown.copy()
+
+
+def session_history_factory(
+    store: SessionStore, *, agent_id: str = "default", window: Window | None = None
+) -> Callable[..., SessionChatMessageHistory]:
+    """Make a ``get_session_history`` for `RunnableWithMessageHistory` as it stands.
+
+    A history that it makes belongs to one call: it reads the session once, and shows the same
+    messages to the end of that call, so that two turns at once are both kept whole.
+
+    Example:
+        >>> from sessionstore import InMemorySessionStore
+        >>> get_session_history = session_history_factory(InMemorySessionStore())
+        >>> get_session_history("s1").messages
+        []
+
+    Args:
+        store: Where the sessions are.
+        agent_id: The agent of the sessions that are made.
+        window: What each call sees of its session; ``None`` for all of it.
+
+    Returns:
+        A function of ``session_id`` (and ``user_id``, for a ``history_factory_config`` that names
+        both) that gives the history for one call.
+    """
+
+    def get_session_history(
+        session_id: str, user_id: str | None = None
+    ) -> SessionChatMessageHistory:
+        return _OneCallHistory(session_id, store, agent_id=agent_id, user_id=user_id, window=window)
+
+    return get_session_history

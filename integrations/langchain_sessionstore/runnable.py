@@ -1,0 +1,424 @@
+"""`with_session_history`: a Runnable that remembers, in one line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk, HumanMessage
+from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig
+from langchain_core.runnables.utils import get_unique_config_specs
+from pydantic import BaseModel, RootModel, create_model
+
+from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
+from sessionstore import (
+    InvalidMessageError,
+    InvalidSessionError,
+    SessionStore,
+    SessionStoreError,
+    Window,
+)
+from sessionstore.flow import Flow, aplay, play
+from sessionstore.models import new_id
+
+if TYPE_CHECKING:
+    from langchain_core.utils.pydantic import TypeBaseModel
+
+__all__ = ["SessionHistoryRunnable", "SessionSaveError", "with_session_history"]
+
+
+class SessionSaveError(SessionStoreError):
+    """The runnable answered, but its turn could not be saved; the cause tells why.
+
+    Attributes:
+        answer: What the runnable gave.
+    """
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__("the answer is there, as this error's `answer`, but could not be saved")
+        self.answer = answer
+
+
+def with_session_history(
+    runnable: Runnable[Any, Any],
+    store: SessionStore,
+    *,
+    input_messages_key: str | None = None,
+    output_messages_key: str | None = None,
+    history_messages_key: str | None = None,
+    user_scoped: bool = False,
+    agent_id: str = "default",
+    window: Window | None = None,
+    on_save_error: Callable[[SessionSaveError], None] | None = None,
+) -> SessionHistoryRunnable:
+    """Make a runnable remember: before it runs it sees its session, and after it the turn is kept.
+
+    It takes the keys and the config of LangChain's `RunnableWithMessageHistory`: call it with
+    ``config={"configurable": {"session_id": "…"}}``. The session is read once; the turn's input
+    and output are appended in one atomic step when the output is complete, so that two turns at
+    once are both kept whole. Where the runnable raises, nothing is kept.
+
+    Example:
+        >>> from langchain_core.runnables import RunnableLambda
+        >>> from sessionstore import InMemorySessionStore
+        >>> count = RunnableLambda(lambda messages: f"You have said {len(messages)} things.")
+        >>> chain = with_session_history(count, InMemorySessionStore())
+        >>> session = {"configurable": {"session_id": "s1"}}
+        >>> chain.invoke("One.", session)
+        'You have said 1 things.'
+        >>> chain.invoke("Two.", session)
+        'You have said 3 things.'
+
+    Args:
+        runnable: Takes a list of messages, or a dict with them under ``input_messages_key``; gives
+            a string, a message, a list of messages, or a dict with one of them under
+            ``output_messages_key``.
+        store: Where the sessions are.
+        input_messages_key: Where a dict input has the new messages (or a string).
+        output_messages_key: Where a dict output has the answer; not needed if it has one key.
+        history_messages_key: Where a dict input is to get the history; without it the history
+            goes before the new messages.
+        user_scoped: Require ``user_id`` in the config too, as the caller and owner of the session;
+            another user's session raises `SessionAccessError` before the runnable runs.
+        agent_id: The agent of the sessions that are made.
+        window: What the runnable sees of its session; ``None`` for all of it.
+        on_save_error: Takes a failed save, and the answer is returned as if it had been saved.
+
+    Returns:
+        A `Runnable` with the input and output of the one given. Besides the runnable's and the
+        store's own errors its calls raise `InvalidSessionError` for a missing config key and
+        `SessionSaveError` for a turn that could not be saved.
+    """
+    return SessionHistoryRunnable(
+        bound=runnable,
+        store=store,
+        keys=_Keys(input_messages_key, output_messages_key, history_messages_key),
+        user_scoped=user_scoped,
+        agent_id=agent_id,
+        window=window,
+        on_save_error=on_save_error,
+    )
+
+
+class SessionHistoryRunnable(Runnable[Any, Any]):
+    """What `with_session_history` makes: see there."""
+
+    # LangChain passes a config to the private methods that name one: its types don't say so.
+
+    def __init__(
+        self,
+        *,
+        bound: Runnable[Any, Any],
+        store: SessionStore,
+        keys: _Keys,
+        user_scoped: bool,
+        agent_id: str,
+        window: Window | None,
+        on_save_error: Callable[[SessionSaveError], None] | None,
+    ) -> None:
+        self._bound = bound
+        self._store = store
+        self._keys = keys
+        self._user_scoped = user_scoped
+        self._agent_id = agent_id
+        self._window = window
+        self._on_save_error = on_save_error
+
+    def __repr__(self) -> str:
+        """Tell what is wrapped, and where it remembers."""
+        return f"SessionHistoryRunnable({self._bound!r}, {self._store!r})"
+
+    # -- A runnable in each of its shapes ---------------------------------------------------------
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run one turn.
+
+        Args:
+            input: As the wrapped runnable takes it, without the history.
+            config: With ``session_id`` (and ``user_id``) under ``configurable``.
+            **kwargs: Passed on to the wrapped runnable.
+
+        Returns:
+            What the wrapped runnable gives.
+
+        Raises:
+            InvalidSessionError: The config lacks a key.
+            SessionAccessError: The session belongs to another user; nothing has run.
+            SessionSaveError: The turn could not be saved.
+        """
+        return self._call_with_config(self._invoke, input, config, **kwargs)  # type: ignore[arg-type]
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Async twin of `invoke`."""
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)  # type: ignore[arg-type]
+
+    def stream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        """Run one turn, chunk by chunk: it is saved after the last one.
+
+        Where the caller stops listening, what was said until then is saved.
+
+        Args:
+            input: As for `invoke`.
+            config: As for `invoke`.
+            **kwargs: As for `invoke`.
+
+        Yields:
+            What the wrapped runnable yields.
+
+        Raises:
+            InvalidSessionError: As for `invoke`.
+            SessionAccessError: As for `invoke`.
+            SessionSaveError: As for `invoke`, after the last chunk.
+        """
+        chunks = self._transform_stream_with_config(
+            iter([input]),
+            self._stream,  # type: ignore[arg-type]
+            config,
+            **kwargs,
+        )
+        yield from chunks
+
+    async def astream(
+        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        """Async twin of `stream`."""
+        chunks = self._atransform_stream_with_config(
+            _once(input),
+            self._astream,  # type: ignore[arg-type]
+            config,
+            **kwargs,
+        )
+        async for chunk in chunks:
+            yield chunk
+
+    def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        turn = play(self._beginning(input, config), self._store._play)  # noqa: SLF001
+        answer = self._bound.invoke(turn.value, config, **kwargs)
+        play(self._saving(turn, answer), self._store._play)  # noqa: SLF001
+        return answer
+
+    async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        turn = await aplay(self._beginning(input, config), self._store._aplay)  # noqa: SLF001
+        answer = await self._bound.ainvoke(turn.value, config, **kwargs)
+        await aplay(self._saving(turn, answer), self._store._aplay)  # noqa: SLF001
+        return answer
+
+    def _stream(
+        self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
+    ) -> Iterator[Any]:
+        turn = play(self._beginning(next(inputs), config), self._store._play)  # noqa: SLF001
+        answer = None
+        try:
+            for chunk in self._bound.stream(turn.value, config, **kwargs):
+                answer = _sum(answer, chunk)
+                yield chunk
+        except GeneratorExit:
+            play(self._saving(turn, answer), self._store._play)  # noqa: SLF001
+            raise
+        play(self._saving(turn, answer), self._store._play)  # noqa: SLF001
+
+    async def _astream(
+        self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        input = await anext(inputs)  # noqa: A001 - LangChain's name for it
+        turn = await aplay(self._beginning(input, config), self._store._aplay)  # noqa: SLF001
+        answer = None
+        try:
+            async for chunk in self._bound.astream(turn.value, config, **kwargs):
+                answer = _sum(answer, chunk)
+                yield chunk
+        except (GeneratorExit, asyncio.CancelledError):
+            await aplay(self._saving(turn, answer), self._store._aplay)  # noqa: SLF001
+            raise
+        await aplay(self._saving(turn, answer), self._store._aplay)  # noqa: SLF001
+
+    # -- What it takes and gives ------------------------------------------------------------------
+
+    @property
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        """The config keys of the wrapped runnable, ``session_id``, and ``user_id`` if scoped."""
+        return get_unique_config_specs(
+            [*self._bound.config_specs, *map(_config_spec, self._required())]
+        )
+
+    def get_input_schema(
+        self,
+        config: RunnableConfig | None = None,  # noqa: ARG002 - it makes no difference
+    ) -> type[BaseModel]:
+        """Give the schema of the input: messages, alone or under the input key.
+
+        Args:
+            config: Not used.
+
+        Returns:
+            A Pydantic model.
+        """
+        if self._keys.input is None:
+            return RootModel[Sequence[BaseMessage]]
+        new: Any = str | BaseMessage | Sequence[BaseMessage]
+        fields: dict[str, Any] = {self._keys.input: (new, ...)}
+        model: type[BaseModel] = create_model("SessionHistoryInput", **fields)
+        return model
+
+    def get_output_schema(self, config: RunnableConfig | None = None) -> TypeBaseModel:
+        """Give the schema of the wrapped runnable's output.
+
+        Args:
+            config: Passed on to the wrapped runnable.
+
+        Returns:
+            A Pydantic model.
+        """
+        return self._bound.get_output_schema(config)
+
+    # -- A turn, once for every shape and both colours --------------------------------------------
+
+    def _beginning(self, input: Any, config: RunnableConfig) -> Flow[_Turn]:
+        session_id, user_id = self._session(config)
+        if self._window:
+            stored = yield from self._window.loading(self._store, session_id, user_id)
+        else:
+            stored = yield self._store._reading(session_id, None, None, user_id, False)  # noqa: SLF001
+        value, new = self._keys.with_history(input, to_langchain_messages(stored))
+        return _Turn(session_id, user_id, value, new, made_ids=not _ids(self._keys.new(input)))
+
+    def _saving(self, turn: _Turn, answer: Any) -> Flow[None]:
+        try:
+            answers = self._keys.answers(answer)
+            added = yield self._appending(turn, [*turn.new, *answers])
+            if turn.made_ids and len(answers) == 1 and added == len(turn.new):
+                # A model's cached answer has the id that it had the first time: the session holds
+                # that one already, and yet it was said again.
+                yield self._appending(turn, [answers[0].model_copy(update={"id": new_id()})])
+        except SessionStoreError as error:
+            failure = SessionSaveError(answer)
+            if self._on_save_error is None:
+                raise failure from error
+            failure.__cause__ = error
+            self._on_save_error(failure)
+
+    def _appending(self, turn: _Turn, messages: list[BaseMessage]) -> Flow[int]:
+        stored = to_session_messages(messages)
+        return self._store._appending(  # noqa: SLF001
+            turn.session_id, stored, self._agent_id, turn.user_id, None
+        )
+
+    def _required(self) -> list[str]:
+        return ["session_id", "user_id"] if self._user_scoped else ["session_id"]
+
+    def _session(self, config: RunnableConfig) -> tuple[str, str | None]:
+        given = config.get("configurable", {})
+        missing = [key for key in self._required() if given.get(key) is None]
+        if missing:
+            example = {"configurable": dict.fromkeys(self._required(), "…")}
+            msg = f"config['configurable'] lacks {' and '.join(missing)}: pass config={example}"
+            raise InvalidSessionError(msg)
+        return given["session_id"], given["user_id"] if self._user_scoped else None
+
+
+@dataclass(frozen=True)
+class _Turn:
+    session_id: str
+    user_id: str | None
+    value: Any  # what the runnable gets
+    new: list[BaseMessage]  # what the user said, each with an id
+    made_ids: bool  # none of them had an id before
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """Where inputs and outputs have their messages, as `RunnableWithMessageHistory` reads them."""
+
+    input: str | None
+    output: str | None
+    history: str | None
+
+    def new(self, input: Any) -> list[BaseMessage]:
+        """Give the messages that an input brings."""
+        return _messages(_picked(input, self.input, "input"), HumanMessage, "input")
+
+    def answers(self, output: Any) -> list[BaseMessage]:
+        """Give the messages that an output holds; ``None``, where nothing came, holds none."""
+        if output is None:
+            return []
+        return _messages(_picked(output, self.output, "output"), AIMessage, "output")
+
+    def with_history(self, input: Any, history: list[BaseMessage]) -> tuple[Any, list[BaseMessage]]:
+        """Give what the runnable gets, and the new messages, each with an id."""
+        # The ids are the same in both, so that a graph which gives all back gives nothing new.
+        new = [m if m.id else m.model_copy(update={"id": new_id()}) for m in self.new(input)]
+        if self.history is not None:
+            return {**_dict(input), self.history: history}, new
+        if self.input is not None:
+            return {**_dict(input), self.input: history + new}, new
+        return history + new, new
+
+
+def _ids(messages: Sequence[BaseMessage]) -> list[str]:
+    return [message.id for message in messages if message.id]
+
+
+def _dict(input: Any) -> dict[str, Any]:
+    if isinstance(input, dict):
+        return input
+    raise InvalidMessageError(f"the input must be a dict with messages, not {_name(input)}")
+
+
+def _picked(value: Any, key: str | None, default: str) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if key is None:
+        key = next(iter(value)) if len(value) == 1 else default
+    if key not in value:
+        raise InvalidMessageError(
+            f"the {default} has no key {key!r}: name its {default}_messages_key"
+        )
+    return value[key]
+
+
+def _messages(value: Any, text: type[BaseMessage], what: str) -> list[BaseMessage]:
+    if isinstance(value, str):
+        return [text(content=value)]
+    if isinstance(value, BaseMessage):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        if len(value) == 1 and isinstance(value[0], list):  # as chat models batch their input
+            return list(value[0])
+        return list(value)
+    raise InvalidMessageError(
+        f"the {what} must be a string, a message or a list of messages, not {_name(value)}"
+    )
+
+
+def _name(value: object) -> str:
+    return type(value).__name__
+
+
+def _sum(answer: Any, chunk: Any) -> Any:
+    if answer is None or (
+        isinstance(answer, BaseMessage) and not isinstance(answer, BaseMessageChunk)
+    ):
+        return chunk
+    try:
+        return answer + chunk
+    except TypeError:
+        return chunk
+
+
+async def _once(value: Any) -> AsyncIterator[Any]:
+    yield value
+
+
+def _config_spec(key: str) -> ConfigurableFieldSpec:
+    return ConfigurableFieldSpec(
+        id=key,
+        annotation=str,
+        name={"session_id": "Session ID", "user_id": "User ID"}[key],
+        description=f"The {key} of the call.",
+        default="",
+        is_shared=True,
+    )

@@ -1,0 +1,66 @@
+"""Processes that a test starts, and that end with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from textwrap import dedent
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Children:
+    """Starts Python programs; those that are left when the block ends are killed."""
+
+    def __init__(self) -> None:
+        self._children: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for child in self._children:
+            child.kill()
+            child.communicate()
+
+    def start(self, program: str, *args: object) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-W", "error", "-u", "-c", dedent(program), *map(str, args)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        self._children.append(child)
+        return child
+
+    def start_together(self, count: int, program: str, *args: object) -> list[str]:
+        """Let many, each with its number as the last argument, go on from ``input()`` at once."""
+        children = [self.start(program, *args, number) for number in range(count)]
+        for child in children:
+            assert child.stdout
+            assert child.stdout.readline() == "ready\n"
+        for child in children:
+            assert child.stdin
+            child.stdin.write("go\n")
+            child.stdin.flush()
+        return [finished(child) for child in children]
+
+    def run(self, program: str, *args: object) -> str:
+        return finished(self.start(program, *args))
+
+
+def finished(child: subprocess.Popen[str]) -> str:
+    """Wait for the end of a child that has to succeed, and give what it printed."""
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 0, output
+    return output

@@ -1,0 +1,49 @@
+import subprocess
+import sys
+
+from sessionstore import SQLiteSessionStore
+
+
+def demo(folder, *arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "langchain_sessionstore.demo", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+def test_the_second_process_knows_the_name_from_the_store_alone(tmp_path):
+    ran = demo(tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "assistant  Your name is Alice." in ran.stdout
+    assert str(tmp_path / "sessionstore-demo.db") in ran.stdout
+    assert ran.stderr == ""
+
+
+def test_a_session_goes_on_where_it_is_named(tmp_path):
+    options = ("--store", "sqlite:///talk.db", "--session", "s 1")
+    assert demo(tmp_path, *options, "--say", "My name is Bob.").returncode == 0
+    assert "Your name is Bob." in demo(tmp_path, *options, "--say", "What is my name?").stdout
+    with SQLiteSessionStore(tmp_path / "talk.db") as store:
+        assert len(store.get_messages("s 1")) == 4
+
+
+def test_it_chats_in_the_terminal(tmp_path):
+    chat = demo(tmp_path, "--interactive", input="My name is Eve.\nWhat is my name?\n")
+    assert "Your name is Eve." in chat.stdout
+
+
+def test_a_store_that_is_not_there_is_told_in_a_line(tmp_path):
+    ran = demo(tmp_path, "--store", "sqlite:///no/such/folder/x.db")
+    assert ran.returncode == 1
+    assert "does not exist" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_model_that_is_not_there_is_told_in_a_line(tmp_path):
+    ran = demo(tmp_path, "--model", "nobody:nothing", "--say", "hi")
+    assert ran.returncode == 1
+    assert "Traceback" not in ran.stderr

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from children import Children
+
+IMPORT = """
+    import sys
+
+    import msgspec, msgspec.json  # and what they take if it is there
+    before = {name.partition(".")[0] for name in sys.modules}
+    import sessionstore
+    after = {name.partition(".")[0] for name in sys.modules}
+    print(*sorted(after - before - sys.stdlib_module_names))
+"""
+
+
+def test_the_core_imports_msgspec_and_the_standard_library_alone() -> None:
+    with Children() as children:
+        found = set(children.run(IMPORT).split())
+    assert found == {"sessionstore"}
+
+
+MISSING = """
+    import sys
+
+    sys.modules[sys.argv[1]] = None
+    try:
+        import sessionstore.testing
+    except ImportError as error:
+        print(error)
+"""
+
+
+def test_the_suite_says_what_it_needs() -> None:
+    hint = "sessionstore.testing needs the testing extra: pip install 'sessionstore[testing]'\n"
+    with Children() as children:
+        for missing in ("pytest", "hypothesis"):
+            assert children.run(MISSING, missing) == hint
+
+
+COST = """
+    import time
+
+    start = time.process_time()
+    import asyncio, concurrent.futures, dataclasses, msgspec.json, pathlib, secrets, sqlite3
+    between = time.process_time()
+    import sessionstore
+    print((time.process_time() - between) / (between - start))
+"""
+
+
+def test_the_import_costs_little_beside_what_it_stands_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Compiled once, as an installed package is.
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    with Children() as children:
+        assert min(float(children.run(COST)) for _ in range(5)) < 0.5

@@ -1,0 +1,272 @@
+import json
+import math
+import warnings
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    ChatMessageChunk,
+    FunctionMessage,
+    FunctionMessageChunk,
+    HumanMessage,
+    HumanMessageChunk,
+    RemoveMessage,
+    SystemMessage,
+    SystemMessageChunk,
+    ToolMessage,
+    ToolMessageChunk,
+    message_chunk_to_message,
+    message_to_dict,
+)
+from langchain_core.messages.content import KNOWN_BLOCK_TYPES
+
+from langchain_sessionstore import to_langchain, to_session
+from sessionstore import InMemorySessionStore, InvalidMessageError
+from sessionstore.models import decode_message, encode_message
+
+
+def there_and_back(message: BaseMessage) -> BaseMessage:
+    return to_langchain(decode_message(encode_message(to_session(message))))
+
+
+def same(left: BaseMessage, right: BaseMessage) -> bool:
+    return (
+        type(left) is type(right)
+        and left == right
+        and repr(left) == repr(right)
+        and message_to_dict(left) == message_to_dict(right)
+        and left.__dict__.keys() == right.__dict__.keys()
+    )
+
+
+# -- Any message of any class, with any of its fields -------------------------------------------
+
+# Lone surrogates are no Unicode text, and refused.
+texts = st.text(max_size=20)
+ids = st.none() | st.text(min_size=1, max_size=20)
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+objects = st.dictionaries(texts, values, max_size=3)
+block_types = st.sampled_from([*sorted(KNOWN_BLOCK_TYPES), "image_url", "tool_use", "a_future_one"])
+blocks = st.builds(lambda kind, rest: {**rest, "type": kind}, block_types, objects)
+contents = texts | st.lists(texts | blocks, max_size=4)
+tool_calls = st.lists(
+    st.fixed_dictionaries({"name": texts, "args": objects, "id": st.none() | texts}), max_size=3
+)
+invalid_tool_calls = st.lists(
+    st.fixed_dictionaries(
+        {
+            "name": st.none() | texts,
+            "args": st.none() | texts,
+            "id": st.none() | texts,
+            "error": st.none() | texts,
+        }
+    ),
+    max_size=2,
+)
+counts = st.integers(0, 10**6)
+usage = st.none() | st.fixed_dictionaries(
+    {"input_tokens": counts, "output_tokens": counts, "total_tokens": counts},
+    optional={"input_token_details": st.fixed_dictionaries({"cache_read": counts})},
+)
+common = {
+    "content": contents,
+    "id": ids,
+    "name": st.none() | texts,
+    "additional_kwargs": objects.filter(lambda kwargs: "tool_calls" not in kwargs),
+    "response_metadata": objects,
+}
+unknown = st.dictionaries(st.sampled_from(["x_provider", "x_trace"]), values, max_size=2)
+
+
+FIELDS = {
+    HumanMessage: {},
+    SystemMessage: {},
+    AIMessage: {
+        "tool_calls": tool_calls,
+        "invalid_tool_calls": invalid_tool_calls,
+        "usage_metadata": usage,
+    },
+    ToolMessage: {
+        "tool_call_id": texts,
+        "artifact": values,
+        "status": st.sampled_from(["success", "error"]),
+    },
+    ChatMessage: {
+        "role": st.sampled_from(["user", "assistant", "tool", "critic", "developer", "remove"])
+    },
+    FunctionMessage: {"name": texts},
+}
+
+
+@st.composite
+def any_message(draw):
+    cls = draw(st.sampled_from(list(FIELDS)))
+    fields = {name: draw(value) for name, value in {**common, **FIELDS[cls]}.items()}
+    return cls(**draw(unknown), **fields)
+
+
+@given(any_message())
+def test_every_message_comes_back_equal(message):
+    assert same(there_and_back(message), message)
+
+
+def test_a_removal_comes_back_equal():
+    assert same(there_and_back(RemoveMessage(id="1")), RemoveMessage(id="1"))
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        HumanMessageChunk("a", id="1", x_provider=1),
+        SystemMessageChunk("a", id="1"),
+        ToolMessageChunk(content="a", tool_call_id="c", artifact={"a": [1]}, status="error"),
+        FunctionMessageChunk(name="f", content="a"),
+        ChatMessageChunk(role="critic", content="a"),
+        AIMessageChunk(
+            content=[{"type": "text", "text": "a", "index": 0}],
+            id="lc_run--1",
+            tool_call_chunks=[{"name": "f", "args": '{"a": 1}', "id": "c", "index": 0}],
+            usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+            chunk_position="last",
+        ),
+    ],
+    ids=lambda chunk: type(chunk).__name__,
+)
+def test_a_chunk_comes_back_as_its_full_message(chunk):
+    full = message_chunk_to_message(chunk)
+    back = there_and_back(chunk)
+    unknown_fields = back.__pydantic_extra__
+    assert unknown_fields == chunk.__pydantic_extra__
+    assert type(back) is type(full)
+    assert back.__dict__ == full.__dict__
+
+
+def test_a_derived_class_comes_back_as_its_base():
+    class Shout(HumanMessage):
+        loudness: int = 11
+
+    back = there_and_back(Shout("HELLO", id="1"))
+    assert type(back) is HumanMessage
+    assert back.content == "HELLO"
+
+
+def test_a_class_of_another_kind_is_refused():
+    class Alien(BaseMessage):
+        type: str = "alien"
+
+    with pytest.raises(InvalidMessageError, match="Alien"):
+        to_session(Alien(content="hm"))
+    with pytest.raises(InvalidMessageError, match="str"):
+        to_session("hello")
+
+
+def test_odd_tool_calls_are_kept_as_they_are():
+    message = AIMessage("", id="1")
+    message.tool_calls = [{"name": "f", "args": {}, "id": "c", "extras": {"signature": "s"}}]
+    assert there_and_back(message).tool_calls == message.tool_calls
+    assert to_session(message).tool_calls == [{"name": "f", "args": {}, "id": "c"}]
+
+
+def test_a_plain_message_costs_nothing_extra():
+    stored = json.loads(encode_message(to_session(HumanMessage("hi", id="1"))))
+    assert stored.keys() == {"role", "content", "id", "created_at"}
+
+
+def test_a_decoded_message_is_a_message_like_any_other():
+    message = there_and_back(AIMessage("hi", id="1"))
+    message.content = "ho"
+    assert message.model_copy(update={"id": "2"}).id == "2"
+    assert AIMessage.model_validate(message.model_dump()) == message
+    assert message.model_dump(exclude_unset=True)["content"] == "ho"
+    first, second = there_and_back(AIMessage("a")), there_and_back(AIMessage("b"))
+    first.additional_kwargs["x"] = 1
+    assert second.additional_kwargs == {}
+
+
+# -- What is not JSON -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("artifact", [object(), {1, 2}, {"at": math.nan}, b"x", {1: 2}])
+def test_an_artifact_that_is_not_json_is_left_out_with_a_warning(artifact):
+    message = ToolMessage("ok", tool_call_id="c", artifact=artifact, id="1")
+    with pytest.warns(UserWarning, match="artifact") as caught:
+        back = there_and_back(message)
+    assert len(caught) == 1
+    assert back == ToolMessage("ok", tool_call_id="c", id="1")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        HumanMessage("a secret", additional_kwargs={"at": datetime.now(timezone.utc)}),
+        AIMessage("a secret", response_metadata={"score": math.nan}),
+        AIMessage("a secret", tool_calls=[{"name": "f", "args": {"x": {1, 2}}, "id": "c"}]),
+        HumanMessage([{"type": "image", "base64": b"a secret"}]),
+        HumanMessage("a secret", additional_kwargs={1: 2}),
+        HumanMessage("a secret \ud800"),
+    ],
+)
+def test_anything_else_that_is_not_json_is_refused_before_anything_is_written(message):
+    store = InMemorySessionStore()
+    with pytest.raises(InvalidMessageError) as caught:
+        store.append_messages("s", [to_session(HumanMessage("fine")), to_session(message)])
+    assert store.get("s") is None
+    assert "secret" not in str(caught.value)
+
+
+def test_no_warning_where_there_is_nothing_to_warn_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        there_and_back(ToolMessage("ok", tool_call_id="c", artifact={"rows": [1, 2.5, None]}))
+
+
+# -- Another framework's messages ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("role", "cls"),
+    [
+        ("user", HumanMessage),
+        ("assistant", AIMessage),
+        ("system", SystemMessage),
+        ("tool", ToolMessage),
+        ("developer", ChatMessage),
+    ],
+)
+def test_a_message_of_another_framework_comes_as_the_class_for_its_role(role, cls):
+    raw = json.dumps(
+        {
+            "role": role,
+            "content": "hi",
+            "id": "1",
+            "created_at": "2026-01-01T00:00:00Z",
+            "extra": {"another": {"x": 1}},
+        }
+    )
+    message = to_langchain(decode_message(raw))
+    assert type(message) is cls
+    assert message.content == "hi"
+
+
+def test_what_a_newer_langchain_knows_is_kept():
+    stored = to_session(HumanMessage("hi", id="1"))
+    newer = {"role": "user", "content": "hi", "id": "1", "created_at": "2026-01-01T00:00:00Z"}
+    newer["extra"] = {"langchain": {"mood": "fine"}}
+    message = to_langchain(decode_message(json.dumps(newer)))
+    assert message.mood == "fine"
+    assert to_session(message).extra == {"langchain": {"model_extra": {"mood": "fine"}}}
+    assert stored.extra == {}

@@ -1,0 +1,376 @@
+import asyncio
+import threading
+import warnings
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
+from langchain_core.runnables import RunnableGenerator, RunnableLambda
+
+from langchain_sessionstore import SessionSaveError, with_session_history
+from sessionstore import (
+    InMemorySessionStore,
+    InvalidMessageError,
+    InvalidSessionError,
+    SessionAccessError,
+    SessionStoreError,
+    SQLiteSessionStore,
+    StoreUnavailableError,
+    Window,
+)
+
+CONFIG = {"configurable": {"session_id": "s"}}
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request, tmp_path):
+    made = {
+        "memory": InMemorySessionStore,
+        "sqlite": lambda: SQLiteSessionStore(tmp_path / "sessions.db"),
+    }[request.param]()
+    with made:
+        yield made
+
+
+def log(store, session_id="s"):
+    return [(m.role, m.content) for m in store.get_messages(session_id)]
+
+
+echo = RunnableLambda(lambda messages: " ".join(str(m.content) for m in messages))
+
+
+def pieces(values):
+    """Say each word of the last message on its own."""
+    for messages in values:
+        for word in messages[-1].content.split():
+            yield AIMessageChunk(word, id="run-1")
+
+
+async def apieces(values):
+    async for messages in values:
+        for chunk in pieces([messages]):
+            yield chunk
+
+
+# -- Shapes of input and output --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", ["hi", HumanMessage("hi"), [HumanMessage("hi")], (HumanMessage("hi"),)]
+)
+def test_a_list_runnable_gets_the_history_before_the_new_messages(store, value):
+    chain = with_session_history(echo, store)
+    assert chain.invoke(value, CONFIG) == "hi"
+    assert chain.invoke(value, CONFIG) == "hi hi hi"
+    assert log(store) == [
+        ("user", "hi"),
+        ("assistant", "hi"),
+        ("user", "hi"),
+        ("assistant", "hi hi hi"),
+    ]
+
+
+def test_a_dict_with_a_history_key_keeps_its_input_as_it_is(store):
+    prompt = ChatPromptTemplate.from_messages(
+        [("system", "Be {mood}."), MessagesPlaceholder("history"), ("human", "{question}")]
+    )
+    model = RunnableLambda(lambda value: AIMessage(f"{len(value.to_messages())} messages"))
+    chain = with_session_history(
+        prompt | model, store, input_messages_key="question", history_messages_key="history"
+    )
+    assert chain.invoke({"mood": "kind", "question": "a"}, CONFIG).content == "2 messages"
+    assert chain.invoke({"mood": "kind", "question": "b"}, CONFIG).content == "4 messages"
+    assert [content for _, content in log(store)] == ["a", "2 messages", "b", "4 messages"]
+
+
+def test_a_dict_without_a_history_key_gets_all_under_the_input_key(store):
+    runnable = RunnableLambda(lambda value: {"answer": f"{len(value['talk'])}{value['mark']}"})
+    chain = with_session_history(runnable, store, input_messages_key="talk")
+    assert chain.invoke({"talk": "a", "mark": "!"}, CONFIG) == {"answer": "1!"}
+    assert chain.invoke({"talk": "b", "mark": "!"}, CONFIG) == {"answer": "3!"}
+
+
+def test_a_dict_output_is_read_under_its_key(store):
+    runnable = RunnableLambda(lambda _: {"messages": [AIMessage("x"), AIMessage("y")], "n": 2})
+    chain = with_session_history(runnable, store, output_messages_key="messages")
+    chain.invoke("a", CONFIG)
+    assert [content for _, content in log(store)] == ["a", "x", "y"]
+
+
+def test_a_runnable_that_gives_back_the_whole_history_adds_only_what_is_new(store):
+    graph = RunnableLambda(
+        lambda value: {"messages": [*value["messages"], AIMessage(f"a{len(value['messages'])}")]}
+    )
+    chain = with_session_history(
+        graph, store, input_messages_key="messages", output_messages_key="messages"
+    )
+    chain.invoke({"messages": [HumanMessage("q")]}, CONFIG)
+    chain.invoke({"messages": "r"}, CONFIG)
+    assert [content for _, content in log(store)] == ["q", "a1", "r", "a3"]
+
+
+def test_tool_calls_and_results_are_kept(store):
+    call = {"name": "f", "args": {"x": 1}, "id": "c1"}
+    turn = [AIMessage("", tool_calls=[call]), ToolMessage("2", tool_call_id="c1"), AIMessage("two")]
+    chain = with_session_history(RunnableLambda(lambda _: turn), store)
+    chain.invoke("a", CONFIG)
+    stored = store.get_messages("s")
+    assert [m.role for m in stored] == ["user", "assistant", "tool", "assistant"]
+    assert stored[1].tool_calls == [call]
+    assert stored[2].tool_call_id == "c1"
+
+
+def test_the_same_answer_from_a_cache_is_kept_each_time_it_is_given(store):
+    model = FakeListChatModel(responses=["yes", "no"], cache=InMemoryCache())
+    prompt = ChatPromptTemplate.from_messages([("human", "{question}")])
+    chain = with_session_history(
+        prompt | model, store, input_messages_key="question", history_messages_key="history"
+    )
+    for _ in range(2):
+        assert chain.invoke({"question": "sure?"}, CONFIG).content == "yes"
+    assert [content for _, content in log(store)] == ["sure?", "yes", "sure?", "yes"]
+
+
+def test_a_turn_sent_again_with_its_ids_is_kept_once(store):
+    chain = with_session_history(RunnableLambda(lambda _: AIMessage("a", id="a1")), store)
+    for _ in range(2):
+        chain.invoke([HumanMessage("q", id="q1")], CONFIG)
+    assert [content for _, content in log(store)] == ["q", "a"]
+
+
+# -- Colours -----------------------------------------------------------------------------------
+
+
+def test_ainvoke_does_what_invoke_does(store):
+    chain = with_session_history(echo, store)
+
+    async def talk():
+        return [await chain.ainvoke("a", CONFIG), await chain.ainvoke("b", CONFIG)]
+
+    assert asyncio.run(talk()) == ["a", "a a b"]
+    assert len(log(store)) == 4
+
+
+def test_stream_passes_chunks_on_as_they_come_and_saves_the_whole(store):
+    chain = with_session_history(RunnableGenerator(pieces, apieces), store)
+    chunks = chain.stream("well hello there", CONFIG)
+    assert next(chunks).content == "well"
+    assert log(store) == []
+    assert [chunk.content for chunk in chunks] == ["hello", "there"]
+    assert log(store) == [("user", "well hello there"), ("assistant", "wellhellothere")]
+
+
+def test_astream_does_what_stream_does(store):
+    chain = with_session_history(RunnableGenerator(pieces, apieces), store)
+
+    async def talk():
+        return [chunk.content async for chunk in chain.astream("well hello", CONFIG)]
+
+    assert asyncio.run(talk()) == ["well", "hello"]
+    assert log(store) == [("user", "well hello"), ("assistant", "wellhello")]
+
+
+def test_what_was_heard_before_the_caller_left_is_kept(store):
+    chain = with_session_history(RunnableGenerator(pieces, apieces), store)
+    chunks = chain.stream("one two three", CONFIG)
+    next(chunks)
+    chunks.close()
+    assert log(store) == [("user", "one two three"), ("assistant", "one")]
+
+    async def talk():
+        heard = asyncio.Event()
+
+        async def listen():
+            async for _ in chain.astream("four five", {"configurable": {"session_id": "t"}}):
+                heard.set()
+                await asyncio.Event().wait()
+
+        listener = asyncio.create_task(listen())
+        await heard.wait()
+        listener.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await listener
+
+    asyncio.run(talk())
+    assert log(store, "t") in ([], [("user", "four five"), ("assistant", "four")])
+
+
+def test_batch_and_abatch_keep_each_session_apart(store):
+    chain = with_session_history(echo, store)
+    configs = [{"configurable": {"session_id": f"s{n}"}} for n in range(4)]
+    assert chain.batch(list("abcd"), configs) == list("abcd")
+    assert asyncio.run(chain.abatch(list("efgh"), configs)) == [
+        "a a e",
+        "b b f",
+        "c c g",
+        "d d h",
+    ]
+
+
+def test_two_turns_at_once_are_both_kept_whole(store):
+    both_read = threading.Barrier(2)
+
+    def answer(messages):
+        both_read.wait(10)
+        return f"to {messages[-1].content}"
+
+    chain = with_session_history(RunnableLambda(answer), store)
+    chain.batch(["A", "B"], [CONFIG, CONFIG])
+    said = [content for _, content in log(store)]
+    assert said in (["A", "to A", "B", "to B"], ["B", "to B", "A", "to A"])
+
+
+def test_nested_in_a_chain_it_gets_the_chains_config(store):
+    chain = (
+        RunnableLambda(str.upper) | with_session_history(echo, store) | RunnableLambda(str.lower)
+    )
+    assert chain.invoke("a", CONFIG) == "a"
+    assert "".join(chain.stream("b", CONFIG)) == "a a b"
+    assert len(log(store)) == 4
+
+
+def test_keyword_arguments_reach_the_runnable(store):
+    chain = with_session_history(RunnableLambda(lambda _, mark: mark), store)
+    assert chain.invoke("a", CONFIG, mark="!") == "!"
+    assert chain.bind(mark="?").invoke("a", CONFIG) == "?"
+
+
+# -- What it needs and refuses -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "config", [None, {}, {"configurable": {}}, {"configurable": {"user_id": "u"}}]
+)
+def test_a_missing_session_id_is_an_error_that_says_what_to_pass(store, config):
+    chain = with_session_history(echo, store)
+    with pytest.raises(InvalidSessionError, match="lacks session_id: pass config="):
+        chain.invoke("a", config)
+    with pytest.raises(InvalidSessionError, match="lacks session_id"):
+        asyncio.run(chain.ainvoke("a", config))
+    with pytest.raises(InvalidSessionError, match="lacks session_id"):
+        next(chain.stream("a", config))
+
+
+def test_user_scoped_needs_a_user_and_refuses_another_before_the_runnable_runs(store):
+    ran = []
+    chain = with_session_history(
+        RunnableLambda(lambda _: ran.append(1) or "ok"), store, user_scoped=True
+    )
+    with pytest.raises(InvalidSessionError, match="user_id"):
+        chain.invoke("a", CONFIG)
+    chain.invoke("a", {"configurable": {"session_id": "s", "user_id": "alice"}})
+    with pytest.raises(SessionAccessError):
+        chain.invoke("b", {"configurable": {"session_id": "s", "user_id": "mallory"}})
+    assert len(ran) == 1
+    assert store.get("s").user_id == "alice"
+    assert {spec.id for spec in chain.config_specs} == {"session_id", "user_id"}
+
+
+def test_where_the_runnable_raises_nothing_is_kept(store):
+    def fail(_):
+        raise RuntimeError("no model today")
+
+    with pytest.raises(RuntimeError, match="no model today"):
+        with_session_history(RunnableLambda(fail), store).invoke("a", CONFIG)
+    assert log(store) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "words"),
+    [
+        (5, {}, "int"),
+        ({"x": "a", "y": "b"}, {}, "no key 'input'"),
+        ("a", {"input_messages_key": "talk"}, "dict"),
+        ("a", {"history_messages_key": "history"}, "dict"),
+    ],
+)
+def test_an_input_of_no_known_shape_is_refused(store, value, options, words):
+    with pytest.raises(InvalidMessageError, match=words):
+        with_session_history(echo, store, **options).invoke(value, CONFIG)
+    assert log(store) == []
+
+
+class Failing(InMemorySessionStore):
+    """A store that reads, and whose writes fail."""
+
+    def _append_messages(self, *args, **kwargs):  # noqa: ARG002
+        yield from ()
+        raise StoreUnavailableError("gone")
+
+
+def test_a_failed_save_reaches_the_caller_with_the_answer():
+    chain = with_session_history(echo, Failing())
+    with pytest.raises(SessionSaveError) as caught:
+        chain.invoke("a", CONFIG)
+    assert caught.value.answer == "a"
+    assert isinstance(caught.value.__cause__, StoreUnavailableError)
+    assert isinstance(caught.value, SessionStoreError)
+
+    with pytest.raises(SessionSaveError) as caught:
+        asyncio.run(chain.ainvoke("b", CONFIG))
+    assert caught.value.answer == "b"
+
+    heard = []
+    with pytest.raises(SessionSaveError) as caught:
+        heard.extend(chain.stream("c", CONFIG))
+    assert caught.value.answer == "c"
+
+    results = chain.batch(["d", "e"], CONFIG, return_exceptions=True)
+    assert [result.answer for result in results] == ["d", "e"]
+
+
+def test_an_answer_of_no_known_shape_is_a_failed_save(store):
+    with pytest.raises(SessionSaveError) as caught:
+        with_session_history(RunnableLambda(lambda _: 5), store).invoke("a", CONFIG)
+    assert caught.value.answer == 5
+    assert "5" not in str(caught.value)
+
+
+def test_on_save_error_takes_the_failure_and_the_answer_is_given():
+    failures = []
+    chain = with_session_history(echo, Failing(), on_save_error=failures.append)
+    assert chain.invoke("a", CONFIG) == "a"
+    assert failures[0].answer == "a"
+    assert isinstance(failures[0].__cause__, StoreUnavailableError)
+
+
+def test_a_window_bounds_what_the_runnable_sees(store):
+    chain = with_session_history(echo, store, window=Window(max_messages=2))
+    for text in "abc":
+        last = chain.invoke(text, CONFIG)
+    assert last == "b a a b c"
+    assert len(log(store)) == 6
+
+
+def test_it_reads_once_and_writes_once_a_turn():
+    class Counting(InMemorySessionStore):
+        def __init__(self):
+            super().__init__()
+            self.calls = []
+
+        def _get_messages(self, *args, **kwargs):
+            self.calls.append("read")
+            return super()._get_messages(*args, **kwargs)
+
+        def _append_messages(self, *args, **kwargs):
+            self.calls.append("write")
+            return super()._append_messages(*args, **kwargs)
+
+    store = Counting()
+    with_session_history(echo, store).invoke("a", CONFIG)
+    assert store.calls == ["read", "write"]
+
+
+def test_schemas_tell_what_it_takes_and_gives(store):
+    chain = with_session_history(echo, store, input_messages_key="talk")
+    assert set(chain.get_input_jsonschema()["properties"]) == {"talk"}
+    assert chain.get_output_schema() is not None
+    assert "array" in str(with_session_history(echo, store).get_input_jsonschema())
+
+
+def test_no_warning_of_a_deprecation(store):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with_session_history(echo, store).invoke("a", CONFIG)

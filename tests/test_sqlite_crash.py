@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from children import Children
+from sqlite_files import outside, said
+
+from sessionstore import SessionStore, SessionStoreError, SQLiteSessionStore
+
+# -- kill -9 ------------------------------------------------------------------------------------
+
+APPEND = """
+    import asyncio, sys
+    from itertools import count
+    from sessionstore import SessionMessage, SQLiteSessionStore
+
+    path, colour, life = sys.argv[1:]
+    store = SQLiteSessionStore(path)
+
+    def batch(number):
+        return [SessionMessage("user", "x" * 500, id=f"{life} {number} {n}") for n in range(3)]
+
+    def sync():
+        for number in count():
+            store.append_messages("s", batch(number))
+            print(number)
+
+    async def tasks():
+        for number in count():
+            await store.aappend_messages("s", batch(number))
+            print(number)
+
+    sync() if colour == "sync" else asyncio.run(tasks())
+"""
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path, colour: str) -> None:
+    path = tmp_path / "sessions.db"
+    lives = [lived(path, colour, life) for life in range(25)]
+    with SQLiteSessionStore(path) as store:
+        log = [tuple(map(int, str(message.id).split())) for message in store.get_messages("s")]
+    batches = [(life, number) for life, number, place in log if place == 0]
+    assert log == [(*batch, place) for batch in batches for place in range(3)], "a batch is split"
+    for life, acknowledged in enumerate(lives):
+        kept = [number for of, number in batches if of == life]
+        assert kept == list(range(len(kept))), "lost, twice, or out of order"
+        # What was under way when the process was killed may be there, or not.
+        assert len(kept) - acknowledged in (0, 1)
+    assert [life for life, _ in batches] == sorted(life for life, _ in batches)
+    with outside(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def lived(path: Path, colour: str, life: int) -> int:
+    """Let a process append until it is killed, and give how many appends it acknowledged."""
+    with Children() as children:
+        child = children.start(APPEND, path, colour, life)
+        assert child.stdout
+        first = [child.stdout.readline() for _ in range(random.randint(1, 12))]  # noqa: S311
+        child.kill()
+        rest, _ = child.communicate()
+    acknowledged = "".join([*first, rest]).split()
+    assert acknowledged == [str(number) for number in range(len(acknowledged))]
+    return len(acknowledged)
+
+
+# -- A full disk --------------------------------------------------------------------------------
+
+CALLS: dict[str, Callable[[SessionStore], Any]] = {
+    "create": lambda store: store.create("new", messages=large()),
+    "append": lambda store: store.append_messages("s", [said("first"), *large()]),
+    "append to none": lambda store: store.append_messages("new", large()),
+    "replace": lambda store: store.replace_message("s", said("x" * 200_000, "m")),
+    "update": lambda store: store.update("s", messages=large(), metadata={"a": 2}),
+    "metadata": lambda store: store.update("s", metadata={"a": "x" * 200_000}),
+    "aappend": lambda store: asyncio.run(store.aappend_messages("s", large())),
+    "acreate": lambda store: asyncio.run(store.acreate("new", messages=large())),
+}
+
+
+def large() -> list[Any]:
+    return [said("x" * 50_000) for _ in range(4)]
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_a_full_disk_leaves_nothing_half_done(
+    tmp_path: Path, call: Callable[[SessionStore], Any]
+) -> None:
+    with SQLiteSessionStore(tmp_path / "sessions.db") as store:
+        before = store.create("s", messages=[said("m0", "m"), said("m1")], metadata={"a": 1})
+        [connection] = store._database._idle
+        [[pages]] = connection.execute("PRAGMA page_count")
+        connection.execute(f"PRAGMA max_page_count = {pages + 10}")
+        for _ in range(2):
+            with pytest.raises(SessionStoreError, match="full"):
+                call(store)
+            assert store.get("s") == before
+            assert store.get("new") is None
+        assert store.append_message("s", said("there is room for this")) == 1
+        connection.execute("PRAGMA max_page_count = 1000000")
+        call(store)
+        assert store.get("s") != before or store.get("new") is not None
+
+
+LIMITED = """
+    import resource, sys
+    from sessionstore import SessionMessage, SessionStoreError, SQLiteSessionStore
+
+    with SQLiteSessionStore(sys.argv[1]) as store:
+        store.create("s")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        for number in range(100):
+            batch = [SessionMessage("user", "x" * 5000, id=f"{number} {n}") for n in range(3)]
+            try:
+                store.append_messages("s", batch)
+            except SessionStoreError as error:
+                assert len(store.get_messages("s")) == 3 * number
+                break
+            print(number)
+"""
+
+
+def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    with Children() as children:
+        acknowledged = children.run(LIMITED, path).split()
+    assert 5 < len(acknowledged) < 100
+    with SQLiteSessionStore(path) as store:
+        kept = [message.id for message in store.get_messages("s")]
+        assert kept == [f"{number} {n}" for number in acknowledged for n in range(3)]
+        assert store.append_message("s", said("goes on")) == 1
+
+
+# -- fork ---------------------------------------------------------------------------------------
+
+FORK = """
+    import asyncio, os, sys, warnings
+    from sessionstore import SessionMessage, SQLiteSessionStore
+
+    # Python warns of any fork beside threads, such as those of the async calls.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    path, used = sys.argv[1:]
+    store = SQLiteSessionStore(path, timeout=60)
+
+    def use(who):
+        for number in range(10):
+            for colour in ("sync", "async"):
+                id = f"{who} {number} {colour}"
+                message = SessionMessage("user", id, id=id)
+                if colour == "sync":
+                    assert store.append_message("s", message) == 1
+                else:
+                    assert asyncio.run(store.aappend_message("s", message)) == 1
+                assert store.get_messages("s", before=id, limit=1) is not None
+        asyncio.run(store.aget("s"))
+
+    if used == "used":
+        use("before")
+    children = []
+    for name in ("a", "b", "c"):
+        child = os.fork()
+        if child == 0:
+            use(name)
+            sys.exit()  # the way that runs what is to be run at exit
+        children.append(child)
+    use("parent")
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    use("after")
+    store.close()
+"""
+
+
+@pytest.mark.parametrize("used", ["used", "unused"])
+def test_a_store_is_used_before_and_after_a_fork(tmp_path: Path, used: str) -> None:
+    path = tmp_path / "sessions.db"
+    with Children() as children:
+        children.run(FORK, path, used)
+    with SQLiteSessionStore(path) as store:
+        log = [str(message.id) for message in store.get_messages("s")]
+    order = [f"{number} {colour}" for number in range(10) for colour in ("sync", "async")]
+    everyone = ["a", "b", "c", "parent", "after", *(["before"] if used == "used" else [])]
+    for who in everyone:
+        assert [name.partition(" ")[2] for name in log if name.startswith(f"{who} ")] == order
+    assert len(log) == len(order) * len(everyone)
+    with outside(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_fork_within_a_closed_store(tmp_path: Path) -> None:
+    program = """
+        import os, sys
+        from sessionstore import SQLiteSessionStore, SessionStoreError
+
+        store = SQLiteSessionStore(sys.argv[1])
+        store.create("s")
+        store.close()
+        if os.fork() == 0:
+            try:
+                store.get("s")
+            except SessionStoreError:
+                os._exit(0)
+            os._exit(1)
+        assert os.wait()[1] == 0
+    """
+    with Children() as children:
+        children.run(program, tmp_path / "sessions.db")

@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlite_files import files_of, outside, said
+
+from sessionstore import (
+    CorruptMessageError,
+    SessionStoreError,
+    SQLiteSessionStore,
+    StoreUnavailableError,
+)
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.db"
+
+
+def make(path: Path, count: int = 3) -> None:
+    with SQLiteSessionStore(path) as store:
+        store.append_messages("s", [said("x" * 1000, f"m{n}") for n in range(count)])
+
+
+def refused(path: Path) -> str:
+    """Use a file that is not to be used, in both colours, and give what the error says."""
+    before, around = path.read_bytes(), files_of(path)
+    with SQLiteSessionStore(path) as store:
+        for _ in range(2):
+            with pytest.raises(SessionStoreError) as caught:
+                store.append_message("s", said("x"))
+            with pytest.raises(SessionStoreError) as other:
+                asyncio.run(store.aget_messages("s"))
+            assert str(caught.value) == str(other.value)
+    assert path.read_bytes() == before
+    assert files_of(path) == around
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+# -- The path -----------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SessionStoreError, match="nowhere does not exist"):
+        SQLiteSessionStore(tmp_path / "nowhere" / "sessions.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_is_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(SessionStoreError, match="is a folder"):
+        SQLiteSessionStore(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "a\0b"])
+def test_a_path_that_is_none(name: str) -> None:
+    with pytest.raises(SessionStoreError, match="path"):
+        SQLiteSessionStore(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["file:x?mode=memory", "a b#c%20.db", "\N{GRINNING FACE}'\".db", "-x", ":memory: "]
+)
+def test_a_path_with_anything_in_it(tmp_path: Path, name: str) -> None:
+    for _ in range(2):
+        with SQLiteSessionStore(str(tmp_path / name)) as store:
+            store.append_message("s", said("x", "m"))
+            assert len(store.get_messages("s")) == 1
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_a_relative_path_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    monkeypatch.chdir(here)
+    with SQLiteSessionStore("sessions.db") as store:
+        monkeypatch.chdir(there)
+        store.append_message("s", said("x"))
+        asyncio.run(store.aappend_message("s", said("y")))
+    assert files_of(here / "sessions.db") == ["sessions.db"]
+    assert list(there.iterdir()) == []
+
+
+def test_nothing_is_made_before_the_first_use(path: Path) -> None:
+    with SQLiteSessionStore(path) as store:
+        assert not path.exists()
+        store.ping()
+        assert path.exists()
+
+
+# -- Files that are not for us ------------------------------------------------------------------
+
+
+def of_another_application(path: Path) -> None:
+    with outside(path) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+        connection.execute("INSERT INTO notes VALUES ('mine')")
+
+
+def of_another_with_our_tables_names(path: Path) -> None:
+    with outside(path) as connection:
+        connection.execute("CREATE TABLE sessionstore_schema (version INTEGER)")
+        connection.execute("INSERT INTO sessionstore_schema VALUES (1)")
+
+
+def a_text(path: Path) -> None:
+    path.write_text("Dear diary, " * 100)
+
+
+def a_short_text(path: Path) -> None:
+    path.write_text("x")
+
+
+def a_cut_file(path: Path) -> None:
+    make(path, 100)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def a_cut_header(path: Path) -> None:
+    make(path)
+    path.write_bytes(path.read_bytes()[:90])
+
+
+def a_spoilt_header(path: Path) -> None:
+    make(path)
+    spoil(path, 0, 16)
+
+
+def a_spoilt_first_page(path: Path) -> None:
+    make(path)
+    spoil(path, 100, 4096)
+
+
+def no_schema_version(path: Path) -> None:
+    make(path)
+    with outside(path) as connection:
+        connection.execute("DELETE FROM sessionstore_schema")
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def no_schema_table(path: Path) -> None:
+    make(path)
+    with outside(path) as connection:
+        connection.execute("DROP TABLE sessionstore_schema")
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def a_schema_version_that_is_none(path: Path) -> None:
+    make(path)
+    with outside(path) as connection:
+        connection.execute("UPDATE sessionstore_schema SET version = 'one'")
+        connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def spoil(path: Path, start: int, end: int) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:start] + b"\xa5" * (min(end, len(content)) - start) + content[end:])
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        of_another_application,
+        of_another_with_our_tables_names,
+        a_text,
+        a_short_text,
+        a_cut_file,
+        a_cut_header,
+        a_spoilt_header,
+        a_spoilt_first_page,
+        no_schema_version,
+        no_schema_table,
+        a_schema_version_that_is_none,
+    ],
+)
+def test_a_file_that_is_not_ours_or_damaged_is_left_as_it_is(
+    path: Path, prepare: Callable[[Path], None]
+) -> None:
+    prepare(path)
+    told = refused(path)
+    assert any(word in told for word in ("damaged", "another application"))
+
+
+def test_a_newer_schema_is_left_as_it_is(path: Path) -> None:
+    make(path)
+    with outside(path) as connection:
+        connection.execute("UPDATE sessionstore_schema SET version = 2")
+        connection.execute("PRAGMA journal_mode = DELETE")
+    assert "newer version" in refused(path)
+
+
+def test_a_file_damaged_further_in(path: Path) -> None:
+    make(path, 100)
+    spoil(path, 10 * 4096, path.stat().st_size)
+    damaged = path.read_bytes()
+    with SQLiteSessionStore(path) as store:
+        with pytest.raises(SessionStoreError, match="damaged"):
+            store.get_messages("s")
+        with pytest.raises(SessionStoreError, match="damaged"):
+            asyncio.run(store.aget("s"))
+        with pytest.raises(SessionStoreError, match="damaged"):
+            store.append_message("s", said("x"))
+    assert path.read_bytes() == damaged
+    assert files_of(path) == ["sessions.db"]
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{", "7", "[]", '{"role":7}', '{"content":"no role"}', '{"v":2,"role":"user"}']
+)
+def test_a_damaged_message(path: Path, body: str) -> None:
+    make(path)
+    with outside(path) as connection:
+        connection.execute("UPDATE sessionstore_messages SET body = ? WHERE id = 'm1'", [body])
+    with SQLiteSessionStore(path) as store:
+        for limit in (None, 2, 3):
+            with pytest.raises(CorruptMessageError):
+                store.get_messages("s", limit=limit)
+            with pytest.raises(CorruptMessageError):
+                store.get("s", limit=limit)
+        assert [message.id for message in store.get_messages("s", limit=1)] == ["m2"]
+        assert store.append_message("s", said("more", "m3")) == 1
+        store.replace_message("s", said("mended", "m1"))
+        assert [message.id for message in store.get_messages("s")] == ["m0", "m1", "m2", "m3"]
+
+
+def test_damaged_metadata(path: Path) -> None:
+    make(path)
+    with outside(path) as connection:
+        connection.execute("UPDATE sessionstore_sessions SET metadata = '{'")
+    with SQLiteSessionStore(path) as store:
+        with pytest.raises(CorruptMessageError):
+            store.get("s")
+        assert len(store.get_messages("s")) == 3
+        assert store.delete("s") is True
+
+
+def test_an_empty_file_is_taken(path: Path) -> None:
+    path.touch()
+    make(path)
+    with SQLiteSessionStore(path) as store:
+        assert len(store.get_messages("s")) == 3
+
+
+# -- Who may read and write it ------------------------------------------------------------------
+
+
+@pytest.fixture
+def open_mask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_mask")
+@pytest.mark.parametrize("there_before", [False, True])
+def test_the_file_is_the_users_alone(path: Path, *, there_before: bool) -> None:
+    if there_before:
+        path.touch(0o666)
+    with SQLiteSessionStore(path) as store:
+        store.append_message("s", said("x"))
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == {"sessions.db": 0o600, "sessions.db-wal": 0o600, "sessions.db-shm": 0o600}
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """Give a folder that any user may enter."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def as_a_common_user() -> Iterator[None]:
+    """Go on as a user whom permissions bind, if this one is root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode"), [(0o444, 0o777), (0o000, 0o777), (0o666, 0o555)]
+)
+def test_a_file_that_cannot_be_written(public: Path, file_mode: int, folder_mode: int) -> None:
+    path = public / "sessions.db"
+    make(path)
+    path.chmod(file_mode)
+    public.chmod(folder_mode)
+    before = path.read_bytes()
+    with as_a_common_user(), SQLiteSessionStore(path) as store:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError, match=r"permission|denied"):
+                store.append_message("s", said("x"))
+            with pytest.raises(StoreUnavailableError, match=r"permission|denied"):
+                asyncio.run(store.aappend_message("s", said("x")))
+    assert path.read_bytes() == before
+    assert files_of(path) == ["sessions.db"]
+    with SQLiteSessionStore(path) as store:
+        assert len(store.get_messages("s")) == 3
+
+
+def test_a_folder_that_cannot_be_written(public: Path) -> None:
+    public.chmod(0o555)
+    with (
+        as_a_common_user(),
+        SQLiteSessionStore(public / "sessions.db") as store,
+        pytest.raises(StoreUnavailableError, match="denied"),
+    ):
+        store.ping()
+    assert list(public.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_any_more(path: Path) -> None:
+    with SQLiteSessionStore(path) as store:
+        store.append_message("s", said("x"))
+        [connection] = store._database._idle
+        connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(StoreUnavailableError, match="can't be written"):
+            store.append_message("s", said("y"))
+        assert len(store.get_messages("s")) == 1
+        connection.execute("PRAGMA query_only = OFF")
+        store.append_message("s", said("y"))
+        assert len(store.get_messages("s")) == 2
+
+
+def test_no_error_shows_what_a_user_wrote(path: Path) -> None:
+    with SQLiteSessionStore(path) as store:
+        store.ping()
+        with outside(path) as connection:
+            connection.execute("DROP TABLE sessionstore_messages")
+        with pytest.raises(SessionStoreError) as caught:
+            store.append_message("s", said("s3cret"))
+    assert isinstance(caught.value.__cause__, sqlite3.Error)
+    assert "s3cret" not in f"{caught.value!r} {caught.value.__cause__!r}"

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from children import Children
+from sqlite_files import outside, said, write_lock
+
+from sessionstore import SessionStore, SQLiteSessionStore, StoreUnavailableError
+
+BRIEF = 0.2
+LONG = 60.0
+
+READS: dict[str, Callable[[SessionStore], Any]] = {
+    "get": lambda store: store.get("s"),
+    "get_messages": lambda store: store.get_messages("s", limit=1),
+    "list_sessions": lambda store: store.list_sessions(),
+    "ping": lambda store: store.ping(),
+    "aget": lambda store: asyncio.run(store.aget("s")),
+    "aget_messages": lambda store: asyncio.run(store.aget_messages("s", limit=1)),
+    "alist_sessions": lambda store: asyncio.run(store.alist_sessions()),
+    "aping": lambda store: asyncio.run(store.aping()),
+}
+
+WRITES: dict[str, Callable[[SessionStore], Any]] = {
+    "create": lambda store: store.acreate("new"),
+    "append": lambda store: store.aappend_message("s", said("new")),
+    "replace": lambda store: store.areplace_message("s", said("new", "m")),
+    "update": lambda store: store.aupdate("s", metadata={"a": 1}),
+    "delete": lambda store: store.adelete("s"),
+    "prune": lambda store: store.aprune_expired(),
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "sessions.db"
+    with SQLiteSessionStore(path) as store:
+        store.create("s", messages=[said("first", "m")])
+    return path
+
+
+def in_a_loop(twin: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+    return lambda *args: asyncio.run(twin(*args))
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+def test_readers_do_not_wait_for_a_writer(path: Path, read: Callable[[SessionStore], Any]) -> None:
+    with write_lock(path), SQLiteSessionStore(path, timeout=BRIEF) as store:
+        read(store)
+
+
+def test_async_readers_do_not_wait_for_queued_writers(path: Path) -> None:
+    async def main() -> None:
+        async with SQLiteSessionStore(path, timeout=LONG) as store:
+            with write_lock(path):
+                writes = [
+                    asyncio.ensure_future(store.aappend_message("s", said(f"{number}")))
+                    for number in range(64)
+                ]
+                for _ in range(3):
+                    found = await asyncio.wait_for(store.aget_messages("s"), LONG / 2)
+                    assert [message.content for message in found] == ["first"]
+                assert len((await asyncio.wait_for(store.alist_sessions(), LONG / 2)).sessions) == 1
+                assert not any(write.done() for write in writes)
+            assert await asyncio.gather(*writes) == [1] * 64
+            assert len(await store.aget_messages("s")) == 65
+
+    asyncio.run(main())
+
+
+def test_a_busy_writer_gives_up_after_its_timeout(path: Path) -> None:
+    with SQLiteSessionStore(path, timeout=BRIEF) as store:
+        before = store.get("s")
+        with write_lock(path):
+            for write in (store.append_message, in_a_loop(store.aappend_message)):
+                start = time.monotonic()
+                with pytest.raises(StoreUnavailableError, match="busy"):
+                    write("s", said("x"))
+                assert time.monotonic() - start >= BRIEF
+        assert store.get("s") == before
+        assert store.append_message("s", said("x")) == 1
+
+
+def test_writers_in_a_queue_give_up_together(path: Path) -> None:
+    async def main() -> None:
+        async with SQLiteSessionStore(path, timeout=BRIEF) as store:
+            with write_lock(path):
+                writes = [store.aappend_message("s", said("x")) for _ in range(100)]
+                together = asyncio.gather(*writes, return_exceptions=True)
+                outcomes = await asyncio.wait_for(together, 100 * BRIEF / 2)
+            assert {type(outcome) for outcome in outcomes} == {StoreUnavailableError}
+            assert await store.aappend_message("s", said("x")) == 1
+            assert len(await store.aget_messages("s")) == 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+def test_an_async_write_does_not_hold_its_loop_up(
+    path: Path, write: Callable[[SessionStore], Any]
+) -> None:
+    async def main() -> None:
+        async with SQLiteSessionStore(path, retention_days=1, timeout=LONG) as store:
+            with write_lock(path):
+                task = asyncio.ensure_future(write(store))
+                # If the loop stood still, it would not come to the end of the lock.
+                for _ in range(10):
+                    await asyncio.sleep(0.005)
+                    assert not task.done()
+            await asyncio.wait_for(task, LONG / 2)
+
+    asyncio.run(main())
+
+
+def test_async_calls_in_memory_do_not_hold_their_loop_up() -> None:
+    async def main() -> None:
+        async with SQLiteSessionStore(timeout=LONG) as store:
+            await store.acreate("s")
+            lock = store._database._only
+            assert lock is not None
+            lock.acquire()
+            tasks = [asyncio.ensure_future(call) for call in (store.aget("s"), store.adelete("s"))]
+            for _ in range(10):
+                await asyncio.sleep(0.005)
+                assert not any(task.done() for task in tasks)
+            lock.release()
+            await asyncio.wait_for(asyncio.gather(*tasks), LONG / 2)
+
+    asyncio.run(main())
+
+
+def test_a_new_file_that_another_holds(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    with (
+        write_lock(path, "EXCLUSIVE"),
+        SQLiteSessionStore(path, timeout=BRIEF) as store,
+        pytest.raises(StoreUnavailableError, match="busy"),
+    ):
+        store.create("s")
+    with SQLiteSessionStore(path) as store:
+        assert store.get("s") is None
+
+
+OPEN = """
+    import sys
+    from sessionstore import SessionMessage, SQLiteSessionStore
+
+    print("ready")
+    input()
+    with SQLiteSessionStore(sys.argv[1], timeout=60) as store:
+        store.append_message("s", SessionMessage("user", sys.argv[2], id=sys.argv[2]))
+        print(len(store.get_messages("s")))
+"""
+
+
+def test_many_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    with Children() as children:
+        counts = children.start_together(20, OPEN, path)
+    assert max(map(int, counts)) == 20
+    with SQLiteSessionStore(path) as store:
+        assert {m.content for m in store.get_messages("s")} == {str(n) for n in range(20)}
+    with outside(path) as connection:
+        assert connection.execute("SELECT version FROM sessionstore_schema").fetchall() == [(1,)]
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+WRITE = """
+    import asyncio, sys
+    from concurrent.futures import ThreadPoolExecutor
+    from sessionstore import SessionMessage, SQLiteSessionStore
+
+    path, process = sys.argv[1:]
+
+    def batch(*name):
+        name = " ".join(map(str, name))
+        return [SessionMessage("user", f"{name} {n}", id=f"{name} {n}") for n in range(2)]
+
+    def write(thread):
+        for number in range(10):
+            assert store.append_messages("s", batch(process, thread, number)) == 2
+            assert len(store.get_messages("s", limit=2)) == 2
+
+    async def awrite(task):
+        for number in range(10):
+            assert await store.aappend_messages("s", batch(process, task, number)) == 2
+            assert len(await store.aget_messages("s", limit=2)) == 2
+
+    async def tasks():
+        await asyncio.gather(*map(awrite, (4, 5, 6, 7)))
+
+    print("ready")
+    input()
+    with SQLiteSessionStore(path, timeout=60) as store, ThreadPoolExecutor() as threads:
+        works = [*(threads.submit(write, thread) for thread in range(4))]
+        works.append(threads.submit(asyncio.run, tasks()))
+        for work in works:
+            work.result()
+"""
+
+
+def test_processes_with_threads_and_tasks_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    with Children() as children:
+        children.start_together(4, WRITE, path)
+    with SQLiteSessionStore(path) as store:
+        log = [str(message.content).rsplit(" ", 1) for message in store.get_messages("s")]
+    batches = [name for name, place in log if place == "0"]
+    assert log == [[name, place] for name in batches for place in "01"]
+    for writer in {name.rsplit(" ", 1)[0] for name in batches}:
+        numbers = [name.rsplit(" ", 1)[1] for name in batches if name.startswith(f"{writer} ")]
+        assert numbers == [str(number) for number in range(10)]
+    assert len(batches) == 4 * 8 * 10
