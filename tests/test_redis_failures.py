@@ -201,7 +201,7 @@ def test_two_lost_answers_are_an_error(
 
 def test_out_of_memory(store: SessionStore, server: redis_servers.Server) -> None:
     before = store.get("s")
-    server.run("CONFIG", "SET", "maxmemory", "1mb")
+    server.run("CONFIG", "SET", "maxmemory", "100kb")
     try:
         for write in (
             lambda: store.append_messages("s", conversation(5)),

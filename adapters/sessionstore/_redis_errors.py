@@ -53,7 +53,7 @@ _TABLE = (
         SessionStoreError,
         "Redis does not permit this user what the store needs: its keys, EVALSHA, EVAL, and the "
         "commands in its scripts",
-        ("NOPERM", "has no permissions", "can't access at least one of the keys"),
+        ("NOPERM", "has no permissions", "The user executing the script"),
         (driver.NoPermissionError, driver.AuthorizationError),
     ),
     _Row(
