@@ -13,7 +13,7 @@ PACKAGES := sessionstore langchain_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel check test-all clean
+.PHONY: help demo test lint types notebooks bench wheel check test-all clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +35,13 @@ types: $(READY) ## strict types, for us and for those who use the package
 		PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes $$package || exit 1; \
 	done
 
-check: lint types test demo wheel ## all of the above, and the wheel
+notebooks: $(READY) ## every notebook, in a kernel of its own
+	$(BIN)/python -m pytest tests/test_notebooks.py
+
+bench: $(READY) ## what things cost, beside what they are compared with
+	$(BIN)/python benchmarks/core.py
+
+check: lint types test demo wheel test-all ## all that CI runs (the notebooks are among the tests)
 
 wheel: $(READY) ## the built wheel, in an empty environment, passes the demo
 	rm -rf $(ENV)/wheel && mkdir $(ENV)/wheel

@@ -30,7 +30,7 @@ class Children:
     ) -> None:
         for child in self._children:
             child.kill()
-            child.communicate()
+            ended(child)
 
     def start(self, program: str, *args: object) -> subprocess.Popen[str]:
         child = subprocess.Popen(
@@ -60,7 +60,20 @@ class Children:
 
 
 def finished(child: subprocess.Popen[str]) -> str:
-    """Wait for the end of a child that has to succeed, and give what it printed."""
-    output, _ = child.communicate(timeout=60)
+    """Wait for the end of a child that has to succeed, and give the rest of what it printed."""
+    output = ended(child)
     assert child.returncode == 0, output
+    return output
+
+
+def ended(child: subprocess.Popen[str]) -> str:
+    """Wait for the end of a child, and give the rest of what it printed."""
+    # Not by communicate(), which passes over what readline() has read ahead.
+    assert child.stdin
+    assert child.stdout
+    if child.stdout.closed:
+        return ""
+    with child.stdin, child.stdout:
+        output = child.stdout.read()
+    child.wait()
     return output

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import Children
+from children import Children, ended
 from sqlite_files import outside, said
 
 from sessionstore import SessionStore, SessionStoreError, SQLiteSessionStore
@@ -64,8 +64,7 @@ def lived(path: Path, colour: str, life: int) -> int:
         assert child.stdout
         first = [child.stdout.readline() for _ in range(random.randint(1, 12))]  # noqa: S311
         child.kill()
-        rest, _ = child.communicate()
-    acknowledged = "".join([*first, rest]).split()
+        acknowledged = "".join([*first, ended(child)]).split()
     assert acknowledged == [str(number) for number in range(len(acknowledged))]
     return len(acknowledged)
 

@@ -309,9 +309,9 @@ def test_a_file_that_cannot_be_written(public: Path, file_mode: int, folder_mode
     before = path.read_bytes()
     with as_a_common_user(), SQLiteSessionStore(path) as store:
         for _ in range(2):
-            with pytest.raises(StoreUnavailableError, match=r"permission|denied"):
+            with pytest.raises(StoreUnavailableError, match="permission"):
                 store.append_message("s", said("x"))
-            with pytest.raises(StoreUnavailableError, match=r"permission|denied"):
+            with pytest.raises(StoreUnavailableError, match="permission"):
                 asyncio.run(store.aappend_message("s", said("x")))
     assert path.read_bytes() == before
     assert files_of(path) == ["sessions.db"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from children import Children
-from sqlite_files import outside, said, write_lock
+from sqlite_files import files_of, outside, said, write_lock
 
 from sessionstore import SessionStore, SQLiteSessionStore, StoreUnavailableError
 
@@ -216,3 +216,27 @@ def test_processes_with_threads_and_tasks_write_at_once(tmp_path: Path) -> None:
         numbers = [name.rsplit(" ", 1)[1] for name in batches if name.startswith(f"{writer} ")]
         assert numbers == [str(number) for number in range(10)]
     assert len(batches) == 4 * 8 * 10
+
+
+WRITE_ONE = """
+    import sys
+    from sessionstore import SessionMessage, SQLiteSessionStore
+
+    with SQLiteSessionStore(sys.argv[1]) as store:
+        store.append_message("s", SessionMessage("user", "of another process"))
+"""
+
+
+def test_another_store_of_this_process_does_not_release_our_locks(path: Path) -> None:
+    with SQLiteSessionStore(path) as store, Children() as children:
+        store.append_message("s", said("ours"))
+        # To open and close the file in any other way than SQLite's would release them.
+        with SQLiteSessionStore(path) as other:
+            other.append_message("s", said("the other's"))
+        children.run(WRITE_ONE, path)
+        assert "sessions.db-wal" in files_of(path)
+        store.append_message("s", said("ours again"))
+        texts = [message.content for message in store.get_messages("s")]
+    assert texts == ["first", "ours", "the other's", "of another process", "ours again"]
+    with SQLiteSessionStore(path) as store:
+        assert len(store.get_messages("s")) == 5

@@ -105,6 +105,7 @@ _PRUNE_BATCH = 100
 _END = 2**63 - 1
 _MEMORY = ":memory:"
 _PRIVATE = 0o600
+_SMALLEST = 512  # bytes of a database; SQLite takes less for an empty one, and writes over it
 _LONGEST_WAIT = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 
 _BUSY = "{} is busy: other writers held it for longer than the timeout"
@@ -543,7 +544,7 @@ class _Database:
         with self._opening:
             self._refuse_closed()
             if not self._prepared and not self._only:
-                _create_private(self._path)
+                _require_file(self._path)
             try:
                 connection = sqlite3.connect(
                     self._path,
@@ -574,13 +575,14 @@ class _Database:
             self._use_write_ahead_log(connection)
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
-        if not self._only:
-            os.chmod(self._path, _PRIVATE)
         connection.execute("BEGIN IMMEDIATE")
         with connection:
-            if _schema_version(connection, self._path) == 0:  # nobody else was first
-                for statement in SCHEMA:
-                    connection.execute(statement)
+            if _schema_version(connection, self._path):
+                return  # somebody else was first
+            if not self._only:
+                os.chmod(self._path, _PRIVATE)
+            for statement in SCHEMA:
+                connection.execute(statement)
 
     def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
         # SQLite does not wait for its busy timeout here: others may be opening the file too.
@@ -676,14 +678,22 @@ def _checked_path(path: str | os.PathLike[str]) -> str:
     return file
 
 
-def _create_private(path: str) -> None:
-    """Make the file, which nobody else may read, if it is not there.
+def _require_file(path: str) -> None:
+    """Refuse a file that SQLite should not even open; make one, the user's alone, where none is.
 
-    It is made under another name: to close a file at ``path`` would release the locks that another
-    connection of this process holds on it.
+    All without opening ``path``: to close it again would release the locks that another connection
+    of this process holds on it.
     """
-    if os.path.exists(path):
-        return
+    if not os.path.exists(path):
+        _create_private(path)
+    effective = os.access in os.supports_effective_ids
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
+        raise StoreUnavailableError(f"{path} can't be read and written: look at its permissions")
+    if 0 < os.path.getsize(path) < _SMALLEST:
+        raise SessionStoreError(_DAMAGED.format(path))
+
+
+def _create_private(path: str) -> None:
     draft = f"{path}.{os.urandom(8).hex()}"
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from functools import partial
+
+from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite
+from sessionstore.testing.colours import ColouredSuite, OpenStore
 from sessionstore.testing.samples import contents, conversation, ids, said
 
 __all__ = ["VolumeContract"]
@@ -21,7 +26,7 @@ class VolumeContract(ColouredSuite):
         assert contents(store.get_messages("s")) == ["before", text, "after"]
 
     def test_a_long_session(self, store: SessionStore) -> None:
-        """100,000 messages are kept in order, and used as ten are. (What they cost is measured.)"""
+        """100,000 messages are kept in order, and used as ten are."""
         log = conversation(MANY)
         for start in range(0, MANY, 10_000):
             assert store.append_messages("s", log[start : start + 10_000]) == 10_000
@@ -31,3 +36,50 @@ class VolumeContract(ColouredSuite):
         assert store.append_messages("s", [said("", "m1"), said("", "m2")]) == 0
         assert store.append_messages("s", [said("the last", "m-last")]) == 1
         assert ids(store.get_messages("s", limit=2)) == [log[-1].id, "m-last"]
+
+    def test_a_turn_costs_the_same_in_a_long_session(self, open_store: OpenStore) -> None:
+        """Beside reading all of the long one, what a turn needs is as nothing: guarantee 6."""
+        with open_store() as store:
+            log = conversation(20_000)
+            store.append_messages("short", log[:20])
+            store.append_messages("long", log)
+            whole = least(lambda: store.get_messages("long"), 3)
+            for use in (turn, retry, page_back):
+                short = least(partial(use, store, "short"), 20)
+                long = least(partial(use, store, "long"), 20)
+                assert long < 3 * short + whole / 4, f"{use.__name__}: {long} s, not {short} s"
+
+
+def turn(store: SessionStore, session_id: str) -> None:
+    """Do what an agent does in each turn."""
+    store.append_messages(session_id, [said("question"), said("answer")])
+    assert len(store.get_messages(session_id, limit=10, keep_system=True)) == 10
+    assert len(stored_end(store, session_id)) == 10
+
+
+def stored_end(store: SessionStore, session_id: str) -> list[SessionMessage]:
+    """Read a session with its last ten messages."""
+    session = store.get(session_id, limit=10)
+    return session.messages if session else []
+
+
+def retry(store: SessionStore, session_id: str) -> None:
+    """Append what is held."""
+    assert store.append_messages(session_id, [said("", "m1"), said("", "m2")]) == 0
+
+
+def page_back(store: SessionStore, session_id: str) -> None:
+    """Read what is before an old message."""
+    assert len(store.get_messages(session_id, limit=3, before="m8")) == 3
+
+
+def least(use: Callable[[], object], times: int) -> float:
+    """Give the least time that a use takes, in seconds: what else the machine does is not in it."""
+    return min(timed(use) for _ in range(times))
+
+
+def timed(use: Callable[[], object]) -> float:
+    """Give the time of one use, in seconds."""
+    start = time.perf_counter()
+    use()
+    return time.perf_counter() - start
