@@ -1,3 +1,5 @@
+"""The servers that tests share: started at first use, once in each test process."""
+
 from __future__ import annotations
 
 import asyncio
@@ -6,11 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from servers import redis as redis_servers
 from servers.mariadb import MariadbServer
 from servers.mariadb import binary as mariadb_binary
 from servers.postgres import PostgresServer
 
 Call = Callable[..., Any]
+OLDEST = list(redis_servers.binaries())[-1:]
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -47,3 +51,27 @@ def mariadb() -> Iterator[MariadbServer]:
 def schema() -> str:
     """Give the name of a schema of the test's own: cheaper than a database."""
     return f"test_{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[redis_servers.Server]:
+    with redis_servers.single() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def old_redis_server() -> Iterator[redis_servers.Server]:
+    with redis_servers.single(*OLDEST) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[redis_servers.Cluster]:
+    with redis_servers.cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def old_redis_guarded() -> Iterator[redis_servers.Guarded]:
+    with redis_servers.guarded(*OLDEST) as guarded:
+        yield guarded

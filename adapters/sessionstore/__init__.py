@@ -1,7 +1,7 @@
 """Chat sessions that survive restarts, outages, retries and two requests at once.
 
-`SessionStore` is the contract; `InMemorySessionStore`, `SQLiteSessionStore` and `DbSessionStore`
-keep it, and `open_store` makes the one that a URL names.
+`SessionStore` is the contract; `InMemorySessionStore`, `SQLiteSessionStore`, `RedisSessionStore` and
+`DbSessionStore` keep it, and `open_store` makes the one that a URL names.
 """
 
 from importlib import import_module
@@ -28,6 +28,7 @@ from sessionstore.window import Window
 if TYPE_CHECKING:
     from sessionstore.database import AgentDb, PostgresAgentDb, SqliteAgentDb
     from sessionstore.db import DbSessionStore
+    from sessionstore.redis import RedisSessionStore
 
 __all__ = [
     "AgentDb",
@@ -37,6 +38,7 @@ __all__ = [
     "InvalidMessageError",
     "InvalidSessionError",
     "PostgresAgentDb",
+    "RedisSessionStore",
     "SQLiteSessionStore",
     "SessionAccessError",
     "SessionConflictError",
@@ -60,6 +62,7 @@ _MODULES = {
     "AgentDb": "sessionstore.database",
     "DbSessionStore": "sessionstore.db",
     "PostgresAgentDb": "sessionstore.database",
+    "RedisSessionStore": "sessionstore.redis",
     "SqliteAgentDb": "sessionstore.database",
 }
 

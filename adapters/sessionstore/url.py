@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from sessionstore.memory import InMemorySessionStore
+from sessionstore.models import retention_microseconds
 from sessionstore.sqlite import SQLiteSessionStore
 from sessionstore.store import SessionStore
 
 __all__ = ["open_store"]
+
+_REDIS = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
 
 
 def open_store(url: str, *, retention_days: float | None = None) -> SessionStore:
@@ -19,8 +30,9 @@ def open_store(url: str, *, retention_days: float | None = None) -> SessionStore
     Args:
         url: ``memory:`` for this process only; ``sqlite:///sessions.db`` for a file beside the
             program, ``sqlite:////var/lib/sessions.db`` for an absolute path, and ``sqlite://``
-            for SQLite in memory, as SQLAlchemy writes them; ``postgresql://…``, and any other URL
-            of SQLAlchemy, for an SQL database.
+            for SQLite in memory, as SQLAlchemy writes them; ``redis://``, ``rediss://``,
+            ``unix://``, ``redis+sentinel://`` and ``redis+cluster://`` as `RedisSessionStore`
+            takes them; ``postgresql://…``, and any other URL of SQLAlchemy, for an SQL database.
         retention_days: How long a session is kept after its last write, in days; ``None`` keeps
             it for good.
 
@@ -38,6 +50,11 @@ def open_store(url: str, *, retention_days: float | None = None) -> SessionStore
         return InMemorySessionStore(retention_days)
     if scheme == "sqlite" and (rest == "//" or rest.startswith("///")):
         return SQLiteSessionStore(rest[3:] or ":memory:", retention_days=retention_days)
+    if scheme in _REDIS:
+        from sessionstore.redis import RedisSessionStore  # noqa: PLC0415 - redis-py only for these
+
+        kept = retention_microseconds(retention_days)
+        return RedisSessionStore(url, ttl_seconds=None if kept is None else kept / 1_000_000)
     if rest.startswith("//"):
         from sessionstore.db import DbSessionStore  # noqa: PLC0415 - SQLAlchemy only for its URLs
 
@@ -45,5 +62,5 @@ def open_store(url: str, *, retention_days: float | None = None) -> SessionStore
     # The URL itself may hold a password: only what it starts with is told.
     raise ValueError(
         f"no store for a URL that starts with {scheme[:20]!r}: "
-        "use memory:, sqlite:///FILE, or a URL of SQLAlchemy"
+        "use memory:, sqlite:///FILE, redis://HOST, or a URL of SQLAlchemy"
     )
