@@ -1,4 +1,4 @@
-# Needs Python 3.10 or later and make. Uses uv where there is one, otherwise venv and pip.
+# Needs Python 3.10 or later and make; check and test-all need 3.10 to 3.13. Uses uv where there is one, otherwise venv and pip.
 # make test PYTHON=python3.12 does all in an environment of its own for that interpreter.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ NAME := $(notdir $(PYTHON))
 # pyenv answers for a version only where it is the chosen one: look where it keeps them, too.
 FOUND := $(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null \
 	|| ls -d $$(pyenv root 2>/dev/null)/versions/$(NAME:python%=%).*/bin/python 2>/dev/null | tail -n 1)
-ENV := .venv/$(NAME)
+ENV := .venv/$(subst /,_,$(PYTHON))
 BIN := $(ENV)/bin
 READY := $(ENV)/ready
 PACKAGES := sessionstore langchain_sessionstore
@@ -58,7 +58,7 @@ clean: ## forget the environments and what was built
 
 $(READY): pyproject.toml
 	@test -n "$(FOUND)" || { echo "No $(PYTHON) here: install it, or name another with PYTHON=..." >&2; exit 1; }
-	@$(FOUND) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	@"$(FOUND)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "$(PYTHON) is too old: Python 3.10 or later is needed" >&2; exit 1; }
 	@rm -rf $(ENV)
 	@if command -v uv >/dev/null 2>&1; then \

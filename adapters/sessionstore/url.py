@@ -45,10 +45,15 @@ def open_store(url: str, *, retention_days: float | None = None) -> SessionStore
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
-    scheme, _, rest = url.partition(":")
+    if not isinstance(url, str):
+        raise ValueError(f"url must be a string, not {type(url).__name__}")  # noqa: TRY004 - as below
+    scheme, colon, rest = url.partition(":")
+    scheme = scheme.lower() if colon else "what has no scheme"
     if scheme == "memory" and not rest.strip("/"):
         return InMemorySessionStore(retention_days)
     if scheme == "sqlite" and (rest == "//" or rest.startswith("///")):
+        if "?" in rest:
+            raise ValueError("an SQLite URL takes no query: give SQLiteSessionStore its options")
         return SQLiteSessionStore(rest[3:] or ":memory:", retention_days=retention_days)
     if scheme in _REDIS:
         from sessionstore.redis import RedisSessionStore  # noqa: PLC0415 - redis-py only for these
