@@ -13,14 +13,15 @@ import msgspec
 
 try:
     from redis.exceptions import NoScriptError
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "RedisSessionStore needs the redis extra: pip install 'sessionstore[redis]'"
-    ) from error
+    ) from _missing
 
 from sessionstore import _redis_scripts as scripts
-from sessionstore._redis_clients import WAIT, Clients, Command, settings_of_client, settings_of_url
+from sessionstore._redis_clients import WAIT, Clients, Command
 from sessionstore._redis_errors import TRANSLATED, is_demoted, may_have_been_lost, translated
+from sessionstore._redis_settings import settings_of_client, settings_of_url
 from sessionstore.errors import (
     CorruptMessageError,
     InvalidMessageError,
