@@ -11,6 +11,7 @@ from children import Children, ended
 from sqlite_files import outside, said
 
 from sessionstore import SessionStore, SessionStoreError, SQLiteSessionStore
+from sessionstore.flow import Flow
 
 # -- kill -9 ------------------------------------------------------------------------------------
 
@@ -67,6 +68,34 @@ def lived(path: Path, colour: str, life: int) -> int:
         acknowledged = "".join([*first, ended(child)]).split()
     assert acknowledged == [str(number) for number in range(len(acknowledged))]
     return len(acknowledged)
+
+
+# -- An error in the middle ---------------------------------------------------------------------
+
+
+def broken_off(store: SQLiteSessionStore, error: BaseException) -> Flow[None]:
+    """Append, and fail when all is written but not yet committed."""
+    flow = store._append_messages(
+        "s", [said("half", "half")], agent_id="a", user_id=None, expected_version=None
+    )
+    yield next(flow)
+    yield from flow
+    raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("of ours"), KeyboardInterrupt()], ids=repr)
+def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    with SQLiteSessionStore(tmp_path / "sessions.db") as store:
+        for session_id in ("s", "t"):
+            before = store.get("s")
+            with pytest.raises(type(error)) as caught:
+                store._play(broken_off(store, error))
+            assert caught.value is error
+            with pytest.raises(type(error)):
+                asyncio.run(store._aplay(broken_off(store, error)))
+            assert store.get("s") == before
+            assert store.append_message(session_id, said("x")) == 1
+            store.append_message("s", said("x"))
 
 
 # -- A full disk --------------------------------------------------------------------------------
