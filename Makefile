@@ -13,7 +13,7 @@ PACKAGES := sessionstore langchain_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types notebooks bench wheel check test-all clean
+.PHONY: help demo test soak lint types notebooks bench wheel check test-all clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(READY) ## a conversation that survives a restart, in two processes
 
 test: $(READY) ## every test
 	$(BIN)/python -m pytest
+
+soak: $(READY) ## the long tests: servers that are killed under load, every server and protocol
+	$(BIN)/python -m pytest tests/soak
 
 lint: $(READY) ## style
 	$(BIN)/ruff format --check .

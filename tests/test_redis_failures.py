@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -39,6 +40,13 @@ def server() -> Iterator[redis_servers.Server]:
 @pytest.fixture
 def proxy(server: redis_servers.Server) -> Iterator[Proxy]:
     with Proxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def roomy_proxy(redis_server: redis_servers.Server) -> Iterator[Proxy]:
+    """One to a server that takes as many clients as come."""
+    with Proxy(redis_server.port) as proxy:
         yield proxy
 
 
@@ -111,6 +119,25 @@ def test_a_server_that_hangs(store: SessionStore, server: redis_servers.Server) 
     # What was sent may have been done or not: sent again, it is there once.
     store.append_message("s", said("x", "m2"))
     assert ids(store.get_messages("s")) == ["m0", "m1", "m2"]
+
+
+def test_a_crowd_waits_no_longer(roomy_proxy: Proxy) -> None:
+    """All connections of a loop may be waiting: those behind them don't wait in line for ever."""
+
+    async def main() -> None:
+        url = f"redis://127.0.0.1:{roomy_proxy.port}"
+        async with RedisSessionStore(url, timeout=TIMEOUT) as store:
+            await store.aping()
+            roomy_proxy.stall()
+            start = time.monotonic()
+            calls = (store.aget("s") for _ in range(400))
+            replies = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(reply) for reply in replies} == {StoreUnavailableError}
+            assert time.monotonic() - start < 4 * TIMEOUT
+            roomy_proxy.carry()
+            await asyncio.gather(*(store.aget("s") for _ in range(400)))
+
+    asyncio.run(main())
 
 
 def test_nobody_listens(open_url: Callable[..., SessionStore]) -> None:

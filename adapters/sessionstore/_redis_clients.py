@@ -1,4 +1,4 @@
-"""The redis-py clients of `RedisSessionStore`: made from a URL, or from the caller's client.
+"""The redis-py clients of `RedisSessionStore`, and how a request goes through them.
 
 One client serves all threads; each event loop has one of its own, closed when its loop ends.
 """
@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
 import redis
 import redis.asyncio
@@ -22,33 +21,14 @@ from redis.asyncio import sentinel as async_sentinel
 from redis.backoff import NoBackoff
 from redis.client import NEVER_DECODE
 from redis.cluster import ClusterNode
-from redis.connection import parse_url
 from redis.exceptions import AskError, ClusterDownError
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import Sentinel
 
+from sessionstore._redis_settings import Settings
 from sessionstore.errors import SessionStoreError
 
-__all__ = [
-    "SCHEMES",
-    "WAIT",
-    "Clients",
-    "Command",
-    "Settings",
-    "settings_of_client",
-    "settings_of_url",
-]
-
-SCHEMES = (
-    "redis",
-    "rediss",
-    "unix",
-    "redis+sentinel",
-    "rediss+sentinel",
-    "redis+cluster",
-    "rediss+cluster",
-)
-"""The schemes of the URLs that name a Redis."""
+__all__ = ["WAIT", "Clients", "Command"]
 
 WAIT = "WAIT"
 """The command that, last of several, asks how many replicas have them."""
@@ -56,7 +36,7 @@ WAIT = "WAIT"
 _ELSEWHERE = (AskError, redis.ConnectionError)  # MOVED is a kind of ASK
 _AT_ONCE = 50  # requests of one event loop; the next ones wait for a connection of these
 _MANY = 10_000
-_SENTINEL_PORT, _REDIS_PORT = 26379, 6379
+_PATIENCE = 5.0  # seconds to wait for a turn, where a caller's client sets no timeout
 
 # redis-py is typed in part only, and otherwise in each version.
 SyncClient: TypeAlias = Any
@@ -68,183 +48,6 @@ class Command(NamedTuple):
 
     key: bytes
     words: tuple[Any, ...]
-
-
-class Settings(NamedTuple):
-    """Where a Redis is, and how to connect to it, for a client of either colour."""
-
-    topology: str
-    """``"single"``, ``"sentinel"`` or ``"cluster"``."""
-    nodes: tuple[tuple[str, int], ...]
-    """Sentinels, or nodes of a Cluster."""
-    service: str
-    """The name that the Sentinels know the master by."""
-    options: dict[str, Any]
-    """Arguments of ``redis.Redis``, without those that are of one colour only."""
-    sentinel_options: dict[str, Any]
-    """The same for the Sentinels themselves."""
-
-    def __repr__(self) -> str:
-        """Tell where it is: never a password."""
-        if self.nodes:
-            hosts = ",".join(f"{host}:{port}" for host, port in self.nodes)
-            return f"redis+{self.topology}://{hosts}" + (f"/{self.service}" if self.service else "")
-        options = self.options
-        if "unix_socket_path" in options:
-            return f"unix://{options['unix_socket_path']}?db={options.get('db', 0)}"
-        scheme = "rediss" if options.get("ssl") else "redis"
-        host, port = options.get("host", "localhost"), options.get("port", _REDIS_PORT)
-        return f"{scheme}://{host}:{port}/{options.get('db', 0)}"
-
-
-def settings_of_url(url: str, timeout: float) -> Settings:
-    """Read a URL.
-
-    Args:
-        url: One of `SCHEMES`, then what redis-py's ``from_url`` takes; for Sentinel
-            ``redis+sentinel://host1:port,host2/service/db``, for Cluster
-            ``redis+cluster://host1:port,host2``.
-        timeout: How long to wait for a connection and for an answer, in seconds, where the URL
-            says nothing else.
-
-    Raises:
-        ValueError: It is no such URL. The error does not quote it: it may hold a password.
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme not in SCHEMES or not rest:
-        raise ValueError(f"a URL of Redis starts with one of {', '.join(SCHEMES)}, then ://")
-    base, _, topology = scheme.partition("+")
-    hosts, service = "", ""
-    if topology:
-        parts = urlsplit(f"{base}://{rest}")
-        user, at, hosts = parts.netloc.rpartition("@")
-        path = parts.path.strip("/")
-        if topology == "sentinel":
-            service, _, path = path.partition("/")
-            if not service:
-                raise ValueError(
-                    "a URL of Redis's Sentinels is redis+sentinel://host1,host2/service/db"
-                )
-        rest = f"{user}{at}host/{path}?{parts.query}"
-    try:
-        options = _options(f"{base}://{rest}")
-        nodes = _nodes(hosts, _SENTINEL_PORT if topology == "sentinel" else _REDIS_PORT)
-    except ValueError as error:
-        raise ValueError(f"this URL of Redis is not valid: {_reason(error)}") from None
-    if topology:
-        options.pop("host")
-    waits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-    ours = _sentinel_options(options, timeout / max(1, len(nodes)))
-    return Settings(topology or "single", nodes, service, waits | options, ours)
-
-
-def settings_of_client(client: Any) -> Settings:
-    """Read a client of either colour: to make another one that connects to the same.
-
-    Args:
-        client: The caller's client.
-
-    Raises:
-        TypeError: It is no client of redis-py that this package knows.
-    """
-    if isinstance(client, redis.RedisCluster):
-        manager = client.nodes_manager
-        nodes = tuple((node.host, int(node.port)) for node in manager.startup_nodes.values())
-        return Settings("cluster", nodes, "", _of_both_colours(manager.connection_kwargs), {})
-    if isinstance(client, redis.asyncio.RedisCluster):
-        starts = client.nodes_manager.startup_nodes
-        nodes = tuple((node.host, int(node.port)) for node in starts.values())
-        return Settings("cluster", nodes, "", _of_both_colours(client.connection_kwargs), {})
-    if not isinstance(client, (redis.Redis, redis.asyncio.Redis)):
-        kind = type(client).__name__
-        raise TypeError(f"redis must be a URL or a client of redis-py, not {kind}")
-    pool: Any = client.connection_pool
-    options = _of_both_colours(
-        {**pool.connection_kwargs, "connection_class": pool.connection_class}
-    )
-    if not isinstance(pool, (SentinelConnectionPool, async_sentinel.SentinelConnectionPool)):
-        return Settings("single", (), "", options, {})
-    manager = pool.sentinel_manager
-    reached = [sentinel.connection_pool.connection_kwargs for sentinel in manager.sentinels]
-    nodes = tuple((kwargs["host"], kwargs["port"]) for kwargs in reached)
-    ours = _of_both_colours(manager.sentinel_kwargs)
-    return Settings("sentinel", nodes, pool.service_name, options, ours)
-
-
-# What a client of one colour can hand to one of the other.
-_SHARED = frozenset(
-    {
-        "host",
-        "port",
-        "db",
-        "username",
-        "password",
-        "credential_provider",
-        "client_name",
-        "protocol",
-        "socket_timeout",
-        "socket_connect_timeout",
-        "socket_keepalive",
-        "socket_keepalive_options",
-        "health_check_interval",
-        "ssl",
-        "ssl_keyfile",
-        "ssl_certfile",
-        "ssl_cert_reqs",
-        "ssl_ca_certs",
-        "ssl_ca_path",
-        "ssl_ca_data",
-        "ssl_check_hostname",
-        "ssl_password",
-        "ssl_min_version",
-        "ssl_ciphers",
-        "unix_socket_path",
-        "sentinel_username",
-        "sentinel_password",
-        "max_connections",
-    }
-)
-
-
-def _of_both_colours(kwargs: dict[str, Any]) -> dict[str, Any]:
-    options = {name: value for name, value in kwargs.items() if name in _SHARED}
-    if "path" in kwargs:
-        options["unix_socket_path"] = kwargs["path"]
-    if "SSL" in getattr(kwargs.get("connection_class"), "__name__", ""):
-        options["ssl"] = True
-    return options
-
-
-def _options(url: str) -> dict[str, Any]:
-    parsed = parse_url(url)
-    parts = urlsplit(url)
-    if parts.scheme != "unix" and not parts.path.strip("/").isdigit() and parts.path.strip("/"):
-        raise _UrlError("a database is a number")
-    unknown = parsed.keys() - _SHARED - {"path", "connection_class"}
-    if unknown:
-        raise _UrlError(f"there is no option {min(unknown)!r}")
-    return _of_both_colours(parsed)
-
-
-class _UrlError(ValueError):
-    """Says what is wrong in words of ours: the parsers' own may quote a password."""
-
-
-def _reason(error: ValueError) -> str:
-    return str(error) if isinstance(error, _UrlError) else "look at its ports and options"
-
-
-def _sentinel_options(options: dict[str, Any], timeout: float) -> dict[str, Any]:
-    ours = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-    for name in ("username", "password"):
-        if value := options.pop(f"sentinel_{name}", None):
-            ours[name] = value
-    return ours | {name: value for name, value in options.items() if name.startswith("ssl")}
-
-
-def _nodes(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
-    parts = [urlsplit(f"//{host}") for host in hosts.split(",") if host]
-    return tuple((part.hostname or "localhost", part.port or port) for part in parts)
 
 
 # -- Making clients. None tries again by itself: how often to try is the store's to say. -----------
@@ -348,12 +151,14 @@ class Clients:
             if isinstance(client, redis.asyncio.Redis):
                 await client.connection_pool.disconnect(inuse_connections=False)
             return []
-        async with turns:
-            try:
-                return await _asent(client, commands)
-            except (AttributeError, TypeError, RuntimeError) as error:
-                # What asyncio and uvloop give for writing to a connection that was just closed.
-                raise redis.ConnectionError("the connection was closed") from error
+        await _turn(turns, self.settings.options.get("socket_timeout") or _PATIENCE)
+        try:
+            return await _asent(client, commands)
+        except (AttributeError, TypeError, RuntimeError) as error:
+            # What asyncio and uvloop give for writing to a connection that was just closed.
+            raise redis.ConnectionError("the connection was closed") from error
+        finally:
+            turns.release()
 
     def forget(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of the client of a loop, which closes it."""
@@ -432,6 +237,24 @@ class Clients:
     def _refuse_closed(self) -> None:
         if self._closed:
             raise SessionStoreError("this store is closed")
+
+
+async def _turn(turns: asyncio.Semaphore, patience: float) -> None:
+    """Wait for a turn, but for no longer than for an answer."""
+    if not turns.locked():
+        await turns.acquire()
+        return
+    waiting = asyncio.ensure_future(turns.acquire())
+    try:
+        await asyncio.wait({waiting}, timeout=patience)
+    except asyncio.CancelledError:
+        if waiting.done():
+            turns.release()
+        waiting.cancel()
+        raise
+    if not waiting.done():
+        waiting.cancel()
+        raise redis.TimeoutError("all connections of this event loop wait for answers")
 
 
 async def _asent(client: AsyncClient, commands: list[Command]) -> list[Any]:

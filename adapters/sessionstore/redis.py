@@ -13,14 +13,15 @@ import msgspec
 
 try:
     from redis.exceptions import NoScriptError
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "RedisSessionStore needs the redis extra: pip install 'sessionstore[redis]'"
-    ) from error
+    ) from _missing
 
 from sessionstore import _redis_scripts as scripts
-from sessionstore._redis_clients import WAIT, Clients, Command, settings_of_client, settings_of_url
+from sessionstore._redis_clients import WAIT, Clients, Command
 from sessionstore._redis_errors import TRANSLATED, is_demoted, may_have_been_lost, translated
+from sessionstore._redis_settings import settings_of_client, settings_of_url
 from sessionstore.errors import (
     CorruptMessageError,
     InvalidMessageError,
@@ -124,7 +125,8 @@ class RedisSessionStore(SessionStore):
         key_prefix: What all keys start with. Stores with different prefixes share nothing.
         ttl_seconds: How long a session is kept after its last write, in seconds (fractions
             count); ``None`` sets no expiry and takes none away.
-        timeout: How long to wait for a connection, and for an answer, in seconds.
+        timeout: How long to wait for a connection, and for an answer, in seconds. A batch of
+            100,000 messages at once may need more than the default.
         wait_replicas: How many replicas must have a write before it returns. Where fewer have
             it after half the timeout, the write is on the master all the same, and
             `StoreUnavailableError` says so.

@@ -7,9 +7,9 @@ from sessionstore.models import retention_microseconds
 from sessionstore.sqlite import SQLiteSessionStore
 from sessionstore.store import SessionStore
 
-__all__ = ["open_store"]
+__all__ = ["REDIS_SCHEMES", "open_store"]
 
-_REDIS = (
+REDIS_SCHEMES = (
     "redis",
     "rediss",
     "unix",
@@ -18,6 +18,7 @@ _REDIS = (
     "redis+cluster",
     "rediss+cluster",
 )
+"""The schemes of the URLs that name a Redis."""
 
 
 def open_store(url: str, *, retention_days: float | None = None) -> SessionStore:
@@ -55,8 +56,8 @@ def open_store(url: str, *, retention_days: float | None = None) -> SessionStore
         if "?" in rest:
             raise ValueError("an SQLite URL takes no query: give SQLiteSessionStore its options")
         return SQLiteSessionStore(rest[3:] or ":memory:", retention_days=retention_days)
-    if scheme in _REDIS:
-        from sessionstore.redis import RedisSessionStore  # noqa: PLC0415 - redis-py only for these
+    if scheme in REDIS_SCHEMES:
+        from sessionstore.redis import RedisSessionStore  # noqa: PLC0415 - needs a driver
 
         kept = retention_microseconds(retention_days)
         return RedisSessionStore(url, ttl_seconds=None if kept is None else kept / 1_000_000)

@@ -72,7 +72,7 @@ class Process:
 
     def start(self) -> None:
         with self._log.open("ab") as log:
-            self._running = subprocess.Popen(  # noqa: S603
+            self._running = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

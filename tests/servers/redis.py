@@ -221,7 +221,9 @@ def single(name: str | None = None, **config: Any) -> Iterator[Server]:
 @contextmanager
 def cluster(name: str | None = None, *, replicas: int = 0, **config: Any) -> Iterator[Cluster]:
     """Start three masters, and so many replicas of each."""
-    config = {"cluster_enabled": "yes", "cluster_node_timeout": 1000, **config}
+    # Soon where a replica is to take over; late where a busy machine would only look like a fault.
+    patience = 1000 if replicas else 15_000
+    config = {"cluster_enabled": "yes", "cluster_node_timeout": patience, **config}
     with folder() as home, ExitStack() as stack:
         servers = [
             _started(stack, Server(binary(name), home, config)) for _ in range(3 + 3 * replicas)

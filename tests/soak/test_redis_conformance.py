@@ -14,6 +14,7 @@ from servers import redis as redis_servers
 from sessionstore import RedisSessionStore
 from sessionstore.testing import OpenStore, SharedStoreConformance
 
+PATIENCE = 20.0  # a busy machine is no fault of the store
 STARTS = {
     "single": redis_servers.single,
     "cluster": redis_servers.cluster,
@@ -34,7 +35,7 @@ class TestConformance(SharedStoreConformance):
     @pytest.fixture(params=[2, 3])
     def open_store(self, server: Any, request: pytest.FixtureRequest) -> OpenStore:
         url = f"{server.url}?protocol={request.param}"
-        return partial(RedisSessionStore, url, key_prefix=f"{uuid.uuid4()}:")
+        return partial(RedisSessionStore, url, key_prefix=f"{uuid.uuid4()}:", timeout=PATIENCE)
 
     def expiring(self, seconds: float) -> dict[str, Any]:
         return {"ttl_seconds": seconds}
