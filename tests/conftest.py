@@ -13,6 +13,8 @@ from servers.mariadb import MariadbServer
 from servers.mariadb import binary as mariadb_binary
 from servers.postgres import PostgresServer
 
+from sessionstore import AgentDb
+
 Call = Callable[..., Any]
 OLDEST = list(redis_servers.binaries())[-1:]
 
@@ -45,6 +47,13 @@ def mariadb() -> Iterator[MariadbServer]:
     server = MariadbServer(str(mariadb_binary()))
     yield server
     server.stop()
+
+
+def empty(db: AgentDb) -> None:
+    """Empty a store's tables: cheaper than to make them for each test."""
+    with db._sync().begin() as connection:
+        for table in (db.tables.messages, db.tables.sessions):
+            connection.execute(table.delete())
 
 
 @pytest.fixture

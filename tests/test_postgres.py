@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import Call
+from conftest import Call, empty
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.pgbouncer import PgBouncer
@@ -73,10 +73,18 @@ def locked(server: PostgresServer, schema: str, session_id: str) -> Iterator[Non
         connection.rollback()
 
 
+@pytest.fixture(scope="module")
+def kept(postgres: PostgresServer) -> Iterator[PostgresAgentDb]:
+    with PostgresAgentDb(postgres.url(), schema="kept") as db:
+        DbSessionStore(db).ping()
+        yield db
+
+
 class TestConformance(SharedStoreConformance):
     @pytest.fixture
-    def open_store(self, postgres: PostgresServer, schema: str) -> OpenStore:
-        return partial(open_postgres, postgres.url(), schema)
+    def open_store(self, postgres: PostgresServer, kept: PostgresAgentDb) -> OpenStore:
+        empty(kept)
+        return partial(open_postgres, postgres.url(), "kept")
 
 
 # -- Round trips ----------------------------------------------------------------------------------
@@ -424,9 +432,10 @@ if pgbouncer_binary():
     class TestPgBouncerConformance(AppendContract):
         @pytest.fixture
         def open_store(
-            self, postgres: PostgresServer, pgbouncer: PgBouncer, schema: str
+            self, postgres: PostgresServer, pgbouncer: PgBouncer, kept: PostgresAgentDb
         ) -> OpenStore:
-            return partial(open_postgres, postgres.url(port=pgbouncer.port), schema)
+            empty(kept)
+            return partial(open_postgres, postgres.url(port=pgbouncer.port), "kept")
 
     def test_many_clients_share_few_connections(
         postgres: PostgresServer, pgbouncer: PgBouncer, schema: str

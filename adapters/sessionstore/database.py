@@ -29,10 +29,10 @@ try:
         translated,
     )
     from sessionstore.tables import Migration, Tables
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "DbSessionStore needs the sql extra: pip install 'sessionstore[sql]'"
-    ) from error
+    ) from _error
 
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.flow import Flow

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 try:
     import psycopg
     from psycopg import conninfo
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "PostgresAgentDb needs the postgres extra: pip install 'sessionstore[postgres]'"
-    ) from error
+    ) from _error
 
 __all__ = [
     "AsyncDeadlineConnection",

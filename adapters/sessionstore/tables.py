@@ -121,14 +121,14 @@ class Tables:
         """Describe the tables; nothing is asked of a database yet."""
         if not _A_PREFIX.fullmatch(prefix):
             raise ValueError("table_prefix must be 1 to 40 letters, digits and underscores")
-        self.prefix = prefix
-        self.migrations = tuple(migrations)
-        self.version = sqlite.SCHEMA_VERSION + len(self.migrations)
-        self.metadata = MetaData(schema=schema)
-        self.schema = Table(f"{prefix}schema", self.metadata, Column("version", Integer))
+        self.prefix: str = prefix
+        self.migrations: tuple[Migration, ...] = tuple(migrations)
+        self.version: int = sqlite.SCHEMA_VERSION + len(self.migrations)
+        self.metadata: MetaData = MetaData(schema=schema)
+        self.schema: Table = Table(f"{prefix}schema", self.metadata, Column("version", Integer))
         self.schema.c.version.nullable = False
-        self.sessions = self._sessions()
-        self.messages = self._messages()
+        self.sessions: Table = self._sessions()
+        self.messages: Table = self._messages()
 
     def stored_version(self, connection: Connection) -> int:
         """Read the version of the schema that is there.
