@@ -44,7 +44,7 @@ notebooks: $(READY) ## every notebook, in a kernel of its own
 bench: $(READY) ## what things cost, beside what they are compared with
 	$(BIN)/python benchmarks/core.py
 
-check: lint types test demo wheel test-all ## all that CI runs (the notebooks are among the tests)
+check: lint types demo test-all soak ## all that CI runs (the notebooks are among the tests)
 
 wheel: $(READY) ## the built wheel, in an empty environment, passes the demo
 	rm -rf $(ENV)/wheel && mkdir $(ENV)/wheel

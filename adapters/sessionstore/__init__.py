@@ -1,7 +1,7 @@
 """Chat sessions that survive restarts, outages, retries and two requests at once.
 
-`SessionStore` is the contract; `InMemorySessionStore`, `SQLiteSessionStore`, `RedisSessionStore` and
-`DbSessionStore` keep it, and `open_store` makes the one that a URL names.
+`SessionStore` is the contract; `InMemorySessionStore`, `SQLiteSessionStore`, `RedisSessionStore`
+and `DbSessionStore` keep it, and `open_store` makes the one that a URL names.
 """
 
 from importlib import import_module

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pymysql
+
 from servers.watch import Home, free_port, wait_until
 
 _OPTIONS = (

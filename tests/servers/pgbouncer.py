@@ -8,6 +8,7 @@ import subprocess
 from contextlib import suppress
 
 import psycopg
+
 from servers.postgres import PASSWORD, PostgresServer
 from servers.watch import Home, free_port, wait_until
 
