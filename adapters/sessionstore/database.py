@@ -138,7 +138,10 @@ class AgentDb:
         # SQLite lets writers in by chance, not in turn: here those of one process queue up.
         self._turn = Lock() if self._url.get_backend_name() == "sqlite" else None
         if given is None:
-            self._require_driver()
+            try:
+                self._require_driver()
+            except ArgumentError:
+                raise ValueError(_NO_URL) from None
 
     def __repr__(self) -> str:
         """Tell driver, host and database: nothing of what a password may be in."""
@@ -572,6 +575,7 @@ class _OfLoop:
 
 
 _PSYCOPG = URL.create("postgresql+psycopg")
+_NO_URL = "no store for a URL that SQLAlchemy can't read, or whose database it does not know"
 _NO_DRIVER = "no {}driver for {} is installed"
 _RUN_DDL = (
     "the tables of sessionstore are missing: run the SQL that AgentDb.ddl() gives, "
@@ -591,7 +595,7 @@ def _url(given: str | URL) -> URL:
         url.get_dialect()
     except (ArgumentError, ValueError):
         # The error, or the URL in it, may hold a password.
-        raise ValueError("this is not a URL of SQLAlchemy for a database it knows") from None
+        raise ValueError(_NO_URL) from None
     return url.set(drivername=_driver(url, is_async=False) or url.drivername)
 
 
