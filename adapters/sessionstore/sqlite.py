@@ -7,7 +7,7 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Sequence
-from threading import Lock
+from threading import Condition, Lock, RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -35,7 +35,7 @@ from sessionstore.rows import Row, encoded, place
 from sessionstore.store import SessionStore, require_owner, require_version
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from typing_extensions import Self
 
@@ -106,9 +106,12 @@ _END = 2**63 - 1
 _MEMORY = ":memory:"
 _PRIVATE = 0o600
 _SMALLEST = 512  # bytes of a database; SQLite takes less for an empty one, and writes over it
+_MOST_READERS = 16  # at once: each has a connection, and with it two or three open files
+_MOST_IDLE = 8
 _LONGEST_WAIT = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 
 _BUSY = "{} is busy: other writers held it for longer than the timeout"
+_LOST = "{} was in use when this process was forked off: make the store after the fork"
 _DAMAGED = "{} is damaged, or no SQLite file: restore it from a backup, or name another file"
 # By SQLite's own words, since Python 3.10 does not tell its error codes.
 _ERRORS = (
@@ -131,7 +134,9 @@ class SQLiteSessionStore(SessionStore):
     writer at a time goes on, the others wait for it up to ``timeout``; readers never wait. An
     async method is one hop to a thread for the whole operation, and never blocks its event loop.
     The file is opened at the first use, in write-ahead-log mode, and made when it is not there:
-    readable and writable by the user alone. A store may be made before a fork and used after it.
+    readable and writable by the user alone. A store may be used before a fork and after it, on both
+    sides; only one in memory that was used stays with the parent, and in the child raises
+    `SessionStoreError`.
 
     Example:
         >>> from sessionstore import SessionMessage
@@ -173,17 +178,19 @@ class SQLiteSessionStore(SessionStore):
             raise ValueError("timeout must be a number of seconds, 0 or more")
         self._retention = retention_microseconds(retention_days)
         self._path = _checked_path(path)
-        self._options = (timeout, synchronous)
-        self._abandoned: list[_Database] = []
-        self._database = self._new_database()
+        self._database = _Database(self._path, timeout, synchronous)
+        weakref.finalize(self, self._database.shut)
 
     def __repr__(self) -> str:
         """Tell the path."""
         return f"SQLiteSessionStore({self._path!r})"
 
     def close(self) -> None:
-        """Close the file; running operations end first, later ones raise `SessionStoreError`."""
-        self._current().close()
+        """Close the file; running operations end first, waited for up to ``timeout``.
+
+        Those that still wait for their turn, and later ones, raise `SessionStoreError`.
+        """
+        self._database.close()
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
@@ -194,32 +201,16 @@ class SQLiteSessionStore(SessionStore):
     # -- Carrying out -----------------------------------------------------------------------------
 
     def _play(self, flow: Flow[T]) -> T:
-        write, database = next(flow), self._current()
-        return database.carry_out(flow, write, database.deadline())
+        write = next(flow)
+        return self._database.carry_out(flow, write, self._database.deadline())
 
     async def _aplay(self, flow: Flow[T]) -> T:
         import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
 
-        write, database = next(flow), self._current()
-        loop = asyncio.get_running_loop()
+        write = next(flow)
         # The wait for other writers begins here, and includes that for the thread.
-        return await loop.run_in_executor(
-            database.lane(write=write), database.carry_out, flow, write, database.deadline()
-        )
-
-    def _current(self) -> _Database:
-        if self._database.pid != os.getpid():
-            # SQLite's connections must not cross a fork, nor be closed on the far side of it.
-            self._abandoned.append(self._database)
-            self._database = self._new_database()
-            if self._abandoned[-1].closed:
-                self._database.close()
-        return self._database
-
-    def _new_database(self) -> _Database:
-        database = _Database(self._path, *self._options)
-        weakref.finalize(self, database.close)
-        return database
+        future = self._database.start(flow, write, self._database.deadline())
+        return await asyncio.wrap_future(future)
 
     # -- The operations ---------------------------------------------------------------------------
 
@@ -463,19 +454,25 @@ class _Database:
     """The connections of one process to one file. Each serves one operation at a time."""
 
     def __init__(self, path: str, timeout: float, synchronous: str) -> None:
-        self.pid = os.getpid()
         self._path = path
         self._timeout = min(timeout, _LONGEST_WAIT)
         self._synchronous = synchronous
-        # A database in memory lives in its one connection, which operations take in turn.
-        self._only = Lock() if path == _MEMORY else None
+        self._in_memory = path == _MEMORY
         self._idle: list[sqlite3.Connection] = []
-        self._lanes: dict[bool, ThreadPoolExecutor] = {}
-        self._lanes_lock = Lock()
-        self._opening = Lock()
-        self.writing = Lock()
+        self._out = 0
         self._prepared = False
+        self._lost = False
         self.closed = False
+        self._make_locks()
+        _forks.watch(self)
+
+    def _make_locks(self) -> None:
+        self.writing = Lock()
+        self._opening = Lock()
+        # Tells of all that changes in _idle, _out, _halted, _lanes and closed, and guards them.
+        self._changed = Condition(RLock())  # a finalizer may come in between, and shut
+        self._halted = False
+        self._lanes: dict[bool, ThreadPoolExecutor] = {}
 
     def deadline(self) -> float:
         """Give the time up to which an operation that begins now waits for others."""
@@ -485,35 +482,44 @@ class _Database:
         with _Transaction(self, deadline, write=write) as transaction:
             return play(flow, transaction.send)
 
-    def lane(self, *, write: bool) -> ThreadPoolExecutor:
-        """Give the threads for async reads, or the one for async writes."""
-        with self._lanes_lock:
-            self._refuse_closed()
+    def start(self, flow: Flow[T], write: bool, deadline: float) -> Future[T]:
+        """Carry out in a thread: one of those for async reads, or the one for async writes."""
+        with self._changed:
+            self.require_open()
             if write not in self._lanes:
                 from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as asyncio
 
                 self._lanes[write] = ThreadPoolExecutor(1 if write else 4, "sessionstore-sqlite")
-            return self._lanes[write]
+            return self._lanes[write].submit(self.carry_out, flow, write, deadline)
 
-    def take(self, deadline: float) -> sqlite3.Connection:
-        if self._only:
-            self.lock(self._only, deadline)
-        try:
-            try:
+    def take(self, deadline: float, *, write: bool) -> sqlite3.Connection:
+        """Give a connection, once there are not too many out."""
+        # The one writer needs no reader to end. A database in memory lives in one connection.
+        most = 1 if self._in_memory else _MOST_READERS + write
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: self.closed or (self._out < most and not self._halted),
+                _seconds_to(deadline),
+            ):
+                raise StoreUnavailableError(_BUSY.format(self._path))
+            self.require_open()
+            self._out += 1
+            if self._idle:
                 return self._idle.pop()
-            except IndexError:
-                return self._open()
+        try:
+            return self._open(deadline)
         except BaseException:
-            if self._only:
-                self._only.release()
+            self.give_back(None)
             raise
 
-    def give_back(self, connection: sqlite3.Connection) -> None:
-        self._idle.append(connection)
-        if self._only:
-            self._only.release()
-        if self.closed:
-            self.close()
+    def give_back(self, connection: sqlite3.Connection | None) -> None:
+        with self._changed:
+            self._out -= 1
+            self._changed.notify_all()
+            if connection and (self.closed or len(self._idle) == _MOST_IDLE):
+                connection.close()
+            elif connection:
+                self._idle.append(connection)
 
     def lock(self, lock: Lock, deadline: float) -> None:
         if not lock.acquire(timeout=_seconds_to(deadline)):
@@ -526,67 +532,106 @@ class _Database:
                 return kind(words.format(self._path))
         return SessionStoreError(f"SQLite refuses to work on {self._path}: see the cause")
 
-    def close(self) -> None:
-        if self.pid != os.getpid():
-            return
-        self.closed = True
-        while self._idle:
-            self._idle.pop().close()
-        with self._lanes_lock:
+    def require_open(self) -> None:
+        if self.closed:
+            raise SessionStoreError("this store is closed")
+        if self._lost:
+            raise SessionStoreError(_LOST.format(self._path))
+
+    def shut(self) -> None:
+        """Let no operation begin. The connections that are out are closed when they come back."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
+            self._close_idle()
             for lane in self._lanes.values():
                 lane.shutdown(wait=False)
 
-    def _refuse_closed(self) -> None:
-        if self.closed:
-            raise SessionStoreError("this store is closed")
+    def close(self) -> None:
+        """Let no operation begin, and wait for those that run."""
+        self.shut()
+        self._wait_for_the_last()
 
-    def _open(self) -> sqlite3.Connection:
-        with self._opening:
-            self._refuse_closed()
-            if not self._prepared and not self._only:
+    # -- A fork: SQLite remembers the locks of its process, and a child would take them for its own.
+
+    def halt(self) -> None:
+        """Before a fork: close the file, and open it no more."""
+        self._changed.acquire()
+        self._halted = True
+        self._wait_for_the_last()
+        if not self._in_memory:
+            self._close_idle()
+            self._prepared = False
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        self._halted = False
+        self._changed.notify_all()
+        self._changed.release()
+
+    def begin_anew(self) -> None:
+        """After a fork, in the child: no thread that held a lock or a connection is there."""
+        self._lost = self._lost or bool(self._idle or self._out)
+        self._make_locks()
+
+    def _wait_for_the_last(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._out, self._timeout)
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    # -- Opening ----------------------------------------------------------------------------------
+
+    def _open(self, deadline: float) -> sqlite3.Connection:
+        self.lock(self._opening, deadline)
+        try:
+            if not self._prepared and not self._in_memory:
                 _require_file(self._path)
+            connection = sqlite3.connect(
+                self._path,
+                timeout=_seconds_to(deadline),
+                isolation_level=None,
+                check_same_thread=False,
+            )
             try:
-                connection = sqlite3.connect(
-                    self._path,
-                    timeout=self._timeout,
-                    isolation_level=None,
-                    check_same_thread=False,
-                )
-                try:
-                    connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-                    if not self._prepared:
-                        self._prepare(connection)
-                except BaseException:
-                    connection.close()
-                    raise
-            except sqlite3.Error as error:
-                raise self.translated(error) from error
+                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+                if not self._prepared:
+                    self._prepare(connection, deadline)
+            except BaseException:
+                connection.close()
+                raise
             self._prepared = True
+        except sqlite3.Error as error:
+            raise self.translated(error) from error
+        else:
             return connection
+        finally:
+            self._opening.release()
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _prepare(self, connection: sqlite3.Connection, deadline: float) -> None:
         version = _schema_version(connection, self._path)
         if version > SCHEMA_VERSION:
             msg = f"{self._path} was written by a newer version of sessionstore: upgrade it"
             raise SessionStoreError(msg)
         if version == 0:
             self._create_schema(connection)
-        if not self._only:
-            self._use_write_ahead_log(connection)
+        if not self._in_memory:
+            self._use_write_ahead_log(connection, deadline)
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             if _schema_version(connection, self._path):
                 return  # somebody else was first
-            if not self._only:
+            if not self._in_memory:
                 os.chmod(self._path, _PRIVATE)
             for statement in SCHEMA:
                 connection.execute(statement)
 
-    def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
+    def _use_write_ahead_log(self, connection: sqlite3.Connection, deadline: float) -> None:
         # SQLite does not wait for its busy timeout here: others may be opening the file too.
-        deadline = time.monotonic() + self._timeout
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -598,6 +643,46 @@ class _Database:
                 return
 
 
+class _Forks:
+    """Sees to it that no connection crosses a fork: a child's writes would overwrite others'."""
+
+    def __init__(self) -> None:
+        self._databases: weakref.WeakSet[_Database] = weakref.WeakSet()
+        self._halted: list[_Database] = []
+        self._lock = RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before,
+                after_in_parent=self._in_parent,
+                after_in_child=self._in_child,
+            )
+
+    def watch(self, database: _Database) -> None:
+        with self._lock:
+            self._databases.add(database)
+
+    def _before(self) -> None:
+        self._lock.acquire()
+        self._halted = list(self._databases)
+        for database in self._halted:
+            database.halt()
+
+    def _in_parent(self) -> None:
+        for database in self._halted:
+            database.go_on()
+        self._halted = []
+        self._lock.release()
+
+    def _in_child(self) -> None:
+        self._lock = RLock()
+        for database in list(self._databases):
+            database.begin_anew()
+        self._halted = []
+
+
+_forks = _Forks()
+
+
 class _Transaction:
     """What one operation does on its connection: all of it, or nothing."""
 
@@ -606,9 +691,10 @@ class _Transaction:
         self._deadline = deadline
         self._write = write
         self._writing = False
+        self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
-        self._connection = self._database.take(self._deadline)
+        self._database.require_open()
         return self
 
     def __exit__(
@@ -617,46 +703,57 @@ class _Transaction:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            self._end("COMMIT" if error is None else "ROLLBACK")
-        finally:
-            self._database.give_back(self._connection)
+        self._end("COMMIT" if error is None else "ROLLBACK")
 
     def send(self, request: tuple[str, Sequence[Any]]) -> Any:
         """Carry out one statement: the reply is its rows, or the cursor where it has none."""
         if request is _COMMIT:
-            return self._end("COMMIT")
+            self._end("COMMIT")
+            self._deadline = self._database.deadline()
+            return None
         sql, parameters = request
         try:
-            if not self._connection.in_transaction:
-                self._begin()
+            connection = self._connection or self._begin()
             if type(parameters) is list:
-                return self._connection.executemany(sql, parameters)
-            cursor = self._connection.execute(sql, parameters)
+                return connection.executemany(sql, parameters)
+            cursor = connection.execute(sql, parameters)
             return cursor.fetchall() if cursor.description else cursor
         except sqlite3.Error as error:
             raise self._database.translated(error) from error
 
-    def _begin(self) -> None:
+    def _begin(self) -> sqlite3.Connection:
+        # Not before the first statement: others need not wait while messages are encoded. And the
+        # lock first, so that writers in a queue hold no connections.
         if self._write:
             self._database.lock(self._database.writing, self._deadline)
             self._writing = True
+        connection = self._database.take(self._deadline, write=self._write)
+        self._connection = connection
         wait = int(_seconds_to(self._deadline) * 1000)
-        self._connection.execute(f"PRAGMA busy_timeout = {wait}")
-        self._connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
+        connection.execute(f"PRAGMA busy_timeout = {wait}")
+        connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
+        return connection
 
     def _end(self, verdict: str) -> None:
+        connection, self._connection = self._connection, None
         try:
-            if self._connection.in_transaction:
-                self._connection.execute(verdict)
-        except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.rollback()
-            raise self._database.translated(error) from error
+            if connection:
+                self._conclude(connection, verdict)
         finally:
             if self._writing:
                 self._writing = False
                 self._database.writing.release()
+
+    def _conclude(self, connection: sqlite3.Connection, verdict: str) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute(verdict)
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.rollback()
+            raise self._database.translated(error) from error
+        finally:
+            self._database.give_back(connection)
 
 
 def _seconds_to(deadline: float) -> float:
