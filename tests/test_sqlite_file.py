@@ -248,6 +248,59 @@ def test_damaged_metadata(path: Path) -> None:
         assert store.delete("s") is True
 
 
+def test_text_that_is_not_utf_8(path: Path) -> None:
+    make(path)
+    with outside(path) as connection:
+        connection.execute(
+            "UPDATE sessionstore_messages SET body = CAST(x'7bff' AS TEXT) WHERE id = 'm1'"
+        )
+    with SQLiteSessionStore(path) as store:
+        for read in (store.get, store.get_messages):
+            with pytest.raises(CorruptMessageError, match="session 's'"):
+                read("s")
+        assert store.append_message("s", said("more", "m3")) == 1
+        assert len(store.get_messages("s", limit=2)) == 2
+        with outside(path) as connection:
+            assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+
+
+def test_metadata_that_is_not_utf_8(path: Path) -> None:
+    make(path)
+    spoil_metadata = "UPDATE sessionstore_sessions SET metadata = CAST(x'7bff' AS TEXT)"
+    with outside(path) as connection:
+        connection.execute(spoil_metadata)
+    with SQLiteSessionStore(path) as store:
+        for call in (
+            lambda: store.get("s"),
+            store.list_sessions,
+            lambda: store.update("s", metadata={"a": 1}),
+            lambda: store.update("s", messages=[]),
+        ):
+            with pytest.raises(CorruptMessageError, match="session 's'"):
+                call()
+        assert store.append_message("s", said("more")) == 1
+        assert len(store.get_messages("s")) == 4
+        with outside(path) as connection:
+            kept = connection.execute(
+                "SELECT typeof(metadata), hex(metadata) FROM sessionstore_sessions"
+            )
+            assert kept.fetchall() == [("text", "7BFF")]
+        assert store.delete("s") is True
+
+
+def test_an_owner_that_is_not_utf_8_holds_no_connection_up(path: Path) -> None:
+    make(path)
+    with SQLiteSessionStore(path) as store:
+        store.ping()
+        with outside(path) as connection:
+            connection.execute("UPDATE sessionstore_sessions SET agent_id = CAST(x'ff' AS TEXT)")
+        for _ in range(2):
+            with pytest.raises(SessionStoreError, match="damaged"):
+                store.list_sessions()
+        assert not any(connection.in_transaction for connection in store._database._idle)
+        assert store.create("other").version == 1
+
+
 def test_an_empty_file_is_taken(path: Path) -> None:
     path.touch()
     make(path)

@@ -7,6 +7,7 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import closing
 from threading import Condition, Lock, RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -25,7 +26,6 @@ from sessionstore.models import (
     SessionMessage,
     SessionPage,
     decode_messages,
-    decode_metadata,
     encode_metadata,
     merge_metadata,
     now_microseconds,
@@ -80,8 +80,9 @@ SCHEMA = (
 _READ, _WRITE = False, True
 _COMMIT = ("COMMIT", ())
 
+# JSON is read as bytes: what is not UTF-8 is for the decoders to refuse, not for the driver.
 _COLUMNS = (
-    "session_key, id, agent_id, user_id, metadata, "
+    "session_key, id, agent_id, user_id, CAST(metadata AS BLOB), "
     "created_at, updated_at, version, message_count, last_position"
 )
 _FIND = f"SELECT {_COLUMNS} FROM sessionstore_sessions WHERE id = ?"  # noqa: S608
@@ -91,11 +92,11 @@ _MAKE = """INSERT INTO sessionstore_sessions
 _ADD = """INSERT INTO sessionstore_messages (session_key, position, id, body) VALUES (?, ?, ?, ?)
     ON CONFLICT (session_key, id) DO NOTHING"""
 _WRITTEN = """UPDATE sessionstore_sessions SET version = version + 1, updated_at = ?,
-    metadata = ?, message_count = ?, last_position = ? WHERE session_key = ?"""
-_LAST = """SELECT position, body FROM sessionstore_messages WHERE session_key = ? AND position < ?
-    ORDER BY position DESC LIMIT ?"""
-_FIRST = """SELECT position, body FROM sessionstore_messages WHERE session_key = ? AND position < ?
-    ORDER BY position LIMIT 1"""
+    metadata = CAST(? AS TEXT), message_count = ?, last_position = ? WHERE session_key = ?"""
+_LAST = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
+    WHERE session_key = ? AND position < ? ORDER BY position DESC LIMIT ?"""
+_FIRST = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
+    WHERE session_key = ? AND position < ? ORDER BY position LIMIT 1"""
 _POSITION = "SELECT position FROM sessionstore_messages WHERE session_key = ? AND id = ?"
 _REPLACE = "UPDATE sessionstore_messages SET body = ? WHERE session_key = ? AND id = ?"
 _CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
@@ -124,6 +125,7 @@ _ERRORS = (
     ("not a database", SessionStoreError, _DAMAGED),
     ("malformed", SessionStoreError, _DAMAGED),
     ("no such", SessionStoreError, _DAMAGED),
+    ("Could not decode", SessionStoreError, _DAMAGED),
 )
 
 
@@ -315,7 +317,7 @@ class SQLiteSessionStore(SessionStore):
         row = yield from self._require(session_id, user_id)
         require_version(row.version, expected_version)
         if metadata is not None:
-            merged = merge_metadata(decode_metadata(row.metadata), metadata)
+            merged = merge_metadata(row.decoded(), metadata)
             row = row._replace(metadata=encode_metadata(merged).decode())
         if records is not None:
             yield _CLEAR, (row.session_key,)
@@ -439,7 +441,7 @@ def _position(row: Row, message_id: str) -> Flow[int]:
     return int(found[0][0])
 
 
-def _oldest_first(session_id: str, rows: list[tuple[int, str]]) -> list[SessionMessage]:
+def _oldest_first(session_id: str, rows: list[tuple[int, bytes]]) -> list[SessionMessage]:
     return decode_messages(session_id, [body for _, body in reversed(rows)])
 
 
@@ -716,8 +718,9 @@ class _Transaction:
             connection = self._connection or self._begin()
             if type(parameters) is list:
                 return connection.executemany(sql, parameters)
-            cursor = connection.execute(sql, parameters)
-            return cursor.fetchall() if cursor.description else cursor
+            # Closed, since a statement that failed midway would keep its transaction open.
+            with closing(connection.execute(sql, parameters)) as cursor:
+                return cursor.fetchall() if cursor.description else cursor
         except sqlite3.Error as error:
             raise self._database.translated(error) from error
 
