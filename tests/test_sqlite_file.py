@@ -8,7 +8,9 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_files import files_of, outside, said
@@ -381,6 +383,59 @@ def test_a_folder_that_cannot_be_written(public: Path) -> None:
     ):
         store.ping()
     assert list(public.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's file")
+def test_an_empty_file_of_another_user(public: Path) -> None:
+    path = public / "sessions.db"
+    path.touch()
+    path.chmod(0o666)
+    public.chmod(0o777)
+    with (
+        as_a_common_user(),
+        SQLiteSessionStore(path) as store,
+        pytest.raises(StoreUnavailableError, match="another user"),
+    ):
+        store.ping()
+    assert path.stat().st_size == 0
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.usefixtures("open_mask")
+def test_a_file_system_without_hard_links(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", refuse)
+    make(path)
+    assert files_of(path) == ["sessions.db"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+class WithoutLog(sqlite3.Connection):
+    """Answers as SQLite does where memory can't be shared: by the mode that it stays in."""
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if sql == "PRAGMA journal_mode = WAL":
+            sql = "PRAGMA journal_mode = DELETE"
+        return super().execute(sql, *args)
+
+
+def test_a_file_system_without_a_write_ahead_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=WithoutLog))
+    with (
+        SQLiteSessionStore(path) as store,
+        pytest.raises(SessionStoreError, match="write-ahead log"),
+    ):
+        store.create("s")
+
+
+def test_a_locking_protocol_that_fails_may_be_tried_again(path: Path) -> None:
+    with SQLiteSessionStore(path) as store:
+        error = store._database.translated(sqlite3.OperationalError("locking protocol"))
+    assert type(error) is StoreUnavailableError
 
 
 def test_a_file_that_cannot_be_written_any_more(path: Path) -> None:

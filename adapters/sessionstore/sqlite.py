@@ -112,11 +112,13 @@ _MOST_IDLE = 8
 _LONGEST_WAIT = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 
 _BUSY = "{} is busy: other writers held it for longer than the timeout"
+_NO_LOG = "the file system of {} can't do SQLite's write-ahead log: name a file on another one"
 _LOST = "{} was in use when this process was forked off: make the store after the fork"
 _DAMAGED = "{} is damaged, or no SQLite file: restore it from a backup, or name another file"
 # By SQLite's own words, since Python 3.10 does not tell its error codes.
 _ERRORS = (
     ("locked", StoreUnavailableError, _BUSY),
+    ("locking protocol", StoreUnavailableError, "{} can't be locked: too many open it at once"),
     ("readonly", StoreUnavailableError, "{} can't be written to: look at its permissions"),
     ("unable to open", StoreUnavailableError, "{} can't be opened: look at its permissions"),
     ("disk I/O error", StoreUnavailableError, "{} can't be read or written: the disk fails"),
@@ -628,7 +630,7 @@ class _Database:
             if _schema_version(connection, self._path):
                 return  # somebody else was first
             if not self._in_memory:
-                os.chmod(self._path, _PRIVATE)
+                _make_private(self._path)
             for statement in SCHEMA:
                 connection.execute(statement)
 
@@ -636,13 +638,15 @@ class _Database:
         # SQLite does not wait for its busy timeout here: others may be opening the file too.
         while True:
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
+                [[mode]] = connection.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.005)
             else:
-                return
+                break
+        if mode != "wal":
+            raise SessionStoreError(_NO_LOG.format(self._path))
 
 
 class _Forks:
@@ -799,12 +803,24 @@ def _create_private(path: str) -> None:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
         try:
             os.link(draft, path)
+        except FileExistsError:
+            raise
+        except OSError:  # there are no hard links on this file system
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
         finally:
             os.unlink(draft)
     except FileExistsError:
         return  # another process was first
     except OSError as error:
         raise StoreUnavailableError(f"{path} can't be made: {error.strerror}") from error
+
+
+def _make_private(path: str) -> None:
+    try:
+        os.chmod(path, _PRIVATE)
+    except PermissionError as error:
+        msg = f"{path} can't be made private, as another user owns it: look at its permissions"
+        raise StoreUnavailableError(msg) from error
 
 
 def _schema_version(connection: sqlite3.Connection, path: str) -> int:
