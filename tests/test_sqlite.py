@@ -110,6 +110,17 @@ def test_every_statement_goes_by_an_index(
         assert "TEMP B-TREE" not in plan, statements
 
 
+def test_a_new_session_is_looked_up_once() -> None:
+    with SQLiteSessionStore(retention_days=1) as store:
+        store.ping()
+        [connection] = store._database._idle
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        store.append_message("s", said("x"))
+        connection.set_trace_callback(None)
+    assert sum(statement.startswith("SELECT") for statement in statements) == 1
+
+
 def plan_of(connection: sqlite3.Connection, statement: str) -> list[str]:
     if not statement.startswith(("SELECT", "UPDATE", "INSERT", "DELETE")):
         return []

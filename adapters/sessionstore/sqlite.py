@@ -229,9 +229,10 @@ class SQLiteSessionStore(SessionStore):
     ) -> Flow[SessionData]:
         yield _WRITE
         records, stored = encoded(messages), encode_metadata(metadata).decode()
-        if (yield from self._find(session_id, user_id)):
+        row, expired = yield from self._look_up(session_id, user_id)
+        if row:
             raise SessionExistsError(f"session {session_id!r} is already there")
-        row = yield from _make(session_id, agent_id, user_id, stored)
+        row = yield from _make(session_id, agent_id, user_id, stored, expired)
         row = yield from _add(row, records)
         row = yield from _written(row)
         return SessionData(**row.head(), messages=list(messages))
@@ -281,12 +282,12 @@ class SQLiteSessionStore(SessionStore):
     ) -> Flow[int]:
         yield _WRITE
         records = encoded(messages)
-        row = yield from self._find(session_id, user_id)
+        row, expired = yield from self._look_up(session_id, user_id)
         require_version(row.version if row else 0, expected_version)
         if not records:
             return 0
         if row is None:
-            row = yield from _make(session_id, agent_id, user_id, "{}")
+            row = yield from _make(session_id, agent_id, user_id, "{}", expired)
         grown = yield from _add(row, records)
         added = grown.message_count - row.message_count
         if added:
@@ -382,14 +383,19 @@ class SQLiteSessionStore(SessionStore):
     # -- Within a transaction ---------------------------------------------------------------------
 
     def _find(self, session_id: str, user_id: str | None) -> Flow[Row | None]:
+        row, _ = yield from self._look_up(session_id, user_id)
+        return row
+
+    def _look_up(self, session_id: str, user_id: str | None) -> Flow[tuple[Row | None, Row | None]]:
+        """Give the session, or else the expired one that stands in its place."""
         found = yield _FIND, (session_id,)
         if not found:
-            return None
+            return None, None
         row = Row._make(found[0])
         if row.updated_at < self._oldest_live():
-            return None
+            return None, row
         require_owner(row.user_id, user_id)
-        return row
+        return row, None
 
     def _require(self, session_id: str, user_id: str | None) -> Flow[Row]:
         row = yield from self._find(session_id, user_id)
@@ -401,10 +407,12 @@ class SQLiteSessionStore(SessionStore):
         return 0 if self._retention is None else now_microseconds() - self._retention
 
 
-def _make(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Flow[Row]:
+def _make(
+    session_id: str, agent_id: str, user_id: str | None, metadata: str, expired: Row | None
+) -> Flow[Row]:
     """Make a session, in the place of an expired one with the same id."""
-    for expired in (yield _FIND, (session_id,)):
-        yield from _drop(expired[0])
+    if expired:
+        yield from _drop(expired.session_key)
     now = now_microseconds()
     made = yield _MAKE, (session_id, agent_id, user_id, metadata, now, now)
     return Row(made.lastrowid, session_id, agent_id, user_id, metadata, now, now, 0, 0, 0)
