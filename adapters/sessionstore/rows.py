@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sessionstore.errors import InvalidSessionError
+from sessionstore.errors import CorruptMessageError, InvalidSessionError
 from sessionstore.models import (
     SessionInfo,
     SessionMessage,
@@ -39,7 +39,7 @@ class Row(NamedTuple):
     id: str
     agent_id: str
     user_id: str | None
-    metadata: str
+    metadata: str | bytes
     created_at: int
     updated_at: int
     version: int
@@ -52,11 +52,22 @@ class Row(NamedTuple):
             "id": self.id,
             "agent_id": self.agent_id,
             "user_id": self.user_id,
-            "metadata": decode_metadata(self.metadata),
+            "metadata": self.decoded(),
             "created_at": from_microseconds(self.created_at),
             "updated_at": from_microseconds(self.updated_at),
             "version": self.version,
         }
+
+    def decoded(self) -> dict[str, Any]:
+        """Give the metadata.
+
+        Raises:
+            CorruptMessageError: It can't be read.
+        """
+        try:
+            return decode_metadata(self.metadata)
+        except CorruptMessageError as error:
+            raise CorruptMessageError(f"session {self.id!r}: {error}") from error.__cause__
 
     def info(self) -> SessionInfo:
         """Give the session without its messages."""
