@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -253,8 +254,15 @@ def test_synchronous_is_what_each_connection_has(path: Path, level: Any) -> None
 
 @pytest.mark.parametrize("cursor", ["9" * 30 + ".1", "1." + "9" * 30, "-" + "9" * 30 + ".1"])
 def test_a_cursor_of_huge_numbers(path: Path, cursor: str) -> None:
-    with SQLiteSessionStore(path) as store, pytest.raises(InvalidSessionError):
-        store.list_sessions(cursor=cursor)
+    with SQLiteSessionStore(path) as store:
+        assert store.list_sessions(cursor=cursor).sessions == []
+
+
+def test_a_device_is_left_as_it_is() -> None:
+    mode = os.stat(os.devnull).st_mode
+    with SQLiteSessionStore(os.devnull) as store, pytest.raises(SessionStoreError, match="no file"):
+        store.ping()
+    assert os.stat(os.devnull).st_mode == mode
 
 
 @pytest.mark.parametrize("timeout", [0, 10**10, float("inf")])
