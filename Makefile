@@ -1,4 +1,4 @@
-# Needs Python 3.10 or later and make. Uses uv where there is one, otherwise venv and pip.
+# Needs Python 3.10 or later and make; check and test-all need 3.10 to 3.13. Uses uv where there is one, otherwise venv and pip.
 # make test PYTHON=python3.12 does all in an environment of its own for that interpreter.
 
 PYTHON ?= python3
@@ -6,14 +6,14 @@ NAME := $(notdir $(PYTHON))
 # pyenv answers for a version only where it is the chosen one: look where it keeps them, too.
 FOUND := $(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null \
 	|| ls -d $$(pyenv root 2>/dev/null)/versions/$(NAME:python%=%).*/bin/python 2>/dev/null | tail -n 1)
-ENV := .venv/$(NAME)
+ENV := .venv/$(subst /,_,$(PYTHON))
 BIN := $(ENV)/bin
 READY := $(ENV)/ready
 PACKAGES := sessionstore langchain_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types notebooks bench wheel check test-all clean
+.PHONY: help demo test soak lint types notebooks bench wheel check test-all clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: $(READY) ## a conversation that survives a restart, in two processes
 
 test: $(READY) ## every test
 	$(BIN)/python -m pytest
+
+soak: $(READY) ## the long tests: servers that are killed under load, every server and protocol
+	$(BIN)/python -m pytest tests/soak
 
 lint: $(READY) ## style
 	$(BIN)/ruff format --check .
@@ -41,7 +44,7 @@ notebooks: $(READY) ## every notebook, in a kernel of its own
 bench: $(READY) ## what things cost, beside what they are compared with
 	$(BIN)/python benchmarks/core.py
 
-check: lint types test demo wheel test-all ## all that CI runs (the notebooks are among the tests)
+check: lint types demo test-all soak ## all that CI runs (the notebooks are among the tests)
 
 wheel: $(READY) ## the built wheel, in an empty environment, passes the demo
 	rm -rf $(ENV)/wheel && mkdir $(ENV)/wheel
@@ -58,7 +61,7 @@ clean: ## forget the environments and what was built
 
 $(READY): pyproject.toml
 	@test -n "$(FOUND)" || { echo "No $(PYTHON) here: install it, or name another with PYTHON=..." >&2; exit 1; }
-	@$(FOUND) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	@"$(FOUND)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "$(PYTHON) is too old: Python 3.10 or later is needed" >&2; exit 1; }
 	@rm -rf $(ENV)
 	@if command -v uv >/dev/null 2>&1; then \

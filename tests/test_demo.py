@@ -43,6 +43,13 @@ def test_a_store_that_is_not_there_is_told_in_a_line(tmp_path):
     assert "Traceback" not in ran.stderr
 
 
+def test_a_store_that_forgets_is_told_in_a_line(tmp_path):
+    ran = demo(tmp_path, "--store", "memory:")
+    assert ran.returncode == 1
+    assert "name a store that lasts" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 def test_a_model_that_is_not_there_is_told_in_a_line(tmp_path):
     ran = demo(tmp_path, "--model", "nobody:nothing", "--say", "hi")
     assert ran.returncode == 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +11,9 @@ from faults import FaultyStore
 
 from sessionstore import (
     InMemorySessionStore,
-    SQLiteSessionStore,
 )
 from sessionstore.fallback import FallbackSessionStore
-from sessionstore.testing import OpenStore, SharedStoreConformance
+from sessionstore.testing import OpenStore, SessionStoreConformance
 from sessionstore.testing.appending import AppendContract
 from sessionstore.testing.content import ContentContract
 from sessionstore.testing.identifiers import IdentifierContract
@@ -25,14 +22,10 @@ from sessionstore.testing.reading import ReadContract
 # -- The contract, as far as it can be kept ----------------------------------------------------
 
 
-def over_sqlite(path: Path, **options: Any) -> FallbackSessionStore:
-    return FallbackSessionStore(SQLiteSessionStore(path, synchronous="NORMAL", **options))
-
-
-class TestHealthy(SharedStoreConformance):
+class TestHealthy(SessionStoreConformance):
     @pytest.fixture
-    def open_store(self, tmp_path: Path) -> OpenStore:
-        return partial(over_sqlite, tmp_path / "sessions.db")
+    def open_store(self) -> OpenStore:
+        return lambda **options: FallbackSessionStore(InMemorySessionStore(**options))
 
 
 def faulty(faults: Callable[[], Iterator[str | None]]) -> OpenStore:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -122,3 +125,29 @@ def test_a_cancelled_task_ends_its_flow() -> None:
         assert ended == ["closed"]
 
     asyncio.run(main())
+
+
+def test_an_error_is_gone_when_nobody_holds_it() -> None:
+    class SentError(Exception):
+        """One to which a weak reference can be made."""
+
+    sent: list[weakref.ref[SentError]] = []
+
+    def send(_: object) -> None:
+        error = SentError()
+        sent.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    def flow() -> Flow[None]:
+        yield 1
+
+    gc.disable()
+    try:
+        with suppress(SentError):
+            play(flow(), send)
+        assert sent[0]() is None
+    finally:
+        gc.enable()

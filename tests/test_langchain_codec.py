@@ -25,6 +25,7 @@ from langchain_core.messages import (
     message_to_dict,
 )
 from langchain_core.messages.content import KNOWN_BLOCK_TYPES
+from msgspec.structs import replace
 
 from langchain_sessionstore import to_langchain, to_session
 from sessionstore import InMemorySessionStore, InvalidMessageError
@@ -179,6 +180,17 @@ def test_odd_tool_calls_are_kept_as_they_are():
     message.tool_calls = [{"name": "f", "args": {}, "id": "c", "extras": {"signature": "s"}}]
     assert there_and_back(message).tool_calls == message.tool_calls
     assert to_session(message).tool_calls == [{"name": "f", "args": {}, "id": "c"}]
+
+
+def test_what_was_replaced_since_is_not_shown_again():
+    call = {"name": "pay", "args": {"card": "4111"}, "id": "c", "extras": {"signature": "s"}}
+    message = AIMessage(["a secret", {"type": "text", "text": "b"}], id="1")
+    message.tool_calls = [call]
+    stored = to_session(message)
+    redacted = to_langchain(replace(stored, content="[removed]", tool_calls=[]))
+    assert (redacted.content, redacted.tool_calls) == ("[removed]", [])
+    assert to_langchain(replace(stored, content=[])).content == []
+    assert to_langchain(replace(stored, content=[{"type": "image"}])).content == [{"type": "image"}]
 
 
 def test_a_plain_message_costs_nothing_extra():

@@ -186,6 +186,20 @@ def test_two_turns_at_once_are_both_kept_whole(store):
     )
 
 
+def test_an_answer_given_again_is_kept_again_and_a_whole_conversation_is_not(store):
+    chain = remembering(RunnableLambda(lambda _: AIMessage("a", id="a1")), store)
+    for text in ("q", "q"):
+        chain.invoke(text, CONFIG)
+    everything = remembering(
+        RunnableLambda(lambda value: {"all": [*value["all"], AIMessage("new")]}),
+        store,
+        input_messages_key="all",
+    )
+    everything.invoke({"all": [HumanMessage("r", id="r1")]}, CONFIG)
+    said = words(SessionChatMessageHistory("s", store).messages)
+    assert said == ["q", "a", "q", "a", "r", "new"]
+
+
 def test_one_call_reads_the_session_once():
     class Counting(InMemorySessionStore):
         reads = 0

@@ -1,6 +1,8 @@
 import asyncio
+import pickle
 import threading
 import warnings
+from contextlib import aclosing
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -133,6 +135,21 @@ def test_the_same_answer_from_a_cache_is_kept_each_time_it_is_given(store):
     assert [content for _, content in log(store)] == ["sure?", "yes", "sure?", "yes"]
 
 
+def test_the_same_answer_is_kept_again_where_the_user_s_messages_have_ids(store):
+    chain = with_session_history(RunnableLambda(lambda _: AIMessage("a", id="a1")), store)
+    for turn in "12":
+        chain.invoke([HumanMessage("q", id=f"q{turn}")], CONFIG)
+    assert [content for _, content in log(store)] == ["q", "a", "q", "a"]
+
+
+@pytest.mark.parametrize(
+    "value", [[("human", "hi")], ["hi"], [{"role": "user", "content": "hi"}]], ids=repr
+)
+def test_whatever_langchain_takes_for_a_message_is_one(store, value):
+    assert with_session_history(echo, store).invoke(value, CONFIG) == "hi"
+    assert log(store)[0] == ("user", "hi")
+
+
 def test_a_turn_sent_again_with_its_ids_is_kept_once(store):
     chain = with_session_history(RunnableLambda(lambda _: AIMessage("a", id="a1")), store)
     for _ in range(2):
@@ -179,22 +196,71 @@ def test_what_was_heard_before_the_caller_left_is_kept(store):
     chunks.close()
     assert log(store) == [("user", "one two three"), ("assistant", "one")]
 
+
+def test_an_async_caller_who_closes_the_stream_is_heard_at_once(store):
+    chain = with_session_history(RunnableGenerator(pieces, apieces), store)
+
+    async def talk():
+        async with aclosing(chain.astream("four five", CONFIG)) as chunks:
+            async for _ in chunks:
+                break
+        return log(store)
+
+    assert asyncio.run(talk()) == [("user", "four five"), ("assistant", "four")]
+
+
+def test_a_cancelled_caller_is_heard_however_often_it_is_cancelled(store):
+    async def slow(values):
+        async for messages in values:
+            yield AIMessageChunk(messages[-1].content, id="run-1")
+            await asyncio.Event().wait()
+
+    chain = with_session_history(RunnableGenerator(pieces, slow), store)
+
     async def talk():
         heard = asyncio.Event()
 
         async def listen():
-            async for _ in chain.astream("four five", {"configurable": {"session_id": "t"}}):
+            async for _ in chain.astream("four", CONFIG):
                 heard.set()
-                await asyncio.Event().wait()
 
         listener = asyncio.create_task(listen())
         await heard.wait()
-        listener.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await listener
+        while not listener.done():
+            listener.cancel()
+            await asyncio.sleep(0)
 
     asyncio.run(talk())
-    assert log(store, "t") in ([], [("user", "four five"), ("assistant", "four")])
+    assert log(store) == [("user", "four"), ("assistant", "four")]
+
+
+def test_a_tool_call_in_the_making_is_not_kept(store):
+    def call(_):
+        args = {"name": "delete", "id": "c1", "index": 0}
+        yield AIMessageChunk("I will.", tool_call_chunks=[{**args, "args": '{"path": "/etc'}])
+        yield AIMessageChunk("", tool_call_chunks=[{**args, "name": None, "args": '/passwd"}'}])
+
+    chunks = with_session_history(RunnableGenerator(call), store).stream("go", CONFIG)
+    next(chunks)
+    chunks.close()
+    [_, answer] = store.get_messages("s")
+    assert (answer.content, answer.tool_calls) == ("I will.", [])
+
+
+def test_chunks_that_are_dicts_or_whole_messages_are_all_kept(store):
+    def in_dicts(_):
+        yield {"answer": "a1 "}
+        yield {"answer": "a2"}
+
+    def whole(_):
+        yield AIMessage("b1")
+        yield AIMessage("b2")
+
+    assert (
+        len(list(with_session_history(RunnableGenerator(in_dicts), store).stream("a", CONFIG))) == 2
+    )
+    assert len(list(with_session_history(RunnableGenerator(whole), store).stream("b", CONFIG))) == 2
+    assert [content for _, content in log(store)] == ["a", "a1 a2", "b", "b1", "b2"]
 
 
 def test_batch_and_abatch_keep_each_session_apart(store):
@@ -268,6 +334,27 @@ def test_user_scoped_needs_a_user_and_refuses_another_before_the_runnable_runs(s
     assert {spec.id for spec in chain.config_specs} == {"session_id", "user_id"}
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"store": "sqlite:///x.db"}, TypeError),
+        ({"store": None}, TypeError),
+        ({"window": 5}, TypeError),
+        ({"agent_id": ""}, InvalidSessionError),
+    ],
+)
+def test_what_is_wired_wrongly_is_refused_before_anything_runs(options, error):
+    with pytest.raises(error, match=r"must be|is empty"):
+        with_session_history(echo, **{"store": InMemorySessionStore(), **options})
+
+
+def test_a_plain_function_is_a_runnable_too(store):
+    assert (
+        with_session_history(lambda messages: messages[-1].content, store).invoke("a", CONFIG)
+        == "a"
+    )
+
+
 def test_where_the_runnable_raises_nothing_is_kept(store):
     def fail(_):
         raise RuntimeError("no model today")
@@ -325,7 +412,9 @@ def test_an_answer_of_no_known_shape_is_a_failed_save(store):
     with pytest.raises(SessionSaveError) as caught:
         with_session_history(RunnableLambda(lambda _: 5), store).invoke("a", CONFIG)
     assert caught.value.answer == 5
-    assert "5" not in str(caught.value)
+    assert "not int" in str(caught.value)
+    assert log(store) == [("user", "a")]  # what the user said is kept all the same
+    assert pickle.loads(pickle.dumps(caught.value)).answer == 5  # noqa: S301 - our own
 
 
 def test_on_save_error_takes_the_failure_and_the_answer_is_given():

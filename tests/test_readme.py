@@ -27,4 +27,6 @@ def test_the_snippets_run_and_say_what_they_promise(tmp_path):
         "4\n",
         "Hello! A greeting\n",
         "4 messages in view\n",
+        "",
+        "",
     ]

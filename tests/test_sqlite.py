@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -110,6 +111,17 @@ def test_every_statement_goes_by_an_index(
         assert "TEMP B-TREE" not in plan, statements
 
 
+def test_a_new_session_is_looked_up_once() -> None:
+    with SQLiteSessionStore(retention_days=1) as store:
+        store.ping()
+        [connection] = store._database._idle
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        store.append_message("s", said("x"))
+        connection.set_trace_callback(None)
+    assert sum(statement.startswith("SELECT") for statement in statements) == 1
+
+
 def plan_of(connection: sqlite3.Connection, statement: str) -> list[str]:
     if not statement.startswith(("SELECT", "UPDATE", "INSERT", "DELETE")):
         return []
@@ -156,14 +168,28 @@ def test_close_lets_a_running_write_end(path: Path) -> None:
     with write_lock(path):
         thread = threading.Thread(target=store.append_message, args=("s", said("last")))
         thread.start()
-        wait_until(store._database.writing.locked)
-        store.close()
+        wait_until(lambda: store._database._out == 1)
+        closing = threading.Thread(target=store.close)
+        closing.start()
+        wait_until(lambda: store._database.closed)
+        assert closing.is_alive()
         with pytest.raises(SessionStoreError, match="closed"):
             store.get("s")
-    thread.join()
+    closing.join()
     assert files_of(path) == ["sessions.db"]
+    thread.join()
     with SQLiteSessionStore(path) as again:
         assert [message.content for message in again.get_messages("s")] == ["last"]
+
+
+def test_close_waits_no_longer_than_the_timeout(path: Path) -> None:
+    store = SQLiteSessionStore(path, timeout=0.2)
+    store.ping()
+    connection = store._database.take(store._database.deadline(), write=False)
+    store.close()
+    assert len(files_of(path)) == 3
+    store._database.give_back(connection)
+    assert files_of(path) == ["sessions.db"]
 
 
 def test_a_store_that_is_dropped_closes_its_file(path: Path) -> None:
@@ -228,8 +254,15 @@ def test_synchronous_is_what_each_connection_has(path: Path, level: Any) -> None
 
 @pytest.mark.parametrize("cursor", ["9" * 30 + ".1", "1." + "9" * 30, "-" + "9" * 30 + ".1"])
 def test_a_cursor_of_huge_numbers(path: Path, cursor: str) -> None:
-    with SQLiteSessionStore(path) as store, pytest.raises(InvalidSessionError):
-        store.list_sessions(cursor=cursor)
+    with SQLiteSessionStore(path) as store:
+        assert store.list_sessions(cursor=cursor).sessions == []
+
+
+def test_a_device_is_left_as_it_is() -> None:
+    mode = os.stat(os.devnull).st_mode
+    with SQLiteSessionStore(os.devnull) as store, pytest.raises(SessionStoreError, match="no file"):
+        store.ping()
+    assert os.stat(os.devnull).st_mode == mode
 
 
 @pytest.mark.parametrize("timeout", [0, 10**10, float("inf")])

@@ -11,6 +11,7 @@ from children import Children, ended
 from sqlite_files import outside, said
 
 from sessionstore import SessionStore, SessionStoreError, SQLiteSessionStore
+from sessionstore.flow import Flow
 
 # -- kill -9 ------------------------------------------------------------------------------------
 
@@ -67,6 +68,34 @@ def lived(path: Path, colour: str, life: int) -> int:
         acknowledged = "".join([*first, ended(child)]).split()
     assert acknowledged == [str(number) for number in range(len(acknowledged))]
     return len(acknowledged)
+
+
+# -- An error in the middle ---------------------------------------------------------------------
+
+
+def broken_off(store: SQLiteSessionStore, error: BaseException) -> Flow[None]:
+    """Append, and fail when all is written but not yet committed."""
+    flow = store._append_messages(
+        "s", [said("half", "half")], agent_id="a", user_id=None, expected_version=None
+    )
+    yield next(flow)
+    yield from flow
+    raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("of ours"), KeyboardInterrupt()], ids=repr)
+def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    with SQLiteSessionStore(tmp_path / "sessions.db") as store:
+        for session_id in ("s", "t"):
+            before = store.get("s")
+            with pytest.raises(type(error)) as caught:
+                store._play(broken_off(store, error))
+            assert caught.value is error
+            with pytest.raises(type(error)):
+                asyncio.run(store._aplay(broken_off(store, error)))
+            assert store.get("s") == before
+            assert store.append_message(session_id, said("x")) == 1
+            store.append_message("s", said("x"))
 
 
 # -- A full disk --------------------------------------------------------------------------------
@@ -210,3 +239,113 @@ def test_a_fork_within_a_closed_store(tmp_path: Path) -> None:
     """
     with Children() as children:
         children.run(program, tmp_path / "sessions.db")
+
+
+CHILD_WRITES_ON = """
+    import os, sys
+    from sessionstore import SessionMessage, SQLiteSessionStore
+
+    def append(name, count=20):
+        for number in range(count):
+            id = f"{name} {number}"
+            assert store.append_message("s", SessionMessage("user", id, id=id)) == 1
+
+    store = SQLiteSessionStore(sys.argv[1], timeout=60)
+    append("before")
+    appended, closed = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        append("child")
+        os.write(appended[1], b"x")
+        os.read(closed[0], 1)
+        append("child on")
+        os._exit(0)
+    os.read(appended[0], 1)
+    store.close()
+    os.write(closed[1], b"x")
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_child_writes_on_when_its_parent_has_closed(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    with Children() as children:
+        children.run(CHILD_WRITES_ON, path)
+    assert kept_by(path) == {
+        name: [str(number) for number in range(20)] for name in ("before", "child", "child on")
+    }
+
+
+FORK_BESIDE_A_WRITER = """
+    import os, sys, threading, warnings
+    from sessionstore import SessionMessage, SQLiteSessionStore
+
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+    def append(name, count):
+        for number in range(count):
+            id = f"{name} {number}"
+            assert store.append_message("s", SessionMessage("user", id, id=id)) == 1
+
+    store = SQLiteSessionStore(sys.argv[1], timeout=60, synchronous="NORMAL")
+    threads = [threading.Thread(target=append, args=(f"thread{n}", 200)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    children = []
+    for number in range(5):
+        append(f"parent{number}", 5)
+        child = os.fork()
+        if child == 0:
+            append(f"child{number}", 20)
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        assert os.waitpid(child, 0)[1] == 0
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_a_fork_while_a_thread_writes(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    with Children() as children:
+        children.run(FORK_BESIDE_A_WRITER, path)
+    counts = {name: len(numbers) for name, numbers in kept_by(path).items()}
+    assert counts == {
+        **{f"thread{number}": 200 for number in range(2)},
+        **{f"parent{number}": 5 for number in range(5)},
+        **{f"child{number}": 20 for number in range(5)},
+    }
+
+
+def kept_by(path: Path) -> dict[str, list[str]]:
+    """Give the numbers that a sound file holds of each writer, in their order."""
+    with outside(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    kept: dict[str, list[str]] = {}
+    with SQLiteSessionStore(path) as store:
+        for message in store.get_messages("s"):
+            name, number = str(message.id).rsplit(" ", 1)
+            kept.setdefault(name, []).append(number)
+    return kept
+
+
+def test_a_child_is_told_that_memory_stays_with_its_parent() -> None:
+    program = """
+        import os
+        from sessionstore import SessionStoreError, SQLiteSessionStore
+
+        store, unused = SQLiteSessionStore(), SQLiteSessionStore()
+        store.create("s")
+        if os.fork() == 0:
+            unused.create("s")
+            try:
+                store.get("s")
+            except SessionStoreError as error:
+                os._exit("after the fork" not in str(error))
+            os._exit(1)
+        assert os.wait()[1] == 0
+        assert store.get("s") is not None
+    """
+    with Children() as children:
+        children.run(program)

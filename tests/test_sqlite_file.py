@@ -8,7 +8,9 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlite_files import files_of, outside, said
@@ -248,6 +250,59 @@ def test_damaged_metadata(path: Path) -> None:
         assert store.delete("s") is True
 
 
+def test_text_that_is_not_utf_8(path: Path) -> None:
+    make(path)
+    with outside(path) as connection:
+        connection.execute(
+            "UPDATE sessionstore_messages SET body = CAST(x'7bff' AS TEXT) WHERE id = 'm1'"
+        )
+    with SQLiteSessionStore(path) as store:
+        for read in (store.get, store.get_messages):
+            with pytest.raises(CorruptMessageError, match="session 's'"):
+                read("s")
+        assert store.append_message("s", said("more", "m3")) == 1
+        assert len(store.get_messages("s", limit=2)) == 2
+        with outside(path) as connection:
+            assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+
+
+def test_metadata_that_is_not_utf_8(path: Path) -> None:
+    make(path)
+    spoil_metadata = "UPDATE sessionstore_sessions SET metadata = CAST(x'7bff' AS TEXT)"
+    with outside(path) as connection:
+        connection.execute(spoil_metadata)
+    with SQLiteSessionStore(path) as store:
+        for call in (
+            lambda: store.get("s"),
+            store.list_sessions,
+            lambda: store.update("s", metadata={"a": 1}),
+            lambda: store.update("s", messages=[]),
+        ):
+            with pytest.raises(CorruptMessageError, match="session 's'"):
+                call()
+        assert store.append_message("s", said("more")) == 1
+        assert len(store.get_messages("s")) == 4
+        with outside(path) as connection:
+            kept = connection.execute(
+                "SELECT typeof(metadata), hex(metadata) FROM sessionstore_sessions"
+            )
+            assert kept.fetchall() == [("text", "7BFF")]
+        assert store.delete("s") is True
+
+
+def test_an_owner_that_is_not_utf_8_holds_no_connection_up(path: Path) -> None:
+    make(path)
+    with SQLiteSessionStore(path) as store:
+        store.ping()
+        with outside(path) as connection:
+            connection.execute("UPDATE sessionstore_sessions SET agent_id = CAST(x'ff' AS TEXT)")
+        for _ in range(2):
+            with pytest.raises(SessionStoreError, match="damaged"):
+                store.list_sessions()
+        assert not any(connection.in_transaction for connection in store._database._idle)
+        assert store.create("other").version == 1
+
+
 def test_an_empty_file_is_taken(path: Path) -> None:
     path.touch()
     make(path)
@@ -328,6 +383,59 @@ def test_a_folder_that_cannot_be_written(public: Path) -> None:
     ):
         store.ping()
     assert list(public.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's file")
+def test_an_empty_file_of_another_user(public: Path) -> None:
+    path = public / "sessions.db"
+    path.touch()
+    path.chmod(0o666)
+    public.chmod(0o777)
+    with (
+        as_a_common_user(),
+        SQLiteSessionStore(path) as store,
+        pytest.raises(StoreUnavailableError, match="another user"),
+    ):
+        store.ping()
+    assert path.stat().st_size == 0
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+@pytest.mark.usefixtures("open_mask")
+def test_a_file_system_without_hard_links(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", refuse)
+    make(path)
+    assert files_of(path) == ["sessions.db"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+class WithoutLog(sqlite3.Connection):
+    """Answers as SQLite does where memory can't be shared: by the mode that it stays in."""
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if sql == "PRAGMA journal_mode = WAL":
+            sql = "PRAGMA journal_mode = DELETE"
+        return super().execute(sql, *args)
+
+
+def test_a_file_system_without_a_write_ahead_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=WithoutLog))
+    with (
+        SQLiteSessionStore(path) as store,
+        pytest.raises(SessionStoreError, match="write-ahead log"),
+    ):
+        store.create("s")
+
+
+def test_a_locking_protocol_that_fails_may_be_tried_again(path: Path) -> None:
+    with SQLiteSessionStore(path) as store:
+        error = store._database.translated(sqlite3.OperationalError("locking protocol"))
+    assert type(error) is StoreUnavailableError
 
 
 def test_a_file_that_cannot_be_written_any_more(path: Path) -> None:

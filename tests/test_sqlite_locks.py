@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -11,6 +12,7 @@ from children import Children
 from sqlite_files import files_of, outside, said, write_lock
 
 from sessionstore import SessionStore, SQLiteSessionStore, StoreUnavailableError
+from sessionstore.testing.waiting import wait_until
 
 BRIEF = 0.2
 LONG = 60.0
@@ -121,17 +123,67 @@ def test_async_calls_in_memory_do_not_hold_their_loop_up() -> None:
     async def main() -> None:
         async with SQLiteSessionStore(timeout=LONG) as store:
             await store.acreate("s")
-            lock = store._database._only
-            assert lock is not None
-            lock.acquire()
+            database = store._database
+            connection = database.take(database.deadline(), write=False)
             tasks = [asyncio.ensure_future(call) for call in (store.aget("s"), store.adelete("s"))]
             for _ in range(10):
                 await asyncio.sleep(0.005)
                 assert not any(task.done() for task in tasks)
-            lock.release()
+            database.give_back(connection)
             await asyncio.wait_for(asyncio.gather(*tasks), LONG / 2)
 
     asyncio.run(main())
+
+
+def test_waiting_writers_hold_no_connections(path: Path) -> None:
+    with SQLiteSessionStore(path, timeout=LONG) as store:
+        database = store._database
+        threads = [
+            threading.Thread(target=store.append_message, args=("s", said(f"{number}")))
+            for number in range(30)
+        ]
+        with write_lock(path):
+            for thread in threads:
+                thread.start()
+            wait_until(lambda: database._out == 1)
+            store.get("s")
+            assert len(database._idle) + database._out == 2
+        for thread in threads:
+            thread.join()
+        assert len(store.get_messages("s")) == 31
+
+
+def test_so_many_readers_at_once_and_no_more(path: Path) -> None:
+    with SQLiteSessionStore(path, timeout=BRIEF) as store:
+        database = store._database
+        taken = [database.take(database.deadline(), write=False) for _ in range(16)]
+        with pytest.raises(StoreUnavailableError, match="busy"):
+            store.get("s")
+        assert store.append_message("s", said("the writer goes on")) == 1
+        for connection in taken:
+            database.give_back(connection)
+        assert len(store.get_messages("s")) == 2
+        assert len(database._idle) == 8
+
+
+def test_each_batch_of_a_prune_waits_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SQLiteSessionStore(path, retention_days=1, timeout=LONG) as store:
+        for number in range(101):
+            store.create(f"old {number}")
+        with outside(path) as connection:
+            connection.execute("UPDATE sessionstore_sessions SET updated_at = 1")
+        begun: list[float] = []
+        deadline = store._database.deadline
+        monkeypatch.setattr(store._database, "deadline", lambda: begun.append(0) or deadline())
+        assert store.prune_expired() == 102
+        assert len(begun) == 3, "the operation's own, and one after each batch"
+
+
+def test_who_opens_the_file_is_waited_for_no_longer_than_the_timeout(path: Path) -> None:
+    with SQLiteSessionStore(path, timeout=BRIEF) as store:
+        with store._database._opening, pytest.raises(StoreUnavailableError, match="busy"):
+            store.get("s")
+        assert store.get("s") is not None
 
 
 def test_a_new_file_that_another_holds(tmp_path: Path) -> None:

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sessionstore import InMemorySessionStore, SessionAccessError, SessionMessage, Window
+from sessionstore import (
+    InMemorySessionStore,
+    InvalidMessageError,
+    SessionAccessError,
+    SessionMessage,
+    Window,
+)
 from sessionstore.flow import Flow
 from sessionstore.models import new_id
 from sessionstore.testing.strategies import MODEST
@@ -311,6 +317,27 @@ def test_messages_replaced_between_two_pages() -> None:
     store.append_messages("s", [user(), *[assistant() for _ in range(20)]])
     view = Window(max_messages=3).load(store, "s")
     assert [message.content for message in view] == ["new", "new"]
+
+
+class ReplacedBetweenAllPages(InMemorySessionStore):
+    """Replaces all messages after each page; gives up what would not end."""
+
+    pages = 0
+
+    def _get_messages(self, session_id: str, **options: Any) -> Flow[Log]:
+        self.pages += 1
+        assert self.pages <= 20, "it reads for ever"
+        found = yield from super()._get_messages(session_id, **options)
+        self.update(session_id, messages=[user(), *[assistant() for _ in range(20)]])
+        return found
+
+
+def test_messages_replaced_again_and_again() -> None:
+    store = ReplacedBetweenAllPages()
+    store.append_messages("s", [user(), *[assistant() for _ in range(20)]])
+    with pytest.raises(InvalidMessageError):
+        Window(max_messages=3).load(store, "s")
+    assert store.pages == 6
 
 
 # -- Examples -------------------------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """Chat sessions that survive restarts, outages, retries and two requests at once.
 
-`SessionStore` is the contract; `InMemorySessionStore` and `SQLiteSessionStore` keep it, and
-`open_store` makes the one that a URL names.
+`SessionStore` is the contract; `InMemorySessionStore`, `SQLiteSessionStore`, `RedisSessionStore`
+and `DbSessionStore` keep it, and `open_store` makes the one that a URL names.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from sessionstore.errors import (
     CorruptMessageError,
@@ -22,11 +25,20 @@ from sessionstore.store import SessionStore
 from sessionstore.url import open_store
 from sessionstore.window import Window
 
+if TYPE_CHECKING:
+    from sessionstore.database import AgentDb, PostgresAgentDb, SqliteAgentDb
+    from sessionstore.db import DbSessionStore
+    from sessionstore.redis import RedisSessionStore
+
 __all__ = [
+    "AgentDb",
     "CorruptMessageError",
+    "DbSessionStore",
     "InMemorySessionStore",
     "InvalidMessageError",
     "InvalidSessionError",
+    "PostgresAgentDb",
+    "RedisSessionStore",
     "SQLiteSessionStore",
     "SessionAccessError",
     "SessionConflictError",
@@ -38,8 +50,24 @@ __all__ = [
     "SessionPage",
     "SessionStore",
     "SessionStoreError",
+    "SqliteAgentDb",
     "StoreUnavailableError",
     "ToolCall",
     "Window",
     "open_store",
 ]
+
+# What needs a driver is imported when it is first asked for.
+_MODULES = {
+    "AgentDb": "sessionstore.database",
+    "DbSessionStore": "sessionstore.db",
+    "PostgresAgentDb": "sessionstore.database",
+    "RedisSessionStore": "sessionstore.redis",
+    "SqliteAgentDb": "sessionstore.database",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

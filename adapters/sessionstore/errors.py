@@ -25,7 +25,8 @@ class StoreUnavailableError(SessionStoreError):
     """The backend can't be reached, timed out, is read-only or still loading: try again.
 
     Nothing half done is left behind. Whether a write whose answer was lost took effect can't be
-    known from here; since appending is idempotent by message id, it is safe to send it again.
+    known from here; since appending is idempotent by message id, it is safe to send messages that
+    have an id again.
     """
 
 

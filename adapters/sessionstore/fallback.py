@@ -633,9 +633,9 @@ def _opened(fallback: SessionStore | str) -> SessionStore:
         return fallback
     if fallback == "in-memory":
         return InMemorySessionStore()
-    from sessionstore.url import open_store  # noqa: PLC0415 - which makes fallbacks itself
+    from sessionstore.url import open_store  # noqa: PLC0415 - only for a URL
 
-    return open_store(fallback, fallback=None)
+    return open_store(fallback)
 
 
 def _nothing(result: object) -> None:

@@ -40,6 +40,7 @@ def play(flow: Flow[T], send: Callable[[Any], Any]) -> T:
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     finally:
+        value = None  # an error's traceback holds this frame: together they would wait for the gc
         flow.close()
 
 
@@ -66,4 +67,5 @@ async def aplay(flow: Flow[T], send: Callable[[Any], Awaitable[Any]]) -> T:
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     finally:
+        value = None  # an error's traceback holds this frame: together they would wait for the gc
         flow.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sessionstore.errors import InvalidSessionError
+from sessionstore.errors import CorruptMessageError, InvalidSessionError
 from sessionstore.models import (
     SessionInfo,
     SessionMessage,
@@ -39,7 +39,7 @@ class Row(NamedTuple):
     id: str
     agent_id: str
     user_id: str | None
-    metadata: str
+    metadata: str | bytes
     created_at: int
     updated_at: int
     version: int
@@ -52,11 +52,22 @@ class Row(NamedTuple):
             "id": self.id,
             "agent_id": self.agent_id,
             "user_id": self.user_id,
-            "metadata": decode_metadata(self.metadata),
+            "metadata": self.decoded(),
             "created_at": from_microseconds(self.created_at),
             "updated_at": from_microseconds(self.updated_at),
             "version": self.version,
         }
+
+    def decoded(self) -> dict[str, Any]:
+        """Give the metadata.
+
+        Raises:
+            CorruptMessageError: It can't be read.
+        """
+        try:
+            return decode_metadata(self.metadata)
+        except CorruptMessageError as error:
+            raise CorruptMessageError(f"session {self.id!r}: {error}") from error.__cause__
 
     def info(self) -> SessionInfo:
         """Give the session without its messages."""
@@ -95,9 +106,8 @@ def place(cursor: str) -> tuple[int, int]:
         InvalidSessionError: It is not one of ours.
     """
     try:
-        updated_at, session_key = map(int, cursor.split("."))
-    except (AttributeError, ValueError):
-        updated_at, session_key = -1, -1
-    if not (0 <= updated_at <= _LARGEST and 0 <= session_key <= _LARGEST):
-        raise InvalidSessionError("cursor is not one that list_sessions gave")
+        # A number past what a column holds comes from no cursor of ours, and is past every session.
+        updated_at, session_key = (max(0, min(int(part), _LARGEST)) for part in cursor.split("."))
+    except ValueError:
+        raise InvalidSessionError("cursor is not one that list_sessions gave") from None
     return updated_at, session_key

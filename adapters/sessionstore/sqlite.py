@@ -7,7 +7,8 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Sequence
-from threading import Lock
+from contextlib import closing
+from threading import Condition, Lock, RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -25,7 +26,6 @@ from sessionstore.models import (
     SessionMessage,
     SessionPage,
     decode_messages,
-    decode_metadata,
     encode_metadata,
     merge_metadata,
     now_microseconds,
@@ -35,11 +35,18 @@ from sessionstore.rows import Row, encoded, place
 from sessionstore.store import SessionStore, require_owner, require_version
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     from typing_extensions import Self
 
-__all__ = ["SCHEMA", "SCHEMA_VERSION", "SQLiteSessionStore"]
+__all__ = [
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "SQLiteSessionStore",
+    "checked_path",
+    "require_file",
+    "use_write_ahead_log",
+]
 
 T = TypeVar("T")
 
@@ -80,8 +87,9 @@ SCHEMA = (
 _READ, _WRITE = False, True
 _COMMIT = ("COMMIT", ())
 
+# JSON is read as bytes: what is not UTF-8 is for the decoders to refuse, not for the driver.
 _COLUMNS = (
-    "session_key, id, agent_id, user_id, metadata, "
+    "session_key, id, agent_id, user_id, CAST(metadata AS BLOB), "
     "created_at, updated_at, version, message_count, last_position"
 )
 _FIND = f"SELECT {_COLUMNS} FROM sessionstore_sessions WHERE id = ?"  # noqa: S608
@@ -91,11 +99,11 @@ _MAKE = """INSERT INTO sessionstore_sessions
 _ADD = """INSERT INTO sessionstore_messages (session_key, position, id, body) VALUES (?, ?, ?, ?)
     ON CONFLICT (session_key, id) DO NOTHING"""
 _WRITTEN = """UPDATE sessionstore_sessions SET version = version + 1, updated_at = ?,
-    metadata = ?, message_count = ?, last_position = ? WHERE session_key = ?"""
-_LAST = """SELECT position, body FROM sessionstore_messages WHERE session_key = ? AND position < ?
-    ORDER BY position DESC LIMIT ?"""
-_FIRST = """SELECT position, body FROM sessionstore_messages WHERE session_key = ? AND position < ?
-    ORDER BY position LIMIT 1"""
+    metadata = CAST(? AS TEXT), message_count = ?, last_position = ? WHERE session_key = ?"""
+_LAST = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
+    WHERE session_key = ? AND position < ? ORDER BY position DESC LIMIT ?"""
+_FIRST = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
+    WHERE session_key = ? AND position < ? ORDER BY position LIMIT 1"""
 _POSITION = "SELECT position FROM sessionstore_messages WHERE session_key = ? AND id = ?"
 _REPLACE = "UPDATE sessionstore_messages SET body = ? WHERE session_key = ? AND id = ?"
 _CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
@@ -106,13 +114,18 @@ _END = 2**63 - 1
 _MEMORY = ":memory:"
 _PRIVATE = 0o600
 _SMALLEST = 512  # bytes of a database; SQLite takes less for an empty one, and writes over it
+_MOST_READERS = 16  # at once: each has a connection, and with it two or three open files
+_MOST_IDLE = 8
 _LONGEST_WAIT = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 
 _BUSY = "{} is busy: other writers held it for longer than the timeout"
+_NO_LOG = "the file system of {} can't do SQLite's write-ahead log: name a file on another one"
+_LOST = "{} was in use when this process was forked off: make the store after the fork"
 _DAMAGED = "{} is damaged, or no SQLite file: restore it from a backup, or name another file"
 # By SQLite's own words, since Python 3.10 does not tell its error codes.
 _ERRORS = (
     ("locked", StoreUnavailableError, _BUSY),
+    ("locking protocol", StoreUnavailableError, "{} can't be locked: too many open it at once"),
     ("readonly", StoreUnavailableError, "{} can't be written to: look at its permissions"),
     ("unable to open", StoreUnavailableError, "{} can't be opened: look at its permissions"),
     ("disk I/O error", StoreUnavailableError, "{} can't be read or written: the disk fails"),
@@ -121,6 +134,7 @@ _ERRORS = (
     ("not a database", SessionStoreError, _DAMAGED),
     ("malformed", SessionStoreError, _DAMAGED),
     ("no such", SessionStoreError, _DAMAGED),
+    ("Could not decode", SessionStoreError, _DAMAGED),
 )
 
 
@@ -131,7 +145,9 @@ class SQLiteSessionStore(SessionStore):
     writer at a time goes on, the others wait for it up to ``timeout``; readers never wait. An
     async method is one hop to a thread for the whole operation, and never blocks its event loop.
     The file is opened at the first use, in write-ahead-log mode, and made when it is not there:
-    readable and writable by the user alone. A store may be made before a fork and used after it.
+    readable and writable by the user alone. A store may be used before a fork and after it, on both
+    sides; only one in memory that was used stays with the parent, and in the child raises
+    `SessionStoreError`.
 
     Example:
         >>> from sessionstore import SessionMessage
@@ -172,18 +188,20 @@ class SQLiteSessionStore(SessionStore):
         if not timeout >= 0:
             raise ValueError("timeout must be a number of seconds, 0 or more")
         self._retention = retention_microseconds(retention_days)
-        self._path = _checked_path(path)
-        self._options = (timeout, synchronous)
-        self._abandoned: list[_Database] = []
-        self._database = self._new_database()
+        self._path = checked_path(path)
+        self._database = _Database(self._path, timeout, synchronous)
+        weakref.finalize(self, self._database.shut)
 
     def __repr__(self) -> str:
         """Tell the path."""
         return f"SQLiteSessionStore({self._path!r})"
 
     def close(self) -> None:
-        """Close the file; running operations end first, later ones raise `SessionStoreError`."""
-        self._current().close()
+        """Close the file; running operations end first, waited for up to ``timeout``.
+
+        Those that still wait for their turn, and later ones, raise `SessionStoreError`.
+        """
+        self._database.close()
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
@@ -194,32 +212,16 @@ class SQLiteSessionStore(SessionStore):
     # -- Carrying out -----------------------------------------------------------------------------
 
     def _play(self, flow: Flow[T]) -> T:
-        write, database = next(flow), self._current()
-        return database.carry_out(flow, write, database.deadline())
+        write = next(flow)
+        return self._database.carry_out(flow, write, self._database.deadline())
 
     async def _aplay(self, flow: Flow[T]) -> T:
         import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
 
-        write, database = next(flow), self._current()
-        loop = asyncio.get_running_loop()
+        write = next(flow)
         # The wait for other writers begins here, and includes that for the thread.
-        return await loop.run_in_executor(
-            database.lane(write=write), database.carry_out, flow, write, database.deadline()
-        )
-
-    def _current(self) -> _Database:
-        if self._database.pid != os.getpid():
-            # SQLite's connections must not cross a fork, nor be closed on the far side of it.
-            self._abandoned.append(self._database)
-            self._database = self._new_database()
-            if self._abandoned[-1].closed:
-                self._database.close()
-        return self._database
-
-    def _new_database(self) -> _Database:
-        database = _Database(self._path, *self._options)
-        weakref.finalize(self, database.close)
-        return database
+        future = self._database.start(flow, write, self._database.deadline())
+        return await asyncio.wrap_future(future)
 
     # -- The operations ---------------------------------------------------------------------------
 
@@ -234,9 +236,10 @@ class SQLiteSessionStore(SessionStore):
     ) -> Flow[SessionData]:
         yield _WRITE
         records, stored = encoded(messages), encode_metadata(metadata).decode()
-        if (yield from self._find(session_id, user_id)):
+        row, expired = yield from self._look_up(session_id, user_id)
+        if row:
             raise SessionExistsError(f"session {session_id!r} is already there")
-        row = yield from _make(session_id, agent_id, user_id, stored)
+        row = yield from _make(session_id, agent_id, user_id, stored, expired)
         row = yield from _add(row, records)
         row = yield from _written(row)
         return SessionData(**row.head(), messages=list(messages))
@@ -286,12 +289,12 @@ class SQLiteSessionStore(SessionStore):
     ) -> Flow[int]:
         yield _WRITE
         records = encoded(messages)
-        row = yield from self._find(session_id, user_id)
+        row, expired = yield from self._look_up(session_id, user_id)
         require_version(row.version if row else 0, expected_version)
         if not records:
             return 0
         if row is None:
-            row = yield from _make(session_id, agent_id, user_id, "{}")
+            row = yield from _make(session_id, agent_id, user_id, "{}", expired)
         grown = yield from _add(row, records)
         added = grown.message_count - row.message_count
         if added:
@@ -324,7 +327,7 @@ class SQLiteSessionStore(SessionStore):
         row = yield from self._require(session_id, user_id)
         require_version(row.version, expected_version)
         if metadata is not None:
-            merged = merge_metadata(decode_metadata(row.metadata), metadata)
+            merged = merge_metadata(row.decoded(), metadata)
             row = row._replace(metadata=encode_metadata(merged).decode())
         if records is not None:
             yield _CLEAR, (row.session_key,)
@@ -387,14 +390,19 @@ class SQLiteSessionStore(SessionStore):
     # -- Within a transaction ---------------------------------------------------------------------
 
     def _find(self, session_id: str, user_id: str | None) -> Flow[Row | None]:
+        row, _ = yield from self._look_up(session_id, user_id)
+        return row
+
+    def _look_up(self, session_id: str, user_id: str | None) -> Flow[tuple[Row | None, Row | None]]:
+        """Give the session, or else the expired one that stands in its place."""
         found = yield _FIND, (session_id,)
         if not found:
-            return None
+            return None, None
         row = Row._make(found[0])
         if row.updated_at < self._oldest_live():
-            return None
+            return None, row
         require_owner(row.user_id, user_id)
-        return row
+        return row, None
 
     def _require(self, session_id: str, user_id: str | None) -> Flow[Row]:
         row = yield from self._find(session_id, user_id)
@@ -406,10 +414,12 @@ class SQLiteSessionStore(SessionStore):
         return 0 if self._retention is None else now_microseconds() - self._retention
 
 
-def _make(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Flow[Row]:
+def _make(
+    session_id: str, agent_id: str, user_id: str | None, metadata: str, expired: Row | None
+) -> Flow[Row]:
     """Make a session, in the place of an expired one with the same id."""
-    for expired in (yield _FIND, (session_id,)):
-        yield from _drop(expired[0])
+    if expired:
+        yield from _drop(expired.session_key)
     now = now_microseconds()
     made = yield _MAKE, (session_id, agent_id, user_id, metadata, now, now)
     return Row(made.lastrowid, session_id, agent_id, user_id, metadata, now, now, 0, 0, 0)
@@ -448,7 +458,7 @@ def _position(row: Row, message_id: str) -> Flow[int]:
     return int(found[0][0])
 
 
-def _oldest_first(session_id: str, rows: list[tuple[int, str]]) -> list[SessionMessage]:
+def _oldest_first(session_id: str, rows: list[tuple[int, bytes]]) -> list[SessionMessage]:
     return decode_messages(session_id, [body for _, body in reversed(rows)])
 
 
@@ -463,19 +473,25 @@ class _Database:
     """The connections of one process to one file. Each serves one operation at a time."""
 
     def __init__(self, path: str, timeout: float, synchronous: str) -> None:
-        self.pid = os.getpid()
         self._path = path
         self._timeout = min(timeout, _LONGEST_WAIT)
         self._synchronous = synchronous
-        # A database in memory lives in its one connection, which operations take in turn.
-        self._only = Lock() if path == _MEMORY else None
+        self._in_memory = path == _MEMORY
         self._idle: list[sqlite3.Connection] = []
-        self._lanes: dict[bool, ThreadPoolExecutor] = {}
-        self._lanes_lock = Lock()
-        self._opening = Lock()
-        self.writing = Lock()
+        self._out = 0
         self._prepared = False
+        self._lost = False
         self.closed = False
+        self._make_locks()
+        _forks.watch(self)
+
+    def _make_locks(self) -> None:
+        self.writing = Lock()
+        self._opening = Lock()
+        # Tells of all that changes in _idle, _out, _halted, _lanes and closed, and guards them.
+        self._changed = Condition(RLock())  # a finalizer may come in between, and shut
+        self._halted = False
+        self._lanes: dict[bool, ThreadPoolExecutor] = {}
 
     def deadline(self) -> float:
         """Give the time up to which an operation that begins now waits for others."""
@@ -485,35 +501,44 @@ class _Database:
         with _Transaction(self, deadline, write=write) as transaction:
             return play(flow, transaction.send)
 
-    def lane(self, *, write: bool) -> ThreadPoolExecutor:
-        """Give the threads for async reads, or the one for async writes."""
-        with self._lanes_lock:
-            self._refuse_closed()
+    def start(self, flow: Flow[T], write: bool, deadline: float) -> Future[T]:
+        """Carry out in a thread: one of those for async reads, or the one for async writes."""
+        with self._changed:
+            self.require_open()
             if write not in self._lanes:
                 from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as asyncio
 
                 self._lanes[write] = ThreadPoolExecutor(1 if write else 4, "sessionstore-sqlite")
-            return self._lanes[write]
+            return self._lanes[write].submit(self.carry_out, flow, write, deadline)
 
-    def take(self, deadline: float) -> sqlite3.Connection:
-        if self._only:
-            self.lock(self._only, deadline)
-        try:
-            try:
+    def take(self, deadline: float, *, write: bool) -> sqlite3.Connection:
+        """Give a connection, once there are not too many out."""
+        # The one writer needs no reader to end. A database in memory lives in one connection.
+        most = 1 if self._in_memory else _MOST_READERS + write
+        with self._changed:
+            if not self._changed.wait_for(
+                lambda: self.closed or (self._out < most and not self._halted),
+                _seconds_to(deadline),
+            ):
+                raise StoreUnavailableError(_BUSY.format(self._path))
+            self.require_open()
+            self._out += 1
+            if self._idle:
                 return self._idle.pop()
-            except IndexError:
-                return self._open()
+        try:
+            return self._open(deadline)
         except BaseException:
-            if self._only:
-                self._only.release()
+            self.give_back(None)
             raise
 
-    def give_back(self, connection: sqlite3.Connection) -> None:
-        self._idle.append(connection)
-        if self._only:
-            self._only.release()
-        if self.closed:
-            self.close()
+    def give_back(self, connection: sqlite3.Connection | None) -> None:
+        with self._changed:
+            self._out -= 1
+            self._changed.notify_all()
+            if connection and (self.closed or len(self._idle) == _MOST_IDLE):
+                connection.close()
+            elif connection:
+                self._idle.append(connection)
 
     def lock(self, lock: Lock, deadline: float) -> None:
         if not lock.acquire(timeout=_seconds_to(deadline)):
@@ -526,76 +551,143 @@ class _Database:
                 return kind(words.format(self._path))
         return SessionStoreError(f"SQLite refuses to work on {self._path}: see the cause")
 
-    def close(self) -> None:
-        if self.pid != os.getpid():
-            return
-        self.closed = True
-        while self._idle:
-            self._idle.pop().close()
-        with self._lanes_lock:
+    def require_open(self) -> None:
+        if self.closed:
+            raise SessionStoreError("this store is closed")
+        if self._lost:
+            raise SessionStoreError(_LOST.format(self._path))
+
+    def shut(self) -> None:
+        """Let no operation begin. The connections that are out are closed when they come back."""
+        with self._changed:
+            self.closed = True
+            self._changed.notify_all()
+            self._close_idle()
             for lane in self._lanes.values():
                 lane.shutdown(wait=False)
 
-    def _refuse_closed(self) -> None:
-        if self.closed:
-            raise SessionStoreError("this store is closed")
+    def close(self) -> None:
+        """Let no operation begin, and wait for those that run."""
+        self.shut()
+        self._wait_for_the_last()
 
-    def _open(self) -> sqlite3.Connection:
-        with self._opening:
-            self._refuse_closed()
-            if not self._prepared and not self._only:
-                _require_file(self._path)
+    # -- A fork: SQLite remembers the locks of its process, and a child would take them for its own.
+
+    def halt(self) -> None:
+        """Before a fork: close the file, and open it no more."""
+        self._changed.acquire()
+        self._halted = True
+        self._wait_for_the_last()
+        if not self._in_memory:
+            self._close_idle()
+            self._prepared = False
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        self._halted = False
+        self._changed.notify_all()
+        self._changed.release()
+
+    def begin_anew(self) -> None:
+        """After a fork, in the child: no thread that held a lock or a connection is there."""
+        self._lost = self._lost or bool(self._idle or self._out)
+        self._make_locks()
+
+    def _wait_for_the_last(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._out, self._timeout)
+
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    # -- Opening ----------------------------------------------------------------------------------
+
+    def _open(self, deadline: float) -> sqlite3.Connection:
+        self.lock(self._opening, deadline)
+        try:
+            if not self._prepared and not self._in_memory:
+                require_file(self._path)
+            connection = sqlite3.connect(
+                self._path,
+                timeout=_seconds_to(deadline),
+                isolation_level=None,
+                check_same_thread=False,
+            )
             try:
-                connection = sqlite3.connect(
-                    self._path,
-                    timeout=self._timeout,
-                    isolation_level=None,
-                    check_same_thread=False,
-                )
-                try:
-                    connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-                    if not self._prepared:
-                        self._prepare(connection)
-                except BaseException:
-                    connection.close()
-                    raise
-            except sqlite3.Error as error:
-                raise self.translated(error) from error
+                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+                if not self._prepared:
+                    self._prepare(connection, deadline)
+            except BaseException:
+                connection.close()
+                raise
             self._prepared = True
+        except sqlite3.Error as error:
+            raise self.translated(error) from error
+        else:
             return connection
+        finally:
+            self._opening.release()
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _prepare(self, connection: sqlite3.Connection, deadline: float) -> None:
         version = _schema_version(connection, self._path)
         if version > SCHEMA_VERSION:
             msg = f"{self._path} was written by a newer version of sessionstore: upgrade it"
             raise SessionStoreError(msg)
         if version == 0:
             self._create_schema(connection)
-        if not self._only:
-            self._use_write_ahead_log(connection)
+        if not self._in_memory:
+            use_write_ahead_log(connection, _seconds_to(deadline))
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             if _schema_version(connection, self._path):
                 return  # somebody else was first
-            if not self._only:
-                os.chmod(self._path, _PRIVATE)
+            if not self._in_memory:
+                _make_private(self._path)
             for statement in SCHEMA:
                 connection.execute(statement)
 
-    def _use_write_ahead_log(self, connection: sqlite3.Connection) -> None:
-        # SQLite does not wait for its busy timeout here: others may be opening the file too.
-        deadline = time.monotonic() + self._timeout
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.005)
-            else:
-                return
+
+class _Forks:
+    """Sees to it that no connection crosses a fork: a child's writes would overwrite others'."""
+
+    def __init__(self) -> None:
+        self._databases: weakref.WeakSet[_Database] = weakref.WeakSet()
+        self._halted: list[_Database] = []
+        self._lock = RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before,
+                after_in_parent=self._in_parent,
+                after_in_child=self._in_child,
+            )
+
+    def watch(self, database: _Database) -> None:
+        with self._lock:
+            self._databases.add(database)
+
+    def _before(self) -> None:
+        self._lock.acquire()
+        self._halted = list(self._databases)
+        for database in self._halted:
+            database.halt()
+
+    def _in_parent(self) -> None:
+        for database in self._halted:
+            database.go_on()
+        self._halted = []
+        self._lock.release()
+
+    def _in_child(self) -> None:
+        self._lock = RLock()
+        for database in list(self._databases):
+            database.begin_anew()
+        self._halted = []
+
+
+_forks = _Forks()
 
 
 class _Transaction:
@@ -606,9 +698,10 @@ class _Transaction:
         self._deadline = deadline
         self._write = write
         self._writing = False
+        self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
-        self._connection = self._database.take(self._deadline)
+        self._database.require_open()
         return self
 
     def __exit__(
@@ -617,53 +710,76 @@ class _Transaction:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            self._end("COMMIT" if error is None else "ROLLBACK")
-        finally:
-            self._database.give_back(self._connection)
+        self._end("COMMIT" if error is None else "ROLLBACK")
 
     def send(self, request: tuple[str, Sequence[Any]]) -> Any:
         """Carry out one statement: the reply is its rows, or the cursor where it has none."""
         if request is _COMMIT:
-            return self._end("COMMIT")
+            self._end("COMMIT")
+            self._deadline = self._database.deadline()
+            return None
         sql, parameters = request
         try:
-            if not self._connection.in_transaction:
-                self._begin()
+            connection = self._connection or self._begin()
             if type(parameters) is list:
-                return self._connection.executemany(sql, parameters)
-            cursor = self._connection.execute(sql, parameters)
-            return cursor.fetchall() if cursor.description else cursor
+                return connection.executemany(sql, parameters)
+            # Closed, since a statement that failed midway would keep its transaction open.
+            with closing(connection.execute(sql, parameters)) as cursor:
+                return cursor.fetchall() if cursor.description else cursor
         except sqlite3.Error as error:
             raise self._database.translated(error) from error
 
-    def _begin(self) -> None:
+    def _begin(self) -> sqlite3.Connection:
+        # Not before the first statement: others need not wait while messages are encoded. And the
+        # lock first, so that writers in a queue hold no connections.
         if self._write:
             self._database.lock(self._database.writing, self._deadline)
             self._writing = True
+        connection = self._database.take(self._deadline, write=self._write)
+        self._connection = connection
         wait = int(_seconds_to(self._deadline) * 1000)
-        self._connection.execute(f"PRAGMA busy_timeout = {wait}")
-        self._connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
+        connection.execute(f"PRAGMA busy_timeout = {wait}")
+        connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
+        return connection
 
     def _end(self, verdict: str) -> None:
+        connection, self._connection = self._connection, None
         try:
-            if self._connection.in_transaction:
-                self._connection.execute(verdict)
-        except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.rollback()
-            raise self._database.translated(error) from error
+            if connection:
+                self._conclude(connection, verdict)
         finally:
             if self._writing:
                 self._writing = False
                 self._database.writing.release()
+
+    def _conclude(self, connection: sqlite3.Connection, verdict: str) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute(verdict)
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.rollback()
+            raise self._database.translated(error) from error
+        finally:
+            self._database.give_back(connection)
 
 
 def _seconds_to(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
 
 
-def _checked_path(path: str | os.PathLike[str]) -> str:
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """Check what a caller gave as the path of an SQLite file.
+
+    Args:
+        path: The path, or ``":memory:"``.
+
+    Returns:
+        The absolute path, or ``":memory:"``.
+
+    Raises:
+        SessionStoreError: It names no file, or a folder, or its folder does not exist.
+    """
     name = os.fspath(path)
     if name == _MEMORY:
         return name
@@ -678,14 +794,23 @@ def _checked_path(path: str | os.PathLike[str]) -> str:
     return file
 
 
-def _require_file(path: str) -> None:
+def require_file(path: str) -> None:
     """Refuse a file that SQLite should not even open; make one, the user's alone, where none is.
 
     All without opening ``path``: to close it again would release the locks that another connection
     of this process holds on it.
+
+    Args:
+        path: The file's path.
+
+    Raises:
+        StoreUnavailableError: It can't be made, read or written.
+        SessionStoreError: It is too small for an SQLite file.
     """
     if not os.path.exists(path):
         _create_private(path)
+    if not os.path.isfile(path):
+        raise SessionStoreError(f"{path} is no file: name another")
     effective = os.access in os.supports_effective_ids
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
         raise StoreUnavailableError(f"{path} can't be read and written: look at its permissions")
@@ -699,12 +824,51 @@ def _create_private(path: str) -> None:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
         try:
             os.link(draft, path)
+        except FileExistsError:
+            raise
+        except OSError:  # there are no hard links on this file system
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE))
         finally:
             os.unlink(draft)
     except FileExistsError:
         return  # another process was first
     except OSError as error:
         raise StoreUnavailableError(f"{path} can't be made: {error.strerror}") from error
+
+
+def _make_private(path: str) -> None:
+    try:
+        os.chmod(path, _PRIVATE)
+    except PermissionError as error:
+        msg = f"{path} can't be made private, as another user owns it: look at its permissions"
+        raise StoreUnavailableError(msg) from error
+
+
+def use_write_ahead_log(connection: sqlite3.Connection, timeout: float) -> None:
+    """Put a file in write-ahead-log mode, in which readers never wait for a writer.
+
+    Args:
+        connection: A connection to the file, without a transaction.
+        timeout: How long to wait for others that are opening the file, in seconds.
+
+    Raises:
+        sqlite3.OperationalError: They took longer, or the file can't be written to.
+        SessionStoreError: The file system does not allow it.
+    """
+    # SQLite does not wait for its busy timeout here.
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            [[mode]] = connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+        else:
+            break
+    if mode != "wal":
+        [[_, _, path]] = connection.execute("PRAGMA database_list")
+        raise SessionStoreError(_NO_LOG.format(path))
 
 
 def _schema_version(connection: sqlite3.Connection, path: str) -> int:

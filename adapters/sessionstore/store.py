@@ -22,7 +22,7 @@ from sessionstore.models import SessionData, SessionInfo, SessionMessage, Sessio
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["MAX_ID_LENGTH", "SessionStore", "require_owner", "require_version"]
+__all__ = ["MAX_ID_LENGTH", "SessionStore", "checked_id", "require_owner", "require_version"]
 
 T = TypeVar("T")
 
@@ -61,9 +61,14 @@ class SessionStore(ABC):
     `InvalidMessageError` (an argument is not valid; nothing was sent). Further errors are named
     at each method.
 
-    A backend implements the abstract flows below, whose arguments are checked already, and
-    `_play` and `_aplay`, which carry out the requests that its flows yield (see
-    `sessionstore.flow`). `sessionstore.testing` has the tests that a new one has to pass.
+    A backend implements the abstract flows below, and `_play` and `_aplay`, which carry out the
+    requests that its flows yield (see `sessionstore.flow`). Ids, limits and versions are checked
+    before a flow gets them; each message has an id, none twice in a batch, and a time in UTC. What
+    is not checked is whether messages and metadata are JSON: a flow turns them into their stored
+    form first, with `sessionstore.models.encode_message` and `encode_metadata`, which refuse what
+    is not, and reads them with `decode_messages` and `decode_metadata`, so that what a caller holds
+    is never what the store holds. `require_owner` and `require_version` raise what the contract
+    asks for. `sessionstore.testing` has the tests that a new store has to pass.
     """
 
     # -- The operations ---------------------------------------------------------------------------
@@ -543,9 +548,9 @@ class SessionStore(ABC):
         metadata: dict[str, Any] | None,
     ) -> Flow[SessionData]:
         return self._create(
-            new_id() if session_id is None else _id(session_id, "session_id"),
+            new_id() if session_id is None else checked_id(session_id, "session_id"),
             _without_repeats(_ready(messages)),
-            agent_id=_id(agent_id, "agent_id"),
+            agent_id=checked_id(agent_id, "agent_id"),
             user_id=_optional_id(user_id, "user_id"),
             metadata={} if metadata is None else metadata,
         )
@@ -554,7 +559,7 @@ class SessionStore(ABC):
         self, session_id: str, limit: int | None, user_id: str | None
     ) -> Flow[SessionData | None]:
         return self._get(
-            _id(session_id, "session_id"),
+            checked_id(session_id, "session_id"),
             limit=_limit(limit),
             user_id=_optional_id(user_id, "user_id"),
         )
@@ -568,7 +573,7 @@ class SessionStore(ABC):
         keep_system: bool,
     ) -> Flow[list[SessionMessage]]:
         return self._get_messages(
-            _id(session_id, "session_id"),
+            checked_id(session_id, "session_id"),
             limit=_limit(limit),
             before=None if before is None else _message_id(before),
             user_id=_optional_id(user_id, "user_id"),
@@ -584,9 +589,9 @@ class SessionStore(ABC):
         expected_version: int | None,
     ) -> Flow[int]:
         return self._append_messages(
-            _id(session_id, "session_id"),
+            checked_id(session_id, "session_id"),
             _without_repeats(_ready(messages)),
-            agent_id=_id(agent_id, "agent_id"),
+            agent_id=checked_id(agent_id, "agent_id"),
             user_id=_optional_id(user_id, "user_id"),
             expected_version=_version(expected_version),
         )
@@ -598,7 +603,7 @@ class SessionStore(ABC):
         if message.id is None:
             raise InvalidMessageError("replace_message needs a message with an id: set its id")
         return self._replace_message(
-            _id(session_id, "session_id"), ready, user_id=_optional_id(user_id, "user_id")
+            checked_id(session_id, "session_id"), ready, user_id=_optional_id(user_id, "user_id")
         )
 
     def _updating(
@@ -610,7 +615,7 @@ class SessionStore(ABC):
         expected_version: int | None,
     ) -> Flow[SessionInfo]:
         return self._update(
-            _id(session_id, "session_id"),
+            checked_id(session_id, "session_id"),
             messages=None if messages is None else _without_repeats(_ready(messages)),
             metadata=metadata,
             user_id=_optional_id(user_id, "user_id"),
@@ -618,7 +623,9 @@ class SessionStore(ABC):
         )
 
     def _deleting(self, session_id: str, user_id: str | None) -> Flow[bool]:
-        return self._delete(_id(session_id, "session_id"), user_id=_optional_id(user_id, "user_id"))
+        return self._delete(
+            checked_id(session_id, "session_id"), user_id=_optional_id(user_id, "user_id")
+        )
 
     def _listing(
         self, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
@@ -671,19 +678,31 @@ def require_version(version: int, expected_version: int | None) -> None:
         raise SessionConflictError(msg)
 
 
-def _id(value: object, name: str) -> str:
-    if type(value) is str and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
-        return value
+def checked_id(value: object, name: str) -> str:
+    """Check what names a session, an agent or a user.
+
+    Args:
+        value: The id.
+        name: What to call it in an error.
+
+    Returns:
+        The id, as a plain string.
+
+    Raises:
+        InvalidSessionError: It is no text of 1 to `MAX_ID_LENGTH` characters.
+    """
+    if isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
+        return str.__str__(value)
     raise InvalidSessionError(f"{name} {_fault(value)}")
 
 
 def _optional_id(value: object, name: str) -> str | None:
-    return None if value is None else _id(value, name)
+    return None if value is None else checked_id(value, name)
 
 
 def _message_id(value: object) -> str:
-    if type(value) is str and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
-        return value
+    if isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
+        return str.__str__(value)
     raise InvalidMessageError(f"a message id {_fault(value)}")
 
 
@@ -701,7 +720,7 @@ def _fault(value: object) -> str:
     if not isinstance(value, str):
         return f"must be a string, not {type(value).__name__}"
     if not value:
-        return "is empty: give one, or leave it out"
+        return "is empty"
     if len(value) > MAX_ID_LENGTH:
         return f"is {len(value)} characters long; at most {MAX_ID_LENGTH} are allowed"
     return "must be valid Unicode text"

@@ -18,6 +18,7 @@ INTERRUPTED = "This tool call was interrupted: it gave no result."
 """What stands in a view for the result of a tool call that never came."""
 
 _PAGE = 50
+_TRIES = 3
 
 
 def approximate_tokens(messages: Iterable[SessionMessage]) -> int:
@@ -119,11 +120,12 @@ class Window(msgspec.Struct, frozen=True):
         self, store: SessionStore, session_id: str, user_id: str | None
     ) -> Flow[list[SessionMessage]]:
         """Give `load` as a flow, whose requests are the store's flows."""
-        while True:
+        for _ in range(_TRIES - 1):
             try:
                 return (yield from self._paging(store, session_id, user_id))
             except InvalidMessageError:
                 continue  # the messages were replaced between two pages: from the start again
+        return (yield from self._paging(store, session_id, user_id))
 
     def _paging(
         self, store: SessionStore, session_id: str, user_id: str | None

@@ -6,6 +6,7 @@ needs of langchain-core.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ __all__ = [
     "to_session_messages",
     "with_session_history",
 ]
+
+if find_spec("langchain_core") is None:
+    raise ImportError(
+        "langchain_sessionstore needs the langchain extra: pip install 'sessionstore[langchain]'"
+    )
 
 _MODULES = {
     "SessionChatMessageHistory": "history",

@@ -59,6 +59,8 @@ _CHUNKS = {
 _CARRIED = {"type", "role", "content", "id", "name", "tool_calls", "tool_call_id"}
 _UNKNOWN = "model_extra"
 _STRINGS = "strings"
+_CALL_EXTRAS = "call_extras"
+_CALL = {"name", "args", "id"}
 
 
 class _Template:
@@ -235,14 +237,12 @@ def _blocks(content: list[Any], extra: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _calls(calls: Sequence[Any], extra: dict[str, Any]) -> list[ToolCall]:
-    if any(len(call) != _CALL_SIZE or call.get("type") != "tool_call" for call in calls):
-        extra["tool_calls"] = calls
+    odd = [{key: value for key, value in call.items() if key not in _CALL} for call in calls]
+    if any(more != {"type": "tool_call"} for more in odd):
+        extra[_CALL_EXTRAS] = odd
     return [
         {"name": call.get("name"), "args": call.get("args"), "id": call.get("id")} for call in calls
     ]
-
-
-_CALL_SIZE = len({"id", "name", "args", "type"})
 
 
 def _fill_in(
@@ -255,6 +255,11 @@ def _fill_in(
             continue
         if name == _STRINGS:
             values["content"] = _with_strings(message.content, value)
+        elif name == _CALL_EXTRAS:
+            if len(value) == len(message.tool_calls):  # they are as LangChain wrote them
+                values["tool_calls"] = [
+                    {**call, **more} for call, more in zip(message.tool_calls, value, strict=True)
+                ]
         elif name == _UNKNOWN:
             unknown.update(value)
         elif name in values:
@@ -265,5 +270,11 @@ def _fill_in(
     return unknown
 
 
-def _with_strings(content: Any, strings: list[int]) -> list[Any]:
-    return [block["text"] if place in strings else block for place, block in enumerate(content)]
+def _with_strings(content: Any, strings: list[int]) -> Any:
+    # Somebody may have replaced the content since: what is no such block any more is left as it is.
+    if not isinstance(content, list):
+        return content
+    return [
+        block["text"] if place in strings and block.keys() == {"type", "text"} else block
+        for place, block in enumerate(content)
+    ]

@@ -58,7 +58,7 @@ class OfflineChatModel(BaseChatModel):
 
 def _answer(said: Sequence[str]) -> str:
     names = [name for text in said for name in re.findall(r"(?i:my name is) (\w+)", text)]
-    if "?" not in said[-1]:
+    if not said or "?" not in said[-1]:
         return f"Nice to meet you, {names[-1]}!" if names else "I see."
     return f"Your name is {names[-1]}." if names else "You have not told me your name."
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with open_store(options.store) as store:
             if options.interactive:
                 return _interact(_chain(store, options.model), options.session)
-            if options.say:
+            if options.say is not None:
                 return _say(_chain(store, options.model), options.session, options.say)
             return _in_two_processes(store, options)
     except (SessionStoreError, ValueError) as error:
@@ -91,7 +91,10 @@ def _parser() -> argparse.ArgumentParser:
         description="A conversation that survives a restart.",
     )
     parser.add_argument(
-        "--store", metavar="URL", default=f"sqlite:///{_FILE}", help="where to remember"
+        "--store",
+        metavar="URL",
+        default=f"sqlite:///{_FILE}",
+        help="where to remember (default: %(default)s)",
     )
     parser.add_argument(
         "--session", metavar="ID", default=new_id(), help="which conversation to go on with"
@@ -161,12 +164,17 @@ def _asked() -> str:
 def _in_two_processes(store: SessionStore, options: argparse.Namespace) -> int:
     for number, text in enumerate(_TALK, start=1):
         print(f"Process {number}", flush=True)
-        process = [sys.executable, "-m", "langchain_sessionstore.demo", "--say", text]
-        process += ["--store", options.store, "--session", options.session]
-        process += ["--model", options.model] if options.model else []
+        process = [sys.executable, "-m", "langchain_sessionstore.demo", f"--say={text}"]
+        process += [f"--store={options.store}", f"--session={options.session}"]
+        process += [f"--model={options.model}"] if options.model else []
         if subprocess.run(process, check=False).returncode:  # noqa: S603 - it is this program
             return 1
     messages = store.get_messages(options.session)
+    if not messages:
+        print(
+            f"\nNothing outlives a process in {store!r}: name a store that lasts", file=sys.stderr
+        )
+        return 1
     print(f"\nSession {options.session}, as it is stored in {store!r}:\n")
     print("\n".join(_table(messages)))
     knew = "Alice" in str(messages[-1].content)

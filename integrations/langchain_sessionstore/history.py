@@ -9,6 +9,7 @@ from langchain_core.messages import BaseMessage
 
 from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
 from sessionstore import SessionNotFoundError, SessionStore, Window
+from sessionstore.models import new_id
 
 if TYPE_CHECKING:
     from langchain_core.chat_history import BaseChatMessageHistory
@@ -52,6 +53,9 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         window: Window | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(store, SessionStore):
+            msg = f"store must be a SessionStore, not {type(store).__name__}"
+            raise TypeError(msg)
         self.session_id = session_id
         self._store = store
         self._agent_id = agent_id
@@ -66,7 +70,8 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     def messages(self) -> list[BaseMessage]:
         """The session's messages, or the window's view of them, read from the store.
 
-        To assign a list replaces all messages of the session.
+        To assign a list replaces all messages of the session, and drops what other frameworks and
+        the application keep with them.
 
         Raises:
             SessionStoreError: Any of the errors of `SessionStore.get_messages`.
@@ -165,6 +170,34 @@ class _OneCallHistory(SessionChatMessageHistory):
         if self._shown is None:
             self._shown = await super()._aload()
         return self._shown.copy()
+
+    def add_messages(self, messages: Sequence[BaseMessage]) -> None:
+        super().add_messages(said_again(messages, self._shown or ()))
+
+    async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
+        await super().aadd_messages(said_again(messages, self._shown or ()))
+
+
+def said_again(
+    messages: Sequence[BaseMessage], shown: Sequence[BaseMessage]
+) -> Sequence[BaseMessage]:
+    """Give an answer that was there before, and was given again, an id of its own.
+
+    A model's cached answer has the id that it had the first time. A graph that gives back the whole
+    conversation has more than one message that was there before, and a new one at its end.
+
+    Args:
+        messages: The messages of one turn.
+        shown: What the turn began with.
+
+    Returns:
+        The messages to append.
+    """
+    known = {message.id for message in shown}
+    there = [message for message in messages if message.id in known]
+    if len(there) != 1 or there[0] is not messages[-1] or messages[-1].id is None:
+        return messages
+    return [*messages[:-1], messages[-1].model_copy(update={"id": new_id()})]
 
 
 def session_history_factory(

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.messages import AIMessage, BaseMessage, BaseMessageChunk, HumanMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    BaseMessageChunk,
+    HumanMessage,
+    convert_to_messages,
+)
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig
-from langchain_core.runnables.utils import get_unique_config_specs
+from langchain_core.runnables.base import coerce_to_runnable
+from langchain_core.runnables.utils import AddableDict, get_unique_config_specs
 from pydantic import BaseModel, RootModel, create_model
 
 from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
+from langchain_sessionstore.history import said_again
 from sessionstore import (
     InvalidMessageError,
     InvalidSessionError,
@@ -22,6 +31,7 @@ from sessionstore import (
 )
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import new_id
+from sessionstore.store import checked_id
 
 if TYPE_CHECKING:
     from langchain_core.utils.pydantic import TypeBaseModel
@@ -36,9 +46,14 @@ class SessionSaveError(SessionStoreError):
         answer: What the runnable gave.
     """
 
-    def __init__(self, answer: Any) -> None:
-        super().__init__("the answer is there, as this error's `answer`, but could not be saved")
+    def __init__(self, answer: Any, reason: str) -> None:
+        super().__init__(f"the turn could not be saved (its answer is this error's): {reason}")
         self.answer = answer
+        self._reason = reason
+
+    def __reduce__(self) -> tuple[type[SessionSaveError], tuple[Any, str]]:
+        """Keep the answer where the error is sent to another process."""
+        return type(self), (self.answer, self._reason)
 
 
 def with_session_history(
@@ -118,11 +133,17 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         window: Window | None,
         on_save_error: Callable[[SessionSaveError], None] | None,
     ) -> None:
-        self._bound = bound
+        if not isinstance(store, SessionStore):
+            raise TypeError(
+                f"store must be a SessionStore, such as open_store(url), not {_name(store)}"
+            )
+        if window is not None and not isinstance(window, Window):
+            raise TypeError(f"window must be a Window, not {_name(window)}")
+        self._bound = coerce_to_runnable(bound)
         self._store = store
         self._keys = keys
         self._user_scoped = user_scoped
-        self._agent_id = agent_id
+        self._agent_id = checked_id(agent_id, "agent_id")
         self._window = window
         self._on_save_error = on_save_error
 
@@ -159,7 +180,9 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     ) -> Iterator[Any]:
         """Run one turn, chunk by chunk: it is saved after the last one.
 
-        Where the caller stops listening, what was said until then is saved.
+        Where the caller stops listening, what was said until then is saved, without tool calls.
+        An async caller does so for sure with `contextlib.aclosing`: to leave an ``async for`` by
+        ``break`` alone closes the stream whenever Python comes to it.
 
         Args:
             input: As for `invoke`.
@@ -192,8 +215,10 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             config,
             **kwargs,
         )
-        async for chunk in chunks:
-            yield chunk
+        generator = cast("AsyncGenerator[Any, None]", chunks)
+        async with aclosing(generator):  # so that a caller who stops listening is heard at once
+            async for chunk in generator:
+                yield chunk
 
     def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         turn = play(self._beginning(input, config), self._store._play)
@@ -217,7 +242,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
                 answer = _sum(answer, chunk)
                 yield chunk
         except GeneratorExit:
-            play(self._saving(turn, answer), self._store._play)
+            play(self._saving(turn, answer, whole=False), self._store._play)
             raise
         play(self._saving(turn, answer), self._store._play)
 
@@ -232,7 +257,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
                 answer = _sum(answer, chunk)
                 yield chunk
         except (GeneratorExit, asyncio.CancelledError):
-            await aplay(self._saving(turn, answer), self._store._aplay)
+            await _to_its_end(aplay(self._saving(turn, answer, whole=False), self._store._aplay))
             raise
         await aplay(self._saving(turn, answer), self._store._aplay)
 
@@ -283,25 +308,31 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             stored = yield from self._window.loading(self._store, session_id, user_id)
         else:
             stored = yield self._store._reading(session_id, None, None, user_id, False)
-        value, new = self._keys.with_history(input, to_langchain_messages(stored))
-        return _Turn(session_id, user_id, value, new, made_ids=not _ids(self._keys.new(input)))
+        shown = to_langchain_messages(stored)
+        value, new = self._keys.with_history(input, shown)
+        made_ids = not any(message.id for message in self._keys.new(input))
+        return _Turn(session_id, user_id, value, new, shown, made_ids=made_ids)
 
-    def _saving(self, turn: _Turn, answer: Any) -> Flow[None]:
+    def _saving(self, turn: _Turn, answer: Any, *, whole: bool = True) -> Flow[None]:
         try:
-            answers = self._keys.answers(answer)
-            added = yield self._appending(turn, [*turn.new, *answers])
-            if turn.made_ids and len(answers) == 1 and added == len(turn.new):
-                # A model's cached answer has the id that it had the first time: the session holds
-                # that one already, and yet it was said again.
-                yield self._appending(turn, [answers[0].model_copy(update={"id": new_id()})])
+            try:
+                answers = self._keys.answers(answer)
+            except InvalidMessageError:  # what the user said is kept all the same
+                yield self._appending(turn, turn.new)
+                raise
+            said = answers if whole else _heard(answers)
+            added = yield self._appending(turn, said_again([*turn.new, *said], turn.shown))
+            if turn.made_ids and len(said) == 1 and added == len(turn.new):
+                # A cached answer that was given before the window: the session holds its id.
+                yield self._appending(turn, [said[0].model_copy(update={"id": new_id()})])
         except SessionStoreError as error:
-            failure = SessionSaveError(answer)
+            failure = SessionSaveError(answer, str(error))
             if self._on_save_error is None:
                 raise failure from error
             failure.__cause__ = error
             self._on_save_error(failure)
 
-    def _appending(self, turn: _Turn, messages: list[BaseMessage]) -> Flow[int]:
+    def _appending(self, turn: _Turn, messages: Sequence[BaseMessage]) -> Flow[int]:
         stored = to_session_messages(messages)
         return self._store._appending(turn.session_id, stored, self._agent_id, turn.user_id, None)
 
@@ -324,6 +355,7 @@ class _Turn:
     user_id: str | None
     value: Any  # what the runnable gets
     new: list[BaseMessage]  # what the user said, each with an id
+    shown: list[BaseMessage]  # what the session held, as far as the runnable saw it
     made_ids: bool  # none of them had an id before
 
 
@@ -356,10 +388,6 @@ class _Keys:
         return history + new, new
 
 
-def _ids(messages: Sequence[BaseMessage]) -> list[str]:
-    return [message.id for message in messages if message.id]
-
-
 def _dict(input: Any) -> dict[str, Any]:
     if isinstance(input, dict):
         return input
@@ -385,8 +413,13 @@ def _messages(value: Any, text: type[BaseMessage], what: str) -> list[BaseMessag
         return [value]
     if isinstance(value, (list, tuple)):
         if len(value) == 1 and isinstance(value[0], list):  # as chat models batch their input
-            return list(value[0])
-        return list(value)
+            value = value[0]
+        try:
+            return convert_to_messages(list(value))
+        except (TypeError, ValueError, NotImplementedError, KeyError) as error:
+            raise InvalidMessageError(
+                f"the {what} holds what is no message: see the cause"
+            ) from error
     raise InvalidMessageError(
         f"the {what} must be a string, a message or a list of messages, not {_name(value)}"
     )
@@ -397,14 +430,35 @@ def _name(value: object) -> str:
 
 
 def _sum(answer: Any, chunk: Any) -> Any:
-    if answer is None or (
-        isinstance(answer, BaseMessage) and not isinstance(answer, BaseMessageChunk)
-    ):
+    if answer is None:
         return chunk
+    if isinstance(chunk, BaseMessage) and not isinstance(chunk, BaseMessageChunk):
+        return [*(answer if isinstance(answer, list) else [answer]), chunk]
+    if isinstance(answer, dict) and isinstance(chunk, dict):
+        answer = AddableDict(answer)
     try:
         return answer + chunk
-    except TypeError:
+    except (TypeError, ValueError):
         return chunk
+
+
+def _heard(answers: list[BaseMessage]) -> list[BaseMessage]:
+    """Give what was said of unfinished answers: a tool call in the making is no tool call."""
+    heard = []
+    for answer in answers:
+        text = answer.text
+        if text:
+            heard.append(type(answer)(content=str(text), id=answer.id, name=answer.name))
+    return heard
+
+
+async def _to_its_end(save: Coroutine[Any, Any, None]) -> None:
+    # Whoever cancels may do so again at each await, as anyio does.
+    task = asyncio.ensure_future(save)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
 
 
 async def _once(value: Any) -> AsyncIterator[Any]:

@@ -21,10 +21,10 @@ their async twins. No plug-in for asyncio is needed. The extra ``testing`` insta
 try:
     import hypothesis as _hypothesis  # noqa: F401
     import pytest
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
         "sessionstore.testing needs the testing extra: pip install 'sessionstore[testing]'"
-    ) from error
+    ) from _error
 
 # Before they are imported, so that a plain assert in them tells what it compared.
 pytest.register_assert_rewrite(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import pytest
@@ -61,6 +63,8 @@ class Stores:
     def at_once(self, *works: Callable[[], T]) -> list[T]:
         """Do all works at the same time, each in a thread of its own, with a loop of its own.
 
+        Python changes threads as often as it can meanwhile, so that what can go wrong does.
+
         Args:
             works: What to call.
 
@@ -76,7 +80,7 @@ class Stores:
             finally:
                 self._close_loop()
 
-        with ThreadPoolExecutor(len(works)) as threads:
+        with _hasty_threads(), ThreadPoolExecutor(len(works)) as threads:
             return list(threads.map(run, works))
 
     def __enter__(self) -> Self:
@@ -92,6 +96,16 @@ class Stores:
     def _close_loop(self) -> None:
         if self._loops is not None:
             self._loops.close()
+
+
+@contextmanager
+def _hasty_threads() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 class _Loops(threading.local):

@@ -19,7 +19,7 @@ MODEST = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+texts: st.SearchStrategy[str] = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 _json_values: st.SearchStrategy[Any] = st.recursive(
     st.none()

@@ -1,0 +1,376 @@
+"""The redis-py clients of `RedisSessionStore`, and how a request goes through them.
+
+One client serves all threads; each event loop has one of its own, closed when its loop ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from threading import Lock
+from typing import Any, NamedTuple, TypeAlias
+
+import redis
+import redis.asyncio
+from redis.asyncio import cluster as async_cluster
+from redis.asyncio import retry as async_retry
+from redis.asyncio import sentinel as async_sentinel
+from redis.backoff import NoBackoff
+from redis.client import NEVER_DECODE
+from redis.cluster import ClusterNode
+from redis.exceptions import AskError, ClusterDownError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from sessionstore._redis_settings import Settings
+from sessionstore.errors import SessionStoreError
+
+__all__ = ["WAIT", "Clients", "Command"]
+
+WAIT = "WAIT"
+"""The command that, last of several, asks how many replicas have them."""
+
+_ELSEWHERE = (AskError, redis.ConnectionError)  # MOVED is a kind of ASK
+_AT_ONCE = 50  # requests of one event loop; the next ones wait for a connection of these
+_MANY = 10_000
+_PATIENCE = 5.0  # seconds to wait for a turn, where a caller's client sets no timeout
+
+# redis-py is typed in part only, and otherwise in each version.
+SyncClient: TypeAlias = Any
+AsyncClient: TypeAlias = Any
+
+
+class Command(NamedTuple):
+    """One command, and the key by which a Cluster finds the node for it."""
+
+    key: bytes
+    words: tuple[Any, ...]
+
+
+# -- Making clients. None tries again by itself: how often to try is the store's to say. -----------
+
+
+def _sync_client(settings: Settings) -> SyncClient:
+    options = settings.options
+    if settings.topology == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in settings.nodes]
+        try:
+            return redis.RedisCluster(startup_nodes=nodes, **_cluster_options(options, Retry))
+        except IndexError as error:  # redis-py 5, of a Cluster without slots
+            raise ClusterDownError("no slot is served") from error
+    options = {"max_connections": _MANY, **options, "retry": Retry(NoBackoff(), 0)}
+    if settings.topology == "single":
+        return redis.Redis(**options)
+    ours = {**settings.sentinel_options, "retry": Retry(NoBackoff(), 0)}
+    return Sentinel(settings.nodes, sentinel_kwargs=ours, **options).master_for(settings.service)
+
+
+def _async_client(settings: Settings) -> AsyncClient:
+    options = settings.options
+    if settings.topology == "cluster":
+        nodes = [async_cluster.ClusterNode(host, port) for host, port in settings.nodes]
+        kwargs = _cluster_options(options, async_retry.Retry)
+        return redis.asyncio.RedisCluster(startup_nodes=nodes, **kwargs)
+    options = {"max_connections": _MANY, **options, "retry": async_retry.Retry(NoBackoff(), 0)}
+    if settings.topology == "single":
+        return redis.asyncio.Redis(**options)
+    ours = {**settings.sentinel_options, "retry": async_retry.Retry(NoBackoff(), 0)}
+    sentinel = async_sentinel.Sentinel(settings.nodes, sentinel_kwargs=ours, **options)
+    return sentinel.master_for(settings.service)
+
+
+def _cluster_options(options: dict[str, Any], retry: Callable[..., Any]) -> dict[str, Any]:
+    options = {"max_connections": _MANY, **options}
+    options.pop("db", None)
+    options.pop("port", None)
+    if int(redis.__version__.split(".")[0]) < 6:  # noqa: PLR2004 - its option changed its name
+        # At least one of these is an asyncio pipeline's first try.
+        options["cluster_error_retry_attempts"] = 1
+        return options
+    return {**options, "retry": retry(NoBackoff(), 0)}
+
+
+# -- One process's clients -------------------------------------------------------------------------
+
+
+class _OfLoop(NamedTuple):
+    loop: asyncio.AbstractEventLoop
+    client: AsyncClient
+    turns: asyncio.Semaphore
+    life: AsyncGenerator[None, None] | None
+
+
+class Clients:
+    """The clients of one process.
+
+    Args:
+        settings: What to connect to.
+        given: The caller's client, which is used for its colour and never closed.
+    """
+
+    def __init__(self, settings: Settings, given: SyncClient | AsyncClient = None) -> None:
+        """Connect to nothing yet."""
+        self.pid = os.getpid()
+        self.settings = settings
+        self._lock = Lock()
+        self._closed = False
+        self._sync: SyncClient = None
+        self._given = given
+        self._given_loop: asyncio.AbstractEventLoop | None = None
+        self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
+
+    # -- The two colours --------------------------------------------------------------------------
+
+    def send(self, commands: list[Command]) -> list[Any]:
+        """Carry out commands, in one round trip to each node, and give the replies or errors.
+
+        None at all lets go of idle connections: they lead to a server that is no longer a master.
+        """
+        client = self._sync_one()
+        if not commands:
+            if isinstance(client, redis.Redis):
+                client.connection_pool.disconnect(inuse_connections=False)
+            return []
+        if len(commands) == 1:
+            return [client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
+        if commands[-1].words[0] == WAIT and isinstance(client, redis.RedisCluster):
+            return _sent_to_one_node(client, commands)
+        with client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                options = _target(client, command.key)
+                pipeline.execute_command(*command.words, **options, **{NEVER_DECODE: True})
+            return list(pipeline.execute(raise_on_error=False))
+
+    async def asend(self, commands: list[Command]) -> list[Any]:
+        """Async twin of `send`."""
+        _, client, turns, _ = await self._async_one()
+        if not commands:
+            if isinstance(client, redis.asyncio.Redis):
+                await client.connection_pool.disconnect(inuse_connections=False)
+            return []
+        await _turn(turns, self.settings.options.get("socket_timeout") or _PATIENCE)
+        try:
+            return await _asent(client, commands)
+        except (AttributeError, TypeError, RuntimeError) as error:
+            # What asyncio and uvloop give for writing to a connection that was just closed.
+            raise redis.ConnectionError("the connection was closed") from error
+        finally:
+            turns.release()
+
+    def forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let go of the client of a loop, which closes it."""
+        self._loops.pop(loop, None)
+
+    def close(self) -> None:
+        """Close our own clients; those of other event loops are closed there, when they run."""
+        if self.pid != os.getpid():
+            return
+        for kept in self._shut():
+            _close_elsewhere(kept)
+
+    async def aclose(self) -> None:
+        """Async twin of `close`, which also waits for the client of the running loop."""
+        loop = asyncio.get_running_loop()
+        own = self._loops.get(loop)
+        for kept in self._shut():
+            if kept is not own:
+                _close_elsewhere(kept)
+        if own and own.life:
+            await own.life.aclose()
+
+    # -- Making and keeping them ------------------------------------------------------------------
+
+    def _sync_one(self) -> SyncClient:
+        if isinstance(self._given, (redis.Redis, redis.RedisCluster)):
+            self._refuse_closed()
+            return self._given
+        if self._sync is None:
+            # Outside the lock: a Cluster's client connects when it is made.
+            made = _sync_client(self.settings)
+            with self._lock:
+                one = self._sync = self._sync or made
+            if one is not made:
+                made.close()
+        self._refuse_closed()
+        return self._sync
+
+    async def _async_one(self) -> _OfLoop:
+        loop = asyncio.get_running_loop()
+        kept = self._loops.get(loop)
+        if kept is None:
+            kept = await self._join(loop)
+        self._refuse_closed()
+        return kept
+
+    async def _join(self, loop: asyncio.AbstractEventLoop) -> _OfLoop:
+        turns = asyncio.Semaphore(_AT_ONCE)
+        with self._lock:
+            for other in [other for other in self._loops if other.is_closed()]:
+                _let_go(self._loops.pop(other))
+            if isinstance(self._given, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
+                self._given_loop = self._given_loop or loop
+                if self._given_loop is loop:
+                    self._loops[loop] = _OfLoop(loop, self._given, turns, None)
+                    return self._loops[loop]
+            client = _async_client(self.settings)
+            kept = self._loops[loop] = _OfLoop(
+                loop, client, turns, _lifetime(loop, client, weakref.ref(self))
+            )
+        if kept.life:
+            await kept.life.__anext__()
+        return kept
+
+    def _shut(self) -> list[_OfLoop]:
+        with self._lock:
+            self._closed = True
+            kept, self._loops = list(self._loops.values()), {}
+            client, self._sync = self._sync, None
+        if client is not None:
+            client.close()
+            for sentinel in _sentinels(client):
+                sentinel.close()
+        return kept
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise SessionStoreError("this store is closed")
+
+
+async def _turn(turns: asyncio.Semaphore, patience: float) -> None:
+    """Wait for a turn, but for no longer than for an answer."""
+    if not turns.locked():
+        await turns.acquire()
+        return
+    waiting = asyncio.ensure_future(turns.acquire())
+    try:
+        await asyncio.wait({waiting}, timeout=patience)
+    except asyncio.CancelledError:
+        if waiting.done():
+            turns.release()
+        waiting.cancel()
+        raise
+    if not waiting.done():
+        waiting.cancel()
+        raise redis.TimeoutError("all connections of this event loop wait for answers")
+
+
+async def _asent(client: AsyncClient, commands: list[Command]) -> list[Any]:
+    clustered = isinstance(client, redis.asyncio.RedisCluster)
+    if clustered:
+        await client.initialize()  # until then redis-py 8 sends to any node
+    if len(commands) == 1:
+        return [await client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
+    waits = clustered and commands[-1].words[0] == WAIT
+    async with client.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            options = _target(client, command.key)
+            pipeline.execute_command(*command.words, **options, **{NEVER_DECODE: True})
+        if not waits:
+            return list(await pipeline.execute(raise_on_error=False))
+        # Redirected, a WAIT would ask about another node, or another connection's writes.
+        replies = await pipeline.execute(raise_on_error=False, allow_redirections=False)
+    if lost := next((reply for reply in replies if isinstance(reply, _ELSEWHERE)), None):
+        await client.nodes_manager.initialize()
+        raise redis.ConnectionError("the slot may be on another node") from lost
+    return list(replies)
+
+
+def _sent_to_one_node(client: SyncClient, commands: list[Command]) -> list[Any]:
+    node = client.get_redis_connection(_target(client, commands[0].key)["target_nodes"])
+    try:
+        with node.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command.words, **{NEVER_DECODE: True})
+            replies = pipeline.execute(raise_on_error=False)
+    except (redis.ConnectionError, redis.TimeoutError):
+        client.nodes_manager.initialize()
+        raise
+    if lost := next((reply for reply in replies if isinstance(reply, _ELSEWHERE)), None):
+        client.nodes_manager.initialize()
+        raise redis.ConnectionError("the slot may be on another node") from lost
+    return list(replies)
+
+
+def _target(client: Any, key: bytes) -> dict[str, Any]:
+    """Name the node for a key: redis-py's pipelines ask a server for it otherwise."""
+    if not isinstance(client, (redis.RedisCluster, redis.asyncio.RedisCluster)):
+        return {}
+    find: Any = client.get_node_from_key
+    return {"target_nodes": find(key)}
+
+
+async def _lifetime(
+    loop: asyncio.AbstractEventLoop, client: AsyncClient, clients: weakref.ref[Clients]
+) -> AsyncGenerator[None, None]:
+    """Close a client when its loop ends: before that, a loop closes its generators.
+
+    A store that is dropped unclosed drops this, too, and then its loop closes it. So this must
+    not hold the store: both would be collected as one heap, the connections among it.
+    """
+    try:
+        yield
+    finally:
+        if (owner := clients()) is not None:
+            owner.forget(loop)
+        await _aclose(client)
+
+
+def _sentinels(client: Any) -> list[Any]:
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return list(manager.sentinels) if manager else []
+
+
+async def _aclose(client: AsyncClient) -> None:
+    await client.aclose()
+    for sentinel in _sentinels(client):
+        await sentinel.aclose()
+
+
+def _close_elsewhere(kept: _OfLoop) -> None:
+    life, loop = kept.life, kept.loop
+    if life is None:
+        return
+    if loop.is_closed():
+        _let_go(kept)
+        return
+
+    async def end() -> None:
+        await life.aclose()
+
+    ending: list[asyncio.Task[None]] = []  # a loop holds its tasks weakly
+    with suppress(RuntimeError):  # closed in this very moment
+        loop.call_soon_threadsafe(lambda: ending.append(loop.create_task(end())))
+
+
+def _let_go(kept: _OfLoop) -> None:
+    """Close the sockets of a loop that was closed without shutting its generators down.
+
+    No public way leads there, and left alone each would warn when it is collected.
+    """
+    if kept.life is None:
+        return
+    for connection in _connections(kept.client):
+        writer = getattr(connection, "_writer", None)
+        if writer is None:
+            continue
+        connection._writer = connection._reader = None  # noqa: SLF001
+        transport = writer.transport
+        if sock := getattr(transport, "_sock", None):
+            sock.close()
+            transport._sock, transport._closing = None, True  # noqa: SLF001
+
+
+def _connections(client: Any) -> list[Any]:
+    if isinstance(client, redis.asyncio.RedisCluster):
+        client._initialize = True  # noqa: SLF001 - it warns of what it thinks is open
+        nodes = client.nodes_manager.nodes_cache.values()
+        return [connection for node in nodes for connection in node._connections]  # noqa: SLF001
+    pools = [one.connection_pool for one in (client, *_sentinels(client))]
+    return [
+        connection
+        for pool in pools
+        for connection in (*pool._available_connections, *pool._in_use_connections)  # noqa: SLF001
+    ]

@@ -1,0 +1,169 @@
+"""What redis-py raises, in the words of `sessionstore.errors`: one table."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from redis import exceptions as driver
+
+from sessionstore.errors import (
+    CorruptMessageError,
+    InvalidMessageError,
+    SessionStoreError,
+    StoreUnavailableError,
+)
+
+__all__ = ["TRANSLATED", "is_demoted", "may_have_been_lost", "translated"]
+
+TRANSLATED = (
+    driver.RedisError,
+    driver.RedisClusterException,  # is no RedisError, nor are those that derive from it
+    OSError,
+    asyncio.TimeoutError,
+    UnicodeError,
+)
+"""What a call of redis-py may raise that is not a fault of ours."""
+
+
+class _Row(NamedTuple):
+    kind: type[SessionStoreError]
+    words: str
+    signs: tuple[str, ...] = ()
+    errors: tuple[type[Exception], ...] = ()
+
+
+# The first row that fits counts. By sign too, since redis-py takes some signs off, leaves others
+# on, and a script of an older server puts its own words in front.
+_TABLE = (
+    _Row(
+        SessionStoreError,
+        "Redis refuses the user name or password: look at the URL's, or the client's",
+        (
+            "WRONGPASS",
+            "NOAUTH",
+            "invalid username-password pair",
+            "invalid password",
+            "without any password configured",
+            "Authentication required",
+        ),
+        (driver.AuthenticationError, driver.AuthenticationWrongNumberOfArgsError),
+    ),
+    _Row(
+        SessionStoreError,
+        "Redis does not permit this user what the store needs: its keys, EVALSHA, EVAL, and the "
+        "commands in its scripts",
+        ("NOPERM", "has no permissions", "The user executing the script"),
+        (driver.NoPermissionError, driver.AuthorizationError),
+    ),
+    _Row(
+        SessionStoreError,
+        "Redis has no database of this number: look at the end of the URL",
+        ("DB index is out of range", "invalid DB index", "SELECT is not allowed"),
+    ),
+    _Row(
+        SessionStoreError,
+        "this Redis is a Cluster: name it with redis+cluster://, or pass a RedisCluster",
+        ("CROSSSLOT", "MOVED ", "hash to the same slot", "non local key"),
+        (driver.ClusterCrossSlotError, driver.CrossSlotTransactionError, driver.MovedError)
+        if hasattr(driver, "CrossSlotTransactionError")
+        else (driver.ClusterCrossSlotError, driver.MovedError),
+    ),
+    _Row(
+        SessionStoreError,
+        "this Redis is no Cluster: name it with redis://",
+        ("Cluster mode is not enabled", "cluster support disabled"),
+    ),
+    _Row(
+        CorruptMessageError,
+        "a key of the store, or of this session, holds what the store did not write",
+        ("WRONGTYPE",),
+        (UnicodeError,),
+    ),
+    _Row(
+        InvalidMessageError,
+        "this is too large for Redis: look at its limits for a request and for one value",
+        ("invalid bulk length", "invalid multibulk length", "string exceeds maximum"),
+    ),
+    _Row(
+        StoreUnavailableError,
+        "Redis is still loading its data",
+        ("LOADING",),
+        (driver.BusyLoadingError,),
+    ),
+    _Row(
+        StoreUnavailableError,
+        "Redis can't be written to: it is a replica, or has too few of them",
+        ("READONLY", "NOREPLICAS"),
+        (driver.ReadOnlyError,),
+    ),
+    _Row(
+        StoreUnavailableError,
+        "Redis is out of memory, or can't save to its disk",
+        ("OOM", "MISCONF"),
+        (driver.OutOfMemoryError,),
+    ),
+    _Row(StoreUnavailableError, "Redis is busy with a script", ("BUSY", "UNKILLABLE")),
+    _Row(
+        StoreUnavailableError,
+        "Redis has no connection left for this client",
+        ("max number of clients", "Too many connections", "No connection available"),
+        (driver.MaxConnectionsError,) if hasattr(driver, "MaxConnectionsError") else (),
+    ),
+    _Row(
+        StoreUnavailableError,
+        "the Redis Cluster, or this part of it, is down or moving",
+        ("CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "ASK ", "slots are not covered"),
+        (
+            driver.ClusterError,
+            driver.TryAgainError,
+            driver.AskError,
+            driver.SlotNotCoveredError,
+        ),
+    ),
+    _Row(
+        StoreUnavailableError,
+        "Redis did not answer in time",
+        (),
+        (driver.TimeoutError, TimeoutError, asyncio.TimeoutError),
+    ),
+    _Row(
+        StoreUnavailableError,
+        "Redis can't be reached, or closed the connection",
+        ("cannot be connected",),
+        (driver.ConnectionError, OSError),
+    ),
+)
+
+
+def translated(error: BaseException, session_id: str | None = None) -> SessionStoreError:
+    """Give our error for one of redis-py's. Its own words, which may quote data, stay out.
+
+    Args:
+        error: One of `TRANSLATED`.
+        session_id: The session that was worked on, if it was one.
+
+    Returns:
+        The error to raise from it.
+    """
+    if isinstance(error, driver.RedisClusterException) and error.__cause__:
+        error = error.__cause__  # what no node of the Cluster could be reached for
+    text = str(error)
+    for kind, words, signs, errors in _TABLE:
+        if isinstance(error, errors) or any(sign in text for sign in signs):
+            named = kind is CorruptMessageError and session_id is not None
+            return kind(f"session {session_id!r}: {words}" if named else words)
+    return SessionStoreError("Redis refuses this: see the cause")
+
+
+def is_demoted(error: BaseException) -> bool:
+    """Tell whether a server was a master once, and no longer is."""
+    return isinstance(error, driver.ReadOnlyError) or "READONLY" in str(error)
+
+
+def may_have_been_lost(error: BaseException) -> bool:
+    """Tell whether a connection broke: the request, or the answer to it, went with it.
+
+    After a timeout there is no time left to try again; a server that refuses has answered.
+    """
+    return translated(error).args == (_TABLE[-1].words,)

@@ -1,0 +1,195 @@
+"""Where a Redis is and how to connect to it: read from a URL, or from the caller's client."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+from redis.asyncio import sentinel as async_sentinel
+from redis.connection import parse_url
+from redis.sentinel import SentinelConnectionPool
+
+from sessionstore.url import REDIS_SCHEMES
+
+__all__ = ["Settings", "settings_of_client", "settings_of_url"]
+
+_SENTINEL_PORT, _REDIS_PORT = 26379, 6379
+
+
+class Settings(NamedTuple):
+    """Where a Redis is, and how to connect to it, for a client of either colour."""
+
+    topology: str
+    """``"single"``, ``"sentinel"`` or ``"cluster"``."""
+    nodes: tuple[tuple[str, int], ...]
+    """Sentinels, or nodes of a Cluster."""
+    service: str
+    """The name that the Sentinels know the master by."""
+    options: dict[str, Any]
+    """Arguments of ``redis.Redis``, without those that are of one colour only."""
+    sentinel_options: dict[str, Any]
+    """The same for the Sentinels themselves."""
+
+    def __repr__(self) -> str:
+        """Tell where it is: never a password."""
+        if self.nodes:
+            hosts = ",".join(f"{host}:{port}" for host, port in self.nodes)
+            return f"redis+{self.topology}://{hosts}" + (f"/{self.service}" if self.service else "")
+        options = self.options
+        if "unix_socket_path" in options:
+            return f"unix://{options['unix_socket_path']}?db={options.get('db', 0)}"
+        scheme = "rediss" if options.get("ssl") else "redis"
+        host, port = options.get("host", "localhost"), options.get("port", _REDIS_PORT)
+        return f"{scheme}://{host}:{port}/{options.get('db', 0)}"
+
+
+def settings_of_url(url: str, timeout: float) -> Settings:
+    """Read a URL.
+
+    Args:
+        url: One of `sessionstore.url.REDIS_SCHEMES`, then what redis-py's ``from_url`` takes;
+            for Sentinel ``redis+sentinel://host1:port,host2/service/db``, for Cluster
+            ``redis+cluster://host1:port,host2``.
+        timeout: How long to wait for a connection and for an answer, in seconds, where the URL
+            says nothing else.
+
+    Raises:
+        ValueError: It is no such URL. The error does not quote it: it may hold a password.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in REDIS_SCHEMES or not rest:
+        raise ValueError(f"a URL of Redis starts with one of {', '.join(REDIS_SCHEMES)}, then ://")
+    base, _, topology = scheme.partition("+")
+    hosts, service = "", ""
+    if topology:
+        parts = urlsplit(f"{base}://{rest}")
+        user, at, hosts = parts.netloc.rpartition("@")
+        path = parts.path.strip("/")
+        if topology == "sentinel":
+            service, _, path = path.partition("/")
+            if not service:
+                raise ValueError(
+                    "a URL of Redis's Sentinels is redis+sentinel://host1,host2/service/db"
+                )
+        rest = f"{user}{at}host/{path}?{parts.query}"
+    try:
+        options = _options(f"{base}://{rest}")
+        nodes = _nodes(hosts, _SENTINEL_PORT if topology == "sentinel" else _REDIS_PORT)
+    except ValueError as error:
+        raise ValueError(f"this URL of Redis is not valid: {_reason(error)}") from None
+    if topology:
+        options.pop("host")
+    waits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    ours = _sentinel_options(options, timeout / max(1, len(nodes)))
+    return Settings(topology or "single", nodes, service, waits | options, ours)
+
+
+def settings_of_client(client: Any) -> Settings:
+    """Read a client of either colour: to make another one that connects to the same.
+
+    Args:
+        client: The caller's client.
+
+    Raises:
+        TypeError: It is no client of redis-py that this package knows.
+    """
+    if isinstance(client, redis.RedisCluster):
+        manager = client.nodes_manager
+        nodes = tuple((node.host, int(node.port)) for node in manager.startup_nodes.values())
+        return Settings("cluster", nodes, "", _of_both_colours(manager.connection_kwargs), {})
+    if isinstance(client, redis.asyncio.RedisCluster):
+        starts = client.nodes_manager.startup_nodes
+        nodes = tuple((node.host, int(node.port)) for node in starts.values())
+        return Settings("cluster", nodes, "", _of_both_colours(client.connection_kwargs), {})
+    if not isinstance(client, (redis.Redis, redis.asyncio.Redis)):
+        kind = type(client).__name__
+        raise TypeError(f"redis must be a URL or a client of redis-py, not {kind}")
+    pool: Any = client.connection_pool
+    options = _of_both_colours(
+        {**pool.connection_kwargs, "connection_class": pool.connection_class}
+    )
+    if not isinstance(pool, (SentinelConnectionPool, async_sentinel.SentinelConnectionPool)):
+        return Settings("single", (), "", options, {})
+    manager = pool.sentinel_manager
+    reached = [sentinel.connection_pool.connection_kwargs for sentinel in manager.sentinels]
+    nodes = tuple((kwargs["host"], kwargs["port"]) for kwargs in reached)
+    ours = _of_both_colours(manager.sentinel_kwargs)
+    return Settings("sentinel", nodes, pool.service_name, options, ours)
+
+
+# What a client of one colour can hand to one of the other.
+_SHARED = frozenset(
+    {
+        "host",
+        "port",
+        "db",
+        "username",
+        "password",
+        "credential_provider",
+        "client_name",
+        "protocol",
+        "socket_timeout",
+        "socket_connect_timeout",
+        "socket_keepalive",
+        "socket_keepalive_options",
+        "health_check_interval",
+        "ssl",
+        "ssl_keyfile",
+        "ssl_certfile",
+        "ssl_cert_reqs",
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_ca_data",
+        "ssl_check_hostname",
+        "ssl_password",
+        "ssl_min_version",
+        "ssl_ciphers",
+        "unix_socket_path",
+        "sentinel_username",
+        "sentinel_password",
+        "max_connections",
+    }
+)
+
+
+def _of_both_colours(kwargs: dict[str, Any]) -> dict[str, Any]:
+    options = {name: value for name, value in kwargs.items() if name in _SHARED}
+    if "path" in kwargs:
+        options["unix_socket_path"] = kwargs["path"]
+    if "SSL" in getattr(kwargs.get("connection_class"), "__name__", ""):
+        options["ssl"] = True
+    return options
+
+
+def _options(url: str) -> dict[str, Any]:
+    parsed = parse_url(url)
+    parts = urlsplit(url)
+    if parts.scheme != "unix" and not parts.path.strip("/").isdigit() and parts.path.strip("/"):
+        raise _UrlError("a database is a number")
+    unknown = parsed.keys() - _SHARED - {"path", "connection_class"}
+    if unknown:
+        raise _UrlError(f"there is no option {min(unknown)!r}")
+    return _of_both_colours(parsed)
+
+
+class _UrlError(ValueError):
+    """Says what is wrong in words of ours: the parsers' own may quote a password."""
+
+
+def _reason(error: ValueError) -> str:
+    return str(error) if isinstance(error, _UrlError) else "look at its ports and options"
+
+
+def _sentinel_options(options: dict[str, Any], timeout: float) -> dict[str, Any]:
+    ours = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    for name in ("username", "password"):
+        if value := options.pop(f"sentinel_{name}", None):
+            ours[name] = value
+    return ours | {name: value for name, value in options.items() if name.startswith("ssl")}
+
+
+def _nodes(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
+    parts = [urlsplit(f"//{host}") for host in hosts.split(",") if host]
+    return tuple((part.hostname or "localhost", part.port or port) for part in parts)

@@ -1,0 +1,680 @@
+"""`AgentDb`: an SQL database, its connections in both colours, and the tables in it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import math
+import os
+import selectors
+import weakref
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+try:
+    from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+    from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, SQLAlchemyError
+    from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+    from sqlalchemy.pool import QueuePool
+
+    from sessionstore.sql_errors import (
+        MissingTableError,
+        cause,
+        is_disconnect,
+        is_safe_to_repeat,
+        translated,
+    )
+    from sessionstore.tables import Migration, Tables
+except ImportError as _error:
+    raise ImportError(
+        "DbSessionStore needs the sql extra: pip install 'sessionstore[sql]'"
+    ) from _error
+
+from sessionstore.errors import SessionStoreError, StoreUnavailableError
+from sessionstore.flow import Flow
+from sessionstore.sqlite import checked_path, require_file, use_write_ahead_log
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["AgentDb", "PostgresAgentDb", "SqliteAgentDb", "Work", "open_db"]
+
+T = TypeVar("T")
+
+_TRIES = 50
+_POOL_TIMEOUT = 10.0
+_USED = "sessionstore.used"
+# The first one installed is taken; psycopg serves both colours under one name.
+_SYNC_DRIVERS = {
+    "mariadb": ("pymysql", "mysqldb"),
+    "mysql": ("pymysql", "mysqldb"),
+    "postgresql": ("psycopg", "psycopg2"),
+    "sqlite": ("pysqlite",),
+}
+_ASYNC_DRIVERS = {
+    "mariadb": ("asyncmy", "aiomysql"),
+    "mysql": ("asyncmy", "aiomysql"),
+    "postgresql": ("psycopg", "asyncpg"),
+}
+_MODULES = {"mysqldb": "MySQLdb", "pysqlite": "sqlite3"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an operation asks of the database: some statements, carried out together.
+
+    Attributes:
+        run: Carries them out on a connection, and returns the reply. It may be run again from
+            its start, after what it did has been undone.
+        at_once: It is a single statement, which needs no transaction around it.
+        repeatable: To run it twice is as good as once: it may be sent again when the connection
+            was lost before the reply.
+    """
+
+    run: Callable[[Connection], Any]
+    at_once: bool = False
+    repeatable: bool = False
+
+
+class AgentDb:
+    """An SQL database through SQLAlchemy 2, in both colours, with the tables of a store.
+
+    One object serves any number of threads, event loops and stores, with one pool of connections
+    for all threads, and one for each event loop, closed with that loop. An object made before a
+    fork may be used after it. Tables are created at the first use; any number of processes may
+    start on an empty database at once.
+
+    PostgreSQL, MySQL, MariaDB and SQLite are known; `PostgresAgentDb` and `SqliteAgentDb` offer
+    what those two have more. In PostgreSQL there are no server-side prepared statements, and
+    nothing leans on the session of a connection, as PgBouncer in transaction mode wants it.
+
+    Example:
+        >>> AgentDb("postgresql://alice:secret@db.example/chat")
+        AgentDb('postgresql+psycopg://db.example/chat')
+
+    Args:
+        database: SQLAlchemy's URL, or an engine of either colour. An engine that is given is
+            used as it is, never closed, and an ``AsyncEngine`` only on the event loop that it
+            belongs to; the other colour gets an engine of its own, made from the same URL.
+        schema: The PostgreSQL schema for the tables (MySQL: the database); ``None`` for the
+            connection's own.
+        table_prefix: What the name of every table starts with.
+        create_schema: Create the tables when they are missing. Otherwise a missing one is an
+            error, and `ddl` gives what to run.
+        engine_options: Further options of SQLAlchemy's ``create_engine``, such as ``pool_size``,
+            for the engines that are made here.
+
+    Raises:
+        ValueError: The URL or the prefix is not usable.
+        ImportError: The URL's driver is not installed.
+    """
+
+    _migrations: ClassVar[tuple[Migration, ...]] = ()
+
+    def __init__(
+        self,
+        database: str | URL | Engine | AsyncEngine,
+        *,
+        schema: str | None = None,
+        table_prefix: str = "sessionstore_",
+        create_schema: bool = True,
+        **engine_options: Any,
+    ) -> None:
+        """Name the database; nothing is opened yet."""
+        given = database if isinstance(database, (Engine, AsyncEngine)) else None
+        self._url = given.url if given is not None else _url(cast("str | URL", database))
+        self._given = given
+        self._options = engine_options
+        self._tables = Tables(table_prefix, schema, self._migrations)
+        self._create_schema = create_schema
+        self._ready = False
+        self._closed = False
+        self._abandoned: list[_Engines] = []
+        self._engines = self._new_engines()
+        # SQLite lets writers in by chance, not in turn: here those of one process queue up.
+        self._turn = Lock() if self._url.get_backend_name() == "sqlite" else None
+        if given is None:
+            try:
+                self._require_driver()
+            except ArgumentError:
+                raise ValueError(_NO_URL) from None
+
+    def __repr__(self) -> str:
+        """Tell driver, host and database: nothing of what a password may be in."""
+        url, port = self._url, f":{self._url.port}" if self._url.port else ""
+        place = f"{url.drivername}://{url.host or ''}{port}/{url.database or ''}"
+        return f"{type(self).__name__}({place!r})"
+
+    @property
+    def tables(self) -> Tables:
+        """The tables, as SQLAlchemy knows them."""
+        return self._tables
+
+    @property
+    def dialect_name(self) -> str:
+        """The kind of database in SQLAlchemy's words, such as ``"postgresql"`` or ``"sqlite"``."""
+        return self._url.get_backend_name()
+
+    def ddl(self) -> str:
+        """Give the SQL that creates the tables, for a team's own migrations.
+
+        Returns:
+            Statements that each end with a semicolon.
+        """
+        dialect = self._url.get_dialect()()
+        return "".join(f"{statement};\n" for statement in self._tables.ddl(dialect))
+
+    # -- Operations -------------------------------------------------------------------------------
+
+    def operation(self, work: Work) -> Flow[Any]:
+        """Carry out some work, and try again where that is safe.
+
+        The tables are created or migrated first, where this is the first use.
+
+        Args:
+            work: What to do. `send` and `asend` are what carry out this flow's requests.
+
+        Returns:
+            The work's reply.
+
+        Raises:
+            StoreUnavailableError: The database can't be reached, is busy, or read-only.
+            SessionStoreError: It refuses, or its tables are missing or of a newer version.
+        """
+        if self._closed:
+            raise SessionStoreError("this database is closed")
+        if not self._ready:
+            yield from self._prepare()
+        return (yield from self._insist(work))
+
+    def send(self, work: Work) -> Any:
+        """Carry out some work on a blocking connection, once.
+
+        Args:
+            work: What to do.
+
+        Returns:
+            Its reply.
+
+        Raises:
+            SQLAlchemyError: The database refuses, or can't be reached.
+            OSError: As before, told by the operating system.
+        """
+        with self._in_turn(work), self._sync().connect() as connection:
+            return self._carry_out(connection, work)
+
+    async def asend(self, work: Work) -> Any:
+        """Async twin of `send`; on SQLite one hop to a thread."""
+        if self._url.get_backend_name() == "sqlite" and not isinstance(self._given, AsyncEngine):
+            return await asyncio.to_thread(self.send, work)
+        async with (await self._async()).connect() as connection:
+            return await connection.run_sync(self._carry_out, work)
+
+    def close(self) -> None:
+        """Close the connections that were opened here; later operations are refused."""
+        self._closed = True
+        self._current().dispose()
+
+    async def aclose(self) -> None:
+        """Async twin of `close`."""
+        self._closed = True
+        engines = self._current()
+        await engines.leave(asyncio.get_running_loop())
+        await asyncio.to_thread(engines.dispose)
+
+    def __enter__(self) -> Self:
+        """Give the database, to be closed when the block ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the database."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Give the database, to be closed when the block ends."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the database."""
+        await self.aclose()
+
+    def _prepare(self) -> Flow[None]:
+        version = 0
+        with suppress(MissingTableError):
+            version = yield from self._insist(Work(self._tables.stored_version, True, True))
+        if version < self._tables.version:
+            if not self._create_schema:
+                raise SessionStoreError(_RUN_DDL if version == 0 else _MIGRATE)
+            version = yield from self._insist(Work(self._tables.bring_up))
+        if version > self._tables.version:
+            msg = "the tables were made by a newer version of sessionstore: upgrade it"
+            raise SessionStoreError(msg)
+        self._ready = True
+
+    def _insist(self, work: Work) -> Flow[Any]:
+        lost = False
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                return (yield work)
+            except (SQLAlchemyError, OSError) as error:
+                again = is_safe_to_repeat(error)
+                if is_disconnect(error) and not lost:
+                    # Without a statement's reply nobody knows whether it was carried out; a
+                    # transaction that was not committed yet certainly was not.
+                    lost, again = True, work.repeatable or not work.at_once
+                if not (again and tries_left):
+                    raise translated(error) from cause(error)
+        raise AssertionError  # the last try returns or raises
+
+    def _carry_out(self, connection: Connection, work: Work) -> Any:
+        _replace_stale(connection)
+        if work.at_once:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+            return work.run(connection)
+        transaction = connection.begin()
+        try:
+            _begin_writing(connection)
+            reply = work.run(connection)
+        except BaseException:
+            transaction.rollback()
+            raise
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            if is_disconnect(error):  # committed or not, nobody knows
+                raise translated(error) from cause(error)
+            raise
+        return reply
+
+    # -- Connections ------------------------------------------------------------------------------
+
+    def _sync(self) -> Engine:
+        if isinstance(self._given, Engine):
+            return self._given
+        return self._current().blocking(self._new_engine)
+
+    async def _async(self) -> AsyncEngine:
+        if isinstance(self._given, AsyncEngine):
+            return self._given
+        return await self._current().of_this_loop(self._new_async_engine)
+
+    def _require_driver(self) -> None:
+        if _driver(self._url, is_async=False):
+            self._sync()
+        elif not _driver(self._url, is_async=True):
+            raise ImportError(_NO_DRIVER.format("", self._url.get_backend_name()))
+
+    def _new_engine(self) -> Engine:
+        url = self._with_driver(is_async=False)
+        return create_engine(url, **_engine_options(url, self._options))
+
+    def _new_async_engine(self) -> AsyncEngine:
+        url = self._with_driver(is_async=True)
+        try:
+            return create_async_engine(url, **_engine_options(url, self._options))
+        except InvalidRequestError as error:
+            raise SessionStoreError(_NO_DRIVER.format("async ", url.drivername)) from error
+
+    def _with_driver(self, *, is_async: bool) -> URL:
+        driver = _driver(self._url, is_async=is_async)
+        if driver is None:
+            colour = "async " if is_async else "blocking "
+            raise SessionStoreError(_NO_DRIVER.format(colour, self._url.drivername))
+        return self._url.set(drivername=driver)
+
+    def _current(self) -> _Engines:
+        if self._engines.pid != os.getpid():
+            # A connection must not cross a fork, nor be closed on the far side of it.
+            self._abandoned.append(self._engines)
+            self._engines = self._new_engines()
+        return self._engines
+
+    def _new_engines(self) -> _Engines:
+        engines = _Engines()
+        weakref.finalize(self, engines.dispose)
+        return engines
+
+    @contextmanager
+    def _in_turn(self, work: Work) -> Iterator[None]:
+        if self._turn is None or work.at_once:
+            yield
+            return
+        if not self._turn.acquire(timeout=_POOL_TIMEOUT):
+            raise StoreUnavailableError("other writers held the SQLite file for too long")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+class SqliteAgentDb(AgentDb):
+    """An SQLite file, the same that `SQLiteSessionStore` writes: either opens the other's.
+
+    It is in write-ahead-log mode, and readable and writable by the user alone where it is made
+    here. An async operation is one hop to a thread.
+
+    Example:
+        >>> SqliteAgentDb()
+        SqliteAgentDb('sqlite+pysqlite:///:memory:')
+
+    Args:
+        path: The file; ``":memory:"`` is a database of this object's own, one for all its
+            threads and loops, gone when it is closed.
+        timeout: How long an operation waits for other writers, in seconds.
+        options: As for `AgentDb`: ``table_prefix``, ``create_schema``, and SQLAlchemy's own.
+
+    Raises:
+        SessionStoreError: The file's folder does not exist, or the path is a folder.
+        ValueError: The prefix is not usable.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] = ":memory:", *, timeout: float = 5.0, **options: Any
+    ) -> None:
+        """Name the file; nothing is opened yet."""
+        self._path = checked_path(path)
+        self._timeout = timeout
+        super().__init__(
+            URL.create("sqlite", database=self._path),
+            **{**options, "connect_args": {"timeout": timeout, **options.get("connect_args", {})}},
+        )
+
+    def _new_engine(self) -> Engine:
+        engine, path, timeout = super()._new_engine(), self._path, self._timeout
+
+        def check(*_: object) -> None:
+            require_file(path)
+
+        def use_log(connection: Any, _: object) -> None:
+            use_write_ahead_log(connection, timeout)
+
+        if path != ":memory:":
+            event.listen(engine, "do_connect", check)
+            event.listen(engine, "connect", use_log)
+        return engine
+
+
+class PostgresAgentDb(AgentDb):
+    """A PostgreSQL database through psycopg 3, in both colours; also behind PgBouncer.
+
+    Example:
+        >>> PostgresAgentDb("postgresql://alice:secret@db.example/chat")
+        PostgresAgentDb('postgresql+psycopg://db.example/chat')
+        >>> PostgresAgentDb(host="db.example", dbname="chat", user="alice", password="secret")
+        PostgresAgentDb('postgresql+psycopg://db.example/chat')
+
+    Args:
+        connection_string: A ``postgresql://`` URL or a string such as ``"host=… dbname=…"``,
+            with whatever libpq knows in it; what it leaves out comes from ``PGHOST`` and the
+            like.
+        connect_timeout: How long to wait for a connection, in seconds: 2 or more, in full ones.
+        statement_timeout: How long to wait for a statement, in seconds; ``None`` waits for good.
+            Past it the statement is cancelled. A server that does not answer that either is left
+            after up to two seconds more.
+        prepared_statements: Let the server prepare statements that come again and again. Behind
+            PgBouncer this needs its version 1.21 and ``max_prepared_statements``.
+        schema: As for `AgentDb`.
+        table_prefix: As for `AgentDb`.
+        create_schema: As for `AgentDb`.
+        engine_options: Further options of SQLAlchemy's ``create_engine``, such as ``pool_size``.
+        parameters: Further parameters of libpq, such as ``host``, ``dbname``, ``sslmode``.
+
+    Raises:
+        ValueError: The connection string or the prefix is not usable.
+        ImportError: psycopg is not installed.
+    """
+
+    def __init__(
+        self,
+        connection_string: str = "",
+        *,
+        connect_timeout: float = 5.0,
+        statement_timeout: float | None = 30.0,
+        prepared_statements: bool = False,
+        schema: str | None = None,
+        table_prefix: str = "sessionstore_",
+        create_schema: bool = True,
+        engine_options: dict[str, Any] | None = None,
+        **parameters: Any,
+    ) -> None:
+        """Name the database; nothing is opened yet."""
+        from sessionstore import deadline  # noqa: PLC0415 - the other databases need no psycopg
+
+        self._statement_timeout = statement_timeout
+        self._parameters = {
+            "connect_timeout": math.ceil(connect_timeout),
+            **deadline.parameters(connection_string, parameters),
+            "prepare_threshold": 5 if prepared_statements else None,
+        }
+        super().__init__(
+            _shown_url(self._parameters),
+            schema=schema,
+            table_prefix=table_prefix,
+            create_schema=create_schema,
+            **{"pool_timeout": connect_timeout, **(engine_options or {})},
+        )
+
+    def _new_engine(self) -> Engine:
+        from sessionstore.deadline import connector  # noqa: PLC0415 - as above
+
+        creator = connector(self._parameters, self._statement_timeout)
+        return create_engine(_PSYCOPG, **_engine_options(_PSYCOPG, self._options), creator=creator)
+
+    def _new_async_engine(self) -> AsyncEngine:
+        from sessionstore.deadline import async_connector  # noqa: PLC0415 - as above
+
+        creator = async_connector(self._parameters, self._statement_timeout)
+        options = _engine_options(_PSYCOPG, self._options)
+        return create_async_engine(_PSYCOPG, **options, async_creator=creator)
+
+
+def open_db(database: str | URL | Engine | AsyncEngine) -> AgentDb:
+    """Make the `AgentDb` that suits a URL or an engine best.
+
+    Args:
+        database: As `AgentDb` takes it.
+
+    Returns:
+        A `PostgresAgentDb` for a PostgreSQL URL that leaves the driver open or names psycopg.
+
+    Raises:
+        ValueError: The URL is not usable.
+        ImportError: The URL's driver is not installed.
+    """
+    if isinstance(database, (Engine, AsyncEngine)):
+        return AgentDb(database)
+    url = _url(database)
+    if url.drivername == "postgresql+psycopg":
+        return PostgresAgentDb(url.render_as_string(hide_password=False))
+    return AgentDb(url)
+
+
+class _Engines:
+    """The engines that one process has made: one for its threads, and one for each event loop."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._lock = Lock()
+        self._blocking: Engine | None = None
+        self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
+
+    def blocking(self, make: Callable[[], Engine]) -> Engine:
+        with self._lock:
+            if self._blocking is None:
+                self._blocking = make()
+            return self._blocking
+
+    async def of_this_loop(self, make: Callable[[], AsyncEngine]) -> AsyncEngine:
+        loop = asyncio.get_running_loop()
+        if loop not in self._loops:
+            self._dispose_loops(lambda loop: loop.is_closed())
+            self._loops[loop] = mine = _OfLoop(make())
+            await mine.begin(partial(self._loops.pop, loop, None))
+        return self._loops[loop].engine
+
+    async def leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        if loop in self._loops:
+            await self._loops[loop].end()
+
+    def dispose(self) -> None:
+        if self.pid != os.getpid():
+            return
+        with self._lock:
+            blocking, self._blocking = self._blocking, None
+        if blocking is not None:
+            blocking.dispose()
+        self._dispose_loops(lambda _: True)
+
+    def _dispose_loops(self, condition: Callable[[asyncio.AbstractEventLoop], bool]) -> None:
+        for loop in list(self._loops):
+            if condition(loop) and (mine := self._loops.pop(loop, None)):
+                mine.abandon()
+
+
+class _OfLoop:
+    """The engine of one event loop, closed when that ends."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._drivers: weakref.WeakSet[Any] = weakref.WeakSet()
+        drivers = self._drivers
+
+        def note(connection: Any, _: object) -> None:
+            with suppress(TypeError):  # not every driver's can be referred to weakly
+                drivers.add(connection.driver_connection)
+
+        event.listen(engine.sync_engine, "connect", note)
+
+    async def begin(self, forget: Callable[[], object]) -> None:
+        # A loop that ends in order, as that of asyncio.run does, closes its generators first:
+        # the only word of its end that a loop gives.
+        self._lifetime = self._live(forget)
+        await anext(self._lifetime)
+
+    async def end(self) -> None:
+        await self._lifetime.aclose()
+
+    async def _live(self, forget: Callable[[], object]) -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            forget()
+            await self.engine.dispose()
+
+    def abandon(self) -> None:
+        """Close the connections without their loop, which has ended or is another thread's."""
+        self.engine.sync_engine.dispose(close=False)
+        for driver in list(self._drivers):
+            with suppress(Exception):
+                _close_quietly(driver)
+
+
+_PSYCOPG = URL.create("postgresql+psycopg")
+_NO_URL = "no store for a URL that SQLAlchemy can't read, or whose database it does not know"
+_NO_DRIVER = "no {}driver for {} is installed"
+_RUN_DDL = (
+    "the tables of sessionstore are missing: run the SQL that AgentDb.ddl() gives, "
+    "or let create_schema=True do it"
+)
+_MIGRATE = (
+    "the tables are of an older version of sessionstore: "
+    "start once with create_schema=True to migrate them"
+)
+
+
+def _url(given: str | URL) -> URL:
+    try:
+        url = make_url(given)
+        if url.drivername == "postgres":
+            url = url.set(drivername="postgresql")
+        url.get_dialect()
+    except (ArgumentError, ValueError):
+        # The error, or the URL in it, may hold a password.
+        raise ValueError(_NO_URL) from None
+    return url.set(drivername=_driver(url, is_async=False) or url.drivername)
+
+
+def _driver(url: URL, *, is_async: bool) -> str | None:
+    """Give the name of the driver for one colour: the URL's own, or the first that is there."""
+    backend, _, named = url.drivername.partition("+")
+    known = (_ASYNC_DRIVERS if is_async else _SYNC_DRIVERS).get(backend)
+    if known is None or named in known or (named and url.get_dialect().is_async == is_async):
+        return url.drivername
+    for driver in known:
+        if importlib.util.find_spec(_MODULES.get(driver, driver)):
+            return f"{backend}+{driver}"
+    return None
+
+
+def _shown_url(parameters: dict[str, Any]) -> URL:
+    """Give what a `repr` shows; with several hosts, the first of them."""
+    host = str(parameters.get("host") or parameters.get("hostaddr") or "").partition(",")[0]
+    port = str(parameters.get("port") or "").partition(",")[0]
+    database = parameters.get("dbname")
+    return URL.create(
+        "postgresql+psycopg",
+        host=host or None,
+        port=int(port) if port.isdecimal() else None,
+        database=None if database is None else str(database),
+    )
+
+
+def _engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    defaults: dict[str, Any] = {"hide_parameters": True}
+    if "poolclass" not in options:
+        defaults["pool_timeout"] = _POOL_TIMEOUT
+    backend, _, driver = url.drivername.partition("+")
+    if driver == "psycopg":
+        arguments["prepare_threshold"] = None
+        defaults["use_native_hstore"] = False  # which would ask the server for its number
+    elif backend in ("mysql", "mariadb"):
+        # Without the gaps between rows locked, writers of different sessions do not meet.
+        defaults["isolation_level"] = "READ COMMITTED"
+    elif backend == "sqlite" and url.database in (None, "", ":memory:"):
+        # A database in memory lives in its one connection, which operations take in turn.
+        arguments["check_same_thread"] = False
+        defaults |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+    given = options.get("connect_args", {})
+    return {**defaults, **options, "connect_args": {**arguments, **given}}
+
+
+def _replace_stale(connection: Connection) -> None:
+    """Replace a pooled connection that the server has closed meanwhile, without asking it."""
+    while connection.info.get(_USED) and _is_stale(connection.connection.driver_connection):
+        connection.invalidate()
+    connection.info[_USED] = True
+
+
+def _is_stale(driver: Any) -> bool:
+    if not hasattr(driver, "pgconn"):
+        return False
+    if driver.closed:
+        return True
+    # Between two statements a server has nothing to say but that it leaves.
+    with selectors.DefaultSelector() as selector:
+        selector.register(driver.pgconn.socket, selectors.EVENT_READ)
+        return bool(selector.select(timeout=0))
+
+
+def _begin_writing(connection: Connection) -> None:
+    if connection.dialect.name != "sqlite":
+        return
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        # One that begins by reading could not go on to write once another had written.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _close_quietly(driver: Any) -> None:
+    if hasattr(driver, "pgconn"):
+        driver.pgconn.finish()
+        return
+    closing = getattr(driver, "terminate", driver.close)()
+    if asyncio.iscoroutine(closing):
+        closing.close()

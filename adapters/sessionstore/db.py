@@ -1,0 +1,470 @@
+"""`DbSessionStore`: sessions in an SQL database, through SQLAlchemy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sessionstore.database import AgentDb, Work, open_db  # first, for its hint on what to install
+
+from sqlalchemy import Connection, delete, insert, select, update  # isort: skip
+
+from sessionstore.errors import (
+    InvalidMessageError,
+    SessionExistsError,
+    SessionNotFoundError,
+)
+from sessionstore.flow import Flow, aplay, play
+from sessionstore.models import (
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    SessionPage,
+    decode_messages,
+    decode_metadata,
+    encode_metadata,
+    merge_metadata,
+    now_microseconds,
+    retention_microseconds,
+)
+from sessionstore.rows import Row, encoded, place
+from sessionstore.statements import FIRST, HEAD, Reading, appending, listing, reading, seeking
+from sessionstore.store import SessionStore, require_owner, require_version
+from sessionstore.tables import escaped
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ["DbSessionStore"]
+
+T = TypeVar("T")
+
+_PRUNE_SESSIONS = 100
+_PRUNE_MESSAGES = 10_000
+_MANY = 500
+_NO_VERSION = 2**62
+
+
+class DbSessionStore(SessionStore):
+    """Sessions in an SQL database: PostgreSQL, MySQL, MariaDB, SQLite.
+
+    Any number of threads, event loops, processes and machines may use one database at once.
+    Writers to one session take turns, by the lock on its row; writers to different sessions never
+    wait for each other (on SQLite they do), and readers for nobody.
+
+    On PostgreSQL an append is one statement, and so is a read on any database: one round trip
+    each. (Two writers that make one session at the same time, or one that meets an expired one,
+    take a few more.) When a connection is lost, reads and plain appends are sent again once; the
+    count that such an append returns is then that of the second sending.
+
+    Example:
+        >>> from sessionstore import SessionMessage, SqliteAgentDb
+        >>> with SqliteAgentDb() as db:
+        ...     store = DbSessionStore(db)
+        ...     store.append_messages("s1", [SessionMessage("user", "Hello!")])
+        1
+
+    Args:
+        db: The database. An `AgentDb` stays open when the store is closed, as other stores may
+            share it; given SQLAlchemy's URL or an engine, the store makes one of its own.
+        retention_days: How long a session is kept after its last write, in days (fractions
+            count); ``None`` keeps it for good.
+
+    Raises:
+        ValueError: The URL is not usable.
+        InvalidSessionError: ``retention_days`` is not a number above 0.
+    """
+
+    def __init__(
+        self,
+        db: AgentDb | str | URL | Engine | AsyncEngine,
+        *,
+        retention_days: float | None = None,
+    ) -> None:
+        """Name the database; nothing is opened yet."""
+        self._retention = retention_microseconds(retention_days)
+        self._owns_db = not isinstance(db, AgentDb)
+        self._db = db if isinstance(db, AgentDb) else open_db(db)
+        self._sessions = self._db.tables.sessions
+        self._messages = self._db.tables.messages
+
+    def __repr__(self) -> str:
+        """Tell the database, without what a password may be in."""
+        return f"DbSessionStore({self._db!r})"
+
+    def close(self) -> None:
+        """Close the database, where the store has made the `AgentDb` itself."""
+        if self._owns_db:
+            self._db.close()
+
+    async def aclose(self) -> None:
+        """Async twin of `close`."""
+        if self._owns_db:
+            await self._db.aclose()
+
+    def _play(self, flow: Flow[T]) -> T:
+        return play(flow, self._db.send)
+
+    async def _aplay(self, flow: Flow[T]) -> T:
+        return await aplay(flow, self._db.asend)
+
+    # -- The operations ---------------------------------------------------------------------------
+
+    def _create(
+        self,
+        session_id: str,
+        messages: Sequence[SessionMessage],
+        *,
+        agent_id: str,
+        user_id: str | None,
+        metadata: dict[str, Any],
+    ) -> Flow[SessionData]:
+        records, stored = encoded(messages), encode_metadata(metadata).decode()
+
+        def work(connection: Connection) -> Row:
+            if self._find(connection, session_id, user_id):
+                raise SessionExistsError(f"session {session_id!r} is already there")
+            return self._make(connection, _new_row(session_id, agent_id, user_id, stored), records)
+
+        row = yield from self._in_transaction(work)
+        return SessionData(**row.head(), messages=list(messages))
+
+    def _get(
+        self, session_id: str, *, limit: int | None, user_id: str | None
+    ) -> Flow[SessionData | None]:
+        asked = Reading(limit is not None, False, user_id is not None, False)
+        rows = yield from self._read(asked, session_id, limit=limit, user_id=user_id)
+        row = _head(rows, user_id)
+        if row is None:
+            return None
+        return SessionData(**row.head(), messages=_oldest_first(session_id, rows))
+
+    def _get_messages(
+        self,
+        session_id: str,
+        *,
+        limit: int | None,
+        before: str | None,
+        user_id: str | None,
+        keep_system: bool,
+    ) -> Flow[list[SessionMessage]]:
+        keep = keep_system and limit is not None
+        asked = Reading(limit is not None, before is not None, user_id is not None, keep)
+        rows = yield from self._read(asked, session_id, limit=limit, before=before, user_id=user_id)
+        if _head(rows, user_id) is None:
+            return []
+        end = next(row.position for row in rows if row.part == HEAD)
+        if before is not None and end is None:
+            raise InvalidMessageError(f"the session has no message {before!r} to go before")
+        messages = _oldest_first(session_id, rows)
+        return _system_message(session_id, rows, end) + messages if keep else messages
+
+    def _append_messages(
+        self,
+        session_id: str,
+        messages: Sequence[SessionMessage],
+        *,
+        agent_id: str,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[int]:
+        records = encoded(messages)
+        if records and self._db.dialect_name == "postgresql":
+            added = yield from self._append_at_once(
+                session_id, records, agent_id, user_id, expected_version
+            )
+            if added is not None:
+                return added
+
+        def work(connection: Connection) -> int:
+            row = self._find(connection, session_id, user_id)
+            require_version(row.version if row else 0, expected_version)
+            if not records:
+                return 0
+            if row is None:
+                self._make(connection, _new_row(session_id, agent_id, user_id, "{}"), records)
+                return len(records)
+            grown = self._add(connection, row, records)
+            added = grown.message_count - row.message_count
+            if added:
+                self._written(connection, grown)
+            return added
+
+        return (yield from self._in_transaction(work))
+
+    def _append_at_once(
+        self,
+        session_id: str,
+        records: list[tuple[str, str]],
+        agent_id: str,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[int | None]:
+        """Append by PostgreSQL's one statement; ``None`` where it has settled nothing."""
+        oldest = self._oldest_live()
+        values = {
+            "id": escaped(session_id),
+            "agent_id": escaped(agent_id),
+            "user_id": None if user_id is None else escaped(user_id),
+            "expected": None if expected_version is None else min(expected_version, _NO_VERSION),
+            "now": now_microseconds(),
+            "oldest": oldest,
+            "count": len(records),
+            "ids": [escaped(message_id) for message_id, _ in records],
+            "bodies": [body for _, body in records],
+        }
+
+        def work(connection: Connection) -> Any:
+            statement = appending(self._db.tables, connection.dialect)
+            return connection.execute(statement, values).one()
+
+        repeatable = expected_version is None
+        reply = yield from self._db.operation(Work(work, at_once=True, repeatable=repeatable))
+        was_there, owner, updated_at, version, added, made = reply
+        if made:
+            return int(added)
+        if not was_there or updated_at < oldest:
+            require_version(0, expected_version)
+            return None
+        if owner is not None and user_id is not None:
+            require_owner(owner, escaped(user_id))
+        require_version(version, expected_version)
+        return int(added)
+
+    def _replace_message(
+        self, session_id: str, message: SessionMessage, *, user_id: str | None
+    ) -> Flow[None]:
+        [(message_id, body)] = encoded([message])
+        messages = self._messages
+
+        def work(connection: Connection) -> None:
+            row = self._require(connection, session_id, user_id)
+            swap = update(messages).where(
+                messages.c.session_key == row.session_key, messages.c.id == message_id
+            )
+            if not connection.execute(swap.values(body=body)).rowcount:
+                raise SessionNotFoundError(f"the session has no message {message_id!r}")
+            self._written(connection, row)
+
+        yield from self._in_transaction(work)
+
+    def _update(
+        self,
+        session_id: str,
+        *,
+        messages: Sequence[SessionMessage] | None,
+        metadata: dict[str, Any] | None,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[SessionInfo]:
+        records = None if messages is None else encoded(messages)
+        if metadata is not None:
+            encode_metadata(metadata)
+
+        def work(connection: Connection) -> Row:
+            row = self._require(connection, session_id, user_id)
+            require_version(row.version, expected_version)
+            if metadata is not None:
+                merged = merge_metadata(decode_metadata(row.metadata), metadata)
+                row = row._replace(metadata=encode_metadata(merged).decode())
+            if records is not None:
+                self._clear(connection, [row.session_key])
+                row = self._add(connection, row._replace(message_count=0), records)
+            return self._written(connection, row)
+
+        row = yield from self._in_transaction(work)
+        return row.info()
+
+    def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]:
+        def work(connection: Connection) -> bool:
+            row = self._find(connection, session_id, user_id)
+            if row:
+                self._drop(connection, [row.session_key])
+            return row is not None
+
+        return (yield from self._in_transaction(work))
+
+    def _list_sessions(
+        self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
+    ) -> Flow[SessionPage]:
+        values: dict[str, Any] = {"oldest": self._oldest_live(), "limit": limit + 1}
+        values |= {} if agent_id is None else {"agent_id": agent_id}
+        values |= {} if user_id is None else {"user_id": user_id}
+        if cursor is not None:
+            values["updated_at"], values["session_key"] = place(cursor)
+        statement = listing(
+            self._db.tables, agent_id is not None, user_id is not None, cursor is not None
+        )
+        rows = [Row._make(row) for row in (yield from self._query(statement, values))]
+        more = rows[limit - 1].cursor() if len(rows) > limit else None
+        return SessionPage([row.info() for row in rows[:limit]], more)
+
+    def _prune_expired(self) -> Flow[int]:
+        pruned = 0
+        while self._retention is not None:
+            # In batches, so that no lock is held for long.
+            found, dropped = yield from self._in_transaction(self._prune_some)
+            pruned += dropped
+            if not found:
+                break
+        return pruned
+
+    def _ping(self) -> Flow[None]:
+        yield from self._db.operation(Work(self._db.tables.stored_version, True, True))
+
+    # -- Requests ---------------------------------------------------------------------------------
+
+    def _in_transaction(self, work: Callable[[Connection], T]) -> Flow[T]:
+        reply: T = yield from self._db.operation(Work(work))
+        return reply
+
+    def _query(self, statement: Any, values: dict[str, Any]) -> Flow[list[Any]]:
+        def work(connection: Connection) -> list[Any]:
+            return list(connection.execute(statement, values).all())
+
+        rows: list[Any] = yield from self._db.operation(Work(work, at_once=True, repeatable=True))
+        return rows
+
+    def _read(self, asked: Reading, session_id: str, **values: Any) -> Flow[list[Any]]:
+        given = {name: value for name, value in values.items() if value is not None}
+        given |= {"session_id": session_id, "oldest": self._oldest_live()}
+        if asked.before and self._db.dialect_name in ("mariadb", "mysql"):
+            [(given["end"],)] = yield from self._query(seeking(self._db.tables), given)
+            asked = asked._replace(sought=True)
+        return (yield from self._query(reading(self._db.tables, asked), given))
+
+    # -- Within a transaction ---------------------------------------------------------------------
+
+    def _find(self, connection: Connection, session_id: str, user_id: str | None) -> Row | None:
+        """Lock a session; an expired one is dropped."""
+        named = select(*self._sessions.c).where(self._sessions.c.id == session_id)
+        found = connection.execute(named.with_for_update()).one_or_none()
+        if found is None:
+            return None
+        row = Row._make(found)
+        if row.updated_at < self._oldest_live():
+            self._drop(connection, [row.session_key])
+            return None
+        require_owner(row.user_id, user_id)
+        return row
+
+    def _require(self, connection: Connection, session_id: str, user_id: str | None) -> Row:
+        row = self._find(connection, session_id, user_id)
+        if row is None:
+            raise SessionNotFoundError(f"there is no session {session_id!r}")
+        return row
+
+    def _make(self, connection: Connection, row: Row, records: Sequence[tuple[str, str]]) -> Row:
+        row = row._replace(message_count=len(records), last_position=len(records))
+        values = {name: value for name, value in row._asdict().items() if name != "session_key"}
+        made: Any = connection.execute(insert(self._sessions).values(values)).inserted_primary_key
+        row = row._replace(session_key=made[0])
+        self._put(connection, row.session_key, list(enumerate(records, start=1)))
+        return row
+
+    def _add(self, connection: Connection, row: Row, records: Sequence[tuple[str, str]]) -> Row:
+        """Add those messages that the session does not hold, and count them."""
+        held = self._held(connection, row, [message_id for message_id, _ in records])
+        placed = [
+            (position, record)
+            for position, record in enumerate(records, start=row.last_position + 1)
+            if record[0] not in held
+        ]
+        self._put(connection, row.session_key, placed)
+        return row._replace(
+            message_count=row.message_count + len(placed),
+            last_position=row.last_position + len(records),
+        )
+
+    def _held(self, connection: Connection, row: Row, ids: Sequence[str]) -> set[str]:
+        messages = self._messages.c
+        own = select(messages.id).where(messages.session_key == row.session_key)
+        if not row.message_count:
+            return set()
+        held: set[str] = set()
+        for start in range(0, len(ids), _MANY):
+            some = ids[start : start + _MANY]
+            held.update(connection.scalars(own.where(messages.id.in_(some))))
+        return held
+
+    def _put(
+        self,
+        connection: Connection,
+        session_key: int,
+        placed: Sequence[tuple[int, tuple[str, str]]],
+    ) -> None:
+        if placed:
+            values = [
+                {"session_key": session_key, "position": position, "id": message_id, "body": body}
+                for position, (message_id, body) in placed
+            ]
+            connection.execute(insert(self._messages), values)
+
+    def _written(self, connection: Connection, row: Row) -> Row:
+        row = row._replace(version=row.version + 1, updated_at=now_microseconds())
+        changed = ("updated_at", "metadata", "version", "message_count", "last_position")
+        connection.execute(
+            update(self._sessions)
+            .where(self._sessions.c.session_key == row.session_key)
+            .values({name: getattr(row, name) for name in changed})
+        )
+        return row
+
+    def _drop(self, connection: Connection, session_keys: Sequence[int]) -> None:
+        self._clear(connection, session_keys)
+        named = self._sessions.c.session_key.in_(session_keys)
+        connection.execute(delete(self._sessions).where(named))
+
+    def _clear(self, connection: Connection, session_keys: Sequence[int]) -> None:
+        named = self._messages.c.session_key.in_(session_keys)
+        connection.execute(delete(self._messages).where(named))
+
+    def _prune_some(self, connection: Connection) -> tuple[int, int]:
+        """Drop some expired sessions; tell how many were found and how many dropped."""
+        sessions = self._sessions.c
+        expired = sessions.updated_at < self._oldest_live()
+        counts = (sessions.session_key, sessions.message_count)
+        found = connection.execute(select(*counts).where(expired).limit(_PRUNE_SESSIONS)).all()
+        keys: list[int] = []
+        messages = 0
+        for session_key, message_count in found:
+            if keys and messages + message_count > _PRUNE_MESSAGES:
+                break
+            keys.append(session_key)
+            messages += message_count
+        # Others may have written to one since, or prune too: in the same order, so never crosswise.
+        still = select(sessions.session_key).where(sessions.session_key.in_(keys), expired)
+        locked = connection.scalars(still.order_by(sessions.session_key).with_for_update()).all()
+        self._drop(connection, locked)
+        return len(keys), len(locked)
+
+    def _oldest_live(self) -> int:
+        return 0 if self._retention is None else now_microseconds() - self._retention
+
+
+def _new_row(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Row:
+    now = now_microseconds()
+    return Row(0, session_id, agent_id, user_id, metadata, now, now, 1, 0, 0)
+
+
+def _head(rows: Sequence[Any], user_id: str | None) -> Row | None:
+    for row in rows:
+        if row.part == HEAD:
+            head = Row._make(row[3:])
+            require_owner(head.user_id, user_id)
+            return head
+    return None
+
+
+def _oldest_first(session_id: str, rows: Sequence[Any]) -> list[SessionMessage]:
+    messages = sorted((row.position, row.body) for row in rows if row.part > FIRST)
+    return decode_messages(session_id, [body for _, body in messages])
+
+
+def _system_message(session_id: str, rows: Sequence[Any], end: int | None) -> list[SessionMessage]:
+    start = min((row.position for row in rows if row.part > FIRST), default=end)
+    first = [
+        row.body for row in rows if row.part == FIRST and (start is None or row.position < start)
+    ]
+    return [m for m in decode_messages(session_id, first) if m.role == "system"]

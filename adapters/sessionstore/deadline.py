@@ -1,0 +1,183 @@
+"""psycopg connections that give up on a statement in time, whatever the server does.
+
+The server's own ``statement_timeout`` would be state of the session, which PgBouncer hands on to
+others, and a server that hangs keeps no time at all. So the client does: past the timeout it asks
+for the statement to be cancelled, and leaves a server that does not even answer that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeVar
+
+try:
+    import psycopg
+    from psycopg import conninfo
+except ImportError as _error:
+    raise ImportError(
+        "PostgresAgentDb needs the postgres extra: pip install 'sessionstore[postgres]'"
+    ) from _error
+
+__all__ = [
+    "AsyncDeadlineConnection",
+    "DeadlineConnection",
+    "async_connector",
+    "connector",
+    "parameters",
+]
+
+T = TypeVar("T")
+
+_GRACE = 1.0  # seconds for the server to cancel, and as long for it to say so
+_NOTHING_READY: Any = 0
+
+
+class _TooSlowError(psycopg.OperationalError):
+    """The time is up; the statement still runs."""
+
+
+class DeadlineConnection(psycopg.Connection[Any]):
+    """A blocking connection whose every statement ends within `statement_timeout`.
+
+    Attributes:
+        statement_timeout: Seconds; ``None`` waits for good.
+    """
+
+    statement_timeout: float | None = None
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
+        """Wait for an exchange with the server to end, as psycopg asks for it.
+
+        Args:
+            gen: The exchange.
+            args: As psycopg has them.
+            kwargs: As psycopg has them.
+
+        Returns:
+            What the exchange gave.
+
+        Raises:
+            psycopg.errors.QueryCanceled: It took too long, and the server ended it.
+            psycopg.OperationalError: It took too long, and the server did not answer.
+        """
+        try:
+            return super().wait(_within(self.statement_timeout, gen), *args, **kwargs)
+        except _TooSlowError:
+            pass
+        try:
+            self.cancel_safe(timeout=_GRACE)
+            return super().wait(_within(_GRACE, gen, begun=True), *args, **kwargs)
+        except psycopg.errors.QueryCanceled:
+            raise
+        except psycopg.Error:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(_SILENT) from None
+
+
+class AsyncDeadlineConnection(psycopg.AsyncConnection[Any]):
+    """The asyncio twin of `DeadlineConnection`.
+
+    Attributes:
+        statement_timeout: Seconds; ``None`` waits for good.
+    """
+
+    statement_timeout: float | None = None
+
+    async def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
+        """Async twin of `DeadlineConnection.wait`."""
+        try:
+            return await super().wait(_within(self.statement_timeout, gen), *args, **kwargs)
+        except _TooSlowError:
+            pass
+        try:
+            await self.cancel_safe(timeout=_GRACE)
+            return await super().wait(_within(_GRACE, gen, begun=True), *args, **kwargs)
+        except psycopg.errors.QueryCanceled:
+            raise
+        except psycopg.Error:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(_SILENT) from None
+
+
+def parameters(connection_string: str, further: dict[str, Any]) -> dict[str, Any]:
+    """Read what names a database, in any of the forms that libpq knows.
+
+    Args:
+        connection_string: A URL or a ``"name=value"`` string; may be empty.
+        further: More parameters, which count where both name one.
+
+    Returns:
+        The parameters by name.
+
+    Raises:
+        ValueError: libpq can't read them.
+    """
+    scheme, colon, rest = connection_string.partition("://")
+    try:
+        string = f"{scheme.partition('+')[0]}{colon}{rest}"
+        return dict(conninfo.conninfo_to_dict(string, **further))
+    except psycopg.ProgrammingError:
+        # The error may quote a password.
+        raise ValueError("this is not a connection string or parameter of PostgreSQL") from None
+
+
+def connector(
+    parameters: dict[str, Any], statement_timeout: float | None
+) -> Callable[[], DeadlineConnection]:
+    """Make what opens a blocking connection.
+
+    Args:
+        parameters: What psycopg's ``connect`` takes.
+        statement_timeout: Seconds; ``None`` waits for good.
+
+    Returns:
+        A function that opens one.
+    """
+
+    def connect() -> DeadlineConnection:
+        connection = DeadlineConnection.connect(**parameters)
+        connection.statement_timeout = statement_timeout
+        return connection
+
+    return connect
+
+
+def async_connector(
+    parameters: dict[str, Any], statement_timeout: float | None
+) -> Callable[[], Awaitable[AsyncDeadlineConnection]]:
+    """Make what opens an asyncio connection: the twin of `connector`.
+
+    Args:
+        parameters: What psycopg's ``connect`` takes.
+        statement_timeout: Seconds; ``None`` waits for good.
+
+    Returns:
+        A function that opens one.
+    """
+
+    async def connect() -> AsyncDeadlineConnection:
+        connection = await AsyncDeadlineConnection.connect(**parameters)
+        connection.statement_timeout = statement_timeout
+        return connection
+
+    return connect
+
+
+_SILENT = "statement timeout expired, and the server did not answer the request to cancel"
+
+
+def _within(
+    seconds: float | None, gen: Generator[Any, Any, T], *, begun: bool = False
+) -> Generator[Any, Any, T]:
+    """Pass an exchange through until its time is up; psycopg looks in every 0.1 seconds."""
+    deadline = float("inf") if seconds is None else time.monotonic() + seconds
+    try:
+        wanted = gen.send(_NOTHING_READY if begun else None)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > deadline:
+                raise _TooSlowError
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]

@@ -1,0 +1,604 @@
+"""`RedisSessionStore`: sessions in Redis or Valkey: one machine, Sentinel, or Cluster."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from urllib.parse import quote, unquote
+
+import msgspec
+
+try:
+    from redis.exceptions import NoScriptError
+except ImportError as _missing:
+    raise ImportError(
+        "RedisSessionStore needs the redis extra: pip install 'sessionstore[redis]'"
+    ) from _missing
+
+from sessionstore import _redis_scripts as scripts
+from sessionstore._redis_clients import WAIT, Clients, Command
+from sessionstore._redis_errors import TRANSLATED, is_demoted, may_have_been_lost, translated
+from sessionstore._redis_settings import settings_of_client, settings_of_url
+from sessionstore.errors import (
+    CorruptMessageError,
+    InvalidMessageError,
+    InvalidSessionError,
+    SessionAccessError,
+    SessionConflictError,
+    SessionExistsError,
+    SessionNotFoundError,
+    SessionStoreError,
+    StoreUnavailableError,
+)
+from sessionstore.flow import Flow, aplay, play
+from sessionstore.models import (
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    SessionPage,
+    decode_messages,
+    decode_metadata,
+    encode_message,
+    encode_metadata,
+    from_microseconds,
+)
+from sessionstore.store import SessionStore
+
+if TYPE_CHECKING:
+    from redis import Redis, RedisCluster
+    from redis.asyncio import Redis as AsyncRedis
+    from redis.asyncio import RedisCluster as AsyncRedisCluster
+
+    Client: TypeAlias = Redis | RedisCluster | AsyncRedis | AsyncRedisCluster
+
+__all__ = ["RedisSessionStore"]
+
+T = TypeVar("T")
+
+_PAGE = 1000  # entries of an index that one script looks at: others wait for it
+_MOST_MESSAGES = 500_000  # Redis takes 2**20 words in one request
+_LARGEST = 512 * 2**20 - 1  # and so many bytes in one of them
+_LONGEST_TTL = 10**10
+_LONGEST_CURSOR = 16
+_PLAIN = "!\"#$&'()*+,/:;<=>?@[\\]^`| "  # what quote would encode, but no brace and no percent sign
+_TIES = 50  # microseconds by which an index may move an activity on, to keep them apart
+
+_UNKNOWN = "the connection to Redis broke: whether this was written before that can't be known"
+_REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
+    b"ACCESS": (SessionAccessError, "this session belongs to another user"),
+    b"EXISTS": (SessionExistsError, "session {session!r} is already there"),
+    b"CONFLICT": (
+        SessionConflictError,
+        "the session is at version {detail}, not {expected}: read it again, then decide",
+    ),
+    b"NO-SESSION": (SessionNotFoundError, "there is no session {session!r}"),
+    b"NO-MESSAGE": (SessionNotFoundError, "the session has no message {message!r}"),
+    b"NO-BEFORE": (InvalidMessageError, "the session has no message {message!r} to go before"),
+    b"CORRUPT": (
+        CorruptMessageError,
+        "session {session!r} is not whole: one of its keys was changed or evicted",
+    ),
+}
+
+
+class RedisSessionStore(SessionStore):
+    """Sessions in Redis 6.2 or later, or Valkey 7.2 or later: no modules, no configuration.
+
+    Every operation is one script and one round trip. Any number of threads, event loops and
+    processes may use a store at once: all threads share one client, each event loop has one of
+    its own, closed with the loop, and a store made before a fork may be used after it. Nothing is
+    connected before the first use.
+
+    What was acknowledged is as safe as this Redis keeps it. With ``appendfsync always`` it
+    survives a crash of the machine; with ``everysec``, the append-only file's default, up to a
+    second of it may be lost; without that file, all since the last snapshot. A replica is behind
+    its master: a fail-over loses what was not there yet. ``wait_replicas`` narrows that (a write
+    returns when so many replicas have it), but a fail-over may still choose another replica.
+
+    When a connection breaks, the operation is tried again once, and a write is still done once. A
+    count that comes back from such a second try leaves out messages that the first one added, if
+    another writer came between. Where the outcome can't be known (a conflict, or nothing left to
+    delete, seen by a second try only) `StoreUnavailableError` says so.
+
+    Under Cluster a session is in one slot, and the lists of sessions are in others. They are
+    written after the session, in a second round trip; if that fails, the session is written but
+    may be missing from lists until its next write (trying again is one), and the error is
+    raised. Lists are read in two round trips, and leave out and repair what is gone by then.
+
+    A session that one of whose keys holds what the store did not write raises
+    `CorruptMessageError`, and is left out of lists; all others stay as they are.
+
+    Example:
+        >>> store = RedisSessionStore("redis://localhost:6379/0", ttl_seconds=86_400)
+        >>> store
+        RedisSessionStore('redis://localhost:6379/0')
+
+    Args:
+        redis: A URL: ``redis://``, ``rediss://`` (TLS), ``unix://``,
+            ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2``, with
+            redis-py's options after a ``?``. Or a client of redis-py, sync or async, which is
+            used as it is, with its own timeouts and retries, and never closed; the other colour
+            and other event loops get clients of ours, made from its settings.
+        key_prefix: What all keys start with. Stores with different prefixes share nothing.
+        ttl_seconds: How long a session is kept after its last write, in seconds (fractions
+            count); ``None`` sets no expiry and takes none away.
+        timeout: How long to wait for a connection, and for an answer, in seconds. A batch of
+            100,000 messages at once may need more than the default.
+        wait_replicas: How many replicas must have a write before it returns. Where fewer have
+            it after half the timeout, the write is on the master all the same, and
+            `StoreUnavailableError` says so.
+
+    Raises:
+        ValueError: The URL, ``timeout`` or ``wait_replicas`` is none of what it may be.
+        TypeError: ``redis`` is neither a URL nor a client of redis-py.
+        InvalidSessionError: ``ttl_seconds`` is not a number above 0, or ``key_prefix`` no text.
+    """
+
+    def __init__(
+        self,
+        redis: Client | str = "redis://localhost:6379",
+        *,
+        key_prefix: str = "sessionstore:",
+        ttl_seconds: float | None = None,
+        timeout: float = 2.0,
+        wait_replicas: int = 0,
+    ) -> None:
+        """Name the server; nothing is connected yet."""
+        if not 0 < timeout < math.inf:
+            raise ValueError("timeout must be a number of seconds above 0")
+        if type(wait_replicas) is not int or wait_replicas < 0:
+            raise ValueError("wait_replicas must be a whole number, 0 or more")
+        self._ttl = _milliseconds(ttl_seconds)
+        self._prefix = _prefix(key_prefix)
+        self._timeout = timeout
+        self._wait = wait_replicas
+        self._given: Any = None if isinstance(redis, str) else redis
+        self._settings = (
+            settings_of_url(redis, timeout) if isinstance(redis, str) else settings_of_client(redis)
+        )
+        self._clustered = self._settings.topology == "cluster"
+        self._clients = Clients(self._settings, self._given)
+        self._abandoned: list[Clients] = []
+
+    def __repr__(self) -> str:
+        """Tell where the Redis is: never a password."""
+        return f"RedisSessionStore({str(self._settings)!r})"
+
+    def close(self) -> None:
+        """Close the connections that the store opened; later operations raise an error."""
+        self._current().close()
+
+    async def aclose(self) -> None:
+        """Async twin of `close`."""
+        await self._current().aclose()
+
+    # -- Carrying out -----------------------------------------------------------------------------
+
+    def _play(self, flow: Flow[T]) -> T:
+        return play(flow, self._current().send)
+
+    async def _aplay(self, flow: Flow[T]) -> T:
+        return await aplay(flow, self._current().asend)
+
+    def _current(self) -> Clients:
+        if self._clients.pid != os.getpid():
+            # Connections must not cross a fork, nor be closed on the far side of it.
+            self._abandoned.append(self._clients)
+            self._clients = Clients(self._settings, self._given)
+        return self._clients
+
+    # -- The operations ---------------------------------------------------------------------------
+
+    def _create(
+        self,
+        session_id: str,
+        messages: Sequence[SessionMessage],
+        *,
+        agent_id: str,
+        user_id: str | None,
+        metadata: dict[str, Any],
+    ) -> Flow[SessionData]:
+        fields, records = _fields(metadata), _records(messages)
+        args = [_encoded(agent_id), len(fields), *fields, *records]
+        reply = yield from self._write(scripts.CREATE, session_id, user_id, args)
+        return SessionData(**_head(session_id, reply[5]), messages=list(messages))
+
+    def _get(
+        self, session_id: str, *, limit: int | None, user_id: str | None
+    ) -> Flow[SessionData | None]:
+        args = [_encoded(user_id), _number(limit)]
+        reply = yield from self._read(scripts.GET, session_id, args)
+        if reply[0] == b"NONE":
+            return None
+        head = _head(session_id, reply[1])
+        return SessionData(**head, messages=decode_messages(session_id, reply[2]))
+
+    def _get_messages(
+        self,
+        session_id: str,
+        *,
+        limit: int | None,
+        before: str | None,
+        user_id: str | None,
+        keep_system: bool,
+    ) -> Flow[list[SessionMessage]]:
+        place = b"" if before is None else before.encode()
+        args = [_encoded(user_id), _number(limit), place, b"1" if keep_system else b""]
+        reply = yield from self._read(scripts.READ, session_id, args, message=before)
+        if reply[0] == b"NONE":
+            return []
+        first = decode_messages(session_id, reply[1])
+        rest = decode_messages(session_id, reply[2])
+        return [message for message in first if message.role == "system"] + rest
+
+    def _append_messages(
+        self,
+        session_id: str,
+        messages: Sequence[SessionMessage],
+        *,
+        agent_id: str,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[int]:
+        args = [_encoded(agent_id), _number(expected_version), *_records(messages)]
+        reply = yield from self._write(
+            scripts.APPEND, session_id, user_id, args, expected=expected_version
+        )
+        return int(reply[1])
+
+    def _replace_message(
+        self, session_id: str, message: SessionMessage, *, user_id: str | None
+    ) -> Flow[None]:
+        yield from self._write(
+            scripts.REPLACE, session_id, user_id, _records([message]), message=message.id
+        )
+
+    def _update(
+        self,
+        session_id: str,
+        *,
+        messages: Sequence[SessionMessage] | None,
+        metadata: dict[str, Any] | None,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[SessionInfo]:
+        fields = [
+            b"" if part == b"null" else part
+            for part in _fields({} if metadata is None else metadata)
+        ]
+        records = _records(messages or ())
+        replaces = b"" if messages is None else b"1"
+        args = [_number(expected_version), replaces, len(fields), *fields, *records]
+        reply = yield from self._write(
+            scripts.UPDATE, session_id, user_id, args, expected=expected_version
+        )
+        return _info(session_id, reply[5])
+
+    def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]:
+        reply = yield from self._write(scripts.DELETE, session_id, user_id, ())
+        return bool(reply[0] == b"OK")
+
+    def _list_sessions(
+        self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
+    ) -> Flow[SessionPage]:
+        index, wanted = self._index(b"all"), b""
+        if user_id is not None:
+            index, wanted = self._index(b"user", _encoded(user_id)), _encoded(agent_id)
+        elif agent_id is not None:
+            index = self._index(b"agent", _encoded(agent_id))
+        found: list[_Entry] = []
+        below = _place(cursor)
+        while True:
+            look = self._look_apart if self._clustered else self._look
+            entries, below = yield from look(index, wanted, limit + 1 - len(found), below)
+            found += entries
+            if not below or len(found) > limit:
+                break
+        more = found[limit - 1].activity.decode() if len(found) > limit else None
+        return SessionPage([_info(entry.id, entry.head) for entry in found[:limit]], more)
+
+    def _prune_expired(self) -> Flow[int]:
+        above, pruned = b"0", 0
+        prune = self._prune_apart if self._clustered else self._prune
+        while self._ttl and above:
+            count, above = yield from prune(above)
+            pruned += count
+        return pruned
+
+    def _ping(self) -> Flow[None]:
+        yield from self._ask([_Call(scripts.PING, (self._index(b"all"),), ())])
+
+    # -- One session ------------------------------------------------------------------------------
+
+    def _read(
+        self,
+        script: scripts.Script,
+        session_id: str,
+        args: Sequence[Any],
+        **names: Any,
+    ) -> Flow[list[Any]]:
+        call = _Call(script, self._keys(_encoded(session_id)), args, session_id)
+        [reply] = yield from self._ask([call])
+        return _accepted(reply, session=session_id, **names)
+
+    def _write(
+        self,
+        script: scripts.Script,
+        session_id: str,
+        user_id: str | None,
+        args: Sequence[Any],
+        **names: Any,
+    ) -> Flow[list[Any]]:
+        # The random bytes name this write: when it is sent again, the script knows it.
+        prefix = b"" if self._clustered else b"+" + self._prefix
+        ttl = _number(self._ttl)
+        who = [prefix, _encoded(session_id), _encoded(user_id), ttl, os.urandom(8)]
+        call = _Call(script, self._keys(_encoded(session_id)), [*who, *args], session_id)
+        [reply] = yield from self._ask([call], wait=self._wait)
+        _accepted(reply, session=session_id, **names)
+        if self._clustered and len(reply) > 1:
+            member = b"/".join((_encoded(session_id), reply[2], reply[3]))
+            if script is scripts.DELETE:
+                yield from self._ask(self._drops(_Entry(member, reply[4], [])))
+            else:
+                yield from self._ask(self._touches(member, reply[4]))
+        return reply if len(reply) > 1 else [*reply, 0]
+
+    def _keys(self, encoded_id: bytes) -> tuple[bytes, ...]:
+        tagged = self._prefix + b"{" + encoded_id + b"}"
+        return (tagged + b":session", tagged + b":messages", tagged + b":positions")
+
+    # -- The indexes: on one machine, and under Cluster, apart from the sessions ------------------
+
+    def _index(self, kind: bytes, value: bytes | None = None) -> bytes:
+        scope = kind if value is None else kind + b":" + value
+        return self._prefix + b"{:" + scope + b"}"
+
+    def _indexes(self, member: bytes) -> Iterator[bytes]:
+        _, agent, user = member.split(b"/")
+        yield self._index(b"all")
+        yield self._index(b"agent", agent)
+        if user:
+            yield self._index(b"user", user)
+
+    def _look(
+        self, index: bytes, wanted: bytes, limit: int, below: bytes
+    ) -> Flow[tuple[list[_Entry], bytes]]:
+        args = (self._prefix, wanted, limit, below, _PAGE)
+        [[_, found, rest]] = yield from self._ask([_Call(scripts.LIST, (index,), args)])
+        return [_Entry(*found[i : i + 3]) for i in range(0, len(found), 3)], rest
+
+    def _look_apart(
+        self, index: bytes, wanted: bytes, limit: int, below: bytes
+    ) -> Flow[tuple[list[_Entry], bytes]]:
+        size = min(limit, _PAGE)
+        [[_, flat]] = yield from self._ask([_Call(scripts.PAGE, (index,), (below, size))])
+        entries = [_Entry(*pair, []) for pair in zip(flat[::2], flat[1::2], strict=True)]
+        live, _ = yield from self._checked([e for e in entries if not wanted or wanted == e.agent])
+        return live, entries[-1].activity if len(entries) == size else b""
+
+    def _prune(self, above: bytes) -> Flow[tuple[int, bytes]]:
+        args = (self._prefix, self._ttl, above, _PAGE)
+        call = _Call(scripts.PRUNE, (self._index(b"all"),), args)
+        [[_, pruned, rest]] = yield from self._ask([call])
+        return int(pruned), rest
+
+    def _prune_apart(self, above: bytes) -> Flow[tuple[int, bytes]]:
+        call = _Call(scripts.OLDEST, (self._index(b"all"),), (above, _PAGE, self._ttl))
+        [[_, flat]] = yield from self._ask([call])
+        entries = [_Entry(*pair, []) for pair in zip(flat[::2], flat[1::2], strict=True)]
+        _, gone = yield from self._checked(entries)
+        return gone, entries[-1].activity if len(entries) == _PAGE else b""
+
+    def _checked(self, entries: Sequence[_Entry]) -> Flow[tuple[list[_Entry], int]]:
+        """Look at the sessions of some entries; take out those that are gone, and count them."""
+        if not entries:
+            return [], 0
+        peeks = [
+            _Call(scripts.PEEK, self._keys(entry.member.split(b"/")[0])[:1], ())
+            for entry in entries
+        ]
+        replies = yield from self._ask(peeks)
+        seen = [
+            (entry, reply[1])
+            for entry, reply in zip(entries, replies, strict=True)
+            if len(reply) > 1
+        ]
+        live = [entry._replace(head=head) for entry, head in seen if entry.is_of(head)]
+        gone = [entry for entry, head in seen if not entry.is_of(head)]
+        if gone:
+            yield from self._ask([call for entry in gone for call in self._drops(entry)])
+        return live, len(gone)
+
+    def _touches(self, member: bytes, activity: bytes) -> list[_Call]:
+        args = (member, activity)
+        return [_Call(scripts.TOUCH, (index,), args) for index in self._indexes(member)]
+
+    def _drops(self, entry: _Entry) -> list[_Call]:
+        args = (entry.member, int(entry.activity) + _TIES)
+        return [_Call(scripts.DROP, (index,), args) for index in self._indexes(entry.member)]
+
+    # -- Asking Redis -----------------------------------------------------------------------------
+
+    def _ask(self, calls: Sequence[_Call], wait: int = 0) -> Flow[list[Any]]:
+        """Carry calls out, a second time if the connection broke, and give their replies."""
+        started, session_id = time.monotonic(), calls[0].session_id
+        try:
+            return (yield from self._exchange(calls, wait))
+        except TRANSLATED as error:
+            lost = error
+        if is_demoted(lost):
+            yield []  # lets go of the connections that lead there
+        if not may_have_been_lost(lost) or time.monotonic() - started > self._timeout / 2:
+            raise translated(lost, session_id) from lost
+        try:
+            replies = yield from self._exchange(calls, wait)
+        except TRANSLATED as error:
+            raise translated(error, session_id) from error
+        if any(call.is_ambiguous(reply) for call, reply in zip(calls, replies, strict=True)):
+            raise StoreUnavailableError(_UNKNOWN) from lost
+        return replies
+
+    def _exchange(self, calls: Sequence[_Call], wait: int) -> Flow[list[Any]]:
+        replies, confirmed = yield from self._sent([call.by_hash() for call in calls], wait)
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:
+            texts = [calls[i].by_text() for i in unknown]
+            loaded, confirmed = yield from self._sent(texts, wait)
+            for i, reply in zip(unknown, loaded, strict=True):
+                replies[i] = reply
+        for reply in (*replies, confirmed):
+            if isinstance(reply, Exception):
+                raise reply
+        if confirmed < wait and replies[0][0] in (b"OK", b"NOTHING"):
+            raise StoreUnavailableError(
+                f"this is on the master, but only {confirmed} of {wait} replicas have confirmed it"
+            )
+        return replies
+
+    def _sent(self, commands: list[Command], wait: int) -> Flow[tuple[list[Any], Any]]:
+        if wait:
+            patience = max(1, int(self._timeout * 500))
+            last = Command(commands[-1].key, (WAIT, wait, patience))
+            *replies, confirmed = yield [*commands, last]
+            return replies, confirmed
+        try:
+            replies = yield commands
+        except NoScriptError as error:
+            replies = [error.with_traceback(None)]  # it would hold this frame, and the store
+        return replies, 0
+
+
+class _Call(NamedTuple):
+    """One call of a script."""
+
+    script: scripts.Script
+    keys: tuple[bytes, ...]
+    args: Sequence[Any]
+    session_id: str | None = None
+
+    def by_hash(self) -> Command:
+        return self._command("EVALSHA", self.script.sha)
+
+    def by_text(self) -> Command:
+        return self._command("EVAL", self.script.text)
+
+    def _command(self, name: str, script: bytes) -> Command:
+        return Command(self.keys[0], (name, script, len(self.keys), *self.keys, *self.args))
+
+    def is_ambiguous(self, reply: list[Any]) -> bool:
+        """Whether what a second try was told may be the doing of the first."""
+        return reply[0] in (b"EXISTS", b"CONFLICT") or (
+            self.script is scripts.DELETE and reply[0] == b"NONE"
+        )
+
+
+class _Entry(NamedTuple):
+    """An entry of an index, with the head of its session where that was looked up."""
+
+    member: bytes
+    activity: bytes
+    head: list[bytes]
+
+    @property
+    def id(self) -> str:
+        return unquote(self.member.split(b"/")[0].decode())
+
+    @property
+    def agent(self) -> bytes:
+        return self.member.split(b"/")[1]
+
+    def is_of(self, head: list[bytes]) -> bool:
+        fields = _pairs(head)
+        return self.member.split(b"/")[1:] == [fields.get(b"agent"), fields.get(b"user")]
+
+
+# -- To Redis, and back ----------------------------------------------------------------------------
+
+
+def _milliseconds(ttl_seconds: float | None) -> int | None:
+    if ttl_seconds is None:
+        return None
+    number = isinstance(ttl_seconds, (int, float)) and not isinstance(ttl_seconds, bool)
+    if not number or not 0 < ttl_seconds <= _LONGEST_TTL:
+        raise InvalidSessionError("ttl_seconds must be a number above 0, or None for ever")
+    return max(1, round(ttl_seconds * 1000))
+
+
+def _prefix(key_prefix: str) -> bytes:
+    """Keep a prefix from looking like a hash tag, so that the first brace ends it."""
+    try:
+        return quote(key_prefix, safe=_PLAIN).encode()
+    except (TypeError, UnicodeEncodeError):
+        raise InvalidSessionError("key_prefix must be valid Unicode text") from None
+
+
+def _encoded(value: str | None) -> bytes:
+    return b"" if value is None else quote(value, safe="").encode()
+
+
+def _number(value: int | None) -> bytes:
+    return b"" if value is None else str(value).encode()
+
+
+def _records(messages: Sequence[SessionMessage]) -> list[bytes]:
+    if len(messages) > _MOST_MESSAGES:
+        raise InvalidMessageError(f"Redis takes up to {_MOST_MESSAGES:,} messages at once")
+    words: list[bytes] = []
+    for message in messages:
+        body = encode_message(message)
+        if len(body) > _LARGEST:
+            raise InvalidMessageError(f"message {message.id!r} is larger than Redis's 512 MB")
+        words += (str(message.id).encode(), body)
+    return words
+
+
+def _fields(metadata: dict[str, Any]) -> list[bytes]:
+    """Give each key of metadata as a field of the head, and its value as JSON."""
+    parts = msgspec.json.decode(encode_metadata(metadata), type=dict[str, msgspec.Raw])
+    return [word for key, raw in parts.items() for word in (b":" + key.encode(), bytes(raw))]
+
+
+def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _head(session_id: str, flat: list[bytes]) -> dict[str, Any]:
+    fields = _pairs(flat)
+    try:
+        raws = {k[1:].decode(): msgspec.Raw(v) for k, v in fields.items() if k[:1] == b":"}
+        return {
+            "id": session_id,
+            "agent_id": unquote(fields[b"agent"].decode()),
+            "user_id": unquote(fields[b"user"].decode()) or None,
+            "metadata": decode_metadata(msgspec.json.encode(raws)),
+            "created_at": from_microseconds(int(fields[b"created"])),
+            "updated_at": from_microseconds(int(fields[b"updated"])),
+            "version": int(fields[b"version"]),
+        }
+    except (KeyError, ValueError, OverflowError, CorruptMessageError) as error:
+        msg = f"session {session_id!r}: what is stored about it can't be read"
+        raise CorruptMessageError(msg) from error
+
+
+def _info(session_id: str, flat: list[bytes]) -> SessionInfo:
+    return SessionInfo(**_head(session_id, flat), message_count=int(_pairs(flat)[b"count"]))
+
+
+def _accepted(reply: list[Any], **names: Any) -> list[Any]:
+    refusal = _REFUSALS.get(reply[0])
+    if refusal is None:
+        return reply
+    kind, words = refusal
+    raise kind(words.format(detail=reply[-1], **names))
+
+
+def _place(cursor: str | None) -> bytes:
+    if cursor is None:
+        return b""
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= _LONGEST_CURSOR):
+        raise InvalidSessionError("cursor is not one that list_sessions gave")
+    return cursor.encode()

@@ -1,0 +1,184 @@
+"""The one table from what SQLAlchemy and its drivers raise to the errors of a store."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from sessionstore.errors import InvalidMessageError, SessionStoreError, StoreUnavailableError
+
+__all__ = ["MissingTableError", "cause", "is_disconnect", "is_safe_to_repeat", "translated"]
+
+
+class MissingTableError(SessionStoreError):
+    """A table of the store, or the schema that it should be in, is not there."""
+
+
+_Meaning: TypeAlias = tuple[type[SessionStoreError], str]
+
+_GONE = (StoreUnavailableError, "the database can't be reached")
+_STOPPING = (StoreUnavailableError, "the database is stopping or starting: try again")
+_CROWDED = (StoreUnavailableError, "the database takes no more connections")
+_READ_ONLY = (StoreUnavailableError, "the database is read-only: a standby, or set so")
+_SLOW = (StoreUnavailableError, "the database did not answer within its timeout")
+_LOCKED = (StoreUnavailableError, "a lock in the database was not to be had within its timeout")
+_CROSSED = (StoreUnavailableError, "too many others wrote to this at once: try again")
+_FAILING = (StoreUnavailableError, "the database lacks memory or its disk fails")
+_FULL = (SessionStoreError, "the disk of the database is full: make room")
+_FORBIDDEN = (SessionStoreError, "the database refuses this for lack of permission: grant it")
+_LOGIN = (SessionStoreError, "the database refuses the login: look at its user and password")
+_UNKNOWN = (SessionStoreError, "there is no database of this name: create it")
+_MISSING = (MissingTableError, "a table of sessionstore is missing, or is not as it was made")
+_TOO_BIG = (InvalidMessageError, "a message is too big for this database")
+_FOREIGN = (SessionStoreError, "the database's encoding lacks these characters: make it UTF-8")
+_OTHER = (SessionStoreError, "the database refuses to work: see the cause")
+
+# By SQLSTATE, or by its class: what PostgreSQL's drivers tell.
+_BY_STATE: dict[str, _Meaning] = {
+    "08": _GONE,
+    "22021": _FOREIGN,
+    "22P05": _FOREIGN,
+    "25006": _READ_ONLY,
+    "25P03": _SLOW,
+    "25P04": _SLOW,
+    "28": _LOGIN,
+    "3D000": _UNKNOWN,
+    "3F000": _MISSING,
+    "40": _CROSSED,
+    "42501": _FORBIDDEN,
+    "42703": _MISSING,
+    "42P01": _MISSING,
+    "42P10": _MISSING,
+    "53100": _FULL,
+    "53300": _CROWDED,
+    "53": _FAILING,
+    "54000": _TOO_BIG,
+    "55P03": _LOCKED,
+    "57014": _SLOW,
+    "57P04": _UNKNOWN,
+    "57": _STOPPING,
+    "58": _FAILING,
+}
+# By error number: what MySQL's and MariaDB's drivers tell.
+_BY_NUMBER: dict[int, _Meaning] = {
+    1020: _CROSSED,
+    1021: _FULL,
+    1037: _FAILING,
+    1040: _CROWDED,
+    1041: _FAILING,
+    1044: _FORBIDDEN,
+    1045: _LOGIN,
+    1049: _UNKNOWN,
+    1053: _STOPPING,
+    1054: _MISSING,
+    1114: _FULL,
+    1142: _FORBIDDEN,
+    1143: _FORBIDDEN,
+    1146: _MISSING,
+    1153: _TOO_BIG,
+    1203: _CROWDED,
+    1205: _LOCKED,
+    1213: _CROSSED,
+    1290: _READ_ONLY,
+    1317: _SLOW,
+    1698: _LOGIN,
+    1792: _READ_ONLY,
+    1836: _READ_ONLY,
+    1927: _GONE,
+    1969: _SLOW,
+    2002: _GONE,
+    2003: _GONE,
+    2005: _GONE,
+    2006: _GONE,
+    2013: _GONE,
+    2014: _GONE,
+    2055: _GONE,
+    3024: _SLOW,
+}
+# By words: SQLite's, and those in which PostgreSQL refuses a connection, which has no SQLSTATE.
+_BY_WORDS: tuple[tuple[str, _Meaning], ...] = (
+    ("locked", _LOCKED),
+    ("readonly", _READ_ONLY),
+    ("unable to open", (StoreUnavailableError, "the SQLite file can't be opened")),
+    ("disk I/O error", _FAILING),
+    ("is full", _FULL),
+    ("string or blob too big", _TOO_BIG),
+    ("not a database", (SessionStoreError, "this file is damaged, or no SQLite file at all")),
+    ("malformed", (SessionStoreError, "the SQLite file is damaged: restore it from a backup")),
+    ("no such table", _MISSING),
+    ("no such column", _MISSING),
+    ("password authentication failed", _LOGIN),
+    ("no password supplied", _LOGIN),
+    ("no pg_hba.conf entry", _LOGIN),
+    ("role ", _LOGIN),
+    ("too many clients", _CROWDED),
+    ("remaining connection slots", _CROWDED),
+    ("too many connections", _CROWDED),
+    ("starting up", _STOPPING),
+    ("shutting down", _STOPPING),
+    ("in recovery mode", _STOPPING),
+    ("timeout expired", _SLOW),
+    ("does not exist", _UNKNOWN),
+)
+
+
+def translated(error: Exception) -> SessionStoreError:
+    """Say in a store's words what went wrong; never a parameter's value, a URL or a password.
+
+    Args:
+        error: What SQLAlchemy raised.
+
+    Returns:
+        The error to raise, from `cause` of the same error.
+    """
+    kind, words = _meaning(error)
+    return kind(words)
+
+
+def cause(error: Exception) -> BaseException:
+    """Give the driver's own error: SQLAlchemy's may quote the parameters of a statement."""
+    return error.orig or error if isinstance(error, DBAPIError) else error
+
+
+def is_disconnect(error: Exception) -> bool:
+    """Tell whether the connection was lost, be it before or after the database did the work.
+
+    One that was given up for being slow is not: another try would be as slow.
+    """
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    return lost and _meaning(error) is not _SLOW
+
+
+def is_safe_to_repeat(error: Exception) -> bool:
+    """Tell whether a transaction was undone for another's sake, and would do better now."""
+    return isinstance(error, IntegrityError) or _meaning(error) is _CROSSED
+
+
+def _meaning(error: Exception) -> _Meaning:
+    if isinstance(error, PoolTimeoutError):
+        return StoreUnavailableError, "all connections of the pool are in use: try again"
+    if isinstance(error, OSError):
+        return _GONE
+    if not isinstance(error, DBAPIError):
+        return _OTHER
+    driver = error.orig
+    number = driver.args[0] if driver is not None and driver.args else None
+    if isinstance(number, int):
+        return _BY_NUMBER.get(number, _GONE if error.connection_invalidated else _OTHER)
+    state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
+    if isinstance(state, str):
+        return _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or _OTHER
+    return _by_words(error)
+
+
+def _by_words(error: DBAPIError) -> _Meaning:
+    words = str(error.orig)
+    for sign, meaning in _BY_WORDS:
+        if sign in words:
+            return meaning
+    # What is left of PostgreSQL's drivers without an SQLSTATE is a connection that failed.
+    is_server = type(error.orig).__module__ != "sqlite3"
+    is_operational = is_server and isinstance(error, OperationalError)
+    return _GONE if error.connection_invalidated or is_operational else _OTHER

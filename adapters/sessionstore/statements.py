@@ -1,0 +1,238 @@
+"""The statements that carry an operation of `DbSessionStore` in one round trip."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Dialect,
+    Text,
+    TextClause,
+    bindparam,
+    literal,
+    null,
+    or_,
+    select,
+    text,
+    type_coerce,
+    union_all,
+)
+from sqlalchemy.sql.selectable import ScalarSelect
+
+from sessionstore.tables import Tables
+
+__all__ = ["FIRST", "HEAD", "Reading", "appending", "listing", "reading", "seeking"]
+
+HEAD, FIRST, LAST = 0, 1, 2
+"""What a row of `reading` is: the session itself, its first message, one of its last."""
+
+
+class Reading(NamedTuple):
+    """What a read asks for; each kind of read has one statement.
+
+    Attributes:
+        limited: Only the last ``limit`` messages.
+        before: Only messages before the one with the id ``before``.
+        owned: The caller is checked.
+        keep_system: The session's first message too.
+        sought: The position of the message ``before`` is given, as ``end``.
+    """
+
+    limited: bool
+    before: bool
+    owned: bool
+    keep_system: bool
+    sought: bool = False
+
+
+@lru_cache(maxsize=64)
+def reading(tables: Tables, asked: Reading) -> Any:
+    """Make the statement that reads a session with its messages.
+
+    Its rows are in no order: what the row is (`HEAD`, …), a position, a body, and with `HEAD` the
+    columns of the session. That row's position is that of the message ``before``. There is no row
+    at all where there is no session; and no message where the caller may not read it.
+
+    Args:
+        tables: The store's.
+        asked: What is to be read.
+
+    Returns:
+        A statement with the parameters ``session_id``, ``oldest`` (the microseconds before which
+        a session has expired), and as asked ``user_id``, ``before`` or ``end``, and ``limit``.
+    """
+    head = (
+        select(*tables.sessions.c)
+        .where(
+            tables.sessions.c.id == bindparam("session_id"),
+            tables.sessions.c.updated_at >= bindparam("oldest", type_=BigInteger),
+        )
+        .cte("head")
+    )
+    readable = select(head.c.session_key)
+    if asked.owned:
+        owner = bindparam("user_id", type_=tables.sessions.c.user_id.type)
+        readable = readable.where(or_(head.c.user_id.is_(None), head.c.user_id == owner))
+    key = readable.scalar_subquery()
+    end: ColumnElement[Any] | None = _position(tables, key) if asked.before else None
+    if asked.sought:
+        end = bindparam("end", type_=BigInteger)
+    position = type_coerce(null(), BigInteger) if end is None else end
+    body = type_coerce(null(), Text)
+    first = select(
+        literal(HEAD).label("part"), position.label("position"), body.label("body"), *head.c
+    )
+    parts = [first, _messages(tables, key, end, asked)]
+    if asked.keep_system:
+        parts.append(_first_message(tables, key))
+    return union_all(*parts)
+
+
+@lru_cache(maxsize=16)
+def seeking(tables: Tables) -> Any:
+    """Make the statement that finds the position of a message: MariaDB wants it beforehand.
+
+    It, and MySQL, would read all messages after that one too, were the position a subquery.
+
+    Args:
+        tables: The store's.
+
+    Returns:
+        A statement with the parameters ``session_id`` and ``before``, for one number or no row.
+    """
+    named = tables.sessions.c.id == bindparam("session_id")
+    key = select(tables.sessions.c.session_key).where(named).scalar_subquery()
+    return select(_position(tables, key))
+
+
+def _position(tables: Tables, key: ScalarSelect[Any]) -> ScalarSelect[Any]:
+    one = tables.messages.alias()
+    named = (one.c.session_key == key, one.c.id == bindparam("before", type_=one.c.id.type))
+    return select(one.c.position).where(*named).scalar_subquery()
+
+
+def _messages(
+    tables: Tables, key: ScalarSelect[Any], end: ColumnElement[Any] | None, asked: Reading
+) -> Any:
+    messages = tables.messages
+    last = select(messages.c.position, messages.c.body).where(messages.c.session_key == key)
+    if end is not None:
+        last = last.where(messages.c.position < end)
+    if asked.limited:
+        last = last.order_by(messages.c.position.desc())
+        last = last.limit(bindparam("limit", type_=BigInteger))
+    return _part(tables, LAST, last)
+
+
+def _first_message(tables: Tables, key: ScalarSelect[Any]) -> Any:
+    messages = tables.messages
+    first = select(messages.c.position, messages.c.body).where(messages.c.session_key == key)
+    return _part(tables, FIRST, first.order_by(messages.c.position).limit(1))
+
+
+def _part(tables: Tables, part: int, messages: Any) -> Any:
+    rows = messages.subquery()
+    nothing = [null() for _ in tables.sessions.c]
+    return select(literal(part), rows.c.position, rows.c.body, *nothing)
+
+
+@lru_cache(maxsize=64)
+def listing(tables: Tables, by_agent: bool, by_user: bool, further: bool) -> Any:
+    """Make the statement that reads one page of a list of sessions.
+
+    Args:
+        tables: The store's.
+        by_agent: Only the sessions of an agent.
+        by_user: Only the sessions of an owner.
+        further: Only those after a cursor.
+
+    Returns:
+        A statement with the parameters ``oldest``, ``limit``, and as asked ``agent_id``,
+        ``user_id``, ``updated_at`` and ``session_key``.
+    """
+    sessions = tables.sessions
+    c = sessions.c
+    page = select(*c).where(c.updated_at >= bindparam("oldest", type_=BigInteger))
+    if by_user:
+        page = page.where(c.user_id == bindparam("user_id"))
+    if by_agent:
+        agent = bindparam("agent_id", type_=c.agent_id.type)
+        # A user has fewer sessions than an agent: the agent's index is kept out.
+        page = page.where((c.agent_id.concat("") if by_user else c.agent_id) == agent)
+    if further:
+        time = bindparam("updated_at", type_=BigInteger)
+        key = bindparam("session_key", type_=BigInteger)
+        # The first of these is what an index serves.
+        page = page.where(c.updated_at <= time, or_(c.updated_at < time, c.session_key < key))
+    page = page.order_by(c.updated_at.desc(), c.session_key.desc())
+    return page.limit(bindparam("limit", type_=BigInteger))
+
+
+@lru_cache(maxsize=16)
+def appending(tables: Tables, dialect: Dialect) -> TextClause:
+    """Make PostgreSQL's statement that appends to a session, and makes it when it is new.
+
+    All parts of a statement see the tables as they were when it began; but a row that is locked
+    is given as it is then. So the session's row is locked first, which makes writers take turns,
+    and what is checked and counted on comes from that. Rows that other writers have added since
+    the statement began can't be seen: they show as conflicts of the unique indexes, which know
+    all. That leaves one case undecided, in which nothing is written: two writers make the same
+    session, and the second can't see it yet.
+
+    Args:
+        tables: The store's.
+        dialect: Quotes the names.
+
+    Returns:
+        A statement with the parameters ``id``, ``agent_id``, ``user_id``, ``expected``, ``now``,
+        ``oldest``, ``count``, ``ids`` and ``bodies``, the ids without NUL. Its one row tells
+        whether the session was there, its owner, last write and version; how many messages were
+        added; and whether the session was made.
+    """
+    quote = dialect.identifier_preparer.format_table
+    sql = _APPEND.replace("{sessions}", quote(tables.sessions))
+    return text(sql.replace("{messages}", quote(tables.messages)))
+
+
+_APPEND = """
+WITH found AS MATERIALIZED (
+    SELECT session_key, user_id, updated_at, version, last_position
+    FROM {sessions} WHERE id = CAST(:id AS text) FOR NO KEY UPDATE
+), made AS (
+    INSERT INTO {sessions} (id, agent_id, user_id, metadata, created_at, updated_at, version,
+        message_count, last_position)
+    SELECT CAST(:id AS text), CAST(:agent_id AS text), CAST(:user_id AS text), '{}',
+        CAST(:now AS bigint), CAST(:now AS bigint), 1,
+        CAST(:count AS bigint), CAST(:count AS bigint)
+    WHERE NOT EXISTS (SELECT FROM found) AND coalesce(CAST(:expected AS bigint), 0) = 0
+    ON CONFLICT (id) DO NOTHING
+    RETURNING session_key
+), writable AS (
+    SELECT session_key, last_position FROM found
+    WHERE updated_at >= CAST(:oldest AS bigint)
+        AND (CAST(:user_id AS text) IS NULL OR user_id IS NULL OR user_id = CAST(:user_id AS text))
+        AND version = coalesce(CAST(:expected AS bigint), version)
+    UNION ALL
+    SELECT session_key, 0 FROM made
+), added AS (
+    INSERT INTO {messages} (session_key, position, id, body)
+    SELECT writable.session_key, writable.last_position + new.place, new.id, new.body
+    FROM writable, unnest(CAST(:ids AS text[]), CAST(:bodies AS text[]))
+        WITH ORDINALITY AS new (id, body, place)
+    ON CONFLICT (session_key, id) DO NOTHING
+    RETURNING position
+), counted AS (
+    UPDATE {sessions} AS session SET version = session.version + 1,
+        updated_at = CAST(:now AS bigint),
+        message_count = session.message_count + (SELECT count(*) FROM added),
+        last_position = session.last_position + CAST(:count AS bigint)
+    FROM found
+    WHERE session.session_key = found.session_key AND (SELECT count(*) FROM added) > 0
+)
+SELECT found.session_key IS NOT NULL, found.user_id, found.updated_at, found.version,
+    (SELECT count(*) FROM added), (SELECT count(*) FROM made)
+FROM (VALUES (1)) AS one (row) LEFT JOIN found ON true
+"""

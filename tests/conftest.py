@@ -1,0 +1,86 @@
+"""The servers that tests share: started at first use, once in each test process."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from servers import redis as redis_servers
+from servers.mariadb import MariadbServer
+from servers.mariadb import binary as mariadb_binary
+from servers.postgres import PostgresServer
+
+from sessionstore import AgentDb
+
+Call = Callable[..., Any]
+OLDEST = list(redis_servers.binaries())[-1:]
+
+
+@pytest.fixture(params=["sync", "async"])
+def call(request: pytest.FixtureRequest) -> Iterator[Call]:
+    """Call a method of a store in one colour; the async one always on the same loop."""
+    if request.param == "sync":
+        yield lambda store, name, *args, **kwargs: getattr(store, name)(*args, **kwargs)
+        return
+    loop = asyncio.new_event_loop()
+
+    def run(store: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        return loop.run_until_complete(getattr(store, f"a{name}")(*args, **kwargs))
+
+    yield run
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    server = MariadbServer(str(mariadb_binary()))
+    yield server
+    server.stop()
+
+
+def empty(db: AgentDb) -> None:
+    """Empty a store's tables: cheaper than to make them for each test."""
+    with db._sync().begin() as connection:
+        for table in (db.tables.messages, db.tables.sessions):
+            connection.execute(table.delete())
+
+
+@pytest.fixture
+def schema() -> str:
+    """Give the name of a schema of the test's own: cheaper than a database."""
+    return f"test_{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[redis_servers.Server]:
+    with redis_servers.single() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def old_redis_server() -> Iterator[redis_servers.Server]:
+    with redis_servers.single(*OLDEST) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[redis_servers.Cluster]:
+    with redis_servers.cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def old_redis_guarded() -> Iterator[redis_servers.Guarded]:
+    with redis_servers.guarded(*OLDEST) as guarded:
+        yield guarded

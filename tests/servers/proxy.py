@@ -1,0 +1,162 @@
+"""A TCP proxy on the loopback that fails as networks do, and counts round trips."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing resets
+_CHUNK = 1 << 16
+_TICK = 0.02
+
+
+class Proxy:
+    """Carries bytes to a server and back, until told otherwise.
+
+    Use it as a context manager. What it is told holds for connections that are open, too.
+
+    Args:
+        target: The port of the server on this machine.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._mode = "pass"
+        self._delay = 0.0
+        self._drops = 0
+        self._then: Callable[[], object] = int
+        self._turns = 0
+        self._lock = threading.Lock()
+        self._closed = False
+        self._listener = self._listen(0)
+        self.port: int = self._listener.getsockname()[1]
+        self._threads: list[threading.Thread] = []
+
+    # -- What it is told --------------------------------------------------------------------------
+
+    def carry(self) -> None:
+        """Work as a network should."""
+        if self._mode == "refuse":
+            self._listener = self._listen(self.port)
+            self._start(self._accept, self._listener)
+        self._mode, self._delay, self._drops = "pass", 0.0, 0
+
+    def refuse(self) -> None:
+        """Refuse new connections, and reset those that are open."""
+        self._mode = "refuse"
+        self._listener.close()
+
+    def reset(self) -> None:
+        """Reset every connection: those that are open, and each new one as soon as it is made."""
+        self._mode = "reset"
+
+    def stall(self) -> None:
+        """Take connections and requests, and carry nothing."""
+        self._mode = "stall"
+
+    def delay(self, seconds: float) -> None:
+        """Hold each reply back for so long."""
+        self._delay = seconds
+
+    def drop_replies(self, count: int = 1, then: Callable[[], object] = int) -> None:
+        """Carry the next requests, and reset the connection in place of their replies.
+
+        Args:
+            count: How many.
+            then: What to do when a reply is there, before the client can learn of its loss.
+        """
+        self._drops, self._then = count, then
+
+    def round_trips(self) -> int:
+        """Give how often a client has begun to send, and was answered, until now."""
+        with self._lock:
+            return self._turns
+
+    # -- How it works -----------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self._start(self._accept, self._listener)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closed = True
+        self._listener.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _listen(self, port: int) -> socket.socket:
+        listener = socket.create_server(("127.0.0.1", port), backlog=128)
+        listener.settimeout(_TICK)
+        return listener
+
+    def _start(self, work: object, *args: object) -> None:
+        thread = threading.Thread(target=work, args=args, daemon=True)  # type: ignore[arg-type]
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while not self._closed:
+            try:
+                client, _ = listener.accept()
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            self._start(self._serve, client)
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, socket.socket() as server:
+            try:
+                if self._mode not in ("refuse", "reset"):
+                    server.connect(("127.0.0.1", self._target))
+                    self._carry(client, server)
+            except OSError:
+                pass
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
+        asking = False
+        while not self._closed and self._mode not in ("refuse", "reset"):
+            ready, _, _ = select.select([client, server], [], [], _TICK)
+            if self._mode == "stall":
+                time.sleep(_TICK)
+                continue
+            for end in ready:
+                data = end.recv(_CHUNK)
+                if not data:
+                    return
+                if end is client:
+                    asking = self._asked(asking)
+                    server.sendall(data)
+                    continue
+                asking = False
+                if self._drop():
+                    self._then()
+                    return
+                time.sleep(self._delay)
+                client.sendall(data)
+
+    def _asked(self, asking: bool) -> bool:
+        if not asking:
+            with self._lock:
+                self._turns += 1
+        return True
+
+    def _drop(self) -> bool:
+        with self._lock:
+            self._drops -= 1
+            return self._drops >= 0

@@ -1,0 +1,41 @@
+"""The conformance suite on every server, topology and protocol there is."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from typing import Any
+
+import pytest
+from servers import redis as redis_servers
+
+from sessionstore import RedisSessionStore
+from sessionstore.testing import OpenStore, SharedStoreConformance
+
+PATIENCE = 20.0  # a busy machine is no fault of the store
+STARTS = {
+    "single": redis_servers.single,
+    "cluster": redis_servers.cluster,
+    "guarded": redis_servers.guarded,
+}
+
+
+@pytest.fixture(scope="session", params=product(STARTS, redis_servers.binaries()), ids="-".join)
+def server(request: pytest.FixtureRequest) -> Iterator[Any]:
+    topology, name = request.param
+    with STARTS[topology](name) as server:
+        yield server
+
+
+class TestConformance(SharedStoreConformance):
+    prunes = False
+
+    @pytest.fixture(params=[2, 3])
+    def open_store(self, server: Any, request: pytest.FixtureRequest) -> OpenStore:
+        url = f"{server.url}?protocol={request.param}"
+        return partial(RedisSessionStore, url, key_prefix=f"{uuid.uuid4()}:", timeout=PATIENCE)
+
+    def expiring(self, seconds: float) -> dict[str, Any]:
+        return {"ttl_seconds": seconds}

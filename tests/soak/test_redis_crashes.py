@@ -1,0 +1,175 @@
+"""Servers killed under load: what was acknowledged is there, once, in order."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from servers import redis as redis_servers
+from servers.process import wait_until
+
+from sessionstore import RedisSessionStore, SessionMessage, StoreUnavailableError
+from sessionstore.store import SessionStore
+
+WRITERS = 8
+
+
+class Writers:
+    """Threads that append in a loop to sessions that they share, and note what was acknowledged."""
+
+    def __init__(self, store: SessionStore) -> None:
+        self.store = store
+        self.acknowledged: list[list[str]] = [[] for _ in range(WRITERS)]
+        self.refused = 0
+        self._stopped = threading.Event()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        threads = [threading.Thread(target=self._work, args=(n,)) for n in range(WRITERS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            for thread in threads:
+                thread.join()
+
+    def _work(self, writer: int) -> None:
+        number = 0
+        while not self._stopped.is_set():
+            pair = [f"{writer}.{number}.{part}" for part in "ab"]
+            messages = [SessionMessage("user", one, id=one) for one in pair]
+            try:
+                self.store.append_messages(session_of(writer), messages)
+            except StoreUnavailableError:
+                self.refused += 1  # and the same pair is sent again
+                time.sleep(0.02)
+            else:
+                self.acknowledged[writer] += pair
+                number += 1
+
+    def count(self) -> int:
+        return sum(map(len, self.acknowledged))
+
+    def wait_for_more(self, more: int) -> None:
+        goal = self.count() + more
+        wait_until(lambda: self.count() >= goal, "writers go on", 60)
+
+    def require_all(self, *, lost: int = 0) -> None:
+        """Nothing twice, pairs whole and in order; of the acknowledged, so many lost at most."""
+        missing = 0
+        for session_id in {session_of(writer) for writer in range(WRITERS)}:
+            stored = [str(message.id) for message in self.store.get_messages(session_id)]
+            assert len(stored) == len(set(stored))
+            assert all(b == a[:-1] + "b" for a, b in zip(stored[::2], stored[1::2], strict=True))
+            for writer in range(WRITERS):
+                if session_of(writer) != session_id:
+                    continue
+                mine = [one for one in stored if one.startswith(f"{writer}.")]
+                numbers = [int(one.split(".")[1]) for one in mine]
+                assert numbers == sorted(numbers)
+                missing += len(set(self.acknowledged[writer]) - set(mine))
+        assert missing <= lost, f"{missing} acknowledged messages are lost"
+        listed = [info.id for info in self.store.list_sessions().sessions]
+        assert sorted(listed) == sorted({session_of(writer) for writer in range(WRITERS)})
+
+
+def session_of(writer: int) -> str:
+    return f"s{writer % 3}"
+
+
+def killed_and_restarted(name: str | None) -> None:
+    with (
+        redis_servers.single(name, appendonly="yes", appendfsync="always") as server,
+        RedisSessionStore(server.url) as store,
+    ):
+        writers = Writers(store)
+        with writers.at_work():
+            for _ in range(20):
+                writers.wait_for_more(50)
+                server.kill()
+                server.start()
+            writers.wait_for_more(50)
+        writers.require_all()
+        assert writers.refused
+
+
+def test_a_server_killed_twenty_times() -> None:
+    killed_and_restarted(None)
+
+
+def test_the_oldest_server_killed_twenty_times() -> None:
+    killed_and_restarted(list(redis_servers.binaries())[-1])
+
+
+def test_a_sentinel_fail_over() -> None:
+    """With a replica that has every write before it is acknowledged, none is lost."""
+    with (
+        redis_servers.guarded() as guarded,
+        RedisSessionStore(guarded.url, wait_replicas=1) as store,
+    ):
+        writers = Writers(store)
+        with writers.at_work():
+            writers.wait_for_more(500)
+            guarded.master.kill()
+            # The new master has no replica: each write is there, but not acknowledged.
+            wait_until(lambda: is_master(guarded.replica), "replica is promoted")
+            guarded.master.start()
+            writers.wait_for_more(200)
+        writers.require_all()
+
+
+def test_a_sentinel_fail_over_asked_for() -> None:
+    with redis_servers.guarded() as guarded, RedisSessionStore(guarded.url) as store:
+        writers = Writers(store)
+        with writers.at_work():
+            writers.wait_for_more(500)
+            guarded.sentinels[0].run("SENTINEL", "FAILOVER", redis_servers.SERVICE)
+            wait_until(lambda: is_master(guarded.replica), "replica is promoted")
+            writers.wait_for_more(500)
+        # Redis's own fail-over waits for no replica: what was on its way to it is lost.
+        writers.require_all(lost=200)
+
+
+def test_a_cluster_fail_over() -> None:
+    with (
+        redis_servers.cluster(replicas=1) as cluster,
+        RedisSessionStore(cluster.url, wait_replicas=1) as store,
+    ):
+        writers = Writers(store)
+        with writers.at_work():
+            writers.wait_for_more(300)
+            for master, replica in zip(cluster.masters[:2], cluster.servers[3:5], strict=True):
+                master.kill()
+                wait_until(lambda: is_master(replica), "replica is promoted")  # noqa: B023
+                master.start()
+                wait_until(lambda: is_synced(master), "the old master follows")  # noqa: B023
+                writers.wait_for_more(200)
+        writers.require_all()
+
+
+def test_a_cluster_hands_over() -> None:
+    """Asked for, a Cluster's fail-over waits for the replica: nothing is lost without WAIT."""
+    with redis_servers.cluster(replicas=1) as cluster, RedisSessionStore(cluster.url) as store:
+        writers = Writers(store)
+        with writers.at_work():
+            writers.wait_for_more(300)
+            for replica in cluster.servers[3:]:
+                replica.run("CLUSTER", "FAILOVER")
+                wait_until(lambda: is_master(replica), "replica is promoted")  # noqa: B023
+                writers.wait_for_more(300)
+        writers.require_all()
+
+
+def is_master(server: redis_servers.Server) -> bool:
+    try:
+        return bool(server.info("replication")["role"] == "master")
+    except redis_servers.redis.ConnectionError:  # a Sentinel ends the connections of what it moves
+        return False
+
+
+def is_synced(server: redis_servers.Server) -> bool:
+    return server.info("replication").get("master_link_status") == "up"

@@ -1,0 +1,29 @@
+"""The conformance suite on every topology, and on the oldest server there is."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from typing import Any
+
+import pytest
+
+from sessionstore import RedisSessionStore
+from sessionstore.testing import OpenStore, SharedStoreConformance
+
+# Both ends of what is supported: the old server is met through Sentinels, and over RESP2, which
+# redis-py no longer speaks by default. All combinations are in the soak.
+PATIENCE = 20.0  # a busy machine is no fault of the store
+LEGS = {"redis_server": "", "redis_cluster": "", "old_redis_guarded": "?protocol=2"}
+
+
+class TestConformance(SharedStoreConformance):
+    prunes = False
+
+    @pytest.fixture(params=LEGS)
+    def open_store(self, request: pytest.FixtureRequest) -> OpenStore:
+        url = request.getfixturevalue(request.param).url + LEGS[request.param]
+        return partial(RedisSessionStore, url, key_prefix=f"{uuid.uuid4()}:", timeout=PATIENCE)
+
+    def expiring(self, seconds: float) -> dict[str, Any]:
+        return {"ttl_seconds": seconds}

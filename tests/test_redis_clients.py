@@ -1,0 +1,346 @@
+"""Where clients come from, whose they are, and what becomes of them: loops, threads and forks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.sentinel import Sentinel
+from servers import redis as redis_servers
+from servers.process import wait_until
+
+from sessionstore import (
+    InMemorySessionStore,
+    InvalidSessionError,
+    RedisSessionStore,
+    SessionStoreError,
+    open_store,
+)
+from sessionstore.testing.samples import conversation, ids, said
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"{uuid.uuid4()}:"
+
+
+@pytest.fixture
+def alone() -> Iterator[redis_servers.Server]:
+    """A server that nobody else is connected to."""
+    with redis_servers.single() as server:
+        yield server
+
+
+def connected(server: redis_servers.Server) -> int:
+    return len(server.run("CLIENT", "LIST").splitlines()) - 1
+
+
+# -- The caller's clients --------------------------------------------------------------------------
+
+
+def use_in_both_colours(client: Any, prefix: str, *, sync: bool) -> None:
+    """Use a store on the caller's client, twice on loops, and close it: the client lives on."""
+    store = RedisSessionStore(client, key_prefix=prefix)
+
+    async def use(client_too: Any = None) -> None:
+        assert await store.aappend_message("s", said("x")) == 1
+        if client_too is not None:
+            await client_too.ping()
+
+    store.append_messages("s", conversation(2))
+    if sync:
+        asyncio.run(use())
+    asyncio.run(use())
+    assert len(store.get_messages("s")) >= 3
+    assert [info.id for info in store.list_sessions().sessions] == ["s"]
+    store.close()
+
+
+def test_a_sync_client(redis_server: redis_servers.Server, prefix: str) -> None:
+    with redis.Redis(port=redis_server.port, decode_responses=True) as client:
+        use_in_both_colours(client, prefix, sync=True)
+        assert client.ping()
+
+
+def test_a_sync_cluster_client(redis_cluster: redis_servers.Cluster, prefix: str) -> None:
+    with redis_cluster.client(decode_responses=True) as client:
+        use_in_both_colours(client, prefix, sync=True)
+        assert client.set("x", "y")
+
+
+def test_a_sync_sentinel_client(old_redis_guarded: redis_servers.Guarded, prefix: str) -> None:
+    hosts = [("127.0.0.1", one.port) for one in old_redis_guarded.sentinels]
+    manager = Sentinel(hosts, socket_timeout=1)
+    with manager.master_for(redis_servers.SERVICE, db=1) as client:
+        use_in_both_colours(client, prefix, sync=True)
+        assert client.ping()
+        assert client.dbsize() > 0
+    for sentinel in manager.sentinels:
+        sentinel.close()
+
+
+def test_an_async_client(redis_server: redis_servers.Server, prefix: str) -> None:
+    client = redis.asyncio.Redis(port=redis_server.port, decode_responses=True)
+    store = RedisSessionStore(client, key_prefix=prefix)
+
+    async def main() -> None:
+        async with client:
+            assert await store.aappend_messages("s", conversation(2)) == 2
+            threading_ids = await asyncio.to_thread(store.get_messages, "s")
+            assert ids(threading_ids) == ["m0", "m1"]
+            await store.aclose()
+            assert await client.ping()
+
+    asyncio.run(main())
+
+
+def test_an_async_cluster_client(redis_cluster: redis_servers.Cluster, prefix: str) -> None:
+    async def main() -> None:
+        port = redis_cluster.masters[0].port
+        async with redis.asyncio.RedisCluster("127.0.0.1", port) as client:
+            async with RedisSessionStore(client, key_prefix=prefix) as store:
+                assert await store.aappend_messages("s", conversation(2)) == 2
+                assert len(await asyncio.to_thread(store.get_messages, "s")) == 2
+                page = await store.alist_sessions()
+                assert [info.id for info in page.sessions] == ["s"]
+            assert await client.ping()
+
+    asyncio.run(main())
+
+
+def test_an_async_sentinel_client(old_redis_guarded: redis_servers.Guarded, prefix: str) -> None:
+    async def main() -> None:
+        hosts = [("127.0.0.1", one.port) for one in old_redis_guarded.sentinels]
+        manager = AsyncSentinel(hosts, socket_timeout=1)
+        async with manager.master_for(redis_servers.SERVICE) as client:
+            async with RedisSessionStore(client, key_prefix=prefix) as store:
+                assert await store.aappend_messages("s", conversation(2)) == 2
+                assert len(await asyncio.to_thread(store.get_messages, "s")) == 2
+            assert await client.ping()
+        for sentinel in manager.sentinels:
+            await sentinel.aclose()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("client", [None, 7, b"redis://", object(), redis.ConnectionPool()])
+def test_what_is_no_client(client: Any) -> None:
+    with pytest.raises(TypeError, match="URL or a client"):
+        RedisSessionStore(client)
+
+
+# -- URLs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost", "redis://localhost:6379/0"),
+        ("redis://u:secret@h:1/2?socket_timeout=1", "redis://h:1/2"),
+        ("rediss://:secret@h", "rediss://h:6379/0"),
+        ("redis://h?password=secret", "redis://h:6379/0"),
+        ("unix://u:secret@/tmp/s.sock?db=3", "unix:///tmp/s.sock?db=3"),
+        ("redis+sentinel://u:secret@a,b:7/name/2", "redis+sentinel://a:26379,b:7/name"),
+        ("redis+sentinel://a/name?sentinel_password=secret", "redis+sentinel://a:26379/name"),
+        ("redis+cluster://u:secret@a:1,[::1]:2", "redis+cluster://a:1,::1:2"),
+        ("rediss+cluster://a", "redis+cluster://a:6379"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert repr(RedisSessionStore(url)) == f"RedisSessionStore({shown!r})"
+    assert repr(open_store(url)) == f"RedisSessionStore({shown!r})"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://u:secret@h:port",
+        "redis://u:secret@h/name",
+        "redis://u:secret@h?tiemout=1",
+        "redis://u:secret@h?db=x",
+        "redis+sentinel://u:secret@h",
+        "redis+cluster://u:secret@h:99999",
+        "http://u:secret@h",
+        "redis:/u:secret@h",
+        "",
+    ],
+)
+def test_a_url_that_is_none(url: str) -> None:
+    with pytest.raises(ValueError, match="Redis") as caught:
+        RedisSessionStore(url)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timeout": 0},
+        {"timeout": float("nan")},
+        {"wait_replicas": -1},
+        {"wait_replicas": True},
+        {"key_prefix": 7},
+        {"key_prefix": "\ud800"},
+    ],
+)
+def test_options_that_are_none(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(options))):
+        RedisSessionStore(**options)
+
+
+def test_retention_of_open_store(redis_server: redis_servers.Server) -> None:
+    with open_store(redis_server.url, retention_days=0.5 / 86_400) as store:
+        session_id = store.create().id
+        wait_until(lambda: store.get(session_id) is None, "expiry")
+    with pytest.raises(InvalidSessionError):
+        open_store(redis_server.url, retention_days=0)
+    assert isinstance(open_store("memory:"), InMemorySessionStore)
+
+
+def test_a_unix_socket() -> None:
+    with redis_servers.single(unixsocket="s.sock") as server:
+        store = RedisSessionStore(f"unix://{server.home}/s.sock?db=1")
+        assert store.append_message("s", said("x")) == 1
+        asyncio.run(store.aping())
+        store.close()
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_import_needs_no_driver() -> None:
+    program = "import sessionstore, sys; assert 'redis' not in sys.modules; sessionstore.Redis"
+    done = run(program)
+    assert "has no attribute 'Redis'" in done.stderr
+
+
+def test_a_missing_driver_is_told() -> None:
+    program = "import sys; sys.modules['redis'] = None; from sessionstore import RedisSessionStore"
+    done = run(program)
+    assert "pip install 'sessionstore[redis]'" in done.stderr
+
+
+# -- Loops, threads, forks -------------------------------------------------------------------------
+
+
+def test_a_loop_takes_its_connections_with_it(alone: redis_servers.Server) -> None:
+    store = RedisSessionStore(alone.url)
+    for _ in range(3):
+        asyncio.run(store.aping())
+        wait_until(lambda: connected(alone) == 0, "connections are closed")
+    store.close()
+
+
+def test_a_loop_that_is_only_closed(alone: redis_servers.Server) -> None:
+    store = RedisSessionStore(alone.url)
+    for _ in range(3):
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(store.aping())
+        loop.close()
+        del loop
+    store.close()
+    gc.collect()
+    wait_until(lambda: connected(alone) == 0, "connections are closed")
+
+
+def test_a_store_that_is_only_dropped(alone: redis_servers.Server) -> None:
+    RedisSessionStore(alone.url).ping()
+    gc.collect()
+    wait_until(lambda: connected(alone) == 0, "connections are closed")
+
+
+def test_closing_from_another_loop_and_thread(alone: redis_servers.Server) -> None:
+    store = RedisSessionStore(alone.url)
+
+    async def use() -> None:
+        await store.aping()
+        await asyncio.to_thread(store.close)
+        while connected(alone):  # noqa: ASYNC110 - another process's state
+            await asyncio.sleep(0.01)
+        with pytest.raises(SessionStoreError, match="closed"):
+            await store.aping()
+
+    store.ping()
+    asyncio.run(asyncio.wait_for(use(), 10))
+
+
+def test_many_tasks_share_few_connections(alone: redis_servers.Server) -> None:
+    async def main() -> None:
+        async with RedisSessionStore(alone.url) as store:
+            await asyncio.gather(*(store.aappend_message("s", said("x")) for _ in range(500)))
+            assert len(await store.aget_messages("s")) == 500
+            assert connected(alone) <= 50
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_task_harms_no_other(redis_server: redis_servers.Server, prefix: str) -> None:
+    async def main() -> None:
+        async with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+            await store.aappend_messages("s", conversation(50))
+            for delay in range(30):
+                task = asyncio.create_task(store.aget_messages("s"))
+                await asyncio.sleep(delay / 10_000)
+                task.cancel()
+                got = await store.aget_messages("s", limit=1)
+                assert ids(got) == ["m49"]
+                await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(main())
+
+
+def test_threads_share_one_store(redis_server: redis_servers.Server, prefix: str) -> None:
+    with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+
+        def write() -> None:
+            for _ in range(20):
+                store.append_messages("s", [said("a"), said("b")])
+
+        threads = [threading.Thread(target=write) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        texts = [message.content for message in store.get_messages("s")]
+        assert texts == ["a", "b"] * 160
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_has_connections_of_its_own(redis_server: redis_servers.Server, prefix: str) -> None:
+    with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+        store.append_message("s", said("x", "before"))
+        forks = multiprocessing.get_context("fork")
+        children = [forks.Process(target=write_both, args=(store, n)) for n in range(3)]
+        for child in children:
+            child.start()
+        for number in range(50):
+            store.append_message("s", said("x", f"parent{number}"))
+        for child in children:
+            child.join()
+            assert child.exitcode == 0
+        assert len(store.get_messages("s")) == 51 + 3 * 60
+
+
+def write_both(store: RedisSessionStore, number: int) -> None:
+    async def main() -> None:
+        for count in range(30):
+            await store.aappend_message("s", said("x", f"async{number}.{count}"))
+
+    for count in range(30):
+        store.append_message("s", said("x", f"child{number}.{count}"))
+    asyncio.run(main())
+    store.close()

@@ -1,0 +1,422 @@
+"""What happens when Redis fails, each time for real: what is raised, how soon, and what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis.crc import key_slot
+from servers import redis as redis_servers
+from servers.process import wait_until
+from servers.proxy import Proxy
+
+from sessionstore import (
+    RedisSessionStore,
+    SessionConflictError,
+    SessionStore,
+    SessionStoreError,
+    StoreUnavailableError,
+)
+from sessionstore.testing import Stores
+from sessionstore.testing.samples import conversation, ids, said
+
+TIMEOUT = 0.5
+SECRET = "pass:w@rd"  # noqa: S105
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[redis_servers.Server]:
+    """A server of this file's own, to be tormented."""
+    with redis_servers.single(maxclients=30) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(server: redis_servers.Server) -> Iterator[Proxy]:
+    with Proxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def roomy_proxy(redis_server: redis_servers.Server) -> Iterator[Proxy]:
+    """One to a server that takes as many clients as come."""
+    with Proxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def calm(server: redis_servers.Server) -> Iterator[RedisSessionStore]:
+    """A store with a way of its own to the server, which starts empty."""
+    server.run("FLUSHALL")
+    with RedisSessionStore(server.url) as store:
+        for write in (store.delete, store.create, store.get, store.get_messages):
+            write("warm")  # a lost answer is to be that of the operation, not "no such script"
+        store.append_messages("warm", conversation(2))
+        store.replace_message("warm", said("x", "m1"))
+        store.update("warm")
+        store.list_sessions()
+        store.delete("warm")
+        yield store
+
+
+@pytest.fixture(params=["sync", "async"])
+def open_url(request: pytest.FixtureRequest) -> Iterator[Callable[..., SessionStore]]:
+    with Stores(RedisSessionStore, request.param) as stores:
+        yield lambda url, **options: stores.open(redis=url, timeout=TIMEOUT, **options)
+
+
+@pytest.fixture
+def store(
+    open_url: Callable[..., SessionStore], proxy: Proxy, calm: RedisSessionStore
+) -> SessionStore:
+    calm.append_messages("s", conversation(2))
+    store = open_url(f"redis://127.0.0.1:{proxy.port}")
+    store.ping()
+    return store
+
+
+def require_unavailable(call: Callable[[], Any], within: float = 2 * TIMEOUT) -> str:
+    start = time.monotonic()
+    with pytest.raises(StoreUnavailableError) as caught:
+        call()
+    assert time.monotonic() - start < within + 0.5
+    assert caught.value.__cause__ is not None
+    return str(caught.value)
+
+
+# -- The network -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fail", [Proxy.refuse, Proxy.reset, Proxy.stall])
+def test_a_broken_network(store: SessionStore, proxy: Proxy, fail: Callable[[Proxy], None]) -> None:
+    fail(proxy)
+    for call in (
+        store.ping,
+        lambda: store.get("s"),
+        lambda: store.append_message("s", said("x")),
+        store.list_sessions,
+    ):
+        require_unavailable(call)
+    proxy.carry()
+    assert ids(store.get_messages("s")) == ["m0", "m1"]
+    assert store.append_message("s", said("x")) == 1
+
+
+def test_a_server_that_hangs(store: SessionStore, server: redis_servers.Server) -> None:
+    server.pause()
+    try:
+        require_unavailable(lambda: store.append_message("s", said("x", "m2")))
+        require_unavailable(store.ping)
+    finally:
+        server.resume()
+    wait_until(server.is_ready, "server is back")
+    # What was sent may have been done or not: sent again, it is there once.
+    store.append_message("s", said("x", "m2"))
+    assert ids(store.get_messages("s")) == ["m0", "m1", "m2"]
+
+
+def test_a_crowd_waits_no_longer(roomy_proxy: Proxy) -> None:
+    """All connections of a loop may be waiting: those behind them don't wait in line for ever."""
+
+    async def main() -> None:
+        url = f"redis://127.0.0.1:{roomy_proxy.port}"
+        async with RedisSessionStore(url, timeout=TIMEOUT) as store:
+            await store.aping()
+            roomy_proxy.stall()
+            start = time.monotonic()
+            calls = (store.aget("s") for _ in range(400))
+            replies = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(reply) for reply in replies} == {StoreUnavailableError}
+            assert time.monotonic() - start < 4 * TIMEOUT
+            roomy_proxy.carry()
+            await asyncio.gather(*(store.aget("s") for _ in range(400)))
+
+    asyncio.run(main())
+
+
+def test_nobody_listens(open_url: Callable[..., SessionStore]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    require_unavailable(open_url(f"redis://127.0.0.1:{port}").ping)
+    require_unavailable(open_url("unix:///nowhere/redis.sock").ping)
+    require_unavailable(open_url(f"redis+cluster://127.0.0.1:{port}").ping)
+    require_unavailable(open_url(f"redis+sentinel://127.0.0.1:{port}/sessions/0").ping)
+
+
+def test_a_host_without_address(open_url: Callable[..., SessionStore]) -> None:
+    require_unavailable(open_url("redis://no-such-host.invalid").ping, within=10)
+
+
+# -- Lost answers ----------------------------------------------------------------------------------
+
+
+def test_an_append_is_done_once(store: SessionStore, proxy: Proxy) -> None:
+    proxy.drop_replies()
+    assert store.append_messages("s", conversation(5)) == 3
+    assert store.append_messages("s", conversation(5)) == 0
+    session = store.get("s")
+    assert session is not None
+    assert (ids(session.messages), session.version) == ([f"m{n}" for n in range(5)], 2)
+
+
+def test_a_compare_and_append_is_done_once(store: SessionStore, proxy: Proxy) -> None:
+    proxy.drop_replies()
+    assert store.append_messages("s", conversation(5), expected_version=1) == 3
+    with pytest.raises(SessionConflictError):
+        store.append_message("s", said("x"), expected_version=1)
+
+
+def test_other_writes_are_done_once(store: SessionStore, proxy: Proxy) -> None:
+    proxy.drop_replies()
+    assert store.create("new", messages=conversation(2), metadata={"a": 1}).version == 1
+    proxy.drop_replies()
+    updated = store.update("new", messages=conversation(3), metadata={"b": 2}, expected_version=1)
+    assert (updated.version, updated.metadata, updated.message_count) == (2, {"a": 1, "b": 2}, 3)
+    proxy.drop_replies()
+    store.replace_message("new", said("again", "m1"))
+    session = store.get("new")
+    assert session is not None
+    assert session.version == 3
+
+
+def test_a_read_is_tried_again(store: SessionStore, proxy: Proxy) -> None:
+    proxy.drop_replies()
+    assert ids(store.get_messages("s")) == ["m0", "m1"]
+    proxy.drop_replies()
+    assert [info.id for info in store.list_sessions().sessions] == ["s"]
+
+
+def test_what_cannot_be_known_is_not_told_as_a_fact(
+    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    proxy.drop_replies(then=lambda: calm.append_message("s", said("between")))
+    message = require_unavailable(
+        lambda: store.append_message("s", said("x", "m2"), expected_version=1)
+    )
+    assert "can't be known" in message
+    assert [m.content for m in calm.get_messages("s")][-2:] == ["x", "between"]
+    proxy.drop_replies()
+    require_unavailable(lambda: store.delete("s"))
+    assert calm.get("s") is None
+
+
+def test_an_append_with_another_between_is_done_once(
+    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    proxy.drop_replies(then=lambda: calm.append_message("s", said("x", "between")))
+    store.append_message("s", said("x", "m2"))
+    assert ids(calm.get_messages("s")) == ["m0", "m1", "m2", "between"]
+
+
+def test_two_lost_answers_are_an_error(
+    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    proxy.drop_replies(2)
+    require_unavailable(lambda: store.append_message("s", said("x", "m2")))
+    assert store.append_message("s", said("x", "m2")) == 0
+    assert ids(calm.get_messages("s")) == ["m0", "m1", "m2"]
+
+
+# -- What the server says --------------------------------------------------------------------------
+
+
+def test_out_of_memory(store: SessionStore, server: redis_servers.Server) -> None:
+    before = store.get("s")
+    server.run("CONFIG", "SET", "maxmemory", "100kb")
+    try:
+        for write in (
+            lambda: store.append_messages("s", conversation(5)),
+            lambda: store.create("new", messages=conversation(5)),
+            lambda: store.replace_message("s", said("x", "m1")),
+        ):
+            assert "memory" in require_unavailable(write)
+        assert store.get("s") == before
+        assert store.get("new") is None
+        assert store.delete("s") is True
+    finally:
+        server.run("CONFIG", "SET", "maxmemory", "0")
+
+
+def test_busy_with_a_script(store: SessionStore, server: redis_servers.Server) -> None:
+    server.run("CONFIG", "SET", "lua-time-limit", 10)
+
+    def hang() -> None:
+        with pytest.raises(redis_servers.redis.ResponseError):
+            server.run("EVAL", "while true do end", 0, socket_timeout=30)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    try:
+        wait_until(lambda: not server.is_ready(), "server is busy")
+        assert "busy" in require_unavailable(lambda: store.append_message("s", said("x")))
+    finally:
+        wait_until(lambda: server.run("SCRIPT", "KILL"), "script is killed")
+        thread.join()
+    assert store.append_message("s", said("x")) == 1
+
+
+def test_too_many_clients(open_url: Callable[..., SessionStore]) -> None:
+    with redis_servers.single(maxclients=5) as server:
+        store = open_url(server.url)
+        crowd = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(10)]
+        try:
+            require_unavailable(store.ping)
+        finally:
+            for one in crowd:
+                one.close()
+        wait_until(server.is_ready, "crowd is gone")
+        store.ping()
+
+
+def test_a_replica_cannot_be_written_to(open_url: Callable[..., SessionStore]) -> None:
+    with redis_servers.single() as server:
+        store = open_url(server.url)
+        store.append_messages("s", conversation(2))
+        server.run("REPLICAOF", "127.0.0.1", 1)
+        assert "replica" in require_unavailable(lambda: store.append_message("s", said("x")))
+        assert ids(store.get_messages("s")) == ["m0", "m1"]
+        server.run("CONFIG", "SET", "replica-serve-stale-data", "no")
+        require_unavailable(lambda: store.get_messages("s"))  # MASTERDOWN
+        server.run("REPLICAOF", "NO", "ONE")
+        assert store.append_message("s", said("x")) == 1
+
+
+def test_too_few_replicas(open_url: Callable[..., SessionStore]) -> None:
+    with redis_servers.single(min_replicas_to_write=1) as server:
+        store = open_url(server.url)
+        require_unavailable(lambda: store.append_messages("s", conversation(2)))
+        assert store.get("s") is None
+
+
+def test_loading(open_url: Callable[..., SessionStore]) -> None:
+    with redis_servers.single(key_load_delay=10_000, rdbcompression="no") as server:
+        # While it loads, a server looks at its clients after every two megabytes only.
+        store = open_url(server.url)
+        for number in range(40):
+            store.append_message(str(number), said("x" * 2**20))
+        server.run("SAVE")
+        server.kill()
+        server.start_loading()
+        assert "loading" in require_unavailable(lambda: store.append_message("0", said("x")))
+        require_unavailable(store.ping)
+        wait_until(server.is_ready, "server has loaded")
+        assert len(store.list_sessions().sessions) == 40
+
+
+def test_a_part_of_a_cluster_is_down(open_url: Callable[..., SessionStore]) -> None:
+    with redis_servers.single(cluster_enabled="yes") as server:
+        whole = open_url(server.url)
+        assert "down" in require_unavailable(lambda: whole.append_message("s", said("x")))
+        require_unavailable(open_url(f"redis+cluster://127.0.0.1:{server.port}").ping)
+        server.run("CLUSTER", "ADDSLOTS", *range(redis_servers.SLOTS))
+        wait_until(lambda: b"state:ok" in server.run("CLUSTER", "INFO"), "cluster is up")
+        assert whole.append_message("s", said("x"), user_id="u") == 1
+        apart = open_url(f"redis+cluster://127.0.0.1:{server.port}")
+        assert apart.append_message("s", said("x"), user_id="u") == 1
+        assert [info.id for info in whole.list_sessions(user_id="u").sessions] == ["s"]
+
+
+def test_a_cluster_with_the_url_of_a_single_server(
+    open_url: Callable[..., SessionStore], redis_cluster: redis_servers.Cluster
+) -> None:
+    store = open_url(redis_cluster.masters[0].url)
+    elsewhere = next(str(n) for n in range(100) if slot(str(n)) >= redis_servers.SLOTS // 2)
+    with pytest.raises(SessionStoreError, match=r"redis\+cluster"):
+        store.get(elsewhere)
+
+
+def slot(session_id: str) -> int:
+    return int(key_slot(session_id.encode()))
+
+
+def test_a_single_server_with_the_url_of_a_cluster(
+    open_url: Callable[..., SessionStore], server: redis_servers.Server
+) -> None:
+    with pytest.raises(SessionStoreError, match="no Cluster"):
+        open_url(f"redis+cluster://127.0.0.1:{server.port}").ping()
+
+
+def test_wait_for_replicas_that_are_not_there(
+    open_url: Callable[..., SessionStore], server: redis_servers.Server, calm: RedisSessionStore
+) -> None:
+    store = open_url(server.url, wait_replicas=1)
+    with pytest.raises(StoreUnavailableError, match="only 0 of 1 replicas"):
+        store.append_messages("s", conversation(2))
+    assert ids(calm.get_messages("s")) == ["m0", "m1"]
+    with pytest.raises(StoreUnavailableError, match="only 0 of 1 replicas"):
+        store.append_messages("s", conversation(2))
+    assert ids(store.get_messages("s")) == ["m0", "m1"]
+    with pytest.raises(SessionConflictError):
+        store.append_message("s", said("x"), expected_version=7)
+
+
+# -- Refused ---------------------------------------------------------------------------------------
+
+
+def require_refused(call: Callable[[], Any], match: str) -> None:
+    with pytest.raises(SessionStoreError, match=match) as caught:
+        call()
+    assert type(caught.value) is SessionStoreError
+    for secret in (SECRET, "pass%3Aw%40rd"):
+        assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("topology", ["redis", "redis+cluster"])
+def test_a_wrong_password(open_url: Callable[..., SessionStore], topology: str) -> None:
+    with redis_servers.single(requirepass="right") as server:
+        wrong = f"{topology}://:pass%3Aw%40rd@127.0.0.1:{server.port}"
+        store = open_url(wrong)
+        require_refused(store.ping, "password")
+        assert "pass" not in str(RedisSessionStore(wrong))
+        require_refused(open_url(f"{topology}://127.0.0.1:{server.port}").ping, "password")
+        open_url(f"redis://:right@127.0.0.1:{server.port}").ping()
+
+
+def test_no_permission(open_url: Callable[..., SessionStore]) -> None:
+    with redis_servers.single() as server:
+        port = server.port
+        user = ("ACL", "SETUSER", "reader", "on", f">{SECRET}")
+        server.run(*user, "~sessionstore:*", "+@read", "+@scripting", "+@connection", "-@write")
+        server.run("ACL", "SETUSER", "elsewhere", "on", f">{SECRET}", "~other:*", "+@all")
+        server.run("ACL", "SETUSER", "mute", "on", f">{SECRET}", "~*", "+@connection")
+        for name in ("reader", "elsewhere", "mute"):
+            store = open_url(f"redis://{name}:pass%3Aw%40rd@127.0.0.1:{port}")
+            require_refused(lambda: store.append_message("s", said("x")), "permit")  # noqa: B023
+        with RedisSessionStore(server.url) as all_may:
+            assert all_may.get("s") is None
+
+
+def test_a_wrong_database(
+    open_url: Callable[..., SessionStore], server: redis_servers.Server
+) -> None:
+    require_refused(open_url(f"{server.url}/99").ping, "database")
+
+
+def test_a_renamed_command(open_url: Callable[..., SessionStore]) -> None:
+    with redis_servers.single(rename_command='EVALSHA ""') as server:
+        store = open_url(server.url)
+        require_refused(lambda: store.append_message("s", said(SECRET)), "refuses")
+
+
+def test_too_large(open_url: Callable[..., SessionStore]) -> None:
+    with redis_servers.single(proto_max_bulk_len="1mb") as server:
+        store = open_url(server.url)
+        with pytest.raises(SessionStoreError):
+            store.append_message("s", said("x" * 2 * 2**20))
+        assert store.get("s") is None
+
+
+def test_a_closed_store(
+    open_url: Callable[..., SessionStore], server: redis_servers.Server
+) -> None:
+    store = open_url(server.url)
+    store.ping()
+    store.close()
+    store.close()
+    require_refused(store.ping, "closed")

@@ -1,0 +1,395 @@
+"""What is in the server: round trips, keys, expiry, memory, and keys that others changed."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from redis.crc import key_slot
+from servers import redis as redis_servers
+from servers.process import wait_until
+from servers.proxy import Proxy
+
+from sessionstore import (
+    CorruptMessageError,
+    RedisSessionStore,
+    SessionAccessError,
+    SessionMessage,
+    SessionStoreError,
+)
+from sessionstore.models import encode_message, new_id
+from sessionstore.redis import _encoded
+from sessionstore.testing.samples import NASTY_IDS, conversation, ids, said
+
+
+# Where there is one server only, it is the first already.
+@pytest.fixture(params=["redis_server", "old_redis_server"][: len(redis_servers.binaries()) or 1])
+def server(request: pytest.FixtureRequest) -> redis_servers.Server:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"{uuid.uuid4()}:"
+
+
+@pytest.fixture
+def store(server: redis_servers.Server, prefix: str) -> Iterator[RedisSessionStore]:
+    with RedisSessionStore(server.url, key_prefix=prefix) as store:
+        yield store
+
+
+def keys(server: redis_servers.Server, prefix: str) -> set[bytes]:
+    with server.client() as client:
+        return set(client.scan_iter(match=f"{prefix}*", count=10_000))
+
+
+def operations(store: Any, a: str = "") -> dict[str, Callable[[], Any]]:
+    def call(name: str, *args: Any, **options: Any) -> Callable[[], Any]:
+        return lambda: getattr(store, a + name)(*args, **options)
+
+    log = conversation(30)
+    return {
+        "create": call("create", "c", messages=log, metadata={"title": "t"}, user_id="u"),
+        "append": call("append_messages", "s", log, user_id="u"),
+        "append again": call("append_messages", "s", log, user_id="u"),
+        "append one": call("append_message", "s", said("x"), expected_version=1),
+        "get": call("get", "s", limit=5),
+        "get all": call("get", "s"),
+        "read": call("get_messages", "s", limit=5, before="m20", keep_system=True),
+        "replace": call("replace_message", "s", said("new", "m3")),
+        "update": call("update", "s", messages=log, metadata={"a": 1}),
+        "list": call("list_sessions"),
+        "list by user": call("list_sessions", user_id="u", agent_id="default", limit=1),
+        "delete": call("delete", "s"),
+        "ping": call("ping"),
+    }
+
+
+def test_every_operation_is_one_round_trip(server: redis_servers.Server, prefix: str) -> None:
+    with Proxy(server.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        with RedisSessionStore(url, key_prefix="warm" + prefix) as warm:
+            for operation in operations(warm).values():
+                operation()
+        with RedisSessionStore(url, key_prefix=prefix) as store:
+            store.ping()
+            for name, operation in operations(store).items():
+                before = proxy.round_trips()
+                operation()
+                assert proxy.round_trips() - before == 1, name
+
+
+def test_every_async_operation_is_one_round_trip(server: redis_servers.Server, prefix: str) -> None:
+    async def main(url: str) -> None:
+        async with RedisSessionStore(url, key_prefix="warm" + prefix) as warm:
+            for operation in operations(warm, "a").values():
+                await operation()
+        async with RedisSessionStore(url, key_prefix=prefix) as store:
+            await store.aping()
+            for name, operation in operations(store, "a").items():
+                before = proxy.round_trips()
+                await operation()
+                assert proxy.round_trips() - before == 1, name
+
+    with Proxy(server.port) as proxy:
+        asyncio.run(main(f"redis://127.0.0.1:{proxy.port}"))
+
+
+def test_a_cluster_takes_one_round_trip_more_for_its_index(
+    redis_cluster: redis_servers.Cluster, prefix: str
+) -> None:
+    proxies = [Proxy(one.port) for one in redis_cluster.servers]
+    mapped = {
+        one.port: proxy.port for one, proxy in zip(redis_cluster.servers, proxies, strict=True)
+    }
+    writes = {"create", "append", "append again", "append one", "replace", "update", "delete"}
+    for proxy in proxies:
+        proxy.__enter__()
+    try:
+        client = redis_cluster.client(address_remap=lambda at: (at[0], mapped.get(at[1], at[1])))
+        with client, RedisSessionStore(client, key_prefix=prefix) as store:
+            for index in range(100):  # so that every script and connection has been used
+                store.append_message(str(index), said("x"))
+            for operation in operations(store).values():
+                operation()
+            for name, operation in operations(store).items():
+                store.delete("c")
+                before = [proxy.round_trips() for proxy in proxies]
+                operation()
+                trips = [p.round_trips() - b for p, b in zip(proxies, before, strict=True)]
+                if name in writes or name.startswith("list"):
+                    assert 2 <= sum(trips) <= 4, (name, trips)
+                    assert max(trips) <= 2, (name, trips)
+                else:
+                    assert sum(trips) == 1, (name, trips)
+    finally:
+        for proxy in proxies:
+            proxy.__exit__(None, None, None)
+
+
+def test_a_server_that_forgot_the_scripts_is_told_them_again(
+    server: redis_servers.Server, store: RedisSessionStore
+) -> None:
+    store.append_message("s", said("one"))
+    server.run("SCRIPT", "FLUSH")
+    assert store.append_message("s", said("two")) == 1
+    assert len(store.get_messages("s")) == 2
+
+
+NASTY_PREFIXES = (
+    "",
+    "a",
+    "a{",
+    "a}",
+    "a{}",
+    "{a}",
+    "{",
+    "}",
+    "*",
+    "a%7B",
+    "a:",
+    "\n",
+    "\N{GRINNING FACE}",
+)
+
+
+def test_no_two_prefixes_meet(server: redis_servers.Server) -> None:
+    stores = [RedisSessionStore(server.url, key_prefix=prefix) for prefix in NASTY_PREFIXES]
+    everyone = ("s", "{s}", "}", ":all", "a{s}", "")
+    try:
+        for number, store in enumerate(stores):
+            for session_id in filter(None, everyone):
+                log = [SessionMessage("user", str(number))]
+                assert store.append_messages(session_id, log, user_id=str(number)) == 1
+        for number, store in enumerate(stores):
+            assert len(store.list_sessions().sessions) == 5
+            for session_id in filter(None, everyone):
+                assert [m.content for m in store.get_messages(session_id)] == [str(number)]
+    finally:
+        server.run("FLUSHALL")
+        for store in stores:
+            store.close()
+
+
+def test_keys_stay_in_their_slot_and_prefix(redis_cluster: redis_servers.Cluster) -> None:
+    for prefix in NASTY_PREFIXES:
+        store = RedisSessionStore(redis_cluster.url, key_prefix=prefix)
+        for session_id in NASTY_IDS:
+            found = store._keys(store_encoded(session_id))
+            slots = {key_slot(key) for key in found}
+            assert len(slots) == 1, (prefix, session_id)
+            assert all(key.startswith(store._prefix + b"{") for key in found)
+        store.close()
+
+
+def store_encoded(session_id: str) -> bytes:
+    return _encoded(session_id)
+
+
+def test_sessions_of_a_cluster_are_spread(
+    redis_cluster: redis_servers.Cluster, prefix: str
+) -> None:
+    with RedisSessionStore(redis_cluster.url, key_prefix=prefix) as store:
+        for number in range(30):
+            store.append_message(str(number), said("x"))
+    for server in redis_cluster.masters:
+        assert keys(server, prefix)
+
+
+def test_delete_leaves_nothing(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    for session_id in NASTY_IDS:
+        store.create(session_id, agent_id=session_id, user_id=session_id, messages=[said("x")])
+    assert keys(server, prefix)
+    for session_id in NASTY_IDS:
+        assert store.delete(session_id, user_id=session_id)
+    assert keys(server, prefix) == set()
+
+
+# -- Expiry ----------------------------------------------------------------------------------------
+
+
+def lifetimes(server: redis_servers.Server, prefix: str) -> list[int]:
+    with server.client() as client:
+        return [client.pttl(key) for key in keys(server, prefix) if b"{s}" in key]
+
+
+def test_a_ttl_covers_every_key_and_slides(server: redis_servers.Server, prefix: str) -> None:
+    writes: list[Callable[[RedisSessionStore], Any]] = [
+        lambda s: s.create("s", messages=conversation(3)),
+        lambda s: s.append_message("s", said("x")),
+        lambda s: s.replace_message("s", said("x", "m1")),
+        lambda s: s.update("s", metadata={"a": 1}),
+        lambda s: s.update("s", messages=conversation(2)),
+    ]
+    for seconds, write in zip((100, 200.5, 300, 400, 500), writes, strict=True):
+        with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=seconds) as store:
+            write(store)
+        left = lifetimes(server, prefix)
+        assert len(left) == 3
+        assert all(seconds * 1000 - 10_000 < each <= seconds * 1000 for each in left)
+
+
+def test_no_ttl_sets_none_and_takes_none_away(server: redis_servers.Server, prefix: str) -> None:
+    with RedisSessionStore(server.url, key_prefix=prefix) as lasting:
+        lasting.create("s")
+        lasting.append_message("s", said("x"))
+        assert lifetimes(server, prefix) == [-1, -1, -1]
+        lasting.delete("s")
+        with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=100) as expiring:
+            expiring.create("s")
+        lasting.append_message("s", said("x"))
+        left = lifetimes(server, prefix)
+        assert len(left) == 3
+        assert all(0 < each <= 101_000 for each in left)
+
+
+def test_an_expired_session_leaves_nothing(server: redis_servers.Server, prefix: str) -> None:
+    with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=0.05) as store:
+        for number in range(20):
+            log = conversation(3)
+            store.create(str(number), agent_id=f"a{number % 2}", user_id="u", messages=log)
+        wait_until(lambda: store.get("19") is None, "expiry")
+        assert store.prune_expired() == 20
+        assert store.prune_expired() == 0
+    wait_until(lambda: keys(server, prefix) == set(), "Redis's own expiry")
+
+
+def test_a_cluster_prunes_its_index(redis_cluster: redis_servers.Cluster, prefix: str) -> None:
+    with RedisSessionStore(redis_cluster.url, key_prefix=prefix, ttl_seconds=0.05) as store:
+        for number in range(20):
+            store.create(str(number), agent_id=f"a{number % 2}", user_id="u")
+        wait_until(lambda: store.get("19") is None, "expiry")
+        assert store.prune_expired() == 20
+    for server in redis_cluster.masters:
+        wait_until(lambda: keys(server, prefix) == set(), "Redis's own expiry")  # noqa: B023
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), True, "1", 1e11])
+def test_a_ttl_that_is_none(ttl: Any) -> None:
+    with pytest.raises(ValueError, match="ttl_seconds"):
+        RedisSessionStore(ttl_seconds=ttl)
+
+
+# -- Memory ----------------------------------------------------------------------------------------
+
+
+def test_memory_of_a_message(prefix: str) -> None:
+    with (
+        redis_servers.single() as server,
+        RedisSessionStore(server.url, key_prefix=prefix) as store,
+    ):
+        count, log = 20_000, [said(f"text number {number}" * 10) for number in range(20_000)]
+        payload = sum(len(encoded) for encoded in map(encode, log))
+        store.append_message("warm", said("x"))
+        before = server.info("memory")["used_memory"]
+        for start in range(0, count, 1000):
+            store.append_messages("s", log[start : start + 1000])
+        stored = sum(
+            server.run("MEMORY", "USAGE", key, "SAMPLES", 0)
+            for key in keys(server, prefix)
+            if b"{s}" in key
+        )
+        assert (stored - payload) / count < 160
+        # What the server says of itself has its buffers in it, which shrink in time.
+        wait_until(
+            lambda: (server.info("memory")["used_memory"] - before - payload) / count < 160,
+            "the server's buffers shrink",
+        )
+
+
+def encode(message: SessionMessage) -> bytes:
+    return encode_message(replace(message, id=new_id()))
+
+
+# -- Keys that others changed ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["session", "messages", "positions"])
+def test_a_key_of_another_type_is_told(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, part: str
+) -> None:
+    store.create("s", messages=conversation(3))
+    store.create("other", messages=conversation(3))
+    server.run("DEL", f"{prefix}{{s}}:{part}")
+    server.run("SET", f"{prefix}{{s}}:{part}", "not ours")
+    for operation in (
+        lambda: store.get("s"),
+        lambda: store.get_messages("s"),
+        lambda: store.append_message("s", said("x")),
+        lambda: store.update("s", metadata={"a": 1}),
+        lambda: store.delete("s"),
+    ):
+        with pytest.raises(CorruptMessageError, match="session 's'"):
+            operation()
+    assert server.run("GET", f"{prefix}{{s}}:{part}") == b"not ours"
+    assert ids(store.get_messages("other")) == ["m0", "m1", "m2"]
+    assert "other" in [info.id for info in store.list_sessions().sessions]
+
+
+@pytest.mark.parametrize("part", ["messages", "positions"])
+def test_an_evicted_key_is_told_and_can_be_deleted(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, part: str
+) -> None:
+    store.create("s", messages=conversation(3), user_id="alice")
+    server.run("DEL", f"{prefix}{{s}}:{part}")
+    with pytest.raises(CorruptMessageError, match="session 's'"):
+        store.append_message("s", said("x"))
+    with pytest.raises(SessionAccessError):
+        store.delete("s", user_id="eve")
+    assert store.delete("s", user_id="alice")
+    assert keys(server, prefix) == set()
+
+
+def test_an_evicted_head_leaves_no_session(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    store.create("s", messages=conversation(3), user_id="alice")
+    server.run("DEL", f"{prefix}{{s}}:session")
+    assert store.get("s") is None
+    assert store.list_sessions().sessions == []
+    assert store.append_messages("s", conversation(2)) == 2
+    assert ids(store.get_messages("s")) == ["m0", "m1"]
+
+
+def test_bytes_that_are_no_message(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    store.create("s", messages=conversation(3))
+    server.run("LSET", f"{prefix}{{s}}:messages", 1, b"\xff\xfe secret")
+    with pytest.raises(CorruptMessageError, match="session 's'") as caught:
+        store.get_messages("s")
+    assert "secret" not in str(caught.value)
+    assert ids(store.get_messages("s", limit=1)) == ["m2"]
+    store.replace_message("s", said("again", "m1"))
+    assert ids(store.get_messages("s")) == ["m0", "m1", "m2"]
+
+
+@pytest.mark.parametrize("field", ["version", "updated", "created", ":title"])
+def test_a_head_that_cannot_be_read(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, field: str
+) -> None:
+    store.create("s", messages=conversation(3), metadata={"title": "t"})
+    server.run("HSET", f"{prefix}{{s}}:session", field, b"\xff")
+    with pytest.raises(CorruptMessageError, match="session 's'"):
+        store.get("s")
+
+
+def test_an_index_of_another_type(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    store.create("s", messages=conversation(3), user_id="u")
+    server.run("SET", f"{prefix}{{:user:u}}", "not ours")
+    for operation in (
+        lambda: store.append_message("s", said("x")),
+        lambda: store.list_sessions(user_id="u"),
+    ):
+        with pytest.raises(SessionStoreError, match="did not write"):
+            operation()
+    assert ids(store.get_messages("s")) == ["m0", "m1", "m2"]
