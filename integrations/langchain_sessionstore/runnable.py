@@ -434,10 +434,9 @@ def _sum(answer: Any, chunk: Any) -> Any:
         return chunk
     if isinstance(chunk, BaseMessage) and not isinstance(chunk, BaseMessageChunk):
         return [*(answer if isinstance(answer, list) else [answer]), chunk]
-    if isinstance(answer, dict) and isinstance(chunk, dict):
-        answer = AddableDict(answer)
+    total: Any = AddableDict(answer) if isinstance(answer, dict) else answer
     try:
-        return answer + chunk
+        return total + chunk
     except (TypeError, ValueError):
         return chunk
 
