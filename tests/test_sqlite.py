@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,17 @@ def test_synchronous_is_what_each_connection_has(path: Path, level: Any) -> None
 def test_a_cursor_of_huge_numbers(path: Path, cursor: str) -> None:
     with SQLiteSessionStore(path) as store:
         assert store.list_sessions(cursor=cursor).sessions == []
+
+
+def test_an_expired_session_leaves_no_message_behind(path: Path) -> None:
+    with SQLiteSessionStore(path, retention_days=1e-9) as store:
+        store.append_message("s", said("old"))
+        while store.get("s") is not None:
+            pass  # it expires after 86 microseconds
+        store.append_message("s", said("new"))
+        with closing(sqlite3.connect(path)) as outside:
+            [[count]] = outside.execute("SELECT count(*) FROM sessionstore_messages")
+    assert count == 1
 
 
 def test_a_device_is_left_as_it_is() -> None:
