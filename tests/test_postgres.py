@@ -229,6 +229,32 @@ def test_a_serialisation_failure_is_tried_again(postgres: PostgresServer, schema
     assert sum(done) == 60
 
 
+@pytest.mark.parametrize("how", ["engine", "option", "driver"])
+def test_an_engine_in_autocommit_loses_no_update(
+    postgres: PostgresServer, schema: str, how: str
+) -> None:
+    level = {"isolation_level": "AUTOCOMMIT"}
+    options: dict[str, Any] = {"engine": level, "driver": {"connect_args": {"autocommit": True}}}
+    engine = create_engine(postgres.url().replace("://", "+psycopg://"), **options.get(how, {}))
+    given = engine.execution_options(**level) if how == "option" else engine
+    store = DbSessionStore(AgentDb(given, schema=schema))
+    store.append_message("s", say())
+
+    def write(writer: int) -> None:
+        for number in range(20):
+            store.update("s", metadata={f"{writer}-{number}": True})
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    info = store.get("s")
+    engine.dispose()
+    assert info is not None
+    assert (info.version, len(info.metadata)) == (81, 80)
+
+
 # -- Failures -------------------------------------------------------------------------------------
 
 

@@ -276,6 +276,7 @@ class AgentDb:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="AUTOCOMMIT")
             return work.run(connection)
+        _leave_autocommit(connection)
         transaction = connection.begin()
         try:
             _begin_writing(connection)
@@ -660,6 +661,21 @@ def _is_stale(driver: Any) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(driver.pgconn.socket, selectors.EVENT_READ)
         return bool(selector.select(timeout=0))
+
+
+def _leave_autocommit(connection: Connection) -> None:
+    """Give the connection of an engine in AUTOCOMMIT what a transaction needs, for this once."""
+    # SQLite's begins a transaction by a statement of its own.
+    if connection.dialect.name != "sqlite" and _is_autocommit(connection):
+        connection.execution_options(isolation_level="READ COMMITTED")
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    asked = connection.get_execution_options().get("isolation_level")
+    if asked is None:
+        asked = getattr(connection.dialect, "_on_connect_isolation_level", None)
+    driver: Any = connection.connection.driver_connection
+    return asked == "AUTOCOMMIT" or getattr(driver, "autocommit", None) is True
 
 
 def _begin_writing(connection: Connection) -> None:
