@@ -318,7 +318,7 @@ def test_one_pool_for_each_loop_which_ends_with_it(postgres: PostgresServer, sch
 
         for round_ in range(1, 4):
             asyncio.run(main())
-            assert not db._engines._loops
+            assert not db._current()._loops
             assert round_ <= relay.connections <= 4 * round_
         threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(3)]
         for thread in threads:
@@ -336,7 +336,7 @@ def test_a_loop_that_just_stops_leaves_nothing(postgres: PostgresServer, schema:
             loop = asyncio.new_event_loop()
             loop.run_until_complete(store.aping())
             loop.close()
-        assert len(db._engines._loops) == 1
+        assert len(db._current()._loops) == 1
     del db, store
     gc.collect()  # a connection that is still open would warn now
 
@@ -378,6 +378,23 @@ def test_a_store_made_before_a_fork(open_db: OpenDb) -> None:
             store.append_message("s", say())
         assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
         assert len(store.get_messages("s")) == 1 + 20 * 3
+
+
+@pytest.mark.parametrize("name", [":memory:", "x.db"])
+def test_a_fork_amid_a_write_leaves_the_child_free(tmp_path: Path, name: str) -> None:
+    with SqliteAgentDb(name if name == ":memory:" else tmp_path / name) as db:
+        store = DbSessionStore(db)
+        store.append_message("s", say())
+        with db._current().turn:
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    code = 1 - store.append_message("t", say())
+                finally:
+                    os._exit(code)
+            assert os.waitpid(child, 0)[1] == 0
+        assert (store.get("t") is None) == (name == ":memory:")
 
 
 def test_a_closed_database_refuses(open_db: OpenDb, call: Call) -> None:

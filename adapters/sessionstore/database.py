@@ -131,12 +131,9 @@ class AgentDb:
         self._options = engine_options
         self._tables = Tables(table_prefix, schema, self._migrations)
         self._create_schema = create_schema
-        self._ready = False
         self._closed = False
-        self._abandoned: list[_Engines] = []
-        self._engines = self._new_engines()
-        # SQLite lets writers in by chance, not in turn: here those of one process queue up.
-        self._turn = Lock() if self._url.get_backend_name() == "sqlite" else None
+        # By process: a connection must not cross a fork, nor be closed on the far side of it.
+        self._engines: dict[int, _Engines] = {}
         if given is None:
             try:
                 self._require_driver()
@@ -187,7 +184,7 @@ class AgentDb:
         """
         if self._closed:
             raise SessionStoreError("this database is closed")
-        if not self._ready:
+        if not self._current().ready:
             yield from self._prepare()
         return (yield from self._insist(work))
 
@@ -253,7 +250,7 @@ class AgentDb:
         if version > self._tables.version:
             msg = "the tables were made by a newer version of sessionstore: upgrade it"
             raise SessionStoreError(msg)
-        self._ready = True
+        self._current().ready = True
 
     def _insist(self, work: Work) -> Flow[Any]:
         lost = False
@@ -329,11 +326,8 @@ class AgentDb:
         return self._url.set(drivername=driver)
 
     def _current(self) -> _Engines:
-        if self._engines.pid != os.getpid():
-            # A connection must not cross a fork, nor be closed on the far side of it.
-            self._abandoned.append(self._engines)
-            self._engines = self._new_engines()
-        return self._engines
+        known = self._engines.get(os.getpid())
+        return known or self._engines.setdefault(os.getpid(), self._new_engines())
 
     def _new_engines(self) -> _Engines:
         engines = _Engines()
@@ -342,15 +336,16 @@ class AgentDb:
 
     @contextmanager
     def _in_turn(self, work: Work) -> Iterator[None]:
-        if self._turn is None or work.at_once:
+        if work.at_once or self.dialect_name != "sqlite":
             yield
             return
-        if not self._turn.acquire(timeout=_POOL_TIMEOUT):
+        turn = self._current().turn
+        if not turn.acquire(timeout=_POOL_TIMEOUT):
             raise StoreUnavailableError("other writers held the SQLite file for too long")
         try:
             yield
         finally:
-            self._turn.release()
+            turn.release()
 
 
 class SqliteAgentDb(AgentDb):
@@ -496,10 +491,18 @@ def open_db(database: str | URL | Engine | AsyncEngine) -> AgentDb:
 
 
 class _Engines:
-    """The engines that one process has made: one for its threads, and one for each event loop."""
+    """The engines that one process has made: one for its threads, and one for each event loop.
+
+    Attributes:
+        pid: The process.
+        ready: It has found the tables: those in memory are not there after a fork.
+        turn: SQLite lets writers in by chance, not in turn: those of one process queue up here.
+    """
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.ready = False
+        self.turn = Lock()
         self._lock = Lock()
         self._blocking: Engine | None = None
         self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
