@@ -229,6 +229,26 @@ def test_a_serialisation_failure_is_tried_again(postgres: PostgresServer, schema
     assert sum(done) == 60
 
 
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_many_start_on_an_empty_database_at_a_strict_level(
+    postgres: PostgresServer, schema: str, level: str
+) -> None:
+    gate, added = threading.Barrier(12), []
+
+    def start() -> None:
+        options = {"isolation_level": level}
+        with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
+            gate.wait()
+            added.append(DbSessionStore(db).append_message("s", say()))
+
+    threads = [threading.Thread(target=start) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert added == [1] * 12
+
+
 @pytest.mark.parametrize("how", ["engine", "option", "driver"])
 def test_an_engine_in_autocommit_loses_no_update(
     postgres: PostgresServer, schema: str, how: str
