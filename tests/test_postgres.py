@@ -463,6 +463,8 @@ def test_no_error_shows_a_secret(postgres: PostgresServer, schema: str, call: Ca
         with pytest.raises(ValueError, match="connection string") as wrong:
             PostgresAgentDb(unusable)
         assert PASSWORD not in f"{wrong.value}{wrong.value.__cause__}"
+    for dbname in (f"postgresql://u:{PASSWORD}@h/db", f"host=h password={PASSWORD}"):
+        assert PASSWORD not in repr(PostgresAgentDb(dbname=dbname))
 
 
 # -- PgBouncer ------------------------------------------------------------------------------------

@@ -619,12 +619,14 @@ def _shown_url(parameters: dict[str, Any]) -> URL:
     """Give what a `repr` shows; with several hosts, the first of them."""
     host = str(parameters.get("host") or parameters.get("hostaddr") or "").partition(",")[0]
     port = str(parameters.get("port") or "").partition(",")[0]
-    database = parameters.get("dbname")
+    database = str(parameters.get("dbname") or "")
+    if "=" in database or "://" in database:
+        database = ""  # libpq takes a whole connection string here, password and all
     return URL.create(
         "postgresql+psycopg",
         host=host or None,
         port=int(port) if port.isdecimal() else None,
-        database=None if database is None else str(database),
+        database=database or None,
     )
 
 
