@@ -19,6 +19,7 @@ from servers.postgres import PASSWORD, PostgresServer
 from servers.relay import Relay
 from servers.watch import wait_until
 from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from sessionstore import (
     AgentDb,
@@ -400,6 +401,12 @@ def test_a_pool_that_is_used_up(postgres: PostgresServer, schema: str) -> None:
             with pytest.raises(StoreUnavailableError, match="pool"):
                 store.ping()
         waiting.join()
+
+
+def test_a_pool_of_the_callers_choice(postgres: PostgresServer, schema: str, call: Call) -> None:
+    options = {"poolclass": NullPool}
+    with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
+        assert call(DbSessionStore(db), "append_message", "s", say()) == 1
 
 
 def test_what_is_refused_says_so(postgres: PostgresServer, schema: str, call: Call) -> None:

@@ -447,12 +447,14 @@ class PostgresAgentDb(AgentDb):
             **deadline.parameters(connection_string, parameters),
             "prepare_threshold": 5 if prepared_statements else None,
         }
+        options = engine_options or {}
+        waiting = {} if "poolclass" in options else {"pool_timeout": connect_timeout}
         super().__init__(
             _shown_url(self._parameters),
             schema=schema,
             table_prefix=table_prefix,
             create_schema=create_schema,
-            **{"pool_timeout": connect_timeout, **(engine_options or {})},
+            **{**waiting, **options},
         )
 
     def _new_engine(self) -> Engine:
