@@ -18,7 +18,7 @@ import pytest
 from conftest import Call
 from servers.postgres import PASSWORD, PostgresServer
 from servers.relay import Relay
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sessionstore import (
@@ -31,6 +31,7 @@ from sessionstore import (
     SQLiteSessionStore,
     open_store,
 )
+from sessionstore.database import open_db as open_db_of
 from sessionstore.tables import Tables
 
 OpenDb = Callable[..., AgentDb]
@@ -439,6 +440,16 @@ def test_open_store_takes_any_url(postgres: PostgresServer, tmp_path: Path) -> N
         with pytest.raises(ValueError, match=r"URL|connection") as refused:
             open_store(unknown)
         assert "secret" not in f"{refused.value}{refused.value.__cause__}"
+
+
+@pytest.mark.parametrize("kind", [str, make_url])
+def test_a_url_with_blanks_in_it(kind: Callable[[str], Any]) -> None:
+    with open_db_of(kind("postgresql://u:a%20b@h/my")) as db:
+        assert isinstance(db, PostgresAgentDb)
+        assert db._parameters["password"].split(" ") == ["a", "b"]
+    with open_db_of("postgresql://u:a%20b@h/my%20db") as db:
+        assert isinstance(db, PostgresAgentDb)
+        assert db._parameters["dbname"] == "my db"
 
 
 def test_importing_the_package_imports_no_driver() -> None:

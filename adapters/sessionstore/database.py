@@ -488,7 +488,9 @@ def open_db(database: str | URL | Engine | AsyncEngine) -> AgentDb:
         return AgentDb(database)
     url = _url(database)
     if url.drivername == "postgresql+psycopg":
-        return PostgresAgentDb(url.render_as_string(hide_password=False))
+        # What SQLAlchemy writes is not always what libpq reads: a blank stays one.
+        written = url.render_as_string(hide_password=False).replace(" ", "%20")
+        return PostgresAgentDb(database if isinstance(database, str) else written)
     return AgentDb(url)
 
 
