@@ -18,7 +18,7 @@ import pytest
 from conftest import Call
 from servers.postgres import PASSWORD, PostgresServer
 from servers.relay import Relay
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sessionstore import (
@@ -31,6 +31,7 @@ from sessionstore import (
     SQLiteSessionStore,
     open_store,
 )
+from sessionstore.database import open_db as open_db_of
 from sessionstore.tables import Tables
 
 OpenDb = Callable[..., AgentDb]
@@ -318,7 +319,7 @@ def test_one_pool_for_each_loop_which_ends_with_it(postgres: PostgresServer, sch
 
         for round_ in range(1, 4):
             asyncio.run(main())
-            assert not db._engines._loops
+            assert not db._current()._loops
             assert round_ <= relay.connections <= 4 * round_
         threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(3)]
         for thread in threads:
@@ -336,7 +337,7 @@ def test_a_loop_that_just_stops_leaves_nothing(postgres: PostgresServer, schema:
             loop = asyncio.new_event_loop()
             loop.run_until_complete(store.aping())
             loop.close()
-        assert len(db._engines._loops) == 1
+        assert len(db._current()._loops) == 1
     del db, store
     gc.collect()  # a connection that is still open would warn now
 
@@ -378,6 +379,23 @@ def test_a_store_made_before_a_fork(open_db: OpenDb) -> None:
             store.append_message("s", say())
         assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
         assert len(store.get_messages("s")) == 1 + 20 * 3
+
+
+@pytest.mark.parametrize("name", [":memory:", "x.db"])
+def test_a_fork_amid_a_write_leaves_the_child_free(tmp_path: Path, name: str) -> None:
+    with SqliteAgentDb(name if name == ":memory:" else tmp_path / name) as db:
+        store = DbSessionStore(db)
+        store.append_message("s", say())
+        with db._current().turn:
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    code = 1 - store.append_message("t", say())
+                finally:
+                    os._exit(code)
+            assert os.waitpid(child, 0)[1] == 0
+        assert (store.get("t") is None) == (name == ":memory:")
 
 
 def test_a_closed_database_refuses(open_db: OpenDb, call: Call) -> None:
@@ -422,6 +440,16 @@ def test_open_store_takes_any_url(postgres: PostgresServer, tmp_path: Path) -> N
         with pytest.raises(ValueError, match=r"URL|connection") as refused:
             open_store(unknown)
         assert "secret" not in f"{refused.value}{refused.value.__cause__}"
+
+
+@pytest.mark.parametrize("kind", [str, make_url])
+def test_a_url_with_blanks_in_it(kind: Callable[[str], Any]) -> None:
+    with open_db_of(kind("postgresql://u:a%20b@h/my")) as db:
+        assert isinstance(db, PostgresAgentDb)
+        assert db._parameters["password"].split(" ") == ["a", "b"]
+    with open_db_of("postgresql://u:a%20b@h/my%20db") as db:
+        assert isinstance(db, PostgresAgentDb)
+        assert db._parameters["dbname"] == "my db"
 
 
 def test_importing_the_package_imports_no_driver() -> None:

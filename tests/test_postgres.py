@@ -19,6 +19,7 @@ from servers.postgres import PASSWORD, PostgresServer
 from servers.relay import Relay
 from servers.watch import wait_until
 from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from sessionstore import (
     AgentDb,
@@ -229,6 +230,52 @@ def test_a_serialisation_failure_is_tried_again(postgres: PostgresServer, schema
     assert sum(done) == 60
 
 
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_many_start_on_an_empty_database_at_a_strict_level(
+    postgres: PostgresServer, schema: str, level: str
+) -> None:
+    gate, added = threading.Barrier(12), []
+
+    def start() -> None:
+        options = {"isolation_level": level}
+        with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
+            gate.wait()
+            added.append(DbSessionStore(db).append_message("s", say()))
+
+    threads = [threading.Thread(target=start) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert added == [1] * 12
+
+
+@pytest.mark.parametrize("how", ["engine", "option", "driver"])
+def test_an_engine_in_autocommit_loses_no_update(
+    postgres: PostgresServer, schema: str, how: str
+) -> None:
+    level = {"isolation_level": "AUTOCOMMIT"}
+    options: dict[str, Any] = {"engine": level, "driver": {"connect_args": {"autocommit": True}}}
+    engine = create_engine(postgres.url().replace("://", "+psycopg://"), **options.get(how, {}))
+    given = engine.execution_options(**level) if how == "option" else engine
+    store = DbSessionStore(AgentDb(given, schema=schema))
+    store.append_message("s", say())
+
+    def write(writer: int) -> None:
+        for number in range(20):
+            store.update("s", metadata={f"{writer}-{number}": True})
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    info = store.get("s")
+    engine.dispose()
+    assert info is not None
+    assert (info.version, len(info.metadata)) == (81, 80)
+
+
 # -- Failures -------------------------------------------------------------------------------------
 
 
@@ -356,6 +403,12 @@ def test_a_pool_that_is_used_up(postgres: PostgresServer, schema: str) -> None:
         waiting.join()
 
 
+def test_a_pool_of_the_callers_choice(postgres: PostgresServer, schema: str, call: Call) -> None:
+    options = {"poolclass": NullPool}
+    with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
+        assert call(DbSessionStore(db), "append_message", "s", say()) == 1
+
+
 def test_what_is_refused_says_so(postgres: PostgresServer, schema: str, call: Call) -> None:
     with psycopg.connect(postgres.url(), autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {schema} LOGIN PASSWORD 'secret-{schema}'")
@@ -417,6 +470,8 @@ def test_no_error_shows_a_secret(postgres: PostgresServer, schema: str, call: Ca
         with pytest.raises(ValueError, match="connection string") as wrong:
             PostgresAgentDb(unusable)
         assert PASSWORD not in f"{wrong.value}{wrong.value.__cause__}"
+    for dbname in (f"postgresql://u:{PASSWORD}@h/db", f"host=h password={PASSWORD}"):
+        assert PASSWORD not in repr(PostgresAgentDb(dbname=dbname))
 
 
 # -- PgBouncer ------------------------------------------------------------------------------------

@@ -131,12 +131,9 @@ class AgentDb:
         self._options = engine_options
         self._tables = Tables(table_prefix, schema, self._migrations)
         self._create_schema = create_schema
-        self._ready = False
         self._closed = False
-        self._abandoned: list[_Engines] = []
-        self._engines = self._new_engines()
-        # SQLite lets writers in by chance, not in turn: here those of one process queue up.
-        self._turn = Lock() if self._url.get_backend_name() == "sqlite" else None
+        # By process: a connection must not cross a fork, nor be closed on the far side of it.
+        self._engines: dict[int, _Engines] = {}
         if given is None:
             try:
                 self._require_driver()
@@ -187,7 +184,7 @@ class AgentDb:
         """
         if self._closed:
             raise SessionStoreError("this database is closed")
-        if not self._ready:
+        if not self._current().ready:
             yield from self._prepare()
         return (yield from self._insist(work))
 
@@ -253,7 +250,7 @@ class AgentDb:
         if version > self._tables.version:
             msg = "the tables were made by a newer version of sessionstore: upgrade it"
             raise SessionStoreError(msg)
-        self._ready = True
+        self._current().ready = True
 
     def _insist(self, work: Work) -> Flow[Any]:
         lost = False
@@ -276,6 +273,7 @@ class AgentDb:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="AUTOCOMMIT")
             return work.run(connection)
+        _leave_autocommit(connection)
         transaction = connection.begin()
         try:
             _begin_writing(connection)
@@ -328,11 +326,8 @@ class AgentDb:
         return self._url.set(drivername=driver)
 
     def _current(self) -> _Engines:
-        if self._engines.pid != os.getpid():
-            # A connection must not cross a fork, nor be closed on the far side of it.
-            self._abandoned.append(self._engines)
-            self._engines = self._new_engines()
-        return self._engines
+        known = self._engines.get(os.getpid())
+        return known or self._engines.setdefault(os.getpid(), self._new_engines())
 
     def _new_engines(self) -> _Engines:
         engines = _Engines()
@@ -341,15 +336,16 @@ class AgentDb:
 
     @contextmanager
     def _in_turn(self, work: Work) -> Iterator[None]:
-        if self._turn is None or work.at_once:
+        if work.at_once or self.dialect_name != "sqlite":
             yield
             return
-        if not self._turn.acquire(timeout=_POOL_TIMEOUT):
+        turn = self._current().turn
+        if not turn.acquire(timeout=_POOL_TIMEOUT):
             raise StoreUnavailableError("other writers held the SQLite file for too long")
         try:
             yield
         finally:
-            self._turn.release()
+            turn.release()
 
 
 class SqliteAgentDb(AgentDb):
@@ -451,12 +447,14 @@ class PostgresAgentDb(AgentDb):
             **deadline.parameters(connection_string, parameters),
             "prepare_threshold": 5 if prepared_statements else None,
         }
+        options = engine_options or {}
+        waiting = {} if "poolclass" in options else {"pool_timeout": connect_timeout}
         super().__init__(
             _shown_url(self._parameters),
             schema=schema,
             table_prefix=table_prefix,
             create_schema=create_schema,
-            **{"pool_timeout": connect_timeout, **(engine_options or {})},
+            **{**waiting, **options},
         )
 
     def _new_engine(self) -> Engine:
@@ -490,15 +488,25 @@ def open_db(database: str | URL | Engine | AsyncEngine) -> AgentDb:
         return AgentDb(database)
     url = _url(database)
     if url.drivername == "postgresql+psycopg":
-        return PostgresAgentDb(url.render_as_string(hide_password=False))
+        # What SQLAlchemy writes is not always what libpq reads: a blank stays one.
+        written = url.render_as_string(hide_password=False).replace(" ", "%20")
+        return PostgresAgentDb(database if isinstance(database, str) else written)
     return AgentDb(url)
 
 
 class _Engines:
-    """The engines that one process has made: one for its threads, and one for each event loop."""
+    """The engines that one process has made: one for its threads, and one for each event loop.
+
+    Attributes:
+        pid: The process.
+        ready: It has found the tables: those in memory are not there after a fork.
+        turn: SQLite lets writers in by chance, not in turn: those of one process queue up here.
+    """
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.ready = False
+        self.turn = Lock()
         self._lock = Lock()
         self._blocking: Engine | None = None
         self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
@@ -615,12 +623,14 @@ def _shown_url(parameters: dict[str, Any]) -> URL:
     """Give what a `repr` shows; with several hosts, the first of them."""
     host = str(parameters.get("host") or parameters.get("hostaddr") or "").partition(",")[0]
     port = str(parameters.get("port") or "").partition(",")[0]
-    database = parameters.get("dbname")
+    database = str(parameters.get("dbname") or "")
+    if "=" in database or "://" in database:
+        database = ""  # libpq takes a whole connection string here, password and all
     return URL.create(
         "postgresql+psycopg",
         host=host or None,
         port=int(port) if port.isdecimal() else None,
-        database=None if database is None else str(database),
+        database=database or None,
     )
 
 
@@ -660,6 +670,21 @@ def _is_stale(driver: Any) -> bool:
     with selectors.DefaultSelector() as selector:
         selector.register(driver.pgconn.socket, selectors.EVENT_READ)
         return bool(selector.select(timeout=0))
+
+
+def _leave_autocommit(connection: Connection) -> None:
+    """Give the connection of an engine in AUTOCOMMIT what a transaction needs, for this once."""
+    # SQLite's begins a transaction by a statement of its own.
+    if connection.dialect.name != "sqlite" and _is_autocommit(connection):
+        connection.execution_options(isolation_level="READ COMMITTED")
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    asked = connection.get_execution_options().get("isolation_level")
+    if asked is None:
+        asked = getattr(connection.dialect, "_on_connect_isolation_level", None)
+    driver: Any = connection.connection.driver_connection
+    return asked == "AUTOCOMMIT" or getattr(driver, "autocommit", None) is True
 
 
 def _begin_writing(connection: Connection) -> None:

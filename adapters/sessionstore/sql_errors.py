@@ -30,6 +30,7 @@ _FULL = (SessionStoreError, "the disk of the database is full: make room")
 _FORBIDDEN = (SessionStoreError, "the database refuses this for lack of permission: grant it")
 _LOGIN = (SessionStoreError, "the database refuses the login: look at its user and password")
 _UNKNOWN = (SessionStoreError, "there is no database of this name: create it")
+_THERE = (SessionStoreError, "some tables are there, but not the one that tells their version")
 _MISSING = (MissingTableError, "a table of sessionstore is missing, or is not as it was made")
 _TOO_BIG = (InvalidMessageError, "a message is too big for this database")
 _FOREIGN = (SessionStoreError, "the database's encoding lacks these characters: make it UTF-8")
@@ -50,6 +51,8 @@ _BY_STATE: dict[str, _Meaning] = {
     "42501": _FORBIDDEN,
     "42703": _MISSING,
     "42P01": _MISSING,
+    "42P06": _THERE,
+    "42P07": _THERE,
     "42P10": _MISSING,
     "53100": _FULL,
     "53300": _CROWDED,
@@ -63,6 +66,7 @@ _BY_STATE: dict[str, _Meaning] = {
 }
 # By error number: what MySQL's and MariaDB's drivers tell.
 _BY_NUMBER: dict[int, _Meaning] = {
+    1007: _THERE,
     1020: _CROSSED,
     1021: _FULL,
     1037: _FAILING,
@@ -153,7 +157,8 @@ def is_disconnect(error: Exception) -> bool:
 
 def is_safe_to_repeat(error: Exception) -> bool:
     """Tell whether a transaction was undone for another's sake, and would do better now."""
-    return isinstance(error, IntegrityError) or _meaning(error) is _CROSSED
+    # What is there already was made by another, after this transaction had begun to look.
+    return isinstance(error, IntegrityError) or _meaning(error) in (_CROSSED, _THERE)
 
 
 def _meaning(error: Exception) -> _Meaning:
