@@ -66,6 +66,8 @@ _LONGEST_CURSOR = 16
 _PLAIN = "!\"#$&'()*+,/:;<=>?@[\\]^`| "  # what quote would encode, but no brace and no percent sign
 _TIES = 50  # microseconds by which an index may move an activity on, to keep them apart
 
+_AGAIN = 5  # where a write is told that it comes a second time
+_AMBIGUOUS = (b"UNKNOWN", b"EXISTS", b"CONFLICT")  # to a second try: may be the first one's doing
 _UNKNOWN = "the connection to Redis broke: whether this was written before that can't be known"
 _REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
     b"ACCESS": (SessionAccessError, "this session belongs to another user"),
@@ -98,10 +100,11 @@ class RedisSessionStore(SessionStore):
     its master: a fail-over loses what was not there yet. ``wait_replicas`` narrows that (a write
     returns when so many replicas have it), but a fail-over may still choose another replica.
 
-    When a connection breaks, the operation is tried again once, and a write is still done once. A
-    count that comes back from such a second try leaves out messages that the first one added, if
-    another writer came between. Where the outcome can't be known (a conflict, or nothing left to
-    delete, seen by a second try only) `StoreUnavailableError` says so.
+    When a connection breaks, the operation is tried again once, and a write is still done once: a
+    session remembers its newest 16 writes. Where others came between, what a second try gives of
+    the session may have theirs in it, but names the version of its own. Where the outcome can't
+    be known (a conflict, or no session, seen by a second try only) `StoreUnavailableError` says
+    so: a session that a broken connection may have made is not made again.
 
     Under Cluster a session is in one slot, and the lists of sessions are in others. They are
     written after the session, in a second round trip; if that fails, the session is written but
@@ -335,8 +338,8 @@ class RedisSessionStore(SessionStore):
         # The random bytes name this write: when it is sent again, the script knows it.
         prefix = b"" if self._clustered else b"+" + self._prefix
         ttl = _number(self._ttl)
-        who = [prefix, _encoded(session_id), _encoded(user_id), ttl, os.urandom(8)]
-        call = _Call(script, self._keys(_encoded(session_id)), [*who, *args], session_id)
+        who = [prefix, _encoded(session_id), _encoded(user_id), ttl, os.urandom(8), b""]
+        call = _Write(script, self._keys(_encoded(session_id)), [*who, *args], session_id)
         [reply] = yield from self._ask([call], wait=self._wait)
         _accepted(reply, session=session_id, **names)
         if self._clustered and len(reply) > 1:
@@ -435,10 +438,10 @@ class RedisSessionStore(SessionStore):
         if not may_have_been_lost(lost) or time.monotonic() - started > self._timeout / 2:
             raise translated(lost, session_id) from lost
         try:
-            replies = yield from self._exchange(calls, wait)
+            replies = yield from self._exchange([call.again() for call in calls], wait)
         except TRANSLATED as error:
             raise translated(error, session_id) from error
-        if any(call.is_ambiguous(reply) for call, reply in zip(calls, replies, strict=True)):
+        if any(reply[0] in _AMBIGUOUS for reply in replies):
             raise StoreUnavailableError(_UNKNOWN) from lost
         return replies
 
@@ -489,11 +492,18 @@ class _Call(NamedTuple):
     def _command(self, name: str, script: bytes) -> Command:
         return Command(self.keys[0], (name, script, len(self.keys), *self.keys, *self.args))
 
-    def is_ambiguous(self, reply: list[Any]) -> bool:
-        """Whether what a second try was told may be the doing of the first."""
-        return reply[0] in (b"EXISTS", b"CONFLICT") or (
-            self.script is scripts.DELETE and reply[0] == b"NONE"
-        )
+    def again(self) -> _Call:
+        """Give the same call, as it is made a second time."""
+        return self
+
+
+class _Write(_Call):
+    """One call of a script that writes, which is told when it comes a second time."""
+
+    __slots__ = ()
+
+    def again(self) -> _Call:
+        return self._replace(args=[*self.args[:_AGAIN], b"1", *self.args[_AGAIN + 1 :]])
 
 
 class _Entry(NamedTuple):
