@@ -344,3 +344,20 @@ def write_both(store: RedisSessionStore, number: int) -> None:
         store.append_message("s", said("x", f"child{number}.{count}"))
     asyncio.run(main())
     store.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_leaves_the_callers_async_client_alone(alone: redis_servers.Server) -> None:
+    client = redis.asyncio.Redis(port=alone.port)
+    store = RedisSessionStore(client)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(store.aappend_message("s", said("x", "before")))
+    child = multiprocessing.get_context("fork").Process(target=write_both, args=(store, 0))
+    child.start()
+    for number in range(30):
+        loop.run_until_complete(store.aappend_message("s", said("x", f"parent{number}")))
+    child.join()
+    assert child.exitcode == 0
+    assert len(loop.run_until_complete(store.aget_messages("s"))) == 91
+    loop.run_until_complete(client.aclose())
+    loop.close()

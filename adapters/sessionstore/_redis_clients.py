@@ -122,6 +122,15 @@ class Clients:
         self._given_loop: asyncio.AbstractEventLoop | None = None
         self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
 
+    def after_fork(self) -> Clients:
+        """Give the clients of a process that was forked off this one's.
+
+        redis-py makes a sync client's connections anew after a fork. An async one's are still
+        the parent's sockets, so that the child needs a client of its own.
+        """
+        sync = isinstance(self._given, (redis.Redis, redis.RedisCluster))
+        return Clients(self.settings, self._given if sync else None)
+
     # -- The two colours --------------------------------------------------------------------------
 
     def send(self, commands: list[Command]) -> list[Any]:

@@ -158,12 +158,11 @@ class RedisSessionStore(SessionStore):
         self._prefix = _prefix(key_prefix)
         self._timeout = timeout
         self._wait = wait_replicas
-        self._given: Any = None if isinstance(redis, str) else redis
         self._settings = (
             settings_of_url(redis, timeout) if isinstance(redis, str) else settings_of_client(redis)
         )
         self._clustered = self._settings.topology == "cluster"
-        self._clients = Clients(self._settings, self._given)
+        self._clients = Clients(self._settings, None if isinstance(redis, str) else redis)
         self._abandoned: list[Clients] = []
 
     def __repr__(self) -> str:
@@ -190,7 +189,7 @@ class RedisSessionStore(SessionStore):
         if self._clients.pid != os.getpid():
             # Connections must not cross a fork, nor be closed on the far side of it.
             self._abandoned.append(self._clients)
-            self._clients = Clients(self._settings, self._given)
+            self._clients = self._clients.after_fork()
         return self._clients
 
     # -- The operations ---------------------------------------------------------------------------
