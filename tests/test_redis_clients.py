@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -255,6 +255,28 @@ def test_a_loop_that_is_only_closed(alone: redis_servers.Server) -> None:
     store.close()
     gc.collect()
     wait_until(lambda: connected(alone) == 0, "connections are closed")
+
+
+class _Leaving(asyncio.SelectorEventLoop):
+    """A loop that another thread lets go of while it is looked at."""
+
+    leave: Callable[[], None] | None = None
+
+    def is_closed(self) -> bool:
+        if self.leave is not None:
+            self.leave()
+        return super().is_closed()
+
+
+def test_a_loop_ends_while_another_joins(alone: redis_servers.Server) -> None:
+    store, loop = RedisSessionStore(alone.url), _Leaving()
+    loop.run_until_complete(store.aping())
+    loop.leave = lambda: store._clients.forget(loop)
+    asyncio.run(store.aping())
+    loop.leave = None
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    store.close()
 
 
 def test_a_store_that_is_only_dropped(alone: redis_servers.Server) -> None:

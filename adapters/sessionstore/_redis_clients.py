@@ -217,8 +217,10 @@ class Clients:
     async def _join(self, loop: asyncio.AbstractEventLoop) -> _OfLoop:
         turns = asyncio.Semaphore(_AT_ONCE)
         with self._lock:
-            for other in [other for other in self._loops if other.is_closed()]:
-                _let_go(self._loops.pop(other))
+            # A loop that ends elsewhere takes its own out meanwhile.
+            for other in [other for other in list(self._loops) if other.is_closed()]:
+                if (kept := self._loops.pop(other, None)) is not None:
+                    _let_go(kept)
             if isinstance(self._given, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
                 self._given_loop = self._given_loop or loop
                 if self._given_loop is loop:
