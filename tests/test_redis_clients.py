@@ -156,6 +156,7 @@ def test_what_is_no_client(client: Any) -> None:
         ("redis+sentinel://a/name?sentinel_password=secret", "redis+sentinel://a:26379/name"),
         ("redis+cluster://u:secret@a:1,[::1]:2", "redis+cluster://a:1,::1:2"),
         ("rediss+cluster://a", "redis+cluster://a:6379"),
+        ("REDIS+Cluster://a/0", "redis+cluster://a:6379"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
@@ -172,6 +173,8 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         "redis://u:secret@h?db=x",
         "redis+sentinel://u:secret@h",
         "redis+cluster://u:secret@h:99999",
+        "redis+cluster://u:secret@h/5",
+        "redis+cluster://u:secret@h?db=5",
         "http://u:secret@h",
         "redis:/u:secret@h",
         "",
@@ -298,6 +301,13 @@ def test_closing_from_another_loop_and_thread(alone: redis_servers.Server) -> No
 
     store.ping()
     asyncio.run(asyncio.wait_for(use(), 10))
+
+
+def test_a_closed_store_makes_no_client() -> None:
+    store = RedisSessionStore("redis+cluster://127.0.0.1:1")
+    store.close()
+    with pytest.raises(SessionStoreError, match="closed"):
+        store.ping()
 
 
 def test_many_tasks_share_few_connections(alone: redis_servers.Server) -> None:

@@ -193,8 +193,8 @@ class Clients:
     # -- Making and keeping them ------------------------------------------------------------------
 
     def _sync_one(self) -> SyncClient:
+        self._refuse_closed()
         if isinstance(self._given, (redis.Redis, redis.RedisCluster)):
-            self._refuse_closed()
             return self._given
         if self._sync is None:
             # Outside the lock: a Cluster's client connects when it is made.
