@@ -19,6 +19,7 @@ from sessionstore import (
     RedisSessionStore,
     SessionAccessError,
     SessionMessage,
+    SessionNotFoundError,
     SessionStoreError,
 )
 from sessionstore.models import encode_message, new_id
@@ -379,6 +380,41 @@ def test_a_head_that_cannot_be_read(
     server.run("HSET", f"{prefix}{{s}}:session", field, b"\xff")
     with pytest.raises(CorruptMessageError, match="session 's'"):
         store.get("s")
+
+
+@pytest.mark.parametrize("field", ["version", "updated", "created", "count", "agent", ":title"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_damaged_head_breaks_no_list(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, field: str, lost: bool
+) -> None:
+    for name in ("first", "s", "last"):
+        store.create(name, messages=conversation(3), metadata={"title": "t"})
+    head = f"{prefix}{{s}}:session"
+    server.run("HSET", head, field, b"\xff")
+    if lost and field != ":title":
+        server.run("HDEL", head, field)
+    listed = [info.id for info in store.list_sessions(limit=2).sessions]
+    assert listed == ["last", "first"]
+    before = server.run("HGETALL", head)
+    with pytest.raises((CorruptMessageError, SessionNotFoundError)):
+        store.update("s", metadata={"a": 1})
+    assert server.run("HGETALL", head) == before
+
+
+@pytest.mark.parametrize("value", ["1e300", "inf", "-1", "1.5", str(2**53 + 1)])
+@pytest.mark.parametrize("field", ["version", "updated", "created"])
+def test_a_number_that_is_none_does_not_spread(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, field: str, value: str
+) -> None:
+    store.create("s")
+    server.run("HSET", f"{prefix}{{s}}:session", field, value)
+    for write in (lambda: store.append_message("s", said("x")), lambda: store.update("s")):
+        with pytest.raises(CorruptMessageError):
+            write()
+    server.run("ZADD", f"{prefix}{{:all}}", "1e300", "s/default/")
+    assert store.create("other").updated_at.year < 2200
+    assert [info.id for info in store.list_sessions().sessions] == ["other"]
+    assert store.delete("s")
 
 
 def test_an_index_of_another_type(

@@ -1,8 +1,8 @@
 """The Lua scripts of `RedisSessionStore`: each operation is one, so that it is atomic.
 
 A session is three keys with one hash tag, and so in one slot: a hash with its head, a list of its
-messages, and a hash from each message's id to its position in that list. JSON is never read here:
-Lua's would bring numbers and empty lists back as something else.
+messages, and a hash from each message's id to its position in that list. JSON is never rewritten
+here: Lua's would bring numbers and empty lists back as something else.
 
 An index is a sorted set of ``id/agent/user`` by last activity, each part percent-encoded. On one
 machine the same script writes it; under Cluster it lives in another slot, and has its own scripts.
@@ -51,6 +51,16 @@ def _script(*parts: str) -> Script:
 _FIND = """
 local head, messages, positions = KEYS[1], KEYS[2], KEYS[3]
 
+-- Below this, a Lua number is exact.
+local LARGEST = 2 ^ 53
+
+local function whole(text)
+  local number = text and string.find(text, '^%d+$') and tonumber(text)
+  return number and number < LARGEST and number
+end
+
+local function coded(text) return text and string.find(text, '^[%w%%._~-]*$') end
+
 local function find(user, damaged_too)
   local found = redis.call('HMGET', head, 'agent', 'user', 'created', 'updated', 'version',
     'count', 'last')
@@ -59,10 +69,11 @@ local function find(user, damaged_too)
     return nil, nil, listed + placed > 0
   end
   local session = {agent = found[1], user = found[2], created = found[3], last = found[7],
-    updated = tonumber(found[4]), version = tonumber(found[5]), count = tonumber(found[6])}
-  local whole = session.user and session.created and session.updated and session.version
-    and session.last and session.count == listed and listed == placed
-  if not (whole or damaged_too) then return nil, {'CORRUPT'} end
+    updated = whole(found[4]), version = whole(found[5]), count = whole(found[6])}
+  local sound = coded(session.agent) and coded(session.user) and whole(session.created)
+    and session.updated and session.version and session.last
+    and session.count == listed and listed == placed
+  if not (sound or damaged_too) then return nil, {'CORRUPT'} end
   if user ~= '' and session.user and session.user ~= '' and session.user ~= user then
     return nil, {'ACCESS'}
   end
@@ -154,7 +165,9 @@ local function begin(session)
     indexes[2] = prefix .. '{:agent:' .. session.agent .. '}'
     if session.user ~= '' then indexes[3] = prefix .. '{:user:' .. session.user .. '}' end
     -- No two activities are the same, so that a page of the index ends between two sessions.
-    local newest = redis.call('ZREVRANGE', indexes[1], 0, 0, 'WITHSCORES')
+    -- An activity that is no time of ours must not spread.
+    local newest = redis.call('ZREVRANGEBYSCORE', indexes[1], string.format('%.0f', LARGEST),
+      '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if newest[2] then session.updated = math.max(session.updated, tonumber(newest[2]) + 1) end
     for i = 2, #indexes do redis.call('ZCARD', indexes[i]) end
   end
@@ -265,12 +278,27 @@ return receipt(session)
 # ARGV: 7 the expected version; 8 whether the messages are replaced; 9 how many words of metadata
 # follow, as name and value, with an empty value for a name to remove; then id and message.
 _UPDATE = """
+-- Whether the metadata that stays can be read: what can't must be told before the update is done.
+local function readable()
+  local given = {}
+  for i = 10, 9 + ARGV[9], 2 do given[ARGV[i]] = true end
+  local fields = redis.call('HGETALL', head)
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 1) == ':' and not given[fields[i]] then
+      local fine, why = pcall(cjson.decode, '[' .. fields[i + 1] .. ']')
+      if not fine and not string.find(tostring(why), 'nested') then return false end
+    end
+  end
+  return true
+end
+
 local session, refusal = find(caller)
 if not session then return refusal or {again and 'UNKNOWN' or 'NO-SESSION'} end
 if not repeated(session) then
   if ARGV[7] ~= '' and tonumber(ARGV[7]) ~= session.version then
     return {'CONFLICT', session.version}
   end
+  if not readable() then return {'CORRUPT'} end
   begin(session)
   local added = 0
   if ARGV[8] ~= '' then

@@ -63,6 +63,7 @@ _MOST_MESSAGES = 500_000  # Redis takes 2**20 words in one request
 _LARGEST = 512 * 2**20 - 1  # and so many bytes in one of them
 _LONGEST_TTL = 10**10
 _LONGEST_CURSOR = 16
+_INEXACT = 2**53  # from here on, a number of Lua stands for several
 _PLAIN = "!\"#$&'()*+,/:;<=>?@[\\]^`| "  # what quote would encode, but no brace and no percent sign
 _TIES = 50  # microseconds by which an index may move an activity on, to keep them apart
 
@@ -206,7 +207,8 @@ class RedisSessionStore(SessionStore):
         fields, records = _fields(metadata), _records(messages)
         args = [_encoded(agent_id), len(fields), *fields, *records]
         reply = yield from self._write(scripts.CREATE, session_id, user_id, args)
-        return SessionData(**_head(session_id, reply[5]), messages=list(messages))
+        head, _ = _head(session_id, reply[5])
+        return SessionData(**head, messages=list(messages))
 
     def _get(
         self, session_id: str, *, limit: int | None, user_id: str | None
@@ -215,7 +217,7 @@ class RedisSessionStore(SessionStore):
         reply = yield from self._read(scripts.GET, session_id, args)
         if reply[0] == b"NONE":
             return None
-        head = _head(session_id, reply[1])
+        head, _ = _head(session_id, reply[1])
         return SessionData(**head, messages=decode_messages(session_id, reply[2]))
 
     def _get_messages(
@@ -291,16 +293,16 @@ class RedisSessionStore(SessionStore):
             index, wanted = self._index(b"user", _encoded(user_id)), _encoded(agent_id)
         elif agent_id is not None:
             index = self._index(b"agent", _encoded(agent_id))
-        found: list[_Entry] = []
+        found: list[tuple[bytes, SessionInfo]] = []
         below = _place(cursor)
         while True:
             look = self._look_apart if self._clustered else self._look
             entries, below = yield from look(index, wanted, limit + 1 - len(found), below)
-            found += entries
+            found += [(e.activity, info) for e in entries if (info := e.info()) is not None]
             if not below or len(found) > limit:
                 break
-        more = found[limit - 1].activity.decode() if len(found) > limit else None
-        return SessionPage([_info(entry.id, entry.head) for entry in found[:limit]], more)
+        more = found[limit - 1][0].decode() if len(found) > limit else None
+        return SessionPage([info for _, info in found[:limit]], more)
 
     def _prune_expired(self) -> Flow[int]:
         above, pruned = b"0", 0
@@ -520,6 +522,13 @@ class _Entry(NamedTuple):
     def agent(self) -> bytes:
         return self.member.split(b"/")[1]
 
+    def info(self) -> SessionInfo | None:
+        """Give the session, or nothing where its head can't be read: one must not break a list."""
+        try:
+            return _info(self.id, self.head)
+        except CorruptMessageError:
+            return None
+
     def is_of(self, head: list[bytes]) -> bool:
         fields = _pairs(head)
         return self.member.split(b"/")[1:] == [fields.get(b"agent"), fields.get(b"user")]
@@ -575,26 +584,36 @@ def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _head(session_id: str, flat: list[bytes]) -> dict[str, Any]:
+def _whole(raw: bytes) -> int:
+    """Read a number as the scripts do: what is none for them is none here."""
+    if not raw.isdigit() or int(raw) >= _INEXACT:
+        raise ValueError("no whole number")
+    return int(raw)
+
+
+def _head(session_id: str, flat: list[bytes]) -> tuple[dict[str, Any], int]:
+    """Give what a session's head says, and how many messages it has."""
     fields = _pairs(flat)
     try:
         raws = {k[1:].decode(): msgspec.Raw(v) for k, v in fields.items() if k[:1] == b":"}
-        return {
+        head = {
             "id": session_id,
             "agent_id": unquote(fields[b"agent"].decode()),
             "user_id": unquote(fields[b"user"].decode()) or None,
             "metadata": decode_metadata(msgspec.json.encode(raws)),
-            "created_at": from_microseconds(int(fields[b"created"])),
-            "updated_at": from_microseconds(int(fields[b"updated"])),
-            "version": int(fields[b"version"]),
+            "created_at": from_microseconds(_whole(fields[b"created"])),
+            "updated_at": from_microseconds(_whole(fields[b"updated"])),
+            "version": _whole(fields[b"version"]),
         }
+        return head, _whole(fields[b"count"])
     except (KeyError, ValueError, OverflowError, CorruptMessageError) as error:
         msg = f"session {session_id!r}: what is stored about it can't be read"
         raise CorruptMessageError(msg) from error
 
 
 def _info(session_id: str, flat: list[bytes]) -> SessionInfo:
-    return SessionInfo(**_head(session_id, flat), message_count=int(_pairs(flat)[b"count"]))
+    head, count = _head(session_id, flat)
+    return SessionInfo(**head, message_count=count)
 
 
 def _accepted(reply: list[Any], **names: Any) -> list[Any]:
