@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from sessionstore import (
     SessionNotFoundError,
     SessionStoreError,
 )
+from sessionstore._redis_clients import Clients, Command
 from sessionstore.models import encode_message, new_id
 from sessionstore.redis import _encoded
 from sessionstore.testing.samples import NASTY_IDS, conversation, ids, said
@@ -131,6 +133,29 @@ def test_a_cluster_takes_one_round_trip_more_for_its_index(
     finally:
         for proxy in proxies:
             proxy.__exit__(None, None, None)
+
+
+def test_a_cluster_filters_where_its_index_is(
+    redis_cluster: redis_servers.Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(clients: Clients, commands: list[Command], send: Any = Clients.send) -> list[Any]:
+        asked.append(len(commands))
+        return send(clients, commands)
+
+    with RedisSessionStore(redis_cluster.url, key_prefix=prefix) as store:
+        for number in range(40):
+            agent = "rare" if number % 10 == 0 else "other"
+            store.create(str(number), agent_id=agent, user_id="u")
+        list_rare = partial(store.list_sessions, agent_id="rare", user_id="u", limit=2)
+        list_rare()  # so that every script has been used
+        monkeypatch.setattr(Clients, "send", counted)
+        page = list_rare()
+        assert asked == [1, 3]
+        rest = list_rare(cursor=page.cursor)
+        assert [info.id for info in page.sessions + rest.sessions] == ["30", "20", "10", "0"]
+        assert rest.cursor is None
 
 
 def test_a_server_that_forgot_the_scripts_is_told_them_again(

@@ -412,16 +412,26 @@ local function plain(entries)
 end
 """
 
-# ARGV: 1 below which activity; 2 how many entries.
-_PAGE = (
-    _PLAIN
-    + """
-local bound = '+inf'
+# ARGV: 1 below which activity; 2 how many sessions; 3 the agent asked for, where the index is not
+# the agent's own; 4 how many entries to look at for that. Gives the last activity looked at, too,
+# or nothing at the end.
+_PAGE = """
+local bound, limit, wanted, size = '+inf', tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 if ARGV[1] ~= '' then bound = '(' .. ARGV[1] end
-return plain(redis.call('ZREVRANGEBYSCORE', KEYS[1], bound, '-inf', 'WITHSCORES',
-  'LIMIT', 0, ARGV[2]))
+if wanted == '' then size = math.min(size, limit) end
+local entries = redis.call('ZREVRANGEBYSCORE', KEYS[1], bound, '-inf', 'WITHSCORES',
+  'LIMIT', 0, size)
+local found = {}
+for i = 1, #entries, 2 do
+  if wanted == '' or string.find(entries[i], '/' .. wanted .. '/', 1, true) then
+    local score = string.format('%.0f', entries[i + 1])
+    found[#found + 1], found[#found + 2] = entries[i], score
+    if #found == 2 * limit then return {'OK', found, score} end
+  end
+end
+if #entries < 2 * size then return {'OK', found, ''} end
+return {'OK', found, string.format('%.0f', entries[#entries])}
 """
-)
 
 # ARGV: 1 above which activity; 2 how many entries; 3 the TTL in milliseconds.
 _OLDEST = (

@@ -378,11 +378,11 @@ class RedisSessionStore(SessionStore):
     def _look_apart(
         self, index: bytes, wanted: bytes, limit: int, below: bytes
     ) -> Flow[tuple[list[_Entry], bytes]]:
-        size = min(limit, _PAGE)
-        [[_, flat]] = yield from self._ask([_Call(scripts.PAGE, (index,), (below, size))])
+        args = (below, min(limit, _PAGE), wanted, _PAGE)
+        [[_, flat, rest]] = yield from self._ask([_Call(scripts.PAGE, (index,), args)])
         entries = [_Entry(*pair, []) for pair in zip(flat[::2], flat[1::2], strict=True)]
-        live, _ = yield from self._checked([e for e in entries if not wanted or wanted == e.agent])
-        return live, entries[-1].activity if len(entries) == size else b""
+        live, _ = yield from self._checked(entries)
+        return live, rest
 
     def _prune(self, above: bytes) -> Flow[tuple[int, bytes]]:
         args = (self._prefix, self._ttl, above, _PAGE)
@@ -517,10 +517,6 @@ class _Entry(NamedTuple):
     @property
     def id(self) -> str:
         return unquote(self.member.split(b"/")[0].decode())
-
-    @property
-    def agent(self) -> bytes:
-        return self.member.split(b"/")[1]
 
     def info(self) -> SessionInfo | None:
         """Give the session, or nothing where its head can't be read: one must not break a list."""
