@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -156,6 +156,7 @@ def test_what_is_no_client(client: Any) -> None:
         ("redis+sentinel://a/name?sentinel_password=secret", "redis+sentinel://a:26379/name"),
         ("redis+cluster://u:secret@a:1,[::1]:2", "redis+cluster://a:1,::1:2"),
         ("rediss+cluster://a", "redis+cluster://a:6379"),
+        ("REDIS+Cluster://a/0", "redis+cluster://a:6379"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
@@ -172,6 +173,8 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         "redis://u:secret@h?db=x",
         "redis+sentinel://u:secret@h",
         "redis+cluster://u:secret@h:99999",
+        "redis+cluster://u:secret@h/5",
+        "redis+cluster://u:secret@h?db=5",
         "http://u:secret@h",
         "redis:/u:secret@h",
         "",
@@ -257,6 +260,28 @@ def test_a_loop_that_is_only_closed(alone: redis_servers.Server) -> None:
     wait_until(lambda: connected(alone) == 0, "connections are closed")
 
 
+class _Leaving(asyncio.SelectorEventLoop):
+    """A loop that another thread lets go of while it is looked at."""
+
+    leave: Callable[[], None] | None = None
+
+    def is_closed(self) -> bool:
+        if self.leave is not None:
+            self.leave()
+        return super().is_closed()
+
+
+def test_a_loop_ends_while_another_joins(alone: redis_servers.Server) -> None:
+    store, loop = RedisSessionStore(alone.url), _Leaving()
+    loop.run_until_complete(store.aping())
+    loop.leave = lambda: store._clients.forget(loop)
+    asyncio.run(store.aping())
+    loop.leave = None
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    store.close()
+
+
 def test_a_store_that_is_only_dropped(alone: redis_servers.Server) -> None:
     RedisSessionStore(alone.url).ping()
     gc.collect()
@@ -276,6 +301,13 @@ def test_closing_from_another_loop_and_thread(alone: redis_servers.Server) -> No
 
     store.ping()
     asyncio.run(asyncio.wait_for(use(), 10))
+
+
+def test_a_closed_store_makes_no_client() -> None:
+    store = RedisSessionStore("redis+cluster://127.0.0.1:1")
+    store.close()
+    with pytest.raises(SessionStoreError, match="closed"):
+        store.ping()
 
 
 def test_many_tasks_share_few_connections(alone: redis_servers.Server) -> None:
@@ -344,3 +376,20 @@ def write_both(store: RedisSessionStore, number: int) -> None:
         store.append_message("s", said("x", f"child{number}.{count}"))
     asyncio.run(main())
     store.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_leaves_the_callers_async_client_alone(alone: redis_servers.Server) -> None:
+    client = redis.asyncio.Redis(port=alone.port)
+    store = RedisSessionStore(client)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(store.aappend_message("s", said("x", "before")))
+    child = multiprocessing.get_context("fork").Process(target=write_both, args=(store, 0))
+    child.start()
+    for number in range(30):
+        loop.run_until_complete(store.aappend_message("s", said("x", f"parent{number}")))
+    child.join()
+    assert child.exitcode == 0
+    assert len(loop.run_until_complete(store.aget_messages("s"))) == 91
+    loop.run_until_complete(client.aclose())
+    loop.close()

@@ -195,15 +195,49 @@ def test_a_read_is_tried_again(store: SessionStore, proxy: Proxy) -> None:
 def test_what_cannot_be_known_is_not_told_as_a_fact(
     store: SessionStore, proxy: Proxy, calm: RedisSessionStore
 ) -> None:
-    proxy.drop_replies(then=lambda: calm.append_message("s", said("between")))
+    def crowd() -> None:
+        for number in range(16):
+            calm.append_message("s", said("between", f"b{number}"))
+
+    proxy.drop_replies(then=crowd)
     message = require_unavailable(
         lambda: store.append_message("s", said("x", "m2"), expected_version=1)
     )
     assert "can't be known" in message
-    assert [m.content for m in calm.get_messages("s")][-2:] == ["x", "between"]
+    assert ids(calm.get_messages("s"))[2:4] == ["m2", "b0"]
     proxy.drop_replies()
     require_unavailable(lambda: store.delete("s"))
     assert calm.get("s") is None
+
+
+def test_writes_with_others_between_are_done_once(
+    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    proxy.drop_replies(then=lambda: calm.append_message("s", said("x", "theirs")))
+    updated = store.update("s", messages=conversation(2), expected_version=1)
+    assert updated.version == 2
+    assert ids(calm.get_messages("s")) == ["m0", "m1", "theirs"]
+    proxy.drop_replies(then=lambda: calm.replace_message("s", said("theirs", "m1")))
+    store.replace_message("s", said("ours", "m1"))
+    assert calm.get_messages("s")[1].content == "theirs"
+    proxy.drop_replies(then=lambda: calm.append_messages("s", conversation(5)[4:]))
+    assert store.append_messages("s", conversation(4), expected_version=5) == 2
+    proxy.drop_replies(then=lambda: calm.append_message("new", said("x")))
+    assert store.create("new").version == 1
+
+
+def test_a_second_try_makes_no_session_that_another_deleted(
+    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    log = conversation(2)
+    for name, write in {
+        "created": lambda: store.create("created", messages=log),
+        "appended": lambda: store.append_messages("appended", log),
+        "s": lambda: store.update("s", metadata={"a": 1}),
+    }.items():
+        proxy.drop_replies(then=lambda: calm.delete(name))  # noqa: B023
+        assert "can't be known" in require_unavailable(write)
+        assert calm.get(name) is None
 
 
 def test_an_append_with_another_between_is_done_once(

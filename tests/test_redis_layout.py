@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,8 +20,10 @@ from sessionstore import (
     RedisSessionStore,
     SessionAccessError,
     SessionMessage,
+    SessionNotFoundError,
     SessionStoreError,
 )
+from sessionstore._redis_clients import Clients, Command
 from sessionstore.models import encode_message, new_id
 from sessionstore.redis import _encoded
 from sessionstore.testing.samples import NASTY_IDS, conversation, ids, said
@@ -130,6 +133,29 @@ def test_a_cluster_takes_one_round_trip_more_for_its_index(
     finally:
         for proxy in proxies:
             proxy.__exit__(None, None, None)
+
+
+def test_a_cluster_filters_where_its_index_is(
+    redis_cluster: redis_servers.Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def counted(clients: Clients, commands: list[Command], send: Any = Clients.send) -> list[Any]:
+        asked.append(len(commands))
+        return send(clients, commands)
+
+    with RedisSessionStore(redis_cluster.url, key_prefix=prefix) as store:
+        for number in range(40):
+            agent = "rare" if number % 10 == 0 else "other"
+            store.create(str(number), agent_id=agent, user_id="u")
+        list_rare = partial(store.list_sessions, agent_id="rare", user_id="u", limit=2)
+        list_rare()  # so that every script has been used
+        monkeypatch.setattr(Clients, "send", counted)
+        page = list_rare()
+        assert asked == [1, 3]
+        rest = list_rare(cursor=page.cursor)
+        assert [info.id for info in page.sessions + rest.sessions] == ["30", "20", "10", "0"]
+        assert rest.cursor is None
 
 
 def test_a_server_that_forgot_the_scripts_is_told_them_again(
@@ -379,6 +405,41 @@ def test_a_head_that_cannot_be_read(
     server.run("HSET", f"{prefix}{{s}}:session", field, b"\xff")
     with pytest.raises(CorruptMessageError, match="session 's'"):
         store.get("s")
+
+
+@pytest.mark.parametrize("field", ["version", "updated", "created", "count", "agent", ":title"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_damaged_head_breaks_no_list(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, field: str, lost: bool
+) -> None:
+    for name in ("first", "s", "last"):
+        store.create(name, messages=conversation(3), metadata={"title": "t"})
+    head = f"{prefix}{{s}}:session"
+    server.run("HSET", head, field, b"\xff")
+    if lost and field != ":title":
+        server.run("HDEL", head, field)
+    listed = [info.id for info in store.list_sessions(limit=2).sessions]
+    assert listed == ["last", "first"]
+    before = server.run("HGETALL", head)
+    with pytest.raises((CorruptMessageError, SessionNotFoundError)):
+        store.update("s", metadata={"a": 1})
+    assert server.run("HGETALL", head) == before
+
+
+@pytest.mark.parametrize("value", ["1e300", "inf", "-1", "1.5", str(2**53 + 1)])
+@pytest.mark.parametrize("field", ["version", "updated", "created"])
+def test_a_number_that_is_none_does_not_spread(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, field: str, value: str
+) -> None:
+    store.create("s")
+    server.run("HSET", f"{prefix}{{s}}:session", field, value)
+    for write in (lambda: store.append_message("s", said("x")), lambda: store.update("s")):
+        with pytest.raises(CorruptMessageError):
+            write()
+    server.run("ZADD", f"{prefix}{{:all}}", "1e300", "s/default/")
+    assert store.create("other").updated_at.year < 2200
+    assert [info.id for info in store.list_sessions().sessions] == ["other"]
+    assert store.delete("s")
 
 
 def test_an_index_of_another_type(

@@ -122,6 +122,15 @@ class Clients:
         self._given_loop: asyncio.AbstractEventLoop | None = None
         self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
 
+    def after_fork(self) -> Clients:
+        """Give the clients of a process that was forked off this one's.
+
+        redis-py makes a sync client's connections anew after a fork. An async one's are still
+        the parent's sockets, so that the child needs a client of its own.
+        """
+        sync = isinstance(self._given, (redis.Redis, redis.RedisCluster))
+        return Clients(self.settings, self._given if sync else None)
+
     # -- The two colours --------------------------------------------------------------------------
 
     def send(self, commands: list[Command]) -> list[Any]:
@@ -184,8 +193,8 @@ class Clients:
     # -- Making and keeping them ------------------------------------------------------------------
 
     def _sync_one(self) -> SyncClient:
+        self._refuse_closed()
         if isinstance(self._given, (redis.Redis, redis.RedisCluster)):
-            self._refuse_closed()
             return self._given
         if self._sync is None:
             # Outside the lock: a Cluster's client connects when it is made.
@@ -208,8 +217,10 @@ class Clients:
     async def _join(self, loop: asyncio.AbstractEventLoop) -> _OfLoop:
         turns = asyncio.Semaphore(_AT_ONCE)
         with self._lock:
-            for other in [other for other in self._loops if other.is_closed()]:
-                _let_go(self._loops.pop(other))
+            # A loop that ends elsewhere takes its own out meanwhile.
+            for other in [other for other in list(self._loops) if other.is_closed()]:
+                if (kept := self._loops.pop(other, None)) is not None:
+                    _let_go(kept)
             if isinstance(self._given, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
                 self._given_loop = self._given_loop or loop
                 if self._given_loop is loop:

@@ -1,8 +1,8 @@
 """The Lua scripts of `RedisSessionStore`: each operation is one, so that it is atomic.
 
 A session is three keys with one hash tag, and so in one slot: a hash with its head, a list of its
-messages, and a hash from each message's id to its position in that list. JSON is never read here:
-Lua's would bring numbers and empty lists back as something else.
+messages, and a hash from each message's id to its position in that list. JSON is never rewritten
+here: Lua's would bring numbers and empty lists back as something else.
 
 An index is a sorted set of ``id/agent/user`` by last activity, each part percent-encoded. On one
 machine the same script writes it; under Cluster it lives in another slot, and has its own scripts.
@@ -51,6 +51,16 @@ def _script(*parts: str) -> Script:
 _FIND = """
 local head, messages, positions = KEYS[1], KEYS[2], KEYS[3]
 
+-- Below this, a Lua number is exact.
+local LARGEST = 2 ^ 53
+
+local function whole(text)
+  local number = text and string.find(text, '^%d+$') and tonumber(text)
+  return number and number < LARGEST and number
+end
+
+local function coded(text) return text and string.find(text, '^[%w%%._~-]*$') end
+
 local function find(user, damaged_too)
   local found = redis.call('HMGET', head, 'agent', 'user', 'created', 'updated', 'version',
     'count', 'last')
@@ -59,10 +69,11 @@ local function find(user, damaged_too)
     return nil, nil, listed + placed > 0
   end
   local session = {agent = found[1], user = found[2], created = found[3], last = found[7],
-    updated = tonumber(found[4]), version = tonumber(found[5]), count = tonumber(found[6])}
-  local whole = session.user and session.created and session.updated and session.version
-    and session.last and session.count == listed and listed == placed
-  if not (whole or damaged_too) then return nil, {'CORRUPT'} end
+    updated = whole(found[4]), version = whole(found[5]), count = whole(found[6])}
+  local sound = coded(session.agent) and coded(session.user) and whole(session.created)
+    and session.updated and session.version and session.last
+    and session.count == listed and listed == placed
+  if not (sound or damaged_too) then return nil, {'CORRUPT'} end
   if user ~= '' and session.user and session.user ~= '' and session.user ~= user then
     return nil, {'ACCESS'}
   end
@@ -100,25 +111,47 @@ return {'OK', first, bodies}
 """
 
 # What every write shares. ARGV: 1 a plus and the prefix, or nothing where the index is in other
-# slots; 2 the session's encoded id; 3 the caller; 4 the TTL in milliseconds; 5 a name for this
-# write, by which it is known when it comes a second time because its answer was lost.
+# slots; 2 the session's encoded id; 3 the caller; 4 the TTL in milliseconds; 5 a name of 8 bytes
+# for this write, by which it is known when it comes a second time because its answer was lost;
+# 6 whether this is such a second time. The head's `last` holds the names of the newest writes, the
+# newest first, each with how many messages it added: one more is one version more.
 _WRITE = (
     _FIND
     + """
 local prefix, id, caller = string.sub(ARGV[1], 2), ARGV[2], ARGV[3]
-local ttl, write = ARGV[4], ARGV[5]
+local ttl, write, again = ARGV[4], ARGV[5], ARGV[6] ~= ''
+local NAME, KEPT, EACH = 8, 16, 15
 local indexes, member, now
 
--- Also writes again what is there, for a WAIT to wait for.
+-- Whether this write was done already, with others after it or not: then the session is given the
+-- version that it had, by which those others are a conflict. Also writes again what is there, for a
+-- WAIT to wait for.
 local function repeated(session)
-  if not session or string.sub(session.last, 1, #write) ~= write then return false end
-  redis.call('HSET', head, 'last', session.last)
-  return true
+  if not session then return false end
+  for i = 0, KEPT - 1 do
+    local at = i * EACH
+    if string.sub(session.last, at + 1, at + NAME) == write then
+      redis.call('HSET', head, 'last', session.last)
+      session.added = tonumber(string.sub(session.last, at + NAME + 1, at + EACH))
+      session.version = session.version - i
+      return true
+    end
+  end
+  return false
 end
 
 local function receipt(session)
-  return {'OK', tonumber(string.sub(session.last, #write + 1)), session.agent, session.user,
+  return {'OK', session.added, session.agent, session.user,
     string.format('%.0f', session.updated)}
+end
+
+local function state(session)
+  local reply, fields = receipt(session), redis.call('HGETALL', head)
+  for i = 1, #fields, 2 do
+    if fields[i] == 'version' then fields[i + 1] = string.format('%.0f', session.version) end
+  end
+  reply[6] = fields
+  return reply
 end
 
 -- Reads what the write depends on: after this come writes only.
@@ -132,7 +165,9 @@ local function begin(session)
     indexes[2] = prefix .. '{:agent:' .. session.agent .. '}'
     if session.user ~= '' then indexes[3] = prefix .. '{:user:' .. session.user .. '}' end
     -- No two activities are the same, so that a page of the index ends between two sessions.
-    local newest = redis.call('ZREVRANGE', indexes[1], 0, 0, 'WITHSCORES')
+    -- An activity that is no time of ours must not spread.
+    local newest = redis.call('ZREVRANGEBYSCORE', indexes[1], string.format('%.0f', LARGEST),
+      '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if newest[2] then session.updated = math.max(session.updated, tonumber(newest[2]) + 1) end
     for i = 2, #indexes do redis.call('ZCARD', indexes[i]) end
   end
@@ -169,7 +204,9 @@ local function expire()
 end
 
 local function finish(session, added)
-  session.version, session.last = session.version + 1, write .. added
+  session.version, session.added = session.version + 1, added
+  local named = write .. string.format('%07d', added)
+  session.last = named .. string.sub(session.last, 1, (KEPT - 1) * EACH)
   redis.call('HSET', head, 'agent', session.agent, 'user', session.user,
     'created', session.created, 'updated', string.format('%.0f', session.updated),
     'version', session.version, 'count', session.count, 'last', session.last)
@@ -178,7 +215,8 @@ local function finish(session, added)
 end
 
 local function new(agent)
-  local session = {agent = agent, user = caller, updated = 0, version = 0, count = 0}
+  local session = {agent = agent, user = caller, updated = 0, version = 0, count = 0,
+    last = ''}
   begin(session)
   session.created = string.format('%.0f', session.updated)
   return session
@@ -186,35 +224,35 @@ end
 """
 )
 
-# ARGV: 6 the agent; 7 how many words of metadata follow, as name and value; then id and message.
+# ARGV: 7 the agent; 8 how many words of metadata follow, as name and value; then id and message.
 _CREATE = """
 local session, refusal, leftovers = find(caller)
 if refusal then return refusal end
 if not repeated(session) then
   if session then return {'EXISTS'} end
-  session = new(ARGV[6])
+  if again then return {'UNKNOWN'} end
+  session = new(ARGV[7])
   if leftovers then redis.call('UNLINK', messages, positions) end
-  local added = add(session, 8 + ARGV[7])
-  for i = 8, 7 + ARGV[7], 2 do redis.call('HSET', head, ARGV[i], ARGV[i + 1]) end
+  local added = add(session, 9 + ARGV[8])
+  for i = 9, 8 + ARGV[8], 2 do redis.call('HSET', head, ARGV[i], ARGV[i + 1]) end
   finish(session, added)
 end
-local reply = receipt(session)
-reply[6] = redis.call('HGETALL', head)
-return reply
+return state(session)
 """
 
-# ARGV: 6 the agent, if this makes the session; 7 the expected version; then id and message.
+# ARGV: 7 the agent, if this makes the session; 8 the expected version; then id and message.
 _APPEND = """
 local session, refusal, leftovers = find(caller)
 if refusal then return refusal end
 if repeated(session) then return receipt(session) end
 local version = session and session.version or 0
-if ARGV[7] ~= '' and tonumber(ARGV[7]) ~= version then return {'CONFLICT', version} end
-if #ARGV < 8 then return {'NOTHING'} end
+if ARGV[8] ~= '' and tonumber(ARGV[8]) ~= version then return {'CONFLICT', version} end
+if #ARGV < 9 then return {'NOTHING'} end
+if again and not session then return {'UNKNOWN'} end
 local updated = session and string.format('%.0f', session.updated)
-if session then begin(session) else session = new(ARGV[6]) end
+if session then begin(session) else session = new(ARGV[7]) end
 if leftovers then redis.call('UNLINK', messages, positions) end
-local added = add(session, 8)
+local added = add(session, 9)
 if added == 0 then
   redis.call('HSET', head, 'last', session.last)
   return {'NOTHING', 0, session.agent, session.user, updated}
@@ -223,37 +261,52 @@ finish(session, added)
 return receipt(session)
 """
 
-# ARGV: 6 the message's id; 7 the message.
+# ARGV: 7 the message's id; 8 the message.
 _REPLACE = """
 local session, refusal = find(caller)
-if not session then return refusal or {'NO-SESSION'} end
+if not session then return refusal or {again and 'UNKNOWN' or 'NO-SESSION'} end
 if repeated(session) then return receipt(session) end
-local position = redis.call('HGET', positions, ARGV[6])
+local position = redis.call('HGET', positions, ARGV[7])
 if not position then return {'NO-MESSAGE'} end
 if not tonumber(position) or tonumber(position) >= session.count then return {'CORRUPT'} end
 begin(session)
-redis.call('LSET', messages, position, ARGV[7])
+redis.call('LSET', messages, position, ARGV[8])
 finish(session, 0)
 return receipt(session)
 """
 
-# ARGV: 6 the expected version; 7 whether the messages are replaced; 8 how many words of metadata
+# ARGV: 7 the expected version; 8 whether the messages are replaced; 9 how many words of metadata
 # follow, as name and value, with an empty value for a name to remove; then id and message.
 _UPDATE = """
+-- Whether the metadata that stays can be read: what can't must be told before the update is done.
+local function readable()
+  local given = {}
+  for i = 10, 9 + ARGV[9], 2 do given[ARGV[i]] = true end
+  local fields = redis.call('HGETALL', head)
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 1) == ':' and not given[fields[i]] then
+      local fine, why = pcall(cjson.decode, '[' .. fields[i + 1] .. ']')
+      if not fine and not string.find(tostring(why), 'nested') then return false end
+    end
+  end
+  return true
+end
+
 local session, refusal = find(caller)
-if not session then return refusal or {'NO-SESSION'} end
+if not session then return refusal or {again and 'UNKNOWN' or 'NO-SESSION'} end
 if not repeated(session) then
-  if ARGV[6] ~= '' and tonumber(ARGV[6]) ~= session.version then
+  if ARGV[7] ~= '' and tonumber(ARGV[7]) ~= session.version then
     return {'CONFLICT', session.version}
   end
+  if not readable() then return {'CORRUPT'} end
   begin(session)
   local added = 0
-  if ARGV[7] ~= '' then
+  if ARGV[8] ~= '' then
     redis.call('UNLINK', messages, positions)
     session.count = 0
-    added = add(session, 9 + ARGV[8])
+    added = add(session, 10 + ARGV[9])
   end
-  for i = 9, 8 + ARGV[8], 2 do
+  for i = 10, 9 + ARGV[9], 2 do
     if ARGV[i + 1] == '' then
       redis.call('HDEL', head, ARGV[i])
     else
@@ -262,9 +315,7 @@ if not repeated(session) then
   end
   finish(session, added)
 end
-local reply = receipt(session)
-reply[6] = redis.call('HGETALL', head)
-return reply
+return state(session)
 """
 
 _DELETE = """
@@ -272,7 +323,7 @@ local session, refusal, leftovers = find(caller, true)
 if refusal then return refusal end
 if not session then
   if leftovers then redis.call('UNLINK', messages, positions) end
-  return {'NONE'}
+  return {again and 'UNKNOWN' or 'NONE'}
 end
 session.user, session.updated = session.user or '', session.updated or 0
 local updated = session.updated
@@ -361,16 +412,26 @@ local function plain(entries)
 end
 """
 
-# ARGV: 1 below which activity; 2 how many entries.
-_PAGE = (
-    _PLAIN
-    + """
-local bound = '+inf'
+# ARGV: 1 below which activity; 2 how many sessions; 3 the agent asked for, where the index is not
+# the agent's own; 4 how many entries to look at for that. Gives the last activity looked at, too,
+# or nothing at the end.
+_PAGE = """
+local bound, limit, wanted, size = '+inf', tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 if ARGV[1] ~= '' then bound = '(' .. ARGV[1] end
-return plain(redis.call('ZREVRANGEBYSCORE', KEYS[1], bound, '-inf', 'WITHSCORES',
-  'LIMIT', 0, ARGV[2]))
+if wanted == '' then size = math.min(size, limit) end
+local entries = redis.call('ZREVRANGEBYSCORE', KEYS[1], bound, '-inf', 'WITHSCORES',
+  'LIMIT', 0, size)
+local found = {}
+for i = 1, #entries, 2 do
+  if wanted == '' or string.find(entries[i], '/' .. wanted .. '/', 1, true) then
+    local score = string.format('%.0f', entries[i + 1])
+    found[#found + 1], found[#found + 2] = entries[i], score
+    if #found == 2 * limit then return {'OK', found, score} end
+  end
+end
+if #entries < 2 * size then return {'OK', found, ''} end
+return {'OK', found, string.format('%.0f', entries[#entries])}
 """
-)
 
 # ARGV: 1 above which activity; 2 how many entries; 3 the TTL in milliseconds.
 _OLDEST = (

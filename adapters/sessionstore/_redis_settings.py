@@ -59,6 +59,7 @@ def settings_of_url(url: str, timeout: float) -> Settings:
         ValueError: It is no such URL. The error does not quote it: it may hold a password.
     """
     scheme, _, rest = url.partition("://")
+    scheme = scheme.lower()
     if scheme not in REDIS_SCHEMES or not rest:
         raise ValueError(f"a URL of Redis starts with one of {', '.join(REDIS_SCHEMES)}, then ://")
     base, _, topology = scheme.partition("+")
@@ -79,6 +80,8 @@ def settings_of_url(url: str, timeout: float) -> Settings:
         nodes = _nodes(hosts, _SENTINEL_PORT if topology == "sentinel" else _REDIS_PORT)
     except ValueError as error:
         raise ValueError(f"this URL of Redis is not valid: {_reason(error)}") from None
+    if topology == "cluster" and options.get("db"):
+        raise ValueError("this URL of Redis is not valid: a Cluster has no database but 0")
     if topology:
         options.pop("host")
     waits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}

@@ -63,9 +63,12 @@ _MOST_MESSAGES = 500_000  # Redis takes 2**20 words in one request
 _LARGEST = 512 * 2**20 - 1  # and so many bytes in one of them
 _LONGEST_TTL = 10**10
 _LONGEST_CURSOR = 16
+_INEXACT = 2**53  # from here on, a number of Lua stands for several
 _PLAIN = "!\"#$&'()*+,/:;<=>?@[\\]^`| "  # what quote would encode, but no brace and no percent sign
 _TIES = 50  # microseconds by which an index may move an activity on, to keep them apart
 
+_AGAIN = 5  # where a write is told that it comes a second time
+_AMBIGUOUS = (b"UNKNOWN", b"EXISTS", b"CONFLICT")  # to a second try: may be the first one's doing
 _UNKNOWN = "the connection to Redis broke: whether this was written before that can't be known"
 _REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
     b"ACCESS": (SessionAccessError, "this session belongs to another user"),
@@ -98,10 +101,11 @@ class RedisSessionStore(SessionStore):
     its master: a fail-over loses what was not there yet. ``wait_replicas`` narrows that (a write
     returns when so many replicas have it), but a fail-over may still choose another replica.
 
-    When a connection breaks, the operation is tried again once, and a write is still done once. A
-    count that comes back from such a second try leaves out messages that the first one added, if
-    another writer came between. Where the outcome can't be known (a conflict, or nothing left to
-    delete, seen by a second try only) `StoreUnavailableError` says so.
+    When a connection breaks, the operation is tried again once, and a write is still done once: a
+    session remembers its newest 16 writes. Where others came between, what a second try gives of
+    the session may have theirs in it, but names the version of its own. Where the outcome can't
+    be known (a conflict, or no session, seen by a second try only) `StoreUnavailableError` says
+    so: a session that a broken connection may have made is not made again.
 
     Under Cluster a session is in one slot, and the lists of sessions are in others. They are
     written after the session, in a second round trip; if that fails, the session is written but
@@ -155,12 +159,11 @@ class RedisSessionStore(SessionStore):
         self._prefix = _prefix(key_prefix)
         self._timeout = timeout
         self._wait = wait_replicas
-        self._given: Any = None if isinstance(redis, str) else redis
         self._settings = (
             settings_of_url(redis, timeout) if isinstance(redis, str) else settings_of_client(redis)
         )
         self._clustered = self._settings.topology == "cluster"
-        self._clients = Clients(self._settings, self._given)
+        self._clients = Clients(self._settings, None if isinstance(redis, str) else redis)
         self._abandoned: list[Clients] = []
 
     def __repr__(self) -> str:
@@ -187,7 +190,7 @@ class RedisSessionStore(SessionStore):
         if self._clients.pid != os.getpid():
             # Connections must not cross a fork, nor be closed on the far side of it.
             self._abandoned.append(self._clients)
-            self._clients = Clients(self._settings, self._given)
+            self._clients = self._clients.after_fork()
         return self._clients
 
     # -- The operations ---------------------------------------------------------------------------
@@ -204,7 +207,8 @@ class RedisSessionStore(SessionStore):
         fields, records = _fields(metadata), _records(messages)
         args = [_encoded(agent_id), len(fields), *fields, *records]
         reply = yield from self._write(scripts.CREATE, session_id, user_id, args)
-        return SessionData(**_head(session_id, reply[5]), messages=list(messages))
+        head, _ = _head(session_id, reply[5])
+        return SessionData(**head, messages=list(messages))
 
     def _get(
         self, session_id: str, *, limit: int | None, user_id: str | None
@@ -213,7 +217,7 @@ class RedisSessionStore(SessionStore):
         reply = yield from self._read(scripts.GET, session_id, args)
         if reply[0] == b"NONE":
             return None
-        head = _head(session_id, reply[1])
+        head, _ = _head(session_id, reply[1])
         return SessionData(**head, messages=decode_messages(session_id, reply[2]))
 
     def _get_messages(
@@ -289,16 +293,16 @@ class RedisSessionStore(SessionStore):
             index, wanted = self._index(b"user", _encoded(user_id)), _encoded(agent_id)
         elif agent_id is not None:
             index = self._index(b"agent", _encoded(agent_id))
-        found: list[_Entry] = []
+        found: list[tuple[bytes, SessionInfo]] = []
         below = _place(cursor)
         while True:
             look = self._look_apart if self._clustered else self._look
             entries, below = yield from look(index, wanted, limit + 1 - len(found), below)
-            found += entries
+            found += [(e.activity, info) for e in entries if (info := e.info()) is not None]
             if not below or len(found) > limit:
                 break
-        more = found[limit - 1].activity.decode() if len(found) > limit else None
-        return SessionPage([_info(entry.id, entry.head) for entry in found[:limit]], more)
+        more = found[limit - 1][0].decode() if len(found) > limit else None
+        return SessionPage([info for _, info in found[:limit]], more)
 
     def _prune_expired(self) -> Flow[int]:
         above, pruned = b"0", 0
@@ -335,8 +339,8 @@ class RedisSessionStore(SessionStore):
         # The random bytes name this write: when it is sent again, the script knows it.
         prefix = b"" if self._clustered else b"+" + self._prefix
         ttl = _number(self._ttl)
-        who = [prefix, _encoded(session_id), _encoded(user_id), ttl, os.urandom(8)]
-        call = _Call(script, self._keys(_encoded(session_id)), [*who, *args], session_id)
+        who = [prefix, _encoded(session_id), _encoded(user_id), ttl, os.urandom(8), b""]
+        call = _Write(script, self._keys(_encoded(session_id)), [*who, *args], session_id)
         [reply] = yield from self._ask([call], wait=self._wait)
         _accepted(reply, session=session_id, **names)
         if self._clustered and len(reply) > 1:
@@ -374,11 +378,11 @@ class RedisSessionStore(SessionStore):
     def _look_apart(
         self, index: bytes, wanted: bytes, limit: int, below: bytes
     ) -> Flow[tuple[list[_Entry], bytes]]:
-        size = min(limit, _PAGE)
-        [[_, flat]] = yield from self._ask([_Call(scripts.PAGE, (index,), (below, size))])
+        args = (below, min(limit, _PAGE), wanted, _PAGE)
+        [[_, flat, rest]] = yield from self._ask([_Call(scripts.PAGE, (index,), args)])
         entries = [_Entry(*pair, []) for pair in zip(flat[::2], flat[1::2], strict=True)]
-        live, _ = yield from self._checked([e for e in entries if not wanted or wanted == e.agent])
-        return live, entries[-1].activity if len(entries) == size else b""
+        live, _ = yield from self._checked(entries)
+        return live, rest
 
     def _prune(self, above: bytes) -> Flow[tuple[int, bytes]]:
         args = (self._prefix, self._ttl, above, _PAGE)
@@ -435,10 +439,10 @@ class RedisSessionStore(SessionStore):
         if not may_have_been_lost(lost) or time.monotonic() - started > self._timeout / 2:
             raise translated(lost, session_id) from lost
         try:
-            replies = yield from self._exchange(calls, wait)
+            replies = yield from self._exchange([call.again() for call in calls], wait)
         except TRANSLATED as error:
             raise translated(error, session_id) from error
-        if any(call.is_ambiguous(reply) for call, reply in zip(calls, replies, strict=True)):
+        if any(reply[0] in _AMBIGUOUS for reply in replies):
             raise StoreUnavailableError(_UNKNOWN) from lost
         return replies
 
@@ -489,11 +493,18 @@ class _Call(NamedTuple):
     def _command(self, name: str, script: bytes) -> Command:
         return Command(self.keys[0], (name, script, len(self.keys), *self.keys, *self.args))
 
-    def is_ambiguous(self, reply: list[Any]) -> bool:
-        """Whether what a second try was told may be the doing of the first."""
-        return reply[0] in (b"EXISTS", b"CONFLICT") or (
-            self.script is scripts.DELETE and reply[0] == b"NONE"
-        )
+    def again(self) -> _Call:
+        """Give the same call, as it is made a second time."""
+        return self
+
+
+class _Write(_Call):
+    """One call of a script that writes, which is told when it comes a second time."""
+
+    __slots__ = ()
+
+    def again(self) -> _Call:
+        return self._replace(args=[*self.args[:_AGAIN], b"1", *self.args[_AGAIN + 1 :]])
 
 
 class _Entry(NamedTuple):
@@ -507,9 +518,12 @@ class _Entry(NamedTuple):
     def id(self) -> str:
         return unquote(self.member.split(b"/")[0].decode())
 
-    @property
-    def agent(self) -> bytes:
-        return self.member.split(b"/")[1]
+    def info(self) -> SessionInfo | None:
+        """Give the session, or nothing where its head can't be read: one must not break a list."""
+        try:
+            return _info(self.id, self.head)
+        except CorruptMessageError:
+            return None
 
     def is_of(self, head: list[bytes]) -> bool:
         fields = _pairs(head)
@@ -566,26 +580,36 @@ def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _head(session_id: str, flat: list[bytes]) -> dict[str, Any]:
+def _whole(raw: bytes) -> int:
+    """Read a number as the scripts do: what is none for them is none here."""
+    if not raw.isdigit() or int(raw) >= _INEXACT:
+        raise ValueError("no whole number")
+    return int(raw)
+
+
+def _head(session_id: str, flat: list[bytes]) -> tuple[dict[str, Any], int]:
+    """Give what a session's head says, and how many messages it has."""
     fields = _pairs(flat)
     try:
         raws = {k[1:].decode(): msgspec.Raw(v) for k, v in fields.items() if k[:1] == b":"}
-        return {
+        head = {
             "id": session_id,
             "agent_id": unquote(fields[b"agent"].decode()),
             "user_id": unquote(fields[b"user"].decode()) or None,
             "metadata": decode_metadata(msgspec.json.encode(raws)),
-            "created_at": from_microseconds(int(fields[b"created"])),
-            "updated_at": from_microseconds(int(fields[b"updated"])),
-            "version": int(fields[b"version"]),
+            "created_at": from_microseconds(_whole(fields[b"created"])),
+            "updated_at": from_microseconds(_whole(fields[b"updated"])),
+            "version": _whole(fields[b"version"]),
         }
+        return head, _whole(fields[b"count"])
     except (KeyError, ValueError, OverflowError, CorruptMessageError) as error:
         msg = f"session {session_id!r}: what is stored about it can't be read"
         raise CorruptMessageError(msg) from error
 
 
 def _info(session_id: str, flat: list[bytes]) -> SessionInfo:
-    return SessionInfo(**_head(session_id, flat), message_count=int(_pairs(flat)[b"count"]))
+    head, count = _head(session_id, flat)
+    return SessionInfo(**head, message_count=count)
 
 
 def _accepted(reply: list[Any], **names: Any) -> list[Any]:
