@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -260,28 +260,6 @@ def test_a_loop_that_is_only_closed(alone: redis_servers.Server) -> None:
     wait_until(lambda: connected(alone) == 0, "connections are closed")
 
 
-class _Leaving(asyncio.SelectorEventLoop):
-    """A loop that another thread lets go of while it is looked at."""
-
-    leave: Callable[[], None] | None = None
-
-    def is_closed(self) -> bool:
-        if self.leave is not None:
-            self.leave()
-        return super().is_closed()
-
-
-def test_a_loop_ends_while_another_joins(alone: redis_servers.Server) -> None:
-    store, loop = RedisSessionStore(alone.url), _Leaving()
-    loop.run_until_complete(store.aping())
-    loop.leave = lambda: store._clients.forget(loop)
-    asyncio.run(store.aping())
-    loop.leave = None
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.close()
-    store.close()
-
-
 def test_a_store_that_is_only_dropped(alone: redis_servers.Server) -> None:
     RedisSessionStore(alone.url).ping()
     gc.collect()
@@ -351,7 +329,6 @@ def test_threads_share_one_store(redis_server: redis_servers.Server, prefix: str
         assert texts == ["a", "b"] * 160
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_has_connections_of_its_own(redis_server: redis_servers.Server, prefix: str) -> None:
     with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
         store.append_message("s", said("x", "before"))
@@ -378,7 +355,6 @@ def write_both(store: RedisSessionStore, number: int) -> None:
     store.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_leaves_the_callers_async_client_alone(alone: redis_servers.Server) -> None:
     client = redis.asyncio.Redis(port=alone.port)
     store = RedisSessionStore(client)
