@@ -429,7 +429,7 @@ def test_a_memory_database_is_one_for_all_threads_and_loops() -> None:
 def test_open_store_takes_any_url(postgres: PostgresServer, tmp_path: Path) -> None:
     url = postgres.url()
     for given in (url, _psycopg(postgres), url.replace("postgresql:", "postgres:")):
-        with open_store(given) as store:
+        with open_store(given, fallback=None) as store:
             store.ping()
             assert isinstance(store, DbSessionStore)
             assert isinstance(store._db, PostgresAgentDb)

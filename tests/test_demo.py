@@ -1,7 +1,10 @@
 import subprocess
 import sys
 
-from sessionstore import SQLiteSessionStore
+from servers.process import folder
+from servers.redis import Server, binary
+
+from sessionstore import RedisSessionStore, SQLiteSessionStore
 
 
 def demo(folder, *arguments, **options):
@@ -29,6 +32,26 @@ def test_a_session_goes_on_where_it_is_named(tmp_path):
     assert "Your name is Bob." in demo(tmp_path, *options, "--say", "What is my name?").stdout
     with SQLiteSessionStore(tmp_path / "talk.db") as store:
         assert len(store.get_messages("s 1")) == 4
+
+
+def test_it_goes_on_while_redis_is_down(tmp_path):
+    with folder() as home:
+        server = Server(binary(), home, {})
+        options = ("--store", server.url, "--session", "s")
+        ran = demo(tmp_path, *options)
+        assert ran.returncode == 0, ran.stderr
+        assert "assistant  Your name is Alice." in ran.stdout
+        assert "degraded, <2 pending>" in ran.stdout
+        assert "the store is unavailable" in ran.stderr
+        server.start()
+        try:
+            ran = demo(tmp_path, *options, "--say", "What is my name?")
+            assert "Your name is Alice." in ran.stdout
+            assert ran.stderr == ""
+            with RedisSessionStore(server.url) as store:
+                assert len(store.get_messages("s")) == 6
+        finally:
+            server.kill()
 
 
 def test_it_chats_in_the_terminal(tmp_path):

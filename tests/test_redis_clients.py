@@ -160,7 +160,9 @@ def test_what_is_no_client(client: Any) -> None:
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert repr(RedisSessionStore(url)) == f"RedisSessionStore({shown!r})"
-    assert repr(open_store(url)) == f"RedisSessionStore({shown!r})"
+    assert repr(open_store(url, fallback=None)) == f"RedisSessionStore({shown!r})"
+    wrapped = f"FallbackSessionStore(RedisSessionStore({shown!r}), healthy, <0 pending>)"
+    assert repr(open_store(url)) == wrapped
 
 
 @pytest.mark.parametrize(

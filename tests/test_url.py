@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sessionstore import (
+    FallbackSessionStore,
     InMemorySessionStore,
     InvalidSessionError,
     SessionMessage,
     SessionStoreError,
     SQLiteSessionStore,
+    StoreUnavailableError,
     open_store,
 )
 
@@ -82,3 +87,86 @@ def test_a_url_of_no_store(url: str) -> None:
         open_store(url)
     assert "@" not in str(caught.value)
     assert url == "s3cret" or "s3cret" not in str(caught.value)
+
+
+# -- What is behind a network comes with the fallback ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h",
+        "rediss://h",
+        "unix:///tmp/redis.sock",
+        "redis+sentinel://h/name",
+        "redis+cluster://h",
+        "Redis://h",
+        "postgresql://h/d",
+        "postgresql+psycopg://h/d",
+        "mysql+pymysql://h/d",
+    ],
+)
+def test_a_store_behind_a_network_is_wrapped(url: str) -> None:
+    with open_store(url) as store:
+        assert isinstance(store, FallbackSessionStore)
+    with open_store(url, fallback=None) as store:
+        assert not isinstance(store, FallbackSessionStore)
+
+
+@pytest.mark.parametrize(
+    "url", ["memory:", "sqlite://", "sqlite+pysqlite://", "sqlite+aiosqlite://", "SQLITE://"]
+)
+def test_a_store_on_this_machine_is_not(url: str) -> None:
+    with open_store(url, fallback="in-memory") as store:
+        assert not isinstance(store, FallbackSessionStore)
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """Give the URL of a Redis that is down."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"redis://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_a_server_that_is_down_from_the_start(nobody: str) -> None:
+    told: list[object] = []
+    with open_store(nobody, on_fallback=told.append, max_pending=1) as store:
+        assert isinstance(store, FallbackSessionStore)
+        assert store.append_message("s", SessionMessage("user", "Hello!", id="m")) == 1
+        assert [message.id for message in store.get_messages("s")] == ["m"]
+        assert store.is_degraded()
+        assert [type(error) for error in told] == [StoreUnavailableError]
+        with pytest.raises(StoreUnavailableError, match="1 writes wait"):
+            store.append_message("s", SessionMessage("user", "Hello?"))
+    with open_store(nobody, unknown="raise") as store, pytest.raises(StoreUnavailableError):
+        store.get("s")
+
+
+def test_a_fallback_in_a_file_lasts(nobody: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'outage.db'}"
+    for number in range(3):
+        with open_store(nobody, fallback=url) as store:
+            assert len(store.get_messages("s")) == number
+            store.append_message("s", SessionMessage("user", "Hello!"))
+
+
+def test_a_fallback_behind_a_network_has_none_of_its_own(nobody: str) -> None:
+    """What is written to a journal there is there: not in this process's memory."""
+    with pytest.raises(StoreUnavailableError):
+        open_store(nobody, fallback=nobody)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fallback": "nosuch:"},
+        {"retry_after": -1},
+        {"retry_after": 2, "retry_cap": 1},
+        {"max_pending": 0},
+        {"unknown": "forget"},
+    ],
+)
+def test_options_of_the_fallback_that_are_none(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"no store|retry_after|max_pending|unknown"):
+        open_store("redis://h", **options)

@@ -1,7 +1,8 @@
 """Chat sessions that survive restarts, outages, retries and two requests at once.
 
 `SessionStore` is the contract; `InMemorySessionStore`, `SQLiteSessionStore`, `RedisSessionStore`
-and `DbSessionStore` keep it, and `open_store` makes the one that a URL names.
+and `DbSessionStore` keep it, `FallbackSessionStore` goes on when one of them is down, and
+`open_store` makes the one that a URL names.
 """
 
 from importlib import import_module
@@ -28,15 +29,20 @@ from sessionstore.window import Window
 if TYPE_CHECKING:
     from sessionstore.database import AgentDb, PostgresAgentDb, SqliteAgentDb
     from sessionstore.db import DbSessionStore
+    from sessionstore.fallback import FallbackSessionStore, FallbackStats
     from sessionstore.redis import RedisSessionStore
+    from sessionstore.writes import PendingWrite
 
 __all__ = [
     "AgentDb",
     "CorruptMessageError",
     "DbSessionStore",
+    "FallbackSessionStore",
+    "FallbackStats",
     "InMemorySessionStore",
     "InvalidMessageError",
     "InvalidSessionError",
+    "PendingWrite",
     "PostgresAgentDb",
     "RedisSessionStore",
     "SQLiteSessionStore",
@@ -57,10 +63,13 @@ __all__ = [
     "open_store",
 ]
 
-# What needs a driver is imported when it is first asked for.
+# What needs a driver, or not everybody needs, is imported when it is first asked for.
 _MODULES = {
     "AgentDb": "sessionstore.database",
     "DbSessionStore": "sessionstore.db",
+    "FallbackSessionStore": "sessionstore.fallback",
+    "FallbackStats": "sessionstore.fallback",
+    "PendingWrite": "sessionstore.writes",
     "PostgresAgentDb": "sessionstore.database",
     "RedisSessionStore": "sessionstore.redis",
     "SqliteAgentDb": "sessionstore.database",

@@ -635,7 +635,7 @@ def _opened(fallback: SessionStore | str) -> SessionStore:
         return InMemorySessionStore()
     from sessionstore.url import open_store  # noqa: PLC0415 - only for a URL
 
-    return open_store(fallback)
+    return open_store(fallback, fallback=None)
 
 
 def _nothing(result: object) -> None:

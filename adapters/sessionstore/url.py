@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
+from sessionstore.errors import StoreUnavailableError
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.models import retention_microseconds
 from sessionstore.sqlite import SQLiteSessionStore
@@ -21,8 +25,23 @@ REDIS_SCHEMES = (
 """The schemes of the URLs that name a Redis."""
 
 
-def open_store(url: str, *, retention_days: float | None = None) -> SessionStore:
-    """Make the store that a URL names. Nothing is opened before its first use.
+def open_store(
+    url: str,
+    *,
+    fallback: SessionStore | str | None = "in-memory",
+    retention_days: float | None = None,
+    on_fallback: Callable[[StoreUnavailableError], None] | None = None,
+    on_recover: Callable[[], None] | None = None,
+    retry_after: float = 1.0,
+    retry_cap: float = 30.0,
+    max_pending: int = 10_000,
+    unknown: Literal["empty", "raise"] = "empty",
+) -> SessionStore:
+    """Make the store that a URL names. Nothing is connected before its first use.
+
+    A store behind a network comes in a `FallbackSessionStore`: it works while its server is down,
+    also when that is so from the start, and puts everything back later. A store in memory or in an
+    SQLite file comes as it is, and needs none of the fallback's options.
 
     Example:
         >>> open_store("memory:")
@@ -34,18 +53,51 @@ def open_store(url: str, *, retention_days: float | None = None) -> SessionStore
             for SQLite in memory, as SQLAlchemy writes them; ``redis://``, ``rediss://``,
             ``unix://``, ``redis+sentinel://`` and ``redis+cluster://`` as `RedisSessionStore`
             takes them; ``postgresql://…``, and any other URL of SQLAlchemy, for an SQL database.
+        fallback: Where a store behind a network keeps what it takes in while its server is down:
+            ``"in-memory"``; a URL such as ``"sqlite:///outage.db"``, which outlives a crash; or a
+            store, which is closed with this one. ``None``: nowhere, an outage is an error.
         retention_days: How long a session is kept after its last write, in days; ``None`` keeps
             it for good.
+        on_fallback: As for `FallbackSessionStore`, and so are the others.
+        on_recover: The same.
+        retry_after: The same.
+        retry_cap: The same.
+        max_pending: The same.
+        unknown: The same.
 
     Returns:
         The store. Close it, or use it in a ``with`` block.
 
     Raises:
-        ValueError: The URL names no store that there is.
+        ValueError: The URL, or that of the fallback, names no store that there is; or an option of
+            the fallback is none of what it may be.
         ImportError: What the store needs is not installed; the error tells the extra.
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
+    store = _named(url, retention_days)
+    if fallback is None or _is_local(url):
+        return store
+    from sessionstore.fallback import FallbackSessionStore  # noqa: PLC0415 - only for a network
+
+    return FallbackSessionStore(
+        store,
+        fallback=fallback,
+        on_fallback=on_fallback,
+        on_recover=on_recover,
+        retry_after=retry_after,
+        retry_cap=retry_cap,
+        max_pending=max_pending,
+        unknown=unknown,
+    )
+
+
+def _is_local(url: str) -> bool:
+    dialect = url.partition(":")[0].partition("+")[0].lower()
+    return dialect in ("memory", "sqlite")
+
+
+def _named(url: str, retention_days: float | None) -> SessionStore:
     if not isinstance(url, str):
         raise ValueError(f"url must be a string, not {type(url).__name__}")  # noqa: TRY004 - as below
     scheme, colon, rest = url.partition(":")

@@ -1,7 +1,8 @@
 """A conversation that survives a restart: ``python -m langchain_sessionstore.demo``.
 
 Two processes talk to one session of one store, one after the other: the second can know from the
-store alone what the first was told. ``--help`` lists what else it can do.
+store alone what the first was told. While a server that ``--store`` names is down, a file takes its
+place, and what was said is put back when the server returns. ``--help`` lists what else it can do.
 """
 
 from __future__ import annotations
@@ -74,12 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        with open_store(options.store) as store:
+        if not options.interactive and options.say is None:
+            return _in_two_processes(options)
+        with _open(options.store) as store:
+            chain = _chain(store, options.model)
             if options.interactive:
-                return _interact(_chain(store, options.model), options.session)
-            if options.say is not None:
-                return _say(_chain(store, options.model), options.session, options.say)
-            return _in_two_processes(store, options)
+                return _interact(chain, options.session)
+            return _say(chain, options.session, options.say)
     except (SessionStoreError, ValueError) as error:
         print(f"The demo can't go on: {error}", file=sys.stderr)
         return 1
@@ -107,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--interactive", action="store_true", help="chat in this terminal")
     parser.add_argument("--say", metavar="TEXT", help="say one thing, print the answer, and end")
     return parser
+
+
+def _open(url: str) -> SessionStore:
+    return open_store(url, fallback=f"sqlite:///{_FILE}")
 
 
 def _chain(store: SessionStore, model: str | None) -> SessionHistoryRunnable:
@@ -161,7 +167,7 @@ def _asked() -> str:
         return ""
 
 
-def _in_two_processes(store: SessionStore, options: argparse.Namespace) -> int:
+def _in_two_processes(options: argparse.Namespace) -> int:
     for number, text in enumerate(_TALK, start=1):
         print(f"Process {number}", flush=True)
         process = [sys.executable, "-m", "langchain_sessionstore.demo", f"--say={text}"]
@@ -169,13 +175,18 @@ def _in_two_processes(store: SessionStore, options: argparse.Namespace) -> int:
         process += [f"--model={options.model}"] if options.model else []
         if subprocess.run(process, check=False).returncode:  # noqa: S603 - it is this program
             return 1
-    messages = store.get_messages(options.session)
+    with _open(options.store) as store:
+        return _show(store, options.session)
+
+
+def _show(store: SessionStore, session_id: str) -> int:
+    messages = store.get_messages(session_id)
     if not messages:
         print(
             f"\nNothing outlives a process in {store!r}: name a store that lasts", file=sys.stderr
         )
         return 1
-    print(f"\nSession {options.session}, as it is stored in {store!r}:\n")
+    print(f"\nSession {session_id}, as it is stored in {store!r}:\n")
     print("\n".join(_table(messages)))
     knew = "Alice" in str(messages[-1].content)
     print("\nThe second process knew the name from the store alone." if knew else "\nIt forgot.")
