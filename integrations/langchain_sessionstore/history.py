@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from langchain_core.messages import BaseMessage
 
 from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
+from langchain_sessionstore.echo import turn_of
 from sessionstore import SessionNotFoundError, SessionStore, Window
-from sessionstore.models import new_id
 
 if TYPE_CHECKING:
     from langchain_core.chat_history import BaseChatMessageHistory
@@ -172,32 +172,10 @@ class _OneCallHistory(SessionChatMessageHistory):
         return self._shown.copy()
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        super().add_messages(said_again(messages, self._shown or ()))
+        super().add_messages(turn_of(messages, self._shown or ()))
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
-        await super().aadd_messages(said_again(messages, self._shown or ()))
-
-
-def said_again(
-    messages: Sequence[BaseMessage], shown: Sequence[BaseMessage]
-) -> Sequence[BaseMessage]:
-    """Give an answer that was there before, and was given again, an id of its own.
-
-    A model's cached answer has the id that it had the first time. A graph that gives back the whole
-    conversation has more than one message that was there before, and a new one at its end.
-
-    Args:
-        messages: The messages of one turn.
-        shown: What the turn began with.
-
-    Returns:
-        The messages to append.
-    """
-    known = {message.id for message in shown}
-    there = [message for message in messages if message.id in known]
-    if len(there) != 1 or there[0] is not messages[-1] or messages[-1].id is None:
-        return messages
-    return [*messages[:-1], messages[-1].model_copy(update={"id": new_id()})]
+        await super().aadd_messages(turn_of(messages, self._shown or ()))
 
 
 def session_history_factory(

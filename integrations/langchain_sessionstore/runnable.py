@@ -8,20 +8,16 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.messages import (
-    AIMessage,
-    BaseMessage,
-    BaseMessageChunk,
-    HumanMessage,
-    convert_to_messages,
-)
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
-from langchain_core.runnables.utils import AddableDict, get_unique_config_specs
+from langchain_core.runnables.utils import get_unique_config_specs
 from pydantic import BaseModel, RootModel, create_model
 
 from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
-from langchain_sessionstore.history import said_again
+from langchain_sessionstore.echo import gives_all_back, what_is_new
+from langchain_sessionstore.pending import closed
+from langchain_sessionstore.shapes import Keys, Outcome, added_up, class_name, heard_of
 from sessionstore import (
     InvalidMessageError,
     InvalidSessionError,
@@ -109,7 +105,7 @@ def with_session_history(
     return SessionHistoryRunnable(
         bound=runnable,
         store=store,
-        keys=_Keys(input_messages_key, output_messages_key, history_messages_key),
+        keys=Keys(input_messages_key, output_messages_key, history_messages_key),
         user_scoped=user_scoped,
         agent_id=agent_id,
         window=window,
@@ -127,7 +123,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         *,
         bound: Runnable[Any, Any],
         store: SessionStore,
-        keys: _Keys,
+        keys: Keys,
         user_scoped: bool,
         agent_id: str,
         window: Window | None,
@@ -135,10 +131,10 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     ) -> None:
         if not isinstance(store, SessionStore):
             raise TypeError(
-                f"store must be a SessionStore, such as open_store(url), not {_name(store)}"
+                f"store must be a SessionStore, such as open_store(url), not {class_name(store)}"
             )
         if window is not None and not isinstance(window, Window):
-            raise TypeError(f"window must be a Window, not {_name(window)}")
+            raise TypeError(f"window must be a Window, not {class_name(window)}")
         self._bound = coerce_to_runnable(bound)
         self._store = store
         self._keys = keys
@@ -236,14 +232,15 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
         turn = play(self._beginning(next(inputs), config), self._store._play)
-        answer = None
+        chunks, outcome = list[Any](), Outcome()
         try:
-            for chunk in self._bound.stream(turn.value, config, **kwargs):
-                answer = _sum(answer, chunk)
+            for chunk in self._bound.stream(turn.value, outcome.heeding(config), **kwargs):
+                chunks.append(chunk)
                 yield chunk
         except GeneratorExit:
-            play(self._saving(turn, answer, whole=False), self._store._play)
+            play(self._leaving(turn, added_up(chunks)), self._store._play)
             raise
+        answer = self._answer(turn, added_up(chunks), outcome.value)
         play(self._saving(turn, answer), self._store._play)
 
     async def _astream(
@@ -251,14 +248,15 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     ) -> AsyncIterator[Any]:
         input = await anext(inputs)  # noqa: A001 - LangChain's name for it
         turn = await aplay(self._beginning(input, config), self._store._aplay)
-        answer = None
+        chunks, outcome = list[Any](), Outcome()
         try:
-            async for chunk in self._bound.astream(turn.value, config, **kwargs):
-                answer = _sum(answer, chunk)
+            async for chunk in self._bound.astream(turn.value, outcome.heeding(config), **kwargs):
+                chunks.append(chunk)
                 yield chunk
         except (GeneratorExit, asyncio.CancelledError):
-            await _to_its_end(aplay(self._saving(turn, answer, whole=False), self._store._aplay))
+            await _to_its_end(aplay(self._leaving(turn, added_up(chunks)), self._store._aplay))
             raise
+        answer = self._answer(turn, added_up(chunks), outcome.value)
         await aplay(self._saving(turn, answer), self._store._aplay)
 
     # -- What it takes and gives ------------------------------------------------------------------
@@ -308,29 +306,62 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             stored = yield from self._window.loading(self._store, session_id, user_id)
         else:
             stored = yield self._store._reading(session_id, None, None, user_id, False)
-        shown = to_langchain_messages(stored)
-        value, new = self._keys.with_history(input, shown)
-        made_ids = not any(message.id for message in self._keys.new(input))
+        brought = self._keys.new(input)
+        # The ids are the same in both, so that a graph which gives all back gives nothing new.
+        new = [m if m.id else m.model_copy(update={"id": new_id()}) for m in brought]
+        shown = closed(to_langchain_messages(stored), new)
+        value = self._keys.given(input, shown, new)
+        made_ids = not any(message.id for message in brought)
         return _Turn(session_id, user_id, value, new, shown, made_ids=made_ids)
 
-    def _saving(self, turn: _Turn, answer: Any, *, whole: bool = True) -> Flow[None]:
+    def _answer(self, turn: _Turn, total: Any, outcome: Any) -> Any:
+        """Tell what a stream came to: a graph's chunks are its steps or its states."""
+        if outcome is None:
+            return total
+        try:
+            self._keys.answers(total)
+        except InvalidMessageError:
+            return outcome
+        if isinstance(outcome, (dict, list)):
+            with suppress(InvalidMessageError):
+                if gives_all_back(self._keys.answers(outcome), turn.new, turn.shown):
+                    return outcome
+        return total
+
+    def _saving(self, turn: _Turn, answer: Any) -> Flow[None]:
         try:
             try:
                 answers = self._keys.answers(answer)
             except InvalidMessageError:  # what the user said is kept all the same
                 yield self._appending(turn, turn.new)
                 raise
-            said = answers if whole else _heard(answers)
-            added = yield self._appending(turn, said_again([*turn.new, *said], turn.shown))
-            if turn.made_ids and len(said) == 1 and added == len(turn.new):
-                # A cached answer that was given before the window: the session holds its id.
-                yield self._appending(turn, [said[0].model_copy(update={"id": new_id()})])
+            yield from self._keeping(turn, answers)
         except SessionStoreError as error:
-            failure = SessionSaveError(answer, str(error))
-            if self._on_save_error is None:
-                raise failure from error
-            failure.__cause__ = error
-            self._on_save_error(failure)
+            self._failed(answer, error)
+
+    def _leaving(self, turn: _Turn, answer: Any) -> Flow[None]:
+        """Keep what was heard before the caller left: of a graph's steps, what the user said."""
+        answers: list[BaseMessage] = []
+        with suppress(InvalidMessageError):
+            answers = heard_of(self._keys.answers(answer))
+        try:
+            yield from self._keeping(turn, answers)
+        except SessionStoreError as error:
+            self._failed(answer, error)
+
+    def _keeping(self, turn: _Turn, answers: list[BaseMessage]) -> Flow[None]:
+        said = what_is_new(answers, turn.new, turn.shown)
+        added = yield self._appending(turn, [*turn.new, *said])
+        if turn.made_ids and len(said) == 1 and added == len(turn.new):
+            # A cached answer that was given before the window: the session holds its id.
+            yield self._appending(turn, [said[0].model_copy(update={"id": new_id()})])
+
+    def _failed(self, answer: Any, error: SessionStoreError) -> None:
+        failure = SessionSaveError(answer, str(error))
+        if self._on_save_error is None:
+            raise failure from error
+        failure.__cause__ = error
+        self._on_save_error(failure)
 
     def _appending(self, turn: _Turn, messages: Sequence[BaseMessage]) -> Flow[int]:
         stored = to_session_messages(messages)
@@ -357,98 +388,6 @@ class _Turn:
     new: list[BaseMessage]  # what the user said, each with an id
     shown: list[BaseMessage]  # what the session held, as far as the runnable saw it
     made_ids: bool  # none of them had an id before
-
-
-@dataclass(frozen=True)
-class _Keys:
-    """Where inputs and outputs have their messages, as `RunnableWithMessageHistory` reads them."""
-
-    input: str | None
-    output: str | None
-    history: str | None
-
-    def new(self, input: Any) -> list[BaseMessage]:
-        """Give the messages that an input brings."""
-        return _messages(_picked(input, self.input, "input"), HumanMessage, "input")
-
-    def answers(self, output: Any) -> list[BaseMessage]:
-        """Give the messages that an output holds; ``None``, where nothing came, holds none."""
-        if output is None:
-            return []
-        return _messages(_picked(output, self.output, "output"), AIMessage, "output")
-
-    def with_history(self, input: Any, history: list[BaseMessage]) -> tuple[Any, list[BaseMessage]]:
-        """Give what the runnable gets, and the new messages, each with an id."""
-        # The ids are the same in both, so that a graph which gives all back gives nothing new.
-        new = [m if m.id else m.model_copy(update={"id": new_id()}) for m in self.new(input)]
-        if self.history is not None:
-            return {**_dict(input), self.history: history}, new
-        if self.input is not None:
-            return {**_dict(input), self.input: history + new}, new
-        return history + new, new
-
-
-def _dict(input: Any) -> dict[str, Any]:
-    if isinstance(input, dict):
-        return input
-    raise InvalidMessageError(f"the input must be a dict with messages, not {_name(input)}")
-
-
-def _picked(value: Any, key: str | None, default: str) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if key is None:
-        key = next(iter(value)) if len(value) == 1 else default
-    if key not in value:
-        raise InvalidMessageError(
-            f"the {default} has no key {key!r}: name its {default}_messages_key"
-        )
-    return value[key]
-
-
-def _messages(value: Any, text: type[BaseMessage], what: str) -> list[BaseMessage]:
-    if isinstance(value, str):
-        return [text(content=value)]
-    if isinstance(value, BaseMessage):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        if len(value) == 1 and isinstance(value[0], list):  # as chat models batch their input
-            value = value[0]
-        try:
-            return convert_to_messages(list(value))
-        except (TypeError, ValueError, NotImplementedError, KeyError) as error:
-            raise InvalidMessageError(
-                f"the {what} holds what is no message: see the cause"
-            ) from error
-    raise InvalidMessageError(
-        f"the {what} must be a string, a message or a list of messages, not {_name(value)}"
-    )
-
-
-def _name(value: object) -> str:
-    return type(value).__name__
-
-
-def _sum(answer: Any, chunk: Any) -> Any:
-    if answer is None:
-        return chunk
-    if isinstance(chunk, BaseMessage) and not isinstance(chunk, BaseMessageChunk):
-        return [*(answer if isinstance(answer, list) else [answer]), chunk]
-    total: Any = AddableDict(answer) if isinstance(answer, dict) else answer
-    try:
-        return total + chunk
-    except (TypeError, ValueError):
-        return chunk
-
-
-def _heard(answers: list[BaseMessage]) -> list[BaseMessage]:
-    """Give what was said of unfinished answers: a tool call in the making is no tool call."""
-    heard = []
-    for answer in answers:
-        text = answer.text
-        if text:
-            heard.append(type(answer)(content=str(text), id=answer.id, name=answer.name))
-    return heard
 
 
 async def _to_its_end(save: Coroutine[Any, Any, None]) -> None:
