@@ -16,6 +16,7 @@ from sessionstore.errors import (
 )
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import (
+    SYSTEM_ROLES,
     SessionData,
     SessionInfo,
     SessionMessage,
@@ -467,4 +468,4 @@ def _system_message(session_id: str, rows: Sequence[Any], end: int | None) -> li
     first = [
         row.body for row in rows if row.part == FIRST and (start is None or row.position < start)
     ]
-    return [m for m in decode_messages(session_id, first) if m.role == "system"]
+    return [m for m in decode_messages(session_id, first) if m.role in SYSTEM_ROLES]

@@ -19,6 +19,7 @@ from sessionstore.errors import (
 )
 from sessionstore.flow import Flow, play
 from sessionstore.models import (
+    SYSTEM_ROLES,
     SessionData,
     SessionInfo,
     SessionMessage,
@@ -147,7 +148,7 @@ class InMemorySessionStore(SessionStore):
             bodies = session.bodies[start:end]
             first = session.bodies[:1] if keep_system and start > 0 else []
         messages = decode_messages(session_id, first + bodies)
-        return messages[1:] if first and messages[0].role != "system" else messages
+        return messages[1:] if first and messages[0].role not in SYSTEM_ROLES else messages
 
     @_at_once
     def _append_messages(

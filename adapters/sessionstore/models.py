@@ -14,6 +14,7 @@ import msgspec
 from sessionstore.errors import CorruptMessageError, InvalidMessageError, InvalidSessionError
 
 __all__ = [
+    "SYSTEM_ROLES",
     "SessionData",
     "SessionInfo",
     "SessionMessage",
@@ -32,6 +33,10 @@ __all__ = [
     "to_microseconds",
     "why_not_json",
 ]
+
+
+SYSTEM_ROLES = frozenset({"system", "developer"})
+"""The roles of a system message; newer models of OpenAI have the second name for it."""
 
 
 def _now() -> datetime:

@@ -35,6 +35,7 @@ from sessionstore.errors import (
 )
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import (
+    SYSTEM_ROLES,
     SessionData,
     SessionInfo,
     SessionMessage,
@@ -236,7 +237,7 @@ class RedisSessionStore(SessionStore):
             return []
         first = decode_messages(session_id, reply[1])
         rest = decode_messages(session_id, reply[2])
-        return [message for message in first if message.role == "system"] + rest
+        return [message for message in first if message.role in SYSTEM_ROLES] + rest
 
     def _append_messages(
         self,

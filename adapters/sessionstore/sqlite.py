@@ -21,6 +21,7 @@ from sessionstore.errors import (
 )
 from sessionstore.flow import Flow, play
 from sessionstore.models import (
+    SYSTEM_ROLES,
     SessionData,
     SessionInfo,
     SessionMessage,
@@ -275,7 +276,7 @@ class SQLiteSessionStore(SessionStore):
         if keep_system and limit is not None:
             start = last[-1][0] if last else end
             first = yield _FIRST, (row.session_key, start)
-            messages[:0] = [m for m in _oldest_first(session_id, first) if m.role == "system"]
+            messages[:0] = [m for m in _oldest_first(session_id, first) if m.role in SYSTEM_ROLES]
         return messages
 
     def _append_messages(

@@ -155,7 +155,7 @@ class SessionStore(ABC):
             before: Only those before the message with this id, for paging back.
             user_id: The caller, where ownership is to be checked.
             keep_system: Put the session's first message in front, beyond the limit, if it is a
-                system message: a view of a long conversation needs it.
+                system (or "developer") message: a view of a long conversation needs it.
 
         Returns:
             The messages; ``[]`` when there is no session.

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import msgspec
 
 from sessionstore.errors import InvalidMessageError
 from sessionstore.flow import Flow, aplay, play
-from sessionstore.models import SessionMessage
+from sessionstore.models import SYSTEM_ROLES, SessionMessage
 from sessionstore.store import SessionStore
+from sessionstore.tokens import TokenCounter, approximate_tokens, count_tokens, is_counter
+from sessionstore.turns import INTERRUPTED, Turn, closed, turns_of
 
-__all__ = ["INTERRUPTED", "Window", "approximate_tokens"]
-
-INTERRUPTED = "This tool call was interrupted: it gave no result."
-"""What stands in a view for the result of a tool call that never came."""
+__all__ = ["INTERRUPTED", "Window", "approximate_tokens", "closed"]
 
 _PAGE = 50
 _TRIES = 3
-
-
-def approximate_tokens(messages: Iterable[SessionMessage]) -> int:
-    """Estimate how many tokens messages cost: a quarter of their characters, and 3 each.
-
-    Args:
-        messages: The messages.
-
-    Returns:
-        The estimate. For exact numbers use the tokenizer of the model.
-    """
-    return sum(3 + (len(str(m.content)) + len(str(m.tool_calls or ""))) // 4 for m in messages)
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -38,12 +25,15 @@ class Window(msgspec.Struct, frozen=True):
 
     A turn is a user's message with all that follows it up to the next one. A view
 
-    - keeps the system messages that came up in the turns it shows, and the one that the session
-      begins with, in front (each text once);
-    - starts at a user's message, and keeps at least the last turn, even one beyond the limits;
+    - keeps the system messages (and OpenAI's "developer" messages) that came up in the turns it
+      shows, and the one that the session begins with, in front (each text once);
+    - starts at a user's message, and keeps at least the last turn, even one beyond the limits.
+      What came before the first user's message, such as a greeting, is not shown: models take no
+      conversation that the assistant begins;
     - puts each tool's result right behind its call, and leaves out a result without a call;
     - closes a call whose result never came with one that says so, unless the call is the last
-      message: its approval may be pending.
+      message: its approval may be pending (`closed` closes it when something else follows);
+    - gives a call without an id, or with the id of a newer call, an id of its own.
 
     Example:
         >>> log = [SessionMessage("user", "1"), SessionMessage("assistant", "2")] * 3
@@ -52,16 +42,22 @@ class Window(msgspec.Struct, frozen=True):
 
     Args:
         max_messages: At most so many messages, system messages aside; ``None`` for no limit.
-        max_tokens: At most so many tokens; ``None`` for no limit.
-        token_counter: Counts the tokens of a list of messages; `approximate_tokens` if ``None``.
+        max_tokens: At most so many tokens; ``None`` for no limit. A turn that does not fit, be it
+            for one huge result of a tool, hides itself and what is older; the last turn is shown.
+        token_counter: Counts the tokens of a list of `SessionMessage`; `approximate_tokens` if
+            ``None``. It is called once for each turn that may be in the view, newest first, and its
+            numbers are added up; it runs where the view is made, on the event loop too. What it
+            raises reaches the caller. In `langchain_sessionstore` it may be a LangChain model or
+            LangChain's `count_tokens_approximately`, which are given LangChain's messages.
 
     Raises:
         ValueError: A limit is not a whole number of 1 or more.
+        TypeError: The token counter can't be called.
     """
 
     max_messages: int | None = None
     max_tokens: int | None = None
-    token_counter: Callable[[list[SessionMessage]], int] | None = None
+    token_counter: TokenCounter | None = None
 
     def __post_init__(self) -> None:
         """Check the limits."""
@@ -69,11 +65,17 @@ class Window(msgspec.Struct, frozen=True):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} must be a whole number of 1 or more, or None")
+        if self.token_counter is not None and not is_counter(self.token_counter):
+            kind = type(self.token_counter).__name__
+            raise TypeError(f"token_counter must be a function or a model, not {kind}")
 
     def load(
         self, store: SessionStore, session_id: str, *, user_id: str | None = None
     ) -> list[SessionMessage]:
         """Read the view of a session, at a cost that follows the window, not the session.
+
+        One message more than `max_messages` is read, or pages of 50, 100, 200 … until `max_tokens`
+        are full; more only where the last turn is longer than that.
 
         Args:
             store: Where the session is.
@@ -86,6 +88,8 @@ class Window(msgspec.Struct, frozen=True):
         Raises:
             SessionAccessError: The session belongs to another user.
             SessionStoreError: The store's other errors, as for `SessionStore.get_messages`.
+            TypeError: As for `view`.
+            ValueError: As for `view`.
         """
         return play(self.loading(store, session_id, user_id), store._play)
 
@@ -103,18 +107,14 @@ class Window(msgspec.Struct, frozen=True):
 
         Returns:
             Those that the agent sees.
-        """
-        first = [message for message in messages[:1] if message.role == "system"]
-        return self._shown(first, messages[len(first) :])
 
-    def _shown(
-        self, first: list[SessionMessage], log: Sequence[SessionMessage]
-    ) -> list[SessionMessage]:
-        kept = self._newest(first, _turns(log))
-        front: dict[str, SessionMessage] = {}
-        for message in chain(first, *(turn.system for turn in kept)):
-            front.setdefault(str(message.content), message)
-        return [*front.values(), *chain.from_iterable(turn.messages for turn in kept)]
+        Raises:
+            TypeError: The token counter is async, gives no number, or is a model that only
+                `langchain_sessionstore` can ask.
+            ValueError: The token counter gives a negative number, or NaN.
+        """
+        first = _first(messages)
+        return self._shown(first, messages[len(first) :], _Tokens(self, first))
 
     def loading(
         self, store: SessionStore, session_id: str, user_id: str | None
@@ -135,101 +135,83 @@ class Window(msgspec.Struct, frozen=True):
         if size is None:
             return self.view(log)
         first, log = log[:-size], log[-size:]
-        found = len(log)
-        while found == size and self._may_go_on(first, log):
-            size *= 2
+        tokens, found = _Tokens(self, first), len(log)
+        while found == size and self._may_go_on(log, tokens):
+            size = self._next_page(size, len(log))
             page = yield store._reading(session_id, size, log[0].id, user_id, False)
             found, log = len(page), page + log
-        return self.view(log) if found < size else self._shown(first, log)
+        if found < size and _first(log) != first:  # the page's first was the log's, not yet counted
+            return self.view(log)
+        return self._shown(first, log[len(first) :] if found < size else log, tokens)
 
     def _first_page(self) -> int | None:
         # One more than fit: where a turn ends just there, it shows that there is an older one.
         size = None if self.max_messages is None else self.max_messages + 1
         return size if self.max_tokens is None else min(size or _PAGE, _PAGE)
 
-    def _may_go_on(self, first: list[SessionMessage], log: list[SessionMessage]) -> bool:
+    def _next_page(self, size: int, read: int) -> int:
+        missing = (self.max_messages or 0) + 1 - read
+        return min(2 * size, missing) if missing > 0 else 2 * size
+
+    def _may_go_on(self, log: list[SessionMessage], tokens: _Tokens) -> bool:
         """Tell whether an older message could be in the view, or be the log's first in this one."""
-        turns = _turns(log)
-        return log[0].role == "system" or len(self._newest(first, turns)) == len(turns)
+        if log[0].role in SYSTEM_ROLES:
+            return True
+        turns = turns_of(log)
+        whole = turns[1:]
+        return not whole or (
+            self._has_room(sum(turn.size for turn in turns))
+            and self._newest(whole, tokens) == len(whole)
+        )
 
-    def _newest(self, first: list[SessionMessage], turns: list[_Turn]) -> list[_Turn]:
-        kept: list[_Turn] = []
-        size, tokens = 0, self._count(first)
-        for turn in reversed(turns):
+    def _shown(
+        self, first: list[SessionMessage], log: Sequence[SessionMessage], tokens: _Tokens
+    ) -> list[SessionMessage]:
+        turns = turns_of(log)
+        kept = turns[len(turns) - self._newest(turns, tokens) :]
+        front: dict[str, SessionMessage] = {}
+        for message in chain(first, *(turn.system for turn in kept)):
+            front.setdefault(str(message.content), message)
+        return [*front.values(), *chain.from_iterable(turn.messages for turn in kept)]
+
+    def _newest(self, turns: list[Turn], tokens: _Tokens) -> int:
+        """Tell how many turns fit, from the last one back: that one does in any case."""
+        size = 0
+        for count, turn in enumerate(reversed(turns), 1):
             size += turn.size
-            tokens += self._count(turn.system + turn.messages)
-            if kept and not self._has_room(size, tokens):
-                break
-            kept.insert(0, turn)
-        return kept
+            if count > 1 and not (self._has_room(size) and tokens.fit(turns, count)):
+                return count - 1
+        return len(turns)
 
-    def _count(self, messages: list[SessionMessage]) -> int:
-        if self.max_tokens is None or not messages:
+    def _has_room(self, size: int) -> bool:
+        return self.max_messages is None or size <= self.max_messages
+
+
+class _Tokens:
+    """The tokens of a log's newest turns: each is counted once, however many pages are read."""
+
+    def __init__(self, window: Window, first: list[SessionMessage]) -> None:
+        self._window = window
+        self._texts: set[str] = set()
+        self._totals = [self._count(first, [])]
+
+    def fit(self, turns: list[Turn], count: int) -> bool:
+        """Tell whether so many of the newest turns cost no more than the window has."""
+        if self._window.max_tokens is None:
+            return True
+        while len(self._totals) <= count:
+            turn = turns[-len(self._totals)]
+            self._totals.append(self._totals[-1] + self._count(turn.system, turn.messages))
+        return self._totals[count] <= self._window.max_tokens
+
+    def _count(self, system: list[SessionMessage], messages: list[SessionMessage]) -> float:
+        if self._window.max_tokens is None:
             return 0
-        return (self.token_counter or approximate_tokens)(messages)
-
-    def _has_room(self, size: int, tokens: int) -> bool:
-        return (self.max_messages is None or size <= self.max_messages) and (
-            self.max_tokens is None or tokens <= self.max_tokens
-        )
+        new = {str(m.content): m for m in system if str(m.content) not in self._texts}
+        self._texts.update(new)
+        shown = [*new.values(), *messages]
+        return count_tokens(self._window.token_counter, shown) if shown else 0
 
 
-class _Turn(msgspec.Struct):
-    """What is shown of a turn; of what came before the first turn, only system messages are."""
-
-    system: list[SessionMessage]
-    messages: list[SessionMessage]
-    size: int
-
-
-def _turns(log: Sequence[SessionMessage]) -> list[_Turn]:
-    """Cut a log into its turns.
-
-    The first of them is what comes before the first user's message, be it nothing: the start of
-    the log, or the rest of a turn whose start was not read.
-    """
-    groups = iter(_groups([message for message in log if message.role != "system"]))
-    turns = [_Turn([], [], 0)]
-    for message in log:
-        if message.role == "system":
-            turns[-1].system.append(message)
-        elif message.role != "tool":
-            group = next(groups)
-            if message.role == "user":
-                turns.append(_Turn([], [], 0))
-            turns[-1].size += len(group)
-            turns[-1].messages += group if len(turns) > 1 else []
-    return turns
-
-
-def _groups(messages: list[SessionMessage]) -> list[list[SessionMessage]]:
-    """Pair each message that calls tools with their results, wherever they came in."""
-    groups: list[list[SessionMessage]] = []
-    waiting: dict[str | None, list[SessionMessage]] = {}
-    for message in messages:
-        if message.role == "tool":
-            waiting.pop(message.tool_call_id, []).append(message)
-            continue
-        groups.append([message])
-        waiting.update((call["id"], groups[-1]) for call in message.tool_calls)
-    pending = groups[-1:] if messages and messages[-1].role != "tool" else []
-    for group in groups[: len(groups) - len(pending)]:
-        group.extend(_interrupted(group))
-    return groups
-
-
-def _interrupted(group: list[SessionMessage]) -> list[SessionMessage]:
-    call_message, *results = group
-    answered = {result.tool_call_id for result in results}
-    return [
-        SessionMessage(
-            "tool",
-            INTERRUPTED,
-            id=f"interrupted:{call['id']}",
-            name=call["name"],
-            tool_call_id=call["id"],
-            created_at=call_message.created_at,
-        )
-        for call in call_message.tool_calls
-        if call["id"] not in answered
-    ]
+def _first(log: Sequence[SessionMessage]) -> list[SessionMessage]:
+    return [message for message in log[:1] if message.role in SYSTEM_ROLES]

@@ -1,0 +1,185 @@
+"""A log as its turns, in the form that models take: each tool's result right behind its call."""
+
+from __future__ import annotations
+
+from binascii import crc32
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import msgspec
+
+from sessionstore.models import SYSTEM_ROLES, SessionMessage, ToolCall
+
+__all__ = ["INTERRUPTED", "Turn", "closed", "is_made_up", "turns_of"]
+
+INTERRUPTED = "This tool call was interrupted: it gave no result."
+"""What stands in a view for the result of a tool call that never came."""
+
+_MADE_UP = "interrupted:"
+_CALL_BLOCKS = ("tool_call", "tool_use")
+
+
+class Turn(msgspec.Struct):
+    """What is shown of a turn; of what came before the first turn, only system messages are."""
+
+    system: list[SessionMessage]
+    messages: list[SessionMessage]
+    size: int
+
+
+def turns_of(log: Sequence[SessionMessage]) -> list[Turn]:
+    """Cut a log into its turns.
+
+    Args:
+        log: The messages, oldest first, up to the last one.
+
+    Returns:
+        What comes before the first user's message, be it nothing: the start of the log, or the
+        rest of a turn whose start was not read. After it a turn for each user's message, which is
+        the same however much of the log was read.
+    """
+    groups = iter(_groups([message for message in log if message.role not in SYSTEM_ROLES]))
+    turns = [Turn([], [], 0)]
+    for message in log:
+        if message.role in SYSTEM_ROLES:
+            turns[-1].system.append(message)
+        elif not _is_result(message):
+            group = next(groups)
+            if message.role == "user":
+                turns.append(Turn([], [], 0))
+            turns[-1].size += len(group)
+            turns[-1].messages += group if len(turns) > 1 else []
+    return turns
+
+
+def closed(view: Sequence[SessionMessage], answered: Collection[str] = ()) -> list[SessionMessage]:
+    """Close the calls that a view leaves open, since something other than their results follows.
+
+    A view whose last message calls tools leaves these calls open: an approval may be pending. When
+    new input follows, a model takes no such call without its result.
+
+    Args:
+        view: What `Window.view` or `Window.load` gave.
+        answered: The ids of the calls whose results the new input begins with.
+
+    Returns:
+        The view, with a result that says "interrupted" for each other call of its last message.
+    """
+    if not view or not _calls(view[-1]):
+        return list(view)
+    asked = {call["id"] for call in view[-1].tool_calls}
+    answers = [SessionMessage("tool", tool_call_id=call) for call in asked if call in answered]
+    group = _settled([view[-1], *answers], set())
+    return [*view[:-1], *(message for message in group if message not in answers)]
+
+
+def is_made_up(message_id: str | None) -> bool:
+    """Tell whether the id of a view's message is that of a result that no log holds.
+
+    Args:
+        message_id: The id of a message that was seen in a view.
+
+    Returns:
+        Whether it is one that closes an interrupted call.
+    """
+    return message_id is not None and message_id.startswith(_MADE_UP)
+
+
+def _is_result(message: SessionMessage) -> bool:
+    # LlamaIndex's older agents give a tool's result the role "function".
+    return message.role == "tool" or (
+        message.role == "function" and message.tool_call_id is not None
+    )
+
+
+def _calls(message: SessionMessage) -> list[ToolCall]:
+    return [] if message.role == "user" or _is_result(message) else message.tool_calls
+
+
+def _groups(messages: list[SessionMessage]) -> list[list[SessionMessage]]:
+    """Pair each message that calls tools with their results, wherever they came in."""
+    groups: list[list[SessionMessage]] = []
+    waiting: dict[str, list[list[SessionMessage]]] = {}
+    for message in messages:
+        if _is_result(message):
+            if takers := waiting.get(message.tool_call_id or ""):
+                takers.pop().append(message)
+            continue
+        groups.append([message])
+        if calls := _calls(message):
+            ids = [call["id"] or "" for call in calls]
+            waiting.update((asked, [groups[-1]] * ids.count(asked)) for asked in ids)
+    is_pending = bool(messages) and not _is_result(messages[-1])
+    _settle(groups[:-1] if is_pending else groups, groups[-1:] if is_pending else [])
+    return groups
+
+
+def _settle(groups: list[list[SessionMessage]], pending: list[list[SessionMessage]]) -> None:
+    """Close what was interrupted; the newest of the calls with one id keeps it."""
+    taken = {call["id"] for group in pending for call in _calls(group[0])}
+    for group in reversed(groups):
+        if _calls(group[0]):
+            group[:] = _settled(group, taken)
+
+
+def _settled(group: list[SessionMessage], taken: set[str | None]) -> list[SessionMessage]:
+    message, *results = group
+    calls = message.tool_calls
+    ids = [_own_id(message, place, call["id"], taken) for place, call in enumerate(calls)]
+    unanswered = list(zip(calls, ids, strict=True))
+    answers = []
+    for result in results:
+        asked = [call["id"] or "" for call, _ in unanswered]
+        _, own = unanswered.pop(asked.index(result.tool_call_id or ""))
+        if result.tool_call_id != own:
+            result = msgspec.structs.replace(result, tool_call_id=own)  # noqa: PLW2901
+        answers.append(result)
+    closing = [_interrupted(message, call["name"], own) for call, own in unanswered]
+    return [_with_ids(message, ids), *answers, *closing]
+
+
+def _own_id(message: SessionMessage, place: int, given: str | None, taken: set[str | None]) -> str:
+    """Give a call's id; where it has none, or a newer call has the same, one made from its place.
+
+    Some models number their calls anew in each message; others refuse two calls with one id.
+    """
+    own, tried = given, 0
+    while not own or own in taken:
+        own = f"call_{crc32(f'{message.id}/{place}/{tried}'.encode(errors='replace')):08x}"
+        tried += 1
+    taken.add(own)
+    return own
+
+
+def _with_ids(message: SessionMessage, ids: list[str]) -> SessionMessage:
+    calls, content = message.tool_calls, message.content
+    if [call["id"] for call in calls] == ids:
+        return message
+    new: dict[str | None, list[str]] = {}
+    for call, own in zip(calls, ids, strict=True):
+        new.setdefault(call["id"], []).append(own)
+    if isinstance(content, list):
+        content = [_block_with_id(block, new) for block in content]
+    renamed: list[ToolCall] = [
+        {"name": call["name"], "args": call["args"], "id": own}
+        for call, own in zip(calls, ids, strict=True)
+    ]
+    return msgspec.structs.replace(message, content=content, tool_calls=renamed)
+
+
+def _block_with_id(block: dict[str, Any], new: dict[str | None, list[str]]) -> dict[str, Any]:
+    """Give a block that repeats a call in the content the call's new id."""
+    if block.get("type") not in _CALL_BLOCKS or not new.get(block.get("id")):
+        return block
+    return {**block, "id": new[block["id"]].pop(0)}
+
+
+def _interrupted(message: SessionMessage, name: str, id: str) -> SessionMessage:
+    return SessionMessage(
+        "tool",
+        INTERRUPTED,
+        id=_MADE_UP + id,
+        name=name,
+        tool_call_id=id,
+        created_at=message.created_at,
+    )
