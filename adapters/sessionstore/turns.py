@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from binascii import crc32
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from sessionstore.models import SYSTEM_ROLES, SessionMessage, ToolCall
 
-__all__ = ["INTERRUPTED", "Turn", "closed", "is_made_up", "turns_of"]
+__all__ = ["INTERRUPTED", "Turn", "turns_of"]
 
 INTERRUPTED = "This tool call was interrupted: it gave no result."
 """What stands in a view for the result of a tool call that never came."""
 
-_MADE_UP = "interrupted:"
 _CALL_BLOCKS = ("tool_call", "tool_use")
 
 
@@ -50,39 +49,6 @@ def turns_of(log: Sequence[SessionMessage]) -> list[Turn]:
             turns[-1].size += len(group)
             turns[-1].messages += group if len(turns) > 1 else []
     return turns
-
-
-def closed(view: Sequence[SessionMessage], answered: Collection[str] = ()) -> list[SessionMessage]:
-    """Close the calls that a view leaves open, since something other than their results follows.
-
-    A view whose last message calls tools leaves these calls open: an approval may be pending. When
-    new input follows, a model takes no such call without its result.
-
-    Args:
-        view: What `Window.view` or `Window.load` gave.
-        answered: The ids of the calls whose results the new input begins with.
-
-    Returns:
-        The view, with a result that says "interrupted" for each other call of its last message.
-    """
-    if not view or not _calls(view[-1]):
-        return list(view)
-    asked = {call["id"] for call in view[-1].tool_calls}
-    answers = [SessionMessage("tool", tool_call_id=call) for call in asked if call in answered]
-    group = _settled([view[-1], *answers], set())
-    return [*view[:-1], *(message for message in group if message not in answers)]
-
-
-def is_made_up(message_id: str | None) -> bool:
-    """Tell whether the id of a view's message is that of a result that no log holds.
-
-    Args:
-        message_id: The id of a message that was seen in a view.
-
-    Returns:
-        Whether it is one that closes an interrupted call.
-    """
-    return message_id is not None and message_id.startswith(_MADE_UP)
 
 
 def _is_result(message: SessionMessage) -> bool:
@@ -178,7 +144,7 @@ def _interrupted(message: SessionMessage, name: str, id: str) -> SessionMessage:
     return SessionMessage(
         "tool",
         INTERRUPTED,
-        id=_MADE_UP + id,
+        id=f"interrupted:{id}",
         name=name,
         tool_call_id=id,
         created_at=message.created_at,

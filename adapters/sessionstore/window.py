@@ -12,9 +12,9 @@ from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import SYSTEM_ROLES, SessionMessage
 from sessionstore.store import SessionStore
 from sessionstore.tokens import TokenCounter, approximate_tokens, count_tokens, is_counter
-from sessionstore.turns import INTERRUPTED, Turn, closed, turns_of
+from sessionstore.turns import INTERRUPTED, Turn, turns_of
 
-__all__ = ["INTERRUPTED", "Window", "approximate_tokens", "closed"]
+__all__ = ["INTERRUPTED", "Window", "approximate_tokens"]
 
 _PAGE = 50
 _TRIES = 3
@@ -32,7 +32,8 @@ class Window(msgspec.Struct, frozen=True):
       conversation that the assistant begins;
     - puts each tool's result right behind its call, and leaves out a result without a call;
     - closes a call whose result never came with one that says so, unless the call is the last
-      message: its approval may be pending (`closed` closes it when something else follows);
+      message: its approval may be pending. Whoever puts new input behind a view has to close it,
+      unless that is its result; `langchain_sessionstore` does;
     - gives a call without an id, or with the id of a newer call, an id of its own.
 
     Example:

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
         SessionSaveError,
         with_session_history,
     )
+    from langchain_sessionstore.tokens import langchain_token_counter
 
 __all__ = [
     "SessionChatMessageHistory",
     "SessionHistoryRunnable",
     "SessionSaveError",
+    "langchain_token_counter",
     "session_history_factory",
     "to_langchain",
     "to_langchain_messages",
@@ -44,6 +46,7 @@ _MODULES = {
     "SessionChatMessageHistory": "history",
     "SessionHistoryRunnable": "runnable",
     "SessionSaveError": "runnable",
+    "langchain_token_counter": "tokens",
     "session_history_factory": "history",
     "to_langchain": "codec",
     "to_langchain_messages": "codec",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, HumanMessage
 
 from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
 from langchain_sessionstore.echo import turn_of
-from sessionstore import SessionNotFoundError, SessionStore, Window
+from langchain_sessionstore.pending import closed
+from langchain_sessionstore.tokens import langchain_window
+from sessionstore import SessionMessage, SessionNotFoundError, SessionStore, Window
 
 if TYPE_CHECKING:
     from langchain_core.chat_history import BaseChatMessageHistory
@@ -40,7 +42,9 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         agent_id: The agent of the session, if the first write makes it.
         user_id: The caller: a session of another user raises `SessionAccessError`. The owner, if
             the first write makes the session. ``None`` checks nothing.
-        window: What `messages` shows of the session; ``None`` for all of it.
+        window: What `messages` shows of the session, in the form that models take; ``None`` for
+            all of it, as it was written. Its `token_counter` may be LangChain's: see
+            `langchain_token_counter`.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         self._store = store
         self._agent_id = agent_id
         self._user_id = user_id
-        self._window = window
+        self._window = langchain_window(window)
 
     def __repr__(self) -> str:
         """Tell the session's id and its store."""
@@ -140,8 +144,10 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     def _load(self) -> list[BaseMessage]:
         store, window, user_id = self._store, self._window, self._user_id
         if window:
-            return to_langchain_messages(window.load(store, self.session_id, user_id=user_id))
-        return to_langchain_messages(store.get_messages(self.session_id, user_id=user_id))
+            stored = window.load(store, self.session_id, user_id=user_id)
+        else:
+            stored = store.get_messages(self.session_id, user_id=user_id)
+        return self._to_show(stored)
 
     async def _aload(self) -> list[BaseMessage]:
         store, window, user_id = self._store, self._window, self._user_id
@@ -149,7 +155,13 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
             stored = await window.aload(store, self.session_id, user_id=user_id)
         else:
             stored = await store.aget_messages(self.session_id, user_id=user_id)
+        return self._to_show(stored)
+
+    def _to_show(self, stored: list[SessionMessage]) -> list[BaseMessage]:
         return to_langchain_messages(stored)
+
+
+_INPUT = [HumanMessage("")]  # a call brings some, which its history does not see
 
 
 class _OneCallHistory(SessionChatMessageHistory):
@@ -171,6 +183,9 @@ class _OneCallHistory(SessionChatMessageHistory):
             self._shown = await super()._aload()
         return self._shown.copy()
 
+    def _to_show(self, stored: list[SessionMessage]) -> list[BaseMessage]:
+        return closed(super()._to_show(stored), _INPUT)
+
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(turn_of(messages, self._shown or ()))
 
@@ -184,7 +199,10 @@ def session_history_factory(
     """Make a ``get_session_history`` for `RunnableWithMessageHistory` as it stands.
 
     A history that it makes belongs to one call: it reads the session once, and shows the same
-    messages to the end of that call, so that two turns at once are both kept whole.
+    messages to the end of that call, so that two turns at once are both kept whole. Where the
+    session ends in a call of a tool, for an approval maybe, the history shows it as interrupted,
+    since the call's input follows it. (Where that is the tool's result, use `with_session_history`,
+    which sees both.)
 
     Example:
         >>> from sessionstore import InMemorySessionStore

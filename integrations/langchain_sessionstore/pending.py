@@ -25,7 +25,7 @@ def closed(shown: Sequence[BaseMessage], new: Sequence[BaseMessage]) -> list[Bas
         The history, where each other call has a result that says it was interrupted.
     """
     history: list[BaseMessage] = []
-    waiting: dict[str | None, ToolCall] = {}
+    waiting: dict[str, ToolCall] = {}
     for message in shown:
         if waiting and not isinstance(message, ToolMessage):
             history += _interrupted(waiting.values())
@@ -34,15 +34,13 @@ def closed(shown: Sequence[BaseMessage], new: Sequence[BaseMessage]) -> list[Bas
         if isinstance(message, ToolMessage):
             waiting.pop(message.tool_call_id, None)
         elif isinstance(message, AIMessage) and message.tool_calls:
-            waiting = {call["id"]: call for call in message.tool_calls}
+            waiting = {call["id"] or "": call for call in message.tool_calls}
     if waiting and new:
         history += _interrupted(_without_result(waiting, new))
     return history
 
 
-def _without_result(
-    waiting: dict[str | None, ToolCall], new: Sequence[BaseMessage]
-) -> list[ToolCall]:
+def _without_result(waiting: dict[str, ToolCall], new: Sequence[BaseMessage]) -> list[ToolCall]:
     came = {message.tool_call_id for message in new if isinstance(message, ToolMessage)}
     return [call for id_, call in waiting.items() if id_ not in came]
 
@@ -50,7 +48,10 @@ def _without_result(
 def _interrupted(calls: Iterable[ToolCall]) -> list[BaseMessage]:
     return [
         ToolMessage(
-            INTERRUPTED, name=call["name"], id=f"interrupted:{call['id']}", tool_call_id=call["id"]
+            INTERRUPTED,
+            name=call["name"],
+            id=f"interrupted:{call['id']}",
+            tool_call_id=call["id"] or "",  # some models give none
         )
         for call in calls
     ]

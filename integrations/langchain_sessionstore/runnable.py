@@ -18,6 +18,7 @@ from langchain_sessionstore.codec import to_langchain_messages, to_session_messa
 from langchain_sessionstore.echo import gives_all_back, what_is_new
 from langchain_sessionstore.pending import closed
 from langchain_sessionstore.shapes import Keys, Outcome, added_up, class_name, heard_of
+from langchain_sessionstore.tokens import langchain_window
 from sessionstore import (
     InvalidMessageError,
     InvalidSessionError,
@@ -133,14 +134,12 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             raise TypeError(
                 f"store must be a SessionStore, such as open_store(url), not {class_name(store)}"
             )
-        if window is not None and not isinstance(window, Window):
-            raise TypeError(f"window must be a Window, not {class_name(window)}")
         self._bound = coerce_to_runnable(bound)
         self._store = store
         self._keys = keys
         self._user_scoped = user_scoped
         self._agent_id = checked_id(agent_id, "agent_id")
-        self._window = window
+        self._window = langchain_window(window)
         self._on_save_error = on_save_error
 
     def __repr__(self) -> str:

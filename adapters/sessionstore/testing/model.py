@@ -112,7 +112,7 @@ class Model:
         log = session.messages[:end]
         last = _last(log, limit)
         first = log[:1] if keep_system and len(last) < len(log) else []
-        return [message for message in first if message.role == "system"] + last
+        return [message for message in first if message.role in ("system", "developer")] + last
 
     def append_messages(
         self,

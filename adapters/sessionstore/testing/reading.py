@@ -101,6 +101,12 @@ class ReadContract(ColouredSuite):
             assert store.get_messages("s", limit=limit, keep_system=True) == [SYSTEM, *last]
         assert store.get_messages("s", limit=2) == log[-2:]
 
+    def test_keep_system_by_its_other_name(self, store: SessionStore) -> None:
+        """OpenAI's newer models name a system message's role "developer"."""
+        log = [SessionMessage("developer", "Be kind.", id="system"), *conversation(3)]
+        store.append_messages("s", log)
+        assert store.get_messages("s", limit=1, keep_system=True) == [log[0], log[-1]]
+
     def test_keep_system_gives_it_once(self, store: SessionStore) -> None:
         """Where the limit reaches it, or there is none, it is one message among all."""
         log = [SYSTEM, *conversation(2)]
