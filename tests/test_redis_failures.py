@@ -8,10 +8,16 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.retry import Retry
 from servers import redis as redis_servers
 from servers.process import wait_until
 from servers.proxy import Proxy
@@ -19,6 +25,8 @@ from servers.proxy import Proxy
 from sessionstore import (
     RedisSessionStore,
     SessionConflictError,
+    SessionExistsError,
+    SessionNotFoundError,
     SessionStore,
     SessionStoreError,
     StoreUnavailableError,
@@ -68,7 +76,7 @@ def calm(server: redis_servers.Server) -> Iterator[RedisSessionStore]:
 @pytest.fixture(params=["sync", "async"])
 def open_url(request: pytest.FixtureRequest) -> Iterator[Callable[..., SessionStore]]:
     with Stores(RedisSessionStore, request.param) as stores:
-        yield lambda url, **options: stores.open(redis=url, timeout=TIMEOUT, **options)
+        yield lambda url, **options: stores.open(redis=url, **{"timeout": TIMEOUT, **options})
 
 
 @pytest.fixture
@@ -77,6 +85,17 @@ def store(
 ) -> SessionStore:
     calm.append_messages("s", conversation(2))
     store = open_url(f"redis://127.0.0.1:{proxy.port}")
+    store.ping()
+    return store
+
+
+@pytest.fixture
+def patient(
+    open_url: Callable[..., SessionStore], proxy: Proxy, calm: RedisSessionStore
+) -> SessionStore:
+    """A store with time for much to happen between its two tries."""
+    calm.append_messages("s", conversation(2))
+    store = open_url(f"redis://127.0.0.1:{proxy.port}", timeout=20.0)
     store.ping()
     return store
 
@@ -194,22 +213,68 @@ def test_a_read_is_tried_again(store: SessionStore, proxy: Proxy) -> None:
     assert [info.id for info in store.list_sessions().sessions] == ["s"]
 
 
-def test_what_cannot_be_known_is_not_told_as_a_fact(
-    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
-) -> None:
-    def crowd() -> None:
-        for number in range(16):
-            calm.append_message("s", said("between", f"b{number}"))
-
-    proxy.drop_replies(then=crowd)
-    message = require_unavailable(
-        lambda: store.append_message("s", said("x", "m2"), expected_version=1)
-    )
-    assert "can't be known" in message
-    assert ids(calm.get_messages("s"))[2:4] == ["m2", "b0"]
+def test_a_delete_is_done_once(store: SessionStore, proxy: Proxy, calm: RedisSessionStore) -> None:
     proxy.drop_replies()
-    require_unavailable(lambda: store.delete("s"))
-    assert calm.get("s") is None
+    assert store.delete("s") is True
+    assert store.delete("s") is False
+    calm.create("s")
+    proxy.drop_replies(then=lambda: calm.create("s", messages=conversation(1)))
+    assert store.delete("s") is True
+    assert ids(calm.get_messages("s")) == ["m0"]
+
+
+def crowd(calm: RedisSessionStore, size: int) -> None:
+    for number in range(size):
+        calm.append_message("s", said("between", f"b{number}"))
+
+
+def test_a_crowd_between_two_tries(
+    patient: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    proxy.drop_replies(then=lambda: crowd(calm, 60))
+    assert patient.append_message("s", said("x", "m2"), expected_version=1) == 1
+    assert ids(calm.get_messages("s"))[2:4] == ["m2", "b0"]
+    proxy.drop_replies(then=lambda: (crowd(calm, 50), calm.replace_message("s", said("b", "m2"))))
+    patient.replace_message("s", said("a", "m2"))
+    assert calm.get_messages("s")[2].content == "b"
+
+
+@pytest.mark.parametrize("size", [150, 200])
+def test_what_cannot_be_known_is_not_told_as_a_fact(
+    patient: SessionStore, proxy: Proxy, calm: RedisSessionStore, size: int
+) -> None:
+    def many() -> None:
+        for number in range(size):
+            calm.update("s", metadata={"n": number})
+
+    proxy.drop_replies(then=many)
+    message = require_unavailable(lambda: patient.replace_message("s", said("ours", "m1")))
+    assert "can't be known" in message
+    assert calm.get_messages("s")[1].content == "ours"
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_connection_that_was_closed_long_ago(
+    store: SessionStore, server: redis_servers.Server, calm: RedisSessionStore, busy: bool
+) -> None:
+    """What surely was not done before is done, also in a session with many writes."""
+    if busy:
+        crowd(calm, 150)
+        over = time.monotonic()
+        wait_until(lambda: time.monotonic() - over > 2 * TIMEOUT, "the crowd is longer ago")
+    for write in (
+        lambda: store.create("new", messages=conversation(2)).version,
+        lambda: store.append_message("made", said("x", "m0")),
+        lambda: store.append_message("s", said("x", "m2")),
+        lambda: store.update("new", metadata={"a": 1}).version - 1,
+    ):
+        server.run("CLIENT", "KILL", "TYPE", "normal")
+        assert write() == 1
+    server.run("CLIENT", "KILL", "TYPE", "normal")
+    with pytest.raises(SessionExistsError):
+        store.create("new")
+    server.run("CLIENT", "KILL", "TYPE", "normal")
+    assert store.delete("nothing") is False
 
 
 def test_writes_with_others_between_are_done_once(
@@ -232,14 +297,110 @@ def test_a_second_try_makes_no_session_that_another_deleted(
     store: SessionStore, proxy: Proxy, calm: RedisSessionStore
 ) -> None:
     log = conversation(2)
-    for name, write in {
-        "created": lambda: store.create("created", messages=log),
-        "appended": lambda: store.append_messages("appended", log),
-        "s": lambda: store.update("s", metadata={"a": 1}),
-    }.items():
-        proxy.drop_replies(then=lambda: calm.delete(name))  # noqa: B023
-        assert "can't be known" in require_unavailable(write)
-        assert calm.get(name) is None
+    proxy.drop_replies(then=lambda: calm.delete("made"))
+    made = store.create("made", agent_id="a", user_id="u", messages=log, metadata={"k": [1]})
+    assert (made.agent_id, made.user_id, made.metadata, made.version) == ("a", "u", {"k": [1]}, 1)
+    assert ids(made.messages) == ["m0", "m1"]
+    proxy.drop_replies(then=lambda: calm.delete("appended"))
+    assert store.append_messages("appended", log) == 2
+    proxy.drop_replies(then=lambda: calm.delete("s"))
+    with pytest.raises(SessionNotFoundError):
+        store.update("s", metadata={"a": 1})
+    assert calm.list_sessions().sessions == []
+
+
+def test_a_session_made_again_between_two_tries(
+    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    log = conversation(2)
+
+    def again() -> None:
+        calm.delete("s")
+        calm.create("s", user_id="other", messages=conversation(1))
+
+    def lost(write: Callable[[], Any]) -> Any:
+        calm.delete("s")
+        calm.create("s", messages=log)
+        proxy.drop_replies(then=again)
+        return write()
+
+    calm.delete("s")
+    proxy.drop_replies(then=again)
+    assert store.create("s", user_id="u", messages=log).user_id == "u"
+    assert lost(lambda: store.append_message("s", said("x", "m2"), user_id="u")) == 1
+    lost(lambda: store.replace_message("s", said("y", "m0"), user_id="u"))
+    with pytest.raises(SessionNotFoundError):
+        lost(lambda: store.update("s", messages=log, metadata={"a": 1}))
+    session = calm.get("s")
+    assert session is not None
+    assert (session.version, session.user_id, session.metadata) == (1, "other", {})
+    assert [(m.id, m.content) for m in session.messages] == [("m0", conversation(1)[0].content)]
+
+
+def retrying_client(port: int) -> Any:
+    """A client of a caller's, which sends again what got no answer, and tells nobody."""
+    retry = Retry(NoBackoff(), 3)
+    return redis.Redis(port=port, retry=retry, retry_on_error=[redis.ConnectionError])
+
+
+def test_a_client_that_tries_again_by_itself(proxy: Proxy, calm: RedisSessionStore) -> None:
+    log = conversation(2)
+    with retrying_client(proxy.port) as client, RedisSessionStore(client) as store:
+        require_each_done_once(store, proxy, calm)
+        proxy.drop_replies(then=lambda: calm.delete("gone"))
+        assert store.create("gone", messages=log).version == 1
+        assert calm.get("gone") is None
+
+
+@pytest.mark.usefixtures("calm")
+def test_an_async_client_that_tries_again_by_itself(proxy: Proxy) -> None:
+    async def main() -> None:
+        retry = AsyncRetry(NoBackoff(), 3)
+        async with (
+            redis.asyncio.Redis(
+                port=proxy.port, retry=retry, retry_on_error=[redis.ConnectionError]
+            ) as client,
+            RedisSessionStore(client) as store,
+        ):
+            await store.aping()
+            proxy.drop_replies()
+            assert (await store.acreate("s", messages=conversation(2))).version == 1
+            proxy.drop_replies()
+            assert await store.aappend_messages("s", conversation(3)) == 1
+            proxy.drop_replies()
+            assert (await store.aupdate("s", metadata={"a": 1}, expected_version=2)).version == 3
+            proxy.drop_replies()
+            assert await store.adelete("s") is True
+
+    asyncio.run(main())
+
+
+def require_each_done_once(store: SessionStore, proxy: Proxy, calm: RedisSessionStore) -> None:
+    proxy.drop_replies()
+    assert store.create("s", messages=conversation(2)).version == 1
+    proxy.drop_replies()
+    assert store.append_messages("s", conversation(3), expected_version=1) == 1
+    proxy.drop_replies()
+    assert store.update("s", metadata={"a": 1}, expected_version=2).version == 3
+    proxy.drop_replies()
+    assert store.delete("s") is True
+    assert calm.get("s") is None
+
+
+def test_a_cluster_client_that_tries_again_by_itself(redis_cluster: redis_servers.Cluster) -> None:
+    with ExitStack() as stack:
+        proxies = {one.port: stack.enter_context(Proxy(one.port)) for one in redis_cluster.servers}
+        ports = {port: proxy.port for port, proxy in proxies.items()}
+        client = redis_cluster.client(address_remap=lambda at: (at[0], ports.get(at[1], at[1])))
+        calm = stack.enter_context(RedisSessionStore(redis_cluster.url))
+        store = stack.enter_context(RedisSessionStore(stack.enter_context(client)))
+        calm.delete("s")
+        for write in (store.create, store.update, store.delete):
+            write("s")  # a lost answer is to be that of the operation, not "no such script"
+        store.append_message("s", said("x"))
+        store.delete("s")
+        at = client.get_node_from_key(calm._keys(b"s")[0]).port
+        require_each_done_once(store, next(p for p in proxies.values() if p.port == at), calm)
 
 
 def test_an_append_with_another_between_is_done_once(

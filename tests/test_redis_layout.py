@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from redis.crc import key_slot
 from servers import redis as redis_servers
@@ -49,6 +53,15 @@ def store(server: redis_servers.Server, prefix: str) -> Iterator[RedisSessionSto
 def keys(server: redis_servers.Server, prefix: str) -> set[bytes]:
     with server.client() as client:
         return set(client.scan_iter(match=f"{prefix}*", count=10_000))
+
+
+def kept(server: redis_servers.Server, prefix: str) -> set[bytes]:
+    """Give the keys there are, but for the records of the newest writes, which go by themselves."""
+    found = keys(server, prefix)
+    records = {key for key in found if key.endswith(b":writes")}
+    assert all(-2 <= server.run("PTTL", key) <= 60_000 for key in records)
+    assert -1 not in [server.run("PTTL", key) for key in records]
+    return found - records
 
 
 def operations(store: Any, a: str = "") -> dict[str, Callable[[], Any]]:
@@ -232,10 +245,10 @@ def test_delete_leaves_nothing(
 ) -> None:
     for session_id in NASTY_IDS:
         store.create(session_id, agent_id=session_id, user_id=session_id, messages=[said("x")])
-    assert keys(server, prefix)
+    assert kept(server, prefix)
     for session_id in NASTY_IDS:
         assert store.delete(session_id, user_id=session_id)
-    assert keys(server, prefix) == set()
+    assert kept(server, prefix) == set()
 
 
 # -- Expiry ----------------------------------------------------------------------------------------
@@ -243,7 +256,7 @@ def test_delete_leaves_nothing(
 
 def lifetimes(server: redis_servers.Server, prefix: str) -> list[int]:
     with server.client() as client:
-        return [client.pttl(key) for key in keys(server, prefix) if b"{s}" in key]
+        return [client.pttl(key) for key in kept(server, prefix) if b"{s}" in key]
 
 
 def test_a_ttl_covers_every_key_and_slides(server: redis_servers.Server, prefix: str) -> None:
@@ -277,7 +290,7 @@ def test_no_ttl_sets_none_and_takes_none_away(server: redis_servers.Server, pref
 
 
 def test_an_expired_session_leaves_nothing(server: redis_servers.Server, prefix: str) -> None:
-    with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=0.05) as store:
+    with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=1) as store:
         for number in range(20):
             log = conversation(3)
             store.create(str(number), agent_id=f"a{number % 2}", user_id="u", messages=log)
@@ -288,13 +301,92 @@ def test_an_expired_session_leaves_nothing(server: redis_servers.Server, prefix:
 
 
 def test_a_cluster_prunes_its_index(redis_cluster: redis_servers.Cluster, prefix: str) -> None:
-    with RedisSessionStore(redis_cluster.url, key_prefix=prefix, ttl_seconds=0.05) as store:
+    with RedisSessionStore(redis_cluster.url, key_prefix=prefix, ttl_seconds=1) as store:
         for number in range(20):
             store.create(str(number), agent_id=f"a{number % 2}", user_id="u")
         wait_until(lambda: store.get("19") is None, "expiry")
         assert store.prune_expired() == 20
     for server in redis_cluster.masters:
         wait_until(lambda: keys(server, prefix) == set(), "Redis's own expiry")  # noqa: B023
+
+
+def test_an_index_ends_with_its_sessions(server: redis_servers.Server, prefix: str) -> None:
+    with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=0.05) as store:
+        store.create("s", messages=conversation(3), user_id="u")
+    wait_until(lambda: keys(server, prefix) == set(), "Redis's own expiry")
+
+
+def test_an_index_of_a_cluster_ends_with_its_sessions(
+    redis_cluster: redis_servers.Cluster, prefix: str
+) -> None:
+    with RedisSessionStore(redis_cluster.url, key_prefix=prefix, ttl_seconds=0.05) as store:
+        store.create("s", messages=conversation(3), user_id="u")
+    for server in redis_cluster.masters:
+        wait_until(lambda: keys(server, prefix) == set(), "Redis's own expiry")  # noqa: B023
+
+
+def lifetime_of_index(server: redis_servers.Server, prefix: str) -> int:
+    return int(server.run("PTTL", f"{prefix}{{:all}}"))
+
+
+@pytest.mark.parametrize("seconds", [(None, 1), (1, None), (100, 1), (1, 100)])
+def test_an_index_lasts_as_long_as_any_session(
+    server: redis_servers.Server, prefix: str, seconds: tuple[float | None, ...]
+) -> None:
+    for name, ttl in zip("ab", seconds, strict=True):
+        with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=ttl) as store:
+            store.create(name)
+    left = lifetime_of_index(server, prefix)
+    assert left == -1 if None in seconds else left > 90_000
+    with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=1) as store:
+        store.append_message("b", said("x"))
+    assert (lifetime_of_index(server, prefix) == -1) == (None in seconds)
+
+
+def members(servers: list[redis_servers.Server], index: bytes) -> set[str]:
+    found: set[str] = set()
+    for server in servers:
+        with suppress(redis_servers.redis.ResponseError):
+            found |= {m.decode().split("/")[0] for m in server.run("ZRANGE", index, 0, -1)}
+    return found
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_writes_drop_what_has_expired_from_the_indexes(
+    redis_server: redis_servers.Server,
+    redis_cluster: redis_servers.Cluster,
+    prefix: str,
+    clustered: bool,
+) -> None:
+    servers = redis_cluster.masters if clustered else [redis_server]
+    url = redis_cluster.url if clustered else redis_server.url
+    live = {"lasting", "long", "renewed"}
+    with (
+        RedisSessionStore(url, key_prefix=prefix) as lasting,
+        RedisSessionStore(url, key_prefix=prefix, ttl_seconds=1000) as long,
+        RedisSessionStore(url, key_prefix=prefix, ttl_seconds=0.05) as short,
+    ):
+        lasting.create("lasting", user_id="u")
+        long.create("long", user_id="u")
+        short.create("renewed", user_id="u")
+        wait_until(lambda: short.get("renewed") is None, "expiry")
+        lasting.create("renewed", user_id="u")
+        for number in range(30):
+            short.create(f"old{number}", user_id="u")
+        wait_until(lambda: short.get("old29") is None, "expiry")
+
+        def write_on() -> bool:
+            short.append_message("new", said("x"), user_id="u")
+            return members(servers, all_of) <= live | {"new"}
+
+        all_of, of_user = short._index(b"all"), short._index(b"user", b"u")
+        if not clustered:
+            for _ in range(60):
+                write_on()
+        wait_until(write_on, "expired entries are dropped")
+        assert members(servers, all_of) == members(servers, of_user) == live | {"new"}
+        wait_until(lambda: short.get("new") is None, "expiry")
+        assert {info.id for info in lasting.list_sessions(user_id="u").sessions} == live
 
 
 @pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), True, "1", 1e11])
@@ -370,7 +462,7 @@ def test_an_evicted_key_is_told_and_can_be_deleted(
     with pytest.raises(SessionAccessError):
         store.delete("s", user_id="eve")
     assert store.delete("s", user_id="alice")
-    assert keys(server, prefix) == set()
+    assert kept(server, prefix) == set()
 
 
 def test_an_evicted_head_leaves_no_session(
@@ -440,6 +532,102 @@ def test_a_number_that_is_none_does_not_spread(
     assert store.create("other").updated_at.year < 2200
     assert [info.id for info in store.list_sessions().sessions] == ["other"]
     assert store.delete("s")
+
+
+def garbage(server: Any, index: bytes) -> None:
+    server.execute_command("ZADD", index, 2**52, "no entry")
+    server.execute_command("ZADD", index, 2**52 + 1, "a/b")
+    server.execute_command("ZADD", index, 2**52 + 2, b"\xff/\xff/\xff/\xff")
+    server.execute_command("ZADD", index, 2**52 + 3, b"\xff}{/default/")
+    server.execute_command("ZADD", index, "1.5", "a/b/c")
+    server.execute_command("ZADD", index, "-inf", "low/default/")
+    server.execute_command("ZADD", index, "inf", "high/default/")
+
+
+@pytest.mark.parametrize("clustered", [False, True])
+def test_an_index_with_what_the_store_did_not_write(
+    redis_server: redis_servers.Server,
+    redis_cluster: redis_servers.Cluster,
+    prefix: str,
+    clustered: bool,
+) -> None:
+    url = redis_cluster.url if clustered else redis_server.url
+    client = redis_cluster.client() if clustered else redis_server.client()
+    with client, RedisSessionStore(url, key_prefix=prefix, ttl_seconds=100) as store:
+        for name in ("first", "second", "high"):
+            store.create(name)
+        garbage(client, store._index(b"all"))
+        for limit in (1, 2, 50):
+            listed, cursor = [], None
+            while True:
+                page = store.list_sessions(limit=limit, cursor=cursor)
+                listed += [info.id for info in page.sessions]
+                cursor = page.cursor
+                if cursor is None:
+                    break
+            assert listed == ["second", "first"]
+        store.prune_expired()
+        store.append_message("high", said("x"))
+        assert [info.id for info in store.list_sessions(limit=1).sessions] == ["high"]
+        assert store.delete("high")
+        assert [info.id for info in store.list_sessions().sessions] == ["second", "first"]
+
+
+def values() -> st.SearchStrategy[bytes]:
+    texts = st.text(st.characters(exclude_categories=["Cs"]))
+    plain = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | texts
+    trees = st.recursive(plain, lambda t: st.lists(t) | st.dictionaries(texts, t), max_leaves=10)
+    return trees.map(msgspec.json.encode)
+
+
+STRANGE = [
+    *(b"nan", b"NaN", b"-inf", b"Infinity", b"0x10", b"01", b"-01", b"1.", b".5", b"+1"),
+    *(b"1e999", b"", b" ", b"1,2", b'1,"x":2', b"1]", b"tru", b"nulll", b"{}{}", b"[1,]"),
+    *(b'"\xff"', b'"\xc3"', b'"\xc0\x80"', b'"\xed\xa0\x80"', b'"\xf4\x90\x80\x80"', b'"a\nb"'),
+    *(b'"\x00"', b'"\\ud800"', b'"\\x"', b'{"a":1,}', b"{1:2}", b"'a'", b"//", b'"a', b"1e", b"-"),
+    b"[" * 2000 + b"]" * 2000,
+]
+
+
+def require_whole_update(store: RedisSessionStore, server: redis_servers.Server, head: str) -> bool:
+    """An update is refused and changes nothing, or is done and gives what there is."""
+    before = server.run("HGETALL", head)
+    try:
+        updated = store.update("s", metadata={"new": 1})
+    except CorruptMessageError:
+        assert server.run("HGETALL", head) == before
+        return False
+    session = store.get("s")
+    assert session is not None
+    assert session.metadata == updated.metadata or "nan" in str(updated.metadata)
+    return True
+
+
+@pytest.mark.parametrize("value", STRANGE)
+@pytest.mark.parametrize("name", [b":old", b":\xff"])
+def test_an_update_of_strange_metadata_is_done_or_refused(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, name: bytes, value: bytes
+) -> None:
+    store.create("s")
+    head = f"{prefix}{{s}}:session"
+    server.run("HSET", head, name, value)
+    assert not require_whole_update(store, server, head)
+
+
+@given(value=values(), at=st.integers(0), byte=st.none() | st.integers(0, 255))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_update_of_any_metadata_is_done_or_refused(
+    redis_server: redis_servers.Server, value: bytes, at: int, byte: int | None
+) -> None:
+    prefix = f"{uuid.uuid4()}:"
+    head = f"{prefix}{{s}}:session"
+    with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+        store.create("s")
+        if byte is not None:
+            value = bytes([*value[: at % len(value)], byte, *value[at % len(value) + 1 :]])
+        redis_server.run("HSET", head, ":old", value)
+        done = require_whole_update(store, redis_server, head)
+        assert done or byte is not None
 
 
 def test_an_index_of_another_type(

@@ -2,7 +2,9 @@
 
 A session is three keys with one hash tag, and so in one slot: a hash with its head, a list of its
 messages, and a hash from each message's id to its position in that list. JSON is never rewritten
-here: Lua's would bring numbers and empty lists back as something else.
+here: Lua's would bring numbers and empty lists back as something else. A fourth, the record of the
+newest writes, outlives the session, but for a minute only: a write that comes a second time is
+known by it, whoever sent it again, also when the session was deleted or made anew meanwhile.
 
 An index is a sorted set of ``id/agent/user`` by last activity, each part percent-encoded. On one
 machine the same script writes it; under Cluster it lives in another slot, and has its own scripts.
@@ -62,17 +64,15 @@ end
 local function coded(text) return text and string.find(text, '^[%w%%._~-]*$') end
 
 local function find(user, damaged_too)
-  local found = redis.call('HMGET', head, 'agent', 'user', 'created', 'updated', 'version',
-    'count', 'last')
+  local found = redis.call('HMGET', head, 'agent', 'user', 'created', 'updated', 'version', 'count')
   local listed, placed = redis.call('LLEN', messages), redis.call('HLEN', positions)
   if not found[1] then
     return nil, nil, listed + placed > 0
   end
-  local session = {agent = found[1], user = found[2], created = found[3], last = found[7],
+  local session = {agent = found[1], user = found[2], created = found[3],
     updated = whole(found[4]), version = whole(found[5]), count = whole(found[6])}
   local sound = coded(session.agent) and coded(session.user) and whole(session.created)
-    and session.updated and session.version and session.last
-    and session.count == listed and listed == placed
+    and session.updated and session.version and session.count == listed and listed == placed
   if not (sound or damaged_too) then return nil, {'CORRUPT'} end
   if user ~= '' and session.user and session.user ~= '' and session.user ~= user then
     return nil, {'ACCESS'}
@@ -110,34 +110,103 @@ if keep_first ~= '' and start > 0 then first = redis.call('LRANGE', messages, 0,
 return {'OK', first, bodies}
 """
 
+# Needs `prefix`. Never fails: it is called after writes.
+_FORGET = """
+local function forget(member)
+  local _, agent, user = string.match(member, '^([^/]*)/([^/]*)/([^/]*)$')
+  redis.pcall('ZREM', prefix .. '{:all}', member)
+  redis.pcall('ZREM', prefix .. '{:agent:' .. agent .. '}', member)
+  if user ~= '' then redis.pcall('ZREM', prefix .. '{:user:' .. user .. '}', member) end
+end
+"""
+
+# Needs `ttl`. An index lives as long as the session that lives longest in it, and a little longer,
+# so that few writes have to say so again.
+_ENTER = """
+local function later() return string.format('%.0f', math.floor(ttl * 9 / 8) + 1000) end
+
+local function enter(index, score, member)
+  local left = redis.call('PTTL', index)
+  redis.call('ZADD', index, score, member)
+  if ttl == '' then
+    if left >= 0 then redis.call('PERSIST', index) end
+  elseif left == -2 or left >= 0 and left < tonumber(ttl) then
+    redis.call('PEXPIRE', index, later())
+  end
+end
+"""
+
 # What every write shares. ARGV: 1 a plus and the prefix, or nothing where the index is in other
 # slots; 2 the session's encoded id; 3 the caller; 4 the TTL in milliseconds; 5 a name of 8 bytes
 # for this write, by which it is known when it comes a second time because its answer was lost;
-# 6 whether this is such a second time. The head's `last` holds the names of the newest writes, the
-# newest first, each with how many messages it added: one more is one version more.
+# 6 how many microseconds ago it may have come for the first time, if the store sends it again.
+# The record has the newest writes, the newest last, in so many bytes each: its name, the version
+# that it gave the session (0: it deleted it), its time, and how many messages it added.
 _WRITE = (
     _FIND
     + """
 local prefix, id, caller = string.sub(ARGV[1], 2), ARGV[2], ARGV[3]
 local ttl, write, again = ARGV[4], ARGV[5], ARGV[6] ~= ''
-local NAME, KEPT, EACH = 8, 16, 15
-local indexes, member, now
+local record, KEPT, EACH, ENTRY, REMEMBERED = KEYS[4], 64, 28, '>c8I8I8I4', 60000
+local life = math.min(REMEMBERED, tonumber(ttl) or REMEMBERED)
+local indexes, member, now, expired = {}, nil, nil, {}
+"""
+    + _FORGET
+    + _ENTER
+    + """
+
+local writes = redis.call('GET', record) or ''
+if #writes % EACH > 0 then writes = '' end
+
+local function clock()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+-- What this write did, if it was done already. It is gone if the session was deleted since, or
+-- even made again: then its number is not above those of all writes before.
+local function recall()
+  local at = string.find(writes, write, 1, true)
+  while at and at % EACH ~= 1 do at = string.find(writes, write, at + 1, true) end
+  if not at then return nil end
+  local _, version, time, added = struct.unpack(ENTRY, writes, at)
+  local done = {version = version, time = time, added = added, gone = version == 0}
+  for later = at + EACH, #writes, EACH do
+    local _, next_version = struct.unpack(ENTRY, writes, later)
+    if next_version <= version then done.gone = true end
+  end
+  redis.call('PEXPIRE', record, life)  -- for a WAIT to wait for
+  return done
+end
+
+local done = recall()
+local over = done and (done.gone or redis.call('EXISTS', head) == 0)
+
+-- A write that the record does not know was not done, if the record reaches back so far.
+if again and not done then
+  local since = clock() - ARGV[6]
+  local _, _, oldest = struct.unpack(ENTRY, writes .. string.rep('\\0', EACH))
+  if ARGV[6] / 1000 > REMEMBERED or (#writes >= KEPT * EACH and oldest >= since) then
+    return {'UNKNOWN'}
+  end
+end
 
 -- Whether this write was done already, with others after it or not: then the session is given the
--- version that it had, by which those others are a conflict. Also writes again what is there, for a
--- WAIT to wait for.
+-- version that it had, by which those others are a conflict.
 local function repeated(session)
-  if not session then return false end
-  for i = 0, KEPT - 1 do
-    local at = i * EACH
-    if string.sub(session.last, at + 1, at + NAME) == write then
-      redis.call('HSET', head, 'last', session.last)
-      session.added = tonumber(string.sub(session.last, at + NAME + 1, at + EACH))
-      session.version = session.version - i
-      return true
-    end
+  if not (done and session) then return false end
+  session.version, session.added = done.version, done.added
+  return true
+end
+
+local function remember(version, added)
+  local entry = struct.pack(ENTRY, write, version, now, added)
+  if #writes < 2 * KEPT * EACH then
+    redis.call('APPEND', record, entry)
+    redis.call('PEXPIRE', record, life)
+  else
+    redis.call('SET', record, string.sub(writes, -KEPT * EACH) .. entry, 'PX', life)
   end
-  return false
 end
 
 local function receipt(session)
@@ -154,10 +223,25 @@ local function state(session)
   return reply
 end
 
+-- A few entries of an index whose sessions have expired. They are looked for among those without
+-- activity for a TTL, and each time elsewhere: other stores may have kept some of these for longer.
+local function outdated(index)
+  local found, bound = {}, string.format('%.0f', now - ttl * 1000)
+  local count = redis.call('ZCOUNT', index, '-inf', bound)
+  if count == 0 then return found end
+  local first = math.max(0, math.min(count - 3, now % count))
+  for _, entry in ipairs(redis.call('ZRANGE', index, first, math.min(first + 2, count - 1))) do
+    local of = string.match(entry, '^([^/]*)/[^/]*/[^/]*$')
+    if of and redis.call('EXISTS', prefix .. '{' .. of .. '}:session') == 0 then
+      found[#found + 1] = entry
+    end
+  end
+  return found
+end
+
 -- Reads what the write depends on: after this come writes only.
 local function begin(session)
-  local time = redis.call('TIME')
-  now = time[1] * 1000000 + time[2]
+  now = clock()
   session.updated = math.max(now, session.updated + 1)
   indexes, member = {}, id .. '/' .. session.agent .. '/' .. session.user
   if ARGV[1] ~= '' then
@@ -170,6 +254,7 @@ local function begin(session)
       '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if newest[2] then session.updated = math.max(session.updated, tonumber(newest[2]) + 1) end
     for i = 2, #indexes do redis.call('ZCARD', indexes[i]) end
+    if ttl ~= '' then expired = outdated(indexes[1]) end
   end
 end
 
@@ -205,18 +290,17 @@ end
 
 local function finish(session, added)
   session.version, session.added = session.version + 1, added
-  local named = write .. string.format('%07d', added)
-  session.last = named .. string.sub(session.last, 1, (KEPT - 1) * EACH)
   redis.call('HSET', head, 'agent', session.agent, 'user', session.user,
     'created', session.created, 'updated', string.format('%.0f', session.updated),
-    'version', session.version, 'count', session.count, 'last', session.last)
+    'version', session.version, 'count', session.count)
   expire()
-  for i = 1, #indexes do redis.call('ZADD', indexes[i], session.updated, member) end
+  remember(session.version, added)
+  for i = 1, #expired do forget(expired[i]) end
+  for i = 1, #indexes do enter(indexes[i], session.updated, member) end
 end
 
 local function new(agent)
-  local session = {agent = agent, user = caller, updated = 0, version = 0, count = 0,
-    last = ''}
+  local session = {agent = agent, user = caller, updated = 0, version = 0, count = 0}
   begin(session)
   session.created = string.format('%.0f', session.updated)
   return session
@@ -226,11 +310,17 @@ end
 
 # ARGV: 7 the agent; 8 how many words of metadata follow, as name and value; then id and message.
 _CREATE = """
+if over then
+  local fields = {'agent', ARGV[7], 'user', caller, 'created', string.format('%.0f', done.time),
+    'updated', string.format('%.0f', done.time), 'version', '1',
+    'count', string.format('%.0f', done.added)}
+  for i = 9, 8 + ARGV[8] do fields[#fields + 1] = ARGV[i] end
+  return {'OK', done.added, '', '', '', fields}
+end
 local session, refusal, leftovers = find(caller)
 if refusal then return refusal end
 if not repeated(session) then
   if session then return {'EXISTS'} end
-  if again then return {'UNKNOWN'} end
   session = new(ARGV[7])
   if leftovers then redis.call('UNLINK', messages, positions) end
   local added = add(session, 9 + ARGV[8])
@@ -242,19 +332,19 @@ return state(session)
 
 # ARGV: 7 the agent, if this makes the session; 8 the expected version; then id and message.
 _APPEND = """
+if over then return {'OK', done.added} end
 local session, refusal, leftovers = find(caller)
 if refusal then return refusal end
 if repeated(session) then return receipt(session) end
 local version = session and session.version or 0
 if ARGV[8] ~= '' and tonumber(ARGV[8]) ~= version then return {'CONFLICT', version} end
 if #ARGV < 9 then return {'NOTHING'} end
-if again and not session then return {'UNKNOWN'} end
 local updated = session and string.format('%.0f', session.updated)
 if session then begin(session) else session = new(ARGV[7]) end
 if leftovers then redis.call('UNLINK', messages, positions) end
 local added = add(session, 9)
 if added == 0 then
-  redis.call('HSET', head, 'last', session.last)
+  redis.call('HSET', head, 'count', session.count)  -- for a WAIT to wait for
   return {'NOTHING', 0, session.agent, session.user, updated}
 end
 finish(session, added)
@@ -263,8 +353,9 @@ return receipt(session)
 
 # ARGV: 7 the message's id; 8 the message.
 _REPLACE = """
+if over then return {'OK', 0} end
 local session, refusal = find(caller)
-if not session then return refusal or {again and 'UNKNOWN' or 'NO-SESSION'} end
+if not session then return refusal or {'NO-SESSION'} end
 if repeated(session) then return receipt(session) end
 local position = redis.call('HGET', positions, ARGV[7])
 if not position then return {'NO-MESSAGE'} end
@@ -278,22 +369,56 @@ return receipt(session)
 # ARGV: 7 the expected version; 8 whether the messages are replaced; 9 how many words of metadata
 # follow, as name and value, with an empty value for a name to remove; then id and message.
 _UPDATE = """
+-- Whether text is UTF-8. What replaces a character is none that could make another one whole.
+local function is_utf8(text)
+  if not string.find(text, '[\\128-\\255]') then return true end
+  for _, character in ipairs({'[\\194-\\223]@', '\\224[\\160-\\191]@', '[\\225-\\236\\238\\239]@@',
+    '\\237[\\128-\\159]@', '\\240[\\144-\\191]@@', '[\\241-\\243]@@@', '\\244[\\128-\\143]@@'}) do
+    text = string.gsub(text, (string.gsub(character, '@', '[\\128-\\191]')), ' ')
+  end
+  return not string.find(text, '[\\128-\\255]')
+end
+
+-- Whether this is one value as the store writes it. Lua's parser takes more than JSON: such as
+-- words for numbers that are none, and any bytes in a text.
+local function is_json(text)
+  local fine, value = pcall(cjson.decode, '[' .. text .. ']')
+  if not fine or #value ~= 1 or string.find(text, '[%z\\1-\\31]') or not is_utf8(text) then
+    return false
+  end
+  local bare = string.gsub(string.gsub(text, '\\\\[^u]', ''), '\\\\u00[01]%x', '')
+  if string.find(bare, '\\\\') then return false end
+  for word in string.gmatch(string.gsub(bare, '"[^"]*"', ' '), '[^%[%]{}:, ]+') do
+    local number = string.match(word, '^-?%d+$') or string.match(word, '^-?%d+%.%d+$')
+      or string.match(word, '^-?%d+[eE][+-]?%d+$') or string.match(word, '^-?%d+%.%d+[eE][+-]?%d+$')
+    if number then
+      local inexact = math.abs(tonumber(number)) == math.huge
+      if inexact or string.find(word, '^-?0%d') then return false end
+    elseif word ~= 'true' and word ~= 'false' and word ~= 'null' then
+      return false
+    end
+  end
+  return true
+end
+
 -- Whether the metadata that stays can be read: what can't must be told before the update is done.
 local function readable()
   local given = {}
   for i = 10, 9 + ARGV[9], 2 do given[ARGV[i]] = true end
   local fields = redis.call('HGETALL', head)
   for i = 1, #fields, 2 do
-    if string.sub(fields[i], 1, 1) == ':' and not given[fields[i]] then
-      local fine, why = pcall(cjson.decode, '[' .. fields[i + 1] .. ']')
-      if not fine and not string.find(tostring(why), 'nested') then return false end
+    if string.sub(fields[i], 1, 1) == ':' and not given[fields[i]]
+      and not (is_utf8(fields[i]) and is_json(fields[i + 1])) then
+      return false
     end
   end
   return true
 end
 
+-- What was updated and then deleted is as it would be had it been deleted before.
+if over then return {'NO-SESSION'} end
 local session, refusal = find(caller)
-if not session then return refusal or {again and 'UNKNOWN' or 'NO-SESSION'} end
+if not session then return refusal or {'NO-SESSION'} end
 if not repeated(session) then
   if ARGV[7] ~= '' and tonumber(ARGV[7]) ~= session.version then
     return {'CONFLICT', session.version}
@@ -319,28 +444,37 @@ return state(session)
 """
 
 _DELETE = """
+if done then return {'OK', 1} end
 local session, refusal, leftovers = find(caller, true)
 if refusal then return refusal end
 if not session then
   if leftovers then redis.call('UNLINK', messages, positions) end
-  return {again and 'UNKNOWN' or 'NONE'}
+  return {'NONE'}
 end
 session.user, session.updated = session.user or '', session.updated or 0
 local updated = session.updated
 begin(session)
 redis.call('UNLINK', head, messages, positions)
+remember(0, 1)
+for i = 1, #expired do forget(expired[i]) end
 for i = 1, #indexes do redis.call('ZREM', indexes[i], member) end
 return {'OK', 1, session.agent, session.user, string.format('%.0f', updated)}
 """
 
 # -- The index on one machine: looks at the sessions themselves, and forgets those that are gone --
 
-_LOOK = """
+# A score may come as a power of ten, and one that the store did not write as a fraction.
+_PLAIN = """
+local function plain(score) return string.format('%.0f', math.floor(tonumber(score))) end
+"""
+
+_LOOK = (
+    """
 local index, prefix = KEYS[1], ARGV[1]
-
--- A round number may come as a power of ten.
-local function plain(score) return string.format('%.0f', score) end
-
+"""
+    + _PLAIN
+    + _FORGET
+    + """
 local function look(member)
   local id, agent, user = string.match(member, '^([^/]*)/([^/]*)/([^/]*)$')
   if not id then return {} end
@@ -349,11 +483,10 @@ local function look(member)
   local found = {}
   for i = 1, #head, 2 do found[head[i]] = head[i + 1] end
   if found.agent == agent and found.user == user then return head end
-  redis.call('ZREM', prefix .. '{:all}', member)
-  redis.call('ZREM', prefix .. '{:agent:' .. agent .. '}', member)
-  if user ~= '' then redis.call('ZREM', prefix .. '{:user:' .. user .. '}', member) end
+  forget(member)
 end
 """
+)
 
 # ARGV: 2 the agent asked for, where the index is not the agent's own; 3 how many sessions; 4 below
 # which activity; 5 how many entries to look at: others must not wait for a long search.
@@ -361,12 +494,11 @@ _LIST = (
     _LOOK
     + """
 local wanted, limit, scan = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[5])
-local found, bound, last = {}, '+inf', ''
+local found, bound, last = {}, string.format('%.0f', 2 ^ 53), ''
 if ARGV[4] ~= '' then bound = '(' .. ARGV[4] end
 while scan > 0 do
   local chunk = math.min(scan, limit - #found / 3, 1000)
-  local entries = redis.call('ZREVRANGEBYSCORE', index, bound, '-inf', 'WITHSCORES',
-    'LIMIT', 0, chunk)
+  local entries = redis.call('ZREVRANGEBYSCORE', index, bound, 0, 'WITHSCORES', 'LIMIT', 0, chunk)
   for i = 1, #entries, 2 do
     local head
     last = plain(entries[i + 1])
@@ -405,33 +537,29 @@ return {'OK', pruned, bound}
 
 # -- The index under Cluster: each of these knows one key ------------------------------------------
 
-_PLAIN = """
-local function plain(entries)
-  for i = 2, #entries, 2 do entries[i] = string.format('%.0f', entries[i]) end
-  return {'OK', entries}
-end
-"""
-
 # ARGV: 1 below which activity; 2 how many sessions; 3 the agent asked for, where the index is not
 # the agent's own; 4 how many entries to look at for that. Gives the last activity looked at, too,
 # or nothing at the end.
-_PAGE = """
-local bound, limit, wanted, size = '+inf', tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+_PAGE = (
+    _PLAIN
+    + """
+local bound, limit = string.format('%.0f', 2 ^ 53), tonumber(ARGV[2])
+local wanted, size = ARGV[3], tonumber(ARGV[4])
 if ARGV[1] ~= '' then bound = '(' .. ARGV[1] end
 if wanted == '' then size = math.min(size, limit) end
-local entries = redis.call('ZREVRANGEBYSCORE', KEYS[1], bound, '-inf', 'WITHSCORES',
-  'LIMIT', 0, size)
+local entries = redis.call('ZREVRANGEBYSCORE', KEYS[1], bound, 0, 'WITHSCORES', 'LIMIT', 0, size)
 local found = {}
 for i = 1, #entries, 2 do
   if wanted == '' or string.find(entries[i], '/' .. wanted .. '/', 1, true) then
-    local score = string.format('%.0f', entries[i + 1])
+    local score = plain(entries[i + 1])
     found[#found + 1], found[#found + 2] = entries[i], score
     if #found == 2 * limit then return {'OK', found, score} end
   end
 end
 if #entries < 2 * size then return {'OK', found, ''} end
-return {'OK', found, string.format('%.0f', entries[#entries])}
+return {'OK', found, plain(entries[#entries])}
 """
+)
 
 # ARGV: 1 above which activity; 2 how many entries; 3 the TTL in milliseconds.
 _OLDEST = (
@@ -439,8 +567,10 @@ _OLDEST = (
     + """
 local time = redis.call('TIME')
 local bound = string.format('%.0f', time[1] * 1000000 + time[2] - ARGV[3] * 1000)
-return plain(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], bound, 'WITHSCORES',
-  'LIMIT', 0, ARGV[2]))
+local entries = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], bound, 'WITHSCORES',
+  'LIMIT', 0, ARGV[2])
+for i = 2, #entries, 2 do entries[i] = plain(entries[i]) end
+return {'OK', entries}
 """
 )
 
@@ -450,19 +580,40 @@ if head.err then return {'CORRUPT'} end
 return {'OK', head}
 """
 
-# A late answer never moves a session back, and no two activities are the same.
-_TOUCH = """
-local score, old = tonumber(ARGV[2]), redis.call('ZSCORE', KEYS[1], ARGV[1])
-if old and tonumber(old) >= score then return {'OK'} end
-while redis.call('ZCOUNT', KEYS[1], score, score) > 0 do score = score + 1 end
-redis.call('ZADD', KEYS[1], score, ARGV[1])
+# ARGV: 1 the entry; 2 its activity; 3 the TTL in milliseconds. A late answer never moves a session
+# back, and no two activities are the same. When entries end is kept beside them, in the same slot,
+# so that a few of those that have ended can go with each write.
+_TOUCH = (
+    """
+local index, ends, member, score, ttl = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[2]), ARGV[3]
+"""
+    + _ENTER
+    + """
+local old = tonumber(redis.call('ZSCORE', index, member) or '-1')
+if old >= score and old < 2 ^ 53 then return {'OK'} end
+while redis.call('ZCOUNT', index, score, score) > 0 do score = score + 1 end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local ended = redis.call('ZRANGEBYSCORE', ends, '-inf', string.format('%.0f', now), 'LIMIT', 0, 4)
+for i = 1, #ended do
+  redis.call('ZREM', index, ended[i])
+  redis.call('ZREM', ends, ended[i])
+end
+if ttl == '' then
+  redis.call('ZREM', ends, member)
+else
+  enter(ends, string.format('%.0f', now + later()), member)
+end
+enter(index, score, member)
 return {'OK'}
 """
+)
 
 # An entry that was touched since is of a session that is there again.
 _DROP = """
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not score or tonumber(score) > tonumber(ARGV[2]) then return {'OK', 0} end
+redis.call('ZREM', KEYS[2], ARGV[1])
 return {'OK', redis.call('ZREM', KEYS[1], ARGV[1])}
 """
 

@@ -66,10 +66,11 @@ _LONGEST_TTL = 10**10
 _LONGEST_CURSOR = 16
 _INEXACT = 2**53  # from here on, a number of Lua stands for several
 _PLAIN = "!\"#$&'()*+,/:;<=>?@[\\]^`| "  # what quote would encode, but no brace and no percent sign
+_RECEIPT = 5  # values that say what was done to which session; fewer where it is gone by now
+_PARTS = 3  # of an index's entry: the encoded id, agent and user
 _TIES = 50  # microseconds by which an index may move an activity on, to keep them apart
 
 _AGAIN = 5  # where a write is told that it comes a second time
-_AMBIGUOUS = (b"UNKNOWN", b"EXISTS", b"CONFLICT")  # to a second try: may be the first one's doing
 _UNKNOWN = "the connection to Redis broke: whether this was written before that can't be known"
 _REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
     b"ACCESS": (SessionAccessError, "this session belongs to another user"),
@@ -102,11 +103,13 @@ class RedisSessionStore(SessionStore):
     its master: a fail-over loses what was not there yet. ``wait_replicas`` narrows that (a write
     returns when so many replicas have it), but a fail-over may still choose another replica.
 
-    When a connection breaks, the operation is tried again once, and a write is still done once: a
-    session remembers its newest 16 writes. Where others came between, what a second try gives of
-    the session may have theirs in it, but names the version of its own. Where the outcome can't
-    be known (a conflict, or no session, seen by a second try only) `StoreUnavailableError` says
-    so: a session that a broken connection may have made is not made again.
+    When a connection breaks, the operation is tried again once, and a write is still done once,
+    also when a caller's client sends it again by itself: for a minute (or for ``ttl_seconds``,
+    where that is less) a session's newest 64 writes are known by name, also when it was deleted or
+    made again meanwhile. Where others came between, what a second try gives of the session may have
+    theirs in it, but names the version of its own; an `update` of what was deleted since raises
+    `SessionNotFoundError`. Where more came between, `StoreUnavailableError` says that the outcome
+    can't be known; only a client's own retries are not told from a first try then.
 
     Under Cluster a session is in one slot, and the lists of sessions are in others. They are
     written after the session, in a second round trip; if that fails, the session is written but
@@ -129,7 +132,9 @@ class RedisSessionStore(SessionStore):
             and other event loops get clients of ours, made from its settings.
         key_prefix: What all keys start with. Stores with different prefixes share nothing.
         ttl_seconds: How long a session is kept after its last write, in seconds (fractions
-            count); ``None`` sets no expiry and takes none away.
+            count); ``None`` sets no expiry and takes none away. An index goes with the last
+            session in it; before that, each write takes a few expired sessions out of its
+            indexes, and a list or `prune_expired` those that it comes upon.
         timeout: How long to wait for a connection, and for an answer, in seconds. A batch of
             100,000 messages at once may need more than the default.
         wait_replicas: How many replicas must have a write before it returns. Where fewer have
@@ -344,7 +349,7 @@ class RedisSessionStore(SessionStore):
         call = _Write(script, self._keys(_encoded(session_id)), [*who, *args], session_id)
         [reply] = yield from self._ask([call], wait=self._wait)
         _accepted(reply, session=session_id, **names)
-        if self._clustered and len(reply) > 1:
+        if self._clustered and len(reply) >= _RECEIPT and reply[4]:
             member = b"/".join((_encoded(session_id), reply[2], reply[3]))
             if script is scripts.DELETE:
                 yield from self._ask(self._drops(_Entry(member, reply[4], [])))
@@ -354,7 +359,8 @@ class RedisSessionStore(SessionStore):
 
     def _keys(self, encoded_id: bytes) -> tuple[bytes, ...]:
         tagged = self._prefix + b"{" + encoded_id + b"}"
-        return (tagged + b":session", tagged + b":messages", tagged + b":positions")
+        parts = (b":session", b":messages", b":positions", b":writes")
+        return tuple(tagged + part for part in parts)
 
     # -- The indexes: on one machine, and under Cluster, apart from the sessions ------------------
 
@@ -362,12 +368,14 @@ class RedisSessionStore(SessionStore):
         scope = kind if value is None else kind + b":" + value
         return self._prefix + b"{:" + scope + b"}"
 
-    def _indexes(self, member: bytes) -> Iterator[bytes]:
+    def _indexes(self, member: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Give the indexes that an entry is in, each with the one of when its entries end."""
         _, agent, user = member.split(b"/")
-        yield self._index(b"all")
-        yield self._index(b"agent", agent)
+        indexes = [self._index(b"all"), self._index(b"agent", agent)]
         if user:
-            yield self._index(b"user", user)
+            indexes.append(self._index(b"user", user))
+        for index in indexes:
+            yield index, index + b":ends"
 
     def _look(
         self, index: bytes, wanted: bytes, limit: int, below: bytes
@@ -381,8 +389,7 @@ class RedisSessionStore(SessionStore):
     ) -> Flow[tuple[list[_Entry], bytes]]:
         args = (below, min(limit, _PAGE), wanted, _PAGE)
         [[_, flat, rest]] = yield from self._ask([_Call(scripts.PAGE, (index,), args)])
-        entries = [_Entry(*pair, []) for pair in zip(flat[::2], flat[1::2], strict=True)]
-        live, _ = yield from self._checked(entries)
+        live, _ = yield from self._checked(flat)
         return live, rest
 
     def _prune(self, above: bytes) -> Flow[tuple[int, bytes]]:
@@ -394,12 +401,14 @@ class RedisSessionStore(SessionStore):
     def _prune_apart(self, above: bytes) -> Flow[tuple[int, bytes]]:
         call = _Call(scripts.OLDEST, (self._index(b"all"),), (above, _PAGE, self._ttl))
         [[_, flat]] = yield from self._ask([call])
-        entries = [_Entry(*pair, []) for pair in zip(flat[::2], flat[1::2], strict=True)]
-        _, gone = yield from self._checked(entries)
-        return gone, entries[-1].activity if len(entries) == _PAGE else b""
+        _, gone = yield from self._checked(flat)
+        return gone, flat[-1] if len(flat) == 2 * _PAGE else b""
 
-    def _checked(self, entries: Sequence[_Entry]) -> Flow[tuple[list[_Entry], int]]:
+    def _checked(self, flat: Sequence[bytes]) -> Flow[tuple[list[_Entry], int]]:
         """Look at the sessions of some entries; take out those that are gone, and count them."""
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        # What the store did not write there is left alone.
+        entries = [_Entry(*pair, []) for pair in pairs if pair[0].count(b"/") == _PARTS - 1]
         if not entries:
             return [], 0
         peeks = [
@@ -419,12 +428,12 @@ class RedisSessionStore(SessionStore):
         return live, len(gone)
 
     def _touches(self, member: bytes, activity: bytes) -> list[_Call]:
-        args = (member, activity)
-        return [_Call(scripts.TOUCH, (index,), args) for index in self._indexes(member)]
+        args = (member, activity, _number(self._ttl))
+        return [_Call(scripts.TOUCH, keys, args) for keys in self._indexes(member)]
 
     def _drops(self, entry: _Entry) -> list[_Call]:
         args = (entry.member, int(entry.activity) + _TIES)
-        return [_Call(scripts.DROP, (index,), args) for index in self._indexes(entry.member)]
+        return [_Call(scripts.DROP, keys, args) for keys in self._indexes(entry.member)]
 
     # -- Asking Redis -----------------------------------------------------------------------------
 
@@ -437,13 +446,16 @@ class RedisSessionStore(SessionStore):
             lost = error
         if is_demoted(lost):
             yield []  # lets go of the connections that lead there
-        if not may_have_been_lost(lost) or time.monotonic() - started > self._timeout / 2:
+        passed = time.monotonic() - started
+        if not may_have_been_lost(lost) or passed > self._timeout / 2:
             raise translated(lost, session_id) from lost
+        # The second try may be on its way for as long as an answer is waited for.
+        since = int((passed + self._timeout) * 1_000_000)
         try:
-            replies = yield from self._exchange([call.again() for call in calls], wait)
+            replies = yield from self._exchange([call.again(since) for call in calls], wait)
         except TRANSLATED as error:
             raise translated(error, session_id) from error
-        if any(reply[0] in _AMBIGUOUS for reply in replies):
+        if any(reply[0] == b"UNKNOWN" for reply in replies):
             raise StoreUnavailableError(_UNKNOWN) from lost
         return replies
 
@@ -494,8 +506,8 @@ class _Call(NamedTuple):
     def _command(self, name: str, script: bytes) -> Command:
         return Command(self.keys[0], (name, script, len(self.keys), *self.keys, *self.args))
 
-    def again(self) -> _Call:
-        """Give the same call, as it is made a second time."""
+    def again(self, since: int) -> _Call:  # noqa: ARG002
+        """Give the same call, as it is made a second time, so many microseconds later."""
         return self
 
 
@@ -504,8 +516,8 @@ class _Write(_Call):
 
     __slots__ = ()
 
-    def again(self) -> _Call:
-        return self._replace(args=[*self.args[:_AGAIN], b"1", *self.args[_AGAIN + 1 :]])
+    def again(self, since: int) -> _Call:
+        return self._replace(args=[*self.args[:_AGAIN], since, *self.args[_AGAIN + 1 :]])
 
 
 class _Entry(NamedTuple):
@@ -523,7 +535,7 @@ class _Entry(NamedTuple):
         """Give the session, or nothing where its head can't be read: one must not break a list."""
         try:
             return _info(self.id, self.head)
-        except CorruptMessageError:
+        except (CorruptMessageError, UnicodeDecodeError):
             return None
 
     def is_of(self, head: list[bytes]) -> bool:
