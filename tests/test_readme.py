@@ -5,23 +5,50 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from servers import redis as redis_servers
+
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
 )
+REDIS = "redis://localhost:6379"
+# Where the README says that something happens to Redis, it does.
+STEP = re.compile(r"^# Redis is (killed|back).*$", re.MULTILINE)
+WAIT = r"print('# \1', flush=True); input()"
 
 
-def test_the_snippets_run_and_say_what_they_promise(tmp_path):
-    outputs = [
-        subprocess.run(
-            [sys.executable, "-W", "error", "-c", block],
-            cwd=tmp_path,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for block in BLOCKS
-    ]
+@pytest.fixture
+def redis():
+    with redis_servers.single(appendonly="yes", appendfsync="always") as server:
+        yield server
+
+
+def output_of(block, folder, redis):
+    code = STEP.sub(WAIT, block.replace(REDIS, redis.url))
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as running:
+        lines = []
+        for line in running.stdout:
+            step = {"# killed\n": redis.kill, "# back\n": redis.start}.get(line)
+            if step is None:
+                lines.append(line)
+                continue
+            step()
+            running.stdin.write("\n")
+            running.stdin.flush()
+    assert running.returncode == 0
+    return "".join(lines).replace(redis.url, REDIS)
+
+
+def test_the_snippets_run_and_say_what_they_promise(tmp_path, redis):
+    outputs = [output_of(block, tmp_path, redis) for block in BLOCKS]
+    store = f"FallbackSessionStore(RedisSessionStore('{REDIS}/0')"
     assert outputs == [
         "Your name is Alice.\n",
         "4\n",
@@ -29,4 +56,6 @@ def test_the_snippets_run_and_say_what_they_promise(tmp_path):
         "4 messages in view\n",
         "",
         "",
+        f"Your name is Alice.\n{store}, degraded, <1 pending>)\n{store}, healthy, <0 pending>)\n",
+        "False 0 0 0\n",
     ]

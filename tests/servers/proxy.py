@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from servers.process import free_port
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -35,10 +37,11 @@ class Proxy:
         self._drops = 0
         self._then: Callable[[], object] = int
         self._turns = 0
+        self._clients = 0
         self._lock = threading.Lock()
         self._closed = False
-        self._listener = self._listen(0)
-        self.port: int = self._listener.getsockname()[1]
+        self.port = free_port()  # which no client is given meanwhile, when it comes back
+        self._listener = self._listen(self.port)
         self._threads: list[threading.Thread] = []
 
     # -- What it is told --------------------------------------------------------------------------
@@ -81,6 +84,10 @@ class Proxy:
         with self._lock:
             return self._turns
 
+    def connections(self) -> int:
+        """Give how many clients have connected until now."""
+        return self._clients
+
     # -- How it works -----------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
@@ -116,6 +123,7 @@ class Proxy:
                 continue
             except OSError:
                 return
+            self._clients += 1
             self._start(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:

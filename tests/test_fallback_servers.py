@@ -1,0 +1,57 @@
+"""The fallback over real servers that fail for real; tests/soak has the long version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from outages import survived
+from servers import outage
+from servers import redis as redis_servers
+from servers.outage import PostgresPrimary, RedisPrimary
+from servers.postgres import PostgresServer
+from servers.proxy import Proxy
+
+
+@pytest.fixture
+def redis_primary() -> Iterator[RedisPrimary]:
+    with (
+        redis_servers.single(appendonly="yes", appendfsync="always") as server,
+        Proxy(server.port) as proxy,
+    ):
+        yield RedisPrimary(server, proxy)
+
+
+@pytest.fixture
+def postgres_primary() -> Iterator[PostgresPrimary]:
+    server = PostgresServer()
+    try:
+        with Proxy(server.port) as proxy:
+            yield PostgresPrimary(server, proxy)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("colour", ["threads", "tasks"])
+def test_a_redis_that_fails_in_every_way(redis_primary: RedisPrimary, colour: str) -> None:
+    faults = [
+        outage.killed,
+        outage.frozen,
+        outage.too_slow,
+        outage.answers_lost,
+        outage.read_only,
+        outage.flapping,
+    ]
+    survived(redis_primary, faults, colour)
+
+
+def test_a_postgresql_that_fails_in_every_way(postgres_primary: PostgresPrimary) -> None:
+    faults = [
+        outage.killed,
+        outage.stalled,
+        outage.reset,
+        outage.answers_lost,
+        outage.read_only,
+        outage.flapping,
+    ]
+    survived(postgres_primary, faults, "threads")
