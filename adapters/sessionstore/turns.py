@@ -135,9 +135,8 @@ def _with_ids(message: SessionMessage, ids: list[str]) -> SessionMessage:
 
 def _block_with_id(block: dict[str, Any], new: dict[str | None, list[str]]) -> dict[str, Any]:
     """Give a block that repeats a call in the content the call's new id."""
-    if block.get("type") not in _CALL_BLOCKS or not new.get(block.get("id")):
-        return block
-    return {**block, "id": new[block["id"]].pop(0)}
+    own = new.get(block.get("id")) if block.get("type") in _CALL_BLOCKS else None
+    return {**block, "id": own.pop(0)} if own else block
 
 
 def _interrupted(message: SessionMessage, name: str, id: str) -> SessionMessage:

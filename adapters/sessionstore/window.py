@@ -163,6 +163,7 @@ class Window(msgspec.Struct, frozen=True):
         return not whole or (
             self._has_room(sum(turn.size for turn in turns))
             and self._newest(whole, tokens) == len(whole)
+            and tokens.fit(whole, len(whole))
         )
 
     def _shown(
@@ -198,12 +199,13 @@ class _Tokens:
 
     def fit(self, turns: list[Turn], count: int) -> bool:
         """Tell whether so many of the newest turns cost no more than the window has."""
-        if self._window.max_tokens is None:
+        limit = self._window.max_tokens
+        if limit is None:
             return True
-        while len(self._totals) <= count:
+        while len(self._totals) <= count and self._totals[-1] <= limit:
             turn = turns[-len(self._totals)]
             self._totals.append(self._totals[-1] + self._count(turn.system, turn.messages))
-        return self._totals[count] <= self._window.max_tokens
+        return len(self._totals) > count and self._totals[count] <= limit
 
     def _count(self, system: list[SessionMessage], messages: list[SessionMessage]) -> float:
         if self._window.max_tokens is None:
