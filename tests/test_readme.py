@@ -52,8 +52,8 @@ def test_the_snippets_run_and_say_what_they_promise(tmp_path, redis):
     assert outputs == [
         "Your name is Alice.\n",
         "4\n",
+        "4 messages in view\n" * 2,
         "Hello! A greeting\n",
-        "4 messages in view\n",
         "",
         "",
         f"Your name is Alice.\n{store}, degraded, <1 pending>)\n{store}, healthy, <0 pending>)\n",
