@@ -153,8 +153,8 @@ def test_a_fallback_in_a_file_lasts(nobody: str, tmp_path: Path) -> None:
 
 def test_a_fallback_behind_a_network_has_none_of_its_own(nobody: str) -> None:
     """What is written to a journal there is there: not in this process's memory."""
-    with pytest.raises(StoreUnavailableError):
-        open_store(nobody, fallback=nobody)
+    with pytest.raises(StoreUnavailableError), open_store(nobody, fallback=nobody) as store:
+        store.append_message("s", SessionMessage("user", "Hello!"))
 
 
 @pytest.mark.parametrize(
