@@ -15,6 +15,7 @@ _FLOWS = (
     "_get_messages",
     "_append_messages",
     "_replace_message",
+    "_delete_messages",
     "_update",
     "_delete",
     "_list_sessions",

@@ -21,8 +21,10 @@ from sessionstore import (
 )
 from sessionstore.testing import OpenStore, SharedStoreConformance
 from sessionstore.testing.appending import AppendContract
+from sessionstore.testing.deleting import DeleteMessagesContract
 from sessionstore.testing.identifiers import IdentifierContract
 from sessionstore.testing.listing import ListContract
+from sessionstore.testing.reading import ReadContract
 from sessionstore.testing.sessions import SessionContract
 
 _IMPATIENT = {"init_command": "SET innodb_lock_wait_timeout = 1"}
@@ -49,7 +51,9 @@ if mariadb_binary():
             DbSessionStore(db).ping()
             yield db
 
-    class TestMariadbConformance(AppendContract, IdentifierContract, ListContract):
+    class TestMariadbConformance(
+        AppendContract, ReadContract, DeleteMessagesContract, IdentifierContract, ListContract
+    ):
         """What differs most from one database to another; the soak tests run the whole suite."""
 
         @pytest.fixture

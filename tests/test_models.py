@@ -162,9 +162,10 @@ def test_no_repr_shows_what_was_said() -> None:
         "created_at": MADE,
         "updated_at": MADE,
         "version": 1,
+        "message_count": 1,
     }
     data = SessionData(**head, messages=[message])
-    info = SessionInfo(**head, message_count=1)
+    info = SessionInfo(**head)
     for shown in (message, data, info, SessionPage([info], "cursor"), [message]):
         assert SECRET not in repr(shown)
         assert SECRET not in str(shown)

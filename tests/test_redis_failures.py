@@ -68,6 +68,7 @@ def calm(server: redis_servers.Server) -> Iterator[RedisSessionStore]:
         store.append_messages("warm", conversation(2))
         store.replace_message("warm", said("x", "m1"))
         store.update("warm")
+        store.delete_messages("warm", ["m0"])
         store.list_sessions()
         store.delete("warm")
         yield store
@@ -204,6 +205,43 @@ def test_other_writes_are_done_once(store: SessionStore, proxy: Proxy) -> None:
     session = store.get("new")
     assert session is not None
     assert session.version == 3
+
+
+def test_a_delete_of_messages_is_done_once(
+    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    calm.append_messages("s", conversation(40))
+    proxy.drop_replies()
+    assert store.delete_messages("s", ["m1", "m0", "none", "m5"], expected_version=2) == [
+        "m0",
+        "m1",
+        "m5",
+    ]
+
+    def others() -> None:
+        calm.append_messages("s", conversation(2))
+        for number in range(10, 25):
+            assert calm.delete_messages("s", [f"m{number}"])
+
+    proxy.drop_replies(then=others)
+    assert store.delete_messages("s", ["m8", "none", "m7"]) == ["m7", "m8"]
+    assert ids(calm.get_messages("s"))[-3:] == ["m39", "m0", "m1"]
+    # What another deleted in between is not told twice, nor is it said that it was not there.
+    proxy.drop_replies(then=lambda: [calm.delete_messages("s", [f"m{n}"]) for n in range(25, 39)])
+    assert store.delete_messages("s", ["m2", "m39"]) == ["m2", "m39"]
+    proxy.drop_replies(then=lambda: calm.delete("s"))
+    assert "can't be known" in require_unavailable(lambda: store.delete_messages("s", ["m3"]))
+
+
+def test_a_delete_of_messages_that_cannot_be_known(
+    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    calm.append_messages("s", conversation(40))
+    proxy.drop_replies(then=lambda: [calm.delete_messages("s", [f"m{n}"]) for n in range(10, 26)])
+    assert "can't be known" in require_unavailable(lambda: store.delete_messages("s", ["m1"]))
+    proxy.drop_replies(then=lambda: calm.append_messages("s", [said("x", "m1")]))
+    assert store.delete_messages("s", ["m2"]) == ["m2"]
+    assert "m1" in ids(calm.get_messages("s"))
 
 
 def test_a_read_is_tried_again(store: SessionStore, proxy: Proxy) -> None:

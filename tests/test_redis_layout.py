@@ -78,6 +78,9 @@ def operations(store: Any, a: str = "") -> dict[str, Callable[[], Any]]:
         "get all": call("get", "s"),
         "read": call("get_messages", "s", limit=5, before="m20", keep_system=True),
         "replace": call("replace_message", "s", said("new", "m3")),
+        "read on": call("get_messages", "s", limit=5, after="m20"),
+        "remove": call("delete_messages", "s", ["m1", "m7", "m29", "no such"]),
+        "remove nothing": call("delete_messages", "s", ["m1"]),
         "update": call("update", "s", messages=log, metadata={"a": 1}),
         "list": call("list_sessions"),
         "list by user": call("list_sessions", user_id="u", agent_id="default", limit=1),
@@ -124,6 +127,7 @@ def test_a_cluster_takes_one_round_trip_more_for_its_index(
         one.port: proxy.port for one, proxy in zip(redis_cluster.servers, proxies, strict=True)
     }
     writes = {"create", "append", "append again", "append one", "replace", "update", "delete"}
+    writes |= {"remove", "remove nothing"}
     for proxy in proxies:
         proxy.__enter__()
     try:
@@ -265,13 +269,15 @@ def test_a_ttl_covers_every_key_and_slides(server: redis_servers.Server, prefix:
         lambda s: s.append_message("s", said("x")),
         lambda s: s.replace_message("s", said("x", "m1")),
         lambda s: s.update("s", metadata={"a": 1}),
-        lambda s: s.update("s", messages=conversation(2)),
+        lambda s: s.update("s", messages=conversation(4)),
+        lambda s: s.delete_messages("s", ["m0"]),
+        lambda s: s.delete_messages("s", ["m2"]),
     ]
-    for seconds, write in zip((100, 200.5, 300, 400, 500), writes, strict=True):
+    for seconds, write in zip((100, 200.5, 300, 400, 500, 600, 700), writes, strict=True):
         with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=seconds) as store:
             write(store)
         left = lifetimes(server, prefix)
-        assert len(left) == 3
+        assert len(left) == (4 if seconds == 700 else 3)  # a gap has a key of its own
         assert all(seconds * 1000 - 10_000 < each <= seconds * 1000 for each in left)
 
 
@@ -429,7 +435,7 @@ def encode(message: SessionMessage) -> bytes:
 # -- Keys that others changed ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", ["session", "messages", "positions"])
+@pytest.mark.parametrize("part", ["session", "messages", "positions", "gaps"])
 def test_a_key_of_another_type_is_told(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str, part: str
 ) -> None:
@@ -442,6 +448,7 @@ def test_a_key_of_another_type_is_told(
         lambda: store.get_messages("s"),
         lambda: store.append_message("s", said("x")),
         lambda: store.update("s", metadata={"a": 1}),
+        lambda: store.delete_messages("s", ["m0"]),
         lambda: store.delete("s"),
     ):
         with pytest.raises(CorruptMessageError, match="session 's'"):
@@ -451,11 +458,12 @@ def test_a_key_of_another_type_is_told(
     assert "other" in [info.id for info in store.list_sessions().sessions]
 
 
-@pytest.mark.parametrize("part", ["messages", "positions"])
+@pytest.mark.parametrize("part", ["messages", "positions", "gaps"])
 def test_an_evicted_key_is_told_and_can_be_deleted(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str, part: str
 ) -> None:
-    store.create("s", messages=conversation(3), user_id="alice")
+    store.create("s", messages=conversation(4), user_id="alice")
+    store.delete_messages("s", ["m2"])
     server.run("DEL", f"{prefix}{{s}}:{part}")
     with pytest.raises(CorruptMessageError, match="session 's'"):
         store.append_message("s", said("x"))
@@ -463,6 +471,20 @@ def test_an_evicted_key_is_told_and_can_be_deleted(
         store.delete("s", user_id="eve")
     assert store.delete("s", user_id="alice")
     assert kept(server, prefix) == set()
+
+
+def test_a_session_remembers_no_gap_that_is_closed(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    everything = [f"m{number}" for number in range(10)]
+    for order in (everything, everything[::-1], everything[3:] + everything[:3]):
+        store.append_messages("s", conversation(10))
+        for name in ("m2", "m4", "m5", "m7"):
+            store.delete_messages("s", [name])
+        assert server.run("ZCARD", f"{prefix}{{s}}:gaps") == 4
+        for name in order:
+            store.delete_messages("s", [name])
+        assert f"{prefix}{{s}}:gaps".encode() not in keys(server, prefix)
 
 
 def test_an_evicted_head_leaves_no_session(

@@ -1,10 +1,13 @@
 """The Lua scripts of `RedisSessionStore`: each operation is one, so that it is atomic.
 
-A session is three keys with one hash tag, and so in one slot: a hash with its head, a list of its
-messages, and a hash from each message's id to its position in that list. JSON is never rewritten
-here: Lua's would bring numbers and empty lists back as something else. A fourth, the record of the
-newest writes, outlives the session, but for a minute only: a write that comes a second time is
-known by it, whoever sent it again, also when the session was deleted or made anew meanwhile.
+A session is a few keys with one hash tag, and so in one slot: a hash with its head, a list of its
+messages, and a hash from each message's id to its position. Positions count on from the head's
+`first`, so that to delete what is near either end moves no other message; what is deleted between
+others leaves its position in a sorted set of gaps, which is not there while it is empty. JSON is
+never rewritten here: Lua's would bring numbers and empty lists back as something else. One more,
+the record of the newest writes, outlives the session, but for a minute only: a write that comes a
+second time is known by it, whoever sent it again, also when the session was deleted or made anew
+meanwhile.
 
 An index is a sorted set of ``id/agent/user`` by last activity, each part percent-encoded. On one
 machine the same script writes it; under Cluster it lives in another slot, and has its own scripts.
@@ -30,6 +33,7 @@ __all__ = [
     "PING",
     "PRUNE",
     "READ",
+    "REMOVE",
     "REPLACE",
     "TOUCH",
     "UPDATE",
@@ -51,7 +55,7 @@ def _script(*parts: str) -> Script:
 
 # Gives the session, nil where there is none, or a refusal as the second value.
 _FIND = """
-local head, messages, positions = KEYS[1], KEYS[2], KEYS[3]
+local head, messages, positions, gaps = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 -- Below this, a Lua number is exact.
 local LARGEST = 2 ^ 53
@@ -64,20 +68,37 @@ end
 local function coded(text) return text and string.find(text, '^[%w%%._~-]*$') end
 
 local function find(user, damaged_too)
-  local found = redis.call('HMGET', head, 'agent', 'user', 'created', 'updated', 'version', 'count')
+  local found = redis.call('HMGET', head, 'agent', 'user', 'created', 'updated', 'version', 'count',
+    'first', 'gaps')
   local listed, placed = redis.call('LLEN', messages), redis.call('HLEN', positions)
+  local open = redis.call('ZCARD', gaps)
   if not found[1] then
-    return nil, nil, listed + placed > 0
+    return nil, nil, listed + placed + open > 0
   end
   local session = {agent = found[1], user = found[2], created = found[3],
-    updated = whole(found[4]), version = whole(found[5]), count = whole(found[6])}
+    updated = whole(found[4]), version = whole(found[5]), count = whole(found[6]),
+    first = whole(found[7] or '0'), gaps = whole(found[8] or '0')}
   local sound = coded(session.agent) and coded(session.user) and whole(session.created)
     and session.updated and session.version and session.count == listed and listed == placed
+    and session.first and session.gaps == open
   if not (sound or damaged_too) then return nil, {'CORRUPT'} end
   if user ~= '' and session.user and session.user ~= '' and session.user ~= user then
     return nil, {'ACCESS'}
   end
   return session
+end
+
+-- Gives a message's place in the list, and its position, or a refusal as the second value.
+local function place(session, message, unknown)
+  local position = redis.call('HGET', positions, message)
+  if not position then return nil, {unknown} end
+  position = whole(position)
+  local index = position and position - session.first
+  if index and session.gaps > 0 then
+    index = index - redis.call('ZCOUNT', gaps, '-inf', position)
+  end
+  if not index or index < 0 or index >= session.count then return nil, {'CORRUPT'} end
+  return index, position
 end
 """
 
@@ -93,18 +114,28 @@ end
 return {'OK', redis.call('HGETALL', head), bodies}
 """
 
+# ARGV: 1 the caller; 2 the limit; 3 before which message; 4 whether the first is wanted too;
+# 5 a plus and behind which message, or nothing.
 _READ = """
 local session, refusal = find(ARGV[1])
 if not session then return refusal or {'NONE'} end
-local limit, before, keep_first = ARGV[2], ARGV[3], ARGV[4]
-local start, stop, first, bodies = 0, session.count, {}, {}
+local limit, before, keep_first, after = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local start, stop, first, bodies, index = 0, session.count, {}, {}
 if before ~= '' then
-  local position = redis.call('HGET', positions, before)
-  if not position then return {'NO-BEFORE'} end
-  stop = tonumber(position)
-  if not stop then return {'CORRUPT'} end
+  index, refusal = place(session, before, 'NO-BEFORE')
+  if not index then return refusal end
+  stop = index
 end
-if limit ~= '' then start = math.max(0, stop - tonumber(limit)) end
+if string.sub(after, 2) ~= '' then
+  index, refusal = place(session, string.sub(after, 2), 'NO-AFTER')
+  if not index then return refusal end
+  start = index + 1
+end
+if limit ~= '' and after ~= '' then
+  stop = math.min(stop, start + limit)
+elseif limit ~= '' then
+  start = math.max(0, stop - limit)
+end
 if start < stop then bodies = redis.call('LRANGE', messages, start, stop - 1) end
 if keep_first ~= '' and start > 0 then first = redis.call('LRANGE', messages, 0, 0) end
 return {'OK', first, bodies}
@@ -147,7 +178,7 @@ _WRITE = (
     + """
 local prefix, id, caller = string.sub(ARGV[1], 2), ARGV[2], ARGV[3]
 local ttl, write, again = ARGV[4], ARGV[5], ARGV[6] ~= ''
-local record, KEPT, EACH, ENTRY, REMEMBERED = KEYS[4], 64, 28, '>c8I8I8I4', 60000
+local record, KEPT, EACH, ENTRY, REMEMBERED = KEYS[5], 64, 28, '>c8I8I8I4', 60000
 local life = math.min(REMEMBERED, tonumber(ttl) or REMEMBERED)
 local indexes, member, now, expired = {}, nil, nil, {}
 """
@@ -259,9 +290,9 @@ local function begin(session)
 end
 
 local function add(session, from)
-  local before, batch = session.count, {}
+  local before, batch, free = session.count, {}, session.first + session.gaps
   for i = from, #ARGV, 2 do
-    if redis.call('HSETNX', positions, ARGV[i], session.count) == 1 then
+    if redis.call('HSETNX', positions, ARGV[i], free + session.count) == 1 then
       session.count = session.count + 1
       batch[#batch + 1] = ARGV[i + 1]
       if #batch == 1000 then
@@ -277,13 +308,13 @@ end
 local function expire()
   if ttl ~= '' then
     local at = string.format('%.0f', math.floor(now / 1000) + tonumber(ttl))
-    for i = 1, 3 do redis.call('PEXPIREAT', KEYS[i], at) end
+    for i = 1, 4 do redis.call('PEXPIREAT', KEYS[i], at) end
     return
   end
   -- A key made just now must not outlive a head that expires; a second later is soon enough.
   local left = redis.call('PTTL', head)
   if left < 0 then return end
-  for i = 2, 3 do
+  for i = 2, 4 do
     if redis.call('PTTL', KEYS[i]) == -1 then redis.call('PEXPIRE', KEYS[i], left + 1000) end
   end
 end
@@ -300,7 +331,8 @@ local function finish(session, added)
 end
 
 local function new(agent)
-  local session = {agent = agent, user = caller, updated = 0, version = 0, count = 0}
+  local session = {agent = agent, user = caller, updated = 0, version = 0, count = 0,
+    first = 0, gaps = 0}
   begin(session)
   session.created = string.format('%.0f', session.updated)
   return session
@@ -322,7 +354,7 @@ if refusal then return refusal end
 if not repeated(session) then
   if session then return {'EXISTS'} end
   session = new(ARGV[7])
-  if leftovers then redis.call('UNLINK', messages, positions) end
+  if leftovers then redis.call('UNLINK', messages, positions, gaps) end
   local added = add(session, 9 + ARGV[8])
   for i = 9, 8 + ARGV[8], 2 do redis.call('HSET', head, ARGV[i], ARGV[i + 1]) end
   finish(session, added)
@@ -341,7 +373,7 @@ if ARGV[8] ~= '' and tonumber(ARGV[8]) ~= version then return {'CONFLICT', versi
 if #ARGV < 9 then return {'NOTHING'} end
 local updated = session and string.format('%.0f', session.updated)
 if session then begin(session) else session = new(ARGV[7]) end
-if leftovers then redis.call('UNLINK', messages, positions) end
+if leftovers then redis.call('UNLINK', messages, positions, gaps) end
 local added = add(session, 9)
 if added == 0 then
   redis.call('HSET', head, 'count', session.count)  -- for a WAIT to wait for
@@ -357,11 +389,10 @@ if over then return {'OK', 0} end
 local session, refusal = find(caller)
 if not session then return refusal or {'NO-SESSION'} end
 if repeated(session) then return receipt(session) end
-local position = redis.call('HGET', positions, ARGV[7])
-if not position then return {'NO-MESSAGE'} end
-if not tonumber(position) or tonumber(position) >= session.count then return {'CORRUPT'} end
+local index, unknown = place(session, ARGV[7], 'NO-MESSAGE')
+if not index then return unknown end
 begin(session)
-redis.call('LSET', messages, position, ARGV[8])
+redis.call('LSET', messages, index, ARGV[8])
 finish(session, 0)
 return receipt(session)
 """
@@ -427,8 +458,9 @@ if not repeated(session) then
   begin(session)
   local added = 0
   if ARGV[8] ~= '' then
-    redis.call('UNLINK', messages, positions)
-    session.count = 0
+    redis.call('UNLINK', messages, positions, gaps)
+    redis.call('HDEL', head, 'first', 'gaps')
+    session.count, session.first, session.gaps = 0, 0, 0
     added = add(session, 10 + ARGV[9])
   end
   for i = 10, 9 + ARGV[9], 2 do
@@ -443,18 +475,137 @@ end
 return state(session)
 """
 
+# ARGV: 7 the expected version; then the messages' ids. The answer is in runs of these, each the
+# number of its first and how many follow one another in the session too, so that it is short where
+# the caller named them in order. The head's `deleted` holds the answers to the newest such writes.
+_REMOVE = """
+local TOLD = 16
+
+local function answers()
+  local raw = redis.call('HGET', head, 'deleted')
+  if not raw then return {} end
+  local fine, told = pcall(cmsgpack.unpack, raw)
+  return fine and type(told) == 'table' and told
+end
+
+-- Gives those messages that are there, in order.
+local function named(session)
+  local found = {}
+  for i = 8, #ARGV do
+    local index, position = place(session, ARGV[i], 'NONE')
+    if index then
+      found[#found + 1] = {number = i - 8, index = index, position = position}
+    elseif position[1] == 'CORRUPT' then
+      return nil, position
+    end
+  end
+  table.sort(found, function(a, b) return a.index < b.index end)
+  return found
+end
+
+local function in_runs(found)
+  local runs = {}
+  for i, each in ipairs(found) do
+    if i > 1 and each.number == found[i - 1].number + 1 then
+      runs[#runs] = runs[#runs] + 1
+    else
+      runs[#runs + 1], runs[#runs + 2] = each.number, 1
+    end
+  end
+  return runs
+end
+
+-- Gives how many of them are the oldest of all, and how many of the others the newest.
+local function at_ends(session, found)
+  local old, new = 0, 0
+  while old < #found and found[old + 1].index == old do old = old + 1 end
+  while new < #found - old and found[#found - new].index == session.count - 1 - new do
+    new = new + 1
+  end
+  return old, new
+end
+
+-- Gives where a gap ends that begins here: at the next message, or behind the last one before it.
+local function across(session, position, step)
+  while session.gaps > 0 and redis.call('ZSCORE', gaps, position) do position = position + step end
+  return position
+end
+
+local function remove(session, found)
+  local old, new = at_ends(session, found)
+  local first, free = session.first, session.first + session.count + session.gaps
+  if old > 0 then first = across(session, found[old].position + 1, 1) end
+  if new > 0 then free = across(session, found[#found - new + 1].position - 1, -1) + 1 end
+  begin(session)
+  redis.call('LTRIM', messages, old, -1 - new)
+  local between, left = #found - old - new, session.count - old - new
+  for i = old + 1, old + between do
+    redis.call('LSET', messages, found[i].index - old, write)
+    redis.call('ZADD', gaps, found[i].position, found[i].position)
+  end
+  if between > 0 then
+    -- From the nearer end.
+    local low, high = found[old + 1].index - old, found[old + between].index - old
+    redis.call('LREM', messages, high < left - low and between or -between, write)
+  end
+  for _, each in ipairs(found) do redis.call('HDEL', positions, ARGV[8 + each.number]) end
+  if session.gaps + between > 0 then
+    redis.call('ZREMRANGEBYSCORE', gaps, '-inf', '(' .. first)
+    redis.call('ZREMRANGEBYSCORE', gaps, free, '+inf')
+  end
+  session.count = session.count - #found
+  redis.call('HSET', head, 'first', first, 'gaps', redis.call('ZCARD', gaps))
+end
+
+if over then return {'UNKNOWN'} end
+local session, refusal = find(caller)
+if refusal then return refusal end
+if ARGV[7] ~= '' and not done and tonumber(ARGV[7]) ~= (session and session.version or 0) then
+  return {'CONFLICT', session and session.version or 0}
+end
+if not session then return {'NONE'} end
+local told = answers()
+if not told then return {'CORRUPT'} end
+if done then
+  for i = 1, #told, 2 do
+    if told[i] == write then
+      local reply = receipt(session)
+      reply[2], reply[6] = 0, told[i + 1]
+      return reply
+    end
+  end
+  return {'UNKNOWN'}
+end
+local found, why = named(session)
+if not found then return why end
+if #found == 0 then
+  redis.call('HSET', head, 'count', session.count)  -- for a WAIT to wait for
+  return {'NOTHING', 0, session.agent, session.user, string.format('%.0f', session.updated), {}}
+end
+local runs = in_runs(found)
+remove(session, found)
+table.insert(told, 1, runs)
+table.insert(told, 1, write)
+told[2 * TOLD + 1], told[2 * TOLD + 2] = nil, nil
+redis.call('HSET', head, 'deleted', cmsgpack.pack(told))
+finish(session, 0)
+local reply = receipt(session)
+reply[6] = runs
+return reply
+"""
+
 _DELETE = """
 if done then return {'OK', 1} end
 local session, refusal, leftovers = find(caller, true)
 if refusal then return refusal end
 if not session then
-  if leftovers then redis.call('UNLINK', messages, positions) end
+  if leftovers then redis.call('UNLINK', messages, positions, gaps) end
   return {'NONE'}
 end
 session.user, session.updated = session.user or '', session.updated or 0
 local updated = session.updated
 begin(session)
-redis.call('UNLINK', head, messages, positions)
+redis.call('UNLINK', head, messages, positions, gaps)
 remember(0, 1)
 for i = 1, #expired do forget(expired[i]) end
 for i = 1, #indexes do redis.call('ZREM', indexes[i], member) end
@@ -623,6 +774,7 @@ CREATE = _script(_WRITE, _CREATE)
 APPEND = _script(_WRITE, _APPEND)
 REPLACE = _script(_WRITE, _REPLACE)
 UPDATE = _script(_WRITE, _UPDATE)
+REMOVE = _script(_WRITE, _REMOVE)
 DELETE = _script(_WRITE, _DELETE)
 LIST = _script(_LIST)
 PRUNE = _script(_PRUNE)

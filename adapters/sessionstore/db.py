@@ -29,7 +29,16 @@ from sessionstore.models import (
     retention_microseconds,
 )
 from sessionstore.rows import Row, encoded, place
-from sessionstore.statements import FIRST, HEAD, Reading, appending, listing, reading, seeking
+from sessionstore.statements import (
+    FIRST,
+    HEAD,
+    Reading,
+    appending,
+    listing,
+    reading,
+    removing,
+    seeking,
+)
 from sessionstore.store import SessionStore, require_owner, require_version
 from sessionstore.tables import escaped
 
@@ -147,17 +156,22 @@ class DbSessionStore(SessionStore):
         *,
         limit: int | None,
         before: str | None,
+        after: str | None,
         user_id: str | None,
         keep_system: bool,
     ) -> Flow[list[SessionMessage]]:
         keep = keep_system and limit is not None
-        asked = Reading(limit is not None, before is not None, user_id is not None, keep)
-        rows = yield from self._read(asked, session_id, limit=limit, before=before, user_id=user_id)
+        named = before or after or None
+        asked = Reading(
+            limit is not None, named is not None, user_id is not None, keep, after is not None
+        )
+        rows = yield from self._read(asked, session_id, limit=limit, message=named, user_id=user_id)
         if _head(rows, user_id) is None:
             return []
         end = next(row.position for row in rows if row.part == HEAD)
-        if before is not None and end is None:
-            raise InvalidMessageError(f"the session has no message {before!r} to go before")
+        if named is not None and end is None:
+            way = "before" if after is None else "on from"
+            raise InvalidMessageError(f"the session has no message {named!r} to go {way}")
         messages = _oldest_first(session_id, rows)
         return _system_message(session_id, rows, end) + messages if keep else messages
 
@@ -250,6 +264,67 @@ class DbSessionStore(SessionStore):
 
         yield from self._in_transaction(work)
 
+    def _delete_messages(
+        self,
+        session_id: str,
+        message_ids: Sequence[str],
+        *,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[list[str]]:
+        if self._db.dialect_name == "postgresql":
+            deleted = yield from self._remove_at_once(
+                session_id, message_ids, user_id, expected_version
+            )
+            if deleted is not None:
+                return deleted
+
+        def work(connection: Connection) -> list[str]:
+            row = self._find(connection, session_id, user_id)
+            require_version(row.version if row else 0, expected_version)
+            removed = self._remove(connection, row, message_ids) if row else []
+            if row and removed:
+                row = row._replace(message_count=row.message_count - len(removed))
+                self._written(connection, row)
+            return removed
+
+        return (yield from self._in_transaction(work))
+
+    def _remove_at_once(
+        self,
+        session_id: str,
+        message_ids: Sequence[str],
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[list[str] | None]:
+        """Delete by PostgreSQL's one statement; ``None`` where it has settled nothing."""
+        oldest = self._oldest_live()
+        ids = {escaped(message_id): message_id for message_id in message_ids}
+        values = {
+            "id": escaped(session_id),
+            "user_id": None if user_id is None else escaped(user_id),
+            "expected": None if expected_version is None else min(expected_version, _NO_VERSION),
+            "now": now_microseconds(),
+            "oldest": oldest,
+            "ids": list(ids),
+        }
+
+        def work(connection: Connection) -> Any:
+            statement = removing(self._db.tables, connection.dialect)
+            return connection.execute(statement, values).one()
+
+        reply = yield from self._db.operation(Work(work, at_once=True))
+        was_there, owner, updated_at, version, settled, removed = reply
+        if not was_there or updated_at < oldest:
+            require_version(0, expected_version)
+            return []
+        if owner is not None and user_id is not None:
+            require_owner(owner, escaped(user_id))
+        if not settled:
+            return None
+        require_version(version, expected_version)
+        return [ids[message_id] for message_id in removed or ()]
+
     def _update(
         self,
         session_id: str,
@@ -330,8 +405,8 @@ class DbSessionStore(SessionStore):
     def _read(self, asked: Reading, session_id: str, **values: Any) -> Flow[list[Any]]:
         given = {name: value for name, value in values.items() if value is not None}
         given |= {"session_id": session_id, "oldest": self._oldest_live()}
-        if asked.before and self._db.dialect_name in ("mariadb", "mysql"):
-            [(given["end"],)] = yield from self._query(seeking(self._db.tables), given)
+        if asked.named and self._db.dialect_name in ("mariadb", "mysql"):
+            [(given["place"],)] = yield from self._query(seeking(self._db.tables), given)
             asked = asked._replace(sought=True)
         return (yield from self._query(reading(self._db.tables, asked), given))
 
@@ -377,6 +452,21 @@ class DbSessionStore(SessionStore):
             message_count=row.message_count + len(placed),
             last_position=row.last_position + len(records),
         )
+
+    def _remove(self, connection: Connection, row: Row, message_ids: Sequence[str]) -> list[str]:
+        """Delete those messages that the session holds, and give their ids in order."""
+        messages = self._messages.c
+        own = messages.session_key == row.session_key
+        found: list[tuple[int, str]] = []
+        for start in range(0, len(message_ids), _MANY):
+            named = messages.id.in_(message_ids[start : start + _MANY])
+            rows = connection.execute(select(messages.position, messages.id).where(own, named))
+            found += [(position, message_id) for position, message_id in rows]
+        found.sort()
+        for start in range(0, len(found), _MANY):
+            places = [position for position, _ in found[start : start + _MANY]]
+            connection.execute(delete(self._messages).where(own, messages.position.in_(places)))
+        return [message_id for _, message_id in found]
 
     def _held(self, connection: Connection, row: Row, ids: Sequence[str]) -> set[str]:
         messages = self._messages.c

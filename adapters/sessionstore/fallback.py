@@ -155,16 +155,16 @@ class FallbackSessionStore(SessionStore):
     - ``append_messages``: behind what the primary holds by then; each message once.
     - ``create``: where the id turns out to be there, for the same owner, the messages are appended
       and the missing metadata is added.
-    - ``replace_message``, and ``update`` of metadata: as they are.
+    - ``replace_message``, ``delete_messages``, and ``update`` of metadata: as they are.
     - ``update`` of the messages, and ``delete``: of all that the caller could know of. What others
       have put behind it stays, and then so does the session.
     - Where the primary refuses a write for good (the session has another owner, say), it is set
       aside in `rejected`, and those behind it go on.
 
     *Refused* in an outage, with `StoreUnavailableError`, is what can't be promised: a write with
-    ``expected_version``; ``update``, ``replace_message`` and ``delete`` of a session that was not
-    seen; a caller of whom it can't be told whether the session is theirs; older messages; a
-    journal that is full.
+    ``expected_version``; ``update``, ``replace_message``, ``delete_messages`` and ``delete`` of
+    what was not seen; a caller of whom it can't be told whether the session is theirs; older
+    messages; a journal that is full.
 
     Example:
         >>> from sessionstore import InMemorySessionStore, SessionMessage
@@ -344,20 +344,28 @@ class FallbackSessionStore(SessionStore):
         *,
         limit: int | None,
         before: str | None,
+        after: str | None,
         user_id: str | None,
         keep_system: bool,
     ) -> Flow[list[SessionMessage]]:
-        if before is None and not keep_system:  # the whole session tells its owner too
+        if (
+            before is None and after is None and not keep_system
+        ):  # the whole session tells its owner too
             data = yield from self._get(session_id, limit=limit, user_id=user_id)
             return data.messages if data else []
 
         def ask(store: SessionStore) -> Flow[list[SessionMessage]]:
             return store._get_messages(
-                session_id, limit=limit, before=before, user_id=user_id, keep_system=keep_system
+                session_id,
+                limit=limit,
+                before=before,
+                after=after,
+                user_id=user_id,
+                keep_system=keep_system,
             )
 
         def learn(messages: list[SessionMessage]) -> None:
-            if before is None and messages:
+            if before is None and after is None and messages:
                 last = messages if limit is None else messages[-limit:]
                 self._standby.learn_messages(session_id, last, user_id, whole=limit is None)
 
@@ -389,6 +397,19 @@ class FallbackSessionStore(SessionStore):
         return self._write(
             PendingWrite(kind="replace", session_id=session_id, user_id=user_id, messages=[message])
         )
+
+    def _delete_messages(
+        self,
+        session_id: str,
+        message_ids: Sequence[str],
+        *,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[list[str]]:
+        write = PendingWrite(
+            kind="remove", session_id=session_id, user_id=user_id, message_ids=list(message_ids)
+        )
+        return self._write(write, expected_version)
 
     def _update(
         self,
@@ -501,8 +522,8 @@ class FallbackSessionStore(SessionStore):
             raise StoreUnavailableError("expected_version can't be kept until the store is back")
         self._refuse_blind(write)
         result = self._standby.check(write)
-        if write.kind == "append" and result == 0:
-            return 0
+        if write.kind in ("append", "remove") and not result:
+            return result
         if write.rewrites():
             known = self._standby.last_ids(write.session_id)
             write = msgspec.structs.replace(write, known=known)
@@ -525,8 +546,8 @@ class FallbackSessionStore(SessionStore):
         elif write.rewrites() and write.session_id in self._unseen:
             msg = "what the session held before the store went away is not known: it is left alone"
             raise StoreUnavailableError(msg)
-        if write.kind == "replace" and not self._standby.has_message(write):
-            raise StoreUnavailableError("this message can't be replaced until the store is back")
+        if write.kind in ("replace", "remove") and not self._standby.has_message(write):
+            raise StoreUnavailableError("this message can't be changed until the store is back")
 
     def _knows(self, session_id: str) -> bool:
         return self._standby.knows(session_id) or self._journal.holds(session_id)

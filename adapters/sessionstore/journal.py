@@ -263,7 +263,12 @@ class Journal:
         refused = yield (
             self._store,
             self._store._get_messages(
-                _REJECTED, limit=None, before=None, user_id=None, keep_system=False
+                _REJECTED,
+                limit=None,
+                before=None,
+                after=None,
+                user_id=None,
+                keep_system=False,
             ),
         )
         with self._lock:

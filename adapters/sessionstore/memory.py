@@ -132,6 +132,7 @@ class InMemorySessionStore(SessionStore):
         *,
         limit: int | None,
         before: str | None,
+        after: str | None,
         user_id: str | None,
         keep_system: bool,
     ) -> list[SessionMessage]:
@@ -139,12 +140,7 @@ class InMemorySessionStore(SessionStore):
             session = self._find(session_id, user_id)
             if session is None:
                 return []
-            end = len(session.bodies)
-            if before is not None:
-                if before not in session.positions:
-                    raise InvalidMessageError(f"the session has no message {before!r} to go before")
-                end = session.positions[before]
-            start = 0 if limit is None else max(0, end - limit)
+            start, end = session.bounds(limit, before, after)
             bodies = session.bodies[start:end]
             first = session.bodies[:1] if keep_system and start > 0 else []
         messages = decode_messages(session_id, first + bodies)
@@ -179,8 +175,26 @@ class InMemorySessionStore(SessionStore):
             session = self._require(session_id, user_id)
             if message_id not in session.positions:
                 raise SessionNotFoundError(f"the session has no message {message_id!r}")
-            session.bodies[session.positions[message_id]] = body
+            session.bodies[session.place(message_id)] = body
             self._written(session)
+
+    @_at_once
+    def _delete_messages(
+        self,
+        session_id: str,
+        message_ids: Sequence[str],
+        *,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> list[str]:
+        with self._lock:
+            session = self._find(session_id, user_id)
+            require_version(session.version if session else 0, expected_version)
+            if session is None:
+                return []
+            if deleted := session.remove(message_ids):
+                self._written(session)
+            return deleted
 
     @_at_once
     def _update(
@@ -202,7 +216,7 @@ class InMemorySessionStore(SessionStore):
                 merged = merge_metadata(decode_metadata(session.metadata), metadata)
                 session.metadata = encode_metadata(merged)
             if records is not None:
-                session.bodies, session.positions = [], {}
+                session.clear()
                 session.add(records)
             self._written(session)
             return session.info()
@@ -296,7 +310,11 @@ class InMemorySessionStore(SessionStore):
 
 
 class StoredSession(msgspec.Struct):
-    """A session as it is kept in memory: its messages as JSON, and where each of them is."""
+    """A session as it is kept in memory: its messages as JSON, and where each of them is.
+
+    A message's position counts from ``first``, that of the oldest: to delete what is near either
+    end moves none of the others.
+    """
 
     id: str
     agent_id: str
@@ -309,15 +327,71 @@ class StoredSession(msgspec.Struct):
     # Kept as JSON, so that no later change to a caller's object reaches the store.
     bodies: list[bytes] = []
     positions: dict[str, int] = {}
+    first: int = 0
+
+    def place(self, message_id: str) -> int:
+        """Give a message's place in the list."""
+        return self.positions[message_id] - self.first
+
+    def bounds(self, limit: int | None, before: str | None, after: str | None) -> tuple[int, int]:
+        """Give the places that a read begins at and ends before."""
+        start, end = 0, len(self.bodies)
+        for named, way in ((before, "before"), (after, "on from")):
+            if named and named not in self.positions:
+                raise InvalidMessageError(f"the session has no message {named!r} to go {way}")
+        if after is not None:
+            start = self.place(after) + 1 if after else 0
+            return start, end if limit is None else start + limit
+        if before is not None:
+            end = self.place(before)
+        return start if limit is None else max(0, end - limit), end
 
     def add(self, records: Iterable[tuple[str, bytes]]) -> int:
         """Add the messages that are not there yet, and count them."""
         before = len(self.bodies)
         for message_id, body in records:
             if message_id not in self.positions:
-                self.positions[message_id] = len(self.bodies)
+                self.positions[message_id] = self.first + len(self.bodies)
                 self.bodies.append(body)
         return len(self.bodies) - before
+
+    def remove(self, message_ids: Iterable[str]) -> list[str]:
+        """Take those messages out that are there, and give their ids in order."""
+        places = {self.place(held): held for held in message_ids if held in self.positions}
+        half = len(self.bodies) // 2
+        old = [place for place in places if place < half]
+        new = [place for place in places if place >= half]
+        if new:
+            self._remove_new(min(new), set(new))
+        if old:
+            self._remove_old(max(old) + 1, set(old))
+        return [places[place] for place in sorted(places)]
+
+    def _remove_new(self, start: int, gone: set[int]) -> None:
+        ids = list(islice(reversed(self.positions), len(self.bodies) - start))[::-1]
+        kept = [
+            (message_id, self.bodies[place])
+            for place, message_id in enumerate(ids, start)
+            if place not in gone
+        ]
+        del self.bodies[start:]
+        for message_id in ids:
+            del self.positions[message_id]
+        self.add(kept)
+
+    def _remove_old(self, end: int, gone: set[int]) -> None:
+        ids = list(islice(self.positions, end))
+        kept = [place for place in range(end) if place not in gone]
+        self.bodies[:end] = [self.bodies[place] for place in kept]
+        self.first += len(gone)
+        for place in gone:
+            del self.positions[ids[place]]
+        for place, old in enumerate(kept):
+            self.positions[ids[old]] = self.first + place
+
+    def clear(self) -> None:
+        """Take all messages out."""
+        self.bodies, self.positions, self.first = [], {}, 0
 
     def scopes(self) -> Iterator[tuple[str, str | None] | None]:
         """Give the lists that the session stands in."""
@@ -328,7 +402,7 @@ class StoredSession(msgspec.Struct):
 
     def info(self) -> SessionInfo:
         """Give the session without its messages."""
-        return SessionInfo(**self.head(), message_count=len(self.bodies))
+        return SessionInfo(**self.head())
 
     def last(self, limit: int | None) -> list[bytes]:
         """Give the last messages."""
@@ -344,6 +418,7 @@ class StoredSession(msgspec.Struct):
             "created_at": from_microseconds(self.created_at),
             "updated_at": from_microseconds(self.updated_at),
             "version": self.version,
+            "message_count": len(self.bodies),
         }
 
 

@@ -109,6 +109,14 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     version: int
+    message_count: int
+
+    def __repr__(self) -> str:
+        """Tell ids and counts: never a title or what was said."""
+        return (
+            f"{type(self).__name__}(id={self.id!r}, agent_id={self.agent_id!r}, "
+            f"version={self.version}, messages=<{self.message_count}>)"
+        )
 
 
 class SessionInfo(_Session, frozen=True, kw_only=True):
@@ -125,12 +133,6 @@ class SessionInfo(_Session, frozen=True, kw_only=True):
         message_count: How many messages the session holds.
     """
 
-    message_count: int
-
-    def __repr__(self) -> str:
-        """Tell ids and counts: never a title or what was said."""
-        return _describe(self, self.message_count)
-
 
 class SessionData(_Session, frozen=True, kw_only=True):
     """A session with its messages, or with the last of them where a limit was given.
@@ -143,14 +145,11 @@ class SessionData(_Session, frozen=True, kw_only=True):
         created_at: When the session was made, in UTC.
         updated_at: When it was last written to, in UTC.
         version: 1 when the session is made, and one more with each write.
+        message_count: How many messages the session holds, however many of them are here.
         messages: The messages, oldest first.
     """
 
     messages: list[SessionMessage]
-
-    def __repr__(self) -> str:
-        """Tell ids and counts: never a title or what was said."""
-        return _describe(self, len(self.messages))
 
 
 class SessionPage(msgspec.Struct, frozen=True):
@@ -165,13 +164,6 @@ class SessionPage(msgspec.Struct, frozen=True):
     sessions: list[SessionInfo]
     cursor: str | None = None
     partial: bool = False
-
-
-def _describe(session: _Session, count: int) -> str:
-    return (
-        f"{type(session).__name__}(id={session.id!r}, agent_id={session.agent_id!r}, "
-        f"version={session.version}, messages=<{count}>)"
-    )
 
 
 # -- The stored form. A later version of it starts with {"v":2, and older readers refuse it. ------

@@ -82,6 +82,8 @@ _REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
     b"NO-SESSION": (SessionNotFoundError, "there is no session {session!r}"),
     b"NO-MESSAGE": (SessionNotFoundError, "the session has no message {message!r}"),
     b"NO-BEFORE": (InvalidMessageError, "the session has no message {message!r} to go before"),
+    b"NO-AFTER": (InvalidMessageError, "the session has no message {message!r} to go on from"),
+    b"UNKNOWN": (StoreUnavailableError, _UNKNOWN),
     b"CORRUPT": (
         CorruptMessageError,
         "session {session!r} is not whole: one of its keys was changed or evicted",
@@ -213,8 +215,7 @@ class RedisSessionStore(SessionStore):
         fields, records = _fields(metadata), _records(messages)
         args = [_encoded(agent_id), len(fields), *fields, *records]
         reply = yield from self._write(scripts.CREATE, session_id, user_id, args)
-        head, _ = _head(session_id, reply[5])
-        return SessionData(**head, messages=list(messages))
+        return SessionData(**_head(session_id, reply[5]), messages=list(messages))
 
     def _get(
         self, session_id: str, *, limit: int | None, user_id: str | None
@@ -223,8 +224,8 @@ class RedisSessionStore(SessionStore):
         reply = yield from self._read(scripts.GET, session_id, args)
         if reply[0] == b"NONE":
             return None
-        head, _ = _head(session_id, reply[1])
-        return SessionData(**head, messages=decode_messages(session_id, reply[2]))
+        messages = decode_messages(session_id, reply[2])
+        return SessionData(**_head(session_id, reply[1]), messages=messages)
 
     def _get_messages(
         self,
@@ -232,12 +233,14 @@ class RedisSessionStore(SessionStore):
         *,
         limit: int | None,
         before: str | None,
+        after: str | None,
         user_id: str | None,
         keep_system: bool,
     ) -> Flow[list[SessionMessage]]:
         place = b"" if before is None else before.encode()
-        args = [_encoded(user_id), _number(limit), place, b"1" if keep_system else b""]
-        reply = yield from self._read(scripts.READ, session_id, args, message=before)
+        behind = b"" if after is None else b"+" + after.encode()
+        args = [_encoded(user_id), _number(limit), place, b"1" if keep_system else b"", behind]
+        reply = yield from self._read(scripts.READ, session_id, args, message=before or after)
         if reply[0] == b"NONE":
             return []
         first = decode_messages(session_id, reply[1])
@@ -265,6 +268,24 @@ class RedisSessionStore(SessionStore):
         yield from self._write(
             scripts.REPLACE, session_id, user_id, _records([message]), message=message.id
         )
+
+    def _delete_messages(
+        self,
+        session_id: str,
+        message_ids: Sequence[str],
+        *,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[list[str]]:
+        _require_few(message_ids)
+        args = [_number(expected_version), *(message_id.encode() for message_id in message_ids)]
+        reply = yield from self._write(
+            scripts.REMOVE, session_id, user_id, args, expected=expected_version
+        )
+        if reply[0] == b"NONE":
+            return []
+        runs = zip(reply[5][::2], reply[5][1::2], strict=True)
+        return [message_id for start, count in runs for message_id in message_ids[start:][:count]]
 
     def _update(
         self,
@@ -359,7 +380,7 @@ class RedisSessionStore(SessionStore):
 
     def _keys(self, encoded_id: bytes) -> tuple[bytes, ...]:
         tagged = self._prefix + b"{" + encoded_id + b"}"
-        parts = (b":session", b":messages", b":positions", b":writes")
+        parts = (b":session", b":messages", b":positions", b":gaps", b":writes")
         return tuple(tagged + part for part in parts)
 
     # -- The indexes: on one machine, and under Cluster, apart from the sessions ------------------
@@ -571,9 +592,13 @@ def _number(value: int | None) -> bytes:
     return b"" if value is None else str(value).encode()
 
 
-def _records(messages: Sequence[SessionMessage]) -> list[bytes]:
+def _require_few(messages: Sequence[Any]) -> None:
     if len(messages) > _MOST_MESSAGES:
         raise InvalidMessageError(f"Redis takes up to {_MOST_MESSAGES:,} messages at once")
+
+
+def _records(messages: Sequence[SessionMessage]) -> list[bytes]:
+    _require_few(messages)
     words: list[bytes] = []
     for message in messages:
         body = encode_message(message)
@@ -600,12 +625,12 @@ def _whole(raw: bytes) -> int:
     return int(raw)
 
 
-def _head(session_id: str, flat: list[bytes]) -> tuple[dict[str, Any], int]:
-    """Give what a session's head says, and how many messages it has."""
+def _head(session_id: str, flat: list[bytes]) -> dict[str, Any]:
+    """Give what a session's head says: the fields that `SessionData` and `SessionInfo` share."""
     fields = _pairs(flat)
     try:
         raws = {k[1:].decode(): msgspec.Raw(v) for k, v in fields.items() if k[:1] == b":"}
-        head = {
+        return {
             "id": session_id,
             "agent_id": unquote(fields[b"agent"].decode()),
             "user_id": unquote(fields[b"user"].decode()) or None,
@@ -613,16 +638,15 @@ def _head(session_id: str, flat: list[bytes]) -> tuple[dict[str, Any], int]:
             "created_at": from_microseconds(_whole(fields[b"created"])),
             "updated_at": from_microseconds(_whole(fields[b"updated"])),
             "version": _whole(fields[b"version"]),
+            "message_count": _whole(fields[b"count"]),
         }
-        return head, _whole(fields[b"count"])
     except (KeyError, ValueError, OverflowError, CorruptMessageError) as error:
         msg = f"session {session_id!r}: what is stored about it can't be read"
         raise CorruptMessageError(msg) from error
 
 
 def _info(session_id: str, flat: list[bytes]) -> SessionInfo:
-    head, count = _head(session_id, flat)
-    return SessionInfo(**head, message_count=count)
+    return SessionInfo(**_head(session_id, flat))
 
 
 def _accepted(reply: list[Any], **names: Any) -> list[Any]:

@@ -56,6 +56,7 @@ class Row(NamedTuple):
             "created_at": from_microseconds(self.created_at),
             "updated_at": from_microseconds(self.updated_at),
             "version": self.version,
+            "message_count": self.message_count,
         }
 
     def decoded(self) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class Row(NamedTuple):
 
     def info(self) -> SessionInfo:
         """Give the session without its messages."""
-        return SessionInfo(**self.head(), message_count=self.message_count)
+        return SessionInfo(**self.head())
 
     def cursor(self) -> str:
         """Give the cursor for the sessions after this one, as `place` reads it."""

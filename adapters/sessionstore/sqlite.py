@@ -105,13 +105,19 @@ _LAST = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
     WHERE session_key = ? AND position < ? ORDER BY position DESC LIMIT ?"""
 _FIRST = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
     WHERE session_key = ? AND position < ? ORDER BY position LIMIT 1"""
+_NEXT = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
+    WHERE session_key = ? AND position > ? ORDER BY position LIMIT ?"""
 _POSITION = "SELECT position FROM sessionstore_messages WHERE session_key = ? AND id = ?"
 _REPLACE = "UPDATE sessionstore_messages SET body = ? WHERE session_key = ? AND id = ?"
+_NAMED = """SELECT position, id FROM sessionstore_messages
+    WHERE session_key = ? AND id IN ({})"""
+_REMOVE = "DELETE FROM sessionstore_messages WHERE session_key = ? AND position = ?"
 _CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
 _DROP = "DELETE FROM sessionstore_sessions WHERE session_key = ?"
 _EXPIRED = "SELECT session_key FROM sessionstore_sessions WHERE updated_at < ? LIMIT ?"
 _PRUNE_BATCH = 100
-_END = 2**63 - 1
+_START, _END = 0, 2**63 - 1
+_MANY = 500  # values in one statement: SQLite takes 999, of late more
 _MEMORY = ":memory:"
 _PRIVATE = 0o600
 _SMALLEST = 512  # bytes of a database; SQLite takes less for an empty one, and writes over it
@@ -261,6 +267,7 @@ class SQLiteSessionStore(SessionStore):
         *,
         limit: int | None,
         before: str | None,
+        after: str | None,
         user_id: str | None,
         keep_system: bool,
     ) -> Flow[list[SessionMessage]]:
@@ -268,9 +275,13 @@ class SQLiteSessionStore(SessionStore):
         row = yield from self._find(session_id, user_id)
         if row is None:
             return []
+        if after is not None:
+            start = (yield from _position(row, after, "on from")) if after else _START
+            following = yield _NEXT, (row.session_key, start, _rows(limit))
+            return _oldest_first(session_id, following[::-1])
         end = _END
         if before is not None:
-            end = yield from _position(row, before)
+            end = yield from _position(row, before, "before")
         last = yield _LAST, (row.session_key, end, _rows(limit))
         messages = _oldest_first(session_id, last)
         if keep_system and limit is not None:
@@ -311,6 +322,24 @@ class SQLiteSessionStore(SessionStore):
         if not (yield _REPLACE, (body, row.session_key, message_id)).rowcount:
             raise SessionNotFoundError(f"the session has no message {message_id!r}")
         yield from _written(row)
+
+    def _delete_messages(
+        self,
+        session_id: str,
+        message_ids: Sequence[str],
+        *,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[list[str]]:
+        yield _WRITE
+        row = yield from self._find(session_id, user_id)
+        require_version(row.version if row else 0, expected_version)
+        if row is None:
+            return []
+        deleted = yield from _remove(row, message_ids)
+        if deleted:
+            yield from _written(row._replace(message_count=row.message_count - len(deleted)))
+        return deleted
 
     def _update(
         self,
@@ -438,6 +467,18 @@ def _add(row: Row, records: Sequence[tuple[str, str]]) -> Flow[Row]:
     )
 
 
+def _remove(row: Row, message_ids: Sequence[str]) -> Flow[list[str]]:
+    """Take those messages out that the session holds, and give their ids in order."""
+    found: list[tuple[int, str]] = []
+    for start in range(0, len(message_ids), _MANY):
+        some = message_ids[start : start + _MANY]
+        found += yield _NAMED.format(",".join("?" * len(some))), (row.session_key, *some)
+    found.sort()
+    if found:
+        yield _REMOVE, [(row.session_key, position) for position, _ in found]
+    return [message_id for _, message_id in found]
+
+
 def _written(row: Row) -> Flow[Row]:
     row = row._replace(version=row.version + 1, updated_at=now_microseconds())
     yield (
@@ -452,10 +493,10 @@ def _drop(session_key: int) -> Flow[None]:
     yield _DROP, (session_key,)
 
 
-def _position(row: Row, message_id: str) -> Flow[int]:
+def _position(row: Row, message_id: str, way: str) -> Flow[int]:
     found = yield _POSITION, (row.session_key, message_id)
     if not found:
-        raise InvalidMessageError(f"the session has no message {message_id!r} to go before")
+        raise InvalidMessageError(f"the session has no message {message_id!r} to go {way}")
     return int(found[0][0])
 
 

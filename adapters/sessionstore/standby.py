@@ -118,7 +118,7 @@ class Standby(InMemorySessionStore):
     def has_message(self, write: PendingWrite) -> bool:
         """Tell whether the message that a write names is among those known."""
         session = self._sessions.get(write.session_id)
-        ids = [message.id for message in write.messages or ()]
+        ids = [*write.message_ids, *(message.id for message in write.messages or ())]
         return session is not None and session.positions.keys() >= set(ids)
 
     def check(self, write: PendingWrite) -> Any:
@@ -157,8 +157,16 @@ class Standby(InMemorySessionStore):
         new = [message for message in messages if message.id not in older]
         return super()._append_messages(session_id, new, **options)
 
+    def _delete_messages(
+        self, session_id: str, message_ids: Sequence[str], **options: Any
+    ) -> Flow[list[str]]:
+        deleted = yield from super()._delete_messages(session_id, message_ids, **options)
+        self._older.get(session_id, set()).difference_update(message_ids)
+        return deleted
+
     def _get_messages(self, session_id: str, **options: Any) -> Flow[list[SessionMessage]]:
-        if options["before"] in self._older.get(session_id, ()):
+        older = self._older.get(session_id, ())
+        if options["before"] in older or options["after"] in older:
             raise StoreUnavailableError("older messages can't be read until the store is back")
         return super()._get_messages(session_id, **options)
 
@@ -197,12 +205,12 @@ class Standby(InMemorySessionStore):
         if session is None:
             session = self._put(StoredSession(session_id, "default", user_id, b"{}"))
         elif whole or not any(message_id in session.positions for message_id, _ in records):
-            session.bodies, session.positions = [], {}
+            session.clear()
         older = (str(message.id) for message in messages[: -self._max_messages])
         self._older.setdefault(session_id, set()).update(older)
         session.add(records)
         for message_id, body in records:
-            session.bodies[session.positions[message_id]] = body
+            session.bodies[session.place(message_id)] = body
         self._use(session)
         return session
 
@@ -234,8 +242,7 @@ class Standby(InMemorySessionStore):
         if cut > self._max_messages and session.id not in self._pinned:
             ids = list(session.positions)
             self._older.setdefault(session.id, set()).update(ids[:cut])
-            session.bodies = session.bodies[cut:]
-            session.positions = {message_id: place for place, message_id in enumerate(ids[cut:])}
+            session.remove(ids[:cut])
 
     def _keep_bounds(self) -> None:
         surplus = len(self._used) - self._max_sessions

@@ -24,10 +24,10 @@ from sqlalchemy.sql.selectable import ScalarSelect
 
 from sessionstore.tables import Tables
 
-__all__ = ["FIRST", "HEAD", "Reading", "appending", "listing", "reading", "seeking"]
+__all__ = ["FIRST", "HEAD", "Reading", "appending", "listing", "reading", "removing", "seeking"]
 
 HEAD, FIRST, LAST = 0, 1, 2
-"""What a row of `reading` is: the session itself, its first message, one of its last."""
+"""What a row of `reading` is: the session itself, its first message, one of those asked for."""
 
 
 class Reading(NamedTuple):
@@ -35,16 +35,18 @@ class Reading(NamedTuple):
 
     Attributes:
         limited: Only the last ``limit`` messages.
-        before: Only messages before the one with the id ``before``.
+        named: Only messages before the one with the id ``message``, or behind it.
         owned: The caller is checked.
         keep_system: The session's first message too.
-        sought: The position of the message ``before`` is given, as ``end``.
+        forward: Behind it, and the first ``limit`` of all that are to be read.
+        sought: The position of the message is given, as ``place``.
     """
 
     limited: bool
-    before: bool
+    named: bool
     owned: bool
     keep_system: bool
+    forward: bool = False
     sought: bool = False
 
 
@@ -53,7 +55,7 @@ def reading(tables: Tables, asked: Reading) -> Any:
     """Make the statement that reads a session with its messages.
 
     Its rows are in no order: what the row is (`HEAD`, …), a position, a body, and with `HEAD` the
-    columns of the session. That row's position is that of the message ``before``. There is no row
+    columns of the session. That row's position is that of the message named. There is no row
     at all where there is no session; and no message where the caller may not read it.
 
     Args:
@@ -62,7 +64,7 @@ def reading(tables: Tables, asked: Reading) -> Any:
 
     Returns:
         A statement with the parameters ``session_id``, ``oldest`` (the microseconds before which
-        a session has expired), and as asked ``user_id``, ``before`` or ``end``, and ``limit``.
+        a session has expired), and as asked ``user_id``, ``message`` or ``place``, ``limit``.
     """
     head = (
         select(*tables.sessions.c)
@@ -77,15 +79,15 @@ def reading(tables: Tables, asked: Reading) -> Any:
         owner = bindparam("user_id", type_=tables.sessions.c.user_id.type)
         readable = readable.where(or_(head.c.user_id.is_(None), head.c.user_id == owner))
     key = readable.scalar_subquery()
-    end: ColumnElement[Any] | None = _position(tables, key) if asked.before else None
+    place: ColumnElement[Any] | None = _position(tables, key) if asked.named else None
     if asked.sought:
-        end = bindparam("end", type_=BigInteger)
-    position = type_coerce(null(), BigInteger) if end is None else end
+        place = bindparam("place", type_=BigInteger)
+    position = type_coerce(null(), BigInteger) if place is None else place
     body = type_coerce(null(), Text)
     first = select(
         literal(HEAD).label("part"), position.label("position"), body.label("body"), *head.c
     )
-    parts = [first, _messages(tables, key, end, asked)]
+    parts = [first, _messages(tables, key, place, asked)]
     if asked.keep_system:
         parts.append(_first_message(tables, key))
     return union_all(*parts)
@@ -95,13 +97,13 @@ def reading(tables: Tables, asked: Reading) -> Any:
 def seeking(tables: Tables) -> Any:
     """Make the statement that finds the position of a message: MariaDB wants it beforehand.
 
-    It, and MySQL, would read all messages after that one too, were the position a subquery.
+    It, and MySQL, would read all other messages too, were the position a subquery.
 
     Args:
         tables: The store's.
 
     Returns:
-        A statement with the parameters ``session_id`` and ``before``, for one number or no row.
+        A statement with the parameters ``session_id`` and ``message``, for one number or no row.
     """
     named = tables.sessions.c.id == bindparam("session_id")
     key = select(tables.sessions.c.session_key).where(named).scalar_subquery()
@@ -110,21 +112,21 @@ def seeking(tables: Tables) -> Any:
 
 def _position(tables: Tables, key: ScalarSelect[Any]) -> ScalarSelect[Any]:
     one = tables.messages.alias()
-    named = (one.c.session_key == key, one.c.id == bindparam("before", type_=one.c.id.type))
+    named = (one.c.session_key == key, one.c.id == bindparam("message", type_=one.c.id.type))
     return select(one.c.position).where(*named).scalar_subquery()
 
 
 def _messages(
-    tables: Tables, key: ScalarSelect[Any], end: ColumnElement[Any] | None, asked: Reading
+    tables: Tables, key: ScalarSelect[Any], place: ColumnElement[Any] | None, asked: Reading
 ) -> Any:
-    messages = tables.messages
-    last = select(messages.c.position, messages.c.body).where(messages.c.session_key == key)
-    if end is not None:
-        last = last.where(messages.c.position < end)
+    position = tables.messages.c.position
+    some = select(position, tables.messages.c.body).where(tables.messages.c.session_key == key)
+    if place is not None:
+        some = some.where(position > place if asked.forward else position < place)
     if asked.limited:
-        last = last.order_by(messages.c.position.desc())
-        last = last.limit(bindparam("limit", type_=BigInteger))
-    return _part(tables, LAST, last)
+        some = some.order_by(position if asked.forward else position.desc())
+        some = some.limit(bindparam("limit", type_=BigInteger))
+    return _part(tables, LAST, some)
 
 
 def _first_message(tables: Tables, key: ScalarSelect[Any]) -> Any:
@@ -234,5 +236,58 @@ WITH found AS MATERIALIZED (
 )
 SELECT found.session_key IS NOT NULL, found.user_id, found.updated_at, found.version,
     (SELECT count(*) FROM added), (SELECT count(*) FROM made)
+FROM (VALUES (1)) AS one (row) LEFT JOIN found ON true
+"""
+
+
+@lru_cache(maxsize=16)
+def removing(tables: Tables, dialect: Dialect) -> TextClause:
+    """Make PostgreSQL's statement that deletes messages of a session.
+
+    Its parts see the messages as they were when it began, and only the session's row as it is once
+    it is locked. Where another writer came in between, which that row's version tells, nothing is
+    deleted and nothing is settled.
+
+    Args:
+        tables: The store's.
+        dialect: Quotes the names.
+
+    Returns:
+        A statement with the parameters ``id``, ``user_id``, ``expected``, ``now``, ``oldest`` and
+        ``ids``, the ids without NUL. Its one row tells whether the session was there, its owner,
+        last write and version; whether that is settled; and the ids that were deleted, in order.
+    """
+    quote = dialect.identifier_preparer.format_table
+    sql = _REMOVE.replace("{sessions}", quote(tables.sessions))
+    return text(sql.replace("{messages}", quote(tables.messages)))
+
+
+_REMOVE = """
+WITH seen AS MATERIALIZED (
+    SELECT version FROM {sessions} WHERE id = CAST(:id AS text)
+), found AS MATERIALIZED (
+    SELECT session_key, user_id, updated_at, version
+    FROM {sessions} WHERE id = CAST(:id AS text) FOR NO KEY UPDATE
+), writable AS (
+    SELECT session_key FROM found
+    WHERE updated_at >= CAST(:oldest AS bigint)
+        AND (CAST(:user_id AS text) IS NULL OR user_id IS NULL OR user_id = CAST(:user_id AS text))
+        AND version = coalesce(CAST(:expected AS bigint), version)
+        AND version = (SELECT version FROM seen)
+), removed AS (
+    DELETE FROM {messages} AS message USING writable
+    WHERE message.session_key = writable.session_key
+        AND message.id = ANY(CAST(:ids AS text[]))
+    RETURNING message.id, message.position
+), counted AS (
+    UPDATE {sessions} AS session SET version = session.version + 1,
+        updated_at = CAST(:now AS bigint),
+        message_count = session.message_count - (SELECT count(*) FROM removed)
+    FROM writable
+    WHERE session.session_key = writable.session_key AND EXISTS (SELECT FROM removed)
+)
+SELECT found.session_key IS NOT NULL, found.user_id, found.updated_at, found.version,
+    found.version = (SELECT version FROM seen),
+    (SELECT array_agg(id ORDER BY position) FROM removed)
 FROM (VALUES (1)) AS one (row) LEFT JOIN found ON true
 """

@@ -144,6 +144,7 @@ class SessionStore(ABC):
         *,
         limit: int | None = None,
         before: str | None = None,
+        after: str | None = None,
         user_id: str | None = None,
         keep_system: bool = False,
     ) -> list[SessionMessage]:
@@ -151,21 +152,27 @@ class SessionStore(ABC):
 
         Args:
             session_id: Its id.
-            limit: Only the last ``limit`` of them; ``None`` for all.
+            limit: Only the last ``limit`` of them, or with ``after`` the first; ``None`` for all.
             before: Only those before the message with this id, for paging back.
+            after: Only those behind the message with this id, for paging forward; ``""`` begins
+                at the session's first message. Not together with ``before``.
             user_id: The caller, where ownership is to be checked.
             keep_system: Put the session's first message in front, beyond the limit, if it is a
-                system (or "developer") message: a view of a long conversation needs it.
+                system (or "developer") message: a view of a long conversation needs it. Not
+                together with ``after``, which comes by that message by itself.
 
         Returns:
             The messages; ``[]`` when there is no session.
 
         Raises:
             SessionAccessError: The session belongs to another user.
-            InvalidMessageError: The session has no message with the id ``before``.
+            InvalidMessageError: The session has no message with the id ``before`` or ``after``, or
+                ``after`` was given together with ``before`` or ``keep_system``.
             CorruptMessageError: A stored message among these can't be read.
         """
-        return self._play(self._reading(session_id, limit, before, user_id, keep_system))
+        return self._play(
+            self._reading(session_id, limit, before, user_id, keep_system, after=after)
+        )
 
     async def aget_messages(
         self,
@@ -173,11 +180,14 @@ class SessionStore(ABC):
         *,
         limit: int | None = None,
         before: str | None = None,
+        after: str | None = None,
         user_id: str | None = None,
         keep_system: bool = False,
     ) -> list[SessionMessage]:
         """Async twin of `get_messages`."""
-        return await self._aplay(self._reading(session_id, limit, before, user_id, keep_system))
+        return await self._aplay(
+            self._reading(session_id, limit, before, user_id, keep_system, after=after)
+        )
 
     def append_message(
         self,
@@ -300,6 +310,60 @@ class SessionStore(ABC):
     ) -> None:
         """Async twin of `replace_message`."""
         await self._aplay(self._replacing(session_id, message, user_id))
+
+    def delete_messages(
+        self,
+        session_id: str,
+        message_ids: Iterable[str],
+        *,
+        user_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> list[str]:
+        """Delete some messages of a session, in one atomic step. The session stays.
+
+        Of any number of callers who delete the same message at once, one is told its id: that one
+        may take it for its own. An id that was deleted is new to the session again.
+
+        Example:
+            >>> from sessionstore import InMemorySessionStore, SessionMessage
+            >>> store = InMemorySessionStore()
+            >>> store.append_messages("s1", [SessionMessage("user", "Hello!", id="m1")])
+            1
+            >>> store.delete_messages("s1", ["m1", "m2"])
+            ['m1']
+            >>> store.delete_messages("s1", ["m1", "m2"])
+            []
+
+        Args:
+            session_id: The session's id.
+            message_ids: The ids of the messages; one that the session does not hold is passed over.
+            user_id: The caller, where ownership is to be checked.
+            expected_version: The version that the session must be at (0: not there).
+
+        Returns:
+            The ids of the messages that this call has deleted, in the session's order; ``[]`` when
+            there is no session. Where it is ``[]`` nothing was written.
+
+        Raises:
+            SessionAccessError: The session belongs to another user.
+            SessionConflictError: The session is at another version.
+        """
+        return self._play(
+            self._deleting_messages(session_id, message_ids, user_id, expected_version)
+        )
+
+    async def adelete_messages(
+        self,
+        session_id: str,
+        message_ids: Iterable[str],
+        *,
+        user_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> list[str]:
+        """Async twin of `delete_messages`."""
+        return await self._aplay(
+            self._deleting_messages(session_id, message_ids, user_id, expected_version)
+        )
 
     def update(
         self,
@@ -484,6 +548,7 @@ class SessionStore(ABC):
         *,
         limit: int | None,
         before: str | None,
+        after: str | None,
         user_id: str | None,
         keep_system: bool,
     ) -> Flow[list[SessionMessage]]: ...
@@ -503,6 +568,16 @@ class SessionStore(ABC):
     def _replace_message(
         self, session_id: str, message: SessionMessage, *, user_id: str | None
     ) -> Flow[None]: ...
+
+    @abstractmethod
+    def _delete_messages(
+        self,
+        session_id: str,
+        message_ids: Sequence[str],
+        *,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[list[str]]: ...
 
     @abstractmethod
     def _update(
@@ -571,11 +646,17 @@ class SessionStore(ABC):
         before: str | None,
         user_id: str | None,
         keep_system: bool,
+        *,
+        after: str | None = None,
     ) -> Flow[list[SessionMessage]]:
+        if after is not None and (before is not None or keep_system):
+            other = "keep_system" if before is None else "before"
+            raise InvalidMessageError(f"after can't be given together with {other}")
         return self._get_messages(
             checked_id(session_id, "session_id"),
             limit=_limit(limit),
             before=None if before is None else _message_id(before),
+            after=after if after is None or after == "" else _message_id(after),
             user_id=_optional_id(user_id, "user_id"),
             keep_system=keep_system,
         )
@@ -604,6 +685,22 @@ class SessionStore(ABC):
             raise InvalidMessageError("replace_message needs a message with an id: set its id")
         return self._replace_message(
             checked_id(session_id, "session_id"), ready, user_id=_optional_id(user_id, "user_id")
+        )
+
+    def _deleting_messages(
+        self,
+        session_id: str,
+        message_ids: Iterable[str],
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> Flow[list[str]]:
+        if isinstance(message_ids, str):
+            raise InvalidMessageError("message_ids must be a list of ids, not a single one")
+        return self._delete_messages(
+            checked_id(session_id, "session_id"),
+            list(dict.fromkeys(map(_message_id, message_ids))),
+            user_id=_optional_id(user_id, "user_id"),
+            expected_version=_version(expected_version),
         )
 
     def _updating(

@@ -32,17 +32,19 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         user_id: The caller.
         messages: The messages of an ``append``, ``create`` or ``update``; the one of a
             ``replace``.
+        message_ids: The messages of a ``remove``.
         metadata: The metadata of a ``create`` or ``update``.
         known: For an ``update`` of the messages and a ``delete``: the ids of the last messages
             that the caller could know of. What others have put behind them stays.
         id: The write's own id.
     """
 
-    kind: Literal["append", "create", "replace", "update", "delete"]
+    kind: Literal["append", "create", "replace", "remove", "update", "delete"]
     session_id: str
     agent_id: str = "default"
     user_id: str | None = None
     messages: list[SessionMessage] | None = None
+    message_ids: list[str] = []
     metadata: dict[str, Any] | None = None
     known: list[str] = []
     id: str = msgspec.field(default_factory=new_id)
@@ -78,6 +80,10 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             )
         if self.kind == "replace":
             return store._replace_message(session_id, messages[0], user_id=user_id)
+        if self.kind == "remove":
+            return store._delete_messages(
+                session_id, self.message_ids, user_id=user_id, expected_version=expected_version
+            )
         if self.kind == "update":
             return store._update(
                 session_id,

@@ -34,6 +34,7 @@ pytest.register_assert_rewrite(
             "appending",
             "concurrency",
             "content",
+            "deleting",
             "expiry",
             "identifiers",
             "lifetime",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sessionstore.testing.appending import AppendContract
 from sessionstore.testing.concurrency import ConcurrencyContract
 from sessionstore.testing.content import ContentContract
+from sessionstore.testing.deleting import DeleteMessagesContract
 from sessionstore.testing.expiry import ExpiryContract
 from sessionstore.testing.identifiers import IdentifierContract
 from sessionstore.testing.lifetime import LifetimeContract, RestartContract
@@ -24,6 +25,7 @@ class SessionStoreConformance(
     SessionContract,
     AppendContract,
     ReadContract,
+    DeleteMessagesContract,
     ListContract,
     VersionContract,
     OwnershipContract,

@@ -49,6 +49,7 @@ class ExpiryContract(ColouredSuite):
         assert expired.get("s", user_id="eve") is None
         assert expired.get_messages("s", limit=1, keep_system=True) == []
         assert expired.get_messages("s", before="m1", user_id="eve") == []
+        assert expired.get_messages("s", after="m1", user_id="eve") == []
 
     def test_its_messages_are_not_read(self, expired: SessionStore) -> None:
         """Nor are they when they are asked for first."""
@@ -77,6 +78,14 @@ class ExpiryContract(ColouredSuite):
         """There are none to replace."""
         with pytest.raises(SessionNotFoundError):
             expired.replace_message("s", said("x", "m0"), user_id="eve")
+        assert expired.get("s") is None
+
+    def test_its_messages_are_not_deleted(self, expired: SessionStore) -> None:
+        """There are none to delete, and nobody is told of any."""
+        assert expired.delete_messages("s", ["m0"], user_id="eve") == []
+        assert expired.delete_messages("s", ["m0"], expected_version=0) == []
+        with pytest.raises(SessionConflictError):
+            expired.delete_messages("s", ["m0"], expected_version=1)
         assert expired.get("s") is None
 
     def test_create_makes_another(self, expired: SessionStore) -> None:

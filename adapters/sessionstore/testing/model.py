@@ -25,14 +25,14 @@ def told(answer: Any) -> Any:
     if isinstance(answer, SessionData):
         return {**_head(answer), "messages": answer.messages}
     if isinstance(answer, SessionInfo):
-        return {**_head(answer), "message_count": answer.message_count}
+        return _head(answer)
     if isinstance(answer, SessionPage):
         return [told(info) for info in answer.sessions]
     return answer
 
 
 def _head(session: _Session | SessionData | SessionInfo) -> Told:
-    names = ("id", "agent_id", "user_id", "metadata", "version")
+    names = ("id", "agent_id", "user_id", "metadata", "version", "message_count")
     return {name: getattr(session, name) for name in names}
 
 
@@ -56,8 +56,12 @@ class _Session:
         held = [message.id for message in self.messages]
         return held.index(message_id) if message_id in held else None
 
+    @property
+    def message_count(self) -> int:
+        return len(self.messages)
+
     def info(self) -> Told:
-        return {**_head(self), "message_count": len(self.messages)}
+        return _head(self)
 
     def data(self, limit: int | None = None) -> Told:
         return {**_head(self), "messages": _last(self.messages, limit)}
@@ -99,13 +103,21 @@ class Model:
         *,
         limit: int | None,
         before: str | None,
+        after: str | None,
         user_id: str | None,
         keep_system: bool,
     ) -> list[SessionMessage]:
         """Read messages."""
+        if after is not None and (before is not None or keep_system):
+            raise InvalidMessageError
         session = self._find(session_id, user_id)
         if session is None:
             return []
+        if after is not None:
+            start = session.place(after) if after else -1
+            if start is None:
+                raise InvalidMessageError
+            return session.messages[start + 1 :][:limit]
         end = len(session.messages) if before is None else session.place(before)
         if end is None:
             raise InvalidMessageError
@@ -142,6 +154,25 @@ class Model:
             raise SessionNotFoundError
         session.messages[place] = message
         self._written(session)
+
+    def delete_messages(
+        self,
+        session_id: str,
+        message_ids: list[str],
+        *,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> list[str]:
+        """Delete messages."""
+        session = self._find(session_id, user_id)
+        self._require_version(session, expected_version)
+        if session is None:
+            return []
+        deleted = [str(m.id) for m in session.messages if m.id in message_ids]
+        if deleted:
+            session.messages = [m for m in session.messages if m.id not in message_ids]
+            self._written(session)
+        return deleted
 
     def update(
         self,

@@ -26,6 +26,9 @@ CALLS: dict[str, Callable[[SessionStore], Any]] = {
     "read-system": lambda store: store.get_messages("s", limit=1, keep_system=True, user_id=EVE),
     "read-before": lambda store: store.get_messages("s", before="m1", user_id=EVE),
     "read-before-unknown": lambda store: store.get_messages("s", before="nope", user_id=EVE),
+    "read-after": lambda store: store.get_messages("s", after="m1", user_id=EVE),
+    "read-after-unknown": lambda store: store.get_messages("s", after="nope", user_id=EVE),
+    "read-on": lambda store: store.get_messages("s", after="", limit=1, user_id=EVE),
     "append-one": lambda store: store.append_message("s", said("x"), user_id=EVE),
     "append": lambda store: store.append_messages("s", [said("x"), said("y")], user_id=EVE),
     "append-held": lambda store: store.append_messages("s", [said("x", "m1")], user_id=EVE),
@@ -38,6 +41,15 @@ CALLS: dict[str, Callable[[SessionStore], Any]] = {
     ),
     "replace": lambda store: store.replace_message("s", said("x", "m1"), user_id=EVE),
     "replace-unknown": lambda store: store.replace_message("s", said("x", "nope"), user_id=EVE),
+    "remove": lambda store: store.delete_messages("s", ["m1"], user_id=EVE),
+    "remove-unknown": lambda store: store.delete_messages("s", ["nope"], user_id=EVE),
+    "remove-nothing": lambda store: store.delete_messages("s", [], user_id=EVE),
+    "remove-expected": lambda store: store.delete_messages(
+        "s", ["m1"], user_id=EVE, expected_version=1
+    ),
+    "remove-conflict": lambda store: store.delete_messages(
+        "s", ["m1"], user_id=EVE, expected_version=9
+    ),
     "update": lambda store: store.update("s", messages=[], metadata={"a": 1}, user_id=EVE),
     "update-conflict": lambda store: store.update(
         "s", messages=[], user_id=EVE, expected_version=9
@@ -84,6 +96,7 @@ class OwnershipContract(ColouredSuite):
         store.replace_message("s", said("better", "m0"), user_id="alice")
         assert store.update("s", metadata={"a": 1}, user_id="alice").user_id == "alice"
         assert len(store.get_messages("s", user_id="alice")) == 3
+        assert store.delete_messages("s", ["m1"], user_id="alice") == ["m1"]
         assert store.get("s", user_id="alice") == store.get("s")
         with pytest.raises(SessionExistsError):
             store.create("s", user_id="alice")
@@ -114,6 +127,7 @@ class OwnershipContract(ColouredSuite):
             store.append_message("s", said(user), user_id=user)
             store.replace_message("s", said(user, "m0"), user_id=user)
             store.update("s", metadata={"by": user}, user_id=user)
+            assert store.delete_messages("s", ["nope"], user_id=user) == []
             assert len(store.get_messages("s", user_id=user)) >= 2
             assert stored(store, "s").user_id is None
         assert store.list_sessions(user_id="alice").sessions == []
@@ -141,6 +155,7 @@ class OwnershipContract(ColouredSuite):
         """A user who asks for what is not there is told so, as anyone is."""
         assert store.get("s", user_id=EVE) is None
         assert store.get_messages("s", user_id=EVE) == []
+        assert store.delete_messages("s", ["m0"], user_id=EVE) == []
         assert store.delete("s", user_id=EVE) is False
 
     def test_a_deleted_session_has_no_owner(self, store: SessionStore) -> None:

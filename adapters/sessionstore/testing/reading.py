@@ -10,7 +10,7 @@ from sessionstore.errors import InvalidMessageError, InvalidSessionError
 from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
 from sessionstore.testing.colours import ColouredSuite
-from sessionstore.testing.samples import conversation, ids, said
+from sessionstore.testing.samples import conversation, ids, said, stored
 
 __all__ = ["ReadContract"]
 
@@ -36,6 +36,7 @@ class ReadContract(ColouredSuite):
         session = store.get("s", limit=limit)
         assert session is not None
         assert session.messages == last
+        assert session.message_count == 5
 
     def test_before_a_message(self, store: SessionStore) -> None:
         """Only what is older than the message named is read, that one not included."""
@@ -91,6 +92,74 @@ class ReadContract(ColouredSuite):
     def test_before_in_no_session(self, store: SessionStore) -> None:
         """There is nothing before anything."""
         assert store.get_messages("s", before="m0", limit=2) == []
+
+    def test_after_a_message(self, store: SessionStore) -> None:
+        """Only what is behind the message named is read, the first of it, oldest first."""
+        log = conversation(5)
+        store.append_messages("s", log)
+        assert store.get_messages("s", after="m1") == log[2:]
+        assert store.get_messages("s", after="m4") == []
+        assert store.get_messages("s", after="m1", limit=2) == log[2:4]
+        assert store.get_messages("s", after="m1", limit=0) == []
+        assert store.get_messages("s", after="m1", limit=10**30) == log[2:]
+
+    def test_after_nothing(self, store: SessionStore) -> None:
+        """It begins at the first message, of a session that may be empty, or not there."""
+        log = conversation(5)
+        store.append_messages("s", log)
+        store.create("empty")
+        assert store.get_messages("s", after="") == log
+        assert store.get_messages("s", after="", limit=2) == log[:2]
+        assert store.get_messages("s", after="", limit=0) == []
+        for session_id in ("empty", "none"):
+            assert store.get_messages(session_id, after="", limit=2) == []
+        assert store.get_messages("none", after="m0") == []
+
+    def test_paging_on_to_the_end(self, store: SessionStore) -> None:
+        """Page by page each message is read once, also those that come meanwhile."""
+        log = conversation(11)
+        store.append_messages("s", log[:7])
+        read = page = store.get_messages("s", limit=3, after="")
+        while page:
+            page = store.get_messages("s", limit=3, after=page[-1].id)
+            store.append_messages("s", log)
+            read = read + page
+        assert read == log
+
+    def test_after_an_unknown_message(self, store: SessionStore) -> None:
+        """A message that the session does not hold is told, one of another session too."""
+        store.append_messages("s", conversation(2))
+        store.append_messages("t", conversation(4))
+        for after in ("m3", "unknown", "M0", "m"):
+            with pytest.raises(InvalidMessageError, match="go on from"):
+                store.get_messages("s", after=after)
+            with pytest.raises(InvalidMessageError):
+                store.get_messages("s", after=after, limit=0)
+
+    def test_after_together_with_what_it_excludes(self, store: SessionStore) -> None:
+        """It is told, before anything is read."""
+        store.append_messages("s", conversation(4))
+        for session_id in ("s", "none"):
+            with pytest.raises(InvalidMessageError, match="before"):
+                store.get_messages(session_id, after="m0", before="m3")
+            with pytest.raises(InvalidMessageError, match="before"):
+                store.get_messages(session_id, after="", before="m3")
+            with pytest.raises(InvalidMessageError, match="keep_system"):
+                store.get_messages(session_id, after="", keep_system=True)
+
+    def test_a_head_counts_the_messages(self, store: SessionStore) -> None:
+        """However few of them are read, and whatever was written."""
+        log = conversation(6)
+        assert store.create("s", messages=log[:2]).message_count == 2
+        store.append_messages("s", log)
+        store.replace_message("s", said("better", "m0"))
+        for limit in (0, 1, None):
+            session = store.get("s", limit=limit)
+            assert session is not None
+            assert session.message_count == 6
+        assert store.update("s", messages=log[:3]).message_count == 3
+        assert stored(store, "s").message_count == 3
+        assert "messages=<3>" in repr(store.get("s", limit=0))
 
     def test_keep_system(self, store: SessionStore) -> None:
         """The system message that the session begins with comes first, beyond the limit."""

@@ -112,6 +112,13 @@ class _Both(RuleBasedStateMachine):
     def replace(self, id: str, user: str | None, message: SessionMessage) -> None:
         self.agree("replace_message", id, message, user_id=user)
 
+    @rule(id=_sessions, user=_users, names=st.lists(_message_ids, max_size=4), seen=_seen)
+    def delete_messages(
+        self, id: str, user: str | None, names: list[str], seen: int | None
+    ) -> None:
+        expected = self.version(id, seen)
+        self.agree("delete_messages", id, names, user_id=user, expected_version=expected)
+
     @rule(id=_sessions, user=_users, batch=_batches, seen=_seen)
     def update_messages(
         self, id: str, user: str | None, batch: list[SessionMessage], seen: int | None
@@ -156,7 +163,24 @@ class _Both(RuleBasedStateMachine):
     def read(
         self, id: str, user: str | None, limit: int | None, before: str | None, system: bool
     ) -> None:
-        self.agree("get_messages", id, limit=limit, before=before, user_id=user, keep_system=system)
+        self.read_both(id, limit=limit, before=before, after=None, user_id=user, keep_system=system)
+
+    @rule(
+        id=_sessions,
+        user=_users,
+        limit=_limits,
+        after=st.just("") | _message_ids,
+        beside=st.sampled_from([{}, {}, {}, {"before": "a"}, {"keep_system": True}]),
+    )
+    def read_on(
+        self, id: str, user: str | None, limit: int | None, after: str, beside: dict[str, Any]
+    ) -> None:
+        asked = {"before": None, "keep_system": False, **beside}
+        self.read_both(id, limit=limit, after=after, user_id=user, **asked)
+
+    def read_both(self, id: str, **asked: Any) -> None:
+        """Read from both."""
+        self.agree("get_messages", id, **asked)
 
     @rule(agent=_agents, user=_users, limit=st.integers(1, 3))
     def list_by_agent(self, agent: str, user: str | None, limit: int) -> None:

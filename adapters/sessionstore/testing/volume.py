@@ -33,9 +33,13 @@ class VolumeContract(ColouredSuite):
         assert ids(store.get_messages("s")) == ids(log)
         assert store.list_sessions(limit=1).sessions[0].message_count == MANY
         assert store.get_messages("s", limit=2, before="m50000") == log[49_998:50_000]
+        assert store.get_messages("s", limit=2, after="m50000") == log[50_001:50_003]
         assert store.append_messages("s", [said("", "m1"), said("", "m2")]) == 0
         assert store.append_messages("s", [said("the last", "m-last")]) == 1
         assert ids(store.get_messages("s", limit=2)) == [log[-1].id, "m-last"]
+        half = [f"m{number}" for number in range(0, MANY, 2)]
+        assert store.delete_messages("s", half[::-1]) == half
+        assert store.get_messages("s", limit=2, before="m50001") == [log[49_997], log[49_999]]
 
     def test_a_turn_costs_the_same_in_a_long_session(self, open_store: OpenStore) -> None:
         """Beside reading all of the long one, what a turn needs is as nothing: guarantee 6."""
@@ -44,7 +48,7 @@ class VolumeContract(ColouredSuite):
             store.append_messages("short", log[:20])
             store.append_messages("long", log)
             whole = least(lambda: store.get_messages("long"), 3)
-            for use in (turn, retry, page_back):
+            for use in (turn, retry, page_back, page_on, archive, take_back):
                 short = least(partial(use, store, "short"), 20)
                 long = least(partial(use, store, "long"), 20)
                 assert long < 3 * short + whole / 4, f"{use.__name__}: {long} s, not {short} s"
@@ -71,6 +75,31 @@ def retry(store: SessionStore, session_id: str) -> None:
 def page_back(store: SessionStore, session_id: str) -> None:
     """Read what is before an old message."""
     assert len(store.get_messages(session_id, limit=3, before="m8")) == 3
+
+
+def page_on(store: SessionStore, session_id: str) -> None:
+    """Read what is behind a new message, and behind an old one."""
+    last = store.get_messages(session_id, limit=4)
+    assert store.get_messages(session_id, after=last[0].id, limit=9) == last[1:]
+    assert len(store.get_messages(session_id, after="", limit=3)) == 3
+
+
+def archive(store: SessionStore, session_id: str) -> None:
+    """Delete the oldest messages but one, and know how many are left."""
+    old = store.get_messages(session_id, after="", limit=3)
+    store.append_messages(session_id, [said("in their place"), said("in their place")])
+    assert len(store.delete_messages(session_id, [str(message.id) for message in old[1:]])) == 2
+    head = store.get(session_id, limit=0)
+    assert head is not None
+    assert head.message_count > 10
+    assert head.messages == []
+
+
+def take_back(store: SessionStore, session_id: str) -> None:
+    """Delete the newest messages but one."""
+    store.append_messages(session_id, [said("a", "new-a"), said("b", "new-b"), said("c", "new-c")])
+    assert store.delete_messages(session_id, ["new-b", "new-a"]) == ["new-a", "new-b"]
+    assert store.delete_messages(session_id, ["new-c"]) == ["new-c"]
 
 
 def least(use: Callable[[], object], times: int) -> float:
