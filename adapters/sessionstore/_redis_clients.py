@@ -34,6 +34,8 @@ WAIT = "WAIT"
 """The command that, last of several, asks how many replicas have them."""
 
 _ELSEWHERE = (AskError, redis.ConnectionError)  # MOVED is a kind of ASK
+_MAJOR = int(redis.__version__.split(".")[0])
+_CONNECTS_AT_ONCE = 7  # the first redis-py whose asyncio pool does
 _AT_ONCE = 50  # requests of one event loop; the next ones wait for a connection of these
 _MANY = 10_000
 _PATIENCE = 5.0  # seconds to wait for a turn, where a caller's client sets no timeout
@@ -86,7 +88,7 @@ def _cluster_options(options: dict[str, Any], retry: Callable[..., Any]) -> dict
     options = {"max_connections": _MANY, **options}
     options.pop("db", None)
     options.pop("port", None)
-    if int(redis.__version__.split(".")[0]) < 6:  # noqa: PLR2004 - its option changed its name
+    if _MAJOR < 6:  # noqa: PLR2004 - its option changed its name
         # At least one of these is an asyncio pipeline's first try.
         options["cluster_error_retry_attempts"] = 1
         return options
@@ -160,9 +162,13 @@ class Clients:
             if isinstance(client, redis.asyncio.Redis):
                 await client.connection_pool.disconnect(inuse_connections=False)
             return []
-        await _turn(turns, self.settings.options.get("socket_timeout") or _PATIENCE)
+        patience = self.settings.options.get("socket_timeout") or _PATIENCE
+        await _turn(turns, patience)
         try:
-            return await _asent(client, commands)
+            if _MAJOR >= _CONNECTS_AT_ONCE:
+                return await _asent(client, commands)
+            # Older ones connect one after the other, and each waits for all those before it.
+            return await asyncio.wait_for(_asent(client, commands), 2 * patience)
         except (AttributeError, TypeError, RuntimeError) as error:
             # What asyncio and uvloop give for writing to a connection that was just closed.
             raise redis.ConnectionError("the connection was closed") from error

@@ -51,6 +51,11 @@ _TABLE = (
     ),
     _Row(
         SessionStoreError,
+        "Redis's certificate is not to be trusted: look at ssl_ca_certs, and at the host's name",
+        ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed"),
+    ),
+    _Row(
+        SessionStoreError,
         "Redis does not permit this user what the store needs: its keys, EVALSHA, EVAL, and the "
         "commands in its scripts",
         ("NOPERM", "has no permissions", "The user executing the script"),
