@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -13,21 +14,21 @@ from servers.process import wait_until
 from sessionstore import RedisSessionStore, SessionMessage, StoreUnavailableError
 from sessionstore.store import SessionStore
 
-WRITERS = 8
-
 
 class Writers:
     """Threads that append in a loop to sessions that they share, and note what was acknowledged."""
 
+    size = 8
+
     def __init__(self, store: SessionStore) -> None:
         self.store = store
-        self.acknowledged: list[list[str]] = [[] for _ in range(WRITERS)]
+        self.acknowledged: list[list[str]] = [[] for _ in range(self.size)]
         self.refused = 0
         self._stopped = threading.Event()
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self._work, args=(n,)) for n in range(WRITERS)]
+        threads = self._threads()
         for thread in threads:
             thread.start()
         try:
@@ -37,19 +38,27 @@ class Writers:
             for thread in threads:
                 thread.join()
 
+    def _threads(self) -> list[threading.Thread]:
+        return [threading.Thread(target=self._work, args=(n,)) for n in range(self.size)]
+
     def _work(self, writer: int) -> None:
-        number = 0
         while not self._stopped.is_set():
-            pair = [f"{writer}.{number}.{part}" for part in "ab"]
-            messages = [SessionMessage("user", one, id=one) for one in pair]
+            messages = self._next(writer)
             try:
                 self.store.append_messages(session_of(writer), messages)
             except StoreUnavailableError:
                 self.refused += 1  # and the same pair is sent again
                 time.sleep(0.02)
             else:
-                self.acknowledged[writer] += pair
-                number += 1
+                self._note(writer, messages)
+
+    def _next(self, writer: int) -> list[SessionMessage]:
+        number = len(self.acknowledged[writer]) // 2
+        pair = [f"{writer}.{number}.{part}" for part in "ab"]
+        return [SessionMessage("user", one, id=one) for one in pair]
+
+    def _note(self, writer: int, messages: list[SessionMessage]) -> None:
+        self.acknowledged[writer] += [str(message.id) for message in messages]
 
     def count(self) -> int:
         return sum(map(len, self.acknowledged))
@@ -61,11 +70,11 @@ class Writers:
     def require_all(self, *, lost: int = 0) -> None:
         """Nothing twice, pairs whole and in order; of the acknowledged, so many lost at most."""
         missing = 0
-        for session_id in {session_of(writer) for writer in range(WRITERS)}:
+        for session_id in {session_of(writer) for writer in range(self.size)}:
             stored = [str(message.id) for message in self.store.get_messages(session_id)]
             assert len(stored) == len(set(stored))
             assert all(b == a[:-1] + "b" for a, b in zip(stored[::2], stored[1::2], strict=True))
-            for writer in range(WRITERS):
+            for writer in range(self.size):
                 if session_of(writer) != session_id:
                     continue
                 mine = [one for one in stored if one.startswith(f"{writer}.")]
@@ -74,19 +83,42 @@ class Writers:
                 missing += len(set(self.acknowledged[writer]) - set(mine))
         assert missing <= lost, f"{missing} acknowledged messages are lost"
         listed = [info.id for info in self.store.list_sessions().sessions]
-        assert sorted(listed) == sorted({session_of(writer) for writer in range(WRITERS)})
+        assert sorted(listed) == sorted({session_of(writer) for writer in range(self.size)})
+
+
+class Tasks(Writers):
+    """The same as tasks of one event loop, more than the store sends at once."""
+
+    size = 64
+
+    def _threads(self) -> list[threading.Thread]:
+        return [threading.Thread(target=lambda: asyncio.run(self._run()))]
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._awork(n) for n in range(self.size)))
+
+    async def _awork(self, writer: int) -> None:
+        while not self._stopped.is_set():
+            messages = self._next(writer)
+            try:
+                await self.store.aappend_messages(session_of(writer), messages)
+            except StoreUnavailableError:
+                self.refused += 1  # and the same pair is sent again
+                await asyncio.sleep(0.02)
+            else:
+                self._note(writer, messages)
 
 
 def session_of(writer: int) -> str:
     return f"s{writer % 3}"
 
 
-def killed_and_restarted(name: str | None) -> None:
+def killed_and_restarted(name: str | None, kind: type[Writers] = Writers) -> None:
     with (
         redis_servers.single(name, appendonly="yes", appendfsync="always") as server,
         RedisSessionStore(server.url) as store,
     ):
-        writers = Writers(store)
+        writers = kind(store)
         with writers.at_work():
             for _ in range(20):
                 writers.wait_for_more(50)
@@ -103,6 +135,14 @@ def test_a_server_killed_twenty_times() -> None:
 
 def test_the_oldest_server_killed_twenty_times() -> None:
     killed_and_restarted(list(redis_servers.binaries())[-1])
+
+
+def test_a_server_killed_twenty_times_under_tasks() -> None:
+    killed_and_restarted(None, Tasks)
+
+
+def test_the_oldest_server_killed_twenty_times_under_tasks() -> None:
+    killed_and_restarted(list(redis_servers.binaries())[-1], Tasks)
 
 
 def test_a_sentinel_fail_over() -> None:
