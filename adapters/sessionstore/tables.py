@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -14,6 +14,7 @@ from sqlalchemy import (
     Dialect,
     Identity,
     Index,
+    Inspector,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
@@ -182,16 +183,30 @@ class Tables:
             return
         if self.metadata.schema and dialect.name == "postgresql":
             yield _sql(CreateSchema(self.metadata.schema, if_not_exists=True), dialect)
-        # The one that tells the version comes last: where it is, all are.
+        yield from self._statements(dialect, self._parts())
+
+    def _parts(self) -> list[Table | Index]:
+        parts: list[Table | Index] = []
+        # The one that tells the version comes last: where it is filled, all are.
         for table in (self.sessions, self.messages, self.schema):
-            yield _sql(CreateTable(table), dialect)
-            for index in sorted(table.indexes, key=lambda index: str(index.name)):
-                yield _sql(CreateIndex(index), dialect)
+            parts += [table, *sorted(table.indexes, key=lambda index: str(index.name))]
+        return parts
+
+    def _statements(self, dialect: Dialect, parts: Sequence[Table | Index]) -> Iterator[str]:
+        for part in parts:
+            create = CreateTable(part) if isinstance(part, Table) else CreateIndex(part)
+            yield _sql(create, dialect)
         first = insert(self.schema).values(version=self.version)
         yield str(first.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
     def _creation(self, connection: Connection) -> Iterator[str]:
         schema = self.metadata.schema
+        if connection.dialect.name in _MYSQL:
+            # Each part is kept from the moment it is made: one that was killed has left some.
+            found = inspect(connection)
+            missing = [part for part in self._parts() if not _is_there(found, part)]
+            yield from self._statements(connection.dialect, missing)
+            return
         there = schema is not None and inspect(connection).has_schema(schema)
         fresh = connection.dialect.name != "sqlite" or _is_empty(connection)
         for statement in self.ddl(connection.dialect):
@@ -251,22 +266,26 @@ class _Alone:
 
     def __init__(self, connection: Connection, tables: Tables) -> None:
         self._connection = connection
-        self._name = f"{tables.metadata.schema or ''}.{tables.prefix}"
+        name = f"{tables.metadata.schema or ''}.{tables.prefix}"
+        self._number = zlib.crc32(name.encode())
+        self._name = f"sessionstore.{self._number}"  # MySQL takes 64 characters
 
     def __enter__(self) -> None:
         name = self._connection.dialect.name
         if name == "postgresql":
             # For this transaction: behind PgBouncer the next one is somebody else's.
-            number = literal(zlib.crc32(self._name.encode()), BigInteger)
+            number = literal(self._number, BigInteger)
             self._connection.execute(select(func.pg_advisory_xact_lock(number)))
         elif name in _MYSQL and not self._connection.scalar(
             select(func.get_lock(self._name, _PATIENCE))
         ):
             raise SessionStoreError("another process has been creating the tables for too long")
 
-    def __exit__(self, *_: object) -> None:
-        if self._connection.dialect.name in _MYSQL:
-            self._connection.exec_driver_sql("COMMIT")  # before the next one looks
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A connection that was lost has taken the lock with it.
+        if self._connection.dialect.name in _MYSQL and not self._connection.invalidated:
+            if kind is None:
+                self._connection.exec_driver_sql("COMMIT")  # before the next one looks
             self._connection.execute(select(func.release_lock(self._name)))
 
 
@@ -275,6 +294,14 @@ _PATIENCE = 30
 
 def _is_empty(connection: Connection) -> bool:
     return not connection.scalar(text("SELECT count(*) FROM sqlite_master"))
+
+
+def _is_there(found: Inspector, part: Table | Index) -> bool:
+    if isinstance(part, Table):
+        return found.has_table(part.name, schema=part.schema)
+    table = cast("Table", part.table)
+    there = found.has_table(table.name, schema=table.schema)
+    return there and found.has_index(table.name, str(part.name), schema=table.schema)
 
 
 def _sql(statement: Any, dialect: Dialect) -> str:
