@@ -56,8 +56,8 @@ _SYNC_DRIVERS = {
     "sqlite": ("pysqlite",),
 }
 _ASYNC_DRIVERS = {
-    "mariadb": ("asyncmy", "aiomysql"),
-    "mysql": ("asyncmy", "aiomysql"),
+    "mariadb": ("asyncmy",),
+    "mysql": ("asyncmy",),
     "postgresql": ("psycopg", "asyncpg"),
 }
 _MODULES = {"mysqldb": "MySQLdb", "pysqlite": "sqlite3"}
@@ -89,8 +89,12 @@ class AgentDb:
     start on an empty database at once.
 
     PostgreSQL, MySQL, MariaDB and SQLite are known; `PostgresAgentDb` and `SqliteAgentDb` offer
-    what those two have more. In PostgreSQL there are no server-side prepared statements, and
+    what those two have more. Through psycopg there are no server-side prepared statements, and
     nothing leans on the session of a connection, as PgBouncer in transaction mode wants it.
+
+    A URL may name a driver, as in ``postgresql+asyncpg://``: that one works in its colour, or an
+    error says that it is not installed. The other colour gets the first that is installed of
+    psycopg and psycopg2; pymysql, mysqlclient and asyncmy; sqlite3.
 
     Example:
         >>> AgentDb("postgresql://alice:secret@db.example/chat")
@@ -128,6 +132,7 @@ class AgentDb:
         given = database if isinstance(database, (Engine, AsyncEngine)) else None
         self._url = given.url if given is not None else _url(cast("str | URL", database))
         self._given = given
+        self._in_thread = self.dialect_name == "sqlite" and not self._url.get_dialect().is_async
         self._options = engine_options
         self._tables = Tables(table_prefix, schema, self._migrations)
         self._create_schema = create_schema
@@ -201,15 +206,18 @@ class AgentDb:
             SQLAlchemyError: The database refuses, or can't be reached.
             OSError: As before, told by the operating system.
         """
-        with self._in_turn(work), self._sync().connect() as connection:
+        engine = self._sync()
+        with self._in_turn(work), _in_one_tongue(engine), engine.connect() as connection:
             return self._carry_out(connection, work)
 
     async def asend(self, work: Work) -> Any:
         """Async twin of `send`; on SQLite one hop to a thread."""
-        if self._url.get_backend_name() == "sqlite" and not isinstance(self._given, AsyncEngine):
+        if self._in_thread:
             return await asyncio.to_thread(self.send, work)
-        async with (await self._async()).connect() as connection:
-            return await connection.run_sync(self._carry_out, work)
+        engine = await self._async()
+        with _in_one_tongue(engine.sync_engine):
+            async with engine.connect() as connection:
+                return await connection.run_sync(self._carry_out, work)
 
     def close(self) -> None:
         """Close the connections that were opened here; later operations are refused."""
@@ -258,36 +266,29 @@ class AgentDb:
             try:
                 return (yield work)
             except (SQLAlchemyError, OSError) as error:
-                again = is_safe_to_repeat(error)
-                if is_disconnect(error) and not lost:
-                    # Without a statement's reply nobody knows whether it was carried out; a
-                    # transaction that was not committed yet certainly was not.
-                    lost, again = True, work.repeatable or not work.at_once
-                if not (again and tries_left):
+                # A lost connection is told so only where the work was undone, or is repeatable.
+                lost, again = lost or is_disconnect(error), is_disconnect(error) and not lost
+                if not (tries_left and (again or is_safe_to_repeat(error))):
                     raise translated(error) from cause(error)
         raise AssertionError  # the last try returns or raises
 
     def _carry_out(self, connection: Connection, work: Work) -> Any:
         _replace_stale(connection)
-        if work.at_once:
-            if connection.dialect.name == "postgresql":
-                connection.execution_options(isolation_level="AUTOCOMMIT")
-            return work.run(connection)
-        _leave_autocommit(connection)
-        transaction = connection.begin()
-        try:
-            _begin_writing(connection)
-            reply = work.run(connection)
-        except BaseException:
-            transaction.rollback()
-            raise
-        try:
-            transaction.commit()
-        except DBAPIError as error:
-            if is_disconnect(error):  # committed or not, nobody knows
-                raise translated(error) from cause(error)
-            raise
-        return reply
+        # One that may not be sent twice, on a connection that does not tell whether it is stale,
+        # is sent in a transaction: until its commit nothing is done.
+        if work.at_once and (work.repeatable or _tells_its_end(connection)):
+            with _autocommit(connection, connection.dialect.name == "postgresql"):
+                return _whole(lambda: work.run(connection), work.repeatable)
+        with _autocommit(connection, False):
+            transaction = connection.begin()
+            try:
+                _begin_writing(connection)
+                reply = work.run(connection)
+            except BaseException:
+                transaction.rollback()
+                raise
+            _whole(transaction.commit, False)
+            return reply
 
     # -- Connections ------------------------------------------------------------------------------
 
@@ -302,10 +303,15 @@ class AgentDb:
         return await self._current().of_this_loop(self._new_async_engine)
 
     def _require_driver(self) -> None:
-        if _driver(self._url, is_async=False):
+        dialect = self._url.get_dialect()
+        try:
+            dialect.import_dbapi()
+        except ImportError as error:
+            raise ImportError(_NO_DRIVER.format("", self._url.drivername)) from error
+        if not dialect.is_async:
             self._sync()
-        elif not _driver(self._url, is_async=True):
-            raise ImportError(_NO_DRIVER.format("", self._url.get_backend_name()))
+        elif _is_in_memory(self._url):
+            raise ValueError("a database in memory has no async driver: use SqliteAgentDb()")
 
     def _new_engine(self) -> Engine:
         url = self._with_driver(is_async=False)
@@ -604,6 +610,8 @@ def _url(given: str | URL) -> URL:
     except (ArgumentError, ValueError):
         # The error, or the URL in it, may hold a password.
         raise ValueError(_NO_URL) from None
+    if "+" in url.drivername:
+        return url
     return url.set(drivername=_driver(url, is_async=False) or url.drivername)
 
 
@@ -617,6 +625,10 @@ def _driver(url: URL, *, is_async: bool) -> str | None:
         if importlib.util.find_spec(_MODULES.get(driver, driver)):
             return f"{backend}+{driver}"
     return None
+
+
+def _is_in_memory(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
 def _shown_url(parameters: dict[str, Any]) -> URL:
@@ -642,11 +654,12 @@ def _engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
     backend, _, driver = url.drivername.partition("+")
     if driver == "psycopg":
         arguments["prepare_threshold"] = None
+    if driver in ("psycopg", "psycopg2"):
         defaults["use_native_hstore"] = False  # which would ask the server for its number
-    elif backend in ("mysql", "mariadb"):
+    if backend in ("mysql", "mariadb"):
         # Without the gaps between rows locked, writers of different sessions do not meet.
         defaults["isolation_level"] = "READ COMMITTED"
-    elif backend == "sqlite" and url.database in (None, "", ":memory:"):
+    if _is_in_memory(url):
         # A database in memory lives in its one connection, which operations take in turn.
         arguments["check_same_thread"] = False
         defaults |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
@@ -654,37 +667,98 @@ def _engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
     return {**defaults, **options, "connect_args": {**arguments, **given}}
 
 
+@contextmanager
+def _in_one_tongue(engine: Engine) -> Iterator[None]:
+    """Say as SQLAlchemy does what a driver says to a change of the isolation level.
+
+    SQLAlchemy hands that on as it is. It takes a round trip on MySQL, so a stale connection shows.
+    """
+    try:
+        yield
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise DBAPIError(None, None, error, connection_invalidated=True) from error
+
+
+def _whole(step: Callable[[], T], repeatable: bool) -> T:
+    """Carry out what takes effect as a whole; without its reply nobody knows whether it has."""
+    try:
+        return step()
+    except DBAPIError as error:
+        if is_disconnect(error) and not repeatable:
+            raise translated(error) from cause(error)
+        raise
+
+
 def _replace_stale(connection: Connection) -> None:
     """Replace a pooled connection that the server has closed meanwhile, without asking it."""
-    while connection.info.get(_USED) and _is_stale(connection.connection.driver_connection):
+    while connection.info.get(_USED) and _is_stale(connection):
         connection.invalidate()
     connection.info[_USED] = True
 
 
-def _is_stale(driver: Any) -> bool:
-    if not hasattr(driver, "pgconn"):
+def _tells_its_end(connection: Connection) -> bool:
+    """Tell whether `_is_stale` can see the end of a connection: psycopg's and psycopg2's."""
+    return hasattr(connection.connection.driver_connection, "fileno")
+
+
+def _is_stale(connection: Connection) -> bool:
+    driver: Any = connection.connection.driver_connection
+    if not _tells_its_end(connection):
         return False
     if driver.closed:
         return True
     # Between two statements a server has nothing to say but that it leaves.
     with selectors.DefaultSelector() as selector:
-        selector.register(driver.pgconn.socket, selectors.EVENT_READ)
+        selector.register(driver.fileno(), selectors.EVENT_READ)
         return bool(selector.select(timeout=0))
 
 
-def _leave_autocommit(connection: Connection) -> None:
-    """Give the connection of an engine in AUTOCOMMIT what a transaction needs, for this once."""
-    # SQLite's begins a transaction by a statement of its own.
-    if connection.dialect.name != "sqlite" and _is_autocommit(connection):
-        connection.execution_options(isolation_level="READ COMMITTED")
+@contextmanager
+def _autocommit(connection: Connection, wanted: bool) -> Iterator[None]:
+    """Have a connection in autocommit, or out of it, for this once: it may be the caller's."""
+    found = _is_autocommit(connection)
+    if found is None or found == wanted:
+        yield
+        return
+    try:
+        _set_autocommit(connection, wanted)
+    except Exception:
+        connection.invalidate()
+        raise
+    try:
+        yield
+    finally:
+        _restore_autocommit(connection, found)
 
 
-def _is_autocommit(connection: Connection) -> bool:
-    asked = connection.get_execution_options().get("isolation_level")
-    if asked is None:
-        asked = getattr(connection.dialect, "_on_connect_isolation_level", None)
-    driver: Any = connection.connection.driver_connection
-    return asked == "AUTOCOMMIT" or getattr(driver, "autocommit", None) is True
+def _restore_autocommit(connection: Connection, wanted: bool) -> None:
+    try:
+        if not (connection.invalidated or connection.closed):
+            _set_autocommit(connection, wanted)
+    except Exception:  # noqa: BLE001 - what was to be done is done, and its reply is what counts
+        connection.invalidate()
+
+
+def _is_autocommit(connection: Connection) -> bool | None:
+    """Ask the driver, which knows, however it was told; ``None`` where there is no telling."""
+    if connection.dialect.name == "sqlite":  # begins a transaction by a statement of its own
+        return None
+    asked = getattr(connection.connection.driver_connection, "get_autocommit", None)
+    if asked is not None:  # MySQL's drivers
+        return bool(asked())
+    known = getattr(connection.connection.dbapi_connection, "autocommit", None)
+    return known if isinstance(known, bool) else None
+
+
+def _set_autocommit(connection: Connection, wanted: bool) -> None:
+    driver: Any = connection.connection.dbapi_connection
+    if callable(driver.autocommit):
+        driver.autocommit(wanted)
+    else:
+        driver.autocommit = wanted
+    if _is_autocommit(connection) != wanted:  # asyncpg's goes back to its engine's level
+        level = "AUTOCOMMIT" if wanted else "READ COMMITTED"
+        connection.execution_options(isolation_level=level)
 
 
 def _begin_writing(connection: Connection) -> None:

@@ -1,0 +1,316 @@
+"""Each driver of a database: the one that is named is the one that works."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import empty
+from servers.mariadb import MariadbServer
+from servers.mariadb import binary as mariadb_binary
+from servers.postgres import PostgresServer
+from sqlalchemy import Connection, create_engine, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from sessionstore import AgentDb, DbSessionStore, SessionMessage
+from sessionstore.database import Work
+from sessionstore.flow import aplay, play
+from sessionstore.testing import OpenStore
+from sessionstore.testing.appending import AppendContract
+
+_BLOCKING = ["postgresql+psycopg", "postgresql+psycopg2"]
+_ASYNC = ["postgresql+psycopg", "postgresql+asyncpg"]
+if mariadb_binary():
+    _BLOCKING += ["mysql+pymysql"]
+    _ASYNC += ["mysql+asyncmy"]
+
+
+def say(**fields: Any) -> SessionMessage:
+    return SessionMessage("user", "hello", **fields)
+
+
+@dataclass(frozen=True)
+class Database:
+    """An empty database on a server that a test may kill.
+
+    Attributes:
+        server: The server.
+        url: The database's URL, which names a driver.
+        options: Further arguments for `AgentDb`.
+        is_async: The driver is for this colour.
+    """
+
+    server: PostgresServer | MariadbServer
+    url: str
+    options: dict[str, Any]
+    is_async: bool
+
+    def restart(self) -> None:
+        self.server.kill()
+        self.server.start()
+
+    def engine(self, **options: Any) -> Any:
+        make: Any = create_async_engine if self.is_async else create_engine
+        return make(self.url, **options)
+
+
+@pytest.fixture(scope="module")
+def mortal_postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+def _make(request: pytest.FixtureRequest, driver: str, is_async: bool) -> Database:
+    schema: str = request.getfixturevalue("schema")
+    if driver.startswith("postgresql"):
+        postgres = request.getfixturevalue("mortal_postgres")
+        url = make_url(postgres.url()).set(drivername=driver)
+        return Database(
+            postgres, url.render_as_string(hide_password=False), {"schema": schema}, is_async
+        )
+    mariadb = request.getfixturevalue("mariadb")
+    mariadb.execute(f"CREATE DATABASE {schema}")
+    url = make_url(mariadb.url(schema)).set(drivername=driver)
+    return Database(mariadb, str(url), {}, is_async)
+
+
+@pytest.fixture(
+    params=[*(("sync", d) for d in _BLOCKING), *(("async", d) for d in _ASYNC)], ids="+".join
+)
+def database(request: pytest.FixtureRequest) -> Database:
+    colour, driver = request.param
+    return _make(request, driver, colour == "async")
+
+
+class Caller:
+    """Calls methods in the colour of the driver; the async ones always on the same loop."""
+
+    def __init__(self, *, is_async: bool) -> None:
+        self._loop = asyncio.new_event_loop() if is_async else None
+
+    def __call__(self, store: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        if self._loop is None:
+            return getattr(store, name)(*args, **kwargs)
+        return self._loop.run_until_complete(getattr(store, f"a{name}")(*args, **kwargs))
+
+    def at_once(self, store: Any, name: str, calls: list[tuple[str, dict[str, Any]]]) -> None:
+        """Make many calls at the same time."""
+        if self._loop is None:
+            with ThreadPoolExecutor(8) as pool:
+                list(pool.map(lambda call: getattr(store, name)(call[0], **call[1]), calls))
+            return
+
+        async def gather() -> None:
+            method = getattr(store, f"a{name}")
+            await asyncio.gather(*(method(first, **others) for first, others in calls))
+
+        self._loop.run_until_complete(gather())
+
+    def on(self, engine: Any, work: Callable[[Connection], Any]) -> Any:
+        """Carry out some work on a connection of an engine, and commit nothing."""
+        if self._loop is None:
+            with engine.connect() as connection:
+                return work(connection)
+
+        async def run() -> Any:
+            async with engine.connect() as connection:
+                return await connection.run_sync(work)
+
+        return self._loop.run_until_complete(run())
+
+    def dispose(self, engine: Any) -> None:
+        """Close an engine of a test's own."""
+        done = engine.dispose()
+        if self._loop is not None:
+            self._loop.run_until_complete(done)
+
+    def end(self) -> None:
+        """End the loop."""
+        if self._loop is not None:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+
+@pytest.fixture
+def caller(database: Database) -> Iterator[Caller]:
+    caller = Caller(is_async=database.is_async)
+    yield caller
+    caller.end()
+
+
+def _driver_of(db: AgentDb, *, is_async: bool) -> str:
+    def work(connection: Any) -> str:
+        return type(connection.connection.driver_connection).__module__.partition(".")[0]
+
+    flow = db.operation(Work(work, at_once=True, repeatable=True))
+    return asyncio.run(aplay(flow, db.asend)) if is_async else play(flow, db.send)
+
+
+# -- Names ----------------------------------------------------------------------------------------
+
+
+def test_the_driver_that_is_named_is_the_one_that_works(database: Database) -> None:
+    named = make_url(database.url).get_driver_name()
+    with AgentDb(database.url, **database.options) as db:
+        assert make_url(database.url).drivername in repr(db)
+        module = _driver_of(db, is_async=database.is_async)
+        assert module == ("sessionstore" if named == "none" else named)
+
+
+def test_the_other_colour_has_a_driver_of_its_own(
+    postgres: PostgresServer, schema: str, tmp_path: Path
+) -> None:
+    for name, is_async, other in (("psycopg2", True, "psycopg"), ("asyncpg", False, "psycopg")):
+        url = postgres.url().replace("://", f"+{name}://")
+        with AgentDb(url, schema=schema) as db:
+            assert _driver_of(db, is_async=is_async) == other
+    with AgentDb(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}") as db:
+        assert _driver_of(db, is_async=False) == "sqlite3"
+        assert _driver_of(db, is_async=True) == "aiosqlite"
+
+
+_NOT_THERE = "ImportError no driver for {} is installed"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "hidden", "told"),
+    [
+        ("postgresql+asyncpg", "asyncpg", _NOT_THERE.format("postgresql+asyncpg")),
+        ("postgresql+psycopg2", "psycopg2", _NOT_THERE.format("postgresql+psycopg2")),
+        ("postgresql", "psycopg psycopg2", _NOT_THERE.format("postgresql")),
+        (
+            "postgresql+asyncpg",
+            "psycopg psycopg2",
+            "SessionStoreError no blocking driver for postgresql+asyncpg is installed",
+        ),
+    ],
+)
+def test_a_driver_that_is_not_there_is_named(scheme: str, hidden: str, told: str) -> None:
+    program = """
+import sys
+for name in sys.argv[2].split():
+    sys.modules[name] = None
+from sessionstore import AgentDb, DbSessionStore
+try:
+    DbSessionStore(AgentDb(sys.argv[1])).ping()
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, f"{scheme}://u:secret@h/d", hidden],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{told}\n"
+
+
+def test_a_database_in_memory_has_no_async_driver() -> None:
+    with pytest.raises(ValueError, match="in memory"):
+        AgentDb("sqlite+aiosqlite://")
+
+
+# -- The contract ---------------------------------------------------------------------------------
+
+
+def _open(url: str, schema: str | None, **options: Any) -> DbSessionStore:
+    return DbSessionStore(AgentDb(url, schema=schema), **options)
+
+
+def _emptied(url: str, schema: str) -> OpenStore:
+    with AgentDb(url, schema=schema) as db:
+        DbSessionStore(db).ping()
+        empty(db)
+    return partial(_open, url, schema)
+
+
+class TestPsycopg2(AppendContract):
+    """In blocking calls; the async ones are psycopg's."""
+
+    @pytest.fixture
+    def open_store(self, postgres: PostgresServer) -> OpenStore:
+        return _emptied(postgres.url().replace("://", "+psycopg2://"), "by_psycopg2")
+
+
+class TestAsyncpg(AppendContract):
+    """In async calls; the blocking ones are psycopg's."""
+
+    @pytest.fixture
+    def open_store(self, postgres: PostgresServer) -> OpenStore:
+        return _emptied(postgres.url().replace("://", "+asyncpg://"), "by_asyncpg")
+
+
+class TestSqliteByItsAsyncDriver(AppendContract):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> OpenStore:
+        return partial(_open, f"sqlite+aiosqlite:///{tmp_path / 'x.db'}", None)
+
+
+# -- Restarts -------------------------------------------------------------------------------------
+
+
+def test_a_restart_costs_the_caller_nothing(database: Database, caller: Caller) -> None:
+    with AgentDb(database.url, **database.options) as db:
+        store = DbSessionStore(db)
+        caller(store, "append_message", "s", say(id="m0"))
+        for name, arguments, options in (
+            ("append_message", ("s", say()), {"expected_version": 1}),
+            ("append_message", ("s", say()), {}),
+            ("get_messages", ("s",), {}),
+            ("replace_message", ("s", say(id="m0")), {}),
+        ):
+            database.restart()
+            caller(store, name, *arguments, **options)
+        session = caller(store, "get", "s")
+        assert (session.version, len(session.messages)) == (4, 3)
+        caller(db, "close")
+
+
+# -- Autocommit -----------------------------------------------------------------------------------
+
+_LEVEL = {"isolation_level": "AUTOCOMMIT"}
+
+
+@pytest.mark.parametrize("how", ["engine", "option", "driver"])
+def test_an_engine_in_autocommit_loses_no_update_and_stays_in_it(
+    database: Database, caller: Caller, how: str
+) -> None:
+    options: dict[str, Any] = {"engine": _LEVEL, "driver": _by_the_driver(database)}
+    engine = database.engine(**options.get(how, {}))
+    given = engine.execution_options(**_LEVEL) if how == "option" else engine
+    store = DbSessionStore(AgentDb(given, **database.options))
+    caller(store, "append_message", "s", say(id="m0"))
+    if how != "option":  # SQLAlchemy loses the stale connection, and its pool warns of it
+        database.restart()
+    assert caller(store, "append_message", "s", say(), expected_version=1) == 1
+    caller.at_once(store, "update", [("s", {"metadata": {f"k{n}": n}}) for n in range(30)])
+    info = caller(store, "get", "s")
+    assert (info.version, len(info.metadata), len(info.messages)) == (32, 30, 2)
+    # What the caller does with the engine is committed as before.
+    place = database.options.get("schema", make_url(database.url).database)
+    for statement in (
+        f"CREATE TABLE {place}.theirs (x int)",
+        f"INSERT INTO {place}.theirs VALUES (1)",
+    ):
+        caller.on(given, lambda connection, sql=statement: connection.exec_driver_sql(sql) and None)
+    caller(store, "append_message", "s", say())
+    count = caller.on(
+        given, lambda c: c.exec_driver_sql(f"SELECT count(*) FROM {place}.theirs").scalar()
+    )
+    assert count == 1
+    caller.dispose(engine)
+
+
+def _by_the_driver(database: Database) -> dict[str, Any]:
+    """Ask the driver for autocommit where it can be asked, and SQLAlchemy elsewhere."""
+    takes = not database.url.startswith(("postgresql+psycopg2", "postgresql+asyncpg"))
+    return {"connect_args": {"autocommit": True}} if takes else _LEVEL
