@@ -49,13 +49,13 @@ _TRIES = 50
 _POOL_TIMEOUT = 10.0
 _USED = "sessionstore.used"
 # The first one installed is taken; psycopg serves both colours under one name.
-_SYNC_DRIVERS = {
+_SYNC_DRIVERS: dict[str, tuple[str, ...]] = {
     "mariadb": ("pymysql", "mysqldb"),
     "mysql": ("pymysql", "mysqldb"),
     "postgresql": ("psycopg", "psycopg2"),
     "sqlite": ("pysqlite",),
 }
-_ASYNC_DRIVERS = {
+_ASYNC_DRIVERS: dict[str, tuple[str, ...]] = {
     "mariadb": ("asyncmy",),
     "mysql": ("asyncmy",),
     "postgresql": ("psycopg", "asyncpg"),
