@@ -18,7 +18,7 @@ import pytest
 from conftest import Call
 from servers.postgres import PASSWORD, PostgresServer
 from servers.relay import Relay
-from sqlalchemy import Connection, create_engine, inspect, make_url, text
+from sqlalchemy import Connection, create_engine, event, inspect, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from sessionstore import (
@@ -495,6 +495,66 @@ def test_pruning_goes_in_batches_and_leaves_no_message(open_db: OpenDb, call: Ca
         store.append_messages("s7", [say()])
         assert call(store, "prune_expired") == 230
         assert call(store, "prune_expired") == 0
+        with db._sync().connect() as connection:
+            for name in ("sessions", "messages"):
+                assert connection.scalar(text(f"SELECT count(*) FROM {table(db, name)}")) == 1
+
+
+def test_a_large_session_is_pruned_in_slices_and_never_half_visible(
+    open_db: OpenDb, call: Call
+) -> None:
+    with open_db() as db:
+        store, keeper = DbSessionStore(db, retention_days=1), DbSessionStore(db)
+        keeper.append_messages("large", [say() for _ in range(25_000)], user_id="alice")
+        run_sql(db, f"UPDATE {table(db, 'sessions')} SET updated_at = updated_at - 86400000001")
+        most, seen = 0, []
+
+        def watch(connection: Connection) -> None:
+            nonlocal most
+            rows = connection.connection.cursor()
+            rows.execute(f"SELECT count(*) FROM {table(db, 'messages')}")
+            [[left]] = rows.fetchall()
+            rows.close()
+            most = max(most, (seen[-1] if seen else 25_000) - left)
+            seen.append(left)
+
+        def look() -> None:
+            """Between two slices, as one does who keeps sessions for good."""
+            for reader in (store, keeper):
+                assert reader.get("large") is None
+                assert reader.get_messages("large") == []
+                assert reader.list_sessions(user_id="alice").sessions == []
+
+        event.listen(db._sync(), "commit", watch)
+        looking = play_step(store._prune_expired(), db, look)
+        event.remove(db._sync(), "commit", watch)
+        assert (looking, most) == (1, 10_000)
+        assert call(keeper, "append_message", "large", say()) == 1
+        assert call(store, "prune_expired") == 0
+
+
+def play_step(flow: Any, db: AgentDb, between: Callable[[], None]) -> Any:
+    """Carry out a flow, and look after each of its requests."""
+    reply = None
+    try:
+        while True:
+            reply = db.send(flow.send(reply))
+            between()
+    except StopIteration as done:
+        return done.value
+
+
+def test_an_id_is_free_again_while_its_old_session_is_pruned(open_db: OpenDb, call: Call) -> None:
+    with open_db() as db:
+        store = DbSessionStore(db, retention_days=1)
+        store.append_messages("large", [say() for _ in range(12_000)])
+        run_sql(db, f"UPDATE {table(db, 'sessions')} SET updated_at = updated_at - 86400000001")
+        flow = store._prune_expired()
+        db.send(next(flow))  # the first slice, and then the pruner is gone
+        flow.close()
+        assert call(store, "create", "large", messages=[say(id="new")]).version == 1
+        assert call(store, "prune_expired") == 1
+        assert [message.id for message in call(store, "get_messages", "large")] == ["new"]
         with db._sync().connect() as connection:
             for name in ("sessions", "messages"):
                 assert connection.scalar(text(f"SELECT count(*) FROM {table(db, name)}")) == 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessionstore.database import AgentDb, Work, open_db  # first, for its hint on what to install
 
-from sqlalchemy import Connection, delete, insert, select, update  # isort: skip
+from sqlalchemy import Connection, delete, func, insert, select, update  # isort: skip
 
 from sessionstore.errors import (
     InvalidMessageError,
@@ -53,6 +53,7 @@ T = TypeVar("T")
 _PRUNE_SESSIONS = 100
 _PRUNE_MESSAGES = 10_000
 _MANY = 500
+_LONGEST_ID = 512  # characters: a longer one is nobody's
 _NO_VERSION = 2**62
 
 
@@ -519,6 +520,8 @@ class DbSessionStore(SessionStore):
         found = connection.execute(select(*counts).where(expired).limit(_PRUNE_SESSIONS)).all()
         keys: list[int] = []
         messages = 0
+        if found and found[0].message_count > _PRUNE_MESSAGES:
+            return 1, self._prune_slice(connection, found[0].session_key)
         for session_key, message_count in found:
             if keys and messages + message_count > _PRUNE_MESSAGES:
                 break
@@ -529,6 +532,26 @@ class DbSessionStore(SessionStore):
         locked = connection.scalars(still.order_by(sessions.session_key).with_for_update()).all()
         self._drop(connection, locked)
         return len(keys), len(locked)
+
+    def _prune_slice(self, connection: Connection, session_key: int) -> int:
+        """Drop a part of a large expired session; tell whether that was the end of it."""
+        sessions, messages = self._sessions.c, self._messages.c
+        named = sessions.session_key == session_key
+        expired = sessions.updated_at < self._oldest_live()
+        locked = select(sessions.session_key).where(named, expired).with_for_update()
+        if connection.execute(locked).one_or_none() is None:
+            return 0
+        own = messages.session_key == session_key
+        first = connection.scalar(select(func.min(messages.position)).where(own))
+        if first is None:
+            self._drop(connection, [session_key])
+            return 1
+        # What is left of it is expired for everyone, whatever their retention, and its id is free.
+        buried = f"pruned {session_key}".ljust(_LONGEST_ID + 1)
+        connection.execute(update(self._sessions).where(named).values(id=buried, updated_at=-1))
+        some = messages.position < first + _PRUNE_MESSAGES
+        connection.execute(delete(self._messages).where(own, some))
+        return 0
 
     def _oldest_live(self) -> int:
         return 0 if self._retention is None else now_microseconds() - self._retention
