@@ -22,6 +22,31 @@ def test_the_core_imports_msgspec_and_the_standard_library_alone() -> None:
     assert found == {"sessionstore"}
 
 
+STAR = """
+    import sys
+
+    for driver in ("sqlalchemy", "psycopg", "redis"):
+        sys.modules[driver] = None
+    import sessionstore
+    from sessionstore import *
+
+    assert set(sessionstore.__all__) <= set(globals())
+    for name in "DbSessionStore AgentDb PostgresAgentDb SqliteAgentDb RedisSessionStore".split():
+        assert name in dir(sessionstore)
+        try:
+            getattr(sessionstore, name)
+        except ImportError as error:
+            print(str(error).partition(" ")[2])
+"""
+
+
+def test_a_star_imports_what_needs_no_driver() -> None:
+    with Children() as children:
+        hints = children.run(STAR).splitlines()
+    assert len(hints) == 5
+    assert all("pip install 'sessionstore[" in hint for hint in hints)
+
+
 MISSING = """
     import sys
 

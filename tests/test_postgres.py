@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from conftest import Call, empty
 from hypothesis import given
 from hypothesis import strategies as st
+from servers.mariadb import binary as mariadb_binary
 from servers.pgbouncer import PgBouncer
 from servers.pgbouncer import binary as pgbouncer_binary
 from servers.postgres import PASSWORD, PostgresServer
@@ -526,6 +528,12 @@ if pgbouncer_binary():
                 assert connection.execute(f"SELECT count(*) FROM {what}").fetchone() == (0,)
             shown = connection.execute("SHOW statement_timeout").fetchone()
             assert shown == ("0",)
+
+
+def test_ci_has_the_servers_that_it_installs() -> None:
+    if os.environ.get("SESSIONSTORE_SERVERS") == "all":
+        assert pgbouncer_binary()
+        assert mariadb_binary()
 
 
 # -- Ids ------------------------------------------------------------------------------------------

@@ -27,24 +27,23 @@ from sessionstore.url import open_store
 from sessionstore.window import Window
 
 if TYPE_CHECKING:
-    from sessionstore.database import AgentDb, PostgresAgentDb, SqliteAgentDb
-    from sessionstore.db import DbSessionStore
+    # Not in __all__, as a star would import their drivers: the aliases make them public.
+    from sessionstore.database import AgentDb as AgentDb
+    from sessionstore.database import PostgresAgentDb as PostgresAgentDb
+    from sessionstore.database import SqliteAgentDb as SqliteAgentDb
+    from sessionstore.db import DbSessionStore as DbSessionStore
     from sessionstore.fallback import FallbackSessionStore, FallbackStats
-    from sessionstore.redis import RedisSessionStore
+    from sessionstore.redis import RedisSessionStore as RedisSessionStore
     from sessionstore.writes import PendingWrite
 
 __all__ = [
-    "AgentDb",
     "CorruptMessageError",
-    "DbSessionStore",
     "FallbackSessionStore",
     "FallbackStats",
     "InMemorySessionStore",
     "InvalidMessageError",
     "InvalidSessionError",
     "PendingWrite",
-    "PostgresAgentDb",
-    "RedisSessionStore",
     "SQLiteSessionStore",
     "SessionAccessError",
     "SessionConflictError",
@@ -56,7 +55,6 @@ __all__ = [
     "SessionPage",
     "SessionStore",
     "SessionStoreError",
-    "SqliteAgentDb",
     "StoreUnavailableError",
     "ToolCall",
     "Window",
@@ -80,3 +78,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
