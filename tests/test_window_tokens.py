@@ -110,6 +110,9 @@ def test_both_limits_read_no_more_than_the_smaller_needs() -> None:
     assert len(Window(60, 10**6).load(store, "s")) == 60
     assert sum(reads) == 61
     reads.clear()
+    assert len(Window(max_messages=60).load(store, "s")) == 60
+    assert reads == [61]
+    reads.clear()
     assert len(Window(max_tokens=10, token_counter=Counting()).load(store, "s")) == 2
     assert reads == [50]
 

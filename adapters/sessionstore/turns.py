@@ -58,13 +58,10 @@ def _is_result(message: SessionMessage) -> bool:
     )
 
 
-def _calls(message: SessionMessage) -> list[ToolCall]:
-    return [] if message.role == "user" or _is_result(message) else message.tool_calls
-
-
 def _groups(messages: list[SessionMessage]) -> list[list[SessionMessage]]:
     """Pair each message that calls tools with their results, wherever they came in."""
     groups: list[list[SessionMessage]] = []
+    asking: list[list[SessionMessage]] = []
     waiting: dict[str, list[list[SessionMessage]]] = {}
     for message in messages:
         if _is_result(message):
@@ -72,20 +69,20 @@ def _groups(messages: list[SessionMessage]) -> list[list[SessionMessage]]:
                 takers.pop().append(message)
             continue
         groups.append([message])
-        if calls := _calls(message):
-            ids = [call["id"] or "" for call in calls]
+        if message.tool_calls and message.role != "user":
+            asking.append(groups[-1])
+            ids = [call["id"] or "" for call in message.tool_calls]
             waiting.update((asked, [groups[-1]] * ids.count(asked)) for asked in ids)
-    is_pending = bool(messages) and not _is_result(messages[-1])
-    _settle(groups[:-1] if is_pending else groups, groups[-1:] if is_pending else [])
+    is_pending = bool(asking) and asking[-1][0] is messages[-1]
+    _settle(asking, pending=asking.pop() if is_pending else [])
     return groups
 
 
-def _settle(groups: list[list[SessionMessage]], pending: list[list[SessionMessage]]) -> None:
+def _settle(asking: list[list[SessionMessage]], pending: list[SessionMessage]) -> None:
     """Close what was interrupted; the newest of the calls with one id keeps it."""
-    taken = {call["id"] for group in pending for call in _calls(group[0])}
-    for group in reversed(groups):
-        if _calls(group[0]):
-            group[:] = _settled(group, taken)
+    taken = {call["id"] for message in pending for call in message.tool_calls}
+    for group in reversed(asking):
+        group[:] = _settled(group, taken)
 
 
 def _settled(group: list[SessionMessage], taken: set[str | None]) -> list[SessionMessage]:

@@ -115,7 +115,7 @@ class Window(msgspec.Struct, frozen=True):
             ValueError: The token counter gives a negative number, or NaN.
         """
         first = _first(messages)
-        return self._shown(first, messages[len(first) :], _Tokens(self, first))
+        return self._shown(first, turns_of(messages[len(first) :]), _Tokens(self, first))
 
     def loading(
         self, store: SessionStore, session_id: str, user_id: str | None
@@ -136,14 +136,18 @@ class Window(msgspec.Struct, frozen=True):
         if size is None:
             return self.view(log)
         first, log = log[:-size], log[-size:]
-        tokens, found = _Tokens(self, first), len(log)
-        while found == size and self._may_go_on(log, tokens):
+        tokens, found, turns = _Tokens(self, first), len(log), list[Turn]()
+        while found == size and self._may_go_on(log, turns := turns_of(log), tokens):
             size = self._next_page(size, len(log))
             page = yield store._reading(session_id, size, log[0].id, user_id, False)
             found, log = len(page), page + log
-        if found < size and _first(log) != first:  # the page's first was the log's, not yet counted
+        if found == size:
+            return self._shown(first, turns, tokens)
+        if (
+            _first(log) != first
+        ):  # the first page began with the log's first: nothing is counted yet
             return self.view(log)
-        return self._shown(first, log[len(first) :] if found < size else log, tokens)
+        return self._shown(first, turns_of(log[len(first) :]), tokens)
 
     def _first_page(self) -> int | None:
         # One more than fit: where a turn ends just there, it shows that there is an older one.
@@ -154,11 +158,10 @@ class Window(msgspec.Struct, frozen=True):
         missing = (self.max_messages or 0) + 1 - read
         return min(2 * size, missing) if missing > 0 else 2 * size
 
-    def _may_go_on(self, log: list[SessionMessage], tokens: _Tokens) -> bool:
+    def _may_go_on(self, log: list[SessionMessage], turns: list[Turn], tokens: _Tokens) -> bool:
         """Tell whether an older message could be in the view, or be the log's first in this one."""
         if log[0].role in SYSTEM_ROLES:
             return True
-        turns = turns_of(log)
         whole = turns[1:]
         return not whole or (
             self._has_room(sum(turn.size for turn in turns))
@@ -167,9 +170,8 @@ class Window(msgspec.Struct, frozen=True):
         )
 
     def _shown(
-        self, first: list[SessionMessage], log: Sequence[SessionMessage], tokens: _Tokens
+        self, first: list[SessionMessage], turns: list[Turn], tokens: _Tokens
     ) -> list[SessionMessage]:
-        turns = turns_of(log)
         kept = turns[len(turns) - self._newest(turns, tokens) :]
         front: dict[str, SessionMessage] = {}
         for message in chain(first, *(turn.system for turn in kept)):
