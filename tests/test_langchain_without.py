@@ -1,0 +1,80 @@
+"""langchain-core 2.0 is to be without the classes that it has deprecated: all else goes on."""
+
+from children import Children
+
+HIDDEN = """
+    import sys
+
+    class Gone:
+        # As if langchain-core had these modules no more.
+        names = {"langchain_core.chat_history", "langchain_core.runnables.history"}
+
+        def find_spec(self, name, path=None, target=None):
+            if name in self.names:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    sys.meta_path.insert(0, Gone())
+"""
+
+USES = """
+    import asyncio
+
+    import langchain_sessionstore as ours
+    from agents import CountingModel, agent
+    from langchain_core.messages import AIMessage, HumanMessage
+    from sessionstore import InMemorySessionStore, Window
+
+    import langchain_sessionstore.demo
+    everything = {name: getattr(ours, name) for name in ours.__all__}
+
+    store = InMemorySessionStore()
+    config = {"configurable": {"session_id": "s", "user_id": "alice"}}
+    chain = ours.with_session_history(CountingModel(), store, user_scoped=True, window=Window())
+    print(chain.invoke("one", config).text)
+    print(asyncio.run(chain.ainvoke("two", config)).text)
+    print("".join(chunk.text for chunk in chain.stream("three", config)))
+    print(chain.batch(["four"], [config])[0].text)
+
+    keys = {"input_messages_key": "messages", "output_messages_key": "messages"}
+    chain = ours.with_session_history(agent(), store, **keys)
+    answer = chain.invoke({"messages": [HumanMessage("five")]}, config)
+    print(answer["messages"][-1].text)
+
+    message = AIMessage("six", id="6")
+    assert ours.to_langchain(ours.to_session(message)) == message
+
+    history = ours.session_history_factory(store)("s", "alice")
+    history.add_messages([HumanMessage("seven")])
+    print(len(ours.SessionChatMessageHistory("s", store).messages))
+    history.clear()
+    history.messages = [message]
+    assert ours.SessionChatMessageHistory("s", store).messages == [message]
+"""
+
+SAID = """\
+1 messages, the last says one
+3 messages, the last says two
+5 messages, the last says three
+7 messages, the last says four
+9 messages, the last says five
+11
+"""
+
+NOT_THERE = """
+    try:
+        from langchain_core.runnables import RunnableWithMessageHistory
+    except ImportError:
+        print("gone")
+"""
+
+
+def test_all_of_ours_goes_on_without_the_deprecated_classes():
+    with Children() as children:
+        assert children.run(HIDDEN + NOT_THERE) == "gone\n"
+        assert children.run(HIDDEN + USES) == SAID
+
+
+def test_none_of_ours_warns_where_they_are_still_there():
+    # A child turns every warning into an error, from its start.
+    with Children() as children:
+        assert children.run(USES) == SAID
