@@ -43,6 +43,7 @@ notebooks: $(READY) ## every notebook, in a kernel of its own
 
 bench: $(READY) ## what things cost, beside what they are compared with
 	$(BIN)/python benchmarks/core.py
+	$(BIN)/python benchmarks/langchain.py
 
 check: lint types demo test-all soak ## all that CI runs (the notebooks are among the tests)
 
