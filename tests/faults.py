@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from sessionstore import SessionStore, StoreUnavailableError
@@ -24,20 +24,34 @@ _FLOWS = (
 )
 
 
+class Killed(BaseException):
+    """What a cancelled task or a Ctrl-C raises: nothing catches it."""
+
+
 class FaultyStore(SessionStore):
     """Passes all on to another store, unless it is told to fail.
 
     ``fault`` is asked before each request: ``None`` lets it pass, ``"down"`` fails before it is
-    done, ``"lost"`` does it and loses the answer.
+    done, ``"lost"`` does it and loses the answer, ``"killed"`` and ``"killed after"`` end the
+    caller before and after it. ``meanwhile`` is called once, before the next request.
     """
 
     def __init__(self, inner: SessionStore) -> None:
         self.inner = inner
         self.fault: Callable[[], str | None] = lambda: None
+        self.meanwhile: Callable[[], object] | None = None
+        self.afterwards: Callable[[], object] | None = None
+        self.asynchronously: Callable[[], Awaitable[object]] | None = None
         self.requests = 0
+        self.left: list[str | None] = []
 
     def __repr__(self) -> str:
         return f"FaultyStore({self.inner!r})"
+
+    @property
+    def fault_is_on(self) -> bool:
+        """Whether a script of faults goes on."""
+        return bool(self.left)
 
     def go_down(self) -> None:
         self.fault = lambda: "down"
@@ -46,7 +60,12 @@ class FaultyStore(SessionStore):
         self.fault = lambda: "lost"
 
     def come_back(self) -> None:
-        self.fault = lambda: None
+        self.fault, self.left = (lambda: None), []
+
+    def script(self, *faults: str | None, then: str | None = None) -> None:
+        """Fail so at the next requests, then on as told."""
+        left = self.left = list(faults)
+        self.fault = lambda: left.pop(0) if left else then
 
     def close(self) -> None:
         self.inner.close()
@@ -55,24 +74,40 @@ class FaultyStore(SessionStore):
         await self.inner.aclose()
 
     def _play(self, flow: Flow[T]) -> T:
-        self.requests += 1
-        fault = self.fault()
-        if fault == "down":
-            raise StoreUnavailableError("the store is down")
+        fault = self._begin()
         result = self.inner._play(flow)
-        if fault == "lost":
-            raise StoreUnavailableError("the answer was lost")
+        self._end(fault)
         return result
 
     async def _aplay(self, flow: Flow[T]) -> T:
+        if self.asynchronously is not None:
+            await self.asynchronously()
+        fault = self._begin()
+        result = await self.inner._aplay(flow)
+        self._end(fault)
+        return result
+
+    def _begin(self) -> str | None:
         self.requests += 1
+        self._call("meanwhile")
         fault = self.fault()
         if fault == "down":
             raise StoreUnavailableError("the store is down")
-        result = await self.inner._aplay(flow)
+        if fault == "killed":
+            raise Killed
+        return fault
+
+    def _end(self, fault: str | None) -> None:
+        self._call("afterwards")
         if fault == "lost":
             raise StoreUnavailableError("the answer was lost")
-        return result
+        if fault == "killed after":
+            raise Killed
+
+    def _call(self, name: str) -> None:
+        step, _ = getattr(self, name), setattr(self, name, None)
+        if step is not None:
+            step()
 
 
 def _passed_on(name: str) -> Callable[..., Flow[object]]:

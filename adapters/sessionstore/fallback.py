@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import logging
-import random
+import os
 import time
+import weakref
 from collections.abc import Callable, Sequence
-from threading import Lock
+from contextlib import suppress
 from typing import Any, Literal, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from sessionstore.errors import (
-    InvalidMessageError,
-    InvalidSessionError,
-    SessionAccessError,
-    SessionConflictError,
-    SessionNotFoundError,
-    SessionStoreError,
-    StoreUnavailableError,
-)
+from sessionstore.adoption import adopt_all
+from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.flow import Flow, aplay, play
-from sessionstore.journal import Journal, Line
-from sessionstore.memory import InMemorySessionStore, StoredSession
-from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage
-from sessionstore.standby import Standby
+from sessionstore.health import Health, Turn
+from sessionstore.journal import Journal
+from sessionstore.memory import InMemorySessionStore
+from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, new_id
+from sessionstore.replay import Replay
+from sessionstore.standby import KnownSession, Standby
 from sessionstore.store import SessionStore
-from sessionstore.writes import PendingWrite, joined
+from sessionstore.writes import PendingWrite
 
 __all__ = ["FallbackSessionStore", "FallbackStats"]
 
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
 
-# What a primary answers to a write that it will never take. All else may pass: a full disk, say.
-_REFUSALS = (
-    InvalidMessageError,
-    InvalidSessionError,
-    SessionAccessError,
-    SessionConflictError,
-    SessionNotFoundError,
-)
+_TRIES = 10
+_ADOPT_AGAIN = 61.0  # seconds: by then it can be told whether others have abandoned a journal
 
 
 class FallbackStats(msgspec.Struct, frozen=True):
@@ -65,78 +56,6 @@ class FallbackStats(msgspec.Struct, frozen=True):
     seconds_degraded: float = 0.0
 
 
-class _Turn(msgspec.Struct, frozen=True):
-    """A caller's leave to ask the primary."""
-
-    outages: int
-    is_probe: bool
-
-
-class _Health:
-    """Whether the primary is there, and who may ask it. Nobody waits for anybody here."""
-
-    def __init__(self, retry_after: float, retry_cap: float) -> None:
-        self._lock = Lock()
-        self._retry_after = retry_after
-        self._retry_cap = retry_cap
-        self._delay = retry_after
-        self._next_probe = 0.0
-        self._probing = False
-        self._since: float | None = None
-        self._seconds = 0.0
-        self.fallbacks = self.recoveries = self.probes = 0
-
-    @property
-    def is_degraded(self) -> bool:
-        return self._since is not None
-
-    @property
-    def seconds(self) -> float:
-        since = self._since
-        return self._seconds + (time.monotonic() - since if since is not None else 0.0)
-
-    def turn(self, *, now: bool = False) -> _Turn | None:
-        """Give leave to ask the primary: to all while it is there, else to one prober at a time."""
-        with self._lock:
-            if self._since is None:
-                return _Turn(self.fallbacks, is_probe=False)
-            if self._probing or (time.monotonic() < self._next_probe and not now):
-                return None
-            self._probing = True
-            self.probes += 1
-            return _Turn(self.fallbacks, is_probe=True)
-
-    def failed(self, turn: _Turn) -> bool:
-        """Take note that the primary is away; tell whether that is news."""
-        with self._lock:
-            if turn.is_probe:
-                self._delay = min(self._delay * 2, self._retry_cap)
-            elif self._since is not None or turn.outages != self.fallbacks:
-                return False  # an answer from before the last outage says nothing about now
-            else:
-                self._since = time.monotonic()
-                self._delay = self._retry_after
-                self.fallbacks += 1
-            jitter = 1 + random.random() / 4  # noqa: S311 - no secret
-            self._next_probe = time.monotonic() + self._delay * jitter
-            return not turn.is_probe
-
-    def answered(self, turn: _Turn) -> bool:
-        """Take note that the primary answers; tell whether that is news."""
-        with self._lock:
-            if not turn.is_probe or self._since is None:
-                return False
-            self._seconds += time.monotonic() - self._since
-            self._since = None
-            self.recoveries += 1
-            return True
-
-    def end(self, turn: _Turn) -> None:
-        """Let another probe, where this one is over or was given up."""
-        if turn.is_probe:
-            self._probing = False
-
-
 class FallbackSessionStore(SessionStore):
     """A store that goes on when its primary is down, and puts everything back when it returns.
 
@@ -157,14 +76,21 @@ class FallbackSessionStore(SessionStore):
       and the missing metadata is added.
     - ``replace_message``, ``delete_messages``, and ``update`` of metadata: as they are.
     - ``update`` of the messages, and ``delete``: of all that the caller could know of. What others
-      have put behind it stays, and then so does the session.
+      have put among and behind it stays, and then so does the session. Of a session that was made
+      in the outage, and turns out to have been there, what was before it stays, too.
     - Where the primary refuses a write for good (the session has another owner, say), it is set
-      aside in `rejected`, and those behind it go on.
+      aside in `rejected`, and those behind it go on. What it may yet take (its disk is full, say)
+      waits on, and is logged.
 
     *Refused* in an outage, with `StoreUnavailableError`, is what can't be promised: a write with
     ``expected_version``; ``update``, ``replace_message``, ``delete_messages`` and ``delete`` of
-    what was not seen; a caller of whom it can't be told whether the session is theirs; older
-    messages; a journal that is full.
+    what was not seen; a caller of whom it can't be told whether the session is theirs; messages
+    older than those that are known; ``prune_expired``; a write when the journal is full, or the
+    fallback store fails. An outage stops the clock: what expires in it is shown until it is over.
+
+    Give the fallback store no expiry. Several processes may share one: each puts its own writes
+    back, and those of processes that are gone. A process on another host is taken for gone when
+    its journal was not written to for a minute.
 
     Example:
         >>> from sessionstore import InMemorySessionStore, SessionMessage
@@ -216,22 +142,31 @@ class FallbackSessionStore(SessionStore):
             raise ValueError("max_pending, max_sessions and max_messages must be 1 or more")
         self._primary = primary
         self._fallback = _opened(fallback)
-        self._on_fallback = on_fallback
-        self._on_recover = on_recover
         self._unknown = unknown
-        self._health = _Health(retry_after, retry_cap)
+        self._health = Health(retry_after, retry_cap, on_fallback, on_recover)
+        self._bounds = (max_sessions, max_messages, max_pending)
+        self._begin()
+        self._play(self._adopt())
+        _stores.add(self)
+
+    def _begin(self) -> None:
+        max_sessions, max_messages, max_pending = self._bounds
         self._standby = Standby(max_sessions, max_messages)
         self._journal = Journal(self._fallback, max_pending)
-        # Sessions written to in an outage that were never seen: nothing is known of their past.
-        self._unseen: set[str] = set()
-        self._journaled = self._replayed = self._refused = 0
-        self._play(self._journal.open(self._show_adopted))
+        self._replay = Replay(self._primary, self._journal, self._standby, self._health)
+        self._adopt_at: float | None = None
+        self._closed = False
+        self._outage = f"outage-{new_id()}:"
+
+    def _begin_anew(self) -> None:
+        """In a forked child: what waits is the parent's to put back, and its locks are its own."""
+        self._health = self._health.anew()
+        self._begin()
 
     def __repr__(self) -> str:
         """Tell the stores, and how things stand."""
         state = "degraded" if self.is_degraded() else "healthy"
-        pending = len(self.pending())
-        return f"FallbackSessionStore({self._primary!r}, {state}, <{pending} pending>)"
+        return f"FallbackSessionStore({self._primary!r}, {state}, <{self._journal.size} pending>)"
 
     # -- How things stand -------------------------------------------------------------------------
 
@@ -244,19 +179,23 @@ class FallbackSessionStore(SessionStore):
         return self._journal.pending()
 
     def rejected(self) -> list[PendingWrite]:
-        """Give the writes that the primary has refused when they were to be put back."""
+        """Give the writes that the primary has refused when they were to be put back.
+
+        They are kept in the fallback store, in its session ``sessionstore:rejected``: delete that
+        when they have been seen to.
+        """
         return self._journal.rejected()
 
     def stats(self) -> FallbackStats:
         """Give the counts since this store was made."""
-        health = self._health
+        health, journal = self._health, self._journal
         return FallbackStats(
             fallbacks=health.fallbacks,
             recoveries=health.recoveries,
             probes=health.probes,
-            journaled=self._journaled,
-            replayed=self._replayed,
-            rejected=self._refused,
+            journaled=journal.journaled,
+            replayed=journal.replayed,
+            rejected=journal.refused,
             seconds_degraded=health.seconds,
         )
 
@@ -264,11 +203,8 @@ class FallbackSessionStore(SessionStore):
         """Try the primary now, and put back all that waits for it.
 
         Returns:
-            Whether the primary is there and nothing waits for it any more.
-
-        Raises:
-            SessionStoreError: The primary refuses for a reason that is none of a caller's, such as
-                a full disk. What waits goes on waiting.
+            Whether the primary is there and nothing waits for it any more. ``False``, too, where
+            another caller tries just now: nobody waits for them.
         """
         return self._play(self._recovering())
 
@@ -277,22 +213,27 @@ class FallbackSessionStore(SessionStore):
         return await self._aplay(self._recovering())
 
     def close(self) -> None:
-        """Close both stores. What still waits in a journal in memory is logged as an error."""
-        self._end()
-        self._primary.close()
-        self._fallback.close()
+        """Put back what waits, if the primary is there, and close both stores.
+
+        What still waits then in a journal in memory is logged as an error, and is in `pending`.
+        """
+        try:
+            self._play(self._closing())
+        finally:
+            try:
+                self._primary.close()
+            finally:
+                self._fallback.close()
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
-        self._end()
-        await self._primary.aclose()
-        await self._fallback.aclose()
-
-    def _end(self) -> None:
-        self._journal.leave()
-        pending = len(self.pending())
-        if pending and isinstance(self._fallback, InMemorySessionStore):
-            _logger.error("closed with %d writes that the store lacks: see pending()", pending)
+        try:
+            await self._aplay(self._closing())
+        finally:
+            try:
+                await self._primary.aclose()
+            finally:
+                await self._fallback.aclose()
 
     # -- Carrying out: a request is a store and one of its flows ----------------------------------
 
@@ -329,12 +270,11 @@ class FallbackSessionStore(SessionStore):
         def ask(store: SessionStore) -> Flow[SessionData | None]:
             return store._get(session_id, limit=limit, user_id=user_id)
 
+        stamp = self._standby.stamp(session_id)
+
         def learn(data: SessionData | None) -> None:
-            self._unseen.discard(session_id)
-            if data is None:
-                self._standby.forget(session_id)
-            else:
-                self._standby.learn_session(data, whole=limit is None)
+            whole = data is not None and len(data.messages) == data.message_count
+            self._standby.learn_session(session_id, data, stamp, whole=whole)
 
         return self._operate(session_id, ask, learn, lambda: self._recall(session_id, ask))
 
@@ -348,9 +288,9 @@ class FallbackSessionStore(SessionStore):
         user_id: str | None,
         keep_system: bool,
     ) -> Flow[list[SessionMessage]]:
-        if (
-            before is None and after is None and not keep_system
-        ):  # the whole session tells its owner too
+        at_end = before is None and after is None
+        if at_end and (limit is None or not keep_system):
+            # The whole session tells its owner and its version, too.
             data = yield from self._get(session_id, limit=limit, user_id=user_id)
             return data.messages if data else []
 
@@ -364,10 +304,14 @@ class FallbackSessionStore(SessionStore):
                 keep_system=keep_system,
             )
 
+        stamp = self._standby.stamp(session_id)
+
         def learn(messages: list[SessionMessage]) -> None:
-            if before is None and after is None and messages:
-                last = messages if limit is None else messages[-limit:]
-                self._standby.learn_messages(session_id, last, user_id, whole=limit is None)
+            if at_end and limit and messages:
+                system = messages[0] if len(messages) > limit else None
+                last = messages if system is None else messages[1:]
+                whole = len(messages) < limit
+                self._standby.learn_messages(session_id, last, system, user_id, stamp, whole=whole)
 
         return (
             yield from self._operate(session_id, ask, learn, lambda: self._recall(session_id, ask))
@@ -441,18 +385,22 @@ class FallbackSessionStore(SessionStore):
             )
 
         def recall() -> Flow[SessionPage]:
-            if cursor is not None and not cursor.startswith(_OUTAGE):
+            if cursor is not None and not cursor.startswith(self._outage):
                 raise StoreUnavailableError("this page can't be read until the store is back")
             page = yield from self._standby._list_sessions(
                 agent_id=agent_id,
                 user_id=user_id,
                 limit=limit,
-                cursor=cursor and cursor[len(_OUTAGE) :],
+                cursor=cursor and cursor[len(self._outage) :],
             )
-            return SessionPage(page.sessions, page.cursor and _OUTAGE + page.cursor, partial=True)
+            return SessionPage(
+                page.sessions, page.cursor and self._outage + page.cursor, partial=True
+            )
 
+        if cursor is not None and cursor.startswith(self._outage):  # a list that began in one
+            return (yield from recall())
         page = yield from self._operate(None, ask, _nothing, recall)
-        return page if not self._journal.pending() else msgspec.structs.replace(page, partial=True)
+        return replace(page, partial=True) if self._journal.size else page
 
     def _prune_expired(self) -> Flow[int]:
         def refuse() -> Flow[int]:
@@ -478,26 +426,49 @@ class FallbackSessionStore(SessionStore):
         ask: Callable[[SessionStore], Flow[T]],
         learn: Callable[[T], None],
         answer: Callable[[], Flow[T]],
+        *,
+        writes: bool = False,
     ) -> Flow[T]:
         """Ask the primary, if that is the caller's turn; else, or if it is away, answer."""
         turn = self._health.turn()
         if turn is None:
             return (yield from answer())
         try:
-            if session_id is None or (yield from self._put_back(session_id)):
+            if (
+                session_id is None
+                or not self._journal.holds(session_id)
+                or (yield from self._replay.session(session_id, turn))
+            ):
                 result: T = yield self._primary, ask(self._primary)
-                self._came_back(turn)
                 learn(result)
-                yield from self._put_one_back()
+                if turn.is_probe or self._has_chores():
+                    yield from self._tidy(turn, wrote=writes)
                 return result
         except StoreUnavailableError as error:
-            self._went_down(turn, error)
-        except SessionStoreError:
-            self._came_back(turn)  # a caller's mistake: to be told so needs a primary that is there
+            self._health.failed(turn, error)
+        except SessionStoreError:  # a caller's mistake: to tell so needs a primary that is there
+            yield from self._tidy(turn, wrote=False)
             raise
         finally:
             self._health.end(turn)
         return (yield from answer())
+
+    def _has_chores(self) -> bool:
+        return self._journal.has_work or self._adopt_at is not None
+
+    def _tidy(self, turn: Turn, *, wrote: bool) -> Flow[None]:
+        """Do what else is due after the primary has answered.
+
+        Where writes wait, a prober's read does not tell that the primary takes them.
+        """
+        if turn.is_probe and (wrote or self._journal.next_waiting() is None):
+            self._health.answered(turn)
+        if self._adopt_at is not None and time.monotonic() > self._adopt_at:
+            yield from self._adopt()
+        if self._journal.has_work and (turn.is_probe or not self._health.is_degraded):
+            yield from self._replay.next_one(turn)
+            if turn.is_probe and self._journal.next_waiting() is None:
+                self._health.answered(turn)
 
     def _write(self, write: PendingWrite, expected_version: int | None = None) -> Flow[Any]:
         def ask(store: SessionStore) -> Flow[Any]:
@@ -506,9 +477,10 @@ class FallbackSessionStore(SessionStore):
         def learn(result: Any) -> None:
             self._standby.learn_write(write, result)
 
-        return self._operate(
-            write.session_id, ask, learn, lambda: self._take_in(write, expected_version)
-        )
+        def answer() -> Flow[Any]:
+            return self._take_in(write, expected_version)
+
+        return self._operate(write.session_id, ask, learn, answer, writes=True)
 
     def _recall(self, session_id: str, ask: Callable[[SessionStore], Flow[T]]) -> Flow[T]:
         """Read what is known of a session."""
@@ -520,85 +492,52 @@ class FallbackSessionStore(SessionStore):
         """Take a write into the journal, if it can be told that the primary will have it."""
         if expected_version is not None:
             raise StoreUnavailableError("expected_version can't be kept until the store is back")
-        self._refuse_blind(write)
-        result = self._standby.check(write)
-        if write.kind in ("append", "remove") and not result:
-            return result
-        if write.rewrites():
-            known = self._standby.last_ids(write.session_id)
-            write = msgspec.structs.replace(write, known=known)
-        if write.kind == "append" and not self._knows(write.session_id):
-            self._unseen.add(write.session_id)
-        result = yield from self._journal.take_in(
-            write,
-            lambda: self._standby.pin(write.session_id),
-            lambda: self._standby.show(write),
-        )
-        self._journaled += 1
-        return result
+        for _ in range(_TRIES):
+            self._refuse_blind(write)
+            stamp = self._standby.stamp(write.session_id)
+            result = self._standby.check(write)
+            if self._has_nothing_to_do(write, result):
+                return result
+            try:
+                return (yield from self._journal_it(write, stamp))
+            except _OvertakenError:
+                continue
+        raise StoreUnavailableError("others write to the session all the time: try again")
+
+    def _journal_it(self, write: PendingWrite, stamp: int) -> Flow[Any]:
+        session_id = write.session_id
+        unseen = not self._knows(session_id)
+
+        def show() -> Any:
+            if write.kind != "append" and self._standby.stamp(session_id) != stamp:
+                raise _OvertakenError
+            return self._standby.show(write, unseen=unseen)
+
+        ready = self._standby.as_known(write) if write.rewrites() else write
+        return self._journal.take_in(ready, lambda: self._standby.pin(session_id), show)
+
+    def _has_nothing_to_do(self, write: PendingWrite, result: Any) -> bool:
+        if write.kind == "append":
+            return not write.messages
+        return write.kind in ("delete", "remove") and not result
 
     def _refuse_blind(self, write: PendingWrite) -> None:
-        seen = self._knows(write.session_id)
-        if not seen and (write.kind != "append" or self._unknown == "raise"):
-            if write.kind != "create":
+        if write.kind == "create":
+            return
+        if not self._knows(write.session_id):
+            if write.kind != "append" or self._unknown == "raise":
                 msg = "this session was not seen before the store went away: it can't be changed"
                 raise StoreUnavailableError(msg)
-        elif write.rewrites() and write.session_id in self._unseen:
+        elif write.rewrites() and self._standby.is_unseen(write.session_id):
             msg = "what the session held before the store went away is not known: it is left alone"
             raise StoreUnavailableError(msg)
-        if write.kind in ("replace", "remove") and not self._standby.has_message(write):
+        elif write.kind in ("replace", "remove") and self._standby.lacks(write):
             raise StoreUnavailableError("this message can't be changed until the store is back")
 
     def _knows(self, session_id: str) -> bool:
         return self._standby.knows(session_id) or self._journal.holds(session_id)
 
-    # -- Putting back -----------------------------------------------------------------------------
-
-    def _put_back(self, session_id: str, batches: int | None = None) -> Flow[bool]:
-        """Put a session's pending writes back; tell whether none is left."""
-        line = self._journal.claim(session_id)
-        if line is None:
-            return not self._journal.holds(session_id)
-        try:
-            done = 0
-            while (batches is None or done < batches) and (batch := self._journal.next_batch(line)):
-                yield from self._put_batch_back(line, batch)
-                done += 1
-        except BaseException:
-            self._journal.unclaim(line)
-            raise
-        empty = yield from self._journal.release(line)
-        if empty:
-            self._standby.unpin(session_id)
-        return empty
-
-    def _put_batch_back(self, line: Line, batch: list[PendingWrite]) -> Flow[None]:
-        try:
-            yield from joined(batch).later(self._primary)
-        except _REFUSALS as error:
-            if len(batch) > 1:  # one of them is refused: which?
-                for write in batch:
-                    yield from self._put_batch_back(line, [write])
-                return
-            self._refused += 1
-            _logger.error("the store refused a write that had waited for it: %r", error)
-            yield from self._journal.reject(line, batch[0])
-        else:
-            self._replayed += len(batch)
-        self._journal.put_back(line, len(batch))
-
-    def _put_one_back(self) -> Flow[None]:
-        """Put one batch of another session back: nobody pays for all that others have written."""
-        waiting = self._journal.waiting()
-        if waiting and (turn := self._health.turn()):
-            try:
-                yield from self._put_back(waiting[0], batches=1)
-            except StoreUnavailableError as error:
-                self._went_down(turn, error)
-            except SessionStoreError as error:
-                _logger.warning("a session's writes still wait: %r", error)
-            finally:
-                self._health.end(turn)
+    # -- Coming back ------------------------------------------------------------------------------
 
     def _recovering(self) -> Flow[bool]:
         turn = self._health.turn(now=True)
@@ -606,47 +545,51 @@ class FallbackSessionStore(SessionStore):
             return False
         try:
             yield self._primary, self._primary._ping()
-            self._came_back(turn)
-            for session_id in self._journal.waiting():
-                yield from self._put_back(session_id)
+            yield from self._adopt()
+            yield from self._replay.all(turn)
+            self._health.answered(turn)
         except StoreUnavailableError as error:
-            self._went_down(turn, error)
+            self._health.failed(turn, error)
         finally:
             self._health.end(turn)
-        return not (self.is_degraded() or self.pending())
+        return not (self.is_degraded() or self._journal.size)
+
+    def _closing(self) -> Flow[None]:
+        if self._closed:
+            return
+        self._closed = True
+        if self._journal.size:
+            yield from self._recovering()
+        self._journal.leave()
+        waiting = self._journal.size
+        if waiting and isinstance(self._fallback, InMemorySessionStore):
+            _logger.error("closed with %d writes that the store lacks: see pending()", waiting)
+
+    def _adopt(self) -> Flow[None]:
+        """Take over what processes that are gone have left in the fallback store."""
+        try:
+            whole = yield from adopt_all(self._journal, self._fallback, self._show_adopted)
+        except StoreUnavailableError as error:
+            _logger.warning("the fallback could not be looked through: %r", error)
+            whole = False
+        self._adopt_at = None if whole else time.monotonic() + _ADOPT_AGAIN
 
     def _show_adopted(
-        self, session_id: str, base: StoredSession | None, writes: list[PendingWrite]
+        self, session_id: str, base: KnownSession | None, writes: list[PendingWrite]
     ) -> None:
-        if base is None:
-            self._unseen.add(session_id)
-        elif not self._standby.knows(session_id):
+        known = self._standby.knows(session_id)
+        if base is not None and not known:
             self._standby.restore(base)
         self._standby.pin(session_id)
         for write in writes:
-            self._standby.learn_write(write, None)
-
-    # -- Going down and coming back ---------------------------------------------------------------
-
-    def _went_down(self, turn: _Turn, error: StoreUnavailableError) -> None:
-        if self._health.failed(turn):
-            _logger.warning("the store is unavailable, the fallback answers: %r", error)
-            self._tell(self._on_fallback, error)
-
-    def _came_back(self, turn: _Turn) -> None:
-        if self._health.answered(turn):
-            _logger.info("the store is back")
-            self._tell(self._on_recover)
-
-    def _tell(self, callback: Callable[..., None] | None, *arguments: object) -> None:
-        if callback is not None:
-            try:
-                callback(*arguments)
-            except Exception:  # a callback's fault is no reason to fail
-                _logger.exception("a callback of the fallback failed")
+            unseen = not known and base is None
+            with suppress(SessionStoreError):
+                self._standby.show(write, unseen=unseen)
+                known = True
 
 
-_OUTAGE = "outage:"
+class _OvertakenError(SessionStoreError):
+    """Somebody else changed the session while a write was on its way into the journal."""
 
 
 def _opened(fallback: SessionStore | str) -> SessionStore:
@@ -671,3 +614,15 @@ def _send(request: tuple[SessionStore, Flow[Any]]) -> Any:
 async def _asend(request: tuple[SessionStore, Flow[Any]]) -> Any:
     store, flow = request
     return await store._aplay(flow)
+
+
+_stores: weakref.WeakSet[FallbackSessionStore] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for store in list(_stores):
+        store._begin_anew()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -3,47 +3,39 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import weakref
-from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from threading import Lock
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from sessionstore.errors import (
-    SessionConflictError,
-    SessionNotFoundError,
-    SessionStoreError,
-    StoreUnavailableError,
-)
+from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.flow import Flow
 from sessionstore.memory import StoredSession
-from sessionstore.models import SessionInfo, SessionMessage, new_id
+from sessionstore.models import SessionMessage, new_id
+from sessionstore.owners import leave, name_for
 from sessionstore.store import SessionStore
-from sessionstore.writes import PendingWrite, first_batch
+from sessionstore.writes import PendingWrite, decode_write, encode_write, first_batch
 
-__all__ = ["Journal", "Line"]
+__all__ = ["BASE", "DONE", "JOURNALS", "REJECTED", "VOID", "WRITE", "Journal", "Line"]
 
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
 
-# A journal is a session of the fallback store, each of its writes a message, its owner (as the
-# session's user) the process and object that takes writes in.
-_JOURNALS = "sessionstore:journal"
-_REJECTED = "sessionstore:rejected"
-_BASE, _WRITE = "base", "write"
-_ADOPTED_BY = "adopted_by"
-_ABANDONED = timedelta(seconds=60)
-_PAGE = 100
-_BATCH = 1000
+# A journal is a session of the fallback store. Its owner (as the session's user) is the object
+# that takes writes in, and its messages are these: what was known of the session before, a write,
+# writes that the primary has or refused, and a write that was not taken in after all.
+JOURNALS = "sessionstore:journal"
+REJECTED = "sessionstore:rejected"
+BASE, WRITE, DONE, VOID = "base", "write", "done", "void"
 
-_write_decoder = msgspec.json.Decoder(PendingWrite)
-_base_decoder = msgspec.json.Decoder(StoredSession)
-_owners_here: set[str] = set()
+# What one request puts back at most, so that it is done within the primary's timeout.
+_BATCH = 500
+_BATCH_BYTES = 1_000_000
 
 
 class Line(msgspec.Struct, eq=False):
@@ -52,28 +44,30 @@ class Line(msgspec.Struct, eq=False):
     Attributes:
         session_id: The session.
         base: What was known of the session before them, until the journal has it.
-        owner: Who looks after the journal that takes in the next ones.
         journals: The ids of the journals that hold them; the last one takes in the next.
-        writes: The writes.
+        writes: The writes, as JSON.
+        voids: The ids of writes that may be in the journal, though their callers were told that
+            they failed.
         arriving: How many are on their way into the journal.
         replaying: Somebody puts them back just now.
-        lasting: Its journals are to be kept: one of its writes has no other place.
+        complained: It was logged that they can't be put back.
     """
 
     session_id: str
-    owner: str
-    base: StoredSession | None = None
-    journals: list[str] = []
-    writes: list[PendingWrite] = []
+    base: StoredSession | None
+    journals: list[str]
+    writes: deque[bytes]
+    voids: list[str] = []
     arriving: int = 0
     replaying: bool = False
-    lasting: bool = False
+    complained: bool = False
 
 
 class Journal:
     """The pending writes of every session: in memory to be read, in the fallback store to last.
 
-    A request of its flows is a store and one of that store's flows.
+    A request of its flows is a store and one of that store's flows. No lock is held across one,
+    and each may be the last: whoever is cancelled there leaves all as it is to be.
 
     Args:
         store: The fallback store.
@@ -85,19 +79,37 @@ class Journal:
         self._max_pending = max_pending
         self._lock = Lock()
         self._lines: dict[str, Line] = {}
+        # The sessions whose writes nobody puts back just now; who waits longest comes first.
+        self._waiting: dict[str, None] = {}
         self._size = 0
-        self._rejected: list[PendingWrite] = []
-        self._owner = ""
+        self._rejected: dict[str, PendingWrite] = {}
+        # Journals that nobody needs any more, until they are deleted.
+        self._litter: dict[str, None] = {}
+        self._tired = False  # the last one could not be deleted
+        self.owner: str = name_for(self)
+        self.journaled: int = 0
+        self.replayed: int = 0
+        self.refused: int = 0
 
     def pending(self) -> list[PendingWrite]:
         """Give the writes that the primary does not have yet, session by session."""
         with self._lock:
-            return [write for line in self._lines.values() for write in line.writes]
+            return [decode_write(raw) for line in self._lines.values() for raw in line.writes]
 
     def rejected(self) -> list[PendingWrite]:
         """Give the writes that the primary refused."""
         with self._lock:
-            return self._rejected.copy()
+            return list(self._rejected.values())
+
+    @property
+    def size(self) -> int:
+        """How many writes wait, or are on their way in."""
+        return self._size
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something waits that nobody sees to just now."""
+        return bool(self._waiting or (self._litter and not self._tired))
 
     def holds(self, session_id: str) -> bool:
         """Tell whether a session has writes that wait."""
@@ -106,7 +118,16 @@ class Journal:
     def waiting(self) -> list[str]:
         """Give the sessions whose writes nobody puts back just now."""
         with self._lock:
-            return [line.session_id for line in self._lines.values() if not line.replaying]
+            return list(self._waiting)
+
+    def next_waiting(self) -> str | None:
+        """Give the session that has waited longest."""
+        with self._lock:
+            return next(iter(self._waiting), None)
+
+    def leave(self) -> None:
+        """Look after nothing any more: whoever opens the fallback store next takes over."""
+        leave(self.owner)
 
     # -- Taking in ------------------------------------------------------------------------------
 
@@ -121,7 +142,8 @@ class Journal:
         Args:
             write: The write.
             base: Gives what is known of the session, if this is the first write of its line.
-            show: Makes the session's readers see the write.
+            show: Makes the session's readers see the write. What it raises is raised, and the
+                write is not taken in.
 
         Returns:
             What ``show`` gave.
@@ -129,35 +151,33 @@ class Journal:
         Raises:
             StoreUnavailableError: The journal is full, or the fallback store fails.
         """
-        body = msgspec.json.encode(write)
-        kept = _write_decoder.decode(body)  # no later change to a caller's object reaches it
+        write_id = new_id()
+        body = encode_write(replace(write, id=write_id))
         line = self._expect(write.session_id, base)
-        entries = [_entry(_WRITE, body, write.id)]
-        if line.base:
-            entries.insert(0, _entry(_BASE, msgspec.json.encode(line.base), _BASE))
+        taken = False
         try:
-            yield (
-                self._store,
-                self._store._append_messages(
-                    line.journals[-1],
-                    entries,
-                    agent_id=_JOURNALS,
-                    user_id=self._name(),
-                    expected_version=None,
-                ),
-            )
-            with self._lock:
-                line.base = None
-                line.writes.append(kept)
-                return show()
-        except BaseException:
-            with self._lock:
-                self._size -= 1
-            raise
+            voids = line.voids.copy()
+            yield from self._add(line, [_entry(WRITE, body, write_id)], voids)
+            try:
+                with self._lock:
+                    result = show()
+                    taken = True
+                    self.journaled += 1
+                    line.base = None
+                    line.voids = [void for void in line.voids if void not in voids]
+                    line.writes.append(body)
+            except SessionStoreError:
+                with suppress(StoreUnavailableError):
+                    yield from self._add(line, [], [write_id])
+                raise
+            return result
         finally:
             with self._lock:
                 line.arriving -= 1
-                self._drop_if_empty(line)
+                if not taken:
+                    line.voids.append(write_id)
+                    self._size -= 1
+                self._settle(line)
 
     def _expect(self, session_id: str, base: Callable[[], StoredSession | None]) -> Line:
         with self._lock:
@@ -166,10 +186,22 @@ class Journal:
                 raise StoreUnavailableError(msg)
             line = self._lines.get(session_id)
             if line is None:
-                line = self._lines[session_id] = Line(session_id, self._name(), base(), [new_id()])
+                line = self._lines[session_id] = Line(session_id, base(), [new_id()], deque())
             line.arriving += 1
             self._size += 1
             return line
+
+    def _add(self, line: Line, entries: list[SessionMessage], voids: list[str]) -> Flow[None]:
+        if line.base:
+            entries.insert(0, _entry(BASE, msgspec.json.encode(line.base), BASE))
+        if voids:
+            entries.append(_entry(VOID, msgspec.json.encode(voids), new_id()))
+        try:
+            yield self._append(line.journals[-1], entries, JOURNALS, self.owner)
+        except StoreUnavailableError:
+            raise
+        except SessionStoreError as error:
+            raise StoreUnavailableError("the store is away, and its fallback fails") from error
 
     # -- Giving out -----------------------------------------------------------------------------
 
@@ -180,171 +212,135 @@ class Journal:
             if line is None or line.replaying:
                 return None
             line.replaying = True
+            self._settle(line)
             return line
 
     def next_batch(self, line: Line) -> list[PendingWrite]:
         """Give the first write of a line, or the appends that can go in one batch with it."""
         with self._lock:
-            return first_batch(islice(line.writes, _BATCH))
+            return first_batch(_first_ones(line))
 
-    def put_back(self, line: Line, count: int) -> None:
-        """Take the first ``count`` writes out of a line: the primary has them, or refused them."""
+    def put_back(self, line: Line, batch: list[PendingWrite]) -> Flow[None]:
+        """Take the first writes out of a line: the primary has them, or refused them."""
         with self._lock:
-            del line.writes[:count]
-            self._size -= count
+            for _ in batch:
+                line.writes.popleft()
+            self._size -= len(batch)
+            more = bool(line.writes)
+        if more:  # else the journal is deleted at once
+            done = msgspec.json.encode([write.id for write in batch])
+            try:
+                yield self._append(
+                    line.journals[-1], [_entry(DONE, done, new_id())], JOURNALS, self.owner
+                )
+            except SessionStoreError as error:
+                _logger.warning("a journal could not be kept up to date: %s", _kind(error))
 
-    def reject(self, line: Line, write: PendingWrite) -> Flow[None]:
+    def reject(self, write: PendingWrite) -> Flow[None]:
         """Set a write aside that the primary refused, and keep it there."""
-        with self._lock:
-            self._rejected.append(write)
         try:
-            yield (
-                self._store,
-                self._store._append_messages(
-                    _REJECTED,
-                    [_entry(_WRITE, msgspec.json.encode(write), write.id)],
-                    agent_id=_REJECTED,
-                    user_id=None,
-                    expected_version=None,
-                ),
+            yield self._append(
+                REJECTED, [_entry(WRITE, encode_write(write), write.id)], REJECTED, None
             )
-        except SessionStoreError as error:
-            line.lasting = True
-            _logger.error("a write that the store refused is kept in its journal only: %r", error)
-
-    def unclaim(self, line: Line) -> None:
-        """End a claim in the middle: what is left in the line waits on."""
+        except StoreUnavailableError as error:
+            raise SessionStoreError("a refused write can't be set aside: it waits on") from error
         with self._lock:
-            line.replaying = False
+            self.refused += 1
+            self._rejected[write.id] = write
 
-    def release(self, line: Line) -> Flow[bool]:
+    def restore_rejected(self, writes: list[PendingWrite]) -> None:
+        """Offer the writes that were refused in another life."""
+        with self._lock:
+            self._rejected = {write.id: write for write in writes} | self._rejected
+
+    def release(self, line: Line) -> bool:
         """End a claim; give up the line, with its journals, where nothing is left in it.
 
         Returns:
             Whether nothing is left.
         """
         with self._lock:
-            line.replaying = False
-            empty = self._drop_if_empty(line)
-        if empty and not line.lasting:
+            line.replaying = self._tired = False
+            return self._settle(line)
+
+    def sweep(self) -> Flow[None]:
+        """Delete the journals that nobody needs any more."""
+        while self._litter:
+            with self._lock:
+                journal = next(iter(self._litter), None)
+                if journal is None:
+                    return
+                del self._litter[journal]
             try:
-                for journal in line.journals:
-                    yield self._store, self._store._delete(journal, user_id=None)
-            except SessionStoreError as error:  # to put it back once more does no harm
-                _logger.warning(
-                    "a journal that is no longer needed could not be deleted: %r", error
-                )
-        return empty
+                yield self._store, self._store._delete(journal, user_id=None)
+            except BaseException as error:
+                with self._lock:
+                    self._litter[journal] = None
+                    self._tired = True
+                if not isinstance(error, SessionStoreError):
+                    raise
+                _logger.warning("a journal could not be deleted: %s", _kind(error))
+                return  # to put it back once more does no harm
 
-    # -- After a crash ----------------------------------------------------------------------------
+    # -- After a crash: see adoption.py -----------------------------------------------------------
 
-    def open(
-        self, show: Callable[[str, StoredSession | None, list[PendingWrite]], None]
-    ) -> Flow[None]:
-        """Take over the journals that nobody looks after any more.
-
-        Args:
-            show: Makes a session's readers see what was known of it, and its writes.
-        """
-        cursor = None
-        while True:
-            page = yield (
-                self._store,
-                self._store._list_sessions(
-                    agent_id=_JOURNALS, user_id=None, limit=_PAGE, cursor=cursor
-                ),
-            )
-            for info in page.sessions:
-                if not _is_looked_after(info):
-                    yield from self._adopt(info, show)
-            cursor = page.cursor
-            if cursor is None:
-                break
-        refused = yield (
-            self._store,
-            self._store._get_messages(
-                _REJECTED,
-                limit=None,
-                before=None,
-                after=None,
-                user_id=None,
-                keep_system=False,
-            ),
-        )
+    def looks_after(self, journal: str) -> bool:
+        """Tell whether a journal is one of those of the lines here."""
         with self._lock:
-            self._rejected = [_write_decoder.decode(str(entry.content)) for entry in refused]
+            lines = self._lines.values()
+            return journal in self._litter or any(journal in line.journals for line in lines)
 
-    def _adopt(
-        self,
-        info: SessionInfo,
-        show: Callable[[str, StoredSession | None, list[PendingWrite]], None],
-    ) -> Flow[None]:
-        try:
-            yield (
-                self._store,
-                self._store._update(
-                    info.id,
-                    messages=None,
-                    metadata={_ADOPTED_BY: self._name()},
-                    user_id=None,
-                    expected_version=info.version,
-                ),
-            )
-        except (SessionConflictError, SessionNotFoundError):
-            return  # another process was first
-        journal = yield self._store, self._store._get(info.id, limit=None, user_id=None)
-        entries = [(entry.role, str(entry.content)) for entry in journal.messages]
-        writes = [_write_decoder.decode(text) for kind, text in entries if kind == _WRITE]
-        bases = [_base_decoder.decode(text) for kind, text in entries if kind == _BASE]
-        if not writes:
-            yield self._store, self._store._delete(info.id, user_id=None)
-            return
-        session_id = writes[0].session_id
+    def adopt(self, session_id: str, journals: list[str], writes: list[PendingWrite]) -> None:
+        """Take writes in that somebody else's journals hold, behind the session's own."""
         with self._lock:
-            line = self._lines.setdefault(
-                session_id, Line(session_id, self._name(), None, [new_id()])
-            )
-            line.journals.insert(0, info.id)
-            line.writes[:0] = writes
+            if not writes:
+                self._litter.update(dict.fromkeys(journals))
+                return
+            line = self._lines.get(session_id)
+            if line is None:
+                line = self._lines[session_id] = Line(session_id, None, [new_id()], deque())
+            line.journals[:0] = journals
+            line.writes.extend(map(encode_write, writes))
             self._size += len(writes)
-        show(session_id, bases[0] if bases else None, writes)
+            self._settle(line)
 
-    def leave(self) -> None:
-        """Look after nothing any more: whoever opens the fallback store next takes over."""
-        _owners_here.discard(self._owner)
+    # -- With the lock held -----------------------------------------------------------------------
 
-    # -- Parts ----------------------------------------------------------------------------------
+    def _settle(self, line: Line) -> bool:
+        """See to it that the line stands where it should; tell whether it is given up."""
+        if self._lines.get(line.session_id) is not line:
+            return True
+        if line.replaying or not line.writes:
+            self._waiting.pop(line.session_id, None)
+        else:
+            self._waiting.setdefault(line.session_id)
+        if line.writes or line.arriving or line.replaying:
+            return False
+        del self._lines[line.session_id]
+        self._litter.update(dict.fromkeys(line.journals))
+        return True
 
-    def _drop_if_empty(self, line: Line) -> bool:
-        empty = not (line.writes or line.arriving or line.replaying)
-        if empty and self._lines.get(line.session_id) is line:
-            del self._lines[line.session_id]
-        return empty
+    def _append(
+        self, session_id: str, entries: list[SessionMessage], agent_id: str, user_id: str | None
+    ) -> tuple[SessionStore, Flow[int]]:
+        flow = self._store._append_messages(
+            session_id, entries, agent_id=agent_id, user_id=user_id, expected_version=None
+        )
+        return self._store, flow
 
-    def _name(self) -> str:
-        if self._owner.split("|")[1:2] != [str(os.getpid())]:  # not named yet, or a fork since
-            self._owner = f"{socket.gethostname()}|{os.getpid()}|{new_id()}"
-            _owners_here.add(self._owner)
-            weakref.finalize(self, _owners_here.discard, self._owner)
-        return self._owner
+
+def _first_ones(line: Line) -> Iterator[PendingWrite]:
+    left = _BATCH_BYTES
+    for place, raw in enumerate(islice(line.writes, _BATCH)):
+        left -= len(raw)
+        if place and left < 0:
+            return
+        yield decode_write(raw)
 
 
 def _entry(kind: str, body: bytes, entry_id: str) -> SessionMessage:
     return SessionMessage(kind, body.decode(), id=entry_id)
 
 
-def _is_looked_after(journal: SessionInfo) -> bool:
-    owner = journal.metadata.get(_ADOPTED_BY) or journal.user_id or ""
-    host, _, rest = owner.partition("|")
-    pid = rest.partition("|")[0]
-    if host != socket.gethostname():  # a container that shares the file, perhaps
-        return datetime.now(timezone.utc) - journal.updated_at < _ABANDONED
-    if pid == str(os.getpid()):
-        return owner in _owners_here
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _kind(error: SessionStoreError) -> str:
+    return type(error).__name__

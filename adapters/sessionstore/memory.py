@@ -72,6 +72,10 @@ class InMemorySessionStore(SessionStore):
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
 
+    @property
+    def _kind(self) -> type[StoredSession]:
+        return StoredSession
+
     def __init__(self, retention_days: float | None = None) -> None:
         """Make an empty store."""
         self._retention = retention_microseconds(retention_days)
@@ -108,7 +112,7 @@ class InMemorySessionStore(SessionStore):
         with self._lock:
             if self._find(session_id, user_id):
                 raise SessionExistsError(f"session {session_id!r} is already there")
-            session = StoredSession(session_id, agent_id, user_id, stored)
+            session = self._kind(session_id, agent_id, user_id, stored)
             session.add(records)
             self._written(session)
             head = session.head()
@@ -161,7 +165,7 @@ class InMemorySessionStore(SessionStore):
             session = self._find(session_id, user_id)
             require_version(session.version if session else 0, expected_version)
             if session is None:
-                session = StoredSession(session_id, agent_id, user_id, b"{}")
+                session = self._kind(session_id, agent_id, user_id, b"{}")
             if added := session.add(records):
                 self._written(session)
             return added

@@ -6,18 +6,19 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import asdict, replace
 
 from sessionstore.errors import (
     SessionConflictError,
     SessionExistsError,
     SessionNotFoundError,
-    StoreUnavailableError,
+    SessionStoreError,
 )
 from sessionstore.flow import Flow
-from sessionstore.models import SessionMessage, new_id
+from sessionstore.models import SessionMessage, encode_message, encode_metadata
 from sessionstore.store import SessionStore
 
-__all__ = ["PendingWrite", "first_batch", "joined"]
+__all__ = ["PendingWrite", "decode_write", "encode_write", "first_batch", "joined"]
 
 _TRIES = 10
 
@@ -35,8 +36,9 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         message_ids: The messages of a ``remove``.
         metadata: The metadata of a ``create`` or ``update``.
         known: For an ``update`` of the messages and a ``delete``: the ids of the last messages
-            that the caller could know of. What others have put behind them stays.
-        id: The write's own id.
+            that the caller could know of. What others have put among and behind them stays.
+        blind: The caller could know of no others: what is before those stays, too.
+        id: The write's own id, once it is in a journal.
     """
 
     kind: Literal["append", "create", "replace", "remove", "update", "delete"]
@@ -47,7 +49,8 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     message_ids: list[str] = []
     metadata: dict[str, Any] | None = None
     known: list[str] = []
-    id: str = msgspec.field(default_factory=new_id)
+    blind: bool = False
+    id: str = ""
 
     def __repr__(self) -> str:
         """Tell what it does to which session: never what was said."""
@@ -111,7 +114,7 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         try:
             yield store, self.on(store)
         except SessionExistsError:
-            yield store, msgspec.structs.replace(self, kind="append").on(store)
+            yield store, replace(self, kind="append").on(store)
             yield from self._merge_missing(store)
 
     def _merge_missing(self, store: SessionStore) -> Flow[None]:
@@ -122,7 +125,7 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             if there is not None and key not in there.metadata
         }
         if missing:
-            merge = msgspec.structs.replace(self, kind="update", messages=None, metadata=missing)
+            merge = replace(self, kind="update", messages=None, metadata=missing)
             yield store, merge.on(store)
 
     def _rewrite_later(self, store: SessionStore) -> Flow[None]:
@@ -132,13 +135,13 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
                 return
             if there is None:
                 raise SessionNotFoundError(f"there is no session {self.session_id!r}")
-            kept = self._written_since(there.messages)
-            if self.kind == "delete" and not kept:
+            front, behind = self._others(there.messages)
+            if self.kind == "delete" and not front + behind:
                 yield store, self.on(store)
                 return
             rewrite = store._update(
                 self.session_id,
-                messages=[*(self.messages or ()), *kept],
+                messages=[*front, *(self.messages or ()), *behind],
                 metadata=self.metadata,
                 user_id=self.user_id,
                 expected_version=there.version,
@@ -148,13 +151,35 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             except SessionConflictError:
                 continue  # somebody wrote in between: their message is among those to keep
             return
-        raise StoreUnavailableError("others write to the session all the time: try again")
+        raise SessionStoreError("others write to the session all the time: this waits on")
 
-    def _written_since(self, messages: list[SessionMessage]) -> list[SessionMessage]:
-        """Pick what others have put behind the last message that the caller knew of."""
+    def _others(
+        self, messages: list[SessionMessage]
+    ) -> tuple[list[SessionMessage], list[SessionMessage]]:
+        """Pick what the caller could not know of, before and behind what they knew."""
         known = {*self.known, *(message.id for message in self.messages or ())}
         places = [place for place, message in enumerate(messages) if message.id in known]
-        return messages[places[-1] + 1 :] if places else messages
+        first = places[0] if places else 0
+        behind = [message for message in messages[first:] if message.id not in known]
+        return messages[:first] if self.blind else [], behind
+
+
+def encode_write(write: PendingWrite) -> bytes:
+    """Turn a write into JSON, its messages and metadata as stores keep them."""
+    fields = asdict(write)
+    if write.messages is not None:
+        fields["messages"] = [msgspec.Raw(encode_message(message)) for message in write.messages]
+    if write.metadata is not None:
+        fields["metadata"] = msgspec.Raw(encode_metadata(write.metadata))
+    return msgspec.json.encode(fields)
+
+
+def decode_write(raw: bytes | str) -> PendingWrite:
+    """Read a write back from its JSON."""
+    return _decoder.decode(raw)
+
+
+_decoder = msgspec.json.Decoder(PendingWrite)
 
 
 def first_batch(writes: Iterable[PendingWrite]) -> list[PendingWrite]:
@@ -170,11 +195,13 @@ def first_batch(writes: Iterable[PendingWrite]) -> list[PendingWrite]:
 
 
 def joined(batch: list[PendingWrite]) -> PendingWrite:
-    """Make one write of a batch."""
+    """Make one write of a batch: of two messages with one id the first counts."""
     if len(batch) == 1:
         return batch[0]
-    messages = [message for write in batch for message in write.messages or ()]
-    return msgspec.structs.replace(batch[0], messages=messages)
+    messages: dict[str | None, SessionMessage] = {}
+    for message in (message for write in batch for message in write.messages or ()):
+        messages.setdefault(message.id, message)
+    return replace(batch[0], messages=list(messages.values()))
 
 
 def _caller(write: PendingWrite) -> tuple[str, str | None, str]:

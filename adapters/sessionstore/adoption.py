@@ -1,0 +1,138 @@
+"""Taking over the journals of processes that are gone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+from sessionstore.errors import SessionConflictError, SessionNotFoundError
+from sessionstore.flow import Flow
+from sessionstore.journal import BASE, DONE, JOURNALS, REJECTED, VOID, WRITE, Journal
+from sessionstore.models import SessionInfo, SessionMessage
+from sessionstore.owners import is_looked_after
+from sessionstore.standby import KnownSession
+from sessionstore.store import SessionStore
+from sessionstore.writes import PendingWrite, decode_write
+
+__all__ = ["Show", "adopt_all"]
+
+_ADOPTED_BY = "adopted_by"
+_PAGE = 100
+
+Show = Callable[[str, "KnownSession | None", list[PendingWrite]], None]
+"""Makes a session's readers see what was known of it, and its writes."""
+
+
+class _Found(msgspec.Struct):
+    """What the journals of one session hold, each thing with the time its journal was made."""
+
+    journals: list[tuple[datetime, str]] = []
+    bases: list[tuple[datetime, KnownSession]] = []
+    writes: list[tuple[datetime, PendingWrite]] = []
+
+
+def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
+    """Take over the journals that nobody looks after any more, and what was refused.
+
+    Args:
+        journal: Takes them over.
+        store: The fallback store.
+        show: Is called for each session.
+
+    Returns:
+        Whether all were taken over. Of others it can't be told yet: ask again in a minute.
+    """
+    whole = True
+    found: defaultdict[str, _Found] = defaultdict(_Found)
+    over: dict[str, str] = {}
+    for info in (yield from _listed(store)):
+        if journal.looks_after(info.id):
+            continue
+        owner = info.metadata.get(_ADOPTED_BY) or info.user_id or ""
+        if owner != journal.owner and is_looked_after(owner, info.updated_at):
+            whole = False
+        elif (yield from _claim(journal, store, info)):
+            session = yield store, store._get(info.id, limit=None, user_id=None)
+            _sort_out(info, session.messages if session else [], found, over)
+    for session_id, there in found.items():
+        _take_over(journal, session_id, there, over, show)
+    refused = yield store, store._get(REJECTED, limit=None, user_id=None)
+    if refused is not None:
+        journal.restore_rejected([decode_write(str(m.content)) for m in refused.messages])
+    return whole
+
+
+def _listed(store: SessionStore) -> Flow[list[SessionInfo]]:
+    infos: list[SessionInfo] = []
+    cursor = None
+    while True:
+        page = yield (
+            store,
+            store._list_sessions(agent_id=JOURNALS, user_id=None, limit=_PAGE, cursor=cursor),
+        )
+        infos += page.sessions
+        cursor = page.cursor
+        if cursor is None:
+            return infos
+
+
+def _claim(journal: Journal, store: SessionStore, info: SessionInfo) -> Flow[bool]:
+    claim = store._update(
+        info.id,
+        messages=None,
+        metadata={_ADOPTED_BY: journal.owner},
+        user_id=None,
+        expected_version=info.version,
+    )
+    try:
+        yield store, claim
+    except (SessionConflictError, SessionNotFoundError):
+        return False  # another process was first
+    return True
+
+
+def _sort_out(
+    info: SessionInfo,
+    entries: list[SessionMessage],
+    found: dict[str, _Found],
+    over: dict[str, str],
+) -> None:
+    made_at, session_id = info.created_at, ""
+    bases, writes = [], []
+    for entry in entries:
+        text = str(entry.content)
+        if entry.role == WRITE:
+            writes.append(decode_write(text))
+            session_id = writes[-1].session_id
+        elif entry.role == BASE:
+            bases.append(_base_decoder.decode(text))
+            session_id = bases[-1].id
+        elif entry.role in (DONE, VOID):
+            over.update(dict.fromkeys(msgspec.json.decode(text, type=list[str]), entry.role))
+    there = found[session_id]
+    there.journals.append((made_at, info.id))
+    there.bases += [(made_at, base) for base in bases]
+    there.writes += [(made_at, write) for write in writes]
+
+
+def _take_over(
+    journal: Journal, session_id: str, there: _Found, over: dict[str, str], show: Show
+) -> None:
+    writes = [write for _, write in sorted(there.writes, key=_made_at)]
+    writes = [write for write in writes if over.get(write.id) != VOID]
+    pending = [write for write in writes if write.id not in over]
+    journals = [name for _, name in sorted(there.journals, key=_made_at)]
+    if pending:
+        bases = [base for _, base in sorted(there.bases, key=_made_at)]
+        show(session_id, bases[0] if bases else None, writes)
+    journal.adopt(session_id, journals, pending)
+
+
+def _made_at(found: tuple[datetime, object]) -> datetime:
+    return found[0]
+
+
+_base_decoder = msgspec.json.Decoder(KnownSession)

@@ -1,0 +1,152 @@
+"""`Health`: whether a fallback's primary is there, and who may ask it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from threading import Lock
+
+import msgspec
+
+from sessionstore.errors import StoreUnavailableError
+
+__all__ = ["Health", "Turn"]
+
+_logger = logging.getLogger("sessionstore")
+
+
+class Turn(msgspec.Struct):
+    """A caller's leave to ask the primary.
+
+    Attributes:
+        outages: How many outages there had been when it was given.
+        is_probe: The primary is away, and this caller alone tries whether it is back.
+    """
+
+    outages: int
+    is_probe: bool
+
+
+class Health:
+    """Whether the primary is there, and who may ask it. Nobody waits for anybody here.
+
+    Args:
+        retry_after: How long after a failure the primary is tried again, in seconds. The time
+            doubles with each try that fails, and with each outage that follows a shorter recovery.
+        retry_cap: The longest time between two tries, in seconds.
+        on_fallback: Called once an outage, with the error that began it.
+        on_recover: Called once an outage, when the primary is back.
+    """
+
+    def __init__(
+        self,
+        retry_after: float,
+        retry_cap: float,
+        on_fallback: Callable[[StoreUnavailableError], None] | None = None,
+        on_recover: Callable[[], None] | None = None,
+    ) -> None:
+        self._lock = Lock()
+        self._retry_after = retry_after
+        self._retry_cap = retry_cap
+        self._on_fallback = on_fallback
+        self._on_recover = on_recover
+        self._delay = retry_after
+        self._next_probe = 0.0
+        self._probing = False
+        self._since: float | None = None
+        self._back_since = float("-inf")
+        self._seconds = 0.0
+        self.fallbacks: int = 0
+        self.recoveries: int = 0
+        self.probes: int = 0
+
+    def anew(self) -> Health:
+        """Make one that knows of nothing, for the same primary and callbacks."""
+        return Health(self._retry_after, self._retry_cap, self._on_fallback, self._on_recover)
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the primary is away, as far as is known."""
+        return self._since is not None
+
+    @property
+    def seconds(self) -> float:
+        """For how long the primary was away, in all."""
+        with self._lock:
+            return self._seconds + self._away()
+
+    def turn(self, *, now: bool = False) -> Turn | None:
+        """Give leave to ask the primary: to all while it is there, else to one prober at a time.
+
+        Args:
+            now: Probe before it is time to.
+
+        Returns:
+            The leave, to be given back to `end`; ``None`` for those who are not to ask.
+        """
+        if self._since is None:
+            return Turn(self.fallbacks, is_probe=False)
+        with self._lock:
+            if self._since is None:
+                return Turn(self.fallbacks, is_probe=False)
+            if self._probing or (time.monotonic() < self._next_probe and not now):
+                return None
+            self._probing = True
+            self.probes += 1
+            return Turn(self.fallbacks, is_probe=True)
+
+    def failed(self, turn: Turn, error: StoreUnavailableError) -> None:
+        """Take note that the primary is away."""
+        if self._is_new_outage(turn):
+            _logger.warning("the store is unavailable, the fallback answers: %r", error)
+            _tell(self._on_fallback, error)
+
+    def answered(self, turn: Turn) -> None:
+        """Take note that the primary answers."""
+        if turn.is_probe:
+            self._end_outage(turn)
+            _logger.info("the store is back")
+            _tell(self._on_recover)
+
+    def end(self, turn: Turn) -> None:
+        """Let another probe, where this one is over or was given up."""
+        if turn.is_probe:
+            self._probing = False
+
+    def _is_new_outage(self, turn: Turn) -> bool:
+        with self._lock:
+            now = time.monotonic()
+            if turn.is_probe:
+                self._delay = min(self._delay * 2, self._retry_cap)
+            elif self._since is not None or turn.outages != self.fallbacks:
+                return False  # an answer from before the last outage says nothing about now
+            else:
+                relapse = now - self._back_since < self._delay
+                doubled = min(self._delay * 2, self._retry_cap)
+                self._delay = doubled if relapse else self._retry_after
+                self._since = now
+                self.fallbacks += 1
+            jitter = 1 + random.random() / 4  # noqa: S311 - no secret
+            self._next_probe = now + self._delay * jitter
+            return not turn.is_probe
+
+    def _end_outage(self, turn: Turn) -> None:
+        with self._lock:
+            self._seconds += self._away()
+            self._since, self._back_since = None, time.monotonic()
+            self.recoveries += 1
+            self._probing = turn.is_probe = False  # it goes on as everybody's
+            turn.outages = self.fallbacks
+
+    def _away(self) -> float:
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
+
+def _tell(callback: Callable[..., None] | None, *arguments: object) -> None:
+    if callback is not None:
+        try:
+            callback(*arguments)
+        except Exception:  # a callback's fault is no reason to fail
+            _logger.exception("a callback of the fallback failed")
