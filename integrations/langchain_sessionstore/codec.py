@@ -45,7 +45,9 @@ _ROLES = {
     "function": "function",
     "remove": "remove",
 }
-_KINDS = {role: kind for kind, role in _ROLES.items()}
+# LlamaIndex's words for a developer's, a Cohere model's and a Gemini model's message.
+_FOREIGN = {"developer": "system", "chatbot": "ai", "model": "ai"}
+_KINDS = {**{role: kind for kind, role in _ROLES.items()}, **_FOREIGN}
 _CHUNKS = {
     "HumanMessageChunk": "human",
     "AIMessageChunk": "ai",
@@ -61,6 +63,10 @@ _UNKNOWN = "model_extra"
 _STRINGS = "strings"
 _CALL_EXTRAS = "call_extras"
 _CALL = {"name", "args", "id"}
+
+# What another framework knows of a message goes along where neither LangChain's comparisons nor
+# its dumps look, and copies take it with them.
+_STORED = "_session_message"
 
 
 class _Template:
@@ -86,7 +92,9 @@ _set = object.__setattr__
 def to_session(message: BaseMessage) -> SessionMessage:
     """Give the `SessionMessage` that holds all of a LangChain message.
 
-    A chunk is kept as the full message that it is a part of.
+    A chunk is kept as the full message that it is a part of. A message that another framework
+    wrote, and that was not changed since it was read, is the one that is stored, with all that the
+    other framework knows of it.
 
     Example:
         >>> from langchain_core.messages import HumanMessage
@@ -113,6 +121,9 @@ def to_session(message: BaseMessage) -> SessionMessage:
     if kind not in _TEMPLATES:
         raise InvalidMessageError(f"{type(message).__name__} is no message class of langchain-core")
     fields = message.__dict__
+    stored = fields.get(_STORED)
+    if stored is not None and to_langchain(stored) == message:
+        return stored  # type: ignore[no-any-return]
     extra = _rest_of(message, _TEMPLATES[kind])
     role = _ROLES.get(kind) or fields["role"]
     if kind == "chat" and role in _KINDS:
@@ -170,6 +181,8 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
     unknown: dict[str, Any] = {}
     if extra:
         unknown = _fill_in(values, given, extra, message)
+    elif message.extra or message.role in _FOREIGN:
+        _set_foreign(values, given, message, kind)
     decoded: BaseMessage = object.__new__(template.cls)
     _set(decoded, "__dict__", values)
     _set(decoded, "__pydantic_fields_set__", given)
@@ -268,6 +281,20 @@ def _fill_in(
         else:
             unknown[name] = value
     return unknown
+
+
+def _set_foreign(
+    values: dict[str, Any], given: set[str], message: SessionMessage, kind: str
+) -> None:
+    """Set what LangChain is to know of a message that another framework wrote."""
+    values[_STORED] = message
+    if message.role == "developer":
+        values["additional_kwargs"] = {"__openai_role__": "developer"}
+        given.add("additional_kwargs")
+    if kind == "ai" and isinstance(message.content, list):
+        # Its blocks are the standard ones: this is how LangChain's models are told so.
+        values["response_metadata"] = {"output_version": "v1"}
+        given.add("response_metadata")
 
 
 def _with_strings(content: Any, strings: list[int]) -> Any:

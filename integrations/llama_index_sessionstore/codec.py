@@ -1,0 +1,289 @@
+"""LlamaIndex's messages as `SessionMessage`, and back: nothing is lost, nothing is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from llama_index.core.base.llms.types import (
+    BaseContentBlock,
+    ChatMessage,
+    MessageRole,
+    TextBlock,
+    ToolCallBlock,
+)
+
+from llama_index_sessionstore.blocks import Block, block_of, dump_of
+from llama_index_sessionstore.standard import from_standard, placeholder, to_standard
+from sessionstore import InvalidMessageError, SessionMessage, ToolCall
+
+__all__ = ["to_llama_index", "to_llama_index_messages", "to_session", "to_session_messages"]
+
+_ROLES = {role.value: role for role in MessageRole}
+_RESULTS = ("tool", "function")
+_CALLS = ("tool_call", "tool_use", "function_call")
+
+# Under extra["llama_index"]: the other keywords of a message, and what its blocks are made of, in
+# their order, where that is not its content and then its tool calls. Each of these is the place of
+# a standard block in the content, or one of
+#     {"content": place, "and": fields}   a standard block, and what is beyond its words
+#     {"call": place, "and": fields}      a tool call
+#     {"block": fields}                   what there is no standard word for
+_KWARGS, _BLOCKS = "additional_kwargs", "blocks"
+_CONTENT, _CALL, _BLOCK, _AND = "content", "call", "block", "and"
+
+# A ChatMessage has no id. The message that was stored goes along with the one that is read, where
+# neither the framework's own comparisons nor its dumps look, and its copies take it with them.
+_STORED = "_session_message"
+_set = object.__setattr__
+
+
+def to_session(message: ChatMessage) -> SessionMessage:
+    """Give the `SessionMessage` that holds all of a LlamaIndex message.
+
+    A message that was read from a store and not changed since is the one that is stored there,
+    with all that another framework knows of it.
+
+    Example:
+        >>> from llama_index.core.llms import ChatMessage
+        >>> to_session(ChatMessage("Hello!"))
+        SessionMessage(role='user', id=None, content=<6 characters>)
+
+    Args:
+        message: The message.
+
+    Returns:
+        The message in the words of no framework.
+
+    Raises:
+        InvalidMessageError: It is no `ChatMessage`. (What JSON can't hold is refused when the
+            message is stored.)
+    """
+    if not isinstance(message, ChatMessage):
+        raise InvalidMessageError(f"a message must be a ChatMessage, not {type(message).__name__}")
+    stored = message.__dict__.get(_STORED)
+    if stored is not None and to_llama_index(stored) == message:
+        return stored  # type: ignore[no-any-return]
+    encoded = _encoded(message)
+    if stored is None:
+        return encoded
+    return msgspec.structs.replace(
+        encoded, id=stored.id, created_at=stored.created_at, metadata=stored.metadata
+    )
+
+
+def to_llama_index(message: SessionMessage) -> ChatMessage:
+    """Give back the LlamaIndex message that a `SessionMessage` holds.
+
+    What another framework wrote comes in LlamaIndex's blocks; where it has none for a part of it,
+    a text in brackets names that part. A role that LlamaIndex does not know comes as ``user``.
+
+    Args:
+        message: The stored message.
+
+    Returns:
+        A message equal to the one that `to_session` was given.
+    """
+    extra = message.extra.get("llama_index") or {}
+    kwargs = dict(extra.get(_KWARGS) or {})
+    if message.name is not None:
+        kwargs["name"] = message.name
+    if message.tool_call_id is not None:
+        kwargs["tool_call_id"] = message.tool_call_id
+    values = {
+        "role": _ROLES.get(message.role, MessageRole.USER),
+        "additional_kwargs": kwargs,
+        "blocks": _blocks(message, extra.get(_BLOCKS)),
+        _STORED: message,
+    }
+    decoded: ChatMessage = object.__new__(ChatMessage)
+    _set(decoded, "__dict__", values)
+    _set(decoded, "__pydantic_fields_set__", {"role", "additional_kwargs", "blocks"})
+    _set(decoded, "__pydantic_extra__", None)
+    _set(decoded, "__pydantic_private__", None)
+    return decoded
+
+
+def to_session_messages(messages: Iterable[ChatMessage]) -> list[SessionMessage]:
+    """Give the `SessionMessage` of each message: see `to_session`.
+
+    Args:
+        messages: LlamaIndex messages.
+
+    Returns:
+        One for each, in the same order.
+
+    Raises:
+        InvalidMessageError: One of them is no `ChatMessage`.
+    """
+    return [to_session(message) for message in messages]
+
+
+def to_llama_index_messages(messages: Iterable[SessionMessage]) -> list[ChatMessage]:
+    """Give back the LlamaIndex message of each: see `to_llama_index`.
+
+    Args:
+        messages: Stored messages.
+
+    Returns:
+        One for each, in the same order.
+    """
+    return [to_llama_index(message) for message in messages]
+
+
+# -- Writing --------------------------------------------------------------------------------------
+
+
+def _encoded(message: ChatMessage) -> SessionMessage:
+    role = message.role.value
+    kwargs = message.model_dump(include={_KWARGS})[_KWARGS] if message.additional_kwargs else {}
+    name = kwargs.pop("name") if isinstance(kwargs.get("name"), str) else None
+    is_result = role in _RESULTS and isinstance(kwargs.get("tool_call_id"), str)
+    tool_call_id = kwargs.pop("tool_call_id") if is_result else None
+    blocks, calls, made_of = _taken_apart(message.blocks)
+    content = _simplest(blocks)
+    if calls == []:
+        calls = _calls_in(kwargs)
+    extra: dict[str, Any] = {_KWARGS: kwargs} if kwargs else {}
+    if made_of != _default(content, calls) or (role == "assistant" and isinstance(content, list)):
+        extra[_BLOCKS] = made_of
+    return SessionMessage(
+        role,
+        content,
+        name=name,
+        tool_calls=calls,
+        tool_call_id=tool_call_id,
+        extra={"llama_index": extra} if extra else {},
+    )
+
+
+def _taken_apart(blocks: list[Any]) -> tuple[list[Block], list[ToolCall], list[Any]]:
+    """Give the standard blocks, the tool calls, and what each block is made of."""
+    content: list[Block] = []
+    calls: list[ToolCall] = []
+    made_of: list[Any] = []
+    for block in blocks:
+        dump = dump_of(block)
+        if isinstance(block, ToolCallBlock):
+            made_of.append(_call_entry(block, len(calls)))
+            calls.append(_call(block.tool_name, block.tool_kwargs, block.tool_call_id))
+            continue
+        standard = to_standard(dump)
+        back = from_standard(standard) if standard else None
+        if standard and back:
+            beyond = _beyond(dump, back)
+            place = len(content)
+            made_of.append({_CONTENT: place, _AND: beyond} if beyond else place)
+            content.append(standard)
+        else:
+            made_of.append({_BLOCK: dump})
+            if dump["block_type"] != "cache":  # it says nothing to a reader
+                content.append({"type": "text", "text": placeholder(dump)})
+    return content, calls, made_of
+
+
+def _simplest(blocks: list[Block]) -> str | list[Block]:
+    if not blocks:
+        return ""
+    first = blocks[0]
+    return first["text"] if len(blocks) == 1 and first["type"] == "text" else blocks
+
+
+def _default(content: str | list[Block], calls: list[ToolCall]) -> list[Any]:
+    texts = 1 if isinstance(content, str) else len(content)
+    if content == "" and calls:
+        texts = 0
+    return [*range(texts), *({_CALL: place} for place in range(len(calls)))]
+
+
+def _beyond(dump: Block, back: Block) -> Block:
+    """Give the fields in which a block is not what its standard block says; ``None`` has none."""
+    keys = [*dump, *(key for key in back if key not in dump)]
+    return {key: dump.get(key) for key in keys if dump.get(key) != back.get(key)}
+
+
+def _call_entry(block: ToolCallBlock, place: int) -> Block:
+    if isinstance(block.tool_kwargs, str):
+        return {_CALL: place, _AND: {"tool_kwargs": block.tool_kwargs}}
+    return {_CALL: place}
+
+
+def _call(name: str, arguments: Any, call_id: str | None) -> ToolCall:
+    if isinstance(arguments, str):
+        try:
+            arguments = msgspec.json.decode(arguments or "{}")
+        except msgspec.DecodeError:
+            arguments = {"arguments": arguments}
+    return {
+        "name": name,
+        "args": arguments if isinstance(arguments, dict) else {"arguments": arguments},
+        "id": call_id,
+    }
+
+
+def _calls_in(kwargs: dict[str, Any]) -> list[ToolCall]:
+    """Give the calls that an integration wrote in OpenAI's form among a message's keywords."""
+    try:
+        return [
+            _call(call["function"]["name"], call["function"]["arguments"], call.get("id"))
+            for call in kwargs.get("tool_calls") or ()
+        ]
+    except (KeyError, TypeError, AttributeError):
+        return []
+
+
+# -- Reading --------------------------------------------------------------------------------------
+
+
+def _blocks(message: SessionMessage, made_of: list[Any] | None) -> list[BaseContentBlock]:
+    content = message.content
+    if made_of is None and isinstance(content, str) and not message.tool_calls:
+        return [TextBlock.model_construct(text=content)]
+    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if made_of is not None:
+        try:
+            return [_put_together(entry, parts, message.tool_calls) for entry in made_of]
+        except (IndexError, KeyError, TypeError):
+            pass  # somebody has replaced the content since
+    return _in_order(parts if content != "" else [], message.tool_calls)
+
+
+def _in_order(parts: list[Block], calls: list[ToolCall]) -> list[BaseContentBlock]:
+    """Give the blocks of a content and its tool calls, these where the content has them."""
+    left = {call["id"]: call for call in calls if call["id"] is not None}
+    blocks: list[BaseContentBlock] = []
+    for part in parts:
+        if part.get("type") in _CALLS:
+            call = left.pop(part.get("id") or part.get("call_id"), None)
+            if call:
+                blocks.append(_call_block(call))
+        else:
+            blocks.append(_read(part))
+    rest = [call for call in calls if call["id"] is None or call["id"] in left]
+    return [*blocks, *map(_call_block, rest)]
+
+
+def _put_together(entry: Any, parts: list[Block], calls: list[ToolCall]) -> BaseContentBlock:
+    if isinstance(entry, int):
+        return _read(parts[entry])
+    if _CONTENT in entry:
+        dump = {**(from_standard(parts[entry[_CONTENT]]) or {}), **entry[_AND]}
+        known = block_of({key: value for key, value in dump.items() if value is not None})
+        return known or _read(parts[entry[_CONTENT]])
+    if _CALL in entry:
+        return _call_block(calls[entry[_CALL]], entry.get(_AND))
+    return block_of(entry[_BLOCK]) or TextBlock(text=placeholder(entry[_BLOCK]))
+
+
+def _read(part: Block) -> BaseContentBlock:
+    dump = from_standard(part)
+    return (block_of(dump) if dump else None) or TextBlock(text=placeholder(part))
+
+
+def _call_block(call: ToolCall, beyond: Block | None = None) -> ToolCallBlock:
+    return ToolCallBlock.model_construct(
+        tool_call_id=call["id"],
+        tool_name=call["name"],
+        tool_kwargs=beyond["tool_kwargs"] if beyond else call["args"],
+    )
