@@ -1,0 +1,500 @@
+"""`AsyncSessionChatStore`: sessions as LlamaIndex's `AsyncDBChatStore`, for its `Memory`."""
+
+from __future__ import annotations
+
+import weakref
+from itertools import takewhile
+from typing import Any, NamedTuple, TypeVar
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, MessageStatus
+from msgspec.structs import replace
+
+from llama_index_sessionstore.chat_store import told_apart
+from llama_index_sessionstore.codec import to_llama_index_messages, to_session
+from llama_index_sessionstore.turns import Queue, Turns
+from sessionstore import (
+    InvalidMessageError,
+    SessionConflictError,
+    SessionData,
+    SessionExistsError,
+    SessionMessage,
+    SessionNotFoundError,
+    SessionStore,
+    StoreUnavailableError,
+)
+from sessionstore.flow import Flow, aplay
+from sessionstore.models import new_id
+
+__all__ = ["AsyncSessionChatStore"]
+
+T = TypeVar("T")
+_ACTIVE, _ARCHIVED = MessageStatus.ACTIVE, MessageStatus.ARCHIVED
+_KEYS = 1000
+_FIRST_GUESS = 32
+
+# The session's metadata tell how far it is archived: how many messages, and which is the last one.
+_METADATA = "llama_index"
+_COUNT, _LAST = "archived", "last_archived"
+
+_turns_of: weakref.WeakKeyDictionary[SessionStore, Turns] = weakref.WeakKeyDictionary()
+
+
+class _Mark(NamedTuple):
+    """How far a session is archived: how many messages, and the id of the last one of them."""
+
+    archived: int = 0
+    last: str = ""
+
+    def metadata(self) -> dict[str, Any]:
+        """Give what the session's metadata are to tell of it."""
+        told = {_COUNT: self.archived, _LAST: self.last} if self.last else None
+        return {_METADATA: told}
+
+
+class AsyncSessionChatStore(AsyncDBChatStore):
+    """The sessions of a store as the chat store of LlamaIndex's `Memory`: a key is a session's id.
+
+    Give it to ``Memory.from_defaults(session_id=…, chat_store=…)``. The oldest messages of a
+    session may be archived, the others are active; the session holds them all, in their order, and
+    every other reader of the session sees them all.
+
+    Of all callers who archive or delete the oldest messages at once, in any number of processes,
+    each message is handed to exactly one. Of those of one process who do so through a `Memory`,
+    each waits for its turn, so that the memory blocks are given each archived message once; one
+    who only reads all active messages waits for that, too.
+
+    In an outage of a store with a fallback, archiving goes on; then two processes may archive the
+    same message.
+
+    Example:
+        >>> import asyncio
+        >>> from llama_index.core.memory import Memory
+        >>> from sessionstore import InMemorySessionStore
+        >>> chat_store = AsyncSessionChatStore(InMemorySessionStore())
+        >>> memory = Memory.from_defaults(session_id="s1", chat_store=chat_store)
+        >>> asyncio.run(memory.aput(ChatMessage("Hello!")))
+        >>> [message.content for message in asyncio.run(memory.aget())]
+        ['Hello!']
+
+    Args:
+        store: Where the sessions are.
+        agent_id: The agent of the sessions that this makes, and whose keys it lists.
+        user_id: The caller: a session of another user raises `SessionAccessError`. The owner of
+            the sessions that this makes. ``None`` checks nothing.
+
+    Raises:
+        TypeError: The store is no `SessionStore`.
+    """
+
+    agent_id: str = Field(default="default", description="The agent of the sessions made here.")
+    user_id: str | None = Field(default=None, description="The caller.")
+    _store: SessionStore = PrivateAttr()
+    _turns: Turns = PrivateAttr()
+    _guesses: dict[str, int] = PrivateAttr(default_factory=dict)
+
+    def __init__(
+        self, store: SessionStore, *, agent_id: str = "default", user_id: str | None = None
+    ) -> None:
+        if not isinstance(store, SessionStore):
+            msg = f"store must be a SessionStore, not {type(store).__name__}"
+            raise TypeError(msg)
+        super().__init__(agent_id=agent_id, user_id=user_id)  # type: ignore[call-arg]
+        self._store = store
+        self._turns = _turns_of.setdefault(store, Turns())
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Give the name by which LlamaIndex's dumps call this class."""
+        return "AsyncSessionChatStore"
+
+    # -- LlamaIndex's methods ---------------------------------------------------------------------
+
+    async def get_messages(
+        self,
+        key: str,
+        status: MessageStatus | None = MessageStatus.ACTIVE,
+        limit: int | None = None,
+        offset: int | None = None,
+    ) -> list[ChatMessage]:
+        """Give a session's messages, oldest first; none where there is no session.
+
+        Args:
+            key: The session's id.
+            status: Only the active, or only the archived ones; ``None`` for all.
+            limit: At most so many, from the oldest on; ``None`` for all.
+            offset: Without so many of the oldest ones. The cost grows with it.
+
+        Returns:
+            The messages. To change them changes nothing in the store.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.get_messages`.
+        """
+        if status is _ACTIVE and limit is None and not offset:
+            return await self._queue(key)
+        found = await self._aplay(self._some(key, status, limit, offset or 0))
+        return to_llama_index_messages(found)
+
+    async def count_messages(
+        self, key: str, status: MessageStatus | None = MessageStatus.ACTIVE
+    ) -> int:
+        """Count a session's messages, without reading them.
+
+        Args:
+            key: The session's id.
+            status: Only the active, or only the archived ones; ``None`` for all.
+
+        Returns:
+            How many there are.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.get`.
+        """
+        return await self._aplay(self._counting(key, status))
+
+    async def add_message(
+        self, key: str, message: ChatMessage, status: MessageStatus = MessageStatus.ACTIVE
+    ) -> None:
+        """Add a message: see `add_messages`."""
+        await self.add_messages(key, [message], status)
+
+    async def add_messages(
+        self, key: str, messages: list[ChatMessage], status: MessageStatus = MessageStatus.ACTIVE
+    ) -> None:
+        """Add messages, in one step; make the session where there is none.
+
+        Active ones are appended. Archived ones come before the active ones: where there are such,
+        that writes the whole session anew.
+
+        Args:
+            key: The session's id.
+            messages: The messages. Each call adds them, also where the session holds them already.
+            status: What they are to be.
+
+        Raises:
+            InvalidMessageError: One of them can't be stored; none was.
+            SessionStoreError: Any of the errors of `SessionStore.append_messages`.
+        """
+        new = [replace(to_session(message), id=new_id()) for message in messages]
+        if status is _ACTIVE:
+            await self._store.aappend_messages(
+                key, new, agent_id=self.agent_id, user_id=self.user_id
+            )
+        elif new:
+            await self._aplay(self._adding_archived(key, new))
+
+    async def set_messages(
+        self, key: str, messages: list[ChatMessage], status: MessageStatus = MessageStatus.ACTIVE
+    ) -> None:
+        """Replace all messages of a session, archived ones too, in one step.
+
+        Args:
+            key: The session's id. The session is made where there is none.
+            messages: What it is to hold, in order.
+            status: What they all are to be.
+
+        Raises:
+            InvalidMessageError: One of them can't be stored; nothing was changed.
+            SessionStoreError: Any of the errors of `SessionStore.update`.
+        """
+        replacements = told_apart(map(to_session, messages))
+        archived = replacements if status is _ARCHIVED else []
+        mark = _Mark(len(archived), str(archived[-1].id)) if archived else _Mark()
+        await self._aplay(self._setting(key, replacements, mark))
+
+    async def delete_message(self, key: str, idx: int) -> ChatMessage | None:
+        """Delete one of the active messages.
+
+        Args:
+            key: The session's id.
+            idx: The position among the active messages: from 0 at the oldest, or from -1 at the
+                newest.
+
+        Returns:
+            The message; ``None`` where there is none at this position.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.delete_messages`.
+        """
+        deleted = await self._aplay(self._deleting_at(key, idx))
+        return deleted[0] if deleted else None
+
+    async def delete_messages(self, key: str, status: MessageStatus | None = None) -> None:
+        """Delete all messages of a session that have a status; with ``None`` the session itself.
+
+        Args:
+            key: The session's id.
+            status: Only the active, or only the archived ones.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.delete`.
+        """
+        if status is None:
+            await self._store.adelete(key, user_id=self.user_id)
+        else:
+            await self._aplay(self._deleting(key, status))
+
+    async def delete_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
+        """Delete the oldest active messages, and hand them out: each to one caller only.
+
+        Args:
+            key: The session's id.
+            n: How many.
+
+        Returns:
+            Those that this call has deleted, oldest first: fewer than ``n`` where there are fewer.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.delete_messages`.
+        """
+        return to_llama_index_messages(await self._aplay(self._deleting_oldest(key, n)))
+
+    async def archive_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
+        """Archive the oldest active messages, and hand them out: each to one caller only.
+
+        Right after `get_messages` gave all active messages, these are the oldest of those.
+
+        Args:
+            key: The session's id.
+            n: How many.
+
+        Returns:
+            Those that this call has archived, oldest first: fewer than ``n`` where there are
+            fewer, or where another process has archived some since they were read.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.update`.
+        """
+        turn = self._turns.mine(key)
+        if turn is None:
+            return to_llama_index_messages(await self._aplay(self._archiving(key, n, None)))
+        turn.archiving()
+        try:
+            oldest, turn.ids = turn.ids[:n], turn.ids[n:]
+            return to_llama_index_messages(await self._aplay(self._archiving(key, n, oldest)))
+        finally:
+            turn.archived()
+
+    async def get_keys(self) -> list[str]:
+        """Give the ids of all sessions of this agent, and user if one is named, with messages.
+
+        Returns:
+            The ids, newest activity first.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.list_sessions`.
+        """
+        return await self._aplay(self._keys())
+
+    # -- Reading: a request is one of the store's flows -------------------------------------------
+
+    async def _queue(self, key: str) -> Queue:
+        turn = self._turns.mine(key)
+        if turn and turn.lasts:  # a memory block reads the session that is being archived
+            return Queue(to_llama_index_messages(await self._aplay(self._active(key))))
+        turn = turn or await self._turns.enter(key)
+        try:
+            active = await self._aplay(self._active(key))
+        except BaseException:
+            turn.end()
+            raise
+        return turn.read([str(message.id) for message in active], to_llama_index_messages(active))
+
+    def _some(
+        self, key: str, status: MessageStatus | None, limit: int | None, offset: int
+    ) -> Flow[list[SessionMessage]]:
+        end = None if limit is None else offset + limit
+        if status is None:
+            return (yield from self._behind("", key, end))[offset:]
+        head = yield self._store._getting(key, 0, self.user_id)
+        mark = _told_by(head)
+        if status is _ACTIVE:
+            _, active = yield from self._behind_mark(mark, key, end)
+            return active[offset:]
+        mark = yield from self._checked(mark, key)
+        end = mark.archived if end is None else min(end, mark.archived)
+        return (yield from self._behind("", key, end))[offset:]
+
+    def _active(self, key: str) -> Flow[list[SessionMessage]]:
+        """Read the active messages: in one round trip, if they are about as many as last time."""
+        guess = self._guesses.get(key, _FIRST_GUESS)
+        session = yield self._store._getting(key, guess, self.user_id)
+        mark = _told_by(session)
+        active = _known_active(mark, session)
+        if active is None:
+            _, active = yield from self._behind_mark(mark, key, None)
+        if len(self._guesses) > _KEYS:
+            self._guesses.clear()
+        self._guesses[key] = max(len(active) + 8, _FIRST_GUESS)
+        return active
+
+    def _behind(self, after: str, key: str, limit: int | None) -> Flow[list[SessionMessage]]:
+        return (
+            yield self._store._reading(
+                key, limit, None, self.user_id, keep_system=False, after=after
+            )
+        )
+
+    def _behind_mark(
+        self, mark: _Mark, key: str, limit: int | None
+    ) -> Flow[tuple[_Mark, list[SessionMessage]]]:
+        """Read active messages; where the last archived one is no longer there, none is archived.
+
+        So it is when somebody has replaced the messages of the session.
+        """
+        try:
+            return mark, (yield from self._behind(mark.last, key, limit))
+        except InvalidMessageError:
+            return _Mark(), (yield from self._behind("", key, limit))
+
+    def _checked(self, mark: _Mark, key: str) -> Flow[_Mark]:
+        if not mark.last:
+            return mark
+        mark, _ = yield from self._behind_mark(mark, key, 1)
+        return mark
+
+    def _counting(self, key: str, status: MessageStatus | None) -> Flow[int]:
+        head = yield self._store._getting(key, 0, self.user_id)
+        if head is None or status is None:
+            return head.message_count if head else 0
+        mark = yield from self._checked(_told_by(head), key)
+        archived = min(mark.archived, head.message_count)
+        return archived if status is _ARCHIVED else head.message_count - archived
+
+    def _keys(self) -> Flow[list[str]]:
+        keys: list[str] = []
+        cursor = None
+        while True:
+            page = yield self._store._listing(self.agent_id, self.user_id, _KEYS, cursor)
+            keys += [info.id for info in page.sessions if info.message_count]
+            cursor = page.cursor
+            if cursor is None:
+                return list(dict.fromkeys(keys))  # one written to meanwhile may be listed twice
+
+    # -- Writing ----------------------------------------------------------------------------------
+
+    def _archiving(self, key: str, n: int, among: list[str] | None) -> Flow[list[SessionMessage]]:
+        while True:
+            head = yield self._store._getting(key, 0, self.user_id)
+            if head is None or n < 1:
+                return []
+            mark, oldest = yield from self._behind_mark(_told_by(head), key, n)
+            if among is not None:
+                oldest = list(takewhile(lambda message: message.id in among, oldest))
+            if not oldest:
+                return []
+            moved = _Mark(mark.archived + len(oldest), str(oldest[-1].id))
+            if (yield from self._move(key, moved, head.version)):
+                return oldest
+
+    def _move(self, key: str, mark: _Mark, version: int) -> Flow[bool]:
+        """Set how far a session is archived, unless it was written to meanwhile."""
+        metadata, user_id = mark.metadata(), self.user_id
+        try:
+            yield self._store._updating(key, None, metadata, user_id, version)
+        except (SessionConflictError, SessionNotFoundError):
+            return False
+        except StoreUnavailableError:
+            # An outage, perhaps: a fallback can't promise a version then, but it takes the mark.
+            yield self._store._updating(key, None, metadata, user_id, None)
+        return True
+
+    def _adding_archived(self, key: str, new: list[SessionMessage]) -> Flow[None]:
+        mark = _Mark(len(new), str(new[-1].id))
+        while True:
+            session = yield self._store._getting(key, None, self.user_id)
+            try:
+                if session is None:
+                    yield self._creating(key, new, mark)
+                else:
+                    yield self._storing(key, session, new)
+            except (SessionExistsError, SessionConflictError, SessionNotFoundError):
+                continue
+            return
+
+    def _storing(self, key: str, session: SessionData, new: list[SessionMessage]) -> Flow[Any]:
+        place = _place_of(_told_by(session), session)
+        messages = [*session.messages[:place], *new, *session.messages[place:]]
+        mark = _Mark(place + len(new), str(new[-1].id))
+        return self._store._updating(
+            key, messages, mark.metadata(), self.user_id, session.version
+        )
+
+    def _setting(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[None]:
+        while True:
+            try:
+                yield self._store._updating(key, messages, mark.metadata(), self.user_id, None)
+            except SessionNotFoundError:
+                pass
+            else:
+                return
+            try:
+                yield self._creating(key, messages, mark)
+            except SessionExistsError:
+                continue  # somebody made it just now
+            else:
+                return
+
+    def _creating(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[Any]:
+        metadata = mark.metadata() if mark.last else None
+        return self._store._creating(key, self.agent_id, self.user_id, messages, metadata)
+
+    def _deleting_at(self, key: str, idx: int) -> Flow[list[SessionMessage]]:
+        while True:
+            active = yield from self._active(key)
+            found = active[idx:][:1] if -len(active) <= idx < len(active) else []
+            if not found or (yield self._deleting_these(key, found)):
+                return found
+
+    def _deleting_oldest(self, key: str, n: int) -> Flow[list[SessionMessage]]:
+        taken: list[SessionMessage] = []
+        while len(taken) < n:
+            oldest = yield from self._some(key, _ACTIVE, n - len(taken), 0)
+            if not oldest:
+                break
+            deleted = yield self._deleting_these(key, oldest)
+            taken += [message for message in oldest if message.id in deleted]
+        return taken
+
+    def _deleting(self, key: str, status: MessageStatus) -> Flow[None]:
+        found = yield from self._some(key, status, None, 0)
+        yield self._deleting_these(key, found)
+        while status is _ARCHIVED and found:
+            head = yield self._store._getting(key, 0, self.user_id)
+            stays = head is None or _told_by(head).last != found[-1].id
+            if stays or (yield from self._move(key, _Mark(), head.version)):
+                return
+
+    def _deleting_these(self, key: str, messages: list[SessionMessage]) -> Flow[Any]:
+        ids = [str(message.id) for message in messages]
+        return self._store._deleting_messages(key, ids, self.user_id, None)
+
+    async def _aplay(self, flow: Flow[T]) -> T:
+        return await aplay(flow, self._store._aplay)
+
+
+def _told_by(session: SessionData | None) -> _Mark:
+    """Give how far a session is archived, as its metadata tell it."""
+    told = session.metadata.get(_METADATA) if session else None
+    if isinstance(told, dict) and isinstance(told.get(_LAST), str):
+        count = told.get(_COUNT)
+        return _Mark(count if isinstance(count, int) else 0, told[_LAST])
+    return _Mark()
+
+
+def _known_active(mark: _Mark, session: SessionData | None) -> list[SessionMessage] | None:
+    """Give the active messages, where all of them are among those that were read."""
+    if session is None:
+        return []
+    place = _place_of(mark, session)
+    if place or (not mark.last and len(session.messages) == session.message_count):
+        return session.messages[place:]
+    return None
+
+
+def _place_of(mark: _Mark, session: SessionData) -> int:
+    """Give the place behind the last archived message among those that were read, or 0."""
+    places = (at for at, message in enumerate(session.messages, 1) if message.id == mark.last)
+    return next(places, 0)

@@ -1,0 +1,326 @@
+"""`SessionChatStore`: sessions as LlamaIndex's `BaseChatStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.storage.chat_store import BaseChatStore
+from llama_index.core.storage.chat_store.loading import RECOGNIZED_CHAT_STORES
+from msgspec.structs import replace
+
+from llama_index_sessionstore.codec import to_llama_index, to_llama_index_messages, to_session
+from sessionstore import (
+    SessionExistsError,
+    SessionMessage,
+    SessionNotFoundError,
+    SessionStore,
+    SessionStoreError,
+)
+from sessionstore.flow import Flow, aplay, play
+from sessionstore.models import new_id
+
+__all__ = ["SessionChatStore", "told_apart"]
+
+T = TypeVar("T")
+_KEYS = 1000
+
+
+class SessionChatStore(BaseChatStore):
+    """The sessions of a store as LlamaIndex's chat store: a key is a session's id.
+
+    For `ChatMemoryBuffer`, `ChatSummaryMemoryBuffer`, chat engines and agents. It keeps no copy:
+    every call is carried out by the store, natively in both colours. Where LlamaIndex's
+    `SimpleChatStore` has a defined behaviour, this is the same.
+
+    A dump of it, or of a memory that holds it, tells the agent and the user, and has no word of the
+    store: no address, no password, no message. What is loaded from a dump works once it is given
+    the store: see `bind`.
+
+    Example:
+        >>> from llama_index.core.llms import ChatMessage
+        >>> from sessionstore import InMemorySessionStore
+        >>> chat_store = SessionChatStore(InMemorySessionStore())
+        >>> chat_store.add_message("s1", ChatMessage("Hello!"))
+        >>> [message.content for message in chat_store.get_messages("s1")]
+        ['Hello!']
+
+    Args:
+        store: Where the sessions are.
+        agent_id: The agent of the sessions that this makes, and whose keys it lists.
+        user_id: The caller: a session of another user raises `SessionAccessError`. The owner of
+            the sessions that this makes. ``None`` checks nothing.
+    """
+
+    agent_id: str = Field(default="default", description="The agent of the sessions made here.")
+    user_id: str | None = Field(default=None, description="The caller.")
+    _store: SessionStore | None = PrivateAttr(default=None)
+
+    def __init__(
+        self,
+        store: SessionStore | None = None,
+        *,
+        agent_id: str = "default",
+        user_id: str | None = None,
+    ) -> None:
+        super().__init__(agent_id=agent_id, user_id=user_id)  # type: ignore[call-arg]
+        if store is not None:
+            self.bind(store)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Give the name by which LlamaIndex's dumps call this class."""
+        return "SessionChatStore"
+
+    def bind(self, store: SessionStore) -> None:
+        """Hand the store in, after a memory was loaded from its dump.
+
+        Example:
+            >>> from llama_index.core.memory import ChatMemoryBuffer
+            >>> from sessionstore import InMemorySessionStore
+            >>> store = InMemorySessionStore()
+            >>> memory = ChatMemoryBuffer.from_defaults(
+            ...     chat_store=SessionChatStore(store), chat_store_key="s1"
+            ... )
+            >>> loaded = ChatMemoryBuffer.from_string(memory.to_string())
+            >>> loaded.chat_store.bind(store)
+
+        Args:
+            store: Where the sessions are.
+
+        Raises:
+            TypeError: It is no `SessionStore`.
+        """
+        if not isinstance(store, SessionStore):
+            msg = f"store must be a SessionStore, not {type(store).__name__}"
+            raise TypeError(msg)
+        self._store = store
+
+    # -- LlamaIndex's methods, in both colours ----------------------------------------------------
+
+    def set_messages(self, key: str, messages: list[ChatMessage]) -> None:
+        """Replace all messages of a session, in one step; make the session where there is none.
+
+        Args:
+            key: The session's id.
+            messages: What it is to hold, in order.
+
+        Raises:
+            InvalidMessageError: One of them can't be stored; none was.
+            SessionStoreError: Any of the errors of `SessionStore.update`.
+        """
+        self._play(self._setting(key, messages))
+
+    async def aset_messages(self, key: str, messages: list[ChatMessage]) -> None:
+        """Async twin of `set_messages`."""
+        await self._aplay(self._setting(key, messages))
+
+    def get_messages(self, key: str) -> list[ChatMessage]:
+        """Give all messages of a session, oldest first; none where there is no session.
+
+        Args:
+            key: The session's id.
+
+        Returns:
+            The messages. To change them changes nothing in the store.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.get_messages`.
+        """
+        return to_llama_index_messages(self._play(self._all(key)))
+
+    async def aget_messages(self, key: str) -> list[ChatMessage]:
+        """Async twin of `get_messages`."""
+        return to_llama_index_messages(await self._aplay(self._all(key)))
+
+    def add_message(self, key: str, message: ChatMessage) -> None:
+        """Append a message; make the session where there is none.
+
+        Each call adds one, also where the message was read from the same session.
+
+        Args:
+            key: The session's id.
+            message: The message.
+
+        Raises:
+            InvalidMessageError: It can't be stored.
+            SessionStoreError: Any of the errors of `SessionStore.append_messages`.
+        """
+        self._play(self._adding(key, [message]))
+
+    async def async_add_message(self, key: str, message: ChatMessage) -> None:
+        """Async twin of `add_message`."""
+        await self._aplay(self._adding(key, [message]))
+
+    def delete_messages(self, key: str) -> list[ChatMessage] | None:
+        """Delete a session.
+
+        Args:
+            key: The session's id.
+
+        Returns:
+            The messages that it held; ``None`` where there was no session.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.delete`.
+        """
+        return self._play(self._deleting_all(key))
+
+    async def adelete_messages(self, key: str) -> list[ChatMessage] | None:
+        """Async twin of `delete_messages`."""
+        return await self._aplay(self._deleting_all(key))
+
+    def delete_message(self, key: str, idx: int) -> ChatMessage | None:
+        """Delete the message at a position; the order of the others stays.
+
+        The cost grows with the distance to the nearer end of the session.
+
+        Args:
+            key: The session's id.
+            idx: The position, from 0 at the oldest, or from -1 at the newest.
+
+        Returns:
+            The message; ``None`` where there is no session, or ``idx`` is beyond its newest.
+
+        Raises:
+            IndexError: A negative ``idx`` is beyond the oldest.
+            SessionStoreError: Any of the errors of `SessionStore.delete_messages`.
+        """
+        return self._play(self._deleting_one(key, idx))
+
+    async def adelete_message(self, key: str, idx: int) -> ChatMessage | None:
+        """Async twin of `delete_message`."""
+        return await self._aplay(self._deleting_one(key, idx))
+
+    def delete_last_message(self, key: str) -> ChatMessage | None:
+        """Delete the newest message.
+
+        Args:
+            key: The session's id.
+
+        Returns:
+            The message; ``None`` where there is no session.
+
+        Raises:
+            IndexError: The session holds no message.
+            SessionStoreError: Any of the errors of `SessionStore.delete_messages`.
+        """
+        return self._play(self._deleting_one(key, -1))
+
+    async def adelete_last_message(self, key: str) -> ChatMessage | None:
+        """Async twin of `delete_last_message`."""
+        return await self._aplay(self._deleting_one(key, -1))
+
+    def get_keys(self) -> list[str]:
+        """Give the ids of all sessions of this agent, and of this user where one is named.
+
+        Returns:
+            The ids, newest activity first.
+
+        Raises:
+            SessionStoreError: Any of the errors of `SessionStore.list_sessions`.
+        """
+        return self._play(self._keys())
+
+    async def aget_keys(self) -> list[str]:
+        """Async twin of `get_keys`."""
+        return await self._aplay(self._keys())
+
+    # -- The operations: a request is one of the store's flows ------------------------------------
+
+    def _setting(self, key: str, messages: Iterable[ChatMessage]) -> Flow[None]:
+        replacements = told_apart(map(to_session, messages))
+        while True:
+            try:
+                yield self._bound._updating(key, replacements, None, self.user_id, None)
+            except SessionNotFoundError:
+                pass
+            else:
+                return
+            try:
+                yield self._bound._creating(key, self.agent_id, self.user_id, replacements, None)
+            except SessionExistsError:
+                continue  # somebody made it just now
+            else:
+                return
+
+    def _all(self, key: str) -> Flow[list[SessionMessage]]:
+        return (yield self._bound._reading(key, None, None, self.user_id, keep_system=False))
+
+    def _adding(self, key: str, messages: Iterable[ChatMessage]) -> Flow[int]:
+        new = [replace(to_session(message), id=None) for message in messages]
+        return (yield self._bound._appending(key, new, self.agent_id, self.user_id, None))
+
+    def _deleting_all(self, key: str) -> Flow[list[ChatMessage] | None]:
+        session = yield self._bound._getting(key, None, self.user_id)
+        if session is None or not (yield self._bound._deleting(key, self.user_id)):
+            return None
+        return to_llama_index_messages(session.messages)
+
+    def _deleting_one(self, key: str, idx: int) -> Flow[ChatMessage | None]:
+        while True:
+            message = yield from self._at(key, idx)
+            if message is None:
+                return None
+            if (yield self._bound._deleting_messages(key, [message.id], self.user_id, None)):
+                return to_llama_index(message)
+
+    def _at(self, key: str, idx: int) -> Flow[SessionMessage | None]:
+        limit = -idx if idx < 0 else 0
+        while True:
+            session = yield self._bound._getting(key, limit, self.user_id)
+            if session is None or idx >= session.message_count:
+                return None
+            count = session.message_count
+            if idx < -count:
+                raise IndexError(f"the session holds {count} messages")
+            from_start = idx if idx >= 0 else count + idx
+            place = from_start - (count - len(session.messages))
+            if place >= 0:
+                return session.messages[place]  # type: ignore[no-any-return]
+            if from_start < count // 2:
+                return (yield from self._from_start(key, from_start))
+            limit = count - from_start
+
+    def _from_start(self, key: str, place: int) -> Flow[SessionMessage | None]:
+        messages = yield self._bound._reading(
+            key, place + 1, None, self.user_id, keep_system=False, after=""
+        )
+        return messages[place] if place < len(messages) else None
+
+    def _keys(self) -> Flow[list[str]]:
+        keys: list[str] = []
+        cursor = None
+        while True:
+            page = yield self._bound._listing(self.agent_id, self.user_id, _KEYS, cursor)
+            keys += [info.id for info in page.sessions]
+            cursor = page.cursor
+            if cursor is None:
+                return list(dict.fromkeys(keys))  # one written to meanwhile may be listed twice
+
+    @property
+    def _bound(self) -> SessionStore:
+        if self._store is None:
+            msg = "this chat store was loaded from a dump: hand it its store with bind(store)"
+            raise SessionStoreError(msg)
+        return self._store
+
+    def _play(self, flow: Flow[T]) -> T:
+        return play(flow, self._bound._play)
+
+    async def _aplay(self, flow: Flow[T]) -> T:
+        return await aplay(flow, self._bound._aplay)
+
+
+def told_apart(messages: Iterable[SessionMessage]) -> list[SessionMessage]:
+    """Give an id to each message without one, and let one that comes twice be two messages."""
+    apart: dict[str, SessionMessage] = {}
+    for message in messages:
+        message_id = message.id if message.id and message.id not in apart else new_id()
+        apart[message_id] = replace(message, id=message_id)
+    return list(apart.values())
+
+
+RECOGNIZED_CHAT_STORES[SessionChatStore.class_name()] = SessionChatStore
