@@ -181,7 +181,7 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
     unknown: dict[str, Any] = {}
     if extra:
         unknown = _fill_in(values, given, extra, message)
-    elif message.extra or message.role in _FOREIGN:
+    elif message.extra or message.role in _FOREIGN or _lacks(message, kind):
         _set_foreign(values, given, message, kind)
     decoded: BaseMessage = object.__new__(template.cls)
     _set(decoded, "__dict__", values)
@@ -281,6 +281,13 @@ def _fill_in(
         else:
             unknown[name] = value
     return unknown
+
+
+def _lacks(message: SessionMessage, kind: str) -> bool:
+    """Tell whether a message has not what LangChain's has always."""
+    if kind == "tool":
+        return message.tool_call_id is None
+    return kind == "function" and message.name is None
 
 
 def _set_foreign(

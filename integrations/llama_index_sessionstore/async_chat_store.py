@@ -418,9 +418,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         place = _place_of(_told_by(session), session)
         messages = [*session.messages[:place], *new, *session.messages[place:]]
         mark = _Mark(place + len(new), str(new[-1].id))
-        return self._store._updating(
-            key, messages, mark.metadata(), self.user_id, session.version
-        )
+        return self._store._updating(key, messages, mark.metadata(), self.user_id, session.version)
 
     def _setting(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[None]:
         while True:

@@ -55,6 +55,8 @@ def dump_of(block: BaseModel) -> Block:
     Returns:
         One JSON object: bytes as text in base64, paths and addresses as text.
     """
+    if any(isinstance(value, io.IOBase) for value in block.__dict__.values()):
+        block = type(block).model_validate(block.model_dump())  # which reads it
     dump: Block = {}
     for name, field in type(block).model_fields.items():
         value = getattr(block, name)
@@ -140,9 +142,6 @@ def _json_of(value: Any) -> Any:
         return dump_of(value)
     if isinstance(value, list):
         return [_json_of(item) for item in value]
-    if isinstance(value, io.IOBase):
-        value.seek(0)
-        return base64.b64encode(value.read()).decode()  # type: ignore[attr-defined]
     if isinstance(value, bytes):
         return value.decode() if value.isascii() else base64.b64encode(value).decode()
     return str(value) if isinstance(value, (PurePath, AnyUrl)) else value
