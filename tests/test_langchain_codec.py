@@ -5,14 +5,12 @@ from datetime import datetime, timezone
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
     ChatMessage,
     ChatMessageChunk,
-    FunctionMessage,
     FunctionMessageChunk,
     HumanMessage,
     HumanMessageChunk,
@@ -24,7 +22,6 @@ from langchain_core.messages import (
     message_chunk_to_message,
     message_to_dict,
 )
-from langchain_core.messages.content import KNOWN_BLOCK_TYPES
 from langchain_messages import any_message
 from msgspec.structs import replace
 

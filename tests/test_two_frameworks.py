@@ -51,12 +51,50 @@ def in_langchain(message):
 # -- There and back -------------------------------------------------------------------------------
 
 keys = st.sampled_from(
-    "text url base64 data source file file_id image_url input_audio reasoning thinking summary "
-    "signature extras id call_id name title mime_type media_type format annotations".split()
+    [
+        "text",
+        "url",
+        "base64",
+        "data",
+        "source",
+        "file",
+        "file_id",
+        "image_url",
+        "input_audio",
+        "reasoning",
+        "thinking",
+        "summary",
+        "signature",
+        "extras",
+        "id",
+        "call_id",
+        "name",
+        "title",
+        "mime_type",
+        "media_type",
+        "format",
+        "annotations",
+    ]
 )
 kinds = st.sampled_from(
-    "text text-plain reasoning thinking image image_url audio input_audio video file document "
-    "tool_call tool_use non_standard server_tool_call search_result".split()
+    [
+        "text",
+        "text-plain",
+        "reasoning",
+        "thinking",
+        "image",
+        "image_url",
+        "audio",
+        "input_audio",
+        "video",
+        "file",
+        "document",
+        "tool_call",
+        "tool_use",
+        "non_standard",
+        "server_tool_call",
+        "search_result",
+    ]
 )
 odd_blocks = st.builds(
     lambda kind, rest: {**rest, "type": kind},

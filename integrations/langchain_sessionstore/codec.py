@@ -181,7 +181,7 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
     unknown: dict[str, Any] = {}
     if extra:
         unknown = _fill_in(values, given, extra, message)
-    elif message.extra or message.role in _FOREIGN or _lacks(message, kind):
+    elif _is_foreign(message, kind):
         _set_foreign(values, given, message, kind)
     decoded: BaseMessage = object.__new__(template.cls)
     _set(decoded, "__dict__", values)
@@ -283,11 +283,15 @@ def _fill_in(
     return unknown
 
 
-def _lacks(message: SessionMessage, kind: str) -> bool:
-    """Tell whether a message has not what LangChain's has always."""
-    if kind == "tool":
-        return message.tool_call_id is None
-    return kind == "function" and message.name is None
+def _is_foreign(message: SessionMessage, kind: str) -> bool:
+    """Tell whether LangChain can't have written a message: its class has other fields."""
+    return (
+        bool(message.extra)
+        or message.role in _FOREIGN
+        or (kind != "ai" and bool(message.tool_calls))
+        or (message.tool_call_id is None) is (kind == "tool")
+        or (kind == "function" and message.name is None)
+    )
 
 
 def _set_foreign(

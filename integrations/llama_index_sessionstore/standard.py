@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import PurePath
-from typing import Any
 
 import filetype
 
@@ -106,20 +105,25 @@ def from_standard(block: Block) -> Block | None:
     """
     reader = _READERS.get(str(block.get("type")))
     try:
-        return reader(block) if reader else None
-    except (KeyError, TypeError, AttributeError):  # it is only called so
+        dump = reader(block) if reader else None
+    except (KeyError, TypeError, AttributeError, ValueError):  # it is only called so
         return None
+    return dump if dump and all(_fits(*field) for field in dump.items()) else None
+
+
+def _fits(name: str, value: object) -> bool:
+    return isinstance(value, dict if name == "additional_information" else str)
 
 
 def _text(block: Block) -> Block:
-    return {"block_type": "text", "text": _string(block["text"])}
+    return {"block_type": "text", "text": block["text"]}
 
 
 def _thinking(block: Block) -> Block:
     if "summary" in block and "reasoning" not in block:  # OpenAI's Responses
         text = "\n".join(part["text"] for part in block["summary"])
         return {"block_type": "thinking", "content": text}
-    dump: Block = {"block_type": "thinking", "content": _string(block["reasoning"])}
+    dump: Block = {"block_type": "thinking", "content": block["reasoning"]}
     return {**dump, "additional_information": block["extras"]} if block.get("extras") else dump
 
 
@@ -190,12 +194,6 @@ def _source(block: Block) -> tuple[str | None, str | None, str | None]:
 def _extension(mime_type: str) -> str:
     known = filetype.get_type(mime=mime_type)
     return str(known.extension) if known else mime_type.partition("/")[2]
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
 
 
 _READERS: dict[str, Callable[[Block], Block | None]] = {
