@@ -46,7 +46,6 @@ def _reads(block):
 def same(left, right):
     return (
         left == right
-        and repr(left) == repr(right)
         and left.model_dump() == right.model_dump()
         and [type(block) for block in left.blocks] == [type(block) for block in right.blocks]
     )

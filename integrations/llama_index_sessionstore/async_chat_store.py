@@ -12,7 +12,7 @@ from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, Messag
 from msgspec.structs import replace
 
 from llama_index_sessionstore.chat_store import told_apart
-from llama_index_sessionstore.codec import to_llama_index_messages, to_session
+from llama_index_sessionstore.codec import to_llama_index, to_llama_index_messages, to_session
 from llama_index_sessionstore.turns import Queue, Turns
 from sessionstore import (
     InvalidMessageError,
@@ -219,7 +219,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             SessionStoreError: Any of the errors of `SessionStore.delete_messages`.
         """
         deleted = await self._aplay(self._deleting_at(key, idx))
-        return deleted[0] if deleted else None
+        return to_llama_index(deleted[0]) if deleted else None
 
     async def delete_messages(self, key: str, status: MessageStatus | None = None) -> None:
         """Delete all messages of a session that have a status; with ``None`` the session itself.
@@ -331,11 +331,11 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         return active
 
     def _behind(self, after: str, key: str, limit: int | None) -> Flow[list[SessionMessage]]:
-        return (
-            yield self._store._reading(
-                key, limit, None, self.user_id, keep_system=False, after=after
-            )
+        messages: list[SessionMessage]
+        messages = yield self._store._reading(
+            key, limit, None, self.user_id, keep_system=False, after=after
         )
+        return messages
 
     def _behind_mark(
         self, mark: _Mark, key: str, limit: int | None
@@ -356,7 +356,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         return mark
 
     def _counting(self, key: str, status: MessageStatus | None) -> Flow[int]:
-        head = yield self._store._getting(key, 0, self.user_id)
+        head: SessionData | None = yield self._store._getting(key, 0, self.user_id)
         if head is None or status is None:
             return head.message_count if head else 0
         mark = yield from self._checked(_told_by(head), key)
@@ -461,8 +461,9 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         yield self._deleting_these(key, found)
         while status is _ARCHIVED and found:
             head = yield self._store._getting(key, 0, self.user_id)
-            stays = head is None or _told_by(head).last != found[-1].id
-            if stays or (yield from self._move(key, _Mark(), head.version)):
+            if head is None or _told_by(head).last != found[-1].id:
+                return
+            if (yield from self._move(key, _Mark(), head.version)):
                 return
 
     def _deleting_these(self, key: str, messages: list[SessionMessage]) -> Flow[Any]:

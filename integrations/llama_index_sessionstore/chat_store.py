@@ -148,11 +148,11 @@ class SessionChatStore(BaseChatStore):
             InvalidMessageError: It can't be stored.
             SessionStoreError: Any of the errors of `SessionStore.append_messages`.
         """
-        self._play(self._adding(key, [message]))
+        self._play(self._adding(key, message))
 
     async def async_add_message(self, key: str, message: ChatMessage) -> None:
         """Async twin of `add_message`."""
-        await self._aplay(self._adding(key, [message]))
+        await self._aplay(self._adding(key, message))
 
     def delete_messages(self, key: str) -> list[ChatMessage] | None:
         """Delete a session.
@@ -247,11 +247,13 @@ class SessionChatStore(BaseChatStore):
                 return
 
     def _all(self, key: str) -> Flow[list[SessionMessage]]:
-        return (yield self._bound._reading(key, None, None, self.user_id, keep_system=False))
+        messages: list[SessionMessage]
+        messages = yield self._bound._reading(key, None, None, self.user_id, keep_system=False)
+        return messages
 
-    def _adding(self, key: str, messages: Iterable[ChatMessage]) -> Flow[int]:
-        new = [replace(to_session(message), id=None) for message in messages]
-        return (yield self._bound._appending(key, new, self.agent_id, self.user_id, None))
+    def _adding(self, key: str, message: ChatMessage) -> Flow[None]:
+        new = replace(to_session(message), id=None)
+        yield self._bound._appending(key, [new], self.agent_id, self.user_id, None)
 
     def _deleting_all(self, key: str) -> Flow[list[ChatMessage] | None]:
         session = yield self._bound._getting(key, None, self.user_id)
@@ -264,7 +266,8 @@ class SessionChatStore(BaseChatStore):
             message = yield from self._at(key, idx)
             if message is None:
                 return None
-            if (yield self._bound._deleting_messages(key, [message.id], self.user_id, None)):
+            ids = [str(message.id)]
+            if (yield self._bound._deleting_messages(key, ids, self.user_id, None)):
                 return to_llama_index(message)
 
     def _at(self, key: str, idx: int) -> Flow[SessionMessage | None]:
@@ -323,4 +326,5 @@ def told_apart(messages: Iterable[SessionMessage]) -> list[SessionMessage]:
     return list(apart.values())
 
 
-RECOGNIZED_CHAT_STORES[SessionChatStore.class_name()] = SessionChatStore
+# What a memory is loaded by: the annotation there knows of one class only.
+RECOGNIZED_CHAT_STORES[SessionChatStore.class_name()] = SessionChatStore  # type: ignore[assignment]  # pyright: ignore[reportArgumentType]

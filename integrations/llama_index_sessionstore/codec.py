@@ -255,7 +255,7 @@ def _in_order(parts: list[Block], calls: list[ToolCall]) -> list[BaseContentBloc
     blocks: list[BaseContentBlock] = []
     for part in parts:
         if part.get("type") in _CALLS:
-            call = left.pop(part.get("id") or part.get("call_id"), None)
+            call = left.pop(str(part.get("id") or part.get("call_id")), None)
             if call:
                 blocks.append(_call_block(call))
         else:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import PurePath
 
-import filetype
-
 from llama_index_sessionstore.blocks import Block
 
 __all__ = ["from_standard", "placeholder", "to_standard"]
@@ -79,8 +77,7 @@ def _medium(kind: str, dump: Block) -> Block | None:
         return None  # a file on somebody's disk
     mime_type = dump.get(type_field)
     if mime_type and kind == "audio":
-        known = filetype.get_type(ext=mime_type)
-        mime_type = known.mime if known else f"audio/{mime_type}"
+        mime_type = f"audio/{'mpeg' if mime_type == 'mp3' else mime_type}"
     if mime_type:
         standard["mime_type"] = mime_type
     if "title" in dump:
@@ -166,7 +163,7 @@ def _media_reader(kind: str) -> Callable[[Block], Block | None]:
         else:
             return None  # an id in a provider's store of files, say
         if mime_type:
-            dump[type_field] = _extension(mime_type) if kind == "audio" else mime_type
+            dump[type_field] = _format(mime_type) if kind == "audio" else mime_type
         if kind == "document":
             extras = block.get("extras") or {}
             title = extras.get("filename") or block.get("filename") or block.get("title")
@@ -191,9 +188,9 @@ def _source(block: Block) -> tuple[str | None, str | None, str | None]:
     return mime_type, content, url
 
 
-def _extension(mime_type: str) -> str:
-    known = filetype.get_type(mime=mime_type)
-    return str(known.extension) if known else mime_type.partition("/")[2]
+def _format(mime_type: str) -> str:
+    name = mime_type.partition("/")[2].removeprefix("x-")
+    return "mp3" if name == "mpeg" else name
 
 
 _READERS: dict[str, Callable[[Block], Block | None]] = {
