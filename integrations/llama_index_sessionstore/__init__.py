@@ -1,24 +1,23 @@
-"""LlamaIndex's chat stores and memory over a `SessionStore`."""
+"""LlamaIndex's memory on a `sessionstore.SessionStore`.
 
-try:
-    import llama_index.core as _  # noqa: F401 - told apart from what else may be missing
-except ModuleNotFoundError as error:
-    if error.name not in ("llama_index", "llama_index.core"):
-        raise
-    msg = (
-        "llama_index_sessionstore needs the llama-index extra: "
-        "pip install 'sessionstore[llama-index]'"
+`SessionChatStore` is a chat store for `ChatMemoryBuffer`, chat engines and agents;
+`AsyncSessionChatStore` is one for `Memory`. Each is imported at its first use, with what it needs
+of llama-index-core.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llama_index_sessionstore.async_chat_store import AsyncSessionChatStore
+    from llama_index_sessionstore.chat_store import SessionChatStore
+    from llama_index_sessionstore.codec import (
+        to_llama_index,
+        to_llama_index_messages,
+        to_session,
+        to_session_messages,
     )
-    raise ImportError(msg) from error
-
-from llama_index_sessionstore.async_chat_store import AsyncSessionChatStore
-from llama_index_sessionstore.chat_store import SessionChatStore
-from llama_index_sessionstore.codec import (
-    to_llama_index,
-    to_llama_index_messages,
-    to_session,
-    to_session_messages,
-)
 
 __all__ = [
     "AsyncSessionChatStore",
@@ -28,3 +27,24 @@ __all__ = [
     "to_session",
     "to_session_messages",
 ]
+
+if find_spec("llama_index") is None or find_spec("llama_index.core") is None:
+    raise ImportError(
+        "llama_index_sessionstore needs the llama-index extra: "
+        "pip install 'sessionstore[llama-index]'"
+    )
+
+_MODULES = {
+    "AsyncSessionChatStore": "async_chat_store",
+    "SessionChatStore": "chat_store",
+    "to_llama_index": "codec",
+    "to_llama_index_messages": "codec",
+    "to_session": "codec",
+    "to_session_messages": "codec",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -44,10 +44,10 @@ class Turn:
     def __init__(self, turns: Turns, session_id: str) -> None:
         self._turns = turns
         self._session_id = session_id
-        self.lasts = False
+        self.lasts: bool = False
         self.ids: list[str] = []
-        self.over = False
-        self.until = time.monotonic() + turns.patience
+        self.over: bool = False
+        self.until: float = time.monotonic() + turns.patience
 
     def read(self, ids: Iterable[str], messages: Iterable[ChatMessage]) -> Queue:
         """Give the caller what was read: the turn is theirs until they pause without archiving."""
@@ -88,7 +88,7 @@ class Turns:
     """
 
     def __init__(self, patience: float = 60.0) -> None:
-        self.patience = patience
+        self.patience: float = patience
         # Reentrant, since the garbage collector may let go of a list, and so end a turn, in here.
         self._lock = RLock()
         self._held: dict[str, Turn] = {}
