@@ -201,7 +201,8 @@ def test_the_newest_of_the_calls_with_one_id_keeps_it() -> None:
     assert own != "call_0"
     assert view[2].tool_call_id == own
     assert (view[2].content, view[1].id) == ("1", "a")
-    assert Window().view([*log, said("user")])[:6] == view, "an id of its own is always the same"
+    later = [said("user"), call("other", id="z"), said("user")]
+    assert Window().view([*log, *later])[:6] == view, "an id of its own is always the same"
     assert first.tool_calls[0]["id"] == "call_0"
 
 
