@@ -52,6 +52,8 @@ def test_the_snippets_run_and_say_what_they_promise(tmp_path, redis):
     assert outputs == [
         "Your name is Alice.\n",
         "4\n",
+        "Nice to meet you, Alice!\nBob was refused before the model ran.\n",
+        "",
         "4 messages in view\n" * 2,
         "Hello! A greeting\n",
         "",
