@@ -535,7 +535,7 @@ class FallbackSessionStore(SessionStore):
             raise StoreUnavailableError("this message can't be changed until the store is back")
 
     def _knows(self, session_id: str) -> bool:
-        return self._standby.knows(session_id) or self._journal.holds(session_id)
+        return self._standby.knows(session_id) or self._journal.has_taken(session_id)
 
     # -- Coming back ------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class Line(msgspec.Struct, eq=False):
         arriving: How many are on their way into the journal.
         replaying: Somebody puts them back just now.
         complained: It was logged that they can't be put back.
+        taken: One was taken in.
     """
 
     session_id: str
@@ -61,6 +62,7 @@ class Line(msgspec.Struct, eq=False):
     arriving: int = 0
     replaying: bool = False
     complained: bool = False
+    taken: bool = False
 
 
 class Journal:
@@ -112,8 +114,13 @@ class Journal:
         return bool(self._waiting or (self._litter and not self._tired))
 
     def holds(self, session_id: str) -> bool:
-        """Tell whether a session has writes that wait."""
+        """Tell whether a session has a line: something of it is to be seen to first."""
         return session_id in self._lines
+
+    def has_taken(self, session_id: str) -> bool:
+        """Tell whether writes of a session were taken in that are not all put back."""
+        line = self._lines.get(session_id)
+        return line is not None and line.taken
 
     def waiting(self) -> list[str]:
         """Give the sessions whose writes nobody puts back just now."""
@@ -163,7 +170,7 @@ class Journal:
                     result = show()
                     taken = True
                     self.journaled += 1
-                    line.base = None
+                    line.base, line.taken = None, True
                     line.voids = [void for void in line.voids if void not in voids]
                     line.writes.append(body)
             except SessionStoreError:
@@ -261,6 +268,8 @@ class Journal:
         """
         with self._lock:
             line.replaying = self._tired = False
+            if not (line.writes or line.arriving):
+                line.voids.clear()  # they go with their journal
             return self._settle(line)
 
     def sweep(self) -> Flow[None]:
@@ -299,6 +308,7 @@ class Journal:
             line = self._lines.get(session_id)
             if line is None:
                 line = self._lines[session_id] = Line(session_id, None, [new_id()], deque())
+            line.taken = True
             line.journals[:0] = journals
             line.writes.extend(map(encode_write, writes))
             self._size += len(writes)
@@ -310,11 +320,12 @@ class Journal:
         """See to it that the line stands where it should; tell whether it is given up."""
         if self._lines.get(line.session_id) is not line:
             return True
-        if line.replaying or not line.writes:
-            self._waiting.pop(line.session_id, None)
-        else:
+        something = bool(line.writes or line.voids)
+        if something and not line.replaying:
             self._waiting.setdefault(line.session_id)
-        if line.writes or line.arriving or line.replaying:
+        else:
+            self._waiting.pop(line.session_id, None)
+        if something or line.arriving or line.replaying:
             return False
         del self._lines[line.session_id]
         self._litter.update(dict.fromkeys(line.journals))

@@ -28,6 +28,7 @@ from sessionstore.writes import PendingWrite
 __all__ = ["KnownSession", "Standby"]
 
 _OLDER = 10  # times as many ids as messages are kept
+_STEPS = 10
 
 
 class KnownSession(StoredSession):
@@ -437,10 +438,13 @@ class Standby(InMemorySessionStore):
             self._cut_off(session, ids[:cut])
 
     def _keep_bounds(self) -> None:
-        surplus = len(self._used) - self._max_sessions
-        if surplus > 0:
-            leaving = (sid for sid in self._used if sid not in self._pinned)
-            for session_id in list(islice(leaving, surplus)):
+        for _ in range(_STEPS):  # bounded: those that are pinned are passed over little by little
+            if len(self._used) - len(self._pinned) <= self._max_sessions:
+                return
+            session_id = next(iter(self._used))
+            if session_id in self._pinned:
+                self._used.move_to_end(session_id)
+            else:
                 self._drop(session_id)
 
     def _drop(self, session_id: str) -> None:
