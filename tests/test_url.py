@@ -113,9 +113,7 @@ def test_a_store_behind_a_network_is_wrapped(url: str) -> None:
         assert not isinstance(store, FallbackSessionStore)
 
 
-@pytest.mark.parametrize(
-    "url", ["memory:", "sqlite://", "sqlite+pysqlite://", "sqlite+aiosqlite://", "SQLITE://"]
-)
+@pytest.mark.parametrize("url", ["memory:", "sqlite://", "sqlite+pysqlite://", "SQLITE://"])
 def test_a_store_on_this_machine_is_not(url: str) -> None:
     with open_store(url, fallback="in-memory") as store:
         assert not isinstance(store, FallbackSessionStore)
