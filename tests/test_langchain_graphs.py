@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 from agents import CountingModel, agent
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
-from langchain_core.runnables import RunnableGenerator, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda
 
 from langchain_sessionstore import SessionSaveError, session_history_factory, with_session_history
 from sessionstore import InMemorySessionStore, Window
@@ -240,6 +240,22 @@ def test_what_a_stream_of_states_without_ids_comes_to_is_its_last(store):
     for _ in range(2):
         list(chain.stream("q", CONFIG))
     assert [text for _, text in log(store)] == ["q", "one", "two"] * 2
+
+
+class Host(Runnable):
+    """Runs a graph for itself, and answers in words of its own; no run of its own is traced."""
+
+    def invoke(self, value, config=None, **_):
+        agent().invoke({"messages": value}, config)
+        return "in my own words"
+
+    def stream(self, value, config=None, **_):
+        yield self.invoke(value, config)
+
+
+def test_what_a_run_inside_came_to_is_not_the_answer(store):
+    assert list(with_session_history(Host(), store).stream("q", CONFIG)) == ["in my own words"]
+    assert log(store) == [("user", "q"), ("assistant", "in my own words")]
 
 
 def test_chunks_without_an_end_are_added_up(store):

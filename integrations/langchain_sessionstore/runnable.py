@@ -239,7 +239,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         except GeneratorExit:
             play(self._leaving(turn, added_up(chunks)), self._store._play)
             raise
-        answer = self._answer(turn, added_up(chunks), outcome.value)
+        answer = self._answer(turn, added_up(chunks), outcome)
         play(self._saving(turn, answer), self._store._play)
 
     async def _astream(
@@ -255,7 +255,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         except (GeneratorExit, asyncio.CancelledError):
             await _to_its_end(aplay(self._leaving(turn, added_up(chunks)), self._store._aplay))
             raise
-        answer = self._answer(turn, added_up(chunks), outcome.value)
+        answer = self._answer(turn, added_up(chunks), outcome)
         await aplay(self._saving(turn, answer), self._store._aplay)
 
     # -- What it takes and gives ------------------------------------------------------------------
@@ -313,18 +313,18 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         made_ids = not any(message.id for message in brought)
         return _Turn(session_id, user_id, value, new, shown, made_ids=made_ids)
 
-    def _answer(self, turn: _Turn, total: Any, outcome: Any) -> Any:
-        """Tell what a stream came to: a graph's chunks are its steps or its states."""
-        if outcome is None:
+    def _answer(self, turn: _Turn, total: Any, outcome: Outcome) -> Any:
+        """Tell what a stream came to: a graph's chunks are its steps, its states, or neither."""
+        if outcome.value is None:
             return total
         try:
             self._keys.answers(total)
         except InvalidMessageError:
-            return outcome
-        if isinstance(outcome, (dict, list)):
+            return outcome.value
+        if outcome.input is turn.value or isinstance(total, (dict, list)):
             with suppress(InvalidMessageError):
-                if gives_all_back(self._keys.answers(outcome), turn.new, turn.shown):
-                    return outcome
+                if gives_all_back(self._keys.answers(outcome.value), turn.new, turn.shown):
+                    return outcome.value
         return total
 
     def _saving(self, turn: _Turn, answer: Any) -> Flow[None]:

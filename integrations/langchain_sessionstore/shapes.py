@@ -135,6 +135,7 @@ class Outcome(BaseCallbackHandler):
 
     def __init__(self) -> None:
         self.value: Any = None
+        self.input: Any = None
 
     @property
     def ignore_llm(self) -> bool:
@@ -151,6 +152,10 @@ class Outcome(BaseCallbackHandler):
         callbacks = cast("BaseCallbackManager", config.get("callbacks")).copy()
         callbacks.add_handler(self, inherit=False)
         return {**config, "callbacks": callbacks}
+
+    def on_chain_start(self, serialized: Any, inputs: Any, **_: Any) -> None:  # noqa: ARG002
+        """Hear what a run was given: a runnable without a run of its own lets others be heard."""
+        self.input = inputs
 
     def on_chain_end(self, outputs: Any, **_: Any) -> None:
         """Hear the outcome."""
