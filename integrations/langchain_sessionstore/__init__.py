@@ -1,8 +1,8 @@
 """LangChain's memory on a `sessionstore.SessionStore`.
 
-`with_session_history` wraps a chain; `SessionChatMessageHistory` and `session_history_factory`
-fit `RunnableWithMessageHistory` as it stands. Each is imported at its first use, with what it
-needs of langchain-core.
+`SessionMiddleware` is an agent's memory, `with_session_history` a chain's;
+`SessionChatMessageHistory` and `session_history_factory` fit `RunnableWithMessageHistory` as it
+stands. Each is imported at its first use, with what it needs of LangChain.
 """
 
 from importlib import import_module
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         to_session_messages,
     )
     from langchain_sessionstore.history import SessionChatMessageHistory, session_history_factory
+    from langchain_sessionstore.middleware import SessionMiddleware
     from langchain_sessionstore.runnable import (
         SessionHistoryRunnable,
         SessionSaveError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SessionChatMessageHistory",
     "SessionHistoryRunnable",
+    "SessionMiddleware",
     "SessionSaveError",
     "langchain_token_counter",
     "session_history_factory",
@@ -45,6 +47,7 @@ if find_spec("langchain_core") is None:
 _MODULES = {
     "SessionChatMessageHistory": "history",
     "SessionHistoryRunnable": "runnable",
+    "SessionMiddleware": "middleware",
     "SessionSaveError": "runnable",
     "langchain_token_counter": "tokens",
     "session_history_factory": "history",

@@ -1,0 +1,424 @@
+"""`SessionMiddleware`: a session as the memory of a `create_agent` agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Annotated, Any, TypeVar
+
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    RemoveMessage,
+    ToolMessage,
+    convert_to_messages,
+)
+from langchain_core.runnables import RunnableConfig
+
+from langchain_sessionstore.agent_turn import AgentTurn
+from langchain_sessionstore.codec import to_langchain_messages
+from sessionstore import InvalidSessionError, SessionMessage, SessionStore, Window
+from sessionstore.flow import Flow, aplay, play
+from sessionstore.models import new_id
+from sessionstore.store import checked_id
+
+try:
+    from langchain.agents.middleware.types import (
+        AgentMiddleware,
+        AgentState,
+        ModelRequest,
+        ModelResponse,
+        PrivateStateAttr,
+        ToolCallRequest,
+    )
+    from langgraph.channels.untracked_value import UntrackedValue
+    from langgraph.config import get_config
+    from langgraph.graph.message import REMOVE_ALL_MESSAGES
+    from langgraph.runtime import Runtime
+    from langgraph.types import Command
+    from typing_extensions import NotRequired
+except ImportError as error:
+    raise ImportError(
+        "SessionMiddleware needs LangChain's agents: pip install 'sessionstore[langchain]' "
+        "'langchain>=1'"
+    ) from error
+
+try:
+    from langchain.agents.middleware.types import ExtendedModelResponse
+except ImportError:  # it came with a later version
+    ExtendedModelResponse = None  # type: ignore[assignment,misc]
+
+__all__ = ["SessionMiddleware"]
+
+T = TypeVar("T")
+
+_NO_CONFIG: RunnableConfig = {}
+_CHECKPOINTER = "__pregel_checkpointer"
+_EDITED = "hitl_edited_tool_calls"
+_MARK = "session_mark"
+_REMOVE_ALL = RemoveMessage(id=REMOVE_ALL_MESSAGES)
+_TURN = "session_turn"
+
+
+class SessionAgentState(AgentState[Any]):
+    """An agent's state, with the turn that is running and the last message that is in the log."""
+
+    session_turn: NotRequired[Annotated[AgentTurn, UntrackedValue, PrivateStateAttr]]
+    session_mark: NotRequired[Annotated[str, PrivateStateAttr]]
+
+
+class _Caller:
+    """The tool call that an agent is called from: its sessions are not for the agent inside."""
+
+    def __init__(self, sessions: frozenset[str], result_id: str) -> None:
+        self.sessions = sessions
+        self.result_id = result_id
+
+
+_caller: ContextVar[_Caller | None] = ContextVar("sessionstore_caller", default=None)
+
+
+class SessionMiddleware(AgentMiddleware[SessionAgentState, Any, Any]):
+    """A session as the memory of a `create_agent` agent.
+
+    A turn begins with the session's view in the agent's state. What the user said is saved before
+    the model runs, each message as soon as it is made: a tool that raises, or a crash, loses none.
+    A message is in the log once, by its id; one that was changed in the state, as by a redaction
+    or a reviewer, is replaced there; one that was removed or summed up stays there.
+
+    The session is ``session_id`` of the config's ``configurable`` or of the runtime's context, else
+    ``thread_id``; ``user_id``, at the same places, is the caller and the owner.
+
+    An agent with a checkpointer has its view from there: nothing is loaded, and the log mirrors
+    the state. An agent that is called in a tool of another has a session of its own: the one that
+    its config names, else one named after the tool result's id and the agent
+    (``"<id>/<agent_id>"``); never the session of the agent around it.
+
+    Example:
+        >>> from langchain.agents import create_agent
+        >>> from langchain_core.language_models import FakeListChatModel
+        >>> from sessionstore import InMemorySessionStore
+        >>> model = FakeListChatModel(responses=["Hello, Alice!", "You are Alice."])
+        >>> agent = create_agent(model, middleware=[SessionMiddleware(InMemorySessionStore())])
+        >>> alice = {"configurable": {"session_id": "alice-1"}}
+        >>> turn = agent.invoke({"messages": [("user", "I am Alice.")]}, alice)
+        >>> turn = agent.invoke({"messages": [("user", "Who am I?")]}, alice)
+        >>> [message.content for message in turn["messages"]]
+        ['I am Alice.', 'Hello, Alice!', 'Who am I?', 'You are Alice.']
+
+    Args:
+        store: Where the sessions are.
+        agent_id: The agent of the sessions that are made; ``None`` for the name that the agent was
+            made with, or else ``"default"``.
+        window: What a turn sees of its session; ``None`` for all of it.
+
+    Raises:
+        InvalidSessionError: From a call of the agent: it names no session; nothing has run.
+        SessionAccessError: From a call of the agent: the session belongs to another user; nothing
+            has run.
+        SessionStoreError: From a call of the agent: the store's other errors.
+    """
+
+    state_schema = SessionAgentState
+
+    def __init__(
+        self, store: SessionStore, *, agent_id: str | None = None, window: Window | None = None
+    ) -> None:
+        super().__init__()
+        if not isinstance(store, SessionStore):
+            kind = type(store).__name__
+            raise TypeError(f"store must be a SessionStore, such as open_store(url), not {kind}")
+        if window is not None and not isinstance(window, Window):
+            raise TypeError(f"window must be a Window, not {type(window).__name__}")
+        self._store = store
+        self._agent_id = None if agent_id is None else checked_id(agent_id, "agent_id")
+        self._window = window or Window()
+
+    # -- LangChain's hooks, in both colours -------------------------------------------------------
+
+    def before_agent(
+        self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
+    ) -> dict[str, Any] | None:
+        """Load the view, and save what the user said."""
+        return self._play(self._beginning(state, runtime, config))
+
+    async def abefore_agent(
+        self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
+    ) -> dict[str, Any] | None:
+        """Async twin of `before_agent`."""
+        return await self._aplay(self._beginning(state, runtime, config))
+
+    def wrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
+    ) -> Any:
+        """Save what came since, then the model's answer."""
+        turn = self._turn(request.state, request.runtime.context)
+        self._play(turn.mirroring(self._store, request.state["messages"]))
+        response = handler(request)
+        self._play(self._keeping(turn, response))
+        return _kept(request.state, turn, response)
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    ) -> Any:
+        """Async twin of `wrap_model_call`."""
+        turn = self._turn(request.state, request.runtime.context)
+        await self._aplay(turn.mirroring(self._store, request.state["messages"]))
+        response = await handler(request)
+        await self._aplay(self._keeping(turn, response))
+        return _kept(request.state, turn, response)
+
+    def wrap_tool_call(
+        self,
+        request: ToolCallRequest,
+        handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
+    ) -> ToolMessage | Command[Any]:
+        """Save what the tool gives."""
+        turn, call_message = self._calling(request)
+        self._play(turn.mirroring(self._store, request.state["messages"]))
+        with _called_from(turn, call_message, request):
+            result = handler(request)
+        self._play(self._answering(turn, call_message, request, result))
+        return result
+
+    async def awrap_tool_call(
+        self,
+        request: ToolCallRequest,
+        handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
+    ) -> ToolMessage | Command[Any]:
+        """Async twin of `wrap_tool_call`."""
+        turn, call_message = self._calling(request)
+        await self._aplay(turn.mirroring(self._store, request.state["messages"]))
+        with _called_from(turn, call_message, request):
+            result = await handler(request)
+        await self._aplay(self._answering(turn, call_message, request, result))
+        return result
+
+    def after_agent(
+        self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
+    ) -> dict[str, Any] | None:
+        """Save what other middleware said or changed at the end."""
+        return self._play(self._ending(state, runtime, config))
+
+    async def aafter_agent(
+        self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
+    ) -> dict[str, Any] | None:
+        """Async twin of `after_agent`."""
+        return await self._aplay(self._ending(state, runtime, config))
+
+    def _play(self, flow: Flow[T]) -> T:
+        return play(flow, self._store._play)
+
+    async def _aplay(self, flow: Flow[T]) -> T:
+        # A tool that raises cancels those beside it: what they gave is saved all the same.
+        saving = asyncio.ensure_future(aplay(flow, self._store._aplay))
+        try:
+            return await asyncio.shield(saving)
+        except asyncio.CancelledError as cancelled:
+            await _to_its_end(saving)
+            raise cancelled from saving.exception()
+
+    # -- Flows: written once, for both colours ----------------------------------------------------
+
+    def _beginning(
+        self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig
+    ) -> Flow[dict[str, Any]]:
+        config = config or get_config()
+        turn = self._new_turn(config, runtime.context)
+        if _mirrors(config, state):
+            return (yield from self._mirroring(turn, state))
+        return (yield from self._loading(turn, state.get("messages") or [], config))
+
+    def _mirroring(self, turn: AgentTurn, state: SessionAgentState) -> Flow[dict[str, Any]]:
+        messages = state.get("messages") or []
+        places = [n for n, message in enumerate(messages) if message.id == state.get(_MARK)]
+        new = messages[places[-1] + 1 :] if places else messages
+        if not new:
+            yield turn.checking(self._store)
+            return {_TURN: turn}
+        yield from turn.saving(self._store, new, correct=False)
+        return {_TURN: turn, _MARK: messages[-1].id}
+
+    def _loading(
+        self, turn: AgentTurn, messages: list[AnyMessage], config: RunnableConfig
+    ) -> Flow[dict[str, Any]]:
+        loaded = yield from self._window.loading(self._store, turn.session_id, turn.user_id)
+        history = _closed(loaded)
+        shown = to_langchain_messages(history)
+        given = {message.id: message for message in messages}
+        again = [place for place, message in enumerate(shown) if message.id in given]
+        if again:  # a turn that did not get to its end
+            turn.know(history[again[0] :], shown[again[0] :])
+        yield from turn.saving(self._store, messages, correct=False)
+        if not shown:
+            return {_TURN: turn}
+        _tell_streams(config, shown)
+        state = [given.pop(message.id, message) for message in shown]
+        return {
+            _TURN: turn,
+            "messages": [_REMOVE_ALL, *_with_system_first([*state, *given.values()])],
+        }
+
+    def _keeping(self, turn: AgentTurn, response: ModelResponse[Any]) -> Flow[None]:
+        call_message = None
+        for message in response.result:
+            if isinstance(message, AIMessage):
+                message.id = message.id or new_id()
+                call_message = message
+            elif isinstance(message, ToolMessage) and message.id is None and call_message:
+                message.id = turn.result_id(call_message, message.tool_call_id)
+        yield from turn.saving(self._store, response.result)
+
+    def _answering(
+        self, turn: AgentTurn, call_message: AIMessage, request: ToolCallRequest, result: Any
+    ) -> Flow[None]:
+        call_id = request.tool_call["id"]
+        id = turn.result_id(call_message, call_id)  # noqa: A001
+        answers: list[ToolMessage] = []
+        others: list[BaseMessage] = []
+        for message in _messages_of(result):
+            if isinstance(message, ToolMessage) and message.tool_call_id == call_id:
+                message.id = id
+                answers.append(message)
+            elif not isinstance(message, RemoveMessage):
+                message.id = message.id or f"{id}-{len(others)}"
+                others.append(message)
+        if answers:
+            state = request.state["messages"]
+            yield from turn.saving_result(self._store, state, call_message, call_id, answers[-1])
+        yield from turn.saving(self._store, others)
+
+    def _ending(
+        self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig
+    ) -> Flow[dict[str, Any] | None]:
+        config = config or get_config()
+        messages = state["messages"]
+        yield from self._turn(state, runtime.context, config).mirroring(self._store, messages)
+        return {_MARK: messages[-1].id} if messages and _mirrors(config, state) else None
+
+    # -- Whose turn it is -------------------------------------------------------------------------
+
+    def _turn(self, state: Any, context: Any, config: RunnableConfig | None = None) -> AgentTurn:
+        turn: AgentTurn | None = state.get(_TURN)
+        if turn is None:  # it goes on after an interrupt or a crash
+            turn = self._new_turn(config or get_config(), context, resumed=True)
+        answers = [message for message in state["messages"] if isinstance(message, AIMessage)]
+        if answers and state.get(_EDITED):
+            turn.edit(answers[-1], state[_EDITED])
+        return turn
+
+    def _calling(self, request: ToolCallRequest) -> tuple[AgentTurn, AIMessage]:
+        runtime = request.runtime
+        turn = self._turn(request.state, runtime.context, runtime.config)
+        call_id = request.tool_call["id"]
+        for message in reversed(request.state["messages"]):
+            if isinstance(message, AIMessage) and call_id in [c["id"] for c in message.tool_calls]:
+                return turn, message
+        raise InvalidSessionError(f"no message of the state makes the tool call {call_id!r}")
+
+    def _new_turn(
+        self, config: RunnableConfig, context: Any, *, resumed: bool = False
+    ) -> AgentTurn:
+        named = (config.get("metadata") or {}).get("lc_agent_name")
+        agent_id = self._agent_id or named or "default"
+        session_id = checked_id(_asked_for(config, context), "session_id")
+        caller = _caller.get()
+        if caller and session_id in caller.sessions:
+            session_id = f"{caller.result_id}/{agent_id}"
+        user_id = _given("user_id", config, context)
+        return AgentTurn(session_id, agent_id, user_id, resumed)
+
+
+def _given(key: str, config: RunnableConfig, context: Any) -> Any:
+    value = (config.get("configurable") or {}).get(key)
+    if value is None and isinstance(context, Mapping):
+        return context.get(key)
+    return getattr(context, key, None) if value is None else value
+
+
+def _asked_for(config: RunnableConfig, context: Any) -> Any:
+    for key in ("session_id", "thread_id"):
+        value = _given(key, config, context)
+        if value is not None:
+            return value
+    raise InvalidSessionError(
+        "the agent was called without a session: give it "
+        'config={"configurable": {"session_id": "..."}}, or a thread_id'
+    )
+
+
+def _mirrors(config: RunnableConfig, state: SessionAgentState) -> bool:
+    # An agent in a tool may see the checkpointer of the one around it, with nothing in it yet.
+    checkpointer = (config.get("configurable") or {}).get(_CHECKPOINTER)
+    return checkpointer is not None and (_caller.get() is None or _MARK in state)
+
+
+async def _to_its_end(task: asyncio.Future[Any]) -> None:
+    # Whoever cancels may do so again at each await, as anyio does.
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+
+
+@contextmanager
+def _called_from(
+    turn: AgentTurn, call_message: AIMessage, request: ToolCallRequest
+) -> Iterator[None]:
+    runtime = request.runtime
+    around = _caller.get()
+    sessions = frozenset({turn.session_id, _asked_for(runtime.config, runtime.context)})
+    result_id = turn.result_id(call_message, request.tool_call["id"])
+    token = _caller.set(_Caller(sessions.union(around.sessions if around else ()), result_id))
+    try:
+        yield
+    finally:
+        _caller.reset(token)
+
+
+def _kept(state: Any, turn: AgentTurn, response: ModelResponse[Any]) -> Any:
+    if state.get(_TURN) is turn or ExtendedModelResponse is None:
+        return response
+    return ExtendedModelResponse(response, Command(update={_TURN: turn}))
+
+
+def _messages_of(result: Any) -> list[BaseMessage]:
+    """Give the messages of what a tool gave, as those that will be in the state."""
+    if isinstance(result, BaseMessage):
+        return [result]
+    if isinstance(result, list):
+        return [message for item in result for message in _messages_of(item)]
+    update = result.update if isinstance(result, Command) and result.graph is None else None
+    if not isinstance(update, dict) or "messages" not in update:
+        return []
+    messages = update["messages"]
+    said = convert_to_messages(messages if isinstance(messages, list) else [messages])
+    update["messages"] = said
+    return said
+
+
+def _closed(loaded: list[SessionMessage]) -> list[SessionMessage]:
+    # What comes next is said by the user: no approval is pending any more.
+    return Window().view([*loaded, SessionMessage("user")])[:-1]
+
+
+def _with_system_first(messages: list[BaseMessage]) -> list[BaseMessage]:
+    system: dict[str, BaseMessage] = {}
+    for message in messages:
+        if message.type == "system":
+            system.setdefault(str(message.content), message)
+    return [*system.values(), *(message for message in messages if message.type != "system")]
+
+
+def _tell_streams(config: RunnableConfig, shown: list[BaseMessage]) -> None:
+    """Keep what was said earlier out of ``stream_mode="messages"``, which shows what is new."""
+    for handler in getattr(config.get("callbacks"), "handlers", ()):
+        seen = getattr(handler, "seen", None)
+        if isinstance(seen, set):
+            seen.update([REMOVE_ALL_MESSAGES, *(message.id for message in shown)])
