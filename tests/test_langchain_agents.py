@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import pytest
-from scripted import CONFIG, Scripted, calls, counted, log, logged, require_acceptable
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     AgentMiddleware,
@@ -33,6 +32,7 @@ from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 from pydantic import BaseModel
+from scripted import CONFIG, Scripted, calls, counted, log, logged, require_acceptable
 
 from langchain_sessionstore import SessionMiddleware, to_langchain_messages
 from sessionstore import (

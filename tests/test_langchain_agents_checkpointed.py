@@ -7,13 +7,13 @@ import sys
 from collections import Counter
 
 import pytest
-from scripted import Scripted, calls, counted, log, logged, require_acceptable
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware, SummarizationMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
+from scripted import Scripted, calls, counted, log, logged, require_acceptable
 
 from langchain_sessionstore import SessionMiddleware
 from sessionstore import InMemorySessionStore, SessionAccessError, SQLiteSessionStore

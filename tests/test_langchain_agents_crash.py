@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from scripted import CONFIG, Scripted, calls, log, logged, require_acceptable
 from children import Children, ended
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
+from scripted import CONFIG, Scripted, calls, log, logged, require_acceptable
 
 from langchain_sessionstore import SessionMiddleware
 from sessionstore import SQLiteSessionStore
 from sessionstore.window import INTERRUPTED
 
 TURN = """
-    import asyncio, sys, time
+    import asyncio, os, sys, time
     from scripted import CONFIG, Scripted, calls
     from langchain.agents import create_agent
     from langchain.agents.middleware import AgentMiddleware
@@ -24,7 +24,7 @@ TURN = """
     path, colour, names = sys.argv[1:]
 
     def say(result):
-        print("saved", flush=True)
+        os.write(1, b"saved\\n")
         return result
 
     class Tell(AgentMiddleware):
@@ -40,7 +40,7 @@ TURN = """
 
     def endless() -> str:
         '''Never end.'''
-        print("running", flush=True)
+        os.write(1, b"running\\n")
         time.sleep(600)
 
     store = SQLiteSessionStore(path)

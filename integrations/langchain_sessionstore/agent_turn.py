@@ -56,10 +56,11 @@ class AgentTurn:
         names = repr((self.session_id, call_message.id, call_id))
         return hashlib.sha256(names.encode()).hexdigest()[:32]
 
-    def know(self, stored: Sequence[SessionMessage], shown: Sequence[BaseMessage]) -> None:
-        """Take note of what the log holds, as the agent sees it."""
-        for message, seen in zip(stored, shown, strict=True):
-            self._know(replace(to_session(seen), created_at=message.created_at))
+    def know(self, loaded: Sequence[SessionMessage], shown: Sequence[BaseMessage]) -> None:
+        """Take note of what the log holds, as the agent sees it, and of what only the view has."""
+        made = {message.id: message.created_at for message in loaded}
+        for message in map(to_session, shown):
+            self._know(replace(message, created_at=made.get(message.id, message.created_at)))
 
     def edit(self, call_message: AIMessage, calls: Mapping[str, Mapping[str, Any]]) -> None:
         """Take note of tool calls, by id, that run otherwise than the model asked for."""

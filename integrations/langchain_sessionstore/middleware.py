@@ -12,6 +12,7 @@ from langchain_core.messages import (
     AIMessage,
     AnyMessage,
     BaseMessage,
+    HumanMessage,
     RemoveMessage,
     ToolMessage,
     convert_to_messages,
@@ -20,7 +21,9 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
-from sessionstore import InvalidSessionError, SessionMessage, SessionStore, Window
+from langchain_sessionstore.pending import closed
+from langchain_sessionstore.tokens import langchain_window
+from sessionstore import InvalidSessionError, SessionStore, Window
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import new_id
 from sessionstore.store import checked_id
@@ -131,11 +134,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any, Any]):
         if not isinstance(store, SessionStore):
             kind = type(store).__name__
             raise TypeError(f"store must be a SessionStore, such as open_store(url), not {kind}")
-        if window is not None and not isinstance(window, Window):
-            raise TypeError(f"window must be a Window, not {type(window).__name__}")
         self._store = store
         self._agent_id = None if agent_id is None else checked_id(agent_id, "agent_id")
-        self._window = window or Window()
+        self._window = langchain_window(window) or Window()
 
     # -- LangChain's hooks, in both colours -------------------------------------------------------
 
@@ -250,21 +251,19 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any, Any]):
         self, turn: AgentTurn, messages: list[AnyMessage], config: RunnableConfig
     ) -> Flow[dict[str, Any]]:
         loaded = yield from self._window.loading(self._store, turn.session_id, turn.user_id)
-        history = _closed(loaded)
-        shown = to_langchain_messages(history)
+        shown = to_langchain_messages(loaded)
         given = {message.id: message for message in messages}
+        new = [message for message in messages if message.id not in {m.id for m in shown}]
+        shown = closed(shown, new or [HumanMessage("")])  # the model goes on in any case
         again = [place for place, message in enumerate(shown) if message.id in given]
         if again:  # a turn that did not get to its end
-            turn.know(history[again[0] :], shown[again[0] :])
+            turn.know(loaded, shown[again[0] :])
         yield from turn.saving(self._store, messages, correct=False)
         if not shown:
             return {_TURN: turn}
         _tell_streams(config, shown)
-        state = [given.pop(message.id, message) for message in shown]
-        return {
-            _TURN: turn,
-            "messages": [_REMOVE_ALL, *_with_system_first([*state, *given.values()])],
-        }
+        state = _with_system_first([*(given.get(m.id, m) for m in shown), *new])
+        return {_TURN: turn, "messages": [_REMOVE_ALL, *state]}
 
     def _keeping(self, turn: AgentTurn, response: ModelResponse[Any]) -> Flow[None]:
         call_message = None
@@ -401,11 +400,6 @@ def _messages_of(result: Any) -> list[BaseMessage]:
     said = convert_to_messages(messages if isinstance(messages, list) else [messages])
     update["messages"] = said
     return said
-
-
-def _closed(loaded: list[SessionMessage]) -> list[SessionMessage]:
-    # What comes next is said by the user: no approval is pending any more.
-    return Window().view([*loaded, SessionMessage("user")])[:-1]
 
 
 def _with_system_first(messages: list[BaseMessage]) -> list[BaseMessage]:
