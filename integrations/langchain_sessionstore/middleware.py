@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from langchain_core.messages import (
     AIMessage,
@@ -29,30 +29,25 @@ from sessionstore.models import new_id
 from sessionstore.store import checked_id
 
 try:
-    from langchain.agents.middleware.types import (
-        AgentMiddleware,
-        AgentState,
-        ModelRequest,
-        ModelResponse,
-        PrivateStateAttr,
-        ToolCallRequest,
-    )
+    from langchain.agents.middleware.types import AgentMiddleware, AgentState, PrivateStateAttr
     from langgraph.channels.untracked_value import UntrackedValue
     from langgraph.config import get_config
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
-    from langgraph.runtime import Runtime
     from langgraph.types import Command
     from typing_extensions import NotRequired
 except ImportError as error:
     raise ImportError(
-        "SessionMiddleware needs LangChain's agents: pip install 'sessionstore[langchain]' "
-        "'langchain>=1'"
+        "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1'"
     ) from error
 
 try:
     from langchain.agents.middleware.types import ExtendedModelResponse
 except ImportError:  # it came with a later version
     ExtendedModelResponse = None  # type: ignore[assignment,misc]
+
+if TYPE_CHECKING:  # some of these have moved since LangChain 1.0
+    from langchain.agents.middleware.types import ModelRequest, ModelResponse, ToolCallRequest
+    from langgraph.runtime import Runtime
 
 __all__ = ["SessionMiddleware"]
 
@@ -84,7 +79,7 @@ class _Caller:
 _caller: ContextVar[_Caller | None] = ContextVar("sessionstore_caller", default=None)
 
 
-class SessionMiddleware(AgentMiddleware[SessionAgentState, Any, Any]):
+class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     """A session as the memory of a `create_agent` agent.
 
     A turn begins with the session's view in the agent's state. What the user said is saved before
