@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import pytest
+from children import Children
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     AgentMiddleware,
@@ -665,3 +666,51 @@ def test_the_callers_messages_are_not_changed_but_for_the_id_that_langgraph_give
     message = HumanMessage("hello", name="al")
     run(agent, message)
     assert message == HumanMessage("hello", name="al", id=message.id)
+
+
+# -- What it stands on -----------------------------------------------------------------------------
+
+ALONE = """
+    import sys
+    import langchain_core.chat_history, langchain_core.runnables.history
+
+    from langchain.agents import create_agent
+    from langchain_core.language_models import FakeListChatModel
+
+    del langchain_core.chat_history.BaseChatMessageHistory
+    for name in [n for n in sys.modules if n.startswith("langchain_sessionstore")]:
+        del sys.modules[name]
+    sys.modules["langchain_core.runnables.history"] = None
+
+    from langchain_sessionstore import SessionMiddleware
+    from sessionstore import InMemorySessionStore
+
+    store = InMemorySessionStore()
+    model = FakeListChatModel(responses=["hi"])
+    agent = create_agent(model, middleware=[SessionMiddleware(store)])
+    agent.invoke({"messages": [("user", "hello")]}, {"configurable": {"session_id": "s"}})
+    print(len(store.get_messages("s")), "langchain_sessionstore.history" in sys.modules)
+"""
+
+
+def test_it_needs_nothing_that_langchain_has_deprecated():
+    with Children() as children:
+        assert children.run(ALONE) == "2 False\n"
+
+
+MISSING = """
+    import sys
+
+    sys.modules["langchain"] = None
+    import langchain_sessionstore
+    try:
+        langchain_sessionstore.SessionMiddleware
+    except ImportError as error:
+        print(error)
+"""
+
+
+def test_without_langchain_it_says_what_it_needs():
+    with Children() as children:
+        hint = "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1'\n"
+        assert children.run(MISSING) == hint
