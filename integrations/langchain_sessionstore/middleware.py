@@ -35,10 +35,10 @@ try:
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
     from langgraph.types import Command
     from typing_extensions import NotRequired
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1'"
-    ) from error
+    ) from _missing
 
 try:
     from langchain.agents.middleware.types import ExtendedModelResponse
