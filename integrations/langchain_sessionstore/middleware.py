@@ -251,13 +251,14 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         new = [message for message in messages if message.id not in {m.id for m in shown}]
         shown = closed(shown, new or [HumanMessage("")])  # the model goes on in any case
         again = [place for place, message in enumerate(shown) if message.id in given]
-        if again:  # a turn that did not get to its end
+        shown = [given.get(message.id, message) for message in shown]
+        if again:  # a turn that did not get to its end: to send an id again changes nothing
             turn.know(loaded, shown[again[0] :])
         yield from turn.saving(self._store, messages, correct=False)
         if not shown:
             return {_TURN: turn}
         _tell_streams(config, shown)
-        state = _with_system_first([*(given.get(m.id, m) for m in shown), *new])
+        state = _with_system_first([*shown, *new])
         return {_TURN: turn, "messages": [_REMOVE_ALL, *state]}
 
     def _keeping(self, turn: AgentTurn, response: ModelResponse[Any]) -> Flow[None]:
