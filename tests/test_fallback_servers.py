@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from outages import survived
+from outages import ids_in, survived
 from servers import outage
 from servers import redis as redis_servers
 from servers.outage import PostgresPrimary, RedisPrimary
 from servers.postgres import PostgresServer
 from servers.proxy import Proxy
+
+from sessionstore import FallbackSessionStore, SessionMessage
 
 
 @pytest.fixture
@@ -55,3 +57,26 @@ def test_a_postgresql_that_fails_in_every_way(postgres_primary: PostgresPrimary)
         outage.flapping,
     ]
     survived(postgres_primary, faults, "threads")
+
+
+def test_a_server_that_can_be_read_but_not_written_to_is_one_outage(
+    redis_primary: RedisPrimary,
+) -> None:
+    told: list[str] = []
+    with FallbackSessionStore(
+        redis_primary.store(),
+        retry_after=0,
+        on_fallback=lambda _: told.append("down"),
+        on_recover=lambda: told.append("up"),
+    ) as store:
+        with outage.read_only(redis_primary):
+            for number in range(20):
+                store.append_message("s", SessionMessage("user", "x", id=str(number)))
+                assert store.get("another") is None  # which the server answers
+                store.list_sessions()
+            assert told == ["down"]
+            assert len(store.pending()) == 20
+        assert store.append_message("s", SessionMessage("user", "x", id="20")) == 1
+        assert told == ["down", "up"]
+        with redis_primary.around() as around:
+            assert ids_in(around, "s") == [str(number) for number in range(21)]
