@@ -111,6 +111,7 @@ def test_a_write_that_failed_in_the_journal_is_never_put_back(fault: str) -> Non
         stage.store.delete("s")
     stage.store.append_messages("s", said("b"))  # takes it back
     stage.crash()
+    assert stage.seen() == ["a", "b"]
     stage.primary.come_back()
     assert stage.store.recover()
     assert stage.kept() == ["a", "b"]
