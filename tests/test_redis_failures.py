@@ -230,7 +230,13 @@ def test_a_delete_of_messages_is_done_once(
     proxy.drop_replies(then=lambda: [calm.delete_messages("s", [f"m{n}"]) for n in range(25, 39)])
     assert store.delete_messages("s", ["m2", "m39"]) == ["m2", "m39"]
     proxy.drop_replies(then=lambda: calm.delete("s"))
-    assert "can't be known" in require_unavailable(lambda: store.delete_messages("s", ["m3"]))
+    assert store.delete_messages("s", ["m3"]) == ["m3"]
+    calm.append_messages("s", conversation(5))
+    proxy.drop_replies(then=lambda: (calm.delete("s"), calm.create("s", user_id="other")))
+    assert store.delete_messages("s", ["m3", "m1"]) == ["m1", "m3"]
+    session = calm.get("s")
+    assert session is not None
+    assert (session.version, session.user_id) == (1, "other")
 
 
 def test_a_delete_of_messages_that_cannot_be_known(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
+import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -58,33 +59,34 @@ def keys(server: redis_servers.Server, prefix: str) -> set[bytes]:
 def kept(server: redis_servers.Server, prefix: str) -> set[bytes]:
     """Give the keys there are, but for the records of the newest writes, which go by themselves."""
     found = keys(server, prefix)
-    records = {key for key in found if key.endswith(b":writes")}
+    records = {key for key in found if key.endswith((b":writes", b":deleted"))}
     assert all(-2 <= server.run("PTTL", key) <= 60_000 for key in records)
     assert -1 not in [server.run("PTTL", key) for key in records]
     return found - records
 
 
-def operations(store: Any, a: str = "") -> dict[str, Callable[[], Any]]:
-    def call(name: str, *args: Any, **options: Any) -> Callable[[], Any]:
-        return lambda: getattr(store, a + name)(*args, **options)
+def operations(store: Any, a: str = "", name: str = "s") -> dict[str, Callable[[], Any]]:
+    def call(method: str, *args: Any, **options: Any) -> Callable[[], Any]:
+        return lambda: getattr(store, a + method)(*args, **options)
 
     log = conversation(30)
     return {
         "create": call("create", "c", messages=log, metadata={"title": "t"}, user_id="u"),
-        "append": call("append_messages", "s", log, user_id="u"),
-        "append again": call("append_messages", "s", log, user_id="u"),
-        "append one": call("append_message", "s", said("x"), expected_version=1),
-        "get": call("get", "s", limit=5),
-        "get all": call("get", "s"),
-        "read": call("get_messages", "s", limit=5, before="m20", keep_system=True),
-        "replace": call("replace_message", "s", said("new", "m3")),
-        "read on": call("get_messages", "s", limit=5, after="m20"),
-        "remove": call("delete_messages", "s", ["m1", "m7", "m29", "no such"]),
-        "remove nothing": call("delete_messages", "s", ["m1"]),
-        "update": call("update", "s", messages=log, metadata={"a": 1}),
+        "append": call("append_messages", name, log, user_id="u"),
+        "append again": call("append_messages", name, log, user_id="u"),
+        "append one": call("append_message", name, said("x"), expected_version=1),
+        "get": call("get", name, limit=5),
+        "get all": call("get", name),
+        "read": call("get_messages", name, limit=5, before="m20", keep_system=True),
+        "replace": call("replace_message", name, said("new", "m3")),
+        "read on": call("get_messages", name, limit=5, after="m20"),
+        "remove": call("delete_messages", name, ["m1", "m7", "m29", "no such"]),
+        "remove nothing": call("delete_messages", name, ["m1"]),
+        "update": call("update", name, messages=log, metadata={"a": 1}),
         "list": call("list_sessions"),
         "list by user": call("list_sessions", user_id="u", agent_id="default", limit=1),
-        "delete": call("delete", "s"),
+        "delete": call("delete", name),
+        "prune": call("prune_expired"),
         "ping": call("ping"),
     }
 
@@ -92,10 +94,10 @@ def operations(store: Any, a: str = "") -> dict[str, Callable[[], Any]]:
 def test_every_operation_is_one_round_trip(server: redis_servers.Server, prefix: str) -> None:
     with Proxy(server.port) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
-        with RedisSessionStore(url, key_prefix="warm" + prefix) as warm:
+        with RedisSessionStore(url, key_prefix="warm" + prefix, ttl_seconds=1000) as warm:
             for operation in operations(warm).values():
                 operation()
-        with RedisSessionStore(url, key_prefix=prefix) as store:
+        with RedisSessionStore(url, key_prefix=prefix, ttl_seconds=1000) as store:
             store.ping()
             for name, operation in operations(store).items():
                 before = proxy.round_trips()
@@ -105,10 +107,10 @@ def test_every_operation_is_one_round_trip(server: redis_servers.Server, prefix:
 
 def test_every_async_operation_is_one_round_trip(server: redis_servers.Server, prefix: str) -> None:
     async def main(url: str) -> None:
-        async with RedisSessionStore(url, key_prefix="warm" + prefix) as warm:
+        async with RedisSessionStore(url, key_prefix="warm" + prefix, ttl_seconds=1000) as warm:
             for operation in operations(warm, "a").values():
                 await operation()
-        async with RedisSessionStore(url, key_prefix=prefix) as store:
+        async with RedisSessionStore(url, key_prefix=prefix, ttl_seconds=1000) as store:
             await store.aping()
             for name, operation in operations(store, "a").items():
                 before = proxy.round_trips()
@@ -119,37 +121,50 @@ def test_every_async_operation_is_one_round_trip(server: redis_servers.Server, p
         asyncio.run(main(f"redis://127.0.0.1:{proxy.port}"))
 
 
+@pytest.mark.parametrize("colour", ["sync", "async"])
 def test_a_cluster_takes_one_round_trip_more_for_its_index(
-    redis_cluster: redis_servers.Cluster, prefix: str
+    redis_cluster: redis_servers.Cluster, prefix: str, colour: str
 ) -> None:
-    proxies = [Proxy(one.port) for one in redis_cluster.servers]
-    mapped = {
-        one.port: proxy.port for one, proxy in zip(redis_cluster.servers, proxies, strict=True)
-    }
     writes = {"create", "append", "append again", "append one", "replace", "update", "delete"}
     writes |= {"remove", "remove nothing"}
-    for proxy in proxies:
-        proxy.__enter__()
-    try:
-        client = redis_cluster.client(address_remap=lambda at: (at[0], mapped.get(at[1], at[1])))
-        with client, RedisSessionStore(client, key_prefix=prefix) as store:
-            for index in range(100):  # so that every script and connection has been used
-                store.append_message(str(index), said("x"))
-            for operation in operations(store).values():
-                operation()
-            for name, operation in operations(store).items():
-                store.delete("c")
-                before = [proxy.round_trips() for proxy in proxies]
-                operation()
-                trips = [p.round_trips() - b for p, b in zip(proxies, before, strict=True)]
-                if name in writes or name.startswith("list"):
-                    assert 2 <= sum(trips) <= 4, (name, trips)
-                    assert max(trips) <= 2, (name, trips)
-                else:
-                    assert sum(trips) == 1, (name, trips)
-    finally:
-        for proxy in proxies:
-            proxy.__exit__(None, None, None)
+    with ExitStack() as stack:
+        proxies = [stack.enter_context(Proxy(one.port)) for one in redis_cluster.servers]
+        ports = {one.port: p.port for one, p in zip(redis_cluster.servers, proxies, strict=True)}
+        run, client, a = in_colour(stack, redis_cluster, ports, colour)
+        store = RedisSessionStore(client, key_prefix=prefix, ttl_seconds=1000)
+        for index in range(100):  # so that every script and connection has been used
+            run(operations(store, a, str(index))["append"]())
+        for operation in operations(store, a).values():
+            run(operation())
+        for name, operation in operations(store, a).items():
+            if name == "create":
+                run(operations(store, a, "c")["delete"]())
+            before = [proxy.round_trips() for proxy in proxies]
+            run(operation())
+            trips = [p.round_trips() - b for p, b in zip(proxies, before, strict=True)]
+            if name in writes or name.startswith("list"):
+                assert 2 <= sum(trips) <= 4, (name, trips)
+                assert max(trips) <= 2, (name, trips)
+            else:
+                assert sum(trips) == 1, (name, trips)
+
+
+def in_colour(
+    stack: ExitStack, cluster: redis_servers.Cluster, ports: dict[int, int], colour: str
+) -> tuple[Callable[[Any], Any], Any, str]:
+    """Give what runs an operation, a client by way of some proxies, and how operations begin."""
+
+    def remap(at: tuple[str, int]) -> tuple[str, int]:
+        return at[0], ports.get(at[1], at[1])
+
+    if colour == "sync":
+        return lambda done: done, stack.enter_context(cluster.client(address_remap=remap)), ""
+    loop = asyncio.new_event_loop()
+    stack.callback(loop.close)
+    port = cluster.masters[0].port
+    client = redis.asyncio.RedisCluster("127.0.0.1", port, protocol=2, address_remap=remap)
+    stack.callback(lambda: loop.run_until_complete(client.aclose()))
+    return loop.run_until_complete, client, "a"
 
 
 def test_a_cluster_filters_where_its_index_is(
@@ -485,6 +500,51 @@ def test_a_session_remembers_no_gap_that_is_closed(
         for name in order:
             store.delete_messages("s", [name])
         assert f"{prefix}{{s}}:gaps".encode() not in keys(server, prefix)
+
+
+def test_a_pinned_first_message_leaves_no_trail_of_gaps(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    """Where the oldest behind it go as new ones come, what is stored does not grow."""
+    store.append_messages("s", conversation(20))
+    for number in range(20, 400):
+        store.append_message("s", said("new", f"m{number}"))
+        assert store.delete_messages("s", [f"m{number - 19}"]) == [f"m{number - 19}"]
+        assert server.run("ZCARD", f"{prefix}{{s}}:gaps") <= 20
+    expected = ["m0", *(f"m{number}" for number in range(381, 400))]
+    assert ids(store.get_messages("s")) == expected
+    for place, name in enumerate(expected):
+        assert ids(store.get_messages("s", before=name)) == expected[:place]
+
+
+def test_positions_that_cannot_be_read_are_told_when_gaps_are_closed(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    store.append_messages("s", conversation(20))
+    positions = f"{prefix}{{s}}:positions"
+    for name, value in (("m16", "none"), ("m17", "99"), ("m18", "-1")):
+        server.run("HSET", positions, name, value)
+    gone = [f"m{number}" for number in range(1, 15)]
+    assert store.delete_messages("s", gone) == gone
+    assert f"{prefix}{{s}}:gaps".encode() not in keys(server, prefix)
+    for name in ("m16", "m17", "m18"):
+        with pytest.raises(CorruptMessageError):
+            store.get_messages("s", before=name)
+    assert ids(store.get_messages("s")) == ["m0", "m15", "m16", "m17", "m18", "m19"]
+    assert ids(store.get_messages("s", before="m19", limit=1)) == ["m18"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_large_delete_leaves_nothing_with_the_head(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, order: int
+) -> None:
+    """It would come with every list and read of the session."""
+    store.append_messages("s", conversation(5000))
+    gone = [f"m{number}" for number in range(1, 5000, 2)]
+    assert store.delete_messages("s", gone[::order]) == gone
+    head = server.run("HGETALL", f"{prefix}{{s}}:session")
+    assert sum(map(len, [*head, *head.values()])) < 300
+    assert len(store.get_messages("s")) == 2500
 
 
 def test_an_evicted_head_leaves_no_session(

@@ -3,11 +3,12 @@
 A session is a few keys with one hash tag, and so in one slot: a hash with its head, a list of its
 messages, and a hash from each message's id to its position. Positions count on from the head's
 `first`, so that to delete what is near either end moves no other message; what is deleted between
-others leaves its position in a sorted set of gaps, which is not there while it is empty. JSON is
-never rewritten here: Lua's would bring numbers and empty lists back as something else. One more,
-the record of the newest writes, outlives the session, but for a minute only: a write that comes a
-second time is known by it, whoever sent it again, also when the session was deleted or made anew
-meanwhile.
+others leaves its position in a sorted set of gaps, which is not there while it is empty, and goes
+when it has outgrown the messages: then these are numbered anew. JSON is never rewritten here: Lua's
+would bring numbers and empty lists back as something else. Two more outlive the session, but for a
+minute only: the record of the newest writes, by which a write that comes a second time is known,
+whoever sent it again, also when the session was deleted or made anew meanwhile; and what the newest
+deletes of messages have answered.
 
 An index is a sorted set of ``id/agent/user`` by last activity, each part percent-encoded. On one
 machine the same script writes it; under Cluster it lives in another slot, and has its own scripts.
@@ -289,20 +290,23 @@ local function begin(session)
   end
 end
 
+-- Lua hands on only so many words at once. An even number of them: they may come in pairs.
+local function many(command, key, words)
+  for from = 1, #words, 1000 do
+    redis.call(command, key, unpack(words, from, math.min(from + 999, #words)))
+  end
+end
+
 local function add(session, from)
-  local before, batch, free = session.count, {}, session.first + session.gaps
+  local batch, free = {}, session.first + session.gaps
   for i = from, #ARGV, 2 do
     if redis.call('HSETNX', positions, ARGV[i], free + session.count) == 1 then
       session.count = session.count + 1
       batch[#batch + 1] = ARGV[i + 1]
-      if #batch == 1000 then
-        redis.call('RPUSH', messages, unpack(batch))
-        batch = {}
-      end
     end
   end
-  if #batch > 0 then redis.call('RPUSH', messages, unpack(batch)) end
-  return session.count - before
+  many('RPUSH', messages, batch)
+  return #batch
 end
 
 local function expire()
@@ -475,17 +479,23 @@ end
 return state(session)
 """
 
+# KEYS: 6 the answers to the newest such writes, newest first, each behind its write's name.
 # ARGV: 7 the expected version; then the messages' ids. The answer is in runs of these, each the
 # number of its first and how many follow one another in the session too, so that it is short where
-# the caller named them in order. The head's `deleted` holds the answers to the newest such writes.
+# the caller named them in order.
 _REMOVE = """
-local TOLD = 16
+local answers, TOLD, PIECE, FAR = KEYS[6], 16, 100, 2000
 
-local function answers()
-  local raw = redis.call('HGET', head, 'deleted')
-  if not raw then return {} end
-  local fine, told = pcall(cmsgpack.unpack, raw)
-  return fine and type(told) == 'table' and told
+-- What this write answered the first time. The session may be another by now, so that its entry in
+-- the index is not spoken of.
+local function told()
+  for _, answer in ipairs(redis.call('LRANGE', answers, 0, -1)) do
+    if string.sub(answer, 1, #write) == write then
+      local fine, runs = pcall(cmsgpack.unpack, string.sub(answer, #write + 1))
+      return fine and {'OK', 0, '', '', '', runs} or {'CORRUPT'}
+    end
+  end
+  return {'UNKNOWN'}
 end
 
 -- Gives those messages that are there, in order.
@@ -531,6 +541,51 @@ local function across(session, position, step)
   return position
 end
 
+-- Takes messages out one by one: each costs the way to it from the nearer end.
+local function pick(found, from, to, gone, left)
+  for i = from, to do redis.call('LSET', messages, found[i].index - gone, write) end
+  local low, high, count = found[from].index - gone, found[to].index - gone, to - from + 1
+  redis.call('LREM', messages, high < left - low and count or -count, write)
+end
+
+-- Takes messages out on a way along the whole list, which costs the same however many they are.
+local function sift(found, from, gone, left)
+  local index = gone
+  while left > 0 do
+    local piece, kept = redis.call('LPOP', messages, math.min(PIECE, left)), {}
+    for _, body in ipairs(piece) do
+      if found[from] and found[from].index == index then
+        from = from + 1
+      else
+        kept[#kept + 1] = body
+      end
+      index = index + 1
+    end
+    many('RPUSH', messages, kept)
+    left = left - #piece
+  end
+end
+
+local function take_out(found, from, to, gone, left)
+  local way = 0
+  for i = from, to do
+    way = way + math.min(found[i].index - gone, left - 1 - found[i].index + gone)
+  end
+  if way > FAR * left then sift(found, from, gone, left) else pick(found, from, to, gone, left) end
+end
+
+-- Where a first message stays and those behind it go, there would be ever more gaps.
+local function close_gaps(session)
+  local numbered = {}
+  for _, message in ipairs(redis.call('HKEYS', positions)) do
+    numbered[#numbered + 1] = message
+    numbered[#numbered + 1] = place(session, message) or ''
+  end
+  many('HSET', positions, numbered)
+  redis.call('UNLINK', gaps)
+  session.first, session.gaps = 0, 0
+end
+
 local function remove(session, found)
   local old, new = at_ends(session, found)
   local first, free = session.first, session.first + session.count + session.gaps
@@ -538,44 +593,35 @@ local function remove(session, found)
   if new > 0 then free = across(session, found[#found - new + 1].position - 1, -1) + 1 end
   begin(session)
   redis.call('LTRIM', messages, old, -1 - new)
-  local between, left = #found - old - new, session.count - old - new
-  for i = old + 1, old + between do
-    redis.call('LSET', messages, found[i].index - old, write)
-    redis.call('ZADD', gaps, found[i].position, found[i].position)
+  local last, opened, names = #found - new, {}, {}
+  if last > old then take_out(found, old + 1, last, old, session.count - old - new) end
+  for i = old + 1, last do
+    opened[#opened + 1], opened[#opened + 2] = found[i].position, found[i].position
   end
-  if between > 0 then
-    -- From the nearer end.
-    local low, high = found[old + 1].index - old, found[old + between].index - old
-    redis.call('LREM', messages, high < left - low and between or -between, write)
-  end
-  for _, each in ipairs(found) do redis.call('HDEL', positions, ARGV[8 + each.number]) end
-  if session.gaps + between > 0 then
-    redis.call('ZREMRANGEBYSCORE', gaps, '-inf', '(' .. first)
-    redis.call('ZREMRANGEBYSCORE', gaps, free, '+inf')
-  end
-  session.count = session.count - #found
-  redis.call('HSET', head, 'first', first, 'gaps', redis.call('ZCARD', gaps))
+  for i = 1, #found do names[i] = ARGV[8 + found[i].number] end
+  many('ZADD', gaps, opened)
+  many('HDEL', positions, names)
+  redis.call('ZREMRANGEBYSCORE', gaps, '-inf', '(' .. first)
+  redis.call('ZREMRANGEBYSCORE', gaps, free, '+inf')
+  session.count, session.first = session.count - #found, first
+  session.gaps = redis.call('ZCARD', gaps)
+  if session.gaps > session.count then close_gaps(session) end
+  redis.call('HSET', head, 'first', session.first, 'gaps', session.gaps)
 end
 
-if over then return {'UNKNOWN'} end
+if over then return told() end
 local session, refusal = find(caller)
 if refusal then return refusal end
 if ARGV[7] ~= '' and not done and tonumber(ARGV[7]) ~= (session and session.version or 0) then
   return {'CONFLICT', session and session.version or 0}
 end
 if not session then return {'NONE'} end
-local told = answers()
-if not told then return {'CORRUPT'} end
 if done then
-  for i = 1, #told, 2 do
-    if told[i] == write then
-      local reply = receipt(session)
-      reply[2], reply[6] = 0, told[i + 1]
-      return reply
-    end
-  end
-  return {'UNKNOWN'}
+  local reply, answer = receipt(session), told()
+  reply[1], reply[2], reply[6] = answer[1], 0, answer[6]
+  return reply
 end
+redis.call('LLEN', answers)
 local found, why = named(session)
 if not found then return why end
 if #found == 0 then
@@ -584,10 +630,9 @@ if #found == 0 then
 end
 local runs = in_runs(found)
 remove(session, found)
-table.insert(told, 1, runs)
-table.insert(told, 1, write)
-told[2 * TOLD + 1], told[2 * TOLD + 2] = nil, nil
-redis.call('HSET', head, 'deleted', cmsgpack.pack(told))
+redis.call('LPUSH', answers, write .. cmsgpack.pack(runs))
+redis.call('LTRIM', answers, 0, TOLD - 1)
+redis.call('PEXPIRE', answers, life)
 finish(session, 0)
 local reply = receipt(session)
 reply[6] = runs

@@ -111,7 +111,9 @@ class RedisSessionStore(SessionStore):
     made again meanwhile. Where others came between, what a second try gives of the session may have
     theirs in it, but names the version of its own; an `update` of what was deleted since raises
     `SessionNotFoundError`. Where more came between, `StoreUnavailableError` says that the outcome
-    can't be known; only a client's own retries are not told from a first try then.
+    can't be known; only a client's own retries are not told from a first try then. What remembers
+    those writes has a TTL: a server that evicts under a ``volatile-`` policy may take it early, and
+    then a second try is a first one, which adds no message twice, but may do another write twice.
 
     Under Cluster a session is in one slot, and the lists of sessions are in others. They are
     written after the session, in a second round trip; if that fails, the session is written but
@@ -285,7 +287,9 @@ class RedisSessionStore(SessionStore):
         if reply[0] == b"NONE":
             return []
         runs = zip(reply[5][::2], reply[5][1::2], strict=True)
-        return [message_id for start, count in runs for message_id in message_ids[start:][:count]]
+        return [
+            message_id for start, count in runs for message_id in message_ids[start : start + count]
+        ]
 
     def _update(
         self,
@@ -367,7 +371,10 @@ class RedisSessionStore(SessionStore):
         prefix = b"" if self._clustered else b"+" + self._prefix
         ttl = _number(self._ttl)
         who = [prefix, _encoded(session_id), _encoded(user_id), ttl, os.urandom(8), b""]
-        call = _Write(script, self._keys(_encoded(session_id)), [*who, *args], session_id)
+        keys = self._keys(_encoded(session_id))
+        if script is scripts.REMOVE:
+            keys += (keys[0].removesuffix(b":session") + b":deleted",)
+        call = _Write(script, keys, [*who, *args], session_id)
         [reply] = yield from self._ask([call], wait=self._wait)
         _accepted(reply, session=session_id, **names)
         if self._clustered and len(reply) >= _RECEIPT and reply[4]:

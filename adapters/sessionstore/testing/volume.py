@@ -40,6 +40,13 @@ class VolumeContract(ColouredSuite):
         spread = [f"m{number}" for number in range(0, MANY, 100)]
         assert store.delete_messages("s", spread[::-1]) == spread
         assert store.get_messages("s", limit=2, before="m50001") == [log[49_998], log[49_999]]
+        scattered = [f"m{number}" for number in range(MANY) if number % 9 in (1, 3, 5, 7)]
+        gone = set(scattered) - set(spread)
+        deleted = store.delete_messages("s", scattered[::-1])
+        assert deleted == [name for name in scattered if name in gone]
+        gone |= set(spread)
+        assert ids(store.get_messages("s")) == [*(n for n in ids(log) if n not in gone), "m-last"]
+        assert store.get_messages("s", limit=2, before="m50003") == [log[49_999], log[50_001]]
 
     def test_a_turn_costs_the_same_in_a_long_session(self, open_store: OpenStore) -> None:
         """Beside reading all of the long one, what a turn needs is as nothing: guarantee 6."""
