@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from servers.mariadb import binary as mariadb_binary
 from servers.pgbouncer import PgBouncer
 from servers.pgbouncer import binary as pgbouncer_binary
-from servers.postgres import PASSWORD, PostgresServer
+from servers.postgres import PASSWORD, PostgresServer, PostgresStandby
 from servers.relay import Relay
 from servers.watch import wait_until
 from sqlalchemy import create_engine
@@ -64,6 +64,15 @@ def say(text: str = "hello", **fields: Any) -> SessionMessage:
 
 def open_postgres(url: str, schema: str, **options: Any) -> DbSessionStore:
     return DbSessionStore(PostgresAgentDb(url, schema=schema), **options)
+
+
+@pytest.mark.parametrize("name", ["a :b", "100%", "{messages}", 'quo"te'])
+def test_a_schema_of_any_name(postgres: PostgresServer, name: str) -> None:
+    with PostgresAgentDb(postgres.url(), schema=name) as db:
+        store = DbSessionStore(db)
+        assert store.append_messages("s", [say(id="m0"), say(id="m1")]) == 2
+        assert store.delete_messages("s", ["m0"]) == ["m0"]
+        assert len(store.get_messages("s")) == len(store.list_sessions().sessions) == 1
 
 
 @contextmanager
@@ -363,18 +372,41 @@ def test_the_servers_own_timeouts(postgres: PostgresServer, schema: str, call: C
             call(store, "append_message", "s", say())
 
 
-def test_a_standby_is_unavailable_for_writing(
+def test_a_standby_is_read_and_becomes_a_primary(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema) as db:
-        call(DbSessionStore(db), "append_message", "s", say())
-    read_only = "-c default_transaction_read_only=on"
-    with PostgresAgentDb(postgres.url(), schema=schema, options=read_only) as db:
-        store = DbSessionStore(db)
-        for write, argument in (("append_message", say()), ("create", None), ("delete", None)):
-            with pytest.raises(StoreUnavailableError, match="read-only"):
-                call(store, write, "s", *([argument] if argument else []))
-        assert len(call(store, "get_messages", "s")) == 1
+        primary = DbSessionStore(db)
+        primary.append_message("s", say(id="m0"), user_id="alice")
+        standby = PostgresStandby(postgres)
+        primary.append_message("s", say(id="m1"))
+        try:
+            with PostgresAgentDb(standby.url(), schema=schema) as following:
+                store = DbSessionStore(following, retention_days=1)
+                wait_until(lambda: len(call(store, "get_messages", "s")) == 2, "it follows not")
+                assert call(store, "get", "s").version == 2
+                assert len(call(store, "list_sessions", user_id="alice").sessions) == 1
+                call(store, "ping")
+                for name, *arguments in (
+                    ("append_message", "s", say()),
+                    ("append_message", "new", say()),
+                    ("create", "new"),
+                    ("replace_message", "s", say(id="m0")),
+                    ("delete_messages", "s", ["m0"]),
+                    ("update", "s"),
+                    ("delete", "s"),
+                ):
+                    with pytest.raises(StoreUnavailableError, match="read-only"):
+                        call(store, name, *arguments)
+                empty = DbSessionStore(PostgresAgentDb(standby.url(), schema=f"{schema}_none"))
+                with pytest.raises(StoreUnavailableError, match="read-only"):
+                    call(empty, "append_message", "s", say())
+                with psycopg.connect(standby.url(), autocommit=True) as admin:
+                    admin.execute("SELECT pg_promote()")
+                assert call(store, "append_message", "s", say()) == 1
+                call(empty._db, "close")
+        finally:
+            standby.stop()
 
 
 def test_too_many_connections(own_server: PostgresServer, schema: str, call: Call) -> None:

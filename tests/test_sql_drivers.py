@@ -20,7 +20,7 @@ from servers.postgres import PostgresServer
 from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from sessionstore import AgentDb, DbSessionStore, SessionMessage
+from sessionstore import AgentDb, DbSessionStore, SessionMessage, SessionStoreError
 from sessionstore.database import Work
 from sessionstore.flow import aplay, play
 from sessionstore.testing import OpenStore
@@ -272,6 +272,28 @@ def test_a_restart_costs_the_caller_nothing(database: Database, caller: Caller) 
             caller(store, name, *arguments, **options)
         session = caller(store, "get", "s")
         assert (session.version, len(session.messages)) == (4, 3)
+        caller(db, "close")
+
+
+# -- Errors ---------------------------------------------------------------------------------------
+
+
+def test_a_row_that_is_refused_is_not_shown(database: Database, caller: Caller) -> None:
+    """PostgreSQL quotes it in what its error tells beside the message."""
+    place = database.options.get("schema", make_url(database.url).database)
+    with AgentDb(database.url, **database.options) as db:
+        store = DbSessionStore(db)
+        caller(store, "append_message", "s", say(id="m0"))
+        table = f"{place}.sessionstore_messages"
+        with db._sync().begin() as admin:
+            admin.exec_driver_sql(f"ALTER TABLE {table} ADD CHECK (position < 2)")
+        with pytest.raises(SessionStoreError, match="constraint") as refused:
+            caller(store, "append_message", "s", SessionMessage("user", "private", id="secret"))
+        error: BaseException | None = refused.value
+        while error is not None:
+            assert "private" not in f"{error!r}{error}"
+            assert "secret" not in f"{error!r}{error}"
+            error = error.__cause__
         caller(db, "close")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from sessionstore.errors import InvalidMessageError, SessionStoreError, StoreUnavailableError
@@ -25,6 +25,8 @@ _READ_ONLY = (StoreUnavailableError, "the database is read-only: a standby, or s
 _SLOW = (StoreUnavailableError, "the database did not answer within its timeout")
 _LOCKED = (StoreUnavailableError, "a lock in the database was not to be had within its timeout")
 _CROSSED = (StoreUnavailableError, "too many others wrote to this at once: try again")
+_TAKEN = (SessionStoreError, "the database has another row with this key already: see the cause")
+_REFUSED = (SessionStoreError, "a constraint on the tables refuses this: see the cause")
 _FAILING = (StoreUnavailableError, "the database lacks memory or its disk fails")
 _FULL = (SessionStoreError, "the disk of the database is full: make room")
 _FORBIDDEN = (SessionStoreError, "the database refuses this for lack of permission: grant it")
@@ -41,6 +43,8 @@ _BY_STATE: dict[str, _Meaning] = {
     "08": _GONE,
     "22021": _FOREIGN,
     "22P05": _FOREIGN,
+    "23": _REFUSED,
+    "23505": _TAKEN,
     "25006": _READ_ONLY,
     "25P03": _SLOW,
     "25P04": _SLOW,
@@ -78,6 +82,7 @@ _BY_NUMBER: dict[int, _Meaning] = {
     1050: _THERE,
     1053: _STOPPING,
     1054: _MISSING,
+    1062: _TAKEN,
     1061: _THERE,
     1114: _FULL,
     1142: _FORBIDDEN,
@@ -102,6 +107,8 @@ _BY_NUMBER: dict[int, _Meaning] = {
     2014: _GONE,
     2055: _GONE,
     3024: _SLOW,
+    3819: _REFUSED,
+    4025: _REFUSED,
 }
 # By words: SQLite's, and those in which PostgreSQL refuses a connection, which has no SQLSTATE.
 _BY_WORDS: tuple[tuple[str, _Meaning], ...] = (
@@ -113,6 +120,8 @@ _BY_WORDS: tuple[tuple[str, _Meaning], ...] = (
     ("string or blob too big", _TOO_BIG),
     ("not a database", (SessionStoreError, "this file is damaged, or no SQLite file at all")),
     ("malformed", (SessionStoreError, "the SQLite file is damaged: restore it from a backup")),
+    ("UNIQUE constraint", _TAKEN),
+    ("constraint failed", _REFUSED),
     ("no such table", _MISSING),
     ("no such column", _MISSING),
     ("password authentication failed", _LOGIN),
@@ -144,8 +153,18 @@ def translated(error: Exception) -> SessionStoreError:
 
 
 def cause(error: Exception) -> BaseException:
-    """Give the driver's own error: SQLAlchemy's may quote the parameters of a statement."""
-    return error.orig or error if isinstance(error, DBAPIError) else error
+    """Give the driver's own error: SQLAlchemy's may quote the parameters of a statement.
+
+    What PostgreSQL tells beside the message itself is taken out, as it may quote a whole row.
+    """
+    driver = error.orig or error if isinstance(error, DBAPIError) else error
+    message = getattr(getattr(driver, "diag", None), "message_primary", None)
+    if message:  # psycopg, psycopg2
+        driver.args = (message,)
+    of_asyncpg: Any = driver.__cause__
+    if getattr(of_asyncpg, "detail", None):
+        of_asyncpg.detail = None
+    return driver
 
 
 def is_disconnect(error: Exception) -> bool:
@@ -160,7 +179,7 @@ def is_disconnect(error: Exception) -> bool:
 def is_safe_to_repeat(error: Exception) -> bool:
     """Tell whether a transaction was undone for another's sake, and would do better now."""
     # What is there already was made by another, after this transaction had begun to look.
-    return isinstance(error, IntegrityError) or _meaning(error) in (_CROSSED, _THERE)
+    return _meaning(error) in (_CROSSED, _THERE, _TAKEN)
 
 
 def _meaning(error: Exception) -> _Meaning:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -194,9 +195,7 @@ def appending(tables: Tables, dialect: Dialect) -> TextClause:
         whether the session was there, its owner, last write and version; how many messages were
         added; and whether the session was made.
     """
-    quote = dialect.identifier_preparer.format_table
-    sql = _APPEND.replace("{sessions}", quote(tables.sessions))
-    return text(sql.replace("{messages}", quote(tables.messages)))
+    return _of(tables, dialect, _APPEND)
 
 
 _APPEND = """
@@ -257,9 +256,7 @@ def removing(tables: Tables, dialect: Dialect) -> TextClause:
         ``ids``, the ids without NUL. Its one row tells whether the session was there, its owner,
         last write and version; whether that is settled; and the ids that were deleted, in order.
     """
-    quote = dialect.identifier_preparer.format_table
-    sql = _REMOVE.replace("{sessions}", quote(tables.sessions))
-    return text(sql.replace("{messages}", quote(tables.messages)))
+    return _of(tables, dialect, _REMOVE)
 
 
 _REMOVE = """
@@ -291,3 +288,11 @@ SELECT found.session_key IS NOT NULL, found.user_id, found.updated_at, found.ver
     (SELECT array_agg(id ORDER BY position) FROM removed)
 FROM (VALUES (1)) AS one (row) LEFT JOIN found ON true
 """
+
+
+def _of(tables: Tables, dialect: Dialect, sql: str) -> TextClause:
+    """Put the names of the tables into a statement, as `text` wants them written."""
+    quote = dialect.identifier_preparer.format_table
+    names = {"{sessions}": quote(tables.sessions), "{messages}": quote(tables.messages)}
+    written = {mark: name.replace("%%", "%").replace(":", "\\:") for mark, name in names.items()}
+    return text(re.sub("|".join(names), lambda found: written[found[0]], sql))

@@ -147,6 +147,29 @@ class PostgresServer:
         return (self._home.path / "log").read_text(errors="replace")[-2000:]
 
 
+class PostgresStandby(PostgresServer):
+    """A server that follows another, change by change, and is only read from.
+
+    Args:
+        primary: The server to follow.
+    """
+
+    def __init__(self, primary: PostgresServer) -> None:
+        self._primary = primary
+        super().__init__()
+
+    def _initialise(self) -> None:
+        if self._user:
+            shutil.chown(self._home.path, self._user)
+        copied = self._spawn(
+            *("pg_basebackup", "-d", self._primary.url(), "-D", self._data),
+            *("--write-recovery-conf", "--checkpoint", "fast", "--no-sync"),
+            output=subprocess.PIPE,
+        )
+        told, _ = copied.communicate()
+        assert copied.returncode == 0, told.decode()
+
+
 def _found() -> Path:
     for folder in _candidates():
         if (folder / "initdb").exists() and (folder / "postgres").exists():
