@@ -557,3 +557,23 @@ def test_an_id_is_free_again_while_its_old_session_is_pruned(open_db: OpenDb, ca
         with db._sync().connect() as connection:
             for name in ("sessions", "messages"):
                 assert connection.scalar(text(f"SELECT count(*) FROM {table(db, name)}")) == 1
+
+
+@pytest.mark.parametrize("write", ["append_message", "create", "delete"])
+def test_who_calls_a_large_expired_session_does_not_pay_for_it(
+    open_db: OpenDb, call: Call, write: str
+) -> None:
+    with open_db() as db:
+        store = DbSessionStore(db, retention_days=1)
+        store.append_messages("large", [say() for _ in range(10_001)], user_id="alice")
+        run_sql(db, f"UPDATE {table(db, 'sessions')} SET updated_at = updated_at - 86400000001")
+        call(store, write, "large", *([say()] if write == "append_message" else []))
+        with db._sync().connect() as connection:
+            messages = text(f"SELECT count(*) FROM {table(db, 'messages')}")
+            assert connection.scalar(messages) == 10_001 + (write == "append_message")
+        for reader in (store, DbSessionStore(db)):
+            assert len(reader.get_messages("large")) == (write == "append_message")
+            assert reader.list_sessions(user_id="alice").sessions == []
+        assert call(store, "prune_expired") == 1
+        with db._sync().connect() as connection:
+            assert connection.scalar(messages) == (write == "append_message")

@@ -522,6 +522,8 @@ if pgbouncer_binary():
         bouncer.stop()
 
     class TestPgBouncerConformance(AppendContract):
+        """The soak tests run the whole suite."""
+
         @pytest.fixture
         def open_store(
             self, postgres: PostgresServer, pgbouncer: PgBouncer, kept: PostgresAgentDb

@@ -233,22 +233,25 @@ def _emptied(url: str, schema: str) -> OpenStore:
     return partial(_open, url, schema)
 
 
+@pytest.mark.parametrize("stores", ["sync"], indirect=True)
 class TestPsycopg2(AppendContract):
-    """In blocking calls; the async ones are psycopg's."""
+    """In blocking calls; the async ones are psycopg's, and tested as such."""
 
     @pytest.fixture
     def open_store(self, postgres: PostgresServer) -> OpenStore:
         return _emptied(postgres.url().replace("://", "+psycopg2://"), "by_psycopg2")
 
 
+@pytest.mark.parametrize("stores", ["async"], indirect=True)
 class TestAsyncpg(AppendContract):
-    """In async calls; the blocking ones are psycopg's."""
+    """In async calls; the blocking ones are psycopg's, and tested as such."""
 
     @pytest.fixture
     def open_store(self, postgres: PostgresServer) -> OpenStore:
         return _emptied(postgres.url().replace("://", "+asyncpg://"), "by_asyncpg")
 
 
+@pytest.mark.parametrize("stores", ["async"], indirect=True)
 class TestSqliteByItsAsyncDriver(AppendContract):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:

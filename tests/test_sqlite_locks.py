@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from children import Children
 from sqlite_files import files_of, outside, said, write_lock
 
 from sessionstore import SessionStore, SQLiteSessionStore, StoreUnavailableError
+from sessionstore.sqlite import _COMMIT
 from sessionstore.testing.waiting import wait_until
 
 BRIEF = 0.2
@@ -177,6 +179,42 @@ def test_each_batch_of_a_prune_waits_anew(path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(store._database, "deadline", lambda: begun.append(0) or deadline())
         assert store.prune_expired() == 102
         assert len(begun) == 3, "the operation's own, and one after each batch"
+
+
+def test_a_large_session_is_pruned_in_slices(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen by nobody between them, and no call by its id pays for it."""
+    lefts: list[int] = []
+    with (
+        SQLiteSessionStore(path, retention_days=1) as store,
+        SQLiteSessionStore(path) as keeper,
+        outside(path) as connection,
+    ):
+        for session_id, count in (("large", 25_000), ("again", 10_001), ("s", 2)):
+            keeper.append_messages(session_id, [said(f"{n}") for n in range(count)])
+        connection.execute("UPDATE sessionstore_sessions SET updated_at = 1")
+        assert store.append_message("again", said("new")) == 1
+
+        def watched(prune: Any = store._prune_expired) -> Any:
+            flow, reply = prune(), None
+            while True:
+                try:
+                    request = flow.send(reply)
+                except StopIteration as done:
+                    return done.value
+                reply = yield request
+                if request == _COMMIT:
+                    count = connection.execute("SELECT count(*) FROM sessionstore_messages")
+                    lefts.extend(*count.fetchall())
+                    assert [info.id for info in keeper.list_sessions().sessions][:1] == ["again"]
+                    large = keeper.get("large")
+                    assert large is None or len(large.messages) == 25_000
+
+        monkeypatch.setattr(store, "_prune_expired", watched)
+        assert store.prune_expired() == 3
+        assert max(before - left for before, left in pairwise([35_005, *lefts])) <= 10_000
+        assert lefts[-1] == 1
+        assert [info.id for info in keeper.list_sessions().sessions] == ["again"]
+        assert [message.content for message in keeper.get_messages("again")] == ["new"]
 
 
 def test_who_opens_the_file_is_waited_for_no_longer_than_the_timeout(path: Path) -> None:

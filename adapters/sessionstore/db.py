@@ -28,7 +28,14 @@ from sessionstore.models import (
     now_microseconds,
     retention_microseconds,
 )
-from sessionstore.rows import Row, encoded, place
+from sessionstore.rows import (
+    PRUNE_MESSAGES,
+    PRUNE_SESSIONS,
+    Row,
+    buried,
+    encoded,
+    place,
+)
 from sessionstore.statements import (
     FIRST,
     HEAD,
@@ -50,10 +57,7 @@ __all__ = ["DbSessionStore"]
 
 T = TypeVar("T")
 
-_PRUNE_SESSIONS = 100
-_PRUNE_MESSAGES = 10_000
 _MANY = 500
-_LONGEST_ID = 512  # characters: a longer one is nobody's
 _NO_VERSION = 2**62
 
 
@@ -62,7 +66,8 @@ class DbSessionStore(SessionStore):
 
     Any number of threads, event loops, processes and machines may use one database at once.
     Writers to one session take turns, by the lock on its row; writers to different sessions never
-    wait for each other (on SQLite they do), and readers for nobody.
+    wait for each other (on SQLite they do, and on MySQL and MariaDB those that put messages in
+    again by `update`), and readers for nobody.
 
     On PostgreSQL an append is one statement, and so is a read on any database: one round trip
     each. (Two writers that make one session at the same time, or one that meets an expired one,
@@ -414,14 +419,14 @@ class DbSessionStore(SessionStore):
     # -- Within a transaction ---------------------------------------------------------------------
 
     def _find(self, connection: Connection, session_id: str, user_id: str | None) -> Row | None:
-        """Lock a session; an expired one is dropped."""
+        """Lock a session; an expired one is dropped, or hidden until it is pruned."""
         named = select(*self._sessions.c).where(self._sessions.c.id == session_id)
         found = connection.execute(named.with_for_update()).one_or_none()
         if found is None:
             return None
         row = Row._make(found)
         if row.updated_at < self._oldest_live():
-            self._drop(connection, [row.session_key])
+            self._discard(connection, row)
             return None
         require_owner(row.user_id, user_id)
         return row
@@ -503,6 +508,13 @@ class DbSessionStore(SessionStore):
         )
         return row
 
+    def _discard(self, connection: Connection, expired: Row) -> None:
+        """Drop an expired session; a large one is left to `prune_expired`, which takes its time."""
+        if expired.message_count > PRUNE_MESSAGES:
+            self._bury(connection, expired.session_key)
+        else:
+            self._drop(connection, [expired.session_key])
+
     def _drop(self, connection: Connection, session_keys: Sequence[int]) -> None:
         self._clear(connection, session_keys)
         named = self._sessions.c.session_key.in_(session_keys)
@@ -517,13 +529,13 @@ class DbSessionStore(SessionStore):
         sessions = self._sessions.c
         expired = sessions.updated_at < self._oldest_live()
         counts = (sessions.session_key, sessions.message_count)
-        found = connection.execute(select(*counts).where(expired).limit(_PRUNE_SESSIONS)).all()
+        found = connection.execute(select(*counts).where(expired).limit(PRUNE_SESSIONS)).all()
         keys: list[int] = []
         messages = 0
-        if found and found[0].message_count > _PRUNE_MESSAGES:
+        if found and found[0].message_count > PRUNE_MESSAGES:
             return 1, self._prune_slice(connection, found[0].session_key)
         for session_key, message_count in found:
-            if keys and messages + message_count > _PRUNE_MESSAGES:
+            if keys and messages + message_count > PRUNE_MESSAGES:
                 break
             keys.append(session_key)
             messages += message_count
@@ -546,12 +558,14 @@ class DbSessionStore(SessionStore):
         if first is None:
             self._drop(connection, [session_key])
             return 1
-        # What is left of it is expired for everyone, whatever their retention, and its id is free.
-        buried = f"pruned {session_key}".ljust(_LONGEST_ID + 1)
-        connection.execute(update(self._sessions).where(named).values(id=buried, updated_at=-1))
-        some = messages.position < first + _PRUNE_MESSAGES
+        self._bury(connection, session_key)
+        some = messages.position < first + PRUNE_MESSAGES
         connection.execute(delete(self._messages).where(own, some))
         return 0
+
+    def _bury(self, connection: Connection, session_key: int) -> None:
+        named = self._sessions.c.session_key == session_key
+        connection.execute(update(self._sessions).where(named).values(buried(session_key)))
 
     def _oldest_live(self) -> int:
         return 0 if self._retention is None else now_microseconds() - self._retention

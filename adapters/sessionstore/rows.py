@@ -14,8 +14,12 @@ from sessionstore.models import (
     from_microseconds,
 )
 
-__all__ = ["Row", "encoded", "place"]
+__all__ = ["PRUNE_MESSAGES", "PRUNE_SESSIONS", "Row", "buried", "encoded", "place"]
 
+PRUNE_SESSIONS, PRUNE_MESSAGES = 100, 10_000
+"""How many of each are deleted in one transaction, so that no writer waits for long."""
+
+_LONGEST_ID = 512  # characters: a longer one is nobody's
 _LARGEST = 2**63 - 1
 
 
@@ -77,6 +81,14 @@ class Row(NamedTuple):
     def cursor(self) -> str:
         """Give the cursor for the sessions after this one, as `place` reads it."""
         return f"{self.updated_at}.{self.session_key}"
+
+
+def buried(session_key: int) -> dict[str, Any]:
+    """Give the columns that hide an expired session while its messages are deleted.
+
+    It is expired for everyone, whatever their retention, and its id is free.
+    """
+    return {"id": f"pruned {session_key}".ljust(_LONGEST_ID + 1), "updated_at": -1}
 
 
 def encoded(messages: Sequence[SessionMessage]) -> list[tuple[str, str]]:

