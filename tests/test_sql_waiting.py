@@ -183,7 +183,7 @@ def test_a_deadlock_is_tried_again(postgres: PostgresServer, schema: str) -> Non
         event.listen(db._sync(), "before_cursor_execute", cross)
         with (
             psycopg.connect(postgres.url(), autocommit=True) as watching,
-            psycopg.connect(postgres.url()) as other,
+            psycopg.connect(postgres.url(), options="-c deadlock_timeout=1h") as other,
             ThreadPoolExecutor(2) as pool,
         ):
             other.execute(_ROW.format(schema, "messages", "m0"))
