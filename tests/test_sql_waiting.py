@@ -192,7 +192,8 @@ def test_a_deadlock_is_tried_again(postgres: PostgresServer, schema: str) -> Non
             crossing[0].result()
             other.rollback()
             updating.result()
-        assert sum(statement.startswith("DELETE") for statement in tries) == 2
+        # It may be the first at the row again, before the other wakes.
+        assert sum(statement.startswith("DELETE") for statement in tries) > 1
         session = store.get("s")
         assert session is not None
         assert (session.version, [m.content for m in session.messages]) == (2, ["new"])
