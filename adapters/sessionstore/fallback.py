@@ -168,6 +168,12 @@ class FallbackSessionStore(SessionStore):
         state = "degraded" if self.is_degraded() else "healthy"
         return f"FallbackSessionStore({self._primary!r}, {state}, <{self._journal.size} pending>)"
 
+    def _repr_html_(self) -> str:
+        """Show a notebook how things stand. No store is asked."""
+        from sessionstore.html import fallback_html  # noqa: PLC0415 - only a notebook needs it
+
+        return fallback_html(self, self._primary, self._fallback)
+
     # -- How things stand -------------------------------------------------------------------------
 
     def is_degraded(self) -> bool:

@@ -100,6 +100,10 @@ class SessionMessage(msgspec.Struct, frozen=True, omit_defaults=True):
         calls = f", tool_calls=<{len(self.tool_calls)}>" if self.tool_calls else ""
         return f"SessionMessage(role={self.role!r}, id={self.id!r}, content=<{size} {unit}>{calls})"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
+        return [("role", self.role), ("id", self.id)]
+
 
 class _Session(msgspec.Struct, frozen=True, kw_only=True):
     id: str
@@ -118,6 +122,11 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
             f"version={self.version}, messages=<{self.message_count}>)"
         )
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
+        fields = ("id", "agent_id", "version", "message_count")
+        return [(field, getattr(self, field)) for field in fields]
+
 
 class SessionInfo(_Session, frozen=True, kw_only=True):
     """A session without its messages: what a list of sessions shows.
@@ -132,6 +141,12 @@ class SessionInfo(_Session, frozen=True, kw_only=True):
         version: 1 when the session is made, and one more with each write.
         message_count: How many messages the session holds.
     """
+
+    def _repr_html_(self) -> str:
+        """Show a notebook what is known of the session."""
+        from sessionstore.html import info_html  # noqa: PLC0415 - only a notebook needs it
+
+        return info_html(self)
 
 
 class SessionData(_Session, frozen=True, kw_only=True):
@@ -151,6 +166,12 @@ class SessionData(_Session, frozen=True, kw_only=True):
 
     messages: list[SessionMessage]
 
+    def _repr_html_(self) -> str:
+        """Show a notebook the session with its last 20 messages."""
+        from sessionstore.html import session_html  # noqa: PLC0415 - only a notebook needs it
+
+        return session_html(self)
+
 
 class SessionPage(msgspec.Struct, frozen=True):
     """One page of `SessionStore.list_sessions`.
@@ -164,6 +185,18 @@ class SessionPage(msgspec.Struct, frozen=True):
     sessions: list[SessionInfo]
     cursor: str | None = None
     partial: bool = False
+
+    def __repr__(self) -> str:
+        """Tell how many sessions there are, and whether there are more."""
+        more = ", more to come" if self.cursor else ""
+        partial = ", partial" if self.partial else ""
+        return f"SessionPage(<{len(self.sessions)} sessions>{more}{partial})"
+
+    def _repr_html_(self) -> str:
+        """Show a notebook the sessions."""
+        from sessionstore.html import page_html  # noqa: PLC0415 - only a notebook needs it
+
+        return page_html(self)
 
 
 # -- The stored form. A later version of it starts with {"v":2, and older readers refuse it. ------

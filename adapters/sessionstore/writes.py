@@ -57,6 +57,10 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         count = len(self.messages or ())
         return f"PendingWrite({self.kind!r}, session_id={self.session_id!r}, messages=<{count}>)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
+        return [("kind", self.kind), ("session_id", self.session_id)]
+
     def rewrites(self) -> bool:
         """Tell whether it takes messages away."""
         return self.kind == "delete" or (self.kind == "update" and self.messages is not None)

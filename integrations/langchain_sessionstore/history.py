@@ -70,6 +70,15 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         """Tell the session's id and its store."""
         return f"{type(self).__name__}({self.session_id!r}, {self._store!r})"
 
+    def _repr_html_(self) -> str:
+        """Show a notebook the end of the session's log, whatever the window, by one read.
+
+        It never raises: what goes wrong is shown.
+        """
+        from sessionstore.html import stored_html  # noqa: PLC0415 - only a notebook needs it
+
+        return stored_html(self._store, self.session_id, user_id=self._user_id)
+
     @property
     def messages(self) -> list[BaseMessage]:
         """The session's messages, or the window's view of them, read from the store.

@@ -1,0 +1,325 @@
+"""What objects show in a notebook: text stays text, and all of it is bounded."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+from children import Children
+from html_samples import HOSTILE, PASSWORD, Page, attacked, info_of, pages, shown
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_sessionstore import SessionChatMessageHistory, session_history_factory
+from sessionstore import (
+    FallbackSessionStore,
+    InMemorySessionStore,
+    PendingWrite,
+    SessionData,
+    SessionMessage,
+    SessionPage,
+    StoreUnavailableError,
+    Window,
+)
+from sessionstore.testing.content import BAD_MESSAGES, MESSAGES
+from sessionstore.testing.strategies import MODEST, messages
+
+TAGS = {"div", "style", "header", "strong", "bdi", "small", "b", "i", "p", "code"}
+TAGS |= {"table", "thead", "tbody", "tr", "th", "td"}
+CLASSES = {
+    "sessionstore-html mathjax_ignore tex2jax_ignore",
+    *["log", "page", "fields", "user", "assistant", "tool", "system", "developer", "other"],
+    *["time", "text", "call", "result", "open", "error", "more", "degraded", "healthy"],
+}
+ATTRIBUTES = {("colspan", "3"), ("dir", "auto"), *(("class", name) for name in CLASSES)}
+
+
+def read(thing: Any) -> Page:
+    page = Page(thing._repr_html_())
+    assert page.tags <= TAGS
+    assert page.attributes <= ATTRIBUTES
+    return page
+
+
+def session(*said: SessionMessage, count: int | None = None, **fields: Any) -> SessionData:
+    made = InMemorySessionStore().create("s1", messages=said, **fields)
+    return msgspec.structs.replace(made, message_count=len(said) if count is None else count)
+
+
+def said(content: Any, role: str = "user", **fields: Any) -> SessionMessage:
+    return SessionMessage(role, content, **fields)
+
+
+def calling(*ids: str | None) -> SessionMessage:
+    return said("", "assistant", tool_calls=[{"name": f"f{i}", "args": {}, "id": i} for i in ids])
+
+
+# -- Text stays text ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_is_hostile_is_shown_as_text(text: str) -> None:
+    for name, page in pages(text):
+        assert page.tags <= TAGS
+        assert page.attributes <= ATTRIBUTES
+        if name == "data" and text.isprintable():
+            assert page.text.count(text[:60]) >= 10
+
+
+hostile_texts = st.lists(
+    st.sampled_from([*"<>&\"'/=!-\0\ud800 \n", *HOSTILE]) | st.text(max_size=9)
+)
+
+
+@MODEST
+@given(hostile_texts.map("".join))
+def test_no_text_in_any_field_makes_an_element_or_an_attribute(text: str) -> None:
+    made = attacked(text)
+    for thing in (made, info_of(made), SessionPage([info_of(made)])):
+        read(thing)
+
+
+@MODEST
+@given(messages())
+def test_any_messages_can_be_shown(batch: list[SessionMessage]) -> None:
+    read(session(*batch))
+
+
+@pytest.mark.parametrize("bad", [*MESSAGES.values(), *BAD_MESSAGES.values()])
+def test_what_no_store_would_take_is_shown_all_the_same(bad: Any) -> None:
+    if isinstance(bad, SessionMessage):
+        read(msgspec.structs.replace(session(), messages=[bad, bad]))
+
+
+def test_what_is_not_seen_is_spelt_out_in_names_and_kept_in_texts() -> None:
+    page = read(session(said("a\u200db \0", name="\u202eeve\n")))
+    assert "\\u202eeve\\n" in page.text
+    assert "a\u200db \N{SYMBOL FOR NULL}" in page.text
+
+
+def test_a_medium_is_named_and_neither_its_address_nor_its_bytes_are_there() -> None:
+    blocks = [
+        {"type": "image", "url": "https://example.org/photos/cat.png?signature=1"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}},
+        {"type": "audio", "base64": "aGVsbG8=", "mime_type": "audio/mpeg"},
+        {"type": "file", "url": "https://example.org/1", "extras": {"filename": "bill.pdf"}},
+        {"block_type": "document", "title": "report"},
+        {"type": "hologram"},
+    ]
+    shown = session(said(blocks))._repr_html_()
+    for there in ("image cat.png", "image", "audio audio/mpeg", "file bill.pdf", "document report"):
+        assert f"[<bdi>{there}</bdi>]" in shown
+    for absent in ("example.org", "signature", "aGVsbG8", "<img", "<audio", "src=", "href="):
+        assert absent not in shown
+
+
+def test_no_password_is_shown() -> None:
+    for thing in shown("s1").values():
+        assert PASSWORD not in thing._repr_html_() + repr(thing)
+
+
+def test_no_repr_shows_what_a_user_wrote_to_rich_either() -> None:
+    secret = "what a user wrote"  # noqa: S105 - and no password
+    message = said(secret, name=secret, metadata={secret: secret})
+    made = session(message, metadata={"title": secret})
+    write = PendingWrite(kind="append", session_id="s1", messages=[message])
+    page = SessionPage([info_of(made)] * 50, "cursor")
+    for thing in (message, made, info_of(made), write):
+        assert secret not in f"{thing!r} {thing.__rich_repr__()}"
+    assert repr(page) == "SessionPage(<50 sessions>, more to come)"
+    assert secret not in repr(list(page.__rich_repr__()))
+
+
+# -- What is shown --------------------------------------------------------------------------------
+
+
+def test_a_session_shows_role_time_and_content() -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=1)))
+    page = read(session(said("Hello!", name="alice", created_at=moment), user_id="u"))
+    assert page.rows == ["roletime (UTC)content", "user alice2026-01-02 02:04:05Hello!"]
+    assert "session s1 agent default · user u · version 1 · 1 message" in page.text
+
+
+def test_a_long_session_is_shortened_with_a_count() -> None:
+    whole = session(*(said(f"message {i}") for i in range(500)))
+    end = msgspec.structs.replace(whole, messages=whole.messages[-30:])
+    for made in (whole, end):
+        rows = read(made).rows
+        assert rows[1] == "… 480 earlier messages"
+        assert [row.rpartition(" ")[2] for row in rows[2:]] == [str(i) for i in range(480, 500)]
+    assert "earlier" not in read(session(*whole.messages[:20])).text
+    assert read(session(*whole.messages[:21])).rows[1] == "… 1 earlier message"
+    assert "No messages." in read(session()).text
+
+
+def test_a_long_text_is_shortened_with_a_count() -> None:
+    assert "a" * 600 + "… 1,400 more characters" in read(session(said("a" * 2000))).text
+    lines = "\n".join(map(str, range(1, 101)))
+    assert "\n11\n12\n… 264 more characters" in read(session(said(lines))).text
+    assert "more" not in read(session(said("a" * 600))).text
+
+
+def test_many_blocks_and_calls_are_shortened_with_a_count() -> None:
+    blocks = session(said([{"type": "text", "text": f"<{i}>"} for i in range(15)]))
+    assert "<9>… 5 more blocks" in read(blocks).text
+    assert "… 2 more calls" in read(session(calling(*map(str, range(12))))).text
+
+
+def test_what_is_shown_is_bounded() -> None:
+    huge = "word " * 20_000
+    call: Any = {"name": huge, "args": {huge: huge}, "id": huge}
+    block = {"type": "text", "text": huge}
+    message = SessionMessage(huge, [block] * 1000, name=huge, tool_calls=[call] * 1000)
+    made = msgspec.structs.replace(session(), id=huge, messages=[message] * 1000)
+    assert len(made._repr_html_()) < 600_000
+
+
+def test_a_tools_result_is_beside_its_call() -> None:
+    made = session(
+        calling("a", "b"),
+        said("result of b", "tool", tool_call_id="b"),
+        said("result of a", "tool", tool_call_id="a"),
+        said("Done."),
+        calling("a"),
+    )
+    rows = [row.partition(":")[2][5:] for row in read(made).rows[1:]]
+    assert rows == ["fa {} result of afb {} result of b", "Done.", "fa {} waiting for its result"]
+
+
+def test_calls_of_one_message_with_one_id_get_their_results_in_order() -> None:
+    results = [said(f"result {i}", "tool", tool_call_id="a") for i in range(3)]
+    rows = [row.partition(":")[2][5:] for row in read(session(calling("a", "a"), *results)).rows]
+    assert rows[1:] == ["fa {} result 0fa {} result 1", "result 2"]
+
+
+def test_a_call_whose_result_never_came() -> None:
+    rows = read(
+        session(calling("a", None), said("result", "tool", tool_call_id="x"), said("Go on"))
+    )
+    assert "fa {} no resultfNone {} no result" in rows.text
+    assert rows.rows[2].endswith("result")
+
+
+def test_calls_that_the_content_repeats_are_shown_once() -> None:
+    block = {"type": "tool_use", "id": "a", "name": "fa", "input": {}}
+    made = msgspec.structs.replace(calling("a"), content=[{"type": "text", "text": "Hm."}, block])
+    assert read(session(made)).rows[1].endswith("Hm.fa {} waiting for its result")
+    assert "[tool_use fa]" in read(session(said([block], "assistant"))).text
+
+
+def test_a_page_is_shortened_and_says_what_it_lacks() -> None:
+    info = info_of(session(said("x"), metadata={"title": "A talk"}))
+    page = read(SessionPage([info] * 60, "cursor", partial=True))
+    assert len(page.rows) == 52
+    assert page.rows[-1] == "… 10 more sessions"
+    assert "A talk · agent default · no owner" in page.rows[1]
+    assert "give its cursor" in page.text
+    assert "the store is away" in page.text
+    whole = read(SessionPage([info]))
+    assert "cursor" not in whole.text
+    assert "away" not in whole.text
+
+
+# -- What a history and a fallback show -----------------------------------------------------------
+
+
+class Watched(InMemorySessionStore):
+    """A store that notes how it is read, and can be out of order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[Any] = []
+        self.error: Exception | None = None
+
+    def _play(self, flow: Any) -> Any:
+        self.reads.append(None)
+        if self.error:
+            flow.close()
+            raise self.error
+        return super()._play(flow)
+
+    def _get(self, session_id: str, *, limit: int | None, user_id: str | None) -> Any:
+        self.reads[-1] = limit
+        return super()._get(session_id, limit=limit, user_id=user_id)
+
+
+def test_a_history_costs_one_bounded_read_whatever_its_window() -> None:
+    store = Watched()
+    store.create("s1", messages=[said(f"message {i}") for i in range(100)])
+    made = session_history_factory(store, window=Window(max_messages=2))
+    for history in (made("s1"), SessionChatMessageHistory("s1", store)):
+        store.reads.clear()
+        page = read(history)
+        assert store.reads == [20]
+        assert page.rows[1] == "… 80 earlier messages"
+        assert "in InMemorySessionStore(<1 sessions>)" in page.text
+    assert len(made("s1").messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (StoreUnavailableError("Redis <can't> be reached"), "Redis <can't> be reached"),
+        (RuntimeError(PASSWORD), "RuntimeError"),
+    ],
+)
+def test_a_history_shows_an_error_and_raises_none(error: Exception, words: str) -> None:
+    store = Watched()
+    store.error = error
+    page = read(SessionChatMessageHistory("s1", store))
+    assert words in page.text
+    assert ("class", "error") in page.attributes
+    assert PASSWORD not in page.text
+
+
+def test_a_history_of_another_user_shows_nothing_of_it() -> None:
+    store = InMemorySessionStore()
+    store.create("s1", user_id="alice", messages=[said("private")])
+    page = read(SessionChatMessageHistory("s1", store, user_id="bob"))
+    assert "SessionAccessError" in page.text
+    assert "private" not in page.text
+    assert "Not there yet." in read(SessionChatMessageHistory("s2", store)).text
+
+
+def test_a_fallback_shows_how_things_stand() -> None:
+    primary = Watched()
+    with FallbackSessionStore(primary, retry_after=0) as store:
+        store.append_message("s1", said("in time"))
+        assert "healthy" in read(store).text
+        primary.error = StoreUnavailableError("away")
+        for _ in range(3):
+            store.append_message("s1", said("secret words"))
+        store.create("s2")
+        page = read(store)
+        assert ("class", "degraded") in page.attributes
+        for row in ("pending4 writess1: 3 appends2: 1 create", "rejected0 writes"):
+            assert row in page.rows
+        assert "away1 outage (0 over)" in page.text
+        assert "secret" not in page.text
+        primary.error = None
+        assert store.recover()
+        page = read(store)
+        assert "pending0 writes" in page.rows
+        assert "writes4 taken in, 4 put back" in page.rows
+
+
+# -- What it costs those who look at nothing ------------------------------------------------------
+
+LAZY = """
+    import sys
+
+    import langchain_sessionstore, sessionstore, sessionstore.fallback
+    print(*sorted({"html", "sessionstore.html", "sessionstore._html_elements"} & set(sys.modules)))
+    import msgspec
+    sessionstore.InMemorySessionStore().create("s")._repr_html_()
+    print("sessionstore.html" in sys.modules)
+"""
+
+
+def test_it_is_imported_when_somebody_looks() -> None:
+    with Children() as children:
+        before, after = children.run(LAZY).splitlines()
+    assert "sessionstore" not in before
+    assert after == "True"
