@@ -230,18 +230,18 @@ class Watched(InMemorySessionStore):
 
     def __init__(self) -> None:
         super().__init__()
-        self.reads: list[Any] = []
+        self.calls: list[Any] = []
         self.error: Exception | None = None
 
     def _play(self, flow: Any) -> Any:
-        self.reads.append(None)
+        self.calls.append("a request")
         if self.error:
             flow.close()
             raise self.error
         return super()._play(flow)
 
     def _get(self, session_id: str, *, limit: int | None, user_id: str | None) -> Any:
-        self.reads[-1] = limit
+        self.calls.append(limit)
         return super()._get(session_id, limit=limit, user_id=user_id)
 
 
@@ -250,9 +250,9 @@ def test_a_history_costs_one_bounded_read_whatever_its_window() -> None:
     store.create("s1", messages=[said(f"message {i}") for i in range(100)])
     made = session_history_factory(store, window=Window(max_messages=2))
     for history in (made("s1"), SessionChatMessageHistory("s1", store)):
-        store.reads.clear()
+        store.calls.clear()
         page = read(history)
-        assert store.reads == [20]
+        assert store.calls == [20, "a request"]
         assert page.rows[1] == "… 80 earlier messages"
         assert "in InMemorySessionStore(<1 sessions>)" in page.text
     assert len(made("s1").messages) == 2

@@ -136,7 +136,8 @@ def omitted(count: int, thing: str) -> list[str]:
 # the notebook's; where it has none, those of the page's color-scheme. Both ink and paper are set,
 # so that they fit each other on any page.
 _STYLE = """
-& { container-type: inline-size; max-width: 1100px; overflow: hidden; text-align: left;
+& { container-type: inline-size; box-sizing: border-box; max-width: 1100px; overflow: hidden;
+  text-align: left;
   font: 13px/1.45 var(--jp-content-font-family, var(--vscode-font-family, system-ui, sans-serif));
   color: var(--jp-content-font-color1, var(--vscode-editor-foreground, light-dark(#222, #ddd)));
   background: var(--jp-layout-color0, var(--vscode-editor-background, light-dark(#fff, #181818)));
@@ -161,9 +162,9 @@ _STYLE = """
 & .log th:nth-child(3), & .page th { width: auto; }
 & .page th:nth-child(2) { width: 84px; } & .page th:nth-child(3) { width: 136px; }
 & .fields th { width: 84px; }
-& .user th { color: light-dark(#0b57b0, #8ab8ff); }
-& .assistant th { color: light-dark(#15703c, #7fd6a0); }
-& .tool th, & .open { color: light-dark(#8a4b00, #f0b86a); }
+& .user th { color: light-dark(#084a9a, #8ab8ff); }
+& .assistant th { color: light-dark(#0c5c2e, #7fd6a0); }
+& .tool th, & .open { color: light-dark(#733d00, #f0b86a); }
 & .text { white-space: pre-wrap; overflow: hidden; unicode-bidi: isolate; }
 & p { margin: 0; } & > div > p { padding: 8px 12px; }
 & .call { display: flex; flex-wrap: wrap; gap: 4px 12px; margin-top: 4px; padding: 4px 8px;
@@ -175,7 +176,7 @@ _STYLE = """
 & .more td { text-align: center; }
 & code { padding: 0; font-size: 12px; color: inherit; background: transparent; }
 & .error, & .degraded { color: light-dark(#b3261e, #ff9d94); }
-& .healthy { color: light-dark(#15703c, #7fd6a0); }
+& .healthy { color: light-dark(#0c5c2e, #7fd6a0); }
 @container (max-width: 560px) {
   & .log thead { display: none; }
   & .log tbody tr { display: flex; flex-wrap: wrap; gap: 2px 12px; padding: 6px 12px; }

@@ -1,0 +1,170 @@
+"""A real browser shows what objects show in a notebook, takes none of it for code, and loads none.
+
+Without Chromium this fails: what only a browser can prove is not proved by leaving it out.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import browse
+from html_samples import ATTACK, HOSTILE, loading, shown
+
+# How notebooks put an output into their page, and as a file would have it.
+INSERTED = """<body><script type="application/json" id="outputs">{json}</script><script>
+for (const html of JSON.parse(document.getElementById("outputs").textContent)) {{
+  const output = document.createElement("div");
+  document.body.append(output);
+  {insert};
+}}
+</script>"""
+WAYS = {
+    "file": "<body>{html}",
+    "innerHTML": INSERTED.replace("{insert}", "output.innerHTML = html"),
+    "fragment": INSERTED.replace(
+        "{insert}", "output.append(document.createRange().createContextualFragment(html))"
+    ),
+}
+HOSTS = {
+    "a page": ("", ""),
+    "a dark page": ("<style>:root {color-scheme: dark}</style>", ""),
+    "JupyterLab": (
+        "<style>:root {--jp-layout-color0: #fff; --jp-content-font-color1: #000d}</style>",
+        'data-jp-theme-light="true"',
+    ),
+    "dark JupyterLab": (
+        "<style>:root {--jp-layout-color0: #111; --jp-content-font-color1: #fff}</style>",
+        'data-jp-theme-light="false"',
+    ),
+    "dark VS Code": (
+        "<style>:root {--vscode-editor-background: #222; --vscode-editor-foreground: #ccc}</style>",
+        'class="vscode-dark"',
+    ),
+}
+# Of all text: whether it is within its window and its row, and its contrast to what is behind it.
+MEASURE = """<script>
+const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255)
+  .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+  .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+const rgb = (color, over = color, opacity = 1) => {
+  for (const [style, alpha] of [[color, 1], [over, opacity]]) {
+    [canvas.fillStyle, canvas.globalAlpha] = [style, alpha];
+    canvas.fillRect(0, 0, 1, 1);
+  }
+  return [...canvas.getImageData(0, 0, 1, 1).data];
+};
+const opacity = (item) => item.closest(".sessionstore-html") === item
+  ? 1 : getComputedStyle(item).opacity * opacity(item.parentElement);
+const found = {wide: 0, over: 0, contrast: 21, seen: 0, narrow: 1e6};
+for (const view of document.querySelectorAll(".sessionstore-html")) {
+  const frame = view.getBoundingClientRect(), paper = getComputedStyle(view).backgroundColor;
+  found.wide = Math.max(found.wide, view.scrollWidth - view.clientWidth, frame.right - innerWidth);
+  found.narrow = Math.min(found.narrow, frame.width);
+  let bottom = frame.top;
+  for (const row of view.querySelectorAll("tr")) {
+    const place = row.getBoundingClientRect();
+    if (place.height === 0) continue;
+    found.over = Math.max(found.over, bottom - place.top);
+    bottom = place.bottom;
+  }
+  for (const item of view.querySelectorAll("th, td, .text, bdi, p, small, strong, b, i")) {
+    const ink = luminance(rgb(paper, getComputedStyle(item).color, opacity(item)));
+    const back = luminance(rgb(paper)), [low, high] = [ink, back].sort((a, b) => a - b);
+    found.contrast = Math.min(found.contrast, (high + .05) / (low + .05));
+    found.seen += 1;
+  }
+}
+document.title = JSON.stringify(found);
+</script>"""
+
+
+class Listener(ThreadingHTTPServer):
+    """A server that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Listener
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        self.send_error(404)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def titled(html: str, folder: Path, *options: str) -> tuple[str, str]:
+    """Open a page, and give its title and its document when all is done."""
+    page = folder / "page.html"
+    page.write_text(f'<!doctype html><meta charset="utf-8"><title>mine</title>{html}', "utf-8")
+    document = browse(page, "--virtual-time-budget=3000", "--dump-dom", *options)
+    return document.partition("<title>")[2].partition("</title>")[0], document
+
+
+def put(way: str, outputs: list[str]) -> str:
+    # As in any page with JSON in it, nothing there may end the script.
+    held = json.dumps(outputs).replace("<", "\\u003c")
+    return WAYS[way].format(html="".join(outputs), json=held)
+
+
+@cache
+def outputs(address: str = "https://example.org") -> list[str]:
+    texts = (*HOSTILE, *loading(address))
+    return [thing._repr_html_() for text in texts for thing in shown(text, address).values()]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_hostile_does_nothing(way: str, tmp_path: Path, listener: Listener) -> None:
+    there = outputs(listener.address)
+    title, document = titled(put(way, there), tmp_path)
+    assert title == "mine"
+    assert document.count('<div class="sessionstore-html ') == len(there) == 104
+    assert f"&lt;script&gt;{ATTACK}&lt;/script&gt;" in document
+    assert listener.asked == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_same_unescaped_is_seen_to_do_it(way: str, tmp_path: Path, listener: Listener) -> None:
+    """Show that the test above could fail."""
+    title, _ = titled(put(way, [HOSTILE[2].replace("\"'", "")]), tmp_path)
+    assert title == "owned"
+    titled(put(way, [loading(listener.address)[0]]), tmp_path)
+    assert "/img" in listener.asked
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+@pytest.mark.parametrize("host", HOSTS)
+def test_all_is_readable(host: str, width: int, tmp_path: Path) -> None:
+    head, attribute = HOSTS[host]
+    style = f"<style>body {{ margin: 0; width: {width}px }}</style>"
+    html = f"{head}{style}<body {attribute}>{''.join(outputs())}{MEASURE}"
+    title, _ = titled(html, tmp_path, f"--window-size={max(width, 500)},900")
+    found = json.loads(title)
+    assert found["seen"] > 1000
+    assert found["narrow"] == min(width, 1100)
+    assert found["wide"] <= 0, "nothing is wider than its place"
+    assert found["over"] <= 1, "no row lies over another"
+    assert found["contrast"] > 4.5
