@@ -24,7 +24,7 @@ demo: $(READY) ## a conversation that survives a restart, in two processes
 test: $(READY) ## every test
 	$(BIN)/python -m pytest
 
-soak: $(READY) ## the long tests: servers that are killed under load, every server and protocol
+soak: $(READY) ## the long tests: servers killed under load, every server and protocol, a browser (needs Chromium)
 	$(BIN)/python -m pytest tests/soak
 
 lint: $(READY) ## style
