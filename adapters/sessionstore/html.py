@@ -188,7 +188,7 @@ def _answered(messages: Sequence[SessionMessage]) -> list[tuple[SessionMessage, 
             results[place] = message
             continue
         calls = _calls(message)
-        results = [None] * len(calls)
+        results = _Results([None] * len(calls))
         rows.append((message, results))
         for place in reversed(range(len(calls))):
             waiting.setdefault(str(calls[place].get("id") or ""), []).append((results, place))
