@@ -33,7 +33,8 @@ class FaultyStore(SessionStore):
 
     ``fault`` is asked before each request: ``None`` lets it pass, ``"down"`` fails before it is
     done, ``"lost"`` does it and loses the answer, ``"killed"`` and ``"killed after"`` end the
-    caller before and after it. ``meanwhile`` is called once, before the next request.
+    caller before and after it, ``"late"`` fails and keeps it back until `arrive`. ``meanwhile`` is
+    called once, before the next request, and ``afterwards`` once, before its answer.
     """
 
     def __init__(self, inner: SessionStore) -> None:
@@ -44,6 +45,7 @@ class FaultyStore(SessionStore):
         self.asynchronously: Callable[[], Awaitable[object]] | None = None
         self.requests = 0
         self.left: list[str | None] = []
+        self.late: list[Flow[object]] = []
 
     def __repr__(self) -> str:
         return f"FaultyStore({self.inner!r})"
@@ -67,6 +69,11 @@ class FaultyStore(SessionStore):
         left = self.left = list(faults)
         self.fault = lambda: left.pop(0) if left else then
 
+    def arrive(self) -> None:
+        """Do what was kept back."""
+        for flow in self.late:
+            self.inner._play(flow)
+
     def close(self) -> None:
         self.inner.close()
 
@@ -74,7 +81,7 @@ class FaultyStore(SessionStore):
         await self.inner.aclose()
 
     def _play(self, flow: Flow[T]) -> T:
-        fault = self._begin()
+        fault = self._begin(flow)
         result = self.inner._play(flow)
         self._end(fault)
         return result
@@ -82,17 +89,20 @@ class FaultyStore(SessionStore):
     async def _aplay(self, flow: Flow[T]) -> T:
         if self.asynchronously is not None:
             await self.asynchronously()
-        fault = self._begin()
+        fault = self._begin(flow)
         result = await self.inner._aplay(flow)
         self._end(fault)
         return result
 
-    def _begin(self) -> str | None:
+    def _begin(self, flow: Flow[object]) -> str | None:
         self.requests += 1
         self._call("meanwhile")
         fault = self.fault()
         if fault == "down":
             raise StoreUnavailableError("the store is down")
+        if fault == "late":
+            self.late.append(flow)
+            raise StoreUnavailableError("the store is too slow")
         if fault == "killed":
             raise Killed
         return fault

@@ -21,6 +21,7 @@ from sessionstore import (
     SessionStoreError,
     SQLiteSessionStore,
     StoreUnavailableError,
+    journal,
 )
 from sessionstore.owners import is_looked_after, name_for
 
@@ -117,7 +118,10 @@ def test_a_write_that_failed_in_the_journal_is_never_put_back(fault: str) -> Non
     assert stage.kept() == ["a", "b"]
 
 
-def test_a_journal_of_what_failed_is_deleted_when_the_primary_is_back() -> None:
+def test_a_journal_of_what_failed_is_deleted_when_nothing_can_get_into_it_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "_LATE", 0)
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")
@@ -152,7 +156,10 @@ def test_what_was_put_back_is_not_put_back_again_after_a_crash() -> None:
 @pytest.mark.parametrize("request_number", range(8))
 @pytest.mark.parametrize("fault", ["killed", "killed after"])
 @pytest.mark.parametrize("where", ["primary", "fallback"])
-def test_whoever_is_cancelled_gives_all_back(where: str, fault: str, request_number: int) -> None:
+def test_whoever_is_cancelled_gives_all_back(
+    where: str, fault: str, request_number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_LATE", 0)
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")

@@ -8,9 +8,8 @@ from datetime import datetime
 
 import msgspec
 
-from sessionstore.errors import SessionConflictError, SessionNotFoundError
 from sessionstore.flow import Flow
-from sessionstore.journal import BASE, DONE, JOURNALS, REJECTED, VOID, WRITE, Journal
+from sessionstore.journal import BASE, DONE, JOURNALS, REJECTED, VOID, WRITE, Journal, keeper
 from sessionstore.models import SessionInfo, SessionMessage
 from sessionstore.owners import is_looked_after
 from sessionstore.standby import KnownSession
@@ -19,7 +18,6 @@ from sessionstore.writes import PendingWrite, decode_write
 
 __all__ = ["Show", "adopt_all"]
 
-_ADOPTED_BY = "adopted_by"
 _PAGE = 100
 
 Show = Callable[[str, "KnownSession | None", list[PendingWrite]], None]
@@ -51,10 +49,10 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
     for info in (yield from _listed(store)):
         if journal.looks_after(info.id):
             continue
-        owner = info.metadata.get(_ADOPTED_BY) or info.user_id or ""
+        owner = keeper(info)
         if owner != journal.owner and is_looked_after(owner, info.updated_at):
             whole = False
-        elif (yield from _claim(journal, store, info)):
+        elif (yield from journal.seize(info.id, info.version)):
             session = yield store, store._get(info.id, limit=None, user_id=None)
             _sort_out(info, session.messages if session else [], found, over)
     for session_id, there in found.items():
@@ -77,21 +75,6 @@ def _listed(store: SessionStore) -> Flow[list[SessionInfo]]:
         cursor = page.cursor
         if cursor is None:
             return infos
-
-
-def _claim(journal: Journal, store: SessionStore, info: SessionInfo) -> Flow[bool]:
-    claim = store._update(
-        info.id,
-        messages=None,
-        metadata={_ADOPTED_BY: journal.owner},
-        user_id=None,
-        expected_version=info.version,
-    )
-    try:
-        yield store, claim
-    except (SessionConflictError, SessionNotFoundError):
-        return False  # another process was first
-    return True
 
 
 def _sort_out(

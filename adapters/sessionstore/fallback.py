@@ -90,7 +90,9 @@ class FallbackSessionStore(SessionStore):
 
     Give the fallback store no expiry. Several processes may share one: each puts its own writes
     back, and those of processes that are gone. A process on another host is taken for gone when
-    its journal was not written to for a minute.
+    its journal was not written to for a minute; if it is not, it notices, and leaves those to the
+    other. A call that is cancelled adds its messages once, or never: never in front of what was
+    acknowledged meanwhile.
 
     Example:
         >>> from sessionstore import InMemorySessionStore, SessionMessage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -13,15 +13,21 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from sessionstore.errors import SessionStoreError, StoreUnavailableError
+from sessionstore.errors import (
+    SessionConflictError,
+    SessionNotFoundError,
+    SessionStoreError,
+    StoreUnavailableError,
+)
 from sessionstore.flow import Flow
+from sessionstore.line import Arrival, Line
 from sessionstore.memory import StoredSession
-from sessionstore.models import SessionMessage, new_id
+from sessionstore.models import SessionData, SessionInfo, SessionMessage, new_id
 from sessionstore.owners import leave, name_for
 from sessionstore.store import SessionStore
 from sessionstore.writes import PendingWrite, decode_write, encode_write, first_batch
 
-__all__ = ["BASE", "DONE", "JOURNALS", "REJECTED", "VOID", "WRITE", "Journal", "Line"]
+__all__ = ["BASE", "DONE", "JOURNALS", "REJECTED", "VOID", "WRITE", "Journal", "keeper"]
 
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
@@ -33,36 +39,16 @@ JOURNALS = "sessionstore:journal"
 REJECTED = "sessionstore:rejected"
 BASE, WRITE, DONE, VOID = "base", "write", "done", "void"
 
+_ADOPTED_BY = "adopted_by"
+
+# In seconds. So long after its last entry nobody can have taken a journal over: see owners.py.
+_LEASE = 30.0
+# So long what failed on its way into a journal may still get there.
+_LATE = 60.0
+
 # What one request puts back at most, so that it is done within the primary's timeout.
 _BATCH = 500
 _BATCH_BYTES = 1_000_000
-
-
-class Line(msgspec.Struct, eq=False):
-    """The pending writes of one session, in the order in which the session shows them.
-
-    Attributes:
-        session_id: The session.
-        base: What was known of the session before them, until the journal has it.
-        journals: The ids of the journals that hold them; the last one takes in the next.
-        writes: The writes, as JSON.
-        voids: The ids of writes that may be in the journal, though their callers were told that
-            they failed.
-        arriving: How many are on their way into the journal.
-        replaying: Somebody puts them back just now.
-        complained: It was logged that they can't be put back.
-        taken: One was taken in.
-    """
-
-    session_id: str
-    base: StoredSession | None
-    journals: list[str]
-    writes: deque[bytes]
-    voids: list[str] = []
-    arriving: int = 0
-    replaying: bool = False
-    complained: bool = False
-    taken: bool = False
 
 
 class Journal:
@@ -87,6 +73,9 @@ class Journal:
         self._rejected: dict[str, PendingWrite] = {}
         # Journals that nobody needs any more, until they are deleted.
         self._litter: dict[str, None] = {}
+        # Those that what failed may still get into: until when, and what that is, until it is
+        # written there that it counts for nothing.
+        self._graves: dict[str, tuple[float, list[str]]] = {}
         self._tired = False  # the last one could not be deleted
         self.owner: str = name_for(self)
         self.journaled: int = 0
@@ -111,7 +100,8 @@ class Journal:
     @property
     def has_work(self) -> bool:
         """Whether something waits that nobody sees to just now."""
-        return bool(self._waiting or (self._litter and not self._tired))
+        litter = self._litter or (self._graves and self._has_ripe())
+        return bool(self._waiting or (litter and not self._tired))
 
     def holds(self, session_id: str) -> bool:
         """Tell whether a session has a line: something of it is to be seen to first."""
@@ -158,57 +148,136 @@ class Journal:
         Raises:
             StoreUnavailableError: The journal is full, or the fallback store fails.
         """
-        write_id = new_id()
-        body = encode_write(replace(write, id=write_id))
-        line = self._expect(write.session_id, base)
-        taken = False
+        body = encode_write(replace(write, id=(write_id := new_id())))
+        arrival = Arrival(write_id, body, show)
+        line = self._expect(write.session_id, base, arrival)
         try:
-            voids = line.voids.copy()
-            yield from self._add(line, [_entry(WRITE, body, write_id)], voids)
-            try:
-                with self._lock:
-                    result = show()
-                    taken = True
-                    self.journaled += 1
-                    line.base, line.taken = None, True
-                    line.voids = [void for void in line.voids if void not in voids]
-                    line.writes.append(body)
-            except SessionStoreError:
-                with suppress(StoreUnavailableError):
-                    yield from self._add(line, [], [write_id])
+            if (yield from self.keep(line)):
+                yield from self._enter(line, arrival)
+            if arrival.error is not None and line.voids:
+                with suppress(SessionStoreError):
+                    yield from self._add(line, [])
+        except StoreUnavailableError:
+            if not arrival.over:  # else another has seen that it is there
                 raise
-            return result
+        except SessionStoreError as error:
+            if not arrival.over:
+                raise StoreUnavailableError("the store is away, and its fallback fails") from error
         finally:
             with self._lock:
-                line.arriving -= 1
-                if not taken:
-                    line.voids.append(write_id)
-                    self._size -= 1
-                self._settle(line)
+                self._arrived(line, arrival)
+        if not arrival.over:  # another process has taken the line over: begin a new one
+            return (yield from self.take_in(write, base, show))
+        if arrival.error is not None:
+            raise arrival.error
+        result: T = arrival.result
+        return result
 
-    def _expect(self, session_id: str, base: Callable[[], StoredSession | None]) -> Line:
+    def _expect(
+        self, session_id: str, base: Callable[[], StoredSession | None], arrival: Arrival
+    ) -> Line:
         with self._lock:
             if self._size >= self._max_pending:
                 msg = f"{self._max_pending} writes wait for the store already: no more are taken in"
                 raise StoreUnavailableError(msg)
             line = self._lines.get(session_id)
             if line is None:
-                line = self._lines[session_id] = Line(session_id, base(), [new_id()], deque())
-            line.arriving += 1
+                line = self._lines[session_id] = Line(session_id, base(), [new_id()])
+            line.arrivals[arrival.id] = arrival
             self._size += 1
             return line
 
-    def _add(self, line: Line, entries: list[SessionMessage], voids: list[str]) -> Flow[None]:
-        if line.base:
-            entries.insert(0, _entry(BASE, msgspec.json.encode(line.base), BASE))
+    def _enter(self, line: Line, arrival: Arrival) -> Flow[None]:
+        """Write it into the journal, and show all that is there up to it, in that order."""
+        entries = [_entry(WRITE, arrival.body, arrival.id)]
+        while not arrival.over:
+            yield from self._add(line, entries)
+            entries, order = [], [arrival.id]
+            if len(line.arrivals) > 1:  # who was first?
+                order = yield from self._order(line)
+            with self._lock:
+                self.journaled += line.show(order)
+
+    def _add(self, line: Line, entries: list[SessionMessage]) -> Flow[None]:
+        voids, begun = line.voids.copy(), time.time()
         if voids:
             entries.append(_entry(VOID, msgspec.json.encode(voids), new_id()))
+        if not entries:
+            return
+        if line.base:
+            entries.insert(0, _entry(BASE, msgspec.json.encode(line.base), BASE))
         try:
             yield self._append(line.journals[-1], entries, JOURNALS, self.owner)
-        except StoreUnavailableError:
+        except BaseException:
+            line.doubtful = True  # it may still get there
             raise
-        except SessionStoreError as error:
-            raise StoreUnavailableError("the store is away, and its fallback fails") from error
+        with self._lock:
+            line.base, line.begun = None, True
+            if len(line.journals) == 1:  # the others are as old as they were
+                line.touched = begun
+            line.voids = [void for void in line.voids if void not in voids]
+            self._settle(line)
+
+    def _order(self, line: Line) -> Flow[list[str]]:
+        read = self._store._get_messages(
+            line.journals[-1],
+            limit=None,
+            before=None,
+            after=line.last,
+            user_id=None,
+            keep_system=False,
+        )
+        entries: list[SessionMessage] = yield self._store, read
+        return [str(entry.id) for entry in entries if entry.role == WRITE]
+
+    # -- Whose a journal is -----------------------------------------------------------------------
+
+    def keep(self, line: Line) -> Flow[bool]:
+        """Keep others from taking a line over for a while, so that it is put back by one alone.
+
+        Returns:
+            Whether it is ours. If not so, it is given up: somebody else puts it back.
+
+        Raises:
+            SessionStoreError: The fallback store fails.
+        """
+        now = time.time()
+        if not (line.given_up or _is_fresh(line)):
+            ours = True
+            for journal in line.journals if line.begun else line.journals[:-1]:
+                ours = ours and (yield from self._renew(line, journal))
+            with self._lock:
+                line.touched = max(line.touched, now)
+                if not ours:
+                    self._give_up(line)
+        return not line.given_up
+
+    def _renew(self, line: Line, journal: str) -> Flow[bool]:
+        while not _is_fresh(line):  # else another has renewed it meanwhile
+            there = yield self._store, self._store._get(journal, limit=0, user_id=None)
+            if there is None or keeper(there) != self.owner:
+                return False
+            try:
+                if (yield from self.seize(journal, there.version)):
+                    return True
+            except StoreUnavailableError:
+                return True  # it is away itself, and holds expected_version back: nobody can
+        return True
+
+    def seize(self, journal: str, version: int) -> Flow[bool]:
+        """Look after a journal from now on, unless it is not any more as it was found."""
+        claim = self._store._update(
+            journal,
+            messages=None,
+            metadata={_ADOPTED_BY: self.owner},
+            user_id=None,
+            expected_version=version,
+        )
+        try:
+            yield self._store, claim
+        except (SessionConflictError, SessionNotFoundError):
+            return False
+        return True
 
     # -- Giving out -----------------------------------------------------------------------------
 
@@ -230,16 +299,16 @@ class Journal:
     def put_back(self, line: Line, batch: list[PendingWrite]) -> Flow[None]:
         """Take the first writes out of a line: the primary has them, or refused them."""
         with self._lock:
+            if line.given_up:
+                return
             for _ in batch:
                 line.writes.popleft()
             self._size -= len(batch)
-            more = bool(line.writes)
-        if more:  # else the journal is deleted at once
+            stays = bool(line.writes or line.doubtful)
+        if stays:  # else the journal is deleted at once
             done = msgspec.json.encode([write.id for write in batch])
             try:
-                yield self._append(
-                    line.journals[-1], [_entry(DONE, done, new_id())], JOURNALS, self.owner
-                )
+                yield from self._add(line, [_entry(DONE, done, new_id())])
             except SessionStoreError as error:
                 _logger.warning("a journal could not be kept up to date: %s", _kind(error))
 
@@ -268,12 +337,12 @@ class Journal:
         """
         with self._lock:
             line.replaying = self._tired = False
-            if not (line.writes or line.arriving):
-                line.voids.clear()  # they go with their journal
-            return self._settle(line)
+            self._settle(line, ended=not (line.writes or line.arrivals))
+            return line.session_id not in self._lines
 
     def sweep(self) -> Flow[None]:
         """Delete the journals that nobody needs any more."""
+        yield from self._mark_graves()
         while self._litter:
             with self._lock:
                 journal = next(iter(self._litter), None)
@@ -291,13 +360,32 @@ class Journal:
                 _logger.warning("a journal could not be deleted: %s", _kind(error))
                 return  # to put it back once more does no harm
 
+    def _mark_graves(self) -> Flow[None]:
+        """Write down what counts for nothing in the journals that it may still get into."""
+        for journal, (until, voids) in list(self._graves.items()):
+            if voids:
+                entry = _entry(VOID, msgspec.json.encode(voids), new_id())
+                try:
+                    yield self._append(journal, [entry], JOURNALS, self.owner)
+                except SessionStoreError as error:
+                    self._tired = True
+                    _logger.warning("a journal could not be kept up to date: %s", _kind(error))
+                    return
+            with self._lock:
+                if journal in self._graves:
+                    self._graves[journal] = (until, [])
+                    if time.monotonic() >= until:
+                        del self._graves[journal]
+                        self._litter[journal] = None
+
     # -- After a crash: see adoption.py -----------------------------------------------------------
 
     def looks_after(self, journal: str) -> bool:
         """Tell whether a journal is one of those of the lines here."""
         with self._lock:
             lines = self._lines.values()
-            return journal in self._litter or any(journal in line.journals for line in lines)
+            unneeded = journal in self._litter or journal in self._graves
+            return unneeded or any(journal in line.journals for line in lines)
 
     def adopt(self, session_id: str, journals: list[str], writes: list[PendingWrite]) -> None:
         """Take writes in that somebody else's journals hold, behind the session's own."""
@@ -307,7 +395,8 @@ class Journal:
                 return
             line = self._lines.get(session_id)
             if line is None:
-                line = self._lines[session_id] = Line(session_id, None, [new_id()], deque())
+                line = self._lines[session_id] = Line(session_id, None, [new_id()])
+                line.touched = time.time()
             line.taken = True
             line.journals[:0] = journals
             line.writes.extend(map(encode_write, writes))
@@ -316,20 +405,48 @@ class Journal:
 
     # -- With the lock held -----------------------------------------------------------------------
 
-    def _settle(self, line: Line) -> bool:
-        """See to it that the line stands where it should; tell whether it is given up."""
+    def _arrived(self, line: Line, arrival: Arrival) -> None:
+        del line.arrivals[arrival.id]
+        if not arrival.over:
+            line.voids.append(arrival.id)
+        if not arrival.over or arrival.error is not None:
+            self._size -= 1
+        self._settle(line)
+
+    def _settle(self, line: Line, *, ended: bool = False) -> None:
+        """See to it that the line stands where it should."""
         if self._lines.get(line.session_id) is not line:
-            return True
-        something = bool(line.writes or line.voids)
+            return
+        something = bool(line.writes or line.voids or line.doubtful) and not ended
         if something and not line.replaying:
             self._waiting.setdefault(line.session_id)
         else:
             self._waiting.pop(line.session_id, None)
-        if something or line.arriving or line.replaying:
-            return False
+        if not (something or line.arrivals or line.replaying):
+            self._end(line)
+
+    def _end(self, line: Line) -> None:
         del self._lines[line.session_id]
-        self._litter.update(dict.fromkeys(line.journals))
-        return True
+        *others, own = line.journals
+        self._litter.update(dict.fromkeys(others))
+        if line.doubtful:
+            self._graves[own] = (time.monotonic() + _LATE, line.voids)
+        elif line.begun:
+            self._litter[own] = None
+
+    def _give_up(self, line: Line) -> None:
+        if not line.given_up:
+            _logger.warning("another process has taken %d writes over", len(line.writes))
+            line.given_up = True
+            self._lines.pop(line.session_id)
+            self._waiting.pop(line.session_id, None)
+            self._size -= len(line.writes)
+            line.writes.clear()
+
+    def _has_ripe(self) -> bool:
+        with self._lock:
+            until, voids = next(iter(self._graves.values()), (float("inf"), []))
+        return bool(voids) or time.monotonic() >= until
 
     def _append(
         self, session_id: str, entries: list[SessionMessage], agent_id: str, user_id: str | None
@@ -338,6 +455,15 @@ class Journal:
             session_id, entries, agent_id=agent_id, user_id=user_id, expected_version=None
         )
         return self._store, flow
+
+
+def keeper(journal: SessionInfo | SessionData) -> str:
+    """Tell who looks after a journal."""
+    return str(journal.metadata.get(_ADOPTED_BY) or journal.user_id or "")
+
+
+def _is_fresh(line: Line) -> bool:
+    return 0 <= time.time() - line.touched < _LEASE
 
 
 def _first_ones(line: Line) -> Iterator[PendingWrite]:

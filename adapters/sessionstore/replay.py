@@ -16,7 +16,8 @@ from sessionstore.errors import (
 )
 from sessionstore.flow import Flow
 from sessionstore.health import Health, Turn
-from sessionstore.journal import Journal, Line
+from sessionstore.journal import Journal
+from sessionstore.line import Line
 from sessionstore.standby import Standby
 from sessionstore.store import SessionStore
 from sessionstore.writes import PendingWrite, joined
@@ -107,9 +108,19 @@ class Replay:
 
     def _line(self, line: Line, turn: Turn, batches: int | None) -> Flow[None]:
         done = 0
-        while done != batches and (batch := self._journal.next_batch(line)):
+        while done != batches and (batch := (yield from self._next_batch(line))):
             yield from self._batch(line, batch, turn)
             done += 1
+
+    def _next_batch(self, line: Line) -> Flow[list[PendingWrite]]:
+        ours = yield from self._kept(line)
+        return self._journal.next_batch(line) if ours else []
+
+    def _kept(self, line: Line) -> Flow[bool]:
+        try:
+            return (yield from self._journal.keep(line))
+        except StoreUnavailableError as error:  # it is not the primary that is away
+            raise SessionStoreError("the journal can't be read: its writes wait on") from error
 
     def _batch(self, line: Line, batch: list[PendingWrite], turn: Turn) -> Flow[None]:
         try:

@@ -1,0 +1,102 @@
+"""`Line`: the pending writes of one session, shown in the order in which their journal has them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from sessionstore.errors import SessionStoreError
+from sessionstore.memory import StoredSession
+
+__all__ = ["Arrival", "Line"]
+
+
+class Arrival(msgspec.Struct, eq=False):
+    """A write on its way into a journal.
+
+    Attributes:
+        id: Its id there.
+        body: The write, as JSON.
+        show: Makes the session's readers see it.
+        result: What ``show`` gave.
+        error: What ``show`` raised: it is not taken in.
+        over: One of the two is there.
+    """
+
+    id: str
+    body: bytes
+    show: Callable[[], Any]
+    result: Any = None
+    error: SessionStoreError | None = None
+    over: bool = False
+
+
+class Line(msgspec.Struct, eq=False):
+    """The pending writes of one session, in the order in which its readers see them.
+
+    Attributes:
+        session_id: The session.
+        base: What was known of the session before them, until the journal has it.
+        journals: The ids of the journals that hold them; the last one takes in the next.
+        writes: The writes, as JSON.
+        arrivals: Those on their way into the journal.
+        last: The journal's last entry before which all is shown, or counts for nothing.
+        voids: The ids of writes that may be in the journal, though nobody was promised them: it is
+            to be written there that they count for nothing.
+        doubtful: One of those may still get there.
+        begun: The last journal is there.
+        touched: When the journals were ours for sure, as `time.time` has it.
+        replaying: Somebody puts the writes back just now.
+        complained: It was logged that they can't be put back.
+        taken: One was taken in.
+        given_up: Another process puts them back.
+    """
+
+    session_id: str
+    base: StoredSession | None
+    journals: list[str]
+    writes: deque[bytes] = msgspec.field(default_factory=deque)
+    arrivals: dict[str, Arrival] = {}
+    last: str = ""
+    voids: list[str] = []
+    doubtful: bool = False
+    begun: bool = False
+    touched: float = 0.0
+    replaying: bool = False
+    complained: bool = False
+    taken: bool = False
+    given_up: bool = False
+
+    def show(self, order: Iterable[str]) -> int:
+        """Show writes that the journal has, and count them.
+
+        None is shown while something before it counts for nothing and the journal does not say so:
+        a crash would bring that back, in front of what was shown.
+
+        Args:
+            order: Their ids, in the journal's order.
+        """
+        shown = 0
+        for arrival_id in order:
+            if self.voids:
+                break
+            self.last = arrival_id
+            arrival = self.arrivals.get(arrival_id)
+            if arrival is not None and not arrival.over:
+                shown += self._show(arrival)
+        return shown
+
+    def _show(self, arrival: Arrival) -> bool:
+        try:
+            arrival.result = arrival.show()
+        except SessionStoreError as error:
+            arrival.error = error
+            self.voids.append(arrival.id)
+        else:
+            self.writes.append(arrival.body)
+            self.taken = True
+        arrival.over = True
+        return arrival.error is None

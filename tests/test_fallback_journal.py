@@ -1,0 +1,260 @@
+"""The fallback's journal: one order, what arrives late, and who puts it back."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from faults import Killed
+from test_fallback_faults import Stage, said
+
+from sessionstore import (
+    FallbackSessionStore,
+    InMemorySessionStore,
+    SQLiteSessionStore,
+    StoreUnavailableError,
+    journal,
+)
+
+
+def down() -> Stage:
+    stage = Stage()
+    stage.store.append_messages("s", said("a"))
+    stage.store.get("s")
+    stage.primary.go_down()
+    return stage
+
+
+def is_kept(stage: Stage, expected: list[str]) -> None:
+    """What is seen in the outage is seen after a crash, and put back so."""
+    assert stage.seen() == expected
+    stage.crash()
+    assert stage.seen() == expected
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == expected
+
+
+# -- One order ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("when", "fault"),
+    [
+        ("meanwhile", None),
+        ("afterwards", None),
+        ("afterwards", "killed after"),  # the other one has seen that it is there
+        ("afterwards", "lost"),
+    ],
+)
+def test_two_at_once_are_seen_in_the_order_of_the_journal(fault: str | None, when: str) -> None:
+    stage = down()
+    setattr(stage.fallback, when, lambda: stage.store.append_messages("s", said("c")))
+    stage.fallback.script(fault)
+    with suppress(Killed):
+        assert stage.store.append_messages("s", said("b")) == 1
+    is_kept(stage, ["a", "b", "c"] if when == "afterwards" else ["a", "c", "b"])
+
+
+@pytest.mark.parametrize("fault", ["killed after", "lost"])
+def test_what_failed_is_not_brought_back_in_front_of_what_was_seen(fault: str) -> None:
+    stage = down()
+
+    def fail() -> None:
+        stage.fallback.script(fault)
+        with suppress(Killed, StoreUnavailableError):
+            stage.store.append_messages("s", said("b"))
+        stage.fallback.come_back()
+
+    stage.fallback.meanwhile = fail
+    stage.store.append_messages("s", said("c"))
+    is_kept(stage, ["a", "c"])
+
+
+def test_one_that_may_not_be_is_taken_back_before_what_is_behind_it_is_seen() -> None:
+    stage = down()
+    stage.fallback.meanwhile = lambda: stage.store.update("s", metadata={"n": 1})
+    stage.store.update("s", metadata={"n": 2})
+    stage.store.append_messages("s", said("b"))
+    stage.crash()
+    assert stage.store.get("s").metadata == {"n": 2}
+    assert [write.kind for write in stage.store.pending()] == ["update", "update", "append"]
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.primary.inner.get("s").metadata == {"n": 2}
+
+
+def test_many_tasks_at_once_have_one_order(tmp_path: Path) -> None:
+    stage = down()
+    file = SQLiteSessionStore(tmp_path / "outage.db", synchronous="NORMAL")
+    stage.fallback.inner = file
+
+    async def main() -> None:
+        texts = [[f"{task} {number}" for number in range(4)] for task in range(16)]
+
+        async def write(mine: list[str]) -> None:
+            for text in mine:
+                await stage.store.aappend_messages("s", said(text))
+
+        await asyncio.gather(*map(write, texts))
+
+    asyncio.run(main())
+    assert len(stage.seen()) == 65
+    is_kept(stage, stage.seen())
+    file.close()
+
+
+# -- What arrives late -------------------------------------------------------------------------
+
+
+def test_what_arrives_when_all_is_put_back_does_not_bring_a_session_back() -> None:
+    stage = down()
+    stage.fallback.script("late")
+    with pytest.raises(StoreUnavailableError):
+        stage.store.append_messages("s", said("b"))
+    stage.store.append_messages("s", said("c"))
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == ["a", "c"]
+    assert stage.store.delete("s")
+    stage.fallback.arrive()
+    stage.crash()
+    assert stage.store.pending() == []
+    assert stage.store.recover()
+    assert stage.primary.inner.get("s") is None
+    assert stage.fallback.inner.list_sessions().sessions == []
+
+
+def test_what_arrives_in_the_outage_is_not_put_in_front() -> None:
+    stage = down()
+    stage.fallback.script("late")
+    with pytest.raises(StoreUnavailableError):
+        stage.store.append_messages("s", said("b"))
+    stage.fallback.arrive()
+    stage.store.append_messages("s", said("c"))
+    is_kept(stage, ["a", "c"])
+
+
+def test_a_journal_with_what_is_late_holds_nothing_that_was_put_back() -> None:
+    stage = down()
+    stage.store.update("s", metadata={"title": "old"})
+    stage.fallback.script("late")
+    with pytest.raises(StoreUnavailableError):
+        stage.store.append_messages("s", said("b"))
+    stage.primary.come_back()
+    assert stage.store.recover()
+    stage.primary.inner.update("s", metadata={"title": "new"})
+    stage.fallback.arrive()
+    stage.crash()
+    assert stage.store.recover()
+    assert stage.primary.inner.get("s").metadata == {"title": "new"}
+    assert stage.kept() == ["a"]
+
+
+# -- Who puts it back --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def robbed(monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, FallbackSessionStore]:
+    """A store that lives, and another that took it for gone: as on two hosts."""
+    monkeypatch.setattr(journal, "_LEASE", 0)
+    stage = down()
+    stage.store.update("s", metadata={"title": "ours"})
+    stage.store.append_messages("s", said("b"))
+    stage.store._journal.leave()
+    return stage, stage.open()
+
+
+def test_what_another_has_put_back_is_not_put_back_again(
+    robbed: tuple[Stage, FallbackSessionStore], caplog: pytest.LogCaptureFixture
+) -> None:
+    stage, other = robbed
+    stage.primary.come_back()
+    assert other.recover()
+    other.update("s", metadata={"title": "new"})
+    other.delete_messages("s", ["b"])
+    assert stage.store.recover()
+    assert stage.primary.inner.get("s").metadata == {"title": "new"}
+    assert (stage.kept(), stage.seen(), stage.store.pending()) == (["a"], ["a"], [])
+    assert "2 writes" in caplog.text
+
+
+def test_what_is_said_after_another_has_taken_over_is_put_back_too(
+    robbed: tuple[Stage, FallbackSessionStore],
+) -> None:
+    stage, other = robbed
+    stage.store.append_messages("s", said("c"))
+    assert stage.seen() == ["a", "b", "c"]
+    assert [write.kind for write in stage.store.pending()] == ["append"]
+    stage.primary.come_back()
+    assert other.recover()
+    assert stage.store.recover()
+    assert stage.kept() == stage.seen() == ["a", "b", "c"]
+    assert stage.fallback.inner.list_sessions().sessions == []
+
+
+def test_a_journal_that_is_still_ours_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_LEASE", 0)
+    stage = down()
+    for text in "bcd":
+        stage.store.append_messages("s", said(text))
+    stage.crash()
+    stage.store.append_messages("s", said("e"))
+    is_kept(stage, ["a", "b", "c", "d", "e"])
+
+
+def test_who_was_robbed_learns_it_in_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the owner's look and its claim, another takes over."""
+    monkeypatch.setattr(journal, "_LEASE", 0)
+    stage = down()
+    stage.store.append_messages("s", said("b"))
+    others: list[FallbackSessionStore] = []
+
+    def take_over() -> None:
+        stage.store._journal.leave()
+        others.append(stage.open())
+
+    stage.primary.come_back()
+    stage.fallback.afterwards = take_over
+    assert stage.store.recover()
+    assert stage.kept() == ["a"]
+    [other] = others
+    assert other.recover()
+    assert stage.kept() == ["a", "b"]
+    stage.store.get("s")
+    assert stage.seen() == ["a", "b"]
+
+
+def test_a_fallback_that_fails_while_it_is_asked_is_not_the_primary(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "_LEASE", 0)
+    stage = down()
+    stage.store.append_messages("s", said("b"))
+    stage.primary.come_back()
+    stage.fallback.go_down()
+    assert not stage.store.recover()
+    assert not stage.store.is_degraded()
+    assert stage.seen() == ["a", "b"]
+    stage.fallback.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == ["a", "b"]
+
+
+def test_a_fallback_in_an_outage_of_its_own_refuses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "_LEASE", 0)
+    backup = Stage(InMemorySessionStore())
+    stage = Stage()
+    stage.fallback.inner = backup.store
+    stage.primary.go_down()
+    backup.primary.go_down()
+    for text in "abc":
+        assert stage.store.append_messages("s", said(text)) == 1
+    assert stage.seen() == ["a", "b", "c"]
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == ["a", "b", "c"]
