@@ -153,6 +153,22 @@ def test_a_journal_with_what_is_late_holds_nothing_that_was_put_back() -> None:
     assert stage.kept() == ["a"]
 
 
+def test_a_journal_that_could_not_be_deleted_is_not_left_to_be_put_back_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "_REST", 0)
+    stage = down()
+    stage.store.update("s", metadata={"title": "old"})
+    stage.primary.come_back()
+    stage.fallback.script("down")
+    assert stage.store.recover()
+    stage.store.update("s", metadata={"title": "new"})
+    stage.crash()
+    assert stage.store.pending() == []
+    assert stage.store.recover()
+    assert stage.store.get("s").metadata == {"title": "new"}
+
+
 # -- Who puts it back --------------------------------------------------------------------------
 
 

@@ -568,6 +568,8 @@ class FallbackSessionStore(SessionStore):
         self._closed = True
         if self._journal.size:
             yield from self._recovering()
+        else:  # what is done with is not to be put back by the next one
+            yield from self._journal.sweep()
         self._journal.leave()
         waiting = self._journal.size
         if waiting and isinstance(self._fallback, InMemorySessionStore):

@@ -45,6 +45,8 @@ _ADOPTED_BY = "adopted_by"
 _LEASE = 30.0
 # So long what failed on its way into a journal may still get there.
 _LATE = 60.0
+# So long after the fallback store has failed it is left alone with what can wait.
+_REST = 1.0
 
 # What one request puts back at most, so that it is done within the primary's timeout.
 _BATCH = 500
@@ -76,7 +78,7 @@ class Journal:
         # Those that what failed may still get into: until when, and what that is, until it is
         # written there that it counts for nothing.
         self._graves: dict[str, tuple[float, list[str]]] = {}
-        self._tired = False  # the last one could not be deleted
+        self._rests_until = 0.0  # the last one could not be deleted
         self.owner: str = name_for(self)
         self.journaled: int = 0
         self.replayed: int = 0
@@ -101,7 +103,7 @@ class Journal:
     def has_work(self) -> bool:
         """Whether something waits that nobody sees to just now."""
         litter = self._litter or (self._graves and self._has_ripe())
-        return bool(self._waiting or (litter and not self._tired))
+        return bool(self._waiting or (litter and time.monotonic() >= self._rests_until))
 
     def holds(self, session_id: str) -> bool:
         """Tell whether a session has a line: something of it is to be seen to first."""
@@ -336,7 +338,7 @@ class Journal:
             Whether nothing is left.
         """
         with self._lock:
-            line.replaying = self._tired = False
+            line.replaying = False
             self._settle(line, ended=not (line.writes or line.arrivals))
             return line.session_id not in self._lines
 
@@ -354,11 +356,11 @@ class Journal:
             except BaseException as error:
                 with self._lock:
                     self._litter[journal] = None
-                    self._tired = True
+                    self._rests_until = time.monotonic() + _REST
                 if not isinstance(error, SessionStoreError):
                     raise
                 _logger.warning("a journal could not be deleted: %s", _kind(error))
-                return  # to put it back once more does no harm
+                return
 
     def _mark_graves(self) -> Flow[None]:
         """Write down what counts for nothing in the journals that it may still get into."""
@@ -368,7 +370,7 @@ class Journal:
                 try:
                     yield self._append(journal, [entry], JOURNALS, self.owner)
                 except SessionStoreError as error:
-                    self._tired = True
+                    self._rests_until = time.monotonic() + _REST
                     _logger.warning("a journal could not be kept up to date: %s", _kind(error))
                     return
             with self._lock:
