@@ -563,6 +563,24 @@ def test_a_part_of_a_cluster_is_down(open_url: Callable[..., SessionStore]) -> N
         assert [info.id for info in whole.list_sessions(user_id="u").sessions] == ["s"]
 
 
+def test_a_slot_that_moves(open_url: Callable[..., SessionStore]) -> None:
+    with redis_servers.cluster() as cluster:
+        store = open_url(cluster.url, timeout=20.0)
+        store.append_messages("s", conversation(2))
+        of, own = slot("s"), slot("s") * 3 // redis_servers.SLOTS
+        source, target = cluster.masters[own], cluster.masters[own - 1]
+        old, new = (one.run("CLUSTER", "MYID") for one in (source, target))
+        target.run("CLUSTER", "SETSLOT", of, "IMPORTING", old)
+        source.run("CLUSTER", "SETSLOT", of, "MIGRATING", new)
+        for key in source.run("CLUSTER", "GETKEYSINSLOT", of, 10):
+            require_unavailable(lambda: store.append_message("s", said("x", "mine")), within=20)
+            source.run("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+        for server in (target, source, *cluster.masters):
+            server.run("CLUSTER", "SETSLOT", of, "NODE", new)
+        assert store.append_message("s", said("x", "mine")) == 1
+        assert ids(store.get_messages("s")) == ["m0", "m1", "mine"]
+
+
 def test_a_cluster_with_the_url_of_a_single_server(
     open_url: Callable[..., SessionStore], redis_cluster: redis_servers.Cluster
 ) -> None:

@@ -118,7 +118,8 @@ class RedisSessionStore(SessionStore):
     Under Cluster a session is in one slot, and the lists of sessions are in others. They are
     written after the session, in a second round trip; if that fails, the session is written but
     may be missing from lists until its next write (trying again is one), and the error is
-    raised. Lists are read in two round trips, and leave out and repair what is gone by then.
+    raised. Lists are read in two round trips, and leave out and repair what is gone by then. While
+    a slot moves to another node key by key, its sessions raise `StoreUnavailableError`.
 
     A session that one of whose keys holds what the store did not write raises
     `CorruptMessageError`, and is left out of lists; all others stay as they are.
