@@ -85,7 +85,8 @@ def require_acceptable(messages: Sequence[BaseMessage]) -> None:
             waiting.remove(message.tool_call_id)
             continue
         assert not waiting, "a tool call without its result"
-        waiting = [call["id"] for call in getattr(message, "tool_calls", [])]
+        made = [*getattr(message, "tool_calls", []), *getattr(message, "invalid_tool_calls", [])]
+        waiting = [call["id"] for call in made]  # providers' packages send both
     assert not waiting, "a tool call without its result"
     ids = [message.id for message in messages if message.id]
     assert len(ids) == len(set(ids)), "a message twice"

@@ -47,6 +47,8 @@ from sessionstore import (
 )
 from sessionstore.window import INTERRUPTED
 
+NOT_RUN = "This tool call was not run: its arguments were no valid JSON."
+
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
 def store(request, tmp_path):
@@ -219,6 +221,50 @@ def test_a_turn_whose_model_raised_is_tried_again_and_adds_nothing_twice(store, 
     assert words(model.shown[-1]) == ["1 + 1?", "", "2"], "what was done is not done again"
     assert log(store)[3:] == [("assistant", "two")]
     assert logged(store) == result["messages"]
+
+
+def test_a_turn_that_was_answered_is_answered_the_same_when_it_is_sent_again(store, run):
+    agent, model = agent_of(store, "one", calls("add"), "two", "three", tools=[add])
+    run(agent, HumanMessage("1", id="m1"))
+    second = run(agent, HumanMessage("2", id="m2"))
+    assert run(agent, HumanMessage("2", id="m2"))["messages"] == second["messages"]
+    assert words(run(agent, HumanMessage("1", id="m1"))["messages"]) == ["1", "one"]
+    assert words(run(agent, second["messages"])["messages"]) == words(second["messages"])
+    assert len(model.shown) == 3, "the model was asked again"
+    assert logged(store) == second["messages"]
+    run(agent, "3")
+    assert words(logged(store)) == ["1", "one", "2", "", "2", "two", "3", "three"]
+
+
+def test_a_turn_that_failed_before_another_is_tried_again_by_itself(memory, run):
+    agent, model = agent_of(memory, RuntimeError("overloaded"), "two", "one")
+    with pytest.raises(RuntimeError, match="overloaded"):
+        run(agent, HumanMessage("1", id="m1"))
+    run(agent, HumanMessage("2", id="m2"))
+    run(agent, HumanMessage("1", id="m1"))
+    assert words(model.shown[-1]) == ["1"]
+    assert words(logged(memory)) == ["1", "2", "two", "one"]
+
+
+def test_a_call_whose_arguments_were_no_json_is_closed_in_the_view(memory, run):
+    refused = {"name": "add", "args": '{"a": ', "id": "c-bad", "error": None}
+    bad = AIMessage("", invalid_tool_calls=[{**refused, "type": "invalid_tool_call"}])
+    both = calls("add")
+    both.invalid_tool_calls = bad.invalid_tool_calls
+    agent, model = agent_of(memory, bad, both, "ok", tools=[add])
+    run(agent, "1")
+    kept = logged(memory)
+    with pytest.raises(AssertionError, match="a tool call without its result"):
+        run(agent, "2")  # within a turn it is LangChain's to close
+    assert words(model.shown[-1]) == ["1", "", NOT_RUN, "2"]
+    assert logged(memory)[: len(kept)] == kept
+    run(agent, "3")
+    assert Counter(words(model.shown[-1])) == Counter(
+        ["1", "2", "2", "3", "", "", NOT_RUN, NOT_RUN]
+    )
+    assert [m.invalid_tool_calls for m in logged(memory) if m.type == "ai"][:2] == [
+        bad.invalid_tool_calls
+    ] * 2
 
 
 def test_another_users_session_is_refused_before_the_model_runs(store, run):
@@ -712,5 +758,5 @@ MISSING = """
 
 def test_without_langchain_it_says_what_it_needs():
     with Children() as children:
-        hint = "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1'\n"
+        hint = "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.9'\n"
         assert children.run(MISSING) == hint

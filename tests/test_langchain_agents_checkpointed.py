@@ -177,6 +177,21 @@ def test_a_summary_is_for_the_model_and_the_log_keeps_the_originals(store, run, 
     assert words(logged(store)) == ["q1", "a1", "q2", "a2", "q3", "", "2", "a3", "q4", "a4"]
 
 
+def test_a_summary_stays_out_of_the_log_where_all_that_the_log_knew_is_summed_up(store, run):
+    summarize = SummarizationMiddleware(
+        Scripted(lines=["SUMMARY"] * 9), trigger=("messages", 5), keep=("messages", 2)
+    )
+    lines = ["a1", calls("add"), RuntimeError("overloaded"), "a3"]
+    agent, _ = agent_of(store, *lines, tools=[add], before=[summarize])
+    run(agent, said("q1"))
+    with pytest.raises(RuntimeError, match="overloaded"):
+        run(agent, said("q2"))
+    state = agent.get_state(CONFIG).values
+    assert state["session_mark"] not in {message.id for message in state["messages"]}
+    run(agent, said("q3"))
+    assert words(logged(store)) == ["q1", "a1", "q2", "", "2", "q3", "a3"]
+
+
 def test_what_is_removed_from_the_state_stays_in_the_log(store, run):
     agent, _ = agent_of(store, "a", "b", "c")
     state = run(agent, said("1"))

@@ -12,6 +12,8 @@ from langchain_sessionstore import SessionMiddleware
 from sessionstore import SQLiteSessionStore
 from sessionstore.window import INTERRUPTED
 
+PENDING = "This tool call has given no result yet."
+
 TURN = """
     import asyncio, os, sys, time
     from scripted import CONFIG, Scripted, calls
@@ -69,7 +71,7 @@ def test_what_was_made_is_there_and_the_session_goes_on(tmp_path, colour, names,
     with SQLiteSessionStore(path) as store:
         made = [("user", "go"), ("assistant", names.split())]
         results = [("tool", "quick")] if "quick" in names else []
-        place = [("tool", INTERRUPTED)] if names == "endless quick" else []
+        place = [("tool", PENDING)] if names == "endless quick" else []
         assert log(store) == [*made, *place, *results]
         model = Scripted(lines=[calls("quick"), "done"])
         agent = create_agent(model, [quick], middleware=[SessionMiddleware(store)])
@@ -77,7 +79,7 @@ def test_what_was_made_is_there_and_the_session_goes_on(tmp_path, colour, names,
         result = agent.invoke({"messages": [new]}, CONFIG)
         closed = [("tool", {"quick": "quick", "endless": INTERRUPTED}[n]) for n in names.split()]
         first = [(m.type, m.content) for m in model.shown[0] if m.type == "tool"]
-        assert sorted(first) == sorted(closed)
+        assert first == closed
         added = [] if again else [("user", "still there?")]
         answer = [("assistant", ["quick"]), ("tool", "quick"), ("assistant", "done")]
         assert log(store) == [*made, *place, *results, *added, *answer]
@@ -89,3 +91,80 @@ def test_what_was_made_is_there_and_the_session_goes_on(tmp_path, colour, names,
 def quick() -> str:
     """Be quick."""
     return "quick"
+
+
+# -- With a checkpointer that survives, too --------------------------------------------------------
+
+CHECKPOINTED = """
+    import asyncio, os, sys, time
+    from scripted import Scripted, calls
+    from langchain.agents import create_agent
+    from langchain_sessionstore import SessionMiddleware
+    from langgraph.checkpoint.sqlite import SqliteSaver
+    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+    from sessionstore import SQLiteSessionStore
+
+    folder, colour, names, life = sys.argv[1:]
+    config = {"configurable": {"thread_id": "s"}}
+    path = f"{folder}/checkpoints.db"
+
+    def quick() -> str:
+        '''Be quick.'''
+        os.write(1, b"quick\\n")
+        return "quick"
+
+    def endless() -> str:
+        '''End in the second life.'''
+        os.write(1, b"running\\n")
+        time.sleep(600 if life == "first" else 0)
+        return "ended"
+
+    def agent_of(saver):
+        model = Scripted(lines=[calls(*names.split())] if life == "first" else ["done", "bye"])
+        sessions = SessionMiddleware(SQLiteSessionStore(f"{folder}/sessions.db"))
+        return create_agent(model, [quick, endless], middleware=[sessions], checkpointer=saver)
+
+    def said(text):
+        return {"messages": [("user", text)]}
+
+    turns = [said("go")] if life == "first" else [None, said("thanks")]
+
+    async def in_a_loop():
+        async with AsyncSqliteSaver.from_conn_string(path) as saver:
+            agent = agent_of(saver)
+            return [await agent.ainvoke(turn, config, durability="sync") for turn in turns]
+
+    def in_a_thread():
+        with SqliteSaver.from_conn_string(path) as saver:
+            agent = agent_of(saver)
+            return [agent.invoke(turn, config, durability="sync") for turn in turns]
+
+    states = in_a_thread() if colour == "sync" else asyncio.run(in_a_loop())
+    print([message.content for message in states[-1]["messages"]])
+"""
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("names", ["endless", "quick endless", "endless quick"])
+def test_beside_a_checkpointer_the_turn_goes_on_and_each_message_is_there_once(
+    tmp_path, colour, names
+):
+    with Children() as children:
+        child = children.start(CHECKPOINTED, tmp_path, colour, names, "first")
+        assert child.stdout
+        while child.stdout.readline() != "running\n":
+            pass
+        child.kill()
+        ended(child)
+        said = children.run(CHECKPOINTED, tmp_path, colour, names, "second")
+    results = [("tool", {"quick": "quick", "endless": "ended"}[name]) for name in names.split()]
+    with SQLiteSessionStore(tmp_path / "sessions.db") as store:
+        assert log(store) == [
+            ("user", "go"),
+            ("assistant", names.split()),
+            *results,
+            ("assistant", "done"),
+            ("user", "thanks"),
+            ("assistant", "bye"),
+        ]
+        assert said.endswith(f"{[message.content for message in logged(store)]}\n")

@@ -21,6 +21,7 @@ USES = """
 
     import langchain_sessionstore as ours
     from agents import CountingModel, agent
+    from langchain.agents import create_agent
     from langchain_core.messages import AIMessage, HumanMessage
     from sessionstore import InMemorySessionStore, Window
 
@@ -43,6 +44,13 @@ USES = """
     message = AIMessage("six", id="6")
     assert ours.to_langchain(ours.to_session(message)) == message
 
+    remembering = create_agent(
+        CountingModel(), middleware=[ours.SessionMiddleware(store, window=Window())]
+    )
+    print(remembering.invoke({"messages": [("user", "six")]}, config)["messages"][-1].text)
+    turn = asyncio.run(remembering.ainvoke({"messages": [("user", "seven")]}, config))
+    print(turn["messages"][-1].text, len(store.get_messages("s")))
+
     history = ours.session_history_factory(store)("s", "alice")
     history.add_messages([HumanMessage("seven")])
     print(len(ours.SessionChatMessageHistory("s", store).messages))
@@ -57,7 +65,9 @@ SAID = """\
 5 messages, the last says three
 7 messages, the last says four
 9 messages, the last says five
-11
+11 messages, the last says six
+13 messages, the last says seven 14
+15
 """
 
 NOT_THERE = """

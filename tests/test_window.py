@@ -354,8 +354,8 @@ def test_a_pending_call_stays_open() -> None:
 def test_a_call_that_was_interrupted_is_closed() -> None:
     log = [user(), assistant("", "c", "d"), result("d"), user("again")]
     view = Window().view(log)
-    assert [m.content for m in view] == ["u", "", "result of d", INTERRUPTED, "again"]
-    made_up = view[3]
+    assert [m.content for m in view] == ["u", "", INTERRUPTED, "result of d", "again"]
+    made_up = view[2]
     assert (made_up.role, made_up.tool_call_id, made_up.name) == ("tool", "c", "tool")
     assert made_up.created_at == log[1].created_at
 

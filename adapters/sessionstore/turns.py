@@ -10,11 +10,13 @@ import msgspec
 
 from sessionstore.models import SYSTEM_ROLES, SessionMessage, ToolCall
 
-__all__ = ["INTERRUPTED", "Turn", "turns_of"]
+__all__ = ["INTERRUPTED", "Turn", "turns_of", "unfinished"]
 
 INTERRUPTED = "This tool call was interrupted: it gave no result."
 """What stands in a view for the result of a tool call that never came."""
 
+_UNFINISHED = "This tool call has given no result yet."
+_PENDING = "pending"
 _CALL_BLOCKS = ("tool_call", "tool_use")
 
 
@@ -51,6 +53,26 @@ def turns_of(log: Sequence[SessionMessage]) -> list[Turn]:
     return turns
 
 
+def unfinished(id: str, call: ToolCall) -> SessionMessage:
+    """Make what keeps the place in a log of a tool's result that is still to come.
+
+    Args:
+        id: The id of the result, which will replace it.
+        call: The call.
+
+    Returns:
+        A message that says what is true then, and that is no result to a view.
+    """
+    return SessionMessage(
+        "tool",
+        _UNFINISHED,
+        id=id,
+        name=call["name"],
+        tool_call_id=call["id"],
+        metadata={_PENDING: True},
+    )
+
+
 def _is_result(message: SessionMessage) -> bool:
     # LlamaIndex's older agents give a tool's result the role "function".
     return message.role == "tool" or (
@@ -65,7 +87,8 @@ def _groups(messages: list[SessionMessage]) -> list[list[SessionMessage]]:
     waiting: dict[str, list[list[SessionMessage]]] = {}
     for message in messages:
         if _is_result(message):
-            if takers := waiting.get(message.tool_call_id or ""):
+            takers = waiting.get(message.tool_call_id or "")
+            if takers and message.metadata.get(_PENDING) is not True:
                 takers.pop().append(message)
             continue
         groups.append([message])
@@ -89,16 +112,17 @@ def _settled(group: list[SessionMessage], taken: set[str | None]) -> list[Sessio
     message, *results = group
     calls = message.tool_calls
     ids = [_own_id(message, place, call["id"], taken) for place, call in enumerate(calls)]
-    unanswered = list(zip(calls, ids, strict=True))
-    answers = []
+    answers = [_interrupted(message, calls[n]["name"], own) for n, own in enumerate(ids)]
+    waiting = [call["id"] or "" for call in calls]
+    places = list(range(len(calls)))
     for result in results:
-        asked = [call["id"] or "" for call, _ in unanswered]
-        _, own = unanswered.pop(asked.index(result.tool_call_id or ""))
-        if result.tool_call_id != own:
-            result = msgspec.structs.replace(result, tool_call_id=own)  # noqa: PLW2901
-        answers.append(result)
-    closing = [_interrupted(message, call["name"], own) for call, own in unanswered]
-    return [_with_ids(message, ids), *answers, *closing]
+        at = waiting.index(result.tool_call_id or "")
+        place = places.pop(at)
+        del waiting[at]
+        if result.tool_call_id != ids[place]:
+            result = msgspec.structs.replace(result, tool_call_id=ids[place])  # noqa: PLW2901
+        answers[place] = result
+    return [_with_ids(message, ids), *answers]
 
 
 def _own_id(message: SessionMessage, place: int, given: str | None, taken: set[str | None]) -> str:

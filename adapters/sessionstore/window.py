@@ -30,7 +30,9 @@ class Window(msgspec.Struct, frozen=True):
     - starts at a user's message, and keeps at least the last turn, even one beyond the limits.
       What came before the first user's message, such as a greeting, is not shown: models take no
       conversation that the assistant begins;
-    - puts each tool's result right behind its call, and leaves out a result without a call;
+    - puts each tool's result right behind its call, in the order of the calls, and leaves out a
+      result without a call, and one whose metadata says ``{"pending": True}``: it only keeps a
+      place in the log;
     - closes a call whose result never came with one that says so, unless the call is the last
       message: its approval may be pending. Whoever puts new input behind a view has to close it,
       unless that is its result; `langchain_sessionstore` does;

@@ -15,7 +15,7 @@ from langchain_sessionstore.codec import to_session
 from sessionstore import SessionMessage, SessionNotFoundError, SessionStore, ToolCall
 from sessionstore.flow import Flow
 from sessionstore.models import encode_message, new_id
-from sessionstore.window import INTERRUPTED
+from sessionstore.turns import unfinished
 
 __all__ = ["AgentTurn"]
 
@@ -35,6 +35,7 @@ class AgentTurn:
         agent_id: The agent of the session, if this makes it.
         user_id: The caller; the owner, if this makes the session.
         resumed: Whether the turn began before this call.
+        answer_id: The message that answered the turn before this call, if it was answered.
     """
 
     session_id: str
@@ -44,6 +45,7 @@ class AgentTurn:
 
     def __post_init__(self) -> None:
         """Begin with nothing written."""
+        self.answer_id: str | None = None
         self._written: dict[str, tuple[datetime, bytes]] = {}
         self._edits: dict[str, Mapping[str, Any]] = {}
 
@@ -110,9 +112,9 @@ class AgentTurn:
     ) -> Flow[None]:
         """Save what a tool gave, in the place of its call among those that run beside it.
 
-        A call before it that still runs gets its place, with a result that says that none came, in
-        the same atomic step. Whoever writes a result writes those places: one that adds nothing
-        has found its own place taken, and fills it.
+        A call before it that still runs gets its place, with a message that says that there is no
+        result yet, in the same atomic step. Whoever writes a result writes those places: one that
+        adds nothing has found its own place taken, and fills it.
         """
         stored = self._stored(result)
         places = self._places_before(state, call_message, call_id)
@@ -193,12 +195,7 @@ class AgentTurn:
             if call["id"] == call_id:
                 break
             if call["id"] not in answered:
-                id = self.result_id(call_message, call["id"])  # noqa: A001
-                places.append(
-                    SessionMessage(
-                        "tool", INTERRUPTED, id=id, name=call["name"], tool_call_id=call["id"]
-                    )
-                )
+                places.append(unfinished(self.result_id(call_message, call["id"]), call))
         return places
 
 

@@ -167,7 +167,8 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         return self._to_show(stored)
 
     def _to_show(self, stored: list[SessionMessage]) -> list[BaseMessage]:
-        return to_langchain_messages(stored)
+        shown = to_langchain_messages(stored)
+        return closed(shown, ()) if self._window else shown
 
 
 _INPUT = [HumanMessage("")]  # a call brings some, which its history does not see

@@ -14,6 +14,7 @@ from langchain_core.messages import (
     BaseMessage,
     HumanMessage,
     RemoveMessage,
+    SystemMessage,
     ToolMessage,
     convert_to_messages,
 )
@@ -29,7 +30,13 @@ from sessionstore.models import new_id
 from sessionstore.store import checked_id
 
 try:
-    from langchain.agents.middleware.types import AgentMiddleware, AgentState, PrivateStateAttr
+    from langchain.agents.middleware.types import (
+        AgentMiddleware,
+        AgentState,
+        ExtendedModelResponse,
+        ModelResponse,
+        PrivateStateAttr,
+    )
     from langgraph.channels.untracked_value import UntrackedValue
     from langgraph.config import get_config
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
@@ -37,16 +44,11 @@ try:
     from typing_extensions import NotRequired
 except ImportError as _missing:
     raise ImportError(
-        "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1'"
+        "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.9'"
     ) from _missing
 
-try:
-    from langchain.agents.middleware.types import ExtendedModelResponse
-except ImportError:  # it came with a later version
-    ExtendedModelResponse = None  # type: ignore[assignment,misc]
-
-if TYPE_CHECKING:  # some of these have moved since LangChain 1.0
-    from langchain.agents.middleware.types import ModelRequest, ModelResponse, ToolCallRequest
+if TYPE_CHECKING:
+    from langchain.agents.middleware.types import ModelRequest, ToolCallRequest
     from langgraph.runtime import Runtime
 
 __all__ = ["SessionMiddleware"]
@@ -155,7 +157,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Save what came since, then the model's answer."""
         turn = self._turn(request.state, request.runtime.context)
         self._play(turn.mirroring(self._store, request.state["messages"]))
-        response = handler(request)
+        response = _given_before(turn, request) or handler(request)
         self._play(self._keeping(turn, response))
         return _kept(request.state, turn, response)
 
@@ -167,7 +169,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Async twin of `wrap_model_call`."""
         turn = self._turn(request.state, request.runtime.context)
         await self._aplay(turn.mirroring(self._store, request.state["messages"]))
-        response = await handler(request)
+        response = _given_before(turn, request) or await handler(request)
         await self._aplay(self._keeping(turn, response))
         return _kept(request.state, turn, response)
 
@@ -252,7 +254,10 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         shown = closed(shown, new or [HumanMessage("")])  # the model goes on in any case
         again = [place for place, message in enumerate(shown) if message.id in given]
         shown = [given.get(message.id, message) for message in shown]
-        if again:  # a turn that did not get to its end: to send an id again changes nothing
+        if again:  # to send an id again changes nothing
+            if not new:
+                shown = shown[: _end_of_turn(shown, again[-1])]
+                turn.answer_id = _answer_id(shown[-1])
             turn.know(loaded, shown[again[0] :])
         yield from turn.saving(self._store, messages, correct=False)
         if not shown:
@@ -377,8 +382,27 @@ def _called_from(
         _caller.reset(token)
 
 
+def _end_of_turn(shown: list[BaseMessage], place: int) -> int:
+    if isinstance(shown[place], SystemMessage):
+        return len(shown)
+    later = range(place + 1, len(shown))
+    return next((n for n in later if isinstance(shown[n], HumanMessage)), len(shown))
+
+
+def _answer_id(last: BaseMessage) -> str | None:
+    return last.id if isinstance(last, AIMessage) and not last.tool_calls else None
+
+
+def _given_before(turn: AgentTurn, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
+    """Give the answer of a turn that is sent again after its end: its reply got lost, maybe."""
+    last = request.messages[-1] if request.messages else None
+    if not last or not last.id or last.id != turn.answer_id or request.response_format is not None:
+        return None
+    return ModelResponse([last])
+
+
 def _kept(state: Any, turn: AgentTurn, response: ModelResponse[Any]) -> Any:
-    if state.get(_TURN) is turn or ExtendedModelResponse is None:
+    if state.get(_TURN) is turn:
         return response
     return ExtendedModelResponse(response, Command(update={_TURN: turn}))
 

@@ -1,0 +1,139 @@
+"""Chains and agents go on while the store's primary is down, and it has all of it afterwards."""
+
+import asyncio
+
+import pytest
+from faults import FaultyStore
+from langchain.agents import create_agent
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableLambda
+from scripted import CONFIG, Scripted, calls, log
+from servers.process import free_port
+
+from langchain_sessionstore import SessionMiddleware, with_session_history
+from sessionstore import (
+    FallbackSessionStore,
+    InMemorySessionStore,
+    RedisSessionStore,
+    SQLiteSessionStore,
+    StoreUnavailableError,
+)
+
+USER = {"configurable": {"session_id": "s", "user_id": "alice"}}
+
+
+@pytest.fixture
+def primary(tmp_path):
+    with SQLiteSessionStore(tmp_path / "sessions.db") as store:
+        yield FaultyStore(store)
+
+
+@pytest.fixture
+def store(primary):
+    with FallbackSessionStore(primary, retry_after=0.001) as made:
+        yield made
+
+
+@pytest.fixture(params=["sync", "async"])
+def run(request):
+    def sync(runnable, given, config=CONFIG):
+        return runnable.invoke(given, config)
+
+    def in_a_loop(runnable, given, config=CONFIG):
+        return asyncio.run(runnable.ainvoke(given, config))
+
+    return sync if request.param == "sync" else in_a_loop
+
+
+def add() -> str:
+    """Add."""
+    return "2"
+
+
+def said(text):
+    return {"messages": [HumanMessage(text, id=f"m-{text}")]}
+
+
+def agent_of(store, *lines):
+    model = Scripted(lines=list(lines))
+    return create_agent(model, [add], middleware=[SessionMiddleware(store)]), model
+
+
+def words(messages):
+    return [message.content for message in messages]
+
+
+def test_an_agent_goes_on_and_all_is_put_back(primary, store, run):
+    agent, model = agent_of(store, "a1", calls("add"), "a2", "a3")
+    run(agent, said("q1"), USER)
+    primary.go_down()
+    run(agent, said("q2"), USER)
+    assert store.is_degraded()
+    assert words(model.shown[1]) == ["q1", "a1", "q2"]
+    assert len(primary.inner.get_messages("s")) == 2
+    mallory = {"configurable": {"session_id": "s", "user_id": "mallory"}}
+    with pytest.raises(StoreUnavailableError, match="whose session"):
+        run(agent, said("x"), mallory)
+    primary.fault = lambda: None
+    assert store.recover()
+    expected = ["q1", "a1", "q2", "", "2", "a2"]
+    assert words(primary.inner.get_messages("s")) == expected
+    assert primary.inner.get("s").user_id == "alice"
+    run(agent, said("q3"), USER)
+    assert words(primary.inner.get_messages("s")) == [*expected, "q3", "a3"]
+
+
+@pytest.mark.parametrize("tool_is_on", [True, False])
+def test_an_outage_that_begins_or_ends_in_a_tool(primary, store, run, tool_is_on):
+    def turn() -> str:
+        """Turn the primary."""
+        primary.fault = (lambda: "down") if tool_is_on else (lambda: None)
+        return "turned"
+
+    model = Scripted(lines=[calls("turn"), "done"])
+    agent = create_agent(model, [turn], middleware=[SessionMiddleware(store)])
+    if not tool_is_on:
+        primary.go_down()
+    run(agent, said("go"))
+    primary.fault = lambda: None
+    assert store.recover()
+    assert log(primary.inner) == [
+        ("user", "go"),
+        ("assistant", ["turn"]),
+        ("tool", "turned"),
+        ("assistant", "done"),
+    ]
+
+
+def test_a_write_whose_answer_is_lost_is_there_once(primary, store, run):
+    agent, _ = agent_of(store, calls("add"), "a1")
+    primary.lose_answers()
+    run(agent, said("q1"))
+    primary.fault = lambda: None
+    assert store.recover()
+    assert words(primary.inner.get_messages("s")) == ["q1", "", "2", "a1"]
+
+
+def test_a_chain_goes_on_and_all_is_put_back(primary, store, run):
+    count = RunnableLambda(lambda messages: f"{len(messages)} messages")
+    chain = with_session_history(count, store, user_scoped=True)
+    assert run(chain, "one", USER) == "1 messages"
+    primary.go_down()
+    assert run(chain, "two", USER) == "3 messages"
+    assert "".join(chain.stream("three", USER)) == "5 messages"
+    primary.fault = lambda: None
+    assert store.recover()
+    said = words(primary.inner.get_messages("s"))
+    assert said == ["one", "1 messages", "two", "3 messages", "three", "5 messages"]
+
+
+def test_a_primary_that_was_never_there(run):
+    nobody = RedisSessionStore(f"redis://127.0.0.1:{free_port()}", timeout=2.0)
+    with FallbackSessionStore(nobody, fallback=InMemorySessionStore()) as store:
+        agent, model = agent_of(store, "a1", "a2")
+        run(agent, said("q1"))
+        run(agent, said("q2"))
+        assert words(model.shown[-1]) == ["q1", "a1", "q2"]
+        chain = with_session_history(RunnableLambda(lambda messages: str(len(messages))), store)
+        assert run(chain, "q3") == "5"
+        assert len(store.pending()) == 5
