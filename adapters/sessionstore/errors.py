@@ -4,6 +4,7 @@ __all__ = [
     "CorruptMessageError",
     "InvalidMessageError",
     "InvalidSessionError",
+    "OutageError",
     "SessionAccessError",
     "SessionConflictError",
     "SessionExistsError",
@@ -27,6 +28,13 @@ class StoreUnavailableError(SessionStoreError):
     Nothing half done is left behind. Whether a write whose answer was lost took effect can't be
     known from here; since appending is idempotent by message id, it is safe to send messages that
     have an id again.
+    """
+
+
+class OutageError(StoreUnavailableError):
+    """A promise that a fallback can't keep while its primary is away: ``expected_version``, say.
+
+    Without that promise, the same call is answered.
     """
 
 

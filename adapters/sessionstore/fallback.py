@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sessionstore.adoption import adopt_all
-from sessionstore.errors import SessionStoreError, StoreUnavailableError
+from sessionstore.errors import OutageError, SessionStoreError, StoreUnavailableError
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.health import Health, Turn
 from sessionstore.journal import Journal
@@ -499,7 +499,7 @@ class FallbackSessionStore(SessionStore):
     def _take_in(self, write: PendingWrite, expected_version: int | None) -> Flow[Any]:
         """Take a write into the journal, if it can be told that the primary will have it."""
         if expected_version is not None:
-            raise StoreUnavailableError("expected_version can't be kept until the store is back")
+            raise OutageError("expected_version can't be kept until the store is back")
         for _ in range(_TRIES):
             self._refuse_blind(write)
             stamp = self._standby.stamp(write.session_id)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,9 +13,9 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, MessageStatus
 from msgspec.structs import replace
 
-from llama_index_sessionstore.chat_store import told_apart
+from llama_index_sessionstore.chat_store import METADATA, listed, told_apart
 from llama_index_sessionstore.codec import to_llama_index, to_llama_index_messages, to_session
-from llama_index_sessionstore.turns import Queue, Turns
+from llama_index_sessionstore.turns import Queue, Turn, Turns
 from sessionstore import (
     InvalidMessageError,
     SessionConflictError,
@@ -22,8 +24,10 @@ from sessionstore import (
     SessionMessage,
     SessionNotFoundError,
     SessionStore,
+    SessionStoreError,
     StoreUnavailableError,
 )
+from sessionstore.errors import OutageError
 from sessionstore.flow import Flow, aplay
 from sessionstore.models import new_id
 
@@ -31,26 +35,37 @@ __all__ = ["AsyncSessionChatStore"]
 
 T = TypeVar("T")
 _ACTIVE, _ARCHIVED = MessageStatus.ACTIVE, MessageStatus.ARCHIVED
-_KEYS = 1000
 _FIRST_GUESS = 32
+_MOST_GUESSES = 1000
 
-# The session's metadata tell how far it is archived: how many messages, and which is the last one.
-_METADATA = "llama_index"
+# The session's metadata tell how far it is archived: how many messages, and which are the last of
+# those. Several, since other users of the session may delete some: then the one before counts.
 _COUNT, _LAST = "archived", "last_archived"
+_TRAIL = 8
 
 _turns_of: weakref.WeakKeyDictionary[SessionStore, Turns] = weakref.WeakKeyDictionary()
 
 
 class _Mark(NamedTuple):
-    """How far a session is archived: how many messages, and the id of the last one of them."""
+    """How far a session is archived: how many messages, and the ids of the last of them."""
 
     archived: int = 0
-    last: str = ""
+    trail: tuple[str, ...] = ()
+
+    def beyond(self, messages: list[SessionMessage]) -> _Mark:
+        """Give the mark behind so many more messages."""
+        ids = [str(message.id) for message in messages[-_TRAIL:]]
+        return _Mark(self.archived + len(messages), (*self.trail, *ids)[-_TRAIL:])
+
+    def without(self, lost: int) -> _Mark:
+        """Give the mark when so many of the last archived messages are no longer there."""
+        kept = self.trail[: len(self.trail) - lost]
+        return _Mark(max(self.archived - lost, 1), kept) if kept else _Mark()
 
     def metadata(self) -> dict[str, Any]:
         """Give what the session's metadata are to tell of it."""
-        told = {_COUNT: self.archived, _LAST: self.last} if self.last else None
-        return {_METADATA: told}
+        told = {_COUNT: self.archived, _LAST: self.trail} if self.trail else None
+        return {METADATA: told}
 
 
 class AsyncSessionChatStore(AsyncDBChatStore):
@@ -63,7 +78,8 @@ class AsyncSessionChatStore(AsyncDBChatStore):
     Of all callers who archive or delete the oldest messages at once, in any number of processes,
     each message is handed to exactly one. Of those of one process who do so through a `Memory`,
     each waits for its turn, so that the memory blocks are given each archived message once; one
-    who only reads all active messages waits for that, too.
+    who only reads all active messages waits for that, too. A memory block may read the memory that
+    calls it; one that puts into it may be given some messages twice.
 
     In an outage of a store with a fallback, archiving goes on; then two processes may archive the
     same message.
@@ -142,6 +158,9 @@ class AsyncSessionChatStore(AsyncDBChatStore):
     ) -> int:
         """Count a session's messages, without reading them.
 
+        Archived messages that others of the session's users have deleted one by one may be counted
+        as such until a `Memory` archives again.
+
         Args:
             key: The session's id.
             status: Only the active, or only the archived ones; ``None`` for all.
@@ -201,7 +220,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         """
         replacements = told_apart(map(to_session, messages))
         archived = replacements if status is _ARCHIVED else []
-        mark = _Mark(len(archived), str(archived[-1].id)) if archived else _Mark()
+        mark = _Mark().beyond(archived)
         await self._aplay(self._setting(key, replacements, mark))
 
     async def delete_message(self, key: str, idx: int) -> ChatMessage | None:
@@ -267,15 +286,14 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         Raises:
             SessionStoreError: Any of the errors of `SessionStore.update`.
         """
-        turn = self._turns.mine(key)
-        if turn is None:
-            return to_llama_index_messages(await self._aplay(self._archiving(key, n, None)))
-        turn.archiving()
+        turn = self._turns.read_by_caller(key)
+        if turn is None or n > len(turn.ids):
+            return to_llama_index_messages(await self._archive(key, n, None))
+        turn.begin()
         try:
-            oldest, turn.ids = turn.ids[:n], turn.ids[n:]
-            return to_llama_index_messages(await self._aplay(self._archiving(key, n, oldest)))
+            return to_llama_index_messages(await self._archive(key, n, turn))
         finally:
-            turn.archived()
+            turn.went_on()
 
     async def get_keys(self) -> list[str]:
         """Give the ids of all sessions of this agent, and user if one is named, with messages.
@@ -286,21 +304,20 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         Raises:
             SessionStoreError: Any of the errors of `SessionStore.list_sessions`.
         """
-        return await self._aplay(self._keys())
+        infos = await self._aplay(listed(self._store, self.agent_id, self.user_id))
+        return [info.id for info in infos if info.message_count]
 
     # -- Reading: a request is one of the store's flows -------------------------------------------
 
     async def _queue(self, key: str) -> Queue:
-        turn = self._turns.mine(key)
-        if turn and turn.lasts:  # a memory block reads the session that is being archived
-            return Queue(to_llama_index_messages(await self._aplay(self._active(key))))
-        turn = turn or await self._turns.enter(key)
+        turn = await self._turns.enter(key)
         try:
-            active = await self._aplay(self._active(key))
+            mark, active = await self._aplay(self._active(key))
         except BaseException:
             turn.end()
             raise
-        return turn.read([str(message.id) for message in active], to_llama_index_messages(active))
+        ids = [str(message.id) for message in active]
+        return turn.read(mark, ids, to_llama_index_messages(active))
 
     def _some(
         self, key: str, status: MessageStatus | None, limit: int | None, offset: int
@@ -315,20 +332,24 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             return active[offset:]
         mark = yield from self._checked(mark, key)
         end = mark.archived if end is None else min(end, mark.archived)
-        return (yield from self._behind("", key, end))[offset:]
+        found = yield from self._behind("", key, end)
+        return _until(mark, found)[offset:]
 
-    def _active(self, key: str) -> Flow[list[SessionMessage]]:
+    def _active(self, key: str) -> Flow[tuple[_Mark, list[SessionMessage]]]:
         """Read the active messages: in one round trip, if they are about as many as last time."""
         guess = self._guesses.get(key, _FIRST_GUESS)
-        session = yield self._store._getting(key, guess, self.user_id)
-        mark = _told_by(session)
-        active = _known_active(mark, session)
-        if active is None:
-            _, active = yield from self._behind_mark(mark, key, None)
-        if len(self._guesses) > _KEYS:
+        session: SessionData | None = yield self._store._getting(key, guess, self.user_id)
+        known = _known_active(session)
+        if known is None:
+            try:
+                known = yield from self._behind_mark(_told_by(session), key, None)
+            except StoreUnavailableError:  # an outage, perhaps: what is known of it is all there is
+                session = yield self._store._getting(key, None, self.user_id)
+                known = _known_active(session, whole=True) or (_Mark(), [])
+        if len(self._guesses) > _MOST_GUESSES:
             self._guesses.clear()
-        self._guesses[key] = max(len(active) + 8, _FIRST_GUESS)
-        return active
+        self._guesses[key] = max(len(known[1]) + 8, _FIRST_GUESS)
+        return known
 
     def _behind(self, after: str, key: str, limit: int | None) -> Flow[list[SessionMessage]]:
         messages: list[SessionMessage]
@@ -340,19 +361,21 @@ class AsyncSessionChatStore(AsyncDBChatStore):
     def _behind_mark(
         self, mark: _Mark, key: str, limit: int | None
     ) -> Flow[tuple[_Mark, list[SessionMessage]]]:
-        """Read active messages; where the last archived one is no longer there, none is archived.
+        """Read active messages, and give the mark as it is now.
 
-        So it is when somebody has replaced the messages of the session.
+        Where none of the last archived messages is there any more, somebody has replaced the
+        messages of the session, and none is archived.
         """
-        try:
-            return mark, (yield from self._behind(mark.last, key, limit))
-        except InvalidMessageError:
-            return _Mark(), (yield from self._behind("", key, limit))
+        for lost, last in enumerate(reversed(mark.trail)):
+            try:
+                return mark.without(lost), (yield from self._behind(last, key, limit))
+            except InvalidMessageError:
+                continue
+        return _Mark(), (yield from self._behind("", key, limit))
 
     def _checked(self, mark: _Mark, key: str) -> Flow[_Mark]:
-        if not mark.last:
-            return mark
-        mark, _ = yield from self._behind_mark(mark, key, 1)
+        if mark.trail:
+            mark, _ = yield from self._behind_mark(mark, key, 0)
         return mark
 
     def _counting(self, key: str, status: MessageStatus | None) -> Flow[int]:
@@ -363,31 +386,55 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         archived = min(mark.archived, head.message_count)
         return archived if status is _ARCHIVED else head.message_count - archived
 
-    def _keys(self) -> Flow[list[str]]:
-        keys: list[str] = []
-        cursor = None
-        while True:
-            page = yield self._store._listing(self.agent_id, self.user_id, _KEYS, cursor)
-            keys += [info.id for info in page.sessions if info.message_count]
-            cursor = page.cursor
-            if cursor is None:
-                return list(dict.fromkeys(keys))  # one written to meanwhile may be listed twice
-
     # -- Writing ----------------------------------------------------------------------------------
 
-    def _archiving(self, key: str, n: int, among: list[str] | None) -> Flow[list[SessionMessage]]:
+    async def _archive(self, key: str, n: int, turn: Turn | None) -> list[SessionMessage]:
+        """Archive, and hand out; or neither, where the caller is cancelled meanwhile."""
+        work = asyncio.ensure_future(self._aplay(self._archiving(key, n, turn)))
+        try:
+            before, oldest = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            back = asyncio.ensure_future(self._take_back(key, work))
+            while not back.done():  # however often they are: the next one's turn begins behind it
+                with suppress(asyncio.CancelledError):
+                    await asyncio.shield(back)
+            raise
+        if turn is not None:
+            turn.ids, turn.mark = turn.ids[n:], before.beyond(oldest)
+        return oldest
+
+    async def _take_back(
+        self, key: str, work: asyncio.Future[tuple[_Mark, list[SessionMessage]]]
+    ) -> None:
+        with suppress(SessionStoreError, asyncio.CancelledError):
+            before, oldest = await work
+            if oldest:
+                await self._aplay(self._moving_back(key, before, before.beyond(oldest)))
+
+    def _archiving(
+        self, key: str, n: int, turn: Turn | None
+    ) -> Flow[tuple[_Mark, list[SessionMessage]]]:
+        """Move the mark behind the oldest; give where it was, too."""
+        among = None if turn is None else set(turn.ids[: max(n, 0)])
+        while True:
+            head: SessionData | None = yield self._store._getting(key, 0, self.user_id)
+            if head is None or n < 1:
+                return _Mark(), []
+            mark, oldest = yield from self._behind_mark(_told_by(head), key, n)
+            if among is not None and turn is not None:
+                oldest = list(takewhile(lambda message: message.id in among, oldest))
+                if mark.trail == turn.mark[1]:  # who has read them all has counted them
+                    mark = _Mark(*turn.mark)
+            if not oldest or (yield from self._move(key, mark.beyond(oldest), head.version)):
+                return mark, oldest
+
+    def _moving_back(self, key: str, before: _Mark, moved: _Mark) -> Flow[None]:
         while True:
             head = yield self._store._getting(key, 0, self.user_id)
-            if head is None or n < 1:
-                return []
-            mark, oldest = yield from self._behind_mark(_told_by(head), key, n)
-            if among is not None:
-                oldest = list(takewhile(lambda message: message.id in among, oldest))
-            if not oldest:
-                return []
-            moved = _Mark(mark.archived + len(oldest), str(oldest[-1].id))
-            if (yield from self._move(key, moved, head.version)):
-                return oldest
+            if head is None or _told_by(head) != moved:
+                return  # somebody has gone on from there
+            if (yield from self._move(key, before, head.version)):
+                return
 
     def _move(self, key: str, mark: _Mark, version: int) -> Flow[bool]:
         """Set how far a session is archived, unless it was written to meanwhile."""
@@ -396,15 +443,14 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             yield self._store._updating(key, None, metadata, user_id, version)
         except (SessionConflictError, SessionNotFoundError):
             return False
-        except StoreUnavailableError:
-            # An outage, perhaps: a fallback can't promise a version then, but it takes the mark.
+        except OutageError:  # no version can be promised then, but the mark can be taken
             yield self._store._updating(key, None, metadata, user_id, None)
         return True
 
     def _adding_archived(self, key: str, new: list[SessionMessage]) -> Flow[None]:
-        mark = _Mark(len(new), str(new[-1].id))
+        mark = _Mark().beyond(new)
         while True:
-            session = yield self._store._getting(key, None, self.user_id)
+            session: SessionData | None = yield self._store._getting(key, None, self.user_id)
             try:
                 if session is None:
                     yield self._creating(key, new, mark)
@@ -415,9 +461,10 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             return
 
     def _storing(self, key: str, session: SessionData, new: list[SessionMessage]) -> Flow[Any]:
-        place = _place_of(_told_by(session), session)
-        messages = [*session.messages[:place], *new, *session.messages[place:]]
-        mark = _Mark(place + len(new), str(new[-1].id))
+        mark, active = _known_active(session) or (_Mark(), session.messages)
+        archived = session.messages[: mark.archived]
+        messages = [*archived, *new, *active]
+        mark = mark.beyond(new)
         return self._store._updating(key, messages, mark.metadata(), self.user_id, session.version)
 
     def _setting(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[None]:
@@ -436,12 +483,12 @@ class AsyncSessionChatStore(AsyncDBChatStore):
                 return
 
     def _creating(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[Any]:
-        metadata = mark.metadata() if mark.last else None
+        metadata = mark.metadata() if mark.trail else None
         return self._store._creating(key, self.agent_id, self.user_id, messages, metadata)
 
     def _deleting_at(self, key: str, idx: int) -> Flow[list[SessionMessage]]:
         while True:
-            active = yield from self._active(key)
+            _, active = yield from self._active(key)
             found = active[idx:][:1] if -len(active) <= idx < len(active) else []
             if not found or (yield self._deleting_these(key, found)):
                 return found
@@ -458,12 +505,13 @@ class AsyncSessionChatStore(AsyncDBChatStore):
 
     def _deleting(self, key: str, status: MessageStatus) -> Flow[None]:
         found = yield from self._some(key, status, None, 0)
-        yield self._deleting_these(key, found)
-        while status is _ARCHIVED and found:
+        deleted = yield self._deleting_these(key, found)
+        while status is _ARCHIVED and deleted:
             head = yield self._store._getting(key, 0, self.user_id)
-            if head is None or _told_by(head).last != found[-1].id:
-                return
-            if (yield from self._move(key, _Mark(), head.version)):
+            told = _told_by(head)
+            trail = tuple(one for one in told.trail if one not in deleted)
+            left = _Mark(max(told.archived - len(deleted), 1), trail) if trail else _Mark()
+            if head is None or (yield from self._move(key, left, head.version)):
                 return
 
     def _deleting_these(self, key: str, messages: list[SessionMessage]) -> Flow[Any]:
@@ -476,24 +524,41 @@ class AsyncSessionChatStore(AsyncDBChatStore):
 
 def _told_by(session: SessionData | None) -> _Mark:
     """Give how far a session is archived, as its metadata tell it."""
-    told = session.metadata.get(_METADATA) if session else None
-    if isinstance(told, dict) and isinstance(told.get(_LAST), str):
-        count = told.get(_COUNT)
-        return _Mark(count if isinstance(count, int) else 0, told[_LAST])
-    return _Mark()
+    told = session.metadata.get(METADATA) if session else None
+    if not isinstance(told, dict):
+        return _Mark()
+    count, trail = told.get(_COUNT), told.get(_LAST)
+    known = isinstance(trail, list) and all(isinstance(one, str) and one for one in trail)
+    if not known or not trail or not isinstance(count, int):
+        return _Mark()
+    return _Mark(max(count, 1), tuple(trail))
 
 
-def _known_active(mark: _Mark, session: SessionData | None) -> list[SessionMessage] | None:
-    """Give the active messages, where all of them are among those that were read."""
+def _until(mark: _Mark, messages: list[SessionMessage]) -> list[SessionMessage]:
+    """Give the archived ones: fewer than are counted, where somebody has deleted some since."""
+    ends = [at for at, message in enumerate(messages, 1) if message.id in mark.trail]
+    return (
+        messages[: ends[-1]] if ends and messages[ends[-1] - 1].id == mark.trail[-1] else messages
+    )
+
+
+def _known_active(
+    session: SessionData | None, *, whole: bool = False
+) -> tuple[_Mark, list[SessionMessage]] | None:
+    """Give the mark and the active messages, where all of them are among those that were read.
+
+    Args:
+        session: The session, with its last messages.
+        whole: Nobody can read more of it.
+    """
     if session is None:
-        return []
-    place = _place_of(mark, session)
-    if place or (not mark.last and len(session.messages) == session.message_count):
-        return session.messages[place:]
+        return _Mark(), []
+    mark = _told_by(session)
+    places = {message.id: at for at, message in enumerate(session.messages, 1)}
+    for lost, last in enumerate(reversed(mark.trail)):
+        if last in places:
+            active = session.messages[places[last] :]
+            return _Mark(session.message_count - len(active), mark.without(lost).trail), active
+    if whole or len(session.messages) == session.message_count:
+        return _Mark(), session.messages
     return None
-
-
-def _place_of(mark: _Mark, session: SessionData) -> int:
-    """Give the place behind the last archived message among those that were read, or 0."""
-    places = (at for at, message in enumerate(session.messages, 1) if message.id == mark.last)
-    return next(places, 0)

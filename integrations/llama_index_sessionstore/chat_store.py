@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from llama_index_sessionstore.codec import to_llama_index, to_llama_index_messages, to_session
 from sessionstore import (
     SessionExistsError,
+    SessionInfo,
     SessionMessage,
     SessionNotFoundError,
     SessionStore,
@@ -22,10 +23,14 @@ from sessionstore import (
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import new_id
 
-__all__ = ["SessionChatStore", "told_apart"]
+__all__ = ["METADATA", "SessionChatStore", "listed", "told_apart"]
 
 T = TypeVar("T")
-_KEYS = 1000
+METADATA = "llama_index"
+"""The key of a session's metadata under which `AsyncSessionChatStore` keeps what is archived."""
+_PAGE = 1000
+_NEAR = 16
+_ALL_ACTIVE = {METADATA: None}
 
 
 class SessionChatStore(BaseChatStore):
@@ -103,6 +108,8 @@ class SessionChatStore(BaseChatStore):
     def set_messages(self, key: str, messages: list[ChatMessage]) -> None:
         """Replace all messages of a session, in one step; make the session where there is none.
 
+        In a `Memory` of this session none of them is archived then.
+
         Args:
             key: The session's id.
             messages: What it is to hold, in order.
@@ -155,7 +162,10 @@ class SessionChatStore(BaseChatStore):
         await self._aplay(self._adding(key, message))
 
     def delete_messages(self, key: str) -> list[ChatMessage] | None:
-        """Delete a session.
+        """Delete a session, with its owner and its metadata.
+
+        `ChatSummaryMemoryBuffer` does so, and makes the session anew, each time it is read: name
+        the owner by ``user_id``, so that the new one is theirs.
 
         Args:
             key: The session's id.
@@ -222,11 +232,13 @@ class SessionChatStore(BaseChatStore):
         Raises:
             SessionStoreError: Any of the errors of `SessionStore.list_sessions`.
         """
-        return self._play(self._keys())
+        infos = self._play(listed(self._bound, self.agent_id, self.user_id))
+        return [info.id for info in infos]
 
     async def aget_keys(self) -> list[str]:
         """Async twin of `get_keys`."""
-        return await self._aplay(self._keys())
+        infos = await self._aplay(listed(self._bound, self.agent_id, self.user_id))
+        return [info.id for info in infos]
 
     # -- The operations: a request is one of the store's flows ------------------------------------
 
@@ -234,7 +246,7 @@ class SessionChatStore(BaseChatStore):
         replacements = told_apart(map(to_session, messages))
         while True:
             try:
-                yield self._bound._updating(key, replacements, None, self.user_id, None)
+                yield self._bound._updating(key, replacements, _ALL_ACTIVE, self.user_id, None)
             except SessionNotFoundError:
                 pass
             else:
@@ -271,7 +283,7 @@ class SessionChatStore(BaseChatStore):
                 return to_llama_index(message)
 
     def _at(self, key: str, idx: int) -> Flow[SessionMessage | None]:
-        limit = -idx if idx < 0 else 0
+        limit = -idx if -_NEAR <= idx < 0 else 0  # further away, the other end may be nearer
         while True:
             session = yield self._bound._getting(key, limit, self.user_id)
             if session is None or idx >= session.message_count:
@@ -293,16 +305,6 @@ class SessionChatStore(BaseChatStore):
         )
         return messages[place] if place < len(messages) else None
 
-    def _keys(self) -> Flow[list[str]]:
-        keys: list[str] = []
-        cursor = None
-        while True:
-            page = yield self._bound._listing(self.agent_id, self.user_id, _KEYS, cursor)
-            keys += [info.id for info in page.sessions]
-            cursor = page.cursor
-            if cursor is None:
-                return list(dict.fromkeys(keys))  # one written to meanwhile may be listed twice
-
     @property
     def _bound(self) -> SessionStore:
         if self._store is None:
@@ -315,6 +317,26 @@ class SessionChatStore(BaseChatStore):
 
     async def _aplay(self, flow: Flow[T]) -> T:
         return await aplay(flow, self._bound._aplay)
+
+
+def listed(store: SessionStore, agent_id: str, user_id: str | None) -> Flow[list[SessionInfo]]:
+    """List all sessions of an agent, and of a user where one is named.
+
+    One that is written to meanwhile moves to the front: so the pages there are read once more.
+    """
+    found: dict[str, SessionInfo] = {}
+    cursor, again = None, False
+    while True:
+        page = yield store._listing(agent_id, user_id, _PAGE, cursor)
+        new = {info.id: info for info in page.sessions if info.id not in found}
+        found.update(new)
+        if again and not new:
+            return list(found.values())
+        is_first, cursor = cursor is None, page.cursor
+        if cursor is None:
+            if is_first or again:
+                return list(found.values())
+            again = True
 
 
 def told_apart(messages: Iterable[SessionMessage]) -> list[SessionMessage]:

@@ -4,7 +4,10 @@ LlamaIndex's `Memory` reads the active messages, decides without a pause which o
 archives "the n oldest", hands its memory blocks what it has *read*, and may go on so for several
 rounds. Where two do that at once, some messages are handed out twice and some never. So a caller
 who reads the whole queue has a turn. It ends at once where no archiving follows; else when the list
-that was read is let go of, which is when `Memory` is done with it.
+that was read is let go of, which is when `Memory` is done with it, and at the latest with the task.
+
+A memory block may use the memory that calls it: tasks that a caller starts take turns among
+themselves, within the caller's.
 """
 
 from __future__ import annotations
@@ -14,14 +17,16 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from threading import RLock
-from typing import Any
+from typing import Any, TypeAlias
 
 from llama_index.core.base.llms.types import ChatMessage
 
 __all__ = ["Queue", "Turn", "Turns"]
 
+Mark: TypeAlias = tuple[int, tuple[str, ...]]
 _mine: ContextVar[Mapping[Any, Turn]] = ContextVar("turns", default={})  # noqa: B039 - never changed
 
 
@@ -35,48 +40,85 @@ class Turn:
     """A caller's turn with one session.
 
     Attributes:
+        outer: The turn within which this one is.
         ids: The ids of the messages that were read and that this caller has not archived yet.
-        lasts: The caller archives: the turn ends when they let go of what they have read.
+        mark: How many messages were archived before those, and the ids of the last of them.
         over: The turn has ended.
         until: When it ends for those who wait, whatever the caller does.
     """
 
-    def __init__(self, turns: Turns, session_id: str) -> None:
-        self._turns = turns
-        self._session_id = session_id
-        self.lasts: bool = False
+    def __init__(self, turns: Turns, outer: Turn | None) -> None:
+        self.outer = outer
         self.ids: list[str] = []
+        self.mark: Mark = (0, ())
         self.over: bool = False
         self.until: float = time.monotonic() + turns.patience
+        self._turns = turns
+        self._place: _Place = ""
+        self._lasts: bool = False
+        self._queue: weakref.ref[Queue] | None = None
+        task = asyncio.current_task()
+        self._task = weakref.ref(task) if task else None
 
-    def read(self, ids: Iterable[str], messages: Iterable[ChatMessage]) -> Queue:
+    def taken(self, place: _Place) -> None:
+        """Take note of whose line this turn has come up in."""
+        self._place = place
+
+    def is_callers(self) -> bool:
+        """Tell whether this is the caller's own turn, not that of a task which has started them."""
+        task = asyncio.current_task()
+        return task is not None and self._task is not None and self._task() is task
+
+    def holds(self) -> bool:
+        """Tell whether what was read is still to be worked off: even where others have gone on."""
+        return not self.over or (self._lasts and self._is_kept())
+
+    def read(self, mark: Mark, ids: Iterable[str], messages: Iterable[ChatMessage]) -> Queue:
         """Give the caller what was read: the turn is theirs until they pause without archiving."""
-        self.ids = list(ids)
+        self.ids, self.mark = list(ids), mark
         queue = Queue(messages)
         self._queue = weakref.ref(queue)
         asyncio.get_running_loop().call_soon(self._pause)
         return queue
 
-    def archiving(self) -> None:
-        """Keep the turn for as long as the caller keeps what was read."""
+    def begin(self) -> None:
+        """Keep the turn, from the first archiving on, for as long as what was read is kept."""
         self.until = time.monotonic() + self._turns.patience
-        queue = self._queue()
-        if queue is not None and not self.lasts:
-            self.lasts = True
+        queue = self._queue() if self._queue else None
+        if queue is not None and not self._lasts:
+            self._lasts = True
             weakref.finalize(queue, self.end).atexit = False
+            task = asyncio.current_task()
+            if task is not None:  # an error that is kept keeps what was read
+                task.add_done_callback(self._end_with_task)
 
-    def archived(self) -> None:
-        """End the turn, if the caller has let go of what was read already."""
-        if self._queue() is None:
+    def went_on(self) -> None:
+        """Take note of a step that is done; the last one, if what was read is let go of already."""
+        self.until = time.monotonic() + self._turns.patience
+        if not self._is_kept():
             self.end()
 
     def end(self) -> None:
         """Let the next one in."""
-        self._turns.leave(self._session_id, self)
+        self._turns.leave(self._place, self)
+        with suppress(RuntimeError):  # there is no loop in the thread that has let go
+            task = self._task() if self._task else None
+            if task is not None and task.get_loop() is asyncio.get_running_loop():
+                task.remove_done_callback(self._end_with_task)
+
+    def _is_kept(self) -> bool:
+        return self._queue is not None and self._queue() is not None
 
     def _pause(self) -> None:
-        if not self.lasts:
+        if not self._lasts:
             self.end()
+
+    def _end_with_task(self, _: object) -> None:
+        self._lasts = False
+        self.end()
+
+
+_Place: TypeAlias = "str | Turn"
 
 
 class Turns:
@@ -91,31 +133,59 @@ class Turns:
         self.patience: float = patience
         # Reentrant, since the garbage collector may let go of a list, and so end a turn, in here.
         self._lock = RLock()
-        self._held: dict[str, Turn] = {}
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._held: dict[_Place, Turn] = {}
+        self._waiting: dict[_Place, deque[asyncio.Future[None]]] = {}
 
     def mine(self, session_id: str) -> Turn | None:
         """Give the turn that the caller has, or that the one on whose behalf they act has."""
-        turn = _mine.get().get((self, session_id))
-        return turn if turn and not turn.over else None
+        turn = self._last(session_id)
+        while turn is not None and turn.over:
+            turn = turn.outer
+        return turn
+
+    def read_by_caller(self, session_id: str) -> Turn | None:
+        """Give the turn in which the caller has read what they are to archive now."""
+        turn = self._last(session_id)
+        return turn if turn is not None and turn.is_callers() and turn.holds() else None
 
     async def enter(self, session_id: str) -> Turn:
-        """Wait for the caller's turn."""
-        while True:
-            turn = Turn(self, session_id)
-            with self._lock:
-                held = self._held.get(session_id)
-                if held is None:
-                    self._held[session_id] = turn
-                    break
-                waiter = asyncio.get_running_loop().create_future()
-                self._waiting.setdefault(session_id, deque()).append(waiter)
-            await self._wait(session_id, held, waiter)
+        """Wait for the caller's turn; one that they have ends, since they read anew."""
+        turn = None
+        while turn is None:
+            outer = self.mine(session_id)
+            if outer is not None and outer.is_callers():
+                outer.end()
+                continue
+            turn = await self._take(outer or session_id, Turn(self, outer))
         others = {key: t for key, t in _mine.get().items() if not t.over}
         _mine.set({**others, (self, session_id): turn})
         return turn
 
-    async def _wait(self, session_id: str, held: Turn, waiter: asyncio.Future[None]) -> None:
+    def leave(self, place: _Place, turn: Turn) -> None:
+        """End a turn, and wake those who wait: the first of them to come gets the next one."""
+        with self._lock:
+            turn.over = True
+            if self._held.get(place) is not turn:
+                return
+            del self._held[place]
+            waiting = self._waiting.pop(place, ())
+        for waiter in waiting:
+            _wake(waiter)
+
+    def _last(self, session_id: str) -> Turn | None:
+        return _mine.get().get((self, session_id))
+
+    async def _take(self, place: _Place, turn: Turn) -> Turn | None:
+        """Take the turn, or wait until somebody ends theirs."""
+        waiter = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._waiting.setdefault(place, deque()).append(waiter)
+            held = self._held.get(place)  # last: to wait first would miss a turn that ends just now
+            if held is None:
+                self._held[place] = turn
+                turn.taken(place)
+                self._wait_no_more(place, waiter)
+                return turn
         try:
             await asyncio.wait_for(waiter, max(held.until - time.monotonic(), 0.0))
         except asyncio.TimeoutError:
@@ -123,20 +193,16 @@ class Turns:
                 held.end()
         finally:
             with self._lock:
-                waiting = self._waiting.get(session_id)
-                if waiting and waiter in waiting:
-                    waiting.remove(waiter)
+                self._wait_no_more(place, waiter)
+        return None
 
-    def leave(self, session_id: str, turn: Turn) -> None:
-        """End a turn, and wake those who wait: the first of them to come gets the next one."""
-        with self._lock:
-            turn.over = True
-            if self._held.get(session_id) is not turn:
-                return
-            del self._held[session_id]
-            waiting = self._waiting.pop(session_id, ())
-        for waiter in waiting:
-            _wake(waiter)
+    def _wait_no_more(self, place: _Place, waiter: asyncio.Future[None]) -> None:
+        waiting = self._waiting.get(place)
+        if waiting is not None:
+            if waiter in waiting:
+                waiting.remove(waiter)
+            if not waiting:
+                del self._waiting[place]
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

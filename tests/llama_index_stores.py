@@ -1,0 +1,96 @@
+"""The stores that LlamaIndex's chat stores are tried on: each kind there is, on real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sessionstore import (
+    DbSessionStore,
+    FallbackSessionStore,
+    InMemorySessionStore,
+    PostgresAgentDb,
+    RedisSessionStore,
+    SessionStore,
+    SQLiteSessionStore,
+)
+
+KINDS = ["memory", "sqlite", "redis", "postgres", "fallback"]
+_FIXTURES = {"redis": "redis_server", "fallback": "redis_server", "postgres": "postgres"}
+
+
+@contextmanager
+def opened(kind: str, request: Any) -> Iterator[SessionStore]:
+    """Open an empty store of one kind, on a server that the tests share."""
+    server = request.getfixturevalue(_FIXTURES[kind]) if kind in _FIXTURES else None
+    prefix = f"{uuid.uuid4().hex}:"
+    if kind == "memory":
+        store: SessionStore = InMemorySessionStore()
+    elif kind == "sqlite":
+        store = SQLiteSessionStore(request.getfixturevalue("tmp_path") / "sessions.db")
+    elif kind == "postgres":
+        db = PostgresAgentDb(server.url(), schema=request.getfixturevalue("schema"))
+        with db, DbSessionStore(db) as store:
+            yield store
+        return
+    else:
+        store = RedisSessionStore(server.url, key_prefix=prefix)
+        store = FallbackSessionStore(store) if kind == "fallback" else store
+    with store:
+        yield store
+
+
+class Counting(InMemorySessionStore):
+    """A store that counts what it is asked for, and the messages that it hands over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[str] = []
+        self.handed = 0
+        self.written = 0
+
+    def _counted(self, name: str, flow: Any) -> Any:
+        self.requests.append(name)
+        result = yield from flow
+        messages = getattr(result, "messages", result)
+        self.handed += len(messages) if isinstance(messages, list) else 0
+        return result
+
+    def _get(self, *args: Any, **kwargs: Any) -> Any:
+        return self._counted("get", super()._get(*args, **kwargs))
+
+    def _get_messages(self, *args: Any, **kwargs: Any) -> Any:
+        return self._counted("get_messages", super()._get_messages(*args, **kwargs))
+
+    def _append_messages(self, session_id: str, messages: Any, **kwargs: Any) -> Any:
+        self.written += len(messages)
+        return self._counted("append", super()._append_messages(session_id, messages, **kwargs))
+
+    def _update(self, session_id: str, **kwargs: Any) -> Any:
+        self.written += len(kwargs["messages"] or ())
+        return self._counted("update", super()._update(session_id, **kwargs))
+
+    def _delete_messages(self, *args: Any, **kwargs: Any) -> Any:
+        self.requests.append("delete_messages")
+        return super()._delete_messages(*args, **kwargs)
+
+    def forget(self) -> None:
+        self.requests, self.handed, self.written = [], 0, 0
+
+
+class Loop:
+    """An event loop for a test's calls, one after the other."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+
+    def __call__(self, work: Any) -> Any:
+        return self._loop.run_until_complete(work)
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
