@@ -65,6 +65,38 @@ def test_the_suite_says_what_it_needs() -> None:
             assert children.run(MISSING, missing) == hint
 
 
+WITHOUT = """
+    import sys
+
+    sys.modules[sys.argv[1]] = None
+    try:
+        import llama_index_sessionstore
+    except ImportError as error:
+        print(error)
+"""
+
+
+def test_the_llama_index_part_says_what_it_needs() -> None:
+    needs = "llama_index_sessionstore needs the llama-index extra"
+    with Children() as children:
+        for missing in ("llama_index", "llama_index.core"):
+            hint = f"{needs}: pip install 'sessionstore[llama-index]'\n"
+            assert children.run(WITHOUT, missing) == hint
+
+
+LAZY = """
+    import sys
+
+    import llama_index_sessionstore
+    print("llama_index.core" in sys.modules, hasattr(llama_index_sessionstore, "nothing"))
+"""
+
+
+def test_llama_index_is_imported_at_its_first_use() -> None:
+    with Children() as children:
+        assert children.run(LAZY) == "False False\n"
+
+
 COST = """
     import time
 
