@@ -163,8 +163,8 @@ def test_all_that_simple_chat_store_defines_is_the_same_here(store, run):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25 if many else 6,
-            stateful_step_count=30 if many else 20,
+            max_examples=20 if many else 4,
+            stateful_step_count=25 if many else 15,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
@@ -202,8 +202,8 @@ def test_every_message_goes_to_one_of_those_who_delete_the_last(store, colour):
 
     def take():
         loop = Loop()
-        for _ in range(4):
-            taken.append(either(loop, colour)(chat_store, "delete_last_message", "s").content)
+        delete = either(loop, colour)
+        taken.extend(delete(chat_store, "delete_last_message", "s").content for _ in range(4))
         loop.close()
 
     threads = [threading.Thread(target=take) for _ in range(4)]

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 import uuid
+from itertools import chain
 
 import pytest
 from children import Children, finished
@@ -21,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from langchain_core.messages import HumanMessage
+from llama_index.core.bridge.pydantic import Field
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.llms import ChatMessage
 from llama_index.core.llms.mock import MockFunctionCallingLLM
@@ -77,6 +79,15 @@ def said(messages):
 
 def numbers(first, last):
     return [str(n) for n in range(first, last)]
+
+
+async def until(condition):
+    """Let the other tasks go on until they have got so far."""
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    pytest.fail("they do not get so far")
 
 
 def hold(store, count, archived=0, key="s"):
@@ -196,7 +207,7 @@ def test_what_llama_indexs_sql_store_defines_is_the_same_here(store, run):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15 if many else 3,
+            max_examples=10 if many else 2,
             stateful_step_count=20,
             deadline=None,
             suppress_health_check=list(HealthCheck),
@@ -246,13 +257,15 @@ def test_a_dump_of_a_memory_has_no_word_of_its_store(run):
         texts = [memory.model_dump_json(), repr(memory), str(memory)]
         texts += [
             json.dumps(dump, default=str),
-            chat_store.to_json(),
+            chat_store.model_dump_json(),
             repr(chat_store),
-            repr(chat_store.to_dict()),
+            str(chat_store),
         ]
     assert not any("hunter2" in text or "127.0.0.1" in text for text in texts)
     chat_store = AsyncSessionChatStore(InMemorySessionStore())
-    loaded = Memory.from_dict(json.loads(texts[0]), sql_store=chat_store)
+    # LlamaIndex can't read its own template back.
+    handed_in = {"sql_store": chat_store, "memory_blocks_template": memory.memory_blocks_template}
+    loaded = Memory.from_dict(json.loads(texts[0]), **handed_in)
     run(loaded.aput(ChatMessage("Hello!")))
     assert (loaded.session_id, loaded.token_limit) == ("s", 500)
     assert said(run(chat_store.get_messages("s"))) == ["Hello!"]
@@ -263,7 +276,7 @@ def test_a_dump_of_a_memory_has_no_word_of_its_store(run):
 
 def test_no_call_reads_or_writes_more_than_it_is_about(run):
     store = Counting()
-    hold(store, 10_000, archived=9_980)
+    hold(store, 2_000, archived=1_980)
     chat_store = AsyncSessionChatStore(store)
     run(chat_store.get_messages("s"))
     for most, name, *args in [
@@ -288,7 +301,7 @@ def test_no_call_reads_or_writes_more_than_it_is_about(run):
 
 def test_a_put_costs_what_is_active_also_where_that_is_much(run):
     store = Counting()
-    hold(store, 10_000, archived=9_700)
+    hold(store, 2_000, archived=1_700)
     memory = Memory.from_defaults(
         session_id="s",
         chat_store=AsyncSessionChatStore(store),
@@ -296,7 +309,7 @@ def test_a_put_costs_what_is_active_also_where_that_is_much(run):
         token_limit=400,
         token_flush_size=20,
     )
-    for n in range(40):
+    for n in range(15):
         run(memory.aput(ChatMessage(f"{n}")))
         if n:  # the first does not know yet how many are active
             assert store.handed <= 340
@@ -319,7 +332,7 @@ def test_each_message_is_handed_to_one_of_many_tasks(store, run, name):
         return await asyncio.gather(*takers)
 
     handed = run(everyone())
-    assert sorted(sum(map(said, handed), []), key=int) == numbers(0, 24)
+    assert sorted(chain.from_iterable(map(said, handed)), key=int) == numbers(0, 24)
     assert run(standing(chat_store))[1] == numbers(24, 30)
 
 
@@ -390,10 +403,10 @@ def test_each_message_is_handed_to_one_of_two_processes(tmp_path):
 class Keeping(BaseMemoryBlock[str]):
     """A block that keeps what it is given, and may do something else with it."""
 
-    kept: list = []
+    kept: list = Field(default_factory=list)
     also: object = None
 
-    async def _aget(self, messages=None, **_):
+    async def _aget(self, *_, **__):
         return ""
 
     async def _aput(self, messages):
@@ -504,7 +517,7 @@ def test_a_block_that_raises_stops_nobody_else(run):
     async def put():
         puts = [asyncio.create_task(memory.aput(ChatMessage(str(n)))) for n in range(24)]
         done = await asyncio.wait_for(asyncio.gather(*puts, return_exceptions=True), A_MINUTE / 4)
-        block.kept += sum(failures, [])
+        block.kept += chain.from_iterable(failures)
         assert await require_once(chat_store, [block], 24)
         return [type(error) for error in done if error]  # the errors are kept that long
 
@@ -544,8 +557,7 @@ def test_who_is_cancelled_while_waiting_leaves_the_turn_to_others(run):
     async def put():
         hold(chat_store._store, 0)
         puts = [asyncio.create_task(memory.aput(ChatMessage(str(n)))) for n in range(20)]
-        while not any(turn._lasts for turn in chat_store._turns._held.values()):
-            await asyncio.sleep(0)
+        await until(lambda: any(turn._lasts for turn in chat_store._turns._held.values()))
         for _ in range(5):
             await asyncio.sleep(0)
         waiting = [one for one in puts if not one.done()]
@@ -592,8 +604,7 @@ def test_who_is_cancelled_while_archiving_takes_no_message_along(run, steps, twi
     async def put():
         await chat_store.add_messages("s", [ChatMessage(str(n)) for n in range(9)])
         one = asyncio.create_task(memory.aput(ChatMessage("9")))
-        while not store.moving:
-            await asyncio.sleep(0)
+        await until(lambda: store.moving)
         for _ in range(steps):
             await asyncio.sleep(0)
         assert store.moving
@@ -602,8 +613,7 @@ def test_who_is_cancelled_while_archiving_takes_no_message_along(run, steps, twi
             await asyncio.sleep(0)
         await asyncio.wait([one])
         assert one.cancelled()
-        while store.moving:
-            await asyncio.sleep(0)
+        await until(lambda: not store.moving)
         await asyncio.gather(*(memory.aput(ChatMessage(str(n))) for n in range(10, 14)))
         assert await require_once(chat_store, blocks, 14)
 
@@ -614,7 +624,7 @@ def test_a_block_may_read_the_memory(store, run):
     chat_store = AsyncSessionChatStore(store)
     seen = []
 
-    async def look(messages):
+    async def look(_):
         seen.append(said(await memory.aget()))
         await asyncio.to_thread(memory.get)
 
@@ -669,8 +679,7 @@ def test_one_who_never_lets_go_is_waited_for_in_patience_only(run):
         await chat_store.add_messages("s", [ChatMessage(str(n)) for n in range(9)])
         forever = asyncio.Event()
         one = asyncio.create_task(keep(forever))
-        while "s" not in chat_store._turns._held:
-            await asyncio.sleep(0)
+        await until(lambda: "s" in chat_store._turns._held)
         assert said(await asyncio.wait_for(chat_store.get_messages("s"), 5)) == numbers(1, 9)
         assert said(await chat_store.archive_oldest_messages("s", 1)) == ["1"]
         forever.set()
@@ -716,7 +725,7 @@ class Texts(SimpleVectorStore):
     """A vector store that keeps the texts, too, as `VectorMemoryBlock` wants it."""
 
     stores_text: bool = True
-    texts: dict = {}
+    texts: dict = Field(default_factory=dict)
 
     def add(self, nodes, **options):
         self.texts = {**self.texts, **{node.node_id: node for node in nodes}}

@@ -494,14 +494,19 @@ class AsyncSessionChatStore(AsyncDBChatStore):
                 return found
 
     def _deleting_oldest(self, key: str, n: int) -> Flow[list[SessionMessage]]:
-        taken: list[SessionMessage] = []
-        while len(taken) < n:
-            oldest = yield from self._some(key, _ACTIVE, n - len(taken), 0)
-            if not oldest:
-                break
-            deleted = yield self._deleting_these(key, oldest)
-            taken += [message for message in oldest if message.id in deleted]
-        return taken
+        """Delete the oldest, unless somebody archives them meanwhile, and so hands them out."""
+        while True:
+            head: SessionData | None = yield self._store._getting(key, 0, self.user_id)
+            if head is None or n < 1:
+                return []
+            _, oldest = yield from self._behind_mark(_told_by(head), key, n)
+            try:
+                deleted = yield self._deleting_these(key, oldest, head.version)
+            except SessionConflictError:
+                continue
+            except OutageError:
+                deleted = yield self._deleting_these(key, oldest)
+            return [message for message in oldest if message.id in deleted]
 
     def _deleting(self, key: str, status: MessageStatus) -> Flow[None]:
         found = yield from self._some(key, status, None, 0)
@@ -514,9 +519,11 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             if head is None or (yield from self._move(key, left, head.version)):
                 return
 
-    def _deleting_these(self, key: str, messages: list[SessionMessage]) -> Flow[Any]:
+    def _deleting_these(
+        self, key: str, messages: list[SessionMessage], version: int | None = None
+    ) -> Flow[Any]:
         ids = [str(message.id) for message in messages]
-        return self._store._deleting_messages(key, ids, self.user_id, None)
+        return self._store._deleting_messages(key, ids, self.user_id, version)
 
     async def _aplay(self, flow: Flow[T]) -> T:
         return await aplay(flow, self._store._aplay)
