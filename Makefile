@@ -13,7 +13,7 @@ PACKAGES := sessionstore langchain_sessionstore llama_index_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types notebooks bench wheel check test-all clean
+.PHONY: help demo test soak lint types notebooks outputs bench wheel check test-all clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ types: $(READY) ## strict types, for us and for those who use the package
 
 notebooks: $(READY) ## every notebook, in a kernel of its own
 	$(BIN)/python -m pytest tests/test_notebooks.py
+
+outputs: $(READY) ## every notebook, run anew, with what it gives
+	cd tests && ../$(BIN)/python test_notebooks.py
 
 bench: $(READY) ## what things cost, beside what they are compared with
 	$(BIN)/python benchmarks/core.py

@@ -21,7 +21,7 @@ from servers.postgres import PostgresServer
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 # What a machine calls its files, and what its servers are reached by.
 OF_A_MACHINE = re.compile(
-    r"(/home/|/root/|/tmp/|/var/|/usr/|[A-Z]:\\\\|127\.0\.0\.1|localhost|0x[0-9a-f]{6,})"
+    r"/home/|/root/|/tmp/|/var/|/usr/|[A-Z]:\\\\|127\.0\.0\.1|localhost:(?!6379)|0x[0-9a-f]{6,}"
 )
 
 
@@ -41,16 +41,17 @@ def run(path: Path) -> NotebookNode:
         finally:
             if postgres:
                 postgres.stop()
-    return notebook
+        return nbformat.reads(_of_any_machine(nbformat.writes(notebook), folder), as_version=4)
+
+
+def _of_any_machine(text: str, folder: str) -> str:
+    return re.sub(r"127\.0\.0\.1:\d+", "localhost:6379", text.replace(f"{folder}/", ""))
 
 
 def kinds_of_outputs(notebook: NotebookNode) -> list[list[object]]:
     """Give for each cell what its outputs are: a text, a table, a picture."""
     return [
-        [
-            (output.output_type, *sorted(output.get("data", {"text": ""})))
-            for output in cell.outputs
-        ]
+        [(output.output_type, *sorted(output.get("data", {"text": ""}))) for output in cell.outputs]
         for cell in notebook.cells
         if cell.cell_type == "code"
     ]
