@@ -870,6 +870,26 @@ def test_a_store_that_is_away_for_a_moment_hands_nothing_out_twice(run):
     assert run(standing(chat_store)) == (numbers(0, 5), numbers(5, 9))
 
 
+class Overtaken(InMemorySessionStore):
+    """A store in which somebody archives just before the first deletion."""
+
+    overtaken = False
+
+    def _delete_messages(self, session_id, message_ids, **options):
+        if not self.overtaken:
+            self.overtaken = True
+            play(AsyncSessionChatStore(self)._archiving(session_id, 2, None), self._play)
+        return (yield from super()._delete_messages(session_id, message_ids, **options))
+
+
+def test_who_deletes_the_oldest_takes_none_that_was_archived_meanwhile(run):
+    store = Overtaken()
+    hold(store, 6)
+    chat_store = AsyncSessionChatStore(store)
+    assert said(run(chat_store.delete_oldest_messages("s", 3))) == ["2", "3", "4"]
+    assert run(standing(chat_store)) == (["0", "1"], ["5"])
+
+
 # -- An outage ------------------------------------------------------------------------------------
 
 
