@@ -171,6 +171,14 @@ def test_all_that_simple_chat_store_defines_is_the_same_here(store, run):
     )
 
 
+def test_a_message_that_is_set_twice_is_there_twice():
+    chat_store = SessionChatStore(InMemorySessionStore())
+    chat_store.add_message("s1", ChatMessage("Hello!"))
+    [read] = chat_store.get_messages("s1")
+    chat_store.set_messages("s1", [read, ChatMessage("And again:"), read])
+    assert said(chat_store.get_messages("s1")) == ["Hello!", "And again:", "Hello!"]
+
+
 @pytest.mark.parametrize("colour", ["sync", "async"])
 def test_positions_in_a_long_session(run, colour):
     store = Counting()
