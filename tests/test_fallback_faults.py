@@ -88,6 +88,23 @@ def test_a_read_on_its_way_hides_nothing_acknowledged_meanwhile() -> None:
     assert stage.seen() == ["a", "b"]
 
 
+def test_a_delete_on_its_way_hides_nothing_acknowledged_meanwhile() -> None:
+    stage = Stage()
+    stage.store.append_messages("s", said("a"))
+    stage.store.get("s")
+
+    def write_in_an_outage() -> None:
+        stage.primary.go_down()
+        stage.store.append_messages("s", said("b"))
+
+    stage.primary.afterwards = write_in_an_outage
+    assert stage.store.delete("s")
+    assert "b" in stage.seen()
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == stage.seen() == ["b"]
+
+
 def test_of_two_who_create_one_session_in_an_outage_one_is_told() -> None:
     stage = Stage()
     stage.primary.go_down()

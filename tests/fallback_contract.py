@@ -1,0 +1,91 @@
+"""The contract of every store, as far as a fallback keeps it in an outage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from faults import FaultyStore
+
+from sessionstore import FallbackSessionStore, InMemorySessionStore, SessionStore
+from sessionstore.testing import OpenStore
+from sessionstore.testing.appending import AppendContract
+from sessionstore.testing.content import ContentContract
+from sessionstore.testing.deleting import DeleteMessagesContract
+from sessionstore.testing.identifiers import IdentifierContract
+from sessionstore.testing.listing import ListContract
+from sessionstore.testing.ownership import OwnershipContract
+from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.sessions import SessionContract
+from sessionstore.testing.versions import VersionContract
+
+Faults = Callable[[], Iterator[str | None]]
+
+
+def faulty(
+    faults: Faults, fallback: Callable[[], SessionStore] = InMemorySessionStore
+) -> OpenStore:
+    """Open fallbacks over primaries in memory, whose requests fail as told."""
+
+    def opened(**options: Any) -> FallbackSessionStore:
+        primary = FaultyStore(InMemorySessionStore(**options))
+        sequence = faults()
+        primary.fault = lambda: next(sequence)
+        return FallbackSessionStore(primary, fallback=fallback(), retry_after=0)
+
+    return opened
+
+
+class Outage(
+    AppendContract,
+    ReadContract,
+    IdentifierContract,
+    SessionContract,
+    VersionContract,
+    OwnershipContract,
+    ListContract,
+    DeleteMessagesContract,
+    ContentContract,
+):
+    """What an outage leaves of the contract: all but what is refused because it can't be known."""
+
+    # Refused: expected_version, since others may write to the primary meanwhile.
+    test_append_at_the_version_seen = test_update_at_the_version_seen = None
+    test_another_version_writes_nothing = test_a_version_of_no_session = None
+    test_a_conflict_comes_before_what_is_held = test_a_retry_of_a_compare_and_append = None
+    test_racers_have_one_winner = test_counting_up_together = test_at_the_version_seen = None
+    test_a_message_that_stays_is_deleted = None
+    # Refused: to change a session that was not seen, or one that an append has made, since the
+    # primary may hold more of it.
+    test_replace_of_what_is_not_there = test_paging_after_replace_and_update = None
+    test_update_of_no_session = test_delete_of_no_session = test_what_is_not_there = None
+    test_replaced_and_updated = test_racers_get_each_message_once = None
+    test_archivers_and_writers_at_once = None
+    # Refused: another user of a session that an append has made, since the primary may hold it as
+    # somebody else's; and what it tells would differ from what it tells of one that was seen.
+    test_another_user_is_refused = test_the_error_is_the_same_for_all_sessions = None
+    test_the_first_append_sets_the_owner = test_racing_users_have_one_owner = None
+    test_a_session_without_an_owner_stays_open = test_no_session_belongs_to_nobody = None
+    # Refused: a cursor of the primary, which it alone can tell from none.
+    test_a_cursor_that_is_none = None
+
+
+class GoingDownAndUp(Outage):
+    """What is left of that where the primary comes back in the middle of a test."""
+
+    # The times of a session that was put back are those of the primary.
+    test_append_of_nothing = test_reading_writes_nothing = test_get_with_a_limit = None
+    test_times_tell_when_it_was_made_and_written = test_later_changes_of_the_callers_objects = None
+    test_bad_metadata_is_refused = test_the_owner_may_do_all = None
+    test_racing_creates_have_one_winner = None
+    # Its version counts an answer that was lost, and what is put back together counts once.
+    test_each_write_counts_one = None
+    # A list of the primary leaves out what waits, and says that it is partial; one that was begun
+    # in the outage goes on as it was, one that was begun before it can't.
+    test_session_ids_never_meet = test_user_ids_never_meet = None
+    test_all_about_a_session = test_newest_activity_first = None
+    test_filters = test_filters_after_a_move = test_paging = test_a_page_however_large = None
+    test_paging_while_others_write = test_the_limit_of_a_page_by_default = None
+    test_delete_takes_all_away = test_metadata_comes_back_equal = None
+    # Refused: to delete messages of a session that was put back, and not read since.
+    test_many_at_once = None
