@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import uuid
 from collections import Counter
@@ -352,7 +353,10 @@ def test_streams_show_what_is_new_and_save_it(memory, colour):
     agent, _ = agent_of(memory, "one two", calls("add"), "three four", tools=[add])
     agent.invoke(given("first"), CONFIG)
     pieces = streamed(agent, "second", "messages", colour)
-    assert [p.content for p, _ in pieces if p.content] == ["2", "three", " four"]
+    # LangChain streams an agent's model in asyncio from Python 3.11 on.
+    whole = colour == "async" and sys.version_info < (3, 11)
+    answer = ["three four"] if whole else ["three", " four"]
+    assert [p.content for p, _ in pieces if p.content] == ["2", *answer]
     assert words(logged(memory)) == ["first", "one two", "second", "", "2", "three four"]
     shown = {piece.id for piece, _ in pieces}
     assert shown <= {message.id for message in memory.get_messages("s")}, "or RemoveMessage"
@@ -758,5 +762,5 @@ MISSING = """
 
 def test_without_langchain_it_says_what_it_needs():
     with Children() as children:
-        hint = "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.9'\n"
+        hint = "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.11'\n"
         assert children.run(MISSING) == hint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from inspect import signature
 
 import pytest
 from langchain.agents import create_agent
@@ -16,7 +17,12 @@ from langgraph.types import Command, interrupt
 from scripted import Scripted, calls, counted, log, logged, require_acceptable
 
 from langchain_sessionstore import SessionMiddleware
-from sessionstore import InMemorySessionStore, SessionAccessError, SQLiteSessionStore
+from sessionstore import (
+    InMemorySessionStore,
+    InvalidSessionError,
+    SessionAccessError,
+    SQLiteSessionStore,
+)
 
 CONFIG = {"configurable": {"thread_id": "s"}}
 
@@ -134,6 +140,7 @@ def test_an_import_of_a_conversation_is_taken_in_whole(store, run):
     assert words(logged(store)) == ["x", "y", "z", "a", "w", "b"]
 
 
+@pytest.mark.usefixtures("pausing")
 def test_a_turn_whose_model_raised_is_gone_on_with(store, run):
     agent, _ = agent_of(store, calls("add"), RuntimeError("overloaded"), "two", tools=[add])
     with pytest.raises(RuntimeError, match="overloaded"):
@@ -142,6 +149,15 @@ def test_a_turn_whose_model_raised_is_gone_on_with(store, run):
     result = run(agent, None)
     assert words(logged(store)) == ["1 + 1?", "", "2", "two"]
     assert logged(store) == result["messages"]
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 11), reason="LangGraph tells the config there")
+def test_on_python_3_10_an_async_turn_that_goes_on_says_what_it_needs(store):
+    agent, _ = agent_of(store, RuntimeError("overloaded"), "two")
+    with pytest.raises(RuntimeError, match="overloaded"):
+        asyncio.run(agent.ainvoke(said("1"), CONFIG))
+    with pytest.raises(InvalidSessionError, match=r"Python 3\.11"):
+        asyncio.run(agent.ainvoke(None, CONFIG))
 
 
 def test_a_turn_after_one_that_raised(store, run):
@@ -271,6 +287,10 @@ def test_a_call_that_was_rejected(store, run, place):
     assert [role for role, _ in log(store)] == ["user", "assistant", "tool", "tool", "assistant"]
 
 
+@pytest.mark.skipif(
+    "interrupt_mode" not in signature(HumanInTheLoopMiddleware).parameters,
+    reason="this LangChain has no interrupt_mode yet",
+)
 @both_orders
 @pytest.mark.usefixtures("pausing")
 @pytest.mark.parametrize("decision", [{"type": "approve"}, {"type": "reject", "message": "no"}])
@@ -298,6 +318,7 @@ def test_a_tool_that_asks_is_run_again_and_answers_once(store, run):
     assert logged(store) == result["messages"]
 
 
+@pytest.mark.usefixtures("pausing")
 def test_a_state_that_is_updated_while_it_waits_is_mirrored(store, run):
     model = Scripted(lines=[calls("send", to="bob"), "done"])
     agent = create_agent(

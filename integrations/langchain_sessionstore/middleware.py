@@ -44,7 +44,7 @@ try:
     from typing_extensions import NotRequired
 except ImportError as _missing:
     raise ImportError(
-        "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.9'"
+        "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.11'"
     ) from _missing
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     def _turn(self, state: Any, context: Any, config: RunnableConfig | None = None) -> AgentTurn:
         turn: AgentTurn | None = state.get(_TURN)
         if turn is None:  # it goes on after an interrupt or a crash
-            turn = self._new_turn(config or get_config(), context, resumed=True)
+            turn = self._new_turn(config or _config_around(), context, resumed=True)
         answers = [message for message in state["messages"] if isinstance(message, AIMessage)]
         if answers and state.get(_EDITED):
             turn.edit(answers[-1], state[_EDITED])
@@ -334,6 +334,16 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             session_id = f"{caller.result_id}/{agent_id}"
         user_id = _given("user_id", config, context)
         return AgentTurn(session_id, agent_id, user_id, resumed)
+
+
+def _config_around() -> RunnableConfig:
+    try:
+        return get_config()
+    except RuntimeError as error:
+        raise InvalidSessionError(
+            "on Python 3.10 LangGraph tells an async agent that goes on after a pause or a failure "
+            "no config, so no session: use Python 3.11 or later, or the agent's sync methods"
+        ) from error
 
 
 def _given(key: str, config: RunnableConfig, context: Any) -> Any:
