@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,81 @@ def test_closing_with_writes_in_memory_is_an_error_in_the_log(
     pair.store.close()
     assert "1 writes" in caplog.text
     assert len(pair.store.pending()) == 1
+
+
+# -- What it says ------------------------------------------------------------------------------
+
+
+def test_the_log_says_which_store_is_away_and_when_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "sessionstore")
+    pair = Pair()
+    pair.primary.go_down()
+    pair.store.append_messages("an id", turn("a secret"))
+    pair.primary.come_back()
+    assert pair.store.recover()
+    away, back = (record.getMessage() for record in caplog.records)
+    assert away.startswith("FaultyStore(InMemorySessionStore(<0 sessions>)) is unavailable")
+    assert back.startswith("FaultyStore(InMemorySessionStore(<1 sessions>)) is back")
+    assert "an id" not in caplog.text
+
+
+def test_a_rejected_write_says_why(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    pair = Pair(fallback=url)
+    pair.primary.inner.create("s", user_id="bob")
+    pair.primary.go_down()
+    pair.store.append_messages("s", turn("a"), user_id="alice")
+    assert [write.reason for write in pair.store.pending()] == [""]
+    pair.primary.come_back()
+    assert pair.store.recover()
+    assert [write.reason for write in pair.store.rejected()] == ["SessionAccessError"]
+    pair.store.close()
+    with FallbackSessionStore(pair.primary, fallback=url) as again:
+        assert [write.reason for write in again.rejected()] == ["SessionAccessError"]
+
+
+async def _async_callback(*_: object) -> None: ...
+
+
+class _AsyncCallable:
+    async def __call__(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"on_fallback": 3}, "on_fallback must be a function or None, not int"),
+        ({"on_recover": "back"}, "on_recover must be a function or None, not str"),
+        ({"on_fallback": _async_callback}, "on_fallback can't be async"),
+        ({"on_recover": _AsyncCallable()}, "on_recover can't be async"),
+        ({"on_recover": functools.partial(_async_callback, 1)}, "on_recover can't be async"),
+        ({"retry_after": "1"}, "retry_after must be a number of seconds, not str"),
+        ({"retry_cap": None}, "retry_cap must be a number of seconds, not NoneType"),
+        ({"max_pending": "9"}, "max_pending must be a whole number, not str"),
+        ({"max_sessions": 1.5}, "max_sessions must be a whole number, not float"),
+    ],
+)
+def test_options_of_the_wrong_type(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=f"^{words}"):
+        FallbackSessionStore(InMemorySessionStore(), **options)
+
+
+@pytest.mark.parametrize("callback", [print, [].append, lambda *_: None, asyncio.Event().set])
+def test_callbacks_that_are_taken(callback: Callable[..., None]) -> None:
+    FallbackSessionStore(InMemorySessionStore(), on_fallback=callback, on_recover=callback).close()
+
+
+@pytest.mark.parametrize("fallback", ["memory", "outage.db", 3, None])
+def test_a_fallback_that_is_none(fallback: Any) -> None:
+    with pytest.raises(ValueError, match=r'^fallback must be "in-memory"'):
+        FallbackSessionStore(InMemorySessionStore(), fallback=fallback)
+
+
+def test_a_ping_tells_that_calls_are_answered() -> None:
+    pair = Pair()
+    pair.primary.go_down()
+    pair.store.ping()
+    asyncio.run(pair.store.aping())
+    assert pair.store.is_degraded()

@@ -55,7 +55,10 @@ class SessionAccessError(SessionStoreError):
 
 
 class InvalidSessionError(SessionStoreError, ValueError):
-    """An argument that names or describes a session is not valid; nothing was written."""
+    """An argument other than a message is not valid: an id, metadata, a limit, a cursor, a version.
+
+    Nothing was written.
+    """
 
 
 class InvalidMessageError(SessionStoreError, ValueError):

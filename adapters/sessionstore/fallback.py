@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import time
@@ -119,6 +120,7 @@ class FallbackSessionStore(SessionStore):
     Raises:
         ValueError: A number is below its least value (0 for the times, 1 for the counts), or
             ``unknown`` or the URL is none of what it may be.
+        TypeError: A number is none, or a callback can't be called, or is async.
     """
 
     def __init__(
@@ -138,15 +140,29 @@ class FallbackSessionStore(SessionStore):
         """Wrap the primary, and read what the journal in the fallback holds."""
         if unknown not in ("empty", "raise"):
             raise ValueError('unknown must be "empty" or "raise"')
+        for name, callback in (("on_fallback", on_fallback), ("on_recover", on_recover)):
+            _require_callback(name, callback)
+        for name, seconds in (("retry_after", retry_after), ("retry_cap", retry_cap)):
+            if type(seconds) not in (int, float):
+                raise TypeError(f"{name} must be a number of seconds, {_not(seconds)}")
+        counts = {
+            "max_pending": max_pending,
+            "max_sessions": max_sessions,
+            "max_messages": max_messages,
+        }
+        for name, count in counts.items():
+            if type(count) is not int:
+                raise TypeError(f"{name} must be a whole number, {_not(count)}")
         if not 0 <= retry_after <= retry_cap:
             raise ValueError("retry_after must be 0 or more seconds, and no more than retry_cap")
-        if min(max_pending, max_sessions, max_messages) < 1:
+        if min(counts.values()) < 1:
             raise ValueError("max_pending, max_sessions and max_messages must be 1 or more")
         self._primary = primary
         self._fallback = _opened(fallback)
         self._unknown = unknown
-        self._health = Health(retry_after, retry_cap, on_fallback, on_recover)
+        self._health = Health(retry_after, retry_cap, on_fallback, on_recover, primary)
         self._bounds = (max_sessions, max_messages, max_pending)
+        self._closed = False
         self._begin()
         self._play(self._adopt())
         _stores.add(self)
@@ -157,12 +173,14 @@ class FallbackSessionStore(SessionStore):
         self._journal = Journal(self._fallback, max_pending)
         self._replay = Replay(self._primary, self._journal, self._standby, self._health)
         self._adopt_at: float | None = None
-        self._closed = False
         self._outage = f"outage-{new_id()}:"
+        # Where it was forgotten to close the store: at the end of the process, or of the object.
+        self._farewell = weakref.finalize(self, _report_lost, self._journal, self._fallback)
 
     def _begin_anew(self) -> None:
         """In a forked child: what waits is the parent's to put back, and its locks are its own."""
         self._health = self._health.anew()
+        self._farewell.detach()
         self._begin()
 
     def __repr__(self) -> str:
@@ -226,7 +244,7 @@ class FallbackSessionStore(SessionStore):
         What still waits then in a journal in memory is logged as an error, and is in `pending`.
         """
         try:
-            self._play(self._closing())
+            play(self._closing(), _send)
         finally:
             try:
                 self._primary.close()
@@ -236,7 +254,7 @@ class FallbackSessionStore(SessionStore):
     async def aclose(self) -> None:
         """Async twin of `close`."""
         try:
-            await self._aplay(self._closing())
+            await aplay(self._closing(), _asend)
         finally:
             try:
                 await self._primary.aclose()
@@ -246,10 +264,16 @@ class FallbackSessionStore(SessionStore):
     # -- Carrying out: a request is a store and one of its flows ----------------------------------
 
     def _play(self, flow: Flow[T]) -> T:
+        self._refuse_closed()
         return play(flow, _send)
 
     async def _aplay(self, flow: Flow[T]) -> T:
+        self._refuse_closed()
         return await aplay(flow, _asend)
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise SessionStoreError("this store is closed")
 
     # -- The operations ---------------------------------------------------------------------------
 
@@ -571,6 +595,7 @@ class FallbackSessionStore(SessionStore):
         else:  # what is done with is not to be put back by the next one
             yield from self._journal.sweep()
         self._journal.leave()
+        self._farewell.detach()
         waiting = self._journal.size
         if waiting and isinstance(self._fallback, InMemorySessionStore):
             _logger.error("closed with %d writes that the store lacks: see pending()", waiting)
@@ -609,7 +634,31 @@ def _opened(fallback: SessionStore | str) -> SessionStore:
         return InMemorySessionStore()
     from sessionstore.url import open_store  # noqa: PLC0415 - only for a URL
 
-    return open_store(fallback, fallback=None)
+    try:
+        return open_store(fallback, fallback=None)
+    except ValueError as error:
+        msg = f'fallback must be "in-memory", a store, or the URL of one: {error}'
+        raise ValueError(msg) from None
+
+
+def _require_callback(name: str, callback: object) -> None:
+    if callback is None:
+        return
+    if not callable(callback):
+        raise TypeError(f"{name} must be a function or None, {_not(callback)}")
+    called = callback if inspect.isroutine(callback) else getattr(callback, "__call__", None)  # noqa: B004
+    if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(called):
+        raise TypeError(f"{name} can't be async: both colours call it, where no loop may run")
+
+
+def _not(value: object) -> str:
+    return f"not {type(value).__name__}"
+
+
+def _report_lost(journal: Journal, fallback: SessionStore) -> None:
+    if journal.size and isinstance(fallback, InMemorySessionStore):
+        msg = "%d writes that the store lacks end here: the fallback was not closed"
+        _logger.error(msg, journal.size)
 
 
 def _nothing(result: object) -> None:

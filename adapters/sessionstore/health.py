@@ -38,6 +38,7 @@ class Health:
         retry_cap: The longest time between two tries, in seconds.
         on_fallback: Called once an outage, with the error that began it.
         on_recover: Called once an outage, when the primary is back.
+        primary: What the log calls it, by its `repr`.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class Health:
         retry_cap: float,
         on_fallback: Callable[[StoreUnavailableError], None] | None = None,
         on_recover: Callable[[], None] | None = None,
+        primary: object = "the store",
     ) -> None:
         self._lock = Lock()
         self._retry_after = retry_after
         self._retry_cap = retry_cap
         self._on_fallback = on_fallback
         self._on_recover = on_recover
+        self._primary = primary
         self._delay = retry_after
         self._next_probe = 0.0
         self._probing = False
@@ -64,7 +67,8 @@ class Health:
 
     def anew(self) -> Health:
         """Make one that knows of nothing, for the same primary and callbacks."""
-        return Health(self._retry_after, self._retry_cap, self._on_fallback, self._on_recover)
+        callbacks = self._on_fallback, self._on_recover
+        return Health(self._retry_after, self._retry_cap, *callbacks, self._primary)
 
     @property
     def is_degraded(self) -> bool:
@@ -100,14 +104,15 @@ class Health:
     def failed(self, turn: Turn, error: StoreUnavailableError) -> None:
         """Take note that the primary is away."""
         if self._is_new_outage(turn):
-            _logger.warning("the store is unavailable, the fallback answers: %r", error)
+            msg = "%r is unavailable, the fallback answers: %r"
+            _logger.warning(msg, self._primary, error)
             _tell(self._on_fallback, error)
 
     def answered(self, turn: Turn) -> None:
         """Take note that the primary answers."""
         if turn.is_probe:
             self._end_outage(turn)
-            _logger.info("the store is back")
+            _logger.info("%r is back", self._primary)
             _tell(self._on_recover)
 
     def end(self, turn: Turn) -> None:

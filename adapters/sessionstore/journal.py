@@ -68,6 +68,7 @@ class Journal:
         self._store = store
         self._max_pending = max_pending
         self._lock = Lock()
+        self._left = False
         self._lines: dict[str, Line] = {}
         # The sessions whose writes nobody puts back just now; who waits longest comes first.
         self._waiting: dict[str, None] = {}
@@ -126,6 +127,8 @@ class Journal:
 
     def leave(self) -> None:
         """Look after nothing any more: whoever opens the fallback store next takes over."""
+        with self._lock:
+            self._left = True  # what came in now would be put back by nobody here
         leave(self.owner)
 
     # -- Taking in ------------------------------------------------------------------------------
@@ -179,6 +182,8 @@ class Journal:
         self, session_id: str, base: Callable[[], StoredSession | None], arrival: Arrival
     ) -> Line:
         with self._lock:
+            if self._left:
+                raise SessionStoreError("this store is closed")
             if self._size >= self._max_pending:
                 msg = f"{self._max_pending} writes wait for the store already: no more are taken in"
                 raise StoreUnavailableError(msg)

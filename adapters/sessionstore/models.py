@@ -296,8 +296,10 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes:
     Raises:
         InvalidSessionError: It is not a dict, or holds what JSON can't.
     """
-    why = why_not_json(metadata) if isinstance(metadata, dict) else "no dict at all"
-    if why:
+    if not isinstance(metadata, dict):
+        kind = type(metadata).__name__
+        raise InvalidSessionError(f"metadata must be a dict, a JSON object, not {kind}")
+    if why := why_not_json(metadata):
         raise InvalidSessionError(f"metadata must be a JSON object; this holds {why}")
     return _encoder.encode(metadata)
 

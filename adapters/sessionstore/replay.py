@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from msgspec.structs import replace
+
 from sessionstore.errors import (
     CorruptMessageError,
     InvalidMessageError,
@@ -131,8 +133,8 @@ class Replay:
                 for write in batch:
                     yield from self._batch(line, [write], turn)
                 return
-            yield from self._journal.reject(batch[0])
             name = type(error).__name__
+            yield from self._journal.reject(replace(batch[0], reason=name))
             _logger.error("the store refused a write that waited for it: %s, see rejected()", name)
         else:
             self._health.answered(turn)

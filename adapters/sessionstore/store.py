@@ -727,15 +727,14 @@ class SessionStore(ABC):
     def _listing(
         self, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
     ) -> Flow[SessionPage]:
-        size = _limit(limit)
-        if not size:
-            raise InvalidSessionError("limit must be 1 or more: how many sessions to a page")
+        if type(limit) is not int or limit < 1:
+            raise InvalidSessionError("limit must be a whole number of 1 or more: sessions a page")
         if cursor is not None and type(cursor) is not str:
             raise InvalidSessionError("cursor is not one that list_sessions gave")
         return self._list_sessions(
             agent_id=_optional_id(agent_id, "agent_id"),
             user_id=_optional_id(user_id, "user_id"),
-            limit=size,
+            limit=min(limit, _NO_LIMIT),
             cursor=cursor,
         )
 
@@ -828,7 +827,9 @@ def _limit(value: object) -> int | None:
         return None
     if type(value) is int and value >= 0:
         return min(value, _NO_LIMIT)  # drivers refuse a number that is larger than theirs
-    raise InvalidSessionError("limit must be a whole number of 0 or more, or None for all")
+    raise InvalidSessionError(
+        "limit must be a whole number of 0 or more: how many messages; or None for all"
+    )
 
 
 def _version(value: object) -> int | None:

@@ -39,6 +39,8 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
             that the caller could know of. What others have put among and behind them stays.
         blind: The caller could know of no others: what is before those stays, too.
         id: The write's own id, once it is in a journal.
+        reason: Of one in ``rejected()``: the name of the primary's error, such as
+            ``"SessionAccessError"``.
     """
 
     kind: Literal["append", "create", "replace", "remove", "update", "delete"]
@@ -51,6 +53,7 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     known: list[str] = []
     blind: bool = False
     id: str = ""
+    reason: str = ""
 
     def __repr__(self) -> str:
         """Tell what it does to which session: never what was said."""
