@@ -10,6 +10,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,41 @@ class Outages(RuleBasedStateMachine):
             self.settle(lambda past: past.append(batch), name)
         else:
             self.crash()
+
+    @rule(place=st.integers(1, 4), name=_sessions, batch=_batches)
+    def killed_while_putting_back(self, place: int, name: str, batch: list[SessionMessage]) -> None:
+        """Writes of several kinds: what was put back does not wait any more."""
+        self.settle()
+        self.primary.go_down()
+        self.update_metadata(name, {"n": place})
+        self.append(name, batch)
+        self.update_metadata(name, {"n": None})
+        self.primary.script(*[None] * place, "killed", then="down")
+        with suppress(Killed):
+            self.call("recover")
+        self.primary.go_down()
+        self.crash()
+
+    @rule(name=_sessions, batch=_batches)
+    def lost_in_the_journal(self, name: str, batch: list[SessionMessage]) -> None:
+        """Something is said after that, and then all ends."""
+        self.settle()
+        self.primary.go_down()
+        self.fallback.script("lost")
+        self.append(name, batch)
+        self.fallback.come_back()
+        self.number += 1
+        self.append(name, [SessionMessage("user", "after", id=f"after {self.number}")])
+        self.crash()
+
+    @rule(name=_sessions, batch=_batches)
+    def another_writes_to_what_is_rewritten(self, name: str, batch: list[SessionMessage]) -> None:
+        """In an outage: theirs stays."""
+        self.settle()
+        self.primary.go_down()
+        self.another_writes(name, 1)
+        self.update(name, batch, {})
+        self.settle()
 
     def end_in_the_middle(self, name: str, batch: list[SessionMessage]) -> bool:
         try:
