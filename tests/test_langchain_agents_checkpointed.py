@@ -23,6 +23,7 @@ from sessionstore import (
     SessionAccessError,
     SQLiteSessionStore,
 )
+from sessionstore.window import INTERRUPTED
 
 CONFIG = {"configurable": {"thread_id": "s"}}
 
@@ -160,6 +161,42 @@ def test_on_python_3_10_an_async_turn_that_goes_on_says_what_it_needs(store):
         asyncio.run(agent.ainvoke(None, CONFIG))
 
 
+def test_a_turn_that_was_answered_is_answered_the_same_when_it_is_sent_again(store, run):
+    agent, model = agent_of(store, "one", calls("add"), "two", "three", tools=[add])
+    run(agent, said("1"))
+    again = {"messages": [HumanMessage("2", id="m2")]}
+    second = run(agent, again)
+    assert run(agent, again)["messages"] == second["messages"]
+    assert len(model.shown) == 3, "the model was asked again"
+    assert logged(store) == second["messages"]
+    run(agent, said("3"))
+    assert words(logged(store)) == ["1", "one", "2", "", "2", "two", "3", "three"]
+
+
+def test_a_turn_that_was_not_answered_is_asked_again(store, run):
+    agent, _ = agent_of(store, RuntimeError("overloaded"), "one")
+    again = {"messages": [HumanMessage("1", id="m1")]}
+    with pytest.raises(RuntimeError, match="overloaded"):
+        run(agent, again)
+    run(agent, again)
+    assert words(logged(store)) == ["1", "one"]
+
+
+def test_a_call_that_a_tool_left_open_is_closed_in_what_the_model_is_sent(store, run):
+    @tool
+    def fail() -> str:
+        """Fail."""
+        raise RuntimeError("broken")
+
+    agent, model = agent_of(store, calls("fail"), "ok", tools=[fail])
+    with pytest.raises(RuntimeError, match="broken"):
+        run(agent, said("go"))
+    state = run(agent, said("what happened?"))
+    assert words(model.shown[-1]) == ["go", "", INTERRUPTED, "what happened?"]
+    assert words(state["messages"]) == ["go", "", "what happened?", "ok"]
+    assert logged(store) == state["messages"]
+
+
 def test_a_turn_after_one_that_raised(store, run):
     agent, _ = agent_of(store, RuntimeError("overloaded"), "hi", "ho")
     with pytest.raises(RuntimeError, match="overloaded"):
@@ -239,6 +276,16 @@ def test_a_call_that_waits_for_approval_is_in_the_log(store, run, place):
     result = resumed(run, agent, {"type": "approve"})
     assert logged(store) == result["messages"]
     assert log(store)[2:] == [("tool", "sent to bob"), ("assistant", "done")]
+
+
+@both_orders
+@pytest.mark.usefixtures("pausing")
+def test_a_call_that_waits_is_closed_for_the_model_when_something_else_is_said(store, run, place):
+    agent = reviewed(store, calls("send"), lambda shown: words(shown)[2], place=place)
+    run(agent, said("go"))
+    result = run(agent, said("never mind"))
+    assert words(result["messages"]) == ["go", "", "never mind", INTERRUPTED]
+    assert logged(store) == result["messages"]
 
 
 @both_orders

@@ -99,6 +99,11 @@ def test_a_class_of_another_kind_is_refused():
         to_session("hello")
 
 
+def test_what_is_no_stored_message_is_refused():
+    with pytest.raises(InvalidMessageError, match="must be a SessionMessage, not str"):
+        to_langchain("x")
+
+
 def test_odd_tool_calls_are_kept_as_they_are():
     message = AIMessage("", id="1")
     message.tool_calls = [{"name": "f", "args": {}, "id": "c", "extras": {"signature": "s"}}]

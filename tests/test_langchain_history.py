@@ -2,13 +2,14 @@ import asyncio
 import threading
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage
 from langchain_core.runnables import ConfigurableFieldSpec, RunnableLambda
 
 from langchain_sessionstore import SessionChatMessageHistory, session_history_factory
 from sessionstore import (
     InMemorySessionStore,
     InvalidMessageError,
+    InvalidSessionError,
     SessionAccessError,
     SQLiteSessionStore,
     Window,
@@ -211,3 +212,31 @@ def test_one_call_reads_the_session_once():
     store = Counting()
     remembering(RunnableLambda(lambda _: "ok"), store).invoke("one", CONFIG)
     assert store.reads == 1
+
+
+def test_a_message_that_removes_another_is_refused(store):
+    history = SessionChatMessageHistory("s", store)
+    history.add_messages([HumanMessage("Hello!", id="m1")])
+    both = [AIMessage("Hi."), RemoveMessage("m1")]
+    with pytest.raises(InvalidMessageError, match=r"use store\.delete_messages"):
+        history.add_messages(both)
+    with pytest.raises(InvalidMessageError, match=r"use store\.delete_messages"):
+        asyncio.run(history.aadd_messages(both))
+    assert words(history.messages) == ["Hello!"]
+
+
+@pytest.mark.parametrize(
+    ("store", "options", "error"),
+    [
+        ("sqlite:///x", {}, TypeError),
+        (InMemorySessionStore(), {"window": 5}, TypeError),
+        (InMemorySessionStore(), {"agent_id": ""}, InvalidSessionError),
+    ],
+)
+def test_a_factory_refuses_at_once_what_no_history_of_it_could_use(store, options, error):
+    with pytest.raises(error, match=r"must be|is empty"):
+        session_history_factory(store, **options)
+
+
+def test_a_history_of_a_factory_tells_its_session_and_its_store(store):
+    assert repr(session_history_factory(store)("s")).endswith(f"History('s', {store!r})")

@@ -1,6 +1,7 @@
 """The README's loop copies what LangChain's old histories stored, out of real servers."""
 
 import json
+import sys
 import uuid
 from functools import partial
 
@@ -8,7 +9,7 @@ import pytest
 import sqlalchemy
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, message_to_dict
 from redis import Redis
-from test_readme import BLOCKS, REDIS
+from test_readme import BLOCKS
 
 from langchain_sessionstore import SessionChatMessageHistory
 from sessionstore import InMemorySessionStore
@@ -26,10 +27,16 @@ FIRST, SECOND = sorted(str(uuid.uuid4()) for _ in range(2))
 
 
 @pytest.fixture
-def loop(redis_server):
-    [block] = [block for block in BLOCKS if "def redis_sessions" in block]
+def loop(old, monkeypatch):
+    reader, needless = (
+        ("redis_sessions", "sqlalchemy") if old == "redis" else ("sql_sessions", "redis")
+    )
     names = {}
-    exec(block.replace(REDIS, redis_server.url), names)  # noqa: S102 - as its readers do
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, needless, None)  # each part has the extra that it needs
+        for function in ("copy", reader):
+            [block] = [block for block in BLOCKS if f"def {function}(" in block]
+            exec(block, names)  # noqa: S102 - as its readers do
     return names
 
 

@@ -3,6 +3,7 @@ import pickle
 import threading
 import warnings
 from contextlib import aclosing
+from functools import partial
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -155,6 +156,67 @@ def test_a_turn_sent_again_with_its_ids_is_kept_once(store):
     for _ in range(2):
         chain.invoke([HumanMessage("q", id="q1")], CONFIG)
     assert [content for _, content in log(store)] == ["q", "a"]
+
+
+@pytest.mark.parametrize("given", [dict, list])
+def test_a_turn_sent_again_sees_what_it_saw_and_its_answer_takes_the_place(store, given):
+    count = iter("1234")
+    seen = []
+
+    def answer(value):
+        history = value["history"] if given is dict else value
+        seen.append([m.content for m in history])
+        return f"a{next(count)}"
+
+    keys = {"input_messages_key": "q", "history_messages_key": "history"} if given is dict else {}
+    chain = with_session_history(RunnableLambda(answer), store, **keys)
+
+    def ask(text):
+        new = [HumanMessage(text, id=f"m-{text}")]
+        return chain.invoke({"q": new} if given is dict else new, CONFIG)
+
+    ask("q1")
+    ask("q2")
+    assert ask("q1") == "a3"
+    own = [] if given is dict else ["q1"]
+    assert seen[-1] == own
+    assert [content for _, content in log(store)] == ["q1", "a3", "q2", "a2"]
+    assert ask("q3") == "a4"
+    assert seen[-1] == ["q1", "a3", "q2", "a2", *([] if given is dict else ["q3"])]
+
+
+def test_a_stream_sent_again_after_a_break_is_kept_whole(store):
+    chain = with_session_history(RunnableGenerator(pieces, apieces), store)
+    new = [HumanMessage("one two three", id="m1")]
+    broken = chain.stream(new, CONFIG)
+    next(broken)
+    broken.close()
+    assert log(store)[1] == ("assistant", "one")
+    list(chain.stream(new, CONFIG))
+    assert [content for _, content in log(store)] == ["one two three", "onetwothree"]
+    broken = chain.stream(new, CONFIG)
+    next(broken)
+    broken.close()
+    assert log(store)[1] == ("assistant", "onetwothree")
+
+
+def test_steps_that_are_run_again_are_kept_beside_the_first(store):
+    call = {"name": "f", "args": {}, "id": "c1", "type": "tool_call"}
+
+    def steps(_):
+        return [
+            AIMessage("", tool_calls=[call]),
+            ToolMessage("2", tool_call_id="c1"),
+            AIMessage("ok"),
+        ]
+
+    chain = with_session_history(RunnableLambda(steps), store)
+    for _ in range(2):
+        chain.invoke([HumanMessage("q", id="m1")], CONFIG)
+    assert [m.role for m in store.get_messages("s")] == [
+        "user",
+        *["assistant", "tool", "assistant"] * 2,
+    ]
 
 
 # -- Colours -----------------------------------------------------------------------------------
@@ -334,6 +396,15 @@ def test_user_scoped_needs_a_user_and_refuses_another_before_the_runnable_runs(s
     assert {spec.id for spec in chain.config_specs} == {"session_id", "user_id"}
 
 
+async def reports(_):
+    """Nobody would await this."""
+
+
+class Reporter:
+    async def __call__(self, _):
+        """Nobody would await this either."""
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -341,6 +412,10 @@ def test_user_scoped_needs_a_user_and_refuses_another_before_the_runnable_runs(s
         ({"store": None}, TypeError),
         ({"window": 5}, TypeError),
         ({"agent_id": ""}, InvalidSessionError),
+        ({"on_save_error": 5}, TypeError),
+        ({"on_save_error": reports}, TypeError),
+        ({"on_save_error": partial(reports)}, TypeError),
+        ({"on_save_error": Reporter()}, TypeError),
     ],
 )
 def test_what_is_wired_wrongly_is_refused_before_anything_runs(options, error):
@@ -392,6 +467,8 @@ def test_a_failed_save_reaches_the_caller_with_the_answer():
     with pytest.raises(SessionSaveError) as caught:
         chain.invoke("a", CONFIG)
     assert caught.value.answer == "a"
+    assert not caught.value.input_saved
+    assert str(caught.value).startswith("the turn could not be saved (")
     assert isinstance(caught.value.__cause__, StoreUnavailableError)
     assert isinstance(caught.value, SessionStoreError)
 
@@ -414,7 +491,25 @@ def test_an_answer_of_no_known_shape_is_a_failed_save(store):
     assert caught.value.answer == 5
     assert "not int" in str(caught.value)
     assert log(store) == [("user", "a")]  # what the user said is kept all the same
-    assert pickle.loads(pickle.dumps(caught.value)).answer == 5  # noqa: S301 - our own
+    assert str(caught.value).startswith("the answer could not be saved, only the input was (")
+    sent = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own
+    assert (sent.answer, sent.input_saved, str(sent)) == (5, True, str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("anwser", "the output has no key 'anwser': correct its output_messages_key"),
+        (None, "the output has no key 'output': name its output_messages_key"),
+    ],
+)
+def test_a_wrong_key_of_the_output_is_told_with_what_was_kept(store, key, hint):
+    say = RunnableLambda(lambda _: {"answer": "secret", "sources": []})
+    with pytest.raises(SessionSaveError, match=hint) as caught:
+        with_session_history(say, store, output_messages_key=key).invoke("a", CONFIG)
+    assert caught.value.input_saved
+    assert "secret" not in str(caught.value)
+    assert log(store) == [("user", "a")]
 
 
 def test_on_save_error_takes_the_failure_and_the_answer_is_given():

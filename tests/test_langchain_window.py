@@ -123,6 +123,11 @@ def pending(store):
     return history
 
 
+def test_what_is_no_counter():
+    with pytest.raises(TypeError, match="must be a function or a model, not int"):
+        langchain_token_counter(3)
+
+
 def test_a_pending_call_is_left_alone(store):
     assert pending(store).messages[-1] == ASKED
 

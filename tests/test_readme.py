@@ -54,6 +54,8 @@ def test_the_snippets_run_and_say_what_they_promise(tmp_path, redis):
         "4\n",
         "Nice to meet you, Alice!\nBob was refused before the model ran.\n",
         "",
+        "",
+        "",
         "Your name is Bob. 4\n",
         "4 messages in view\n" * 2,
         "2 messages for the model\n",

@@ -98,6 +98,7 @@ def to_session(message: BaseMessage) -> SessionMessage:
 
     Example:
         >>> from langchain_core.messages import HumanMessage
+        >>> from langchain_sessionstore import to_session
         >>> to_session(HumanMessage("Hello!", id="m1"))
         SessionMessage(role='user', id='m1', content=<6 characters>)
 
@@ -153,8 +154,11 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
 
     Returns:
         A message equal to the one that `to_session` was given.
+
+    Raises:
+        InvalidMessageError: It is no `SessionMessage`.
     """
-    extra = message.extra.get("langchain") or {}
+    extra = _extra_of(message)
     kind = extra.get("type") or _KINDS.get(message.role, "chat")
     template = _TEMPLATES.get(kind) or _TEMPLATES["chat"]
     values = template.values.copy()
@@ -214,6 +218,9 @@ def to_langchain_messages(messages: Iterable[SessionMessage]) -> list[BaseMessag
 
     Returns:
         One for each, in the same order.
+
+    Raises:
+        InvalidMessageError: One of them is no `SessionMessage`.
     """
     return [to_langchain(message) for message in messages]
 
@@ -256,6 +263,14 @@ def _calls(calls: Sequence[Any], extra: dict[str, Any]) -> list[ToolCall]:
     return [
         {"name": call.get("name"), "args": call.get("args"), "id": call.get("id")} for call in calls
     ]
+
+
+def _extra_of(message: SessionMessage) -> dict[str, Any]:
+    if not isinstance(message, SessionMessage):
+        kind = type(message).__name__
+        raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
+    extra: dict[str, Any] = message.extra.get("langchain") or {}
+    return extra
 
 
 def _fill_in(

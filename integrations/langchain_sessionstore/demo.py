@@ -35,6 +35,7 @@ class OfflineChatModel(BaseChatModel):
     """A chat model that needs no network: it answers from the messages it is given, and no more.
 
     Example:
+        >>> from langchain_sessionstore.demo import OfflineChatModel
         >>> OfflineChatModel().invoke("My name is Alice.").content
         'Nice to meet you, Alice!'
         >>> OfflineChatModel().invoke("What is my name?").content

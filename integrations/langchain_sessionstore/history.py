@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
 
 from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
 from langchain_sessionstore.echo import turn_of
 from langchain_sessionstore.pending import closed
 from langchain_sessionstore.tokens import langchain_window
-from sessionstore import SessionMessage, SessionNotFoundError, SessionStore, Window
+from sessionstore import (
+    InvalidMessageError,
+    SessionMessage,
+    SessionNotFoundError,
+    SessionStore,
+    Window,
+)
+from sessionstore.store import checked_id
 
 if TYPE_CHECKING:
     from langchain_core.chat_history import BaseChatMessageHistory
@@ -30,6 +37,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     Every read asks the store, and every write is one atomic step there, in both colours natively.
 
     Example:
+        >>> from langchain_sessionstore import SessionChatMessageHistory
         >>> from sessionstore import InMemorySessionStore
         >>> history = SessionChatMessageHistory("s1", InMemorySessionStore())
         >>> history.add_user_message("Hello!")
@@ -57,11 +65,8 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         window: Window | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(store, SessionStore):
-            msg = f"store must be a SessionStore, not {type(store).__name__}"
-            raise TypeError(msg)
         self.session_id = session_id
-        self._store = store
+        self._store = _checked_store(store)
         self._agent_id = agent_id
         self._user_id = user_id
         self._window = langchain_window(window)
@@ -95,7 +100,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     def messages(  # pyright: ignore[reportIncompatibleVariableOverride]
         self, messages: Sequence[BaseMessage]
     ) -> None:
-        replacements = to_session_messages(messages)
+        replacements = _said(messages)
         try:
             self._store.update(self.session_id, messages=replacements, user_id=self._user_id)
         except SessionNotFoundError:
@@ -112,12 +117,14 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
             messages: The messages. Those without an id are given one in the store.
 
         Raises:
-            InvalidMessageError: One of them can't be stored; none was.
+            InvalidMessageError: One of them can't be stored; none was. A `RemoveMessage` is one:
+                it tells a graph's state to forget, and a log is told by
+                `SessionStore.delete_messages`.
             SessionStoreError: Any of the errors of `SessionStore.append_messages`.
         """
         self._store.append_messages(
             self.session_id,
-            to_session_messages(messages),
+            _said(messages),
             agent_id=self._agent_id,
             user_id=self._user_id,
         )
@@ -126,7 +133,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         """Async twin of `add_messages`."""
         await self._store.aappend_messages(
             self.session_id,
-            to_session_messages(messages),
+            _said(messages),
             agent_id=self._agent_id,
             user_id=self._user_id,
         )
@@ -169,6 +176,22 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     def _to_show(self, stored: list[SessionMessage]) -> list[BaseMessage]:
         shown = to_langchain_messages(stored)
         return closed(shown, ()) if self._window else shown
+
+
+def _checked_store(store: SessionStore) -> SessionStore:
+    if not isinstance(store, SessionStore):
+        kind = type(store).__name__
+        raise TypeError(f"store must be a SessionStore, such as open_store(url), not {kind}")
+    return store
+
+
+def _said(messages: Sequence[BaseMessage]) -> list[SessionMessage]:
+    if any(isinstance(message, RemoveMessage) for message in messages):
+        raise InvalidMessageError(
+            "a RemoveMessage can't be added to a history: "
+            "use store.delete_messages(session_id, [message_id])"
+        )
+    return to_session_messages(messages)
 
 
 _INPUT = [HumanMessage("")]  # a call brings some, which its history does not see
@@ -215,6 +238,7 @@ def session_history_factory(
     which sees both.)
 
     Example:
+        >>> from langchain_sessionstore import session_history_factory
         >>> from sessionstore import InMemorySessionStore
         >>> get_session_history = session_history_factory(InMemorySessionStore())
         >>> get_session_history("s1").messages
@@ -228,7 +252,14 @@ def session_history_factory(
     Returns:
         A function of ``session_id`` (and ``user_id``, for a ``history_factory_config`` that names
         both) that gives the history for one call.
+
+    Raises:
+        TypeError: The store is no `SessionStore`, or the window is no `Window`.
+        InvalidSessionError: The agent's id is none.
     """
+    _checked_store(store)
+    checked_id(agent_id, "agent_id")
+    langchain_window(window)
 
     def get_session_history(
         session_id: str, user_id: str | None = None

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from langchain_core.messages import (
     AIMessage,
@@ -14,12 +14,12 @@ from langchain_core.messages import (
     BaseMessage,
     HumanMessage,
     RemoveMessage,
-    SystemMessage,
     ToolMessage,
     convert_to_messages,
 )
 from langchain_core.runnables import RunnableConfig
 
+from langchain_sessionstore.again import answer_id, end_of_turn
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.pending import closed
@@ -93,13 +93,16 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ``thread_id``; ``user_id``, at the same places, is the caller and the owner.
 
     An agent with a checkpointer has its view from there: nothing is loaded, and the log mirrors
-    the state. An agent that is called in a tool of another has a session of its own: the one that
+    the state. A turn that was answered and is sent again with its messages' ids gives that answer,
+    and the model is not asked. A call that was left without a result is closed in what the model is
+    sent. An agent that is called in a tool of another has a session of its own: the one that
     its config names, else one named after the tool result's id and the agent
     (``"<id>/<agent_id>"``); never the session of the agent around it.
 
     Example:
         >>> from langchain.agents import create_agent
         >>> from langchain_core.language_models import FakeListChatModel
+        >>> from langchain_sessionstore import SessionMiddleware
         >>> from sessionstore import InMemorySessionStore
         >>> model = FakeListChatModel(responses=["Hello, Alice!", "You are Alice."])
         >>> agent = create_agent(model, middleware=[SessionMiddleware(InMemorySessionStore())])
@@ -114,9 +117,13 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         agent_id: The agent of the sessions that are made; ``None`` for the name that the agent was
             made with, or else ``"default"``.
         window: What a turn sees of its session; ``None`` for all of it.
+        user_scoped: Require a ``user_id`` of each call. Without it a call that names no user may go
+            on with any session whose id it knows.
 
     Raises:
-        InvalidSessionError: From a call of the agent: it names no session; nothing has run.
+        TypeError: The store is no `SessionStore`, or the window is no `Window`.
+        InvalidSessionError: The agent's id is none. From a call of the agent: it names no session,
+            no user where one is required, or two different ones; nothing has run.
         SessionAccessError: From a call of the agent: the session belongs to another user; nothing
             has run.
         SessionStoreError: From a call of the agent: the store's other errors.
@@ -125,7 +132,12 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     state_schema = SessionAgentState
 
     def __init__(
-        self, store: SessionStore, *, agent_id: str | None = None, window: Window | None = None
+        self,
+        store: SessionStore,
+        *,
+        agent_id: str | None = None,
+        window: Window | None = None,
+        user_scoped: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(store, SessionStore):
@@ -134,6 +146,11 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         self._store = store
         self._agent_id = None if agent_id is None else checked_id(agent_id, "agent_id")
         self._window = langchain_window(window) or Window()
+        self._user_scoped = user_scoped
+
+    def __repr__(self) -> str:
+        """Tell where it remembers."""
+        return f"{type(self).__name__}({self._store!r})"
 
     # -- LangChain's hooks, in both colours -------------------------------------------------------
 
@@ -157,7 +174,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Save what came since, then the model's answer."""
         turn = self._turn(request.state, request.runtime.context)
         self._play(turn.mirroring(self._store, request.state["messages"]))
-        response = _given_before(turn, request) or handler(request)
+        response = _given_before(turn, request) or handler(_closed(request))
         self._play(self._keeping(turn, response))
         return _kept(request.state, turn, response)
 
@@ -169,7 +186,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Async twin of `wrap_model_call`."""
         turn = self._turn(request.state, request.runtime.context)
         await self._aplay(turn.mirroring(self._store, request.state["messages"]))
-        response = _given_before(turn, request) or await handler(request)
+        response = _given_before(turn, request) or await handler(_closed(request))
         await self._aplay(self._keeping(turn, response))
         return _kept(request.state, turn, response)
 
@@ -238,7 +255,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         messages = state.get("messages") or []
         places = [n for n, message in enumerate(messages) if message.id == state.get(_MARK)]
         new = messages[places[-1] + 1 :] if places else messages
-        if not new:
+        if not new:  # a turn that is sent again, maybe
+            turn.answer_id = answer_id(messages[-1]) if messages else None
             yield turn.checking(self._store)
             return {_TURN: turn}
         yield from turn.saving(self._store, new, correct=False)
@@ -256,8 +274,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         shown = [given.get(message.id, message) for message in shown]
         if again:  # to send an id again changes nothing
             if not new:
-                shown = shown[: _end_of_turn(shown, again[-1])]
-                turn.answer_id = _answer_id(shown[-1])
+                shown = shown[: end_of_turn(shown, again[-1])]
+                turn.answer_id = answer_id(shown[-1])
             turn.know(loaded, shown[again[0] :])
         yield from turn.saving(self._store, messages, correct=False)
         if not shown:
@@ -333,6 +351,11 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         if caller and session_id in caller.sessions:
             session_id = f"{caller.result_id}/{agent_id}"
         user_id = _given("user_id", config, context)
+        if self._user_scoped and user_id is None:
+            raise InvalidSessionError(
+                "the agent was called without a user, and its SessionMiddleware is user_scoped: "
+                'give it config={"configurable": {"session_id": "...", "user_id": "..."}}'
+            )
         return AgentTurn(session_id, agent_id, user_id, resumed)
 
 
@@ -348,9 +371,14 @@ def _config_around() -> RunnableConfig:
 
 def _given(key: str, config: RunnableConfig, context: Any) -> Any:
     value = (config.get("configurable") or {}).get(key)
-    if value is None and isinstance(context, Mapping):
-        return context.get(key)
-    return getattr(context, key, None) if value is None else value
+    other = context.get(key) if isinstance(context, Mapping) else getattr(context, key, None)
+    # An agent in a tool inherits what it does not name from the one around it.
+    if None not in (value, other) and value != other and _caller.get() is None:
+        raise InvalidSessionError(
+            f"the config's configurable and the runtime's context each name another {key}: "
+            "give one of them, or both the same"
+        )
+    return other if value is None else value
 
 
 def _asked_for(config: RunnableConfig, context: Any) -> Any:
@@ -392,15 +420,10 @@ def _called_from(
         _caller.reset(token)
 
 
-def _end_of_turn(shown: list[BaseMessage], place: int) -> int:
-    if isinstance(shown[place], SystemMessage):
-        return len(shown)
-    later = range(place + 1, len(shown))
-    return next((n for n in later if isinstance(shown[n], HumanMessage)), len(shown))
-
-
-def _answer_id(last: BaseMessage) -> str | None:
-    return last.id if isinstance(last, AIMessage) and not last.tool_calls else None
+def _closed(request: ModelRequest[Any]) -> ModelRequest[Any]:
+    """Close the calls that a checkpointer's state has left open, in what the model is sent."""
+    shown = closed(request.messages, [HumanMessage("")])
+    return request.override(messages=cast("list[AnyMessage]", shown))
 
 
 def _given_before(turn: AgentTurn, request: ModelRequest[Any]) -> ModelResponse[Any] | None:

@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.utils import get_unique_config_specs
+from msgspec.structs import replace
 from pydantic import BaseModel, RootModel, create_model
 
-from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
+from langchain_sessionstore.again import sent_again
+from langchain_sessionstore.codec import to_langchain_messages, to_session, to_session_messages
 from langchain_sessionstore.echo import gives_all_back, what_is_new
 from langchain_sessionstore.pending import closed
 from langchain_sessionstore.shapes import Keys, Outcome, added_up, class_name, heard_of
@@ -22,6 +26,7 @@ from langchain_sessionstore.tokens import langchain_window
 from sessionstore import (
     InvalidMessageError,
     InvalidSessionError,
+    SessionNotFoundError,
     SessionStore,
     SessionStoreError,
     Window,
@@ -35,22 +40,28 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionHistoryRunnable", "SessionSaveError", "with_session_history"]
 
+_NOT_SAVED = "the turn could not be saved"
+
 
 class SessionSaveError(SessionStoreError):
-    """The runnable answered, but its turn could not be saved; the cause tells why.
+    """The runnable answered, but its turn could not be saved, or not whole; the cause tells why.
 
     Attributes:
         answer: What the runnable gave.
+        input_saved: Whether what the user said is in the session: it is where only the answer was
+            of no known shape, or not where its key says.
     """
 
-    def __init__(self, answer: Any, reason: str) -> None:
-        super().__init__(f"the turn could not be saved (its answer is this error's): {reason}")
+    def __init__(self, answer: Any, reason: str, *, input_saved: bool = False) -> None:
+        what = "the answer could not be saved, only the input was" if input_saved else _NOT_SAVED
+        super().__init__(f"{what} (the answer is this error's): {reason}")
         self.answer = answer
+        self.input_saved = input_saved
         self._reason = reason
 
-    def __reduce__(self) -> tuple[type[SessionSaveError], tuple[Any, str]]:
+    def __reduce__(self) -> tuple[Callable[..., SessionSaveError], tuple[Any, str]]:
         """Keep the answer where the error is sent to another process."""
-        return type(self), (self.answer, self._reason)
+        return partial(type(self), input_saved=self.input_saved), (self.answer, self._reason)
 
 
 def with_session_history(
@@ -72,8 +83,13 @@ def with_session_history(
     and output are appended in one atomic step when the output is complete, so that two turns at
     once are both kept whole. Where the runnable raises, nothing is kept.
 
+    A turn that is sent again, all of its messages with the ids that the session holds, runs again:
+    the runnable sees what it saw the first time. Its answer takes the place of the first one; where
+    it is several messages, as a graph's that called tools again, they are added.
+
     Example:
         >>> from langchain_core.runnables import RunnableLambda
+        >>> from langchain_sessionstore import with_session_history
         >>> from sessionstore import InMemorySessionStore
         >>> count = RunnableLambda(lambda messages: f"You have said {len(messages)} things.")
         >>> chain = with_session_history(count, InMemorySessionStore())
@@ -96,12 +112,17 @@ def with_session_history(
             another user's session raises `SessionAccessError` before the runnable runs.
         agent_id: The agent of the sessions that are made.
         window: What the runnable sees of its session; ``None`` for all of it.
-        on_save_error: Takes a failed save, and the answer is returned as if it had been saved.
+        on_save_error: Takes a failed save, and the answer is returned as if it had been saved. A
+            plain function, for the async methods too.
 
     Returns:
         A `Runnable` with the input and output of the one given. Besides the runnable's and the
         store's own errors its calls raise `InvalidSessionError` for a missing config key and
-        `SessionSaveError` for a turn that could not be saved.
+        `SessionSaveError` for a turn that could not be saved, or of which only the input was.
+
+    Raises:
+        TypeError: The store, the window or ``on_save_error`` is none; the latter must not be async.
+        InvalidSessionError: The agent's id is none.
     """
     return SessionHistoryRunnable(
         bound=runnable,
@@ -140,6 +161,8 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         self._user_scoped = user_scoped
         self._agent_id = checked_id(agent_id, "agent_id")
         self._window = langchain_window(window)
+        if on_save_error is not None and not _is_plain(on_save_error):
+            raise TypeError("on_save_error must be a plain function: nobody awaits it")
         self._on_save_error = on_save_error
 
     def __repr__(self) -> str:
@@ -308,10 +331,11 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         brought = self._keys.new(input)
         # The ids are the same in both, so that a graph which gives all back gives nothing new.
         new = [m if m.id else m.model_copy(update={"id": new_id()}) for m in brought]
-        shown = closed(to_langchain_messages(stored), new)
+        history, answer_id = sent_again(to_langchain_messages(stored), brought)
+        shown = closed(history, new)
         value = self._keys.given(input, shown, new)
         made_ids = not any(message.id for message in brought)
-        return _Turn(session_id, user_id, value, new, shown, made_ids=made_ids)
+        return _Turn(session_id, user_id, value, new, shown, answer_id, made_ids=made_ids)
 
     def _answer(self, turn: _Turn, total: Any, outcome: Outcome) -> Any:
         """Tell what a stream came to: a graph's chunks are its steps, its states, or neither."""
@@ -328,18 +352,22 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         return total
 
     def _saving(self, turn: _Turn, answer: Any) -> Flow[None]:
+        input_saved = False
         try:
             try:
                 answers = self._keys.answers(answer)
             except InvalidMessageError:  # what the user said is kept all the same
                 yield self._appending(turn, turn.new)
+                input_saved = True
                 raise
             yield from self._keeping(turn, answers)
         except SessionStoreError as error:
-            self._failed(answer, error)
+            self._failed(answer, error, input_saved=input_saved)
 
     def _leaving(self, turn: _Turn, answer: Any) -> Flow[None]:
         """Keep what was heard before the caller left: of a graph's steps, what the user said."""
+        if turn.answer_id:
+            return  # the whole answer of the first time says more
         answers: list[BaseMessage] = []
         with suppress(InvalidMessageError):
             answers = heard_of(self._keys.answers(answer))
@@ -350,13 +378,18 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
 
     def _keeping(self, turn: _Turn, answers: list[BaseMessage]) -> Flow[None]:
         said = what_is_new(answers, turn.new, turn.shown)
+        if turn.answer_id and len(said) == 1:
+            with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
+                answer = replace(to_session(said[0]), id=turn.answer_id)
+                yield self._store._replacing(turn.session_id, answer, turn.user_id)
+                return
         added = yield self._appending(turn, [*turn.new, *said])
         if turn.made_ids and len(said) == 1 and added == len(turn.new):
             # A cached answer that was given before the window: the session holds its id.
             yield self._appending(turn, [said[0].model_copy(update={"id": new_id()})])
 
-    def _failed(self, answer: Any, error: SessionStoreError) -> None:
-        failure = SessionSaveError(answer, str(error))
+    def _failed(self, answer: Any, error: SessionStoreError, *, input_saved: bool = False) -> None:
+        failure = SessionSaveError(answer, str(error), input_saved=input_saved)
         if self._on_save_error is None:
             raise failure from error
         failure.__cause__ = error
@@ -386,7 +419,13 @@ class _Turn:
     value: Any  # what the runnable gets
     new: list[BaseMessage]  # what the user said, each with an id
     shown: list[BaseMessage]  # what the session held, as far as the runnable saw it
+    answer_id: str | None  # what answered it when it was sent before
     made_ids: bool  # none of them had an id before
+
+
+def _is_plain(function: Any) -> bool:
+    asynchronous = iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
+    return callable(function) and not asynchronous
 
 
 async def _to_its_end(save: Coroutine[Any, Any, None]) -> None:

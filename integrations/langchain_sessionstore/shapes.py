@@ -24,8 +24,8 @@ from sessionstore import InvalidMessageError
 __all__ = ["Keys", "Outcome", "added_up", "class_name", "heard_of"]
 
 _HINTS = {
-    "input": "name its input_messages_key",
-    "output": "name its output_messages_key; to stream a chain around a graph, make it "
+    "input": "its input_messages_key",
+    "output": "its output_messages_key; to stream a chain around a graph, make it "
     "graph.bind(stream_mode='values')",
 }
 
@@ -66,10 +66,11 @@ def _dict(input: Any) -> dict[str, Any]:
 def _picked(value: Any, key: str | None, default: str) -> Any:
     if not isinstance(value, dict):
         return value
+    do = "name" if key is None else "correct"
     if key is None:
         key = next(iter(value)) if len(value) == 1 else default
     if key not in value:
-        raise InvalidMessageError(f"the {default} has no key {key!r}: {_HINTS[default]}")
+        raise InvalidMessageError(f"the {default} has no key {key!r}: {do} {_HINTS[default]}")
     return value[key]
 
 

@@ -11,6 +11,7 @@ from langchain_core.messages.utils import count_tokens_approximately
 
 from langchain_sessionstore.codec import to_langchain_messages
 from sessionstore import SessionMessage, Window
+from sessionstore.tokens import is_counter
 
 if TYPE_CHECKING:
     from sessionstore.tokens import LanguageModel
@@ -26,6 +27,8 @@ def langchain_token_counter(
     """Make a `Window.token_counter` of what counts the tokens of LangChain's messages.
 
     Example:
+        >>> from langchain_sessionstore import langchain_token_counter
+        >>> from sessionstore import SessionMessage
         >>> count = langchain_token_counter(lambda messages: sum(len(m.text) for m in messages))
         >>> count([SessionMessage("user", "Hello!")])
         6
@@ -36,7 +39,12 @@ def langchain_token_counter(
 
     Returns:
         A function of a list of `SessionMessage`.
+
+    Raises:
+        TypeError: It is neither.
     """
+    if not is_counter(counter):
+        raise TypeError(f"counter must be a function or a model, not {type(counter).__name__}")
     count: Any = getattr(counter, _METHOD, None) or counter
 
     def count_stored(messages: list[SessionMessage]) -> Any:
