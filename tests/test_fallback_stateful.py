@@ -330,9 +330,13 @@ class Outages(RuleBasedStateMachine):
         self.fallback.script("lost")
         self.append(name, batch)
         self.fallback.come_back()
-        self.number += 1
-        self.append(name, [SessionMessage("user", "after", id=f"after {self.number}")])
-        self.crash()
+        for _ in range(2):
+            self.number += 1
+            self.append(name, [SessionMessage("user", "after", id=f"after {self.number}")])
+        if self.lasting:
+            self.reopen()
+            self.look(name)
+        self.settle()
 
     @rule(name=_sessions, batch=_batches)
     def another_writes_to_what_is_rewritten(self, name: str, batch: list[SessionMessage]) -> None:
