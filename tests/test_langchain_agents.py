@@ -439,6 +439,23 @@ def test_user_scoped_needs_a_user(memory, run, config):
     run(agent, "mine", {"configurable": {"session_id": "s"}}, context={"user_id": "alice"})
 
 
+def test_an_agent_in_a_tool_may_name_another_session_than_the_context_around_it(memory, run):
+    sessions = SessionMiddleware(memory, user_scoped=True)
+    inner = create_agent(Scripted(lines=["one"]), middleware=[sessions], context_schema=dict)
+
+    @tool
+    def ask() -> str:
+        """Ask."""
+        return run(inner, "q", {"configurable": {"session_id": "sub"}})["messages"][-1].content
+
+    model = Scripted(lines=[calls("ask"), "ok"])
+    outer = create_agent(model, [ask], middleware=[sessions], context_schema=dict)
+    outer.invoke(given("go"), context={"session_id": "s", "user_id": "alice"})
+    assert words(logged(memory)) == ["go", "", "one", "ok"]
+    assert words(logged(memory, "sub")) == ["q", "one"]
+    assert memory.get("sub").user_id == "alice"
+
+
 def test_its_repr_tells_where_it_remembers(memory):
     assert repr(SessionMiddleware(memory)) == f"SessionMiddleware({memory!r})"
 
