@@ -234,13 +234,37 @@ def _definition(path: Path) -> list[Any]:
         connection.close()
 
 
-def test_the_file_of_an_application_keeps_its_mark(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mark", [0, 77])
+def test_the_file_of_an_application_is_left_as_it_is(tmp_path: Path, call: Call, mark: int) -> None:
     path = tmp_path / "app.db"
+    _make_application_file(path, mark)
+    before = path.read_bytes()
+    for store in (SQLiteSessionStore(path), DbSessionStore(SqliteAgentDb(path))):
+        with pytest.raises(SessionStoreError, match="belongs to another application"):
+            call(store, "append_message", "s", say())
+    assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("is_prefixed", [True, False])
+def test_the_file_of_an_application_is_shared_where_that_is_asked_for(
+    tmp_path: Path, call: Call, is_prefixed: bool
+) -> None:
+    path = tmp_path / "app.db"
+    _make_application_file(path, 77)
+    prefixed = SqliteAgentDb(path, table_prefix="chat_")
+    with prefixed if is_prefixed else AgentDb(f"sqlite:///{path}") as db:
+        assert call(DbSessionStore(db), "append_message", "s", say()) == 1
     connection = sqlite3.connect(path)
-    connection.executescript("CREATE TABLE theirs (x); PRAGMA application_id = 77;")
-    with SqliteAgentDb(path) as db:
-        DbSessionStore(db).append_message("s", say())
     assert connection.execute("PRAGMA application_id").fetchone() == (77,)
+    connection.close()
+    with SQLiteSessionStore(path) as store, pytest.raises(SessionStoreError, match="another appl"):
+        call(store, "ping")
+
+
+def _make_application_file(path: Path, mark: int) -> None:
+    connection = sqlite3.connect(path)
+    connection.executescript(f"CREATE TABLE theirs (x); PRAGMA application_id = {mark};")
     connection.close()
 
 
@@ -303,7 +327,7 @@ for colour in (store.ping, lambda: asyncio.run(store.aping())):
     )
     assert done.stdout.splitlines() == [
         "StoreUnavailableError the database can't be reached",
-        "SessionStoreError no async driver for mysql+pymysql is installed",
+        "SessionStoreError no async driver for mysql+pymysql is installed: pip install asyncmy",
     ]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -178,42 +177,6 @@ def test_the_other_colour_has_a_driver_of_its_own(
         assert _driver_of(db, is_async=True) == "aiosqlite"
 
 
-_NOT_THERE = "ImportError no driver for {} is installed"
-
-
-@pytest.mark.parametrize(
-    ("scheme", "hidden", "told"),
-    [
-        ("postgresql+asyncpg", "asyncpg", _NOT_THERE.format("postgresql+asyncpg")),
-        ("postgresql+psycopg2", "psycopg2", _NOT_THERE.format("postgresql+psycopg2")),
-        ("postgresql", "psycopg psycopg2", _NOT_THERE.format("postgresql")),
-        (
-            "postgresql+asyncpg",
-            "psycopg psycopg2",
-            "SessionStoreError no blocking driver for postgresql+asyncpg is installed",
-        ),
-    ],
-)
-def test_a_driver_that_is_not_there_is_named(scheme: str, hidden: str, told: str) -> None:
-    program = """
-import sys
-for name in sys.argv[2].split():
-    sys.modules[name] = None
-from sessionstore import AgentDb, DbSessionStore
-try:
-    DbSessionStore(AgentDb(sys.argv[1])).ping()
-except Exception as error:
-    print(type(error).__name__, error)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program, f"{scheme}://u:secret@h/d", hidden],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == f"{told}\n"
-
-
 def test_a_database_in_memory_has_no_async_driver() -> None:
     with pytest.raises(ValueError, match="in memory"):
         AgentDb("sqlite+aiosqlite://")
@@ -281,6 +244,9 @@ def test_a_restart_costs_the_caller_nothing(database: Database, caller: Caller) 
 # -- Errors ---------------------------------------------------------------------------------------
 
 
+_PRIVATE = SessionMessage("user", "private", id="secret")
+
+
 def test_a_row_that_is_refused_is_not_shown(database: Database, caller: Caller) -> None:
     """PostgreSQL quotes it in what its error tells beside the message."""
     place = database.options.get("schema", make_url(database.url).database)
@@ -291,13 +257,32 @@ def test_a_row_that_is_refused_is_not_shown(database: Database, caller: Caller) 
         with db._sync().begin() as admin:
             admin.exec_driver_sql(f"ALTER TABLE {table} ADD CHECK (position < 2)")
         with pytest.raises(SessionStoreError, match="constraint") as refused:
-            caller(store, "append_message", "s", SessionMessage("user", "private", id="secret"))
+            caller(store, "append_message", "s", _PRIVATE)
         error: BaseException | None = refused.value
         while error is not None:
             assert "private" not in f"{error!r}{error}"
             assert "secret" not in f"{error!r}{error}"
             error = error.__cause__
+        shown = "".join(traceback.format_exception(refused.value))
+        assert "private" not in shown
+        assert "secret" not in shown
         caller(db, "close")
+
+
+def test_a_row_that_is_refused_by_an_sqlite_file_is_not_shown(tmp_path: Path) -> None:
+    with AgentDb(f"sqlite:///{tmp_path / 'x.db'}") as db:
+        store = DbSessionStore(db)
+        store.append_message("s", say(id="m0"))
+        with db._sync().begin() as admin:
+            admin.exec_driver_sql(
+                "CREATE TRIGGER no BEFORE INSERT ON sessionstore_messages "
+                "BEGIN SELECT RAISE(ABORT, 'CHECK constraint failed: no'); END"
+            )
+        with pytest.raises(SessionStoreError, match="constraint") as refused:
+            store.append_message("s", _PRIVATE)
+    shown = "".join(traceback.format_exception(refused.value))
+    assert "private" not in shown
+    assert "secret" not in shown
 
 
 # -- Autocommit -----------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ def settings_of_url(url: str, timeout: float) -> Settings:
     if scheme not in REDIS_SCHEMES or not rest:
         raise ValueError(f"a URL of Redis starts with one of {', '.join(REDIS_SCHEMES)}, then ://")
     base, _, topology = scheme.partition("+")
+    _require_encoded(f"{base}://{rest}")
     hosts, service = "", ""
     if topology:
         parts = urlsplit(f"{base}://{rest}")
@@ -177,12 +178,34 @@ def _options(url: str) -> dict[str, Any]:
     return _of_both_colours(parsed)
 
 
+def _require_encoded(url: str) -> None:
+    """Refuse a URL whose password may be taken for a host, a database or an option."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError(_ENCODE) from None
+    beyond = f"{parts.query}{parts.fragment}"
+    if parts.scheme != "unix" or (parts.netloc and "@" not in parts.netloc):
+        beyond += parts.path  # which is a socket's else, of any name
+    if "@" in beyond:
+        raise ValueError(_ENCODE)
+
+
+_ENCODE = (
+    "a password or another value in this URL of Redis is not percent-encoded: write it as "
+    "urllib.parse.quote(password, safe='') does, in which @ is %40, / is %2F and ? is %3F"
+)
+
+
+_LOOK = "look at its ports and options, and percent-encode its user and password"
+
+
 class _UrlError(ValueError):
     """Says what is wrong in words of ours: the parsers' own may quote a password."""
 
 
 def _reason(error: ValueError) -> str:
-    return str(error) if isinstance(error, _UrlError) else "look at its ports and options"
+    return str(error) if isinstance(error, _UrlError) else _LOOK
 
 
 def _sentinel_options(options: dict[str, Any], timeout: float) -> dict[str, Any]:

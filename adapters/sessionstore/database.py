@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import math
 import os
+import re
 import selectors
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -22,13 +23,14 @@ try:
     from sqlalchemy.pool import QueuePool
 
     from sessionstore.sql_errors import (
-        MissingTableError,
+        FOREIGN,
         cause,
         is_disconnect,
+        is_missing_table,
         is_safe_to_repeat,
         translated,
     )
-    from sessionstore.tables import Migration, Tables
+    from sessionstore.tables import DEFAULT_PREFIX, Migration, Tables
 except ImportError as _error:
     raise ImportError(
         "DbSessionStore needs the sql extra: pip install 'sessionstore[sql]'"
@@ -36,7 +38,7 @@ except ImportError as _error:
 
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.flow import Flow
-from sessionstore.sqlite import checked_path, require_file, use_write_ahead_log
+from sessionstore.sqlite import checked_path, is_fresh, require_file, use_write_ahead_log
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -61,6 +63,17 @@ _ASYNC_DRIVERS: dict[str, tuple[str, ...]] = {
     "postgresql": ("psycopg", "asyncpg"),
 }
 _MODULES = {"mysqldb": "MySQLdb", "pysqlite": "sqlite3"}
+_PACKAGES = {
+    "aiomysql": "aiomysql",
+    "aiosqlite": "aiosqlite",
+    "asyncmy": "asyncmy",
+    "asyncpg": "asyncpg",
+    "mysqldb": "mysqlclient",
+    "psycopg": "'sessionstore[postgres]'",
+    "psycopg2": "psycopg2-binary",
+    "pymysql": "pymysql",
+}
+_A_URL = re.compile(r"[\w+]+://(?P<authority>[^/?]*)(?P<rest>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -107,13 +120,14 @@ class AgentDb:
         schema: The PostgreSQL schema for the tables (MySQL: the database); ``None`` for the
             connection's own.
         table_prefix: What the name of every table starts with.
-        create_schema: Create the tables when they are missing. Otherwise a missing one is an
-            error, and `ddl` gives what to run.
+        create_schema: Create the tables when they are missing, and on PostgreSQL the ``schema``,
+            too. Otherwise a missing one is an error, and `ddl` gives what to run.
         engine_options: Further options of SQLAlchemy's ``create_engine``, such as ``pool_size``,
             for the engines that are made here.
 
     Raises:
-        ValueError: The URL or the prefix is not usable.
+        ValueError: The URL or the prefix is not usable. In a URL the user, the password and
+            values are percent-encoded: ``@`` is ``%40``, ``/`` is ``%2F``, ``?`` is ``%3F``.
         ImportError: The URL's driver is not installed.
     """
 
@@ -124,7 +138,7 @@ class AgentDb:
         database: str | URL | Engine | AsyncEngine,
         *,
         schema: str | None = None,
-        table_prefix: str = "sessionstore_",
+        table_prefix: str = DEFAULT_PREFIX,
         create_schema: bool = True,
         **engine_options: Any,
     ) -> None:
@@ -248,9 +262,7 @@ class AgentDb:
         await self.aclose()
 
     def _prepare(self) -> Flow[None]:
-        version = 0
-        with suppress(MissingTableError):
-            version = yield from self._insist(Work(self._tables.stored_version, True, True))
+        version = yield from self._insist(Work(self._found_version, True, True))
         if version < self._tables.version:
             if not self._create_schema:
                 raise SessionStoreError(_RUN_DDL if version == 0 else _MIGRATE)
@@ -259,6 +271,18 @@ class AgentDb:
             msg = "the tables were made by a newer version of sessionstore: upgrade it"
             raise SessionStoreError(msg)
         self._current().ready = True
+
+    def _found_version(self, connection: Connection) -> int:
+        if connection.dialect.name == "postgresql":
+            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+            if encoding not in ("UTF8", b"UTF8"):
+                raise SessionStoreError(FOREIGN)
+        try:
+            return self._tables.stored_version(connection)
+        except DBAPIError as error:
+            if is_missing_table(error):
+                return 0
+            raise
 
     def _insist(self, work: Work) -> Flow[Any]:
         lost = False
@@ -307,7 +331,9 @@ class AgentDb:
         try:
             dialect.import_dbapi()
         except ImportError as error:
-            raise ImportError(_NO_DRIVER.format("", self._url.drivername)) from error
+            colour = "async " if dialect.is_async else "blocking "
+            words = _no_driver(self._url, colour).replace(colour, "", 1)
+            raise ImportError(words) from error
         if not dialect.is_async:
             self._sync()
         elif _is_in_memory(self._url):
@@ -322,13 +348,13 @@ class AgentDb:
         try:
             return create_async_engine(url, **_engine_options(url, self._options))
         except InvalidRequestError as error:
-            raise SessionStoreError(_NO_DRIVER.format("async ", url.drivername)) from error
+            raise SessionStoreError(_no_driver(url, "async ")) from error
 
     def _with_driver(self, *, is_async: bool) -> URL:
         driver = _driver(self._url, is_async=is_async)
         if driver is None:
             colour = "async " if is_async else "blocking "
-            raise SessionStoreError(_NO_DRIVER.format(colour, self._url.drivername))
+            raise SessionStoreError(_no_driver(self._url, colour))
         return self._url.set(drivername=driver)
 
     def _current(self) -> _Engines:
@@ -357,6 +383,10 @@ class AgentDb:
 class SqliteAgentDb(AgentDb):
     """An SQLite file, the same that `SQLiteSessionStore` writes: either opens the other's.
 
+    So it is with the default ``table_prefix``, with which both leave a file of another application
+    as it is. With a prefix of your own, or in ``AgentDb("sqlite:///app.db")``, the tables are put
+    beside those that are there, and such a file is not one for `SQLiteSessionStore`.
+
     It is in write-ahead-log mode, and readable and writable by the user alone where it is made
     here. An async operation is one hop to a thread.
 
@@ -371,7 +401,8 @@ class SqliteAgentDb(AgentDb):
         options: As for `AgentDb`: ``table_prefix``, ``create_schema``, and SQLAlchemy's own.
 
     Raises:
-        SessionStoreError: The file's folder does not exist, or the path is a folder.
+        SessionStoreError: The file's folder does not exist, or the path is a folder; at the first
+            use: the file is damaged, another application's, or of a newer version.
         ValueError: The prefix is not usable.
     """
 
@@ -388,12 +419,19 @@ class SqliteAgentDb(AgentDb):
 
     def _new_engine(self) -> Engine:
         engine, path, timeout = super()._new_engine(), self._path, self._timeout
+        is_shared = self._tables.prefix == DEFAULT_PREFIX
 
         def check(*_: object) -> None:
             require_file(path)
 
         def use_log(connection: Any, _: object) -> None:
-            use_write_ahead_log(connection, timeout)
+            try:
+                if is_shared:
+                    is_fresh(connection, path)
+                use_write_ahead_log(connection, timeout)
+            except BaseException:
+                connection.close()
+                raise
 
         if path != ":memory:":
             event.listen(engine, "do_connect", check)
@@ -403,6 +441,8 @@ class SqliteAgentDb(AgentDb):
 
 class PostgresAgentDb(AgentDb):
     """A PostgreSQL database through psycopg 3, in both colours; also behind PgBouncer.
+
+    The database's encoding must be UTF8: another is refused at the first use.
 
     Example:
         >>> PostgresAgentDb("postgresql://alice:secret@db.example/chat")
@@ -427,7 +467,8 @@ class PostgresAgentDb(AgentDb):
         parameters: Further parameters of libpq, such as ``host``, ``dbname``, ``sslmode``.
 
     Raises:
-        ValueError: The connection string or the prefix is not usable.
+        ValueError: The connection string, a timeout or the prefix is not usable, or libpq knows no
+            such parameter. In a URL the user, the password and values are percent-encoded.
         ImportError: psycopg is not installed.
     """
 
@@ -439,7 +480,7 @@ class PostgresAgentDb(AgentDb):
         statement_timeout: float | None = 30.0,
         prepared_statements: bool = False,
         schema: str | None = None,
-        table_prefix: str = "sessionstore_",
+        table_prefix: str = DEFAULT_PREFIX,
         create_schema: bool = True,
         engine_options: dict[str, Any] | None = None,
         **parameters: Any,
@@ -447,10 +488,16 @@ class PostgresAgentDb(AgentDb):
         """Name the database; nothing is opened yet."""
         from sessionstore import deadline  # noqa: PLC0415 - the other databases need no psycopg
 
+        _require_seconds("connect_timeout", connect_timeout)
+        if statement_timeout is not None:
+            _require_seconds("statement_timeout", statement_timeout)
+        for given in (connection_string, parameters.get("dbname")):
+            _require_encoded(str(given))
         self._statement_timeout = statement_timeout
         self._parameters = {
             "connect_timeout": math.ceil(connect_timeout),
             **deadline.parameters(connection_string, parameters),
+            "client_encoding": "UTF8",  # a database of another one is told so, at the first use
             "prepare_threshold": 5 if prepared_statements else None,
         }
         options = engine_options or {}
@@ -590,7 +637,10 @@ class _OfLoop:
 
 _PSYCOPG = URL.create("postgresql+psycopg")
 _NO_URL = "no store for a URL that SQLAlchemy can't read, or whose database it does not know"
-_NO_DRIVER = "no {}driver for {} is installed"
+_ENCODE = (
+    "a password or another value in this URL is not percent-encoded: write it as "
+    "urllib.parse.quote(password, safe='') does, in which @ is %40, / is %2F and ? is %3F"
+)
 _RUN_DDL = (
     "the tables of sessionstore are missing: run the SQL that AgentDb.ddl() gives, "
     "or let create_schema=True do it"
@@ -610,6 +660,8 @@ def _url(given: str | URL) -> URL:
     except (ArgumentError, ValueError):
         # The error, or the URL in it, may hold a password.
         raise ValueError(_NO_URL) from None
+    if isinstance(given, str) and url.get_backend_name() != "sqlite":
+        _require_encoded(given)
     if "+" in url.drivername:
         return url
     return url.set(drivername=_driver(url, is_async=False) or url.drivername)
@@ -625,6 +677,28 @@ def _driver(url: URL, *, is_async: bool) -> str | None:
         if importlib.util.find_spec(_MODULES.get(driver, driver)):
             return f"{backend}+{driver}"
     return None
+
+
+def _no_driver(url: URL, colour: str) -> str:
+    """Say what to install: the driver that the URL names, or the first that suits it."""
+    backend, _, named = url.drivername.partition("+")
+    wants_async = colour == "async "
+    suits = named and url.get_dialect().is_async == wants_async
+    known = (_ASYNC_DRIVERS if wants_async else _SYNC_DRIVERS).get(backend, ("",))
+    package = _PACKAGES.get(named if suits else known[0])
+    words = f"no {colour}driver for {url.drivername} is installed"
+    return f"{words}: pip install {package}" if package else words
+
+
+def _require_encoded(given: str) -> None:
+    """Refuse a URL that a parser may take apart so that part of a password is the host's name."""
+    if (url := _A_URL.match(given)) and given.count("@") > ("@" in url["authority"]):
+        raise ValueError(_ENCODE)
+
+
+def _require_seconds(name: str, value: object) -> None:
+    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a number of seconds above 0")
 
 
 def _is_in_memory(url: URL) -> bool:
@@ -655,6 +729,7 @@ def _engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
     if driver == "psycopg":
         arguments["prepare_threshold"] = None
     if driver in ("psycopg", "psycopg2"):
+        arguments["client_encoding"] = "UTF8"
         defaults["use_native_hstore"] = False  # which would ask the server for its number
     if backend in ("mysql", "mariadb"):
         # Without the gaps between rows locked, writers of different sessions do not meet.

@@ -7,9 +7,12 @@ for the statement to be cancelled, and leaves a server that does not even answer
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Awaitable, Callable, Generator
+from difflib import get_close_matches
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 try:
     import psycopg
@@ -111,15 +114,17 @@ def parameters(connection_string: str, further: dict[str, Any]) -> dict[str, Any
         The parameters by name.
 
     Raises:
-        ValueError: libpq can't read them.
+        ValueError: libpq can't read them, or does not know one.
     """
-    scheme, colon, rest = connection_string.partition("://")
+    string = re.sub(r"^(\w+)\+\w+://", r"\1://", connection_string)
+    query = string.partition("?")[2] if _A_URL.match(string) else ""
+    named = {unquote(option.partition("=")[0]) for option in query.split("&") if option}
+    _require_known({*further} | (named - {"ssl"}))  # ssl=true is JDBC's, which libpq takes
     try:
-        string = f"{scheme.partition('+')[0]}{colon}{rest}"
         return dict(conninfo.conninfo_to_dict(string, **further))
     except psycopg.ProgrammingError:
         # The error may quote a password.
-        raise ValueError("this is not a connection string or parameter of PostgreSQL") from None
+        raise ValueError(_UNREADABLE) from None
 
 
 def connector(
@@ -164,6 +169,20 @@ def async_connector(
     return connect
 
 
+def _require_known(names: set[str]) -> None:
+    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
+    for name in sorted(names - known):
+        near = get_close_matches(name, known | _OURS, 1)
+        hint = f": is it {near[0]}?" if near else ""
+        raise ValueError(f"PostgreSQL knows no parameter {name!r}{hint}")
+
+
+_A_URL = re.compile(r"\w+://")
+_OURS = {"create_schema", "engine_options", "schema", "statement_timeout", "table_prefix"}
+_UNREADABLE = (
+    "this is not a connection string or parameter of PostgreSQL; in a URL a password is written "
+    "as urllib.parse.quote(password, safe='') does"
+)
 _SILENT = "statement timeout expired, and the server did not answer the request to cancel"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeAlias
 
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -9,12 +10,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from sessionstore.errors import InvalidMessageError, SessionStoreError, StoreUnavailableError
 
-__all__ = ["MissingTableError", "cause", "is_disconnect", "is_safe_to_repeat", "translated"]
-
-
-class MissingTableError(SessionStoreError):
-    """A table of the store, or the schema that it should be in, is not there."""
-
+__all__ = [
+    "FOREIGN",
+    "cause",
+    "is_disconnect",
+    "is_missing_table",
+    "is_safe_to_repeat",
+    "translated",
+]
 
 _Meaning: TypeAlias = tuple[type[SessionStoreError], str]
 
@@ -30,12 +33,20 @@ _REFUSED = (SessionStoreError, "a constraint on the tables refuses this: see the
 _FAILING = (StoreUnavailableError, "the database lacks memory or its disk fails")
 _FULL = (SessionStoreError, "the disk of the database is full: make room")
 _FORBIDDEN = (SessionStoreError, "the database refuses this for lack of permission: grant it")
-_LOGIN = (SessionStoreError, "the database refuses the login: look at its user and password")
+_LOGIN = (
+    SessionStoreError,
+    "the database refuses the login: look at its user and password, and at its pg_hba.conf",
+)
+_LOCKED_OUT = (SessionStoreError, "this database is set to let nobody in: ALLOW_CONNECTIONS")
+_TLS = (SessionStoreError, "TLS with the database fails: look at sslmode and at its certificates")
+_MISSET = (SessionStoreError, "the database refuses a parameter of the connection: see the cause")
 _UNKNOWN = (SessionStoreError, "there is no database of this name: create it")
 _THERE = (SessionStoreError, "some tables are there, but not the one that tells their version")
-_MISSING = (MissingTableError, "a table of sessionstore is missing, or is not as it was made")
+_MISSING = (SessionStoreError, "a table of sessionstore is missing, or is not as it was made")
 _TOO_BIG = (InvalidMessageError, "a message is too big for this database")
-_FOREIGN = (SessionStoreError, "the database's encoding lacks these characters: make it UTF-8")
+FOREIGN = "the database's encoding lacks some characters: its encoding must be UTF8"
+"""What to say of a database that can't hold any text."""
+_FOREIGN = (SessionStoreError, FOREIGN)
 _OTHER = (SessionStoreError, "the database refuses to work: see the cause")
 
 # By SQLSTATE, or by its class: what PostgreSQL's drivers tell.
@@ -62,6 +73,7 @@ _BY_STATE: dict[str, _Meaning] = {
     "53300": _CROWDED,
     "53": _FAILING,
     "54000": _TOO_BIG,
+    "55000": _LOCKED_OUT,
     "55P03": _LOCKED,
     "57014": _SLOW,
     "57P04": _UNKNOWN,
@@ -110,7 +122,7 @@ _BY_NUMBER: dict[int, _Meaning] = {
     3819: _REFUSED,
     4025: _REFUSED,
 }
-# By words: SQLite's, and those in which PostgreSQL refuses a connection, which has no SQLSTATE.
+# By words: SQLite's.
 _BY_WORDS: tuple[tuple[str, _Meaning], ...] = (
     ("locked", _LOCKED),
     ("readonly", _READ_ONLY),
@@ -124,19 +136,38 @@ _BY_WORDS: tuple[tuple[str, _Meaning], ...] = (
     ("constraint failed", _REFUSED),
     ("no such table", _MISSING),
     ("no such column", _MISSING),
-    ("password authentication failed", _LOGIN),
-    ("no password supplied", _LOGIN),
-    ("no pg_hba.conf entry", _LOGIN),
-    ("role ", _LOGIN),
+)
+# Those in which PostgreSQL, PgBouncer and libpq refuse a connection, which has no SQLSTATE. What
+# passes by itself comes first: of several hosts, one may be starting and another not know us.
+_BY_REFUSAL: tuple[tuple[str, _Meaning], ...] = (
     ("too many clients", _CROWDED),
-    ("remaining connection slots", _CROWDED),
     ("too many connections", _CROWDED),
+    ("remaining connection slots", _CROWDED),
+    ("no more connections allowed", _CROWDED),
     ("starting up", _STOPPING),
     ("shutting down", _STOPPING),
     ("in recovery mode", _STOPPING),
     ("timeout expired", _SLOW),
-    ("does not exist", _UNKNOWN),
+    ("does not support SSL", _TLS),
+    ("rejected SSL upgrade", _TLS),
+    ("certificate", _TLS),
+    ("sslmode", _TLS),
+    ("password authentication failed", _LOGIN),
+    ("no password supplied", _LOGIN),
+    ("authentication failed for user", _LOGIN),
+    ("pg_hba.conf", _LOGIN),
+    ("no such user", _LOGIN),
+    ("role ", _LOGIN),
+    ("permission denied", _FORBIDDEN),
+    ("not currently accepting connections", _LOCKED_OUT),
+    ("no such database", _UNKNOWN),
+    ("invalid port number", _MISSET),
+    ("invalid integer value", _MISSET),
+    ("invalid value for parameter", _MISSET),
+    ("unrecognized configuration parameter", _MISSET),
+    ('database "" does not exist', _UNKNOWN),
 )
+_A_NAME = re.compile('"[^"]*"')
 
 
 def translated(error: Exception) -> SessionStoreError:
@@ -176,6 +207,11 @@ def is_disconnect(error: Exception) -> bool:
     return lost and _meaning(error) is not _SLOW
 
 
+def is_missing_table(error: Exception) -> bool:
+    """Tell whether a table of the store, or the schema that it should be in, is not there."""
+    return _meaning(error) is _MISSING
+
+
 def is_safe_to_repeat(error: Exception) -> bool:
     """Tell whether a transaction was undone for another's sake, and would do better now."""
     # What is there already was made by another, after this transaction had begun to look.
@@ -186,7 +222,7 @@ def _meaning(error: Exception) -> _Meaning:
     if isinstance(error, PoolTimeoutError):
         return StoreUnavailableError, "all connections of the pool are in use: try again"
     if isinstance(error, OSError):
-        return _GONE
+        return _refusal(error) or _GONE
     if not isinstance(error, DBAPIError):
         return _OTHER
     driver = error.orig
@@ -200,11 +236,15 @@ def _meaning(error: Exception) -> _Meaning:
 
 
 def _by_words(error: DBAPIError) -> _Meaning:
-    words = str(error.orig)
-    for sign, meaning in _BY_WORDS:
-        if sign in words:
-            return meaning
+    if type(error.orig).__module__ == "sqlite3":
+        words = str(error.orig)
+        told = (meaning for sign, meaning in _BY_WORDS if sign in words)
+        return next(told, _GONE if error.connection_invalidated else _OTHER)
     # What is left of PostgreSQL's drivers without an SQLSTATE is a connection that failed.
-    is_server = type(error.orig).__module__ != "sqlite3"
-    is_operational = is_server and isinstance(error, OperationalError)
-    return _GONE if error.connection_invalidated or is_operational else _OTHER
+    is_lost = error.connection_invalidated or isinstance(error, OperationalError)
+    return _refusal(error.orig) or (_GONE if is_lost else _OTHER)
+
+
+def _refusal(error: BaseException | None) -> _Meaning | None:
+    words = _A_NAME.sub('""', str(error))  # a database may be named as an error is worded
+    return next((meaning for sign, meaning in _BY_REFUSAL if sign in words), None)

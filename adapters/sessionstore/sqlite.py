@@ -52,6 +52,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SQLiteSessionStore",
     "checked_path",
+    "is_fresh",
     "require_file",
     "use_write_ahead_log",
 ]
@@ -138,6 +139,10 @@ _LONGEST_WAIT = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 _BUSY = "{} is busy: other writers held it for longer than the timeout"
 _NO_LOG = "the file system of {} can't do SQLite's write-ahead log: name a file on another one"
 _LOST = "{} was in use when this process was forked off: make the store after the fork"
+_ANOTHERS = (
+    "{} belongs to another application, and is left as it is: "
+    "name another file, or give SqliteAgentDb a table_prefix to share this one"
+)
 _DAMAGED = "{} is damaged, or no SQLite file: restore it from a backup, or name another file"
 # By SQLite's own words, since Python 3.10 does not tell its error codes.
 _ERRORS = (
@@ -944,11 +949,25 @@ def use_write_ahead_log(connection: sqlite3.Connection, timeout: float) -> None:
         raise SessionStoreError(_NO_LOG.format(path))
 
 
+def is_fresh(connection: sqlite3.Connection, path: str) -> bool:
+    """Tell whether a file holds nothing yet, and refuse one that is not of this package.
+
+    Args:
+        connection: A connection to the file.
+        path: The file's path.
+
+    Raises:
+        SessionStoreError: Another application made it.
+    """
+    [[count]] = connection.execute("SELECT count(*) FROM sqlite_master")
+    if count and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise SessionStoreError(_ANOTHERS.format(path))
+    return not count
+
+
 def _schema_version(connection: sqlite3.Connection, path: str) -> int:
-    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    if is_fresh(connection, path):
         return 0
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise SessionStoreError(f"{path} belongs to another application: it is left as it is")
     found = connection.execute("SELECT version FROM sessionstore_schema").fetchone()
     if found is None or not isinstance(found[0], int) or found[0] < 1:
         raise SessionStoreError(_DAMAGED.format(path))

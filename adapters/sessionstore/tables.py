@@ -36,11 +36,12 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from sessionstore import sqlite
 from sessionstore.errors import SessionStoreError
 
-__all__ = ["Migration", "Tables", "escaped"]
+__all__ = ["DEFAULT_PREFIX", "Migration", "Tables", "escaped"]
 
 T = TypeVar("T")
 
-_PREFIX = "sessionstore_"
+DEFAULT_PREFIX = "sessionstore_"
+"""What the names of the tables start with, `SQLiteSessionStore`'s among them."""
 # PostgreSQL's names have 63 bytes at most, MySQL's 64; the longest after a prefix is "by_activity".
 _A_PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 _MYSQL = ("mysql", "mariadb")
@@ -219,8 +220,8 @@ class Tables:
 
     def _sqlite_ddl(self) -> Iterator[str]:
         for statement in sqlite.SCHEMA:
-            if self.prefix == _PREFIX or not statement.startswith("PRAGMA"):
-                yield statement.replace(_PREFIX, self.prefix)
+            if self.prefix == DEFAULT_PREFIX or not statement.startswith("PRAGMA"):
+                yield statement.replace(DEFAULT_PREFIX, self.prefix)
 
     def _sessions(self) -> Table:
         table = Table(
