@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import re
 import socket
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sessionstore import (
+    DbSessionStore,
     FallbackSessionStore,
     InMemorySessionStore,
     InvalidSessionError,
     SessionMessage,
     SessionStoreError,
+    SqliteAgentDb,
     SQLiteSessionStore,
     StoreUnavailableError,
     open_store,
@@ -87,6 +92,88 @@ def test_a_url_of_no_store(url: str) -> None:
         open_store(url)
     assert "@" not in str(caught.value)
     assert url == "s3cret" or "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["sessions.db", "memory", "s3cret"])
+def test_what_is_no_url_is_told_what_one_looks_like(url: str) -> None:
+    with pytest.raises(ValueError, match=r"without a scheme: a file is sqlite:///sessions.db"):
+        open_store(url)
+
+
+@pytest.mark.parametrize("fallback", ["memory", "outage.db"])
+def test_a_fallback_that_is_no_url_is_told_what_may_be(fallback: str) -> None:
+    with pytest.raises(ValueError, match=r'^fallback must be "in-memory".*sqlite:///sessions.db'):
+        open_store("redis://h", fallback=fallback)
+
+
+# -- How long to wait --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite://", "sqlite+pysqlite://", "redis://h"])
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [(0, ValueError), (-1, ValueError), (float("nan"), ValueError), ("1", TypeError)],
+)
+def test_a_timeout_that_is_none(url: str, timeout: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"^timeout must be a number of seconds"):
+        open_store(url, timeout=timeout)
+
+
+@pytest.mark.parametrize("url", ["memory:", "sqlite://", "sqlite+pysqlite://"])
+def test_a_store_on_this_machine_takes_a_timeout(url: str) -> None:
+    with open_store(url, timeout=0.5) as store:
+        store.append_message("s", SessionMessage("user", "Hello!"))
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite"])
+def test_a_timeout_ends_the_wait_for_other_writers(scheme: str, tmp_path: Path) -> None:
+    # With the default, 5 seconds, this would wait longer than the other one writes.
+    url = f"{scheme}:///{tmp_path / 'sessions.db'}"
+    with open_store(url, timeout=0.1) as store:
+        store.create("s")
+        other = sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)
+        with closing(other):
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailableError):
+                store.append_message("s", SessionMessage("user", "Hello!"))
+
+
+@pytest.fixture
+def silence() -> Iterator[int]:
+    """Give the port of a server that takes connections, and then says nothing."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        yield silent.getsockname()[1]
+
+
+def test_a_timeout_reaches_redis(silence: int) -> None:
+    url = f"redis://127.0.0.1:{silence}"
+    with open_store(url, timeout=0.1, fallback=None) as store:
+        with pytest.raises(StoreUnavailableError):
+            store.ping()
+        assert store._settings.options["socket_timeout"] == 0.1
+
+
+def test_a_timeout_reaches_postgres() -> None:
+    with open_store("postgresql://h/d", timeout=0.5, fallback=None) as store:
+        assert store._db._statement_timeout == 0.5
+        assert store._db._parameters["connect_timeout"] == 2  # libpq waits no shorter
+    with open_store("postgresql://h/d", timeout=7, fallback=None) as store:
+        assert store._db._parameters["connect_timeout"] == 7
+    with open_store("postgresql://h/d", fallback=None) as store:
+        assert store._db._statement_timeout == 10
+
+
+@pytest.mark.parametrize("scheme", ["mysql+pymysql", "postgresql+psycopg2", "postgresql+asyncpg"])
+def test_a_timeout_that_a_driver_is_not_known_to_take(scheme: str) -> None:
+    with pytest.raises(ValueError, match=rf"timeout is not known for {re.escape(scheme)}: use"):
+        open_store(f"{scheme}://u:secret@h/d", timeout=1)
+
+
+def test_a_timeout_is_not_for_a_database_that_has_its_own() -> None:
+    with SqliteAgentDb() as db, pytest.raises(ValueError, match="timeout is for a URL"):
+        DbSessionStore(db, timeout=1)
 
 
 # -- What is behind a network comes with the fallback ------------------------------------------

@@ -3,9 +3,13 @@
 `SessionStore` is the contract; `InMemorySessionStore`, `SQLiteSessionStore`, `RedisSessionStore`
 and `DbSessionStore` keep it, `FallbackSessionStore` goes on when one of them is down, and
 `open_store` makes the one that a URL names.
+
+A name whose driver is not installed raises an `ImportError` that tells what to install, from
+`hasattr` too; `dir` leaves it out.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sessionstore.errors import (
@@ -72,13 +76,31 @@ _MODULES = {
     "RedisSessionStore": "sessionstore.redis",
     "SqliteAgentDb": "sessionstore.database",
 }
+# The driver that a name needs, and the extra that brings it.
+_DRIVERS = {
+    "AgentDb": ("sqlalchemy", "sql"),
+    "DbSessionStore": ("sqlalchemy", "sql"),
+    "PostgresAgentDb": ("sqlalchemy", "postgres"),
+    "RedisSessionStore": ("redis", "redis"),
+    "SqliteAgentDb": ("sqlalchemy", "sql"),
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if not _can_be_had(name):
+        extra = _DRIVERS[name][1]
+        hint = f"pip install 'sessionstore[{extra}]'"
+        raise ImportError(f"{name} needs the {extra} extra: {hint}", name=_DRIVERS[name][0])
     return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    # Whoever looks at each name, as help and inspect do, is to meet none that raises.
+    dunders = {name for name in globals() if name.startswith("__")}
+    return sorted({*dunders, *__all__, *filter(_can_be_had, _MODULES)})
+
+
+def _can_be_had(name: str) -> bool:
+    return name not in _DRIVERS or find_spec(_DRIVERS[name][0]) is not None

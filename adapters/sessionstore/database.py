@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 try:
     from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-    from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, SQLAlchemyError
+    from sqlalchemy.exc import (
+        ArgumentError,
+        DBAPIError,
+        InvalidRequestError,
+        NoSuchModuleError,
+        SQLAlchemyError,
+    )
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
     from sqlalchemy.pool import QueuePool
 
@@ -33,7 +39,8 @@ try:
     from sessionstore.tables import DEFAULT_PREFIX, Migration, Tables
 except ImportError as _error:
     raise ImportError(
-        "DbSessionStore needs the sql extra: pip install 'sessionstore[sql]'"
+        "AgentDb and DbSessionStore need the sql extra: pip install 'sessionstore[sql]', or "
+        "'sessionstore[postgres]' for PostgreSQL"
     ) from _error
 
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
@@ -49,6 +56,7 @@ T = TypeVar("T")
 
 _TRIES = 50
 _POOL_TIMEOUT = 10.0
+_LEAST_CONNECT = 2.0  # seconds: libpq waits no shorter
 _USED = "sessionstore.used"
 # The first one installed is taken; psycopg serves both colours under one name.
 _SYNC_DRIVERS: dict[str, tuple[str, ...]] = {
@@ -457,7 +465,7 @@ class PostgresAgentDb(AgentDb):
         connect_timeout: How long to wait for a connection, in seconds: 2 or more, in full ones.
         statement_timeout: How long to wait for a statement, in seconds; ``None`` waits for good.
             Past it the statement is cancelled. A server that does not answer that either is left
-            after up to two seconds more.
+            after up to two seconds more. Give a process that migrates large tables more.
         prepared_statements: Let the server prepare statements that come again and again. Behind
             PgBouncer this needs its version 1.21 and ``max_prepared_statements``.
         schema: As for `AgentDb`.
@@ -477,7 +485,7 @@ class PostgresAgentDb(AgentDb):
         connection_string: str = "",
         *,
         connect_timeout: float = 5.0,
-        statement_timeout: float | None = 30.0,
+        statement_timeout: float | None = 10.0,
         prepared_statements: bool = False,
         schema: str | None = None,
         table_prefix: str = DEFAULT_PREFIX,
@@ -524,27 +532,43 @@ class PostgresAgentDb(AgentDb):
         return create_async_engine(_PSYCOPG, **options, async_creator=creator)
 
 
-def open_db(database: str | URL | Engine | AsyncEngine) -> AgentDb:
+def open_db(
+    database: AgentDb | str | URL | Engine | AsyncEngine, timeout: float | None = None
+) -> AgentDb:
     """Make the `AgentDb` that suits a URL or an engine best.
 
     Args:
-        database: As `AgentDb` takes it.
+        database: As `AgentDb` takes it; or one that is made already.
+        timeout: How long the database may take to be reached, and then to answer, in seconds;
+            ``None`` for what is usual with it.
 
     Returns:
         A `PostgresAgentDb` for a PostgreSQL URL that leaves the driver open or names psycopg.
 
     Raises:
-        ValueError: The URL is not usable.
+        ValueError: The URL is not usable, or can't be given a timeout.
         ImportError: The URL's driver is not installed.
     """
-    if isinstance(database, (Engine, AsyncEngine)):
-        return AgentDb(database)
+    if isinstance(database, (AgentDb, Engine, AsyncEngine)):
+        if timeout is not None:
+            raise ValueError("timeout is for a URL: give the AgentDb or the engine its own")
+        return database if isinstance(database, AgentDb) else AgentDb(database)
     url = _url(database)
     if url.drivername == "postgresql+psycopg":
         # What SQLAlchemy writes is not always what libpq reads: a blank stays one.
         written = url.render_as_string(hide_password=False).replace(" ", "%20")
-        return PostgresAgentDb(database if isinstance(database, str) else written)
-    return AgentDb(url)
+        waits: dict[str, Any] = {}
+        if timeout is not None:
+            waits = {"connect_timeout": max(_LEAST_CONNECT, timeout), "statement_timeout": timeout}
+        return PostgresAgentDb(database if isinstance(database, str) else written, **waits)
+    if timeout is None:
+        return AgentDb(url)
+    if url.get_backend_name() == "sqlite":
+        return AgentDb(url, connect_args={"timeout": timeout})
+    raise ValueError(
+        f"timeout is not known for {url.drivername[:40]}: use AgentDb(url, connect_args=...) "
+        "with what the driver calls it"
+    )
 
 
 class _Engines:
@@ -641,6 +665,7 @@ _ENCODE = (
     "a password or another value in this URL is not percent-encoded: write it as "
     "urllib.parse.quote(password, safe='') does, in which @ is %40, / is %2F and ? is %3F"
 )
+_NO_DIALECT = "no store for a URL that starts with {!r}: SQLAlchemy knows no such database"
 _RUN_DDL = (
     "the tables of sessionstore are missing: run the SQL that AgentDb.ddl() gives, "
     "or let create_schema=True do it"
@@ -657,6 +682,8 @@ def _url(given: str | URL) -> URL:
         if url.drivername == "postgres":
             url = url.set(drivername="postgresql")
         url.get_dialect()
+    except NoSuchModuleError:
+        raise ValueError(_NO_DIALECT.format(url.drivername[:20])) from None
     except (ArgumentError, ValueError):
         # The error, or the URL in it, may hold a password.
         raise ValueError(_NO_URL) from None

@@ -86,9 +86,12 @@ class DbSessionStore(SessionStore):
             share it; given SQLAlchemy's URL or an engine, the store makes one of its own.
         retention_days: How long a session is kept after its last write, in days (fractions
             count); ``None`` keeps it for good.
+        timeout: With a URL of PostgreSQL through psycopg, or of SQLite: how long the database may
+            take to be reached, and then to answer, in seconds, as for `open_store`. In all other
+            cases the timeouts are those of ``db``.
 
     Raises:
-        ValueError: The URL is not usable.
+        ValueError: The URL is not usable, or ``timeout`` is not for it.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
 
@@ -97,11 +100,12 @@ class DbSessionStore(SessionStore):
         db: AgentDb | str | URL | Engine | AsyncEngine,
         *,
         retention_days: float | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Name the database; nothing is opened yet."""
         self._retention = retention_microseconds(retention_days)
         self._owns_db = not isinstance(db, AgentDb)
-        self._db = db if isinstance(db, AgentDb) else open_db(db)
+        self._db = open_db(db, timeout)
         self._sessions = self._db.tables.sessions
         self._messages = self._db.tables.messages
 

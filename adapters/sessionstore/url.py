@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Literal
+from importlib.util import find_spec
+from typing import Any, Literal
 
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.memory import InMemorySessionStore
@@ -24,12 +26,22 @@ REDIS_SCHEMES = (
 )
 """The schemes of the URLs that name a Redis."""
 
+# What each needs, where SQLAlchemy is not there to tell.
+_SQL = {
+    "mariadb": "'sessionstore[sql]' pymysql",
+    "mysql": "'sessionstore[sql]' pymysql",
+    "postgres": "'sessionstore[postgres]'",
+    "postgresql": "'sessionstore[postgres]'",
+    "sqlite": "'sessionstore[sql]'",
+}
+
 
 def open_store(
     url: str,
     *,
     fallback: SessionStore | str | None = "in-memory",
     retention_days: float | None = None,
+    timeout: float | None = None,
     on_fallback: Callable[[StoreUnavailableError], None] | None = None,
     on_recover: Callable[[], None] | None = None,
     retry_after: float = 1.0,
@@ -44,6 +56,7 @@ def open_store(
     SQLite file comes as it is, and needs none of the fallback's options.
 
     Example:
+        >>> from sessionstore import open_store
         >>> open_store("memory:")
         InMemorySessionStore(<0 sessions>)
 
@@ -58,6 +71,10 @@ def open_store(
             store, which is closed with this one. ``None``: nowhere, an outage is an error.
         retention_days: How long a session is kept after its last write, in days; ``None`` keeps
             it for good.
+        timeout: How long a server may take to be reached, and then to answer, in seconds; an
+            SQLite file, to be free of other writers. ``None``: the store's own default. It is for
+            Redis, PostgreSQL (through psycopg, which waits 2 seconds or more to reach one) and
+            SQLite; for another driver, give `AgentDb` the ``connect_args`` that it knows.
         on_fallback: As for `FallbackSessionStore`, and so are the others.
         on_recover: The same.
         retry_after: The same.
@@ -69,13 +86,14 @@ def open_store(
         The store. Close it, or use it in a ``with`` block.
 
     Raises:
-        ValueError: The URL, or that of the fallback, names no store that there is; or an option of
-            the fallback is none of what it may be.
+        ValueError: The URL, or that of the fallback, names no store that there is; or ``timeout``
+            or an option of the fallback is none of what it may be.
+        TypeError: ``timeout`` or an option of the fallback has the wrong type.
         ImportError: What the store needs is not installed; the error tells the extra.
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
-    store = _named(url, retention_days)
+    store = _named(url, retention_days, _waits(timeout))
     if fallback is None or _is_local(url):
         return store
     from sessionstore.fallback import FallbackSessionStore  # noqa: PLC0415 - only for a network
@@ -92,33 +110,62 @@ def open_store(
     )
 
 
+def _waits(timeout: object) -> dict[str, Any]:
+    if timeout is None:
+        return {}
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
+        kind = type(timeout).__name__
+        raise TypeError(f"timeout must be a number of seconds, or None, not {kind}")
+    if not 0 < timeout < math.inf:
+        raise ValueError("timeout must be a number of seconds above 0, or None")
+    return {"timeout": timeout}
+
+
 def _is_local(url: str) -> bool:
     dialect = url.partition(":")[0].partition("+")[0].lower()
     return dialect in ("memory", "sqlite")
 
 
-def _named(url: str, retention_days: float | None) -> SessionStore:
+def _named(url: str, retention_days: float | None, waits: dict[str, Any]) -> SessionStore:
     if not isinstance(url, str):
         raise ValueError(f"url must be a string, not {type(url).__name__}")  # noqa: TRY004 - as below
     scheme, colon, rest = url.partition(":")
-    scheme = scheme.lower() if colon else "what has no scheme"
+    scheme = scheme.lower()
+    if not colon:  # not quoted: who knows what it is
+        raise ValueError(
+            "no store for a URL without a scheme: "
+            "a file is sqlite:///sessions.db, and this process's memory is memory:"
+        )
     if scheme == "memory" and not rest.strip("/"):
         return InMemorySessionStore(retention_days)
     if scheme == "sqlite" and (rest == "//" or rest.startswith("///")):
         if "?" in rest:
             raise ValueError("an SQLite URL takes no query: give SQLiteSessionStore its options")
-        return SQLiteSessionStore(rest[3:] or ":memory:", retention_days=retention_days)
+        return SQLiteSessionStore(rest[3:] or ":memory:", retention_days=retention_days, **waits)
     if scheme in REDIS_SCHEMES:
         from sessionstore.redis import RedisSessionStore  # noqa: PLC0415 - needs a driver
 
         kept = retention_microseconds(retention_days)
-        return RedisSessionStore(url, ttl_seconds=None if kept is None else kept / 1_000_000)
-    if rest.startswith("//"):
+        ttl_seconds = None if kept is None else kept / 1_000_000
+        return RedisSessionStore(url, ttl_seconds=ttl_seconds, **waits)
+    if rest.startswith("//") and _has_sqlalchemy(scheme):
         from sessionstore.db import DbSessionStore  # noqa: PLC0415 - SQLAlchemy only for its URLs
 
-        return DbSessionStore(url, retention_days=retention_days)
+        return DbSessionStore(url, retention_days=retention_days, **waits)
     # The URL itself may hold a password: only what it starts with is told.
     raise ValueError(
         f"no store for a URL that starts with {scheme[:20]!r}: "
-        "use memory:, sqlite:///FILE, redis://HOST, or a URL of SQLAlchemy"
+        "use memory:, sqlite:///FILE, redis://HOST, postgresql://HOST, "
+        "or another URL of SQLAlchemy, which needs the sql extra: pip install 'sessionstore[sql]'"
     )
+
+
+def _has_sqlalchemy(scheme: str) -> bool:
+    if find_spec("sqlalchemy") is not None:
+        return True
+    if packages := _SQL.get(scheme.partition("+")[0]):
+        raise ImportError(
+            f"a URL that starts with {scheme[:20]!r} needs SQLAlchemy: pip install {packages}",
+            name="sqlalchemy",
+        )
+    return False

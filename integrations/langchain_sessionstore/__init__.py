@@ -2,7 +2,8 @@
 
 `SessionMiddleware` is an agent's memory, `with_session_history` a chain's;
 `SessionChatMessageHistory` and `session_history_factory` fit `RunnableWithMessageHistory` as it
-stands. Each is imported at its first use, with what it needs of LangChain.
+stands. Each is imported at its first use, with what it needs of LangChain. Without the package
+langchain `SessionMiddleware` raises an `ImportError` that tells so, and `dir` leaves it out.
 """
 
 from importlib import import_module
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
         to_session_messages,
     )
     from langchain_sessionstore.history import SessionChatMessageHistory, session_history_factory
-    from langchain_sessionstore.middleware import SessionMiddleware
+    from langchain_sessionstore.middleware import SessionMiddleware as SessionMiddleware
     from langchain_sessionstore.runnable import (
         SessionHistoryRunnable,
         SessionSaveError,
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     )
     from langchain_sessionstore.tokens import langchain_token_counter
 
+# SessionMiddleware is not among them: a star would import langchain, which not everybody has.
 __all__ = [
     "SessionChatMessageHistory",
     "SessionHistoryRunnable",
-    "SessionMiddleware",
     "SessionSaveError",
     "langchain_token_counter",
     "session_history_factory",
@@ -63,3 +64,10 @@ def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    # Whoever looks at each name, as help and inspect do, is to meet none that raises.
+    dunders = {name for name in globals() if name.startswith("__")}
+    missing = {"SessionMiddleware"} if find_spec("langchain") is None else set()
+    return sorted({*dunders, *_MODULES} - missing)
