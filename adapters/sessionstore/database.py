@@ -118,6 +118,7 @@ class AgentDb:
     psycopg and psycopg2; pymysql, mysqlclient and asyncmy; sqlite3.
 
     Example:
+        >>> from sessionstore import AgentDb
         >>> AgentDb("postgresql://alice:secret@db.example/chat")
         AgentDb('postgresql+psycopg://db.example/chat')
 
@@ -399,6 +400,7 @@ class SqliteAgentDb(AgentDb):
     here. An async operation is one hop to a thread.
 
     Example:
+        >>> from sessionstore import SqliteAgentDb
         >>> SqliteAgentDb()
         SqliteAgentDb('sqlite+pysqlite:///:memory:')
 
@@ -453,6 +455,7 @@ class PostgresAgentDb(AgentDb):
     The database's encoding must be UTF8: another is refused at the first use.
 
     Example:
+        >>> from sessionstore import PostgresAgentDb
         >>> PostgresAgentDb("postgresql://alice:secret@db.example/chat")
         PostgresAgentDb('postgresql+psycopg://db.example/chat')
         >>> PostgresAgentDb(host="db.example", dbname="chat", user="alice", password="secret")
@@ -681,11 +684,14 @@ def _url(given: str | URL) -> URL:
         url = make_url(given)
         if url.drivername == "postgres":
             url = url.set(drivername="postgresql")
+    except (ArgumentError, ValueError):
+        # The error, or the URL in it, may hold a password.
+        raise ValueError(_NO_URL) from None
+    try:
         url.get_dialect()
     except NoSuchModuleError:
         raise ValueError(_NO_DIALECT.format(url.drivername[:20])) from None
     except (ArgumentError, ValueError):
-        # The error, or the URL in it, may hold a password.
         raise ValueError(_NO_URL) from None
     if isinstance(given, str) and url.get_backend_name() != "sqlite":
         _require_encoded(given)

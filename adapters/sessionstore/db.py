@@ -75,7 +75,7 @@ class DbSessionStore(SessionStore):
     count that such an append returns is then that of the second sending.
 
     Example:
-        >>> from sessionstore import SessionMessage, SqliteAgentDb
+        >>> from sessionstore import DbSessionStore, SessionMessage, SqliteAgentDb
         >>> with SqliteAgentDb() as db:
         ...     store = DbSessionStore(db)
         ...     store.append_messages("s1", [SessionMessage("user", "Hello!")])

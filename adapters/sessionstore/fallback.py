@@ -62,14 +62,14 @@ class FallbackSessionStore(SessionStore):
 
     While the primary answers, everything is done there, and the last messages of the sessions in
     use are remembered. Only a `StoreUnavailableError` of the primary makes the fallback answer;
-    the call that meets it is answered too. From then on one caller at a time tries the primary, in
-    growing intervals, and nobody waits for it.
+    the call that meets it is answered too. From then on nobody waits for the primary but one caller
+    at a time, who tries it, in growing intervals: that call may take the primary's timeout.
 
     *Reads* in an outage give what is known of a session, and what was written since. A session
     never seen reads as empty, unless ``unknown="raise"``. A list of sessions is marked `partial`.
 
     *Writes* in an outage are each one append to a journal in the fallback store: with a fallback
-    that lasts, such as a file, they survive a crash, and whoever opens it next puts them back.
+    that lasts, such as a file, they survive a crash, and whoever opens it next takes them over.
     They go to the primary in order, before anything else of their session does:
 
     - ``append_messages``: behind what the primary holds by then; each message once.
@@ -89,6 +89,13 @@ class FallbackSessionStore(SessionStore):
     older than those that are known; ``prune_expired``; a write when the journal is full, or the
     fallback store fails. An outage stops the clock: what expires in it is shown until it is over.
 
+    A first write to a session never seen is taken in, whoever the caller is: if the session turns
+    out to be another user's, it ends in `rejected`.
+
+    *Healthy* means that the primary has answered last; writes of other sessions may still wait, see
+    `pending`. Nothing is put back without a call: in a process that may be idle, call `recover`
+    from a timer and at the start, and close the store at the end.
+
     Give the fallback store no expiry. Several processes may share one: each puts its own writes
     back, and those of processes that are gone. A process on another host is taken for gone when
     its journal was not written to for a minute; if it is not, it notices, and leaves those to the
@@ -96,7 +103,7 @@ class FallbackSessionStore(SessionStore):
     acknowledged meanwhile.
 
     Example:
-        >>> from sessionstore import InMemorySessionStore, SessionMessage
+        >>> from sessionstore import FallbackSessionStore, InMemorySessionStore, SessionMessage
         >>> with FallbackSessionStore(InMemorySessionStore()) as store:
         ...     store.append_messages("s1", [SessionMessage("user", "Hello!")])
         ...     store.is_degraded()
@@ -205,7 +212,7 @@ class FallbackSessionStore(SessionStore):
         return self._journal.pending()
 
     def rejected(self) -> list[PendingWrite]:
-        """Give the writes that the primary has refused when they were to be put back.
+        """Give the writes that the primary has refused when they were to be put back, with why.
 
         They are kept in the fallback store, in its session ``sessionstore:rejected``: delete that
         when they have been seen to.
@@ -237,6 +244,21 @@ class FallbackSessionStore(SessionStore):
     async def arecover(self) -> bool:
         """Async twin of `recover`."""
         return await self._aplay(self._recovering())
+
+    def ping(self) -> None:
+        """Tell that calls are answered: by the primary or, while that is away, by the fallback.
+
+        For whether the primary is there, as a readiness check may ask, see `is_degraded` and
+        `stats`; `recover` tries it now.
+
+        Raises:
+            StoreUnavailableError: Neither gave a sign of life.
+        """
+        super().ping()
+
+    async def aping(self) -> None:
+        """Async twin of `ping`."""
+        await super().aping()
 
     def close(self) -> None:
         """Put back what waits, if the primary is there, and close both stores.

@@ -66,6 +66,7 @@ class SessionMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     """One message of a session, in the words of no framework. It can't be changed.
 
     Example:
+        >>> from sessionstore import SessionMessage
         >>> SessionMessage("user", "My name is Alice.", id="m1")
         SessionMessage(role='user', id='m1', content=<17 characters>)
 

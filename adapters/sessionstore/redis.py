@@ -125,6 +125,7 @@ class RedisSessionStore(SessionStore):
     `CorruptMessageError`, and is left out of lists; all others stay as they are.
 
     Example:
+        >>> from sessionstore import RedisSessionStore
         >>> store = RedisSessionStore("redis://localhost:6379/0", ttl_seconds=86_400)
         >>> store
         RedisSessionStore('redis://localhost:6379/0')

@@ -83,6 +83,7 @@ def escaped(value: str) -> str:
     r"""Write an id without NUL, which PostgreSQL can't store; no two ids become the same.
 
     Example:
+        >>> from sessionstore.tables import escaped
         >>> escaped("plain"), escaped("NUL: \0")
         ('plain', 'NUL: \x1a0')
 

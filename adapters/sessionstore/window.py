@@ -39,6 +39,7 @@ class Window(msgspec.Struct, frozen=True):
     - gives a call without an id, or with the id of a newer call, an id of its own.
 
     Example:
+        >>> from sessionstore import SessionMessage, Window
         >>> log = [SessionMessage("user", "1"), SessionMessage("assistant", "2")] * 3
         >>> [message.content for message in Window(max_messages=3).view(log)]
         ['1', '2']

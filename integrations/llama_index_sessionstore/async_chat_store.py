@@ -86,6 +86,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
 
     Example:
         >>> import asyncio
+        >>> from llama_index_sessionstore import AsyncSessionChatStore
         >>> from llama_index.core.memory import Memory
         >>> from sessionstore import InMemorySessionStore
         >>> chat_store = AsyncSessionChatStore(InMemorySessionStore())

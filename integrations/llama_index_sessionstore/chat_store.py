@@ -45,6 +45,7 @@ class SessionChatStore(BaseChatStore):
     the store: see `bind`.
 
     Example:
+        >>> from llama_index_sessionstore import SessionChatStore
         >>> from llama_index.core.llms import ChatMessage
         >>> from sessionstore import InMemorySessionStore
         >>> chat_store = SessionChatStore(InMemorySessionStore())
@@ -86,6 +87,7 @@ class SessionChatStore(BaseChatStore):
             >>> from llama_index.core.memory import ChatMemoryBuffer
             >>> from sessionstore import InMemorySessionStore
             >>> store = InMemorySessionStore()
+            >>> from llama_index_sessionstore import SessionChatStore
             >>> memory = ChatMemoryBuffer.from_defaults(
             ...     chat_store=SessionChatStore(store), chat_store_key="s1"
             ... )
