@@ -59,8 +59,7 @@ class InMemorySessionStore(SessionStore):
     Two stores share nothing. After `close` the sessions are still there.
 
     Example:
-        >>> from sessionstore import InMemorySessionStore
-        >>> from sessionstore import SessionMessage
+        >>> from sessionstore import InMemorySessionStore, SessionMessage
         >>> store = InMemorySessionStore()
         >>> store.append_messages("s1", [SessionMessage("user", "Hello!")])
         1

@@ -172,8 +172,7 @@ class SQLiteSessionStore(SessionStore):
     `SessionStoreError`.
 
     Example:
-        >>> from sessionstore import SQLiteSessionStore
-        >>> from sessionstore import SessionMessage
+        >>> from sessionstore import SessionMessage, SQLiteSessionStore
         >>> with SQLiteSessionStore() as store:  # in memory; give a path to keep it
         ...     store.append_messages("s1", [SessionMessage("user", "Hello!")])
         1

@@ -86,8 +86,9 @@ class AsyncSessionChatStore(AsyncDBChatStore):
 
     Example:
         >>> import asyncio
-        >>> from llama_index_sessionstore import AsyncSessionChatStore
+        >>> from llama_index.core.llms import ChatMessage
         >>> from llama_index.core.memory import Memory
+        >>> from llama_index_sessionstore import AsyncSessionChatStore
         >>> from sessionstore import InMemorySessionStore
         >>> chat_store = AsyncSessionChatStore(InMemorySessionStore())
         >>> memory = Memory.from_defaults(session_id="s1", chat_store=chat_store)

@@ -47,6 +47,7 @@ def to_session(message: ChatMessage) -> SessionMessage:
 
     Example:
         >>> from llama_index.core.llms import ChatMessage
+        >>> from llama_index_sessionstore import to_session
         >>> to_session(ChatMessage("Hello!"))
         SessionMessage(role='user', id=None, content=<6 characters>)
 
