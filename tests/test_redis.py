@@ -7,12 +7,15 @@ from functools import partial
 from typing import Any
 
 import pytest
+from servers import permissions
+from servers import redis as redis_servers
 
 from sessionstore import RedisSessionStore
 from sessionstore.testing import OpenStore, SharedStoreConformance
 
 # Both ends of what is supported: the old server is met through Sentinels, and over RESP2, which
-# redis-py no longer speaks by default. All combinations are in the soak.
+# redis-py no longer speaks by default. Everywhere it is the user who may do what the README lists,
+# and nothing else. All combinations are in the soak.
 PATIENCE = 20.0  # a busy machine is no fault of the store
 LEGS = {"redis_server": "", "redis_cluster": "", "old_redis_guarded": "?protocol=2"}
 
@@ -22,8 +25,18 @@ class TestConformance(SharedStoreConformance):
 
     @pytest.fixture(params=LEGS)
     def open_store(self, request: pytest.FixtureRequest) -> OpenStore:
-        url = request.getfixturevalue(request.param).url + LEGS[request.param]
-        return partial(RedisSessionStore, url, key_prefix=f"{uuid.uuid4()}:", timeout=PATIENCE)
+        server = request.getfixturevalue(request.param)
+        commands = permissions.ALWAYS
+        if isinstance(server, redis_servers.Cluster):
+            nodes, commands = server.servers, [*commands, *permissions.MORE]
+        elif isinstance(server, redis_servers.Guarded):
+            nodes = [server.master, server.replica]
+        else:
+            nodes = [server]
+        url = permissions.permit(server.url, nodes, commands) + LEGS[request.param]
+        return partial(
+            RedisSessionStore, url, key_prefix=f"sessionstore:{uuid.uuid4()}:", timeout=PATIENCE
+        )
 
     def expiring(self, seconds: float) -> dict[str, Any]:
         return {"ttl_seconds": seconds}

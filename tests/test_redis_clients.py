@@ -10,6 +10,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from sessionstore import (
     InvalidSessionError,
     RedisSessionStore,
     SessionStoreError,
+    StoreUnavailableError,
     open_store,
 )
 from sessionstore.testing.samples import conversation, ids, said
@@ -204,6 +206,30 @@ def test_options_that_are_none(options: dict[str, Any]) -> None:
         RedisSessionStore(**options)
 
 
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("retry_on_timeout=true", "tries again"),
+        ("retry_on_error=x", "tries again"),
+        ("timeout=1", "argument of the store"),
+        ("tiemout=1", "no option 'tiemout'"),
+        ("max_connections=0", "above 0"),
+    ],
+)
+def test_an_option_that_is_not_taken(option: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        RedisSessionStore(f"redis://u:secret@h?decode_responses=true&{option}")
+
+
+def test_options_on_how_replies_are_shown_change_nothing(
+    redis_server: redis_servers.Server, prefix: str, call: Any
+) -> None:
+    options = "?decode_responses=true&encoding=latin-1&encoding_errors=ignore"
+    with RedisSessionStore(redis_server.url + options, key_prefix=prefix) as store:
+        call(store, "append_messages", "s", [said("\N{GRINNING FACE}", "m0")])
+        assert [m.content for m in call(store, "get_messages", "s")] == ["\N{GRINNING FACE}"]
+
+
 def test_retention_of_open_store(redis_server: redis_servers.Server) -> None:
     with open_store(redis_server.url, retention_days=0.5 / 86_400) as store:
         session_id = store.create().id
@@ -297,6 +323,69 @@ def test_many_tasks_share_few_connections(alone: redis_servers.Server) -> None:
             assert connected(alone) <= 50
 
     asyncio.run(main())
+
+
+TOPOLOGIES = ["redis_server", "redis_cluster", "old_redis_guarded"]
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_few_connections_are_waited_for(
+    topology: str, prefix: str, request: pytest.FixtureRequest
+) -> None:
+    url = f"{request.getfixturevalue(topology).url}?max_connections=2"
+    failed: list[Exception] = []
+
+    def write(store: RedisSessionStore) -> None:
+        try:
+            for _ in range(30):
+                store.append_message("s", said("x"))
+        except SessionStoreError as error:
+            failed.append(error)
+
+    with RedisSessionStore(url, key_prefix=prefix, timeout=20.0) as store:
+        threads = [threading.Thread(target=write, args=(store,)) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert len(store.get_messages("s")) == 360
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_few_connections_of_a_loop_are_waited_for(
+    topology: str, prefix: str, request: pytest.FixtureRequest
+) -> None:
+    async def main(url: str) -> None:
+        async with RedisSessionStore(url, key_prefix=prefix, timeout=20.0) as store:
+            await asyncio.gather(*(store.aappend_message("s", said("x")) for _ in range(360)))
+            assert len(await store.aget_messages("s")) == 360
+
+    asyncio.run(main(f"{request.getfixturevalue(topology).url}?max_connections=2"))
+
+
+def test_connections_are_not_waited_for_without_end(alone: redis_servers.Server) -> None:
+    with RedisSessionStore(f"{alone.url}?max_connections=1", timeout=0.5) as store:
+        store.append_message("s", said("x"))
+        alone.pause()
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                calls = [pool.submit(store.get, "s") for _ in range(4)]
+                errors = [call.exception(timeout=30) for call in calls]
+        finally:
+            alone.resume()
+        assert {type(error) for error in errors} == {StoreUnavailableError}
+        wait_until(alone.is_ready, "server is back")
+        assert store.append_message("s", said("x")) == 1
+
+
+def test_a_callers_client_refuses_as_it_does(alone: redis_servers.Server) -> None:
+    client = redis.Redis(port=alone.port, max_connections=1, socket_timeout=5.0)
+    with RedisSessionStore(client) as store, client.pipeline() as pipeline:
+        pipeline.watch("x")  # holds the one connection
+        with pytest.raises(StoreUnavailableError, match="no connection left"):
+            store.ping()
+    client.close()
 
 
 def test_a_cancelled_task_harms_no_other(redis_server: redis_servers.Server, prefix: str) -> None:

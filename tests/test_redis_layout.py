@@ -98,7 +98,7 @@ def test_every_operation_is_one_round_trip(server: redis_servers.Server, prefix:
             for operation in operations(warm).values():
                 operation()
         with RedisSessionStore(url, key_prefix=prefix, ttl_seconds=1000) as store:
-            store.ping()
+            store.delete("warm")  # the first write asks what it may do
             for name, operation in operations(store).items():
                 before = proxy.round_trips()
                 operation()
@@ -111,7 +111,7 @@ def test_every_async_operation_is_one_round_trip(server: redis_servers.Server, p
             for operation in operations(warm, "a").values():
                 await operation()
         async with RedisSessionStore(url, key_prefix=prefix, ttl_seconds=1000) as store:
-            await store.aping()
+            await store.adelete("warm")
             for name, operation in operations(store, "a").items():
                 before = proxy.round_trips()
                 await operation()
@@ -724,3 +724,66 @@ def test_an_index_of_another_type(
         with pytest.raises(SessionStoreError, match="did not write"):
             operation()
     assert ids(store.get_messages("s")) == ["m0", "m1", "m2"]
+
+
+@pytest.mark.parametrize("part", ["messages", "positions", "gaps", "writes", "the head"])
+@pytest.mark.parametrize("how", ["another type", "evicted"])
+def test_who_is_not_the_owner_learns_of_no_damage(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, part: str, how: str
+) -> None:
+    store.create("s", messages=conversation(4), user_id="alice")
+    store.delete_messages("s", ["m2"])
+    key = f"{prefix}{{s}}:{part}"
+    if part == "the head":
+        server.run("HSET", f"{prefix}{{s}}:session", "version", "none")
+    else:
+        server.run("DEL", key)
+    if how == "another type" and part != "the head":
+        server.run(
+            *(("HSET", key, "not", "ours") if part == "writes" else ("SET", key, "not ours"))
+        )
+    for operation in (
+        partial(store.get, "s"),
+        partial(store.get_messages, "s"),
+        partial(store.append_message, "s", said("x")),
+        partial(store.create, "s"),
+        partial(store.replace_message, "s", said("x", "m0")),
+        partial(store.update, "s", metadata={"a": 1}),
+        partial(store.delete_messages, "s", ["m0"]),
+        partial(store.delete, "s"),
+    ):
+        with pytest.raises(SessionAccessError):
+            operation(user_id="eve")
+    if part != "writes":
+        with pytest.raises(CorruptMessageError):
+            store.get("s", user_id="alice")
+
+
+def test_a_record_of_another_type_is_told_and_can_be_deleted(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    store.create("s", messages=conversation(4))
+    server.run("DEL", f"{prefix}{{s}}:writes")
+    server.run("HSET", f"{prefix}{{s}}:writes", "not", "ours")
+    with pytest.raises(CorruptMessageError, match="session 's'"):
+        store.append_message("s", said("x"))
+    assert len(store.get_messages("s")) == 4
+    assert store.delete("s")
+    assert kept(server, prefix) == set()
+
+
+def test_an_owner_that_was_lost_is_nobody(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    store.create("s", messages=conversation(4), user_id="alice")
+    server.run("HDEL", f"{prefix}{{s}}:session", "user")
+    for operation in (
+        partial(store.get, "s"),
+        partial(store.append_message, "s", said("x")),
+        partial(store.delete, "s"),
+    ):
+        with pytest.raises(SessionAccessError):
+            operation(user_id="eve")
+    assert store.delete("s")
+    assert store.list_sessions().sessions == []  # which finds the owner's entry, too
+    assert kept(server, prefix) == set()

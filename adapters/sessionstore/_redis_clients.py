@@ -10,7 +10,7 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Any, NamedTuple, TypeAlias
 
 import redis
@@ -38,6 +38,7 @@ _MAJOR = int(redis.__version__.split(".")[0])
 _CONNECTS_AT_ONCE = 7  # the first redis-py whose asyncio pool does
 _AT_ONCE = 50  # requests of one event loop; the next ones wait for a connection of these
 _MANY = 10_000
+_NONE_FREE = "No connection available: each waits for an answer"
 _PATIENCE = 5.0  # seconds to wait for a turn, where a caller's client sets no timeout
 
 # redis-py is typed in part only, and otherwise in each version.
@@ -120,6 +121,10 @@ class Clients:
         self._lock = Lock()
         self._closed = False
         self._sync: SyncClient = None
+        most = settings.options.get("max_connections")
+        self._patience = settings.options.get("socket_timeout") or _PATIENCE
+        self._at_once = min(_AT_ONCE, most or _AT_ONCE)
+        self._turns = BoundedSemaphore(most) if most else None
         self._given = given
         self._given_loop: asyncio.AbstractEventLoop | None = None
         self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
@@ -141,19 +146,16 @@ class Clients:
         None at all lets go of idle connections: they lead to a server that is no longer a master.
         """
         client = self._sync_one()
-        if not commands:
-            if isinstance(client, redis.Redis):
-                client.connection_pool.disconnect(inuse_connections=False)
-            return []
-        if len(commands) == 1:
-            return [client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
-        if commands[-1].words[0] == WAIT and isinstance(client, redis.RedisCluster):
-            return _sent_to_one_node(client, commands)
-        with client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                options = _target(client, command.key)
-                pipeline.execute_command(*command.words, **options, **{NEVER_DECODE: True})
-            return list(pipeline.execute(raise_on_error=False))
+        turns = self._turns
+        if turns is None or client is self._given:
+            return _sent(client, commands)
+        # redis-py's own pools, full, would refuse at once.
+        if not turns.acquire(timeout=self._patience):
+            raise redis.TimeoutError(_NONE_FREE)
+        try:
+            return _sent(client, commands)
+        finally:
+            turns.release()
 
     async def asend(self, commands: list[Command]) -> list[Any]:
         """Async twin of `send`."""
@@ -162,13 +164,12 @@ class Clients:
             if isinstance(client, redis.asyncio.Redis):
                 await client.connection_pool.disconnect(inuse_connections=False)
             return []
-        patience = self.settings.options.get("socket_timeout") or _PATIENCE
-        await _turn(turns, patience)
+        await _turn(turns, self._patience)
         try:
             if _MAJOR >= _CONNECTS_AT_ONCE:
                 return await _asent(client, commands)
             # Older ones connect one after the other, and each waits for all those before it.
-            return await asyncio.wait_for(_asent(client, commands), 2 * patience)
+            return await asyncio.wait_for(_asent(client, commands), 2 * self._patience)
         except (AttributeError, TypeError, RuntimeError) as error:
             # What asyncio and uvloop give for writing to a connection that was just closed.
             raise redis.ConnectionError("the connection was closed") from error
@@ -221,7 +222,7 @@ class Clients:
         return kept
 
     async def _join(self, loop: asyncio.AbstractEventLoop) -> _OfLoop:
-        turns = asyncio.Semaphore(_AT_ONCE)
+        turns = asyncio.Semaphore(self._at_once)
         with self._lock:
             # A loop that ends elsewhere takes its own out meanwhile.
             for other in [other for other in list(self._loops) if other.is_closed()]:
@@ -230,6 +231,7 @@ class Clients:
             if isinstance(self._given, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
                 self._given_loop = self._given_loop or loop
                 if self._given_loop is loop:
+                    turns = asyncio.Semaphore(_AT_ONCE)
                     self._loops[loop] = _OfLoop(loop, self._given, turns, None)
                     return self._loops[loop]
             client = _async_client(self.settings)
@@ -271,7 +273,23 @@ async def _turn(turns: asyncio.Semaphore, patience: float) -> None:
         raise
     if not waiting.done():
         waiting.cancel()
-        raise redis.TimeoutError("all connections of this event loop wait for answers")
+        raise redis.TimeoutError(_NONE_FREE)
+
+
+def _sent(client: SyncClient, commands: list[Command]) -> list[Any]:
+    if not commands:
+        if isinstance(client, redis.Redis):
+            client.connection_pool.disconnect(inuse_connections=False)
+        return []
+    if len(commands) == 1:
+        return [client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
+    if commands[-1].words[0] == WAIT and isinstance(client, redis.RedisCluster):
+        return _sent_to_one_node(client, commands)
+    with client.pipeline(transaction=False) as pipeline:
+        for command in commands:
+            options = _target(client, command.key)
+            pipeline.execute_command(*command.words, **options, **{NEVER_DECODE: True})
+        return list(pipeline.execute(raise_on_error=False))
 
 
 async def _asent(client: AsyncClient, commands: list[Command]) -> list[Any]:

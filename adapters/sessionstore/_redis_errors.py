@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from redis import exceptions as driver
@@ -14,7 +16,7 @@ from sessionstore.errors import (
     StoreUnavailableError,
 )
 
-__all__ = ["TRANSLATED", "is_demoted", "may_have_been_lost", "translated"]
+__all__ = ["TRANSLATED", "is_demoted", "may_have_been_lost", "not_permitted", "translated"]
 
 TRANSLATED = (
     driver.RedisError,
@@ -24,6 +26,13 @@ TRANSLATED = (
     UnicodeError,
 )
 """What a call of redis-py may raise that is not a fault of ours."""
+
+
+_REFUSED = re.compile(r" to run the '([a-z|_]+)' command")
+_NOT_PERMITTED = (
+    "Redis does not permit this user what the store needs: its keys, EVALSHA, EVAL, and the "
+    "commands in its scripts"
+)
 
 
 class _Row(NamedTuple):
@@ -56,8 +65,7 @@ _TABLE = (
     ),
     _Row(
         SessionStoreError,
-        "Redis does not permit this user what the store needs: its keys, EVALSHA, EVAL, and the "
-        "commands in its scripts",
+        _NOT_PERMITTED,
         ("NOPERM", "has no permissions", "The user executing the script"),
         (driver.NoPermissionError, driver.AuthorizationError),
     ),
@@ -76,7 +84,7 @@ _TABLE = (
     ),
     _Row(
         SessionStoreError,
-        "this Redis is no Cluster: name it with redis://",
+        "this Redis is no Cluster: name it with redis://; or its ACL lacks +cluster",
         ("Cluster mode is not enabled", "cluster support disabled"),
     ),
     _Row(
@@ -156,9 +164,24 @@ def translated(error: BaseException, session_id: str | None = None) -> SessionSt
     text = str(error)
     for kind, words, signs, errors in _TABLE:
         if isinstance(error, errors) or any(sign in text for sign in signs):
+            if words is _NOT_PERMITTED and (refused := _REFUSED.findall(text)):
+                return kind(not_permitted(refused))
             named = kind is CorruptMessageError and session_id is not None
             return kind(f"session {session_id!r}: {words}" if named else words)
     return SessionStoreError("Redis refuses this: see the cause")
+
+
+def not_permitted(commands: Iterable[str]) -> str:
+    """Say what the ACL lacks.
+
+    Args:
+        commands: Names of commands.
+
+    Returns:
+        The words of an error.
+    """
+    lacking = " ".join(f"+{command.lower()}" for command in commands)
+    return f"Redis does not permit this user what the store needs: its ACL lacks {lacking}"
 
 
 def is_demoted(error: BaseException) -> bool:

@@ -21,6 +21,8 @@ from __future__ import annotations
 from hashlib import sha1
 from typing import NamedTuple
 
+from sessionstore._redis_permissions import PROBE as _PROBE
+
 __all__ = [
     "APPEND",
     "CREATE",
@@ -32,6 +34,7 @@ __all__ = [
     "PAGE",
     "PEEK",
     "PING",
+    "PROBE",
     "PRUNE",
     "READ",
     "REMOVE",
@@ -57,6 +60,7 @@ def _script(*parts: str) -> Script:
 # Gives the session, nil where there is none, or a refusal as the second value.
 _FIND = """
 local head, messages, positions, gaps = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local damaged = false
 
 -- Below this, a Lua number is exact.
 local LARGEST = 2 ^ 53
@@ -71,6 +75,11 @@ local function coded(text) return text and string.find(text, '^[%w%%._~-]*$') en
 local function find(user, damaged_too)
   local found = redis.call('HMGET', head, 'agent', 'user', 'created', 'updated', 'version', 'count',
     'first', 'gaps')
+  -- Before all else: who is not the owner is not told that a session is damaged, either.
+  if found[1] and user ~= '' and found[2] ~= '' and found[2] ~= user then
+    return nil, {'ACCESS'}
+  end
+  if damaged and not damaged_too then return nil, {'CORRUPT'} end
   local listed, placed = redis.call('LLEN', messages), redis.call('HLEN', positions)
   local open = redis.call('ZCARD', gaps)
   if not found[1] then
@@ -83,9 +92,6 @@ local function find(user, damaged_too)
     and session.updated and session.version and session.count == listed and listed == placed
     and session.first and session.gaps == open
   if not (sound or damaged_too) then return nil, {'CORRUPT'} end
-  if user ~= '' and session.user and session.user ~= '' and session.user ~= user then
-    return nil, {'ACCESS'}
-  end
   return session
 end
 
@@ -187,7 +193,11 @@ local indexes, member, now, expired = {}, nil, nil, {}
     + _ENTER
     + """
 
-local writes = redis.call('GET', record) or ''
+local writes = redis.pcall('GET', record) or ''
+if type(writes) == 'table' then
+  if not string.find(writes.err, 'WRONGTYPE', 1, true) then return writes end
+  damaged, writes = true, ''
+end
 if #writes % EACH > 0 then writes = '' end
 
 local function clock()
@@ -233,6 +243,7 @@ end
 
 local function remember(version, added)
   local entry = struct.pack(ENTRY, write, version, now, added)
+  if damaged then redis.call('UNLINK', record) end
   if #writes < 2 * KEPT * EACH then
     redis.call('APPEND', record, entry)
     redis.call('PEXPIRE', record, life)
@@ -828,4 +839,5 @@ OLDEST = _script(_OLDEST)
 PEEK = _script(_PEEK)
 TOUCH = _script(_TOUCH)
 DROP = _script(_DROP)
+PROBE = _script(_PROBE)
 PING = _script("return {'OK', redis.call('EXISTS', KEYS[1])}")

@@ -158,6 +158,16 @@ _SHARED = frozenset(
 )
 
 
+# They say how a client shows replies: the store reads the bytes.
+_WITHOUT_EFFECT = frozenset({"decode_responses", "encoding", "encoding_errors", "legacy_responses"})
+_AGAIN = "the store itself tries again, once, when a connection breaks: leave {} out"
+_NOT_TAKEN = {
+    "retry_on_timeout": _AGAIN.format("retry_on_timeout"),
+    "retry_on_error": _AGAIN.format("retry_on_error"),
+    "timeout": "timeout is an argument of the store, not an option of its URL",
+}
+
+
 def _of_both_colours(kwargs: dict[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in kwargs.items() if name in _SHARED}
     if "path" in kwargs:
@@ -172,9 +182,10 @@ def _options(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme != "unix" and not parts.path.strip("/").isdigit() and parts.path.strip("/"):
         raise _UrlError("a database is a number")
-    unknown = parsed.keys() - _SHARED - {"path", "connection_class"}
-    if unknown:
-        raise _UrlError(f"there is no option {min(unknown)!r}")
+    for name in sorted(parsed.keys() - _SHARED - _WITHOUT_EFFECT - {"path", "connection_class"}):
+        raise _UrlError(_NOT_TAKEN.get(name, f"there is no option {name!r}"))
+    if parsed.get("max_connections", 1) < 1:
+        raise _UrlError("max_connections is a number above 0")
     return _of_both_colours(parsed)
 
 

@@ -20,7 +20,13 @@ except ImportError as _missing:
 
 from sessionstore import _redis_scripts as scripts
 from sessionstore._redis_clients import WAIT, Clients, Command
-from sessionstore._redis_errors import TRANSLATED, is_demoted, may_have_been_lost, translated
+from sessionstore._redis_errors import (
+    TRANSLATED,
+    is_demoted,
+    may_have_been_lost,
+    not_permitted,
+    translated,
+)
 from sessionstore._redis_settings import settings_of_client, settings_of_url
 from sessionstore.errors import (
     CorruptMessageError,
@@ -97,7 +103,9 @@ class RedisSessionStore(SessionStore):
     Every operation is one script and one round trip. Any number of threads, event loops and
     processes may use a store at once: all threads share one client, each event loop has one of
     its own, closed with the loop, and a store made before a fork may be used after it. Nothing is
-    connected before the first use.
+    connected before the first use. The first write asks, in a round trip more, whether the user may
+    run all that the store needs: what its ACL lacks is a `SessionStoreError` that names it, before
+    anything is written.
 
     What was acknowledged is as safe as this Redis keeps it. With ``appendfsync always`` it
     survives a crash of the machine; with ``everysec``, the append-only file's default, up to a
@@ -118,8 +126,9 @@ class RedisSessionStore(SessionStore):
     Under Cluster a session is in one slot, and the lists of sessions are in others. They are
     written after the session, in a second round trip; if that fails, the session is written but
     may be missing from lists until its next write (trying again is one), and the error is
-    raised. Lists are read in two round trips, and leave out and repair what is gone by then. While
-    a slot moves to another node key by key, its sessions raise `StoreUnavailableError`.
+    raised. Lists are read in two round trips, and leave out and repair what is gone by then: also
+    what a delete left there that was told only when it was tried again. While a slot moves to
+    another node key by key, its sessions raise `StoreUnavailableError`.
 
     A session that one of whose keys holds what the store did not write raises
     `CorruptMessageError`, and is left out of lists; all others stay as they are.
@@ -133,7 +142,10 @@ class RedisSessionStore(SessionStore):
     Args:
         redis: A URL: ``redis://``, ``rediss://`` (TLS), ``unix://``,
             ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2``, with
-            redis-py's options after a ``?``. Or a client of redis-py, sync or async, which is
+            redis-py's options for connections after a ``?``. ``decode_responses`` and the like
+            change nothing; ``retry_on_timeout`` and ``retry_on_error`` are refused, since the store
+            itself tries again. With ``max_connections``, a call waits up to the timeout for a free
+            one. Or a client of redis-py, sync or async, which is
             used as it is, with its own timeouts and retries, and never closed; the other colour
             and other event loops get clients of ours, made from its settings.
         key_prefix: What all keys start with. Stores with different prefixes share nothing.
@@ -177,6 +189,7 @@ class RedisSessionStore(SessionStore):
         self._clustered = self._settings.topology == "cluster"
         self._clients = Clients(self._settings, None if isinstance(redis, str) else redis)
         self._abandoned: list[Clients] = []
+        self._permitted = False
 
     def __repr__(self) -> str:
         """Tell where the Redis is: never a password."""
@@ -490,9 +503,15 @@ class RedisSessionStore(SessionStore):
         return replies
 
     def _exchange(self, calls: Sequence[_Call], wait: int) -> Flow[list[Any]]:
+        asked = isinstance(calls[0], _Write) and not self._permitted
+        if asked:
+            yield from self._ask_permission(calls[0])
         replies, confirmed = yield from self._sent([call.by_hash() for call in calls], wait)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
+            if isinstance(calls[0], _Write) and not asked:
+                # This may be another server than before, with other permissions.
+                yield from self._ask_permission(calls[0])
             texts = [calls[i].by_text() for i in unknown]
             loaded, confirmed = yield from self._sent(texts, wait)
             for i, reply in zip(unknown, loaded, strict=True):
@@ -505,6 +524,20 @@ class RedisSessionStore(SessionStore):
                 f"this is on the master, but only {confirmed} of {wait} replicas have confirmed it"
             )
         return replies
+
+    def _ask_permission(self, call: _Call) -> Flow[None]:
+        """Refuse a write that its user's permissions would end half way."""
+        keys = tuple(call.keys[0] + part for part in (b":typed", b":absent"))
+        commands = [_Call(scripts.PROBE, keys, ()).by_text()]
+        if self._wait:
+            commands.append(Command(keys[0], (WAIT, 0, 1)))
+        replies = yield commands
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        if replies[0]:
+            raise SessionStoreError(not_permitted(name.decode() for name in replies[0]))
+        self._permitted = True
 
     def _sent(self, commands: list[Command], wait: int) -> Flow[tuple[list[Any], Any]]:
         if wait:

@@ -1,0 +1,30 @@
+"""What the README says that a user of Redis must be permitted, and such a user."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from servers.redis import Server
+
+_README = Path(__file__).parent.parent.parent / "README.md"
+
+
+def _listed() -> tuple[list[str], list[str]]:
+    text = _README.read_text(encoding="utf-8").split("**Permissions.**")[1].split("\n\n")[0]
+    always, more = text.split("For some uses more")
+    return re.findall(r"\+([a-z|]+)", always), re.findall(r"\+([a-z|]+)", more)
+
+
+ALWAYS, MORE = _listed()
+"""The commands for every use, and those for some."""
+
+
+def permit(
+    url: str, servers: list[Server], commands: list[str], keys: str = "~sessionstore:*"
+) -> str:
+    """Make a user of these servers, or change the one there is, and give the URL for that one."""
+    rules = ("reset", "on", ">limited", keys, *(f"+{command}" for command in commands))
+    for server in servers:
+        server.run("ACL", "SETUSER", "limited", *rules)
+    return url.replace("://", "://limited:limited@")
