@@ -347,6 +347,33 @@ def test_a_delete_spares_what_others_put_between() -> None:
     assert stage.kept() == ["theirs"]
 
 
+def test_who_replaces_what_is_known_of_a_long_session_loses_none_of_the_rest() -> None:
+    stage = Stage(max_messages=5)
+    names = [f"{n}" for n in range(30)]
+    for name in names:
+        stage.store.append_messages("s", said(name))
+    stage.primary.go_down()
+    known = stage.store.get_messages("s")
+    assert 5 <= len(known) <= 10
+    stage.store.update("s", messages=[*known[1:], *said("new")])
+    seen = stage.seen()
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == [*names[: 30 - len(known)], *seen]
+
+
+def test_who_clears_a_long_session_clears_all_of_it() -> None:
+    stage = Stage(max_messages=5)
+    for n in range(30):
+        stage.store.append_messages("s", said(f"{n}"))
+    stage.primary.go_down()
+    stage.store.update("s", messages=[])
+    assert stage.seen() == []
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == []
+
+
 def test_messages_deleted_in_an_outage_are_deleted_when_it_is_over() -> None:
     stage = Stage()
     stage.store.append_messages("s", said("a", "b", "c"))

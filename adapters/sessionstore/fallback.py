@@ -78,7 +78,8 @@ class FallbackSessionStore(SessionStore):
     - ``replace_message``, ``delete_messages``, and ``update`` of metadata: as they are.
     - ``update`` of the messages, and ``delete``: of all that the caller could know of. What others
       have put among and behind it stays, and then so does the session. Of a session that was made
-      in the outage, and turns out to have been there, what was before it stays, too.
+      in the outage, and turns out to have been there, what was before it stays, too; and of a long
+      session what is before the last messages that are known, unless it is emptied.
     - Where the primary refuses a write for good (the session has another owner, say), it is set
       aside in `rejected`, and those behind it go on. What it may yet take (its disk is full, say)
       waits on, and is logged.

@@ -205,8 +205,10 @@ class Standby(InMemorySessionStore):
             if session is None:
                 return write
             ids = list(session.positions)
-            known = ids if session.made else ids[-self._max_messages :]
-            return replace(write, known=known, blind=session.made)
+            # Who replaces the end of a long session has not seen its beginning.
+            blind = session.made or (session.partial and bool(write.messages))
+            known = ids if blind else ids[-self._max_messages :]
+            return replace(write, known=known, blind=blind)
 
     def pin(self, session_id: str) -> KnownSession | None:
         """Keep a session whatever the bounds, and give a copy of what is known of it."""
@@ -274,7 +276,7 @@ class Standby(InMemorySessionStore):
                     session.sure = len(session.bodies)
                 if write.kind == "create" or (session.version == 1 and not unseen):
                     session.certain = True  # made anew, where it was deleted
-                session.partial &= not write.rewrites()
+                session.partial &= not write.rewrites() or bool(write.messages)
         return result
 
     # -- As the in-memory store, within what is known ---------------------------------------------

@@ -148,8 +148,12 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             The messages. To change them changes nothing in the store.
 
         Raises:
+            ValueError: The status is none that there is, or the offset is below 0.
             SessionStoreError: Any of the errors of `SessionStore.get_messages`.
         """
+        status = None if status is None else MessageStatus(status)
+        if offset is not None and offset < 0:
+            raise ValueError("offset must be 0 or more")
         if status is _ACTIVE and limit is None and not offset:
             return await self._queue(key)
         found = await self._aplay(self._some(key, status, limit, offset or 0))
