@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,11 @@ from sessionstore import AgentDb
 
 Call = Callable[..., Any]
 OLDEST = list(redis_servers.binaries())[-1:]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: the tests wait for their servers half of the time."""
+    return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -42,7 +42,7 @@ def test_it_goes_on_while_redis_is_down(tmp_path):
         assert ran.returncode == 0, ran.stderr
         assert "assistant  Your name is Alice." in ran.stdout
         assert "degraded, <2 pending>" in ran.stdout
-        assert "the store is unavailable" in ran.stderr
+        assert "is unavailable, the fallback answers" in ran.stderr
         server.start()
         try:
             ran = demo(tmp_path, *options, "--say", "What is my name?")

@@ -16,6 +16,7 @@ from sessionstore import (
     SQLiteSessionStore,
     StoreUnavailableError,
     journal,
+    owners,
 )
 
 
@@ -179,7 +180,7 @@ def robbed(monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, FallbackSessionStore
     stage = down()
     stage.store.update("s", metadata={"title": "ours"})
     stage.store.append_messages("s", said("b"))
-    stage.store._journal.leave()
+    owners.leave(stage.store._journal.owner)
     return stage, stage.open()
 
 
