@@ -397,6 +397,8 @@ def test_a_summary_takes_the_place_of_what_it_sums_up(store):
     assert store.get("s").user_id == "alice"
 
 
+# LlamaIndex asks for a loop where there is none: Python 3.12 and later warn it.
+@pytest.mark.filterwarnings("ignore:There is no current event loop:DeprecationWarning")
 def test_chat_engines(store, run):
     simple = SimpleChatEngine.from_defaults(llm=MockLLM(), memory=memory_of(store, "simple"))
     index = VectorStoreIndex.from_documents(
