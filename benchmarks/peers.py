@@ -1,0 +1,107 @@
+"""What the peers' files share: connections as their users are told to make them, never twice.
+
+To the peers' advantage, none of this is in a measured call: connecting, making tables and indexes,
+and building a session's object where that is dear. A peer is used by one event loop, or by threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import importlib.util
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from subject import Subject
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+Made = TypeVar("Made")
+Bound = TypeVar("Bound")
+Message = TypeVar("Message")
+CONNECTIONS = 16
+"""Of each pool: for 8 threads or 64 tasks on a few cores, more make things slower."""
+
+
+class Once(Generic[Made]):
+    """Makes what needs a running loop when it is first asked for, once for all tasks.
+
+    Args:
+        make: Makes it.
+    """
+
+    def __init__(self, make: Callable[[], Awaitable[Made]]) -> None:
+        self._make = make
+        self._made: asyncio.Future[Made] | None = None
+
+    async def __call__(self) -> Made:
+        """Give it."""
+        if self._made is None:
+            self._made = asyncio.ensure_future(self._make())
+        return self._made.result() if self._made.done() else await self._made
+
+
+def had(
+    needs: str, subjects: Sequence[type[Subject]]
+) -> tuple[Sequence[type[Subject]], Sequence[str]]:
+    """Give the subjects that can be used here, and why the others can't.
+
+    Args:
+        needs: The module that they are made of.
+        subjects: All.
+    """
+    if importlib.util.find_spec(needs.partition(".")[0]) and importlib.util.find_spec(needs):
+        return subjects, ()
+    return (), [f"{one.name}, {one.backend}: not had: needs {needs}" for one in subjects]
+
+
+def bound(session: Bound, session_id: str) -> Bound:
+    """Give a session's object that shares all but its ID with another.
+
+    What its users do, making one for each request, would connect or look for tables each time.
+    """
+    one: Any = copy.copy(session)
+    one.session_id = session_id
+    return one  # type: ignore[no-any-return]
+
+
+def alternately(
+    texts: Iterable[str], user: Callable[[str], Message], assistant: Callable[[str], Message]
+) -> list[Message]:
+    """Make messages of a user and an assistant."""
+    return [(assistant if n % 2 else user)(text) for n, text in enumerate(texts)]
+
+
+def last(messages: Sequence[Any], limit: int | None) -> Sequence[Any]:
+    """Cut to the last messages, where a peer only gives all."""
+    return messages if limit is None else messages[-limit:]
+
+
+def engine(url: str) -> Engine:
+    """Make an engine of SQLAlchemy, with psycopg for PostgreSQL."""
+    from sqlalchemy import create_engine
+
+    named = _named(url, "sqlite", "postgresql+psycopg")
+    return create_engine(named, pool_size=CONNECTIONS, connect_args=_patience(url))
+
+
+def async_engine(url: str) -> AsyncEngine:
+    """Make an engine of SQLAlchemy for asyncio, with aiosqlite or asyncpg."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    named = _named(url, "sqlite+aiosqlite", "postgresql+asyncpg")
+    return create_async_engine(named, pool_size=CONNECTIONS, connect_args=_patience(url))
+
+
+def _patience(url: str) -> dict[str, int]:
+    """Let SQLite wait: in its 5 seconds some of 64 tasks find their file locked all the time."""
+    return {} if "://" in url else {"timeout": 60}
+
+
+def _named(url: str, sqlite: str, postgresql: str) -> str:
+    scheme, found, rest = url.partition("://")
+    if found and scheme == "postgresql":
+        return f"{postgresql}://{rest}"
+    return f"{sqlite}:///{url}"

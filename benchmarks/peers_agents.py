@@ -1,0 +1,128 @@
+"""The OpenAI Agents SDK's sessions, all for asyncio; each reads a window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import peers
+from subject import AsyncSubject
+
+
+class _Sessions(AsyncSubject):
+    family = "openai-agents"
+    needs = "agents"
+
+    async def _session(self, session: str) -> Any:
+        raise NotImplementedError
+
+    async def load(self, session: str, limit: int | None) -> Sequence[Any]:
+        return await (await self._session(session)).get_items(limit)  # type: ignore[no-any-return]
+
+    async def append(self, session: str, texts: Sequence[str]) -> None:
+        items = peers.alternately(texts, _said_by("user"), _said_by("assistant"))
+        await (await self._session(session)).add_items(items)
+
+    def text(self, message: Any) -> str:
+        return str(message["content"])
+
+
+def _said_by(role: str) -> Any:
+    return lambda text: {"role": role, "content": text}
+
+
+class SQLiteSessions(_Sessions):
+    """The SDK's `SQLiteSession`: sqlite3 in asyncio's threads, one at a time for a file.
+
+    A load is one SELECT by an index; an append INSERTs the session, its messages and UPDATEs the
+    session, in one transaction. WAL, synchronous FULL. Its users make an object for each request,
+    which opens the file twice and looks for its tables: here they share the first one's
+    connections, see `peers.bound`.
+    """
+
+    name = "SQLiteSession (openai-agents), asyncio"
+    backend = "sqlite"
+
+    def __init__(self, url: str) -> None:
+        from agents import SQLiteSession
+
+        self._first = SQLiteSession("", url)
+
+    async def _session(self, session: str) -> Any:
+        return peers.bound(self._first, session)
+
+    async def close(self) -> None:
+        self._first.close()
+
+
+class SQLAlchemySessions(_Sessions):
+    """The SDK's `SQLAlchemySession`, on one engine.
+
+    A load is one SELECT by an index, sorted; an append is a SELECT and one more to lock the
+    session, an INSERT of many rows and an UPDATE of the session, in one transaction. On SQLite WAL,
+    synchronous FULL.
+    """
+
+    name = "SQLAlchemySession (openai-agents), asyncio"
+    needs = "agents"
+
+    def __init__(self, url: str) -> None:
+        from agents.extensions.memory import SQLAlchemySession
+
+        self._engine = peers.async_engine(url)
+        self._made = SQLAlchemySession("", engine=self._engine, create_tables=True)
+        self._first = peers.Once(self._open)
+
+    async def _open(self) -> Any:
+        await self._made.get_items()  # makes the tables
+        return self._made
+
+    async def _session(self, session: str) -> Any:
+        return peers.bound(await self._first(), session)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+class SQLAlchemySessionsOnSQLite(SQLAlchemySessions):
+    """With aiosqlite."""
+
+    backend = "sqlite"
+
+
+class SQLAlchemySessionsOnPostgres(SQLAlchemySessions):
+    """With asyncpg, its own choice."""
+
+    backend = "postgresql"
+
+
+class RedisSessions(_Sessions):
+    """The SDK's `RedisSession`, one for each call, on one client.
+
+    A load is one LRANGE, of the last messages if so asked; an append is WATCH, two TYPEs and a
+    transaction: six round trips on one connection.
+    """
+
+    name = "RedisSession (openai-agents), asyncio"
+    backend = "redis"
+
+    def __init__(self, url: str) -> None:
+        from agents.extensions.memory import RedisSession
+        from redis.asyncio import Redis
+
+        self._client = Redis.from_url(url)
+        self._make = RedisSession
+
+    async def _session(self, session: str) -> Any:
+        return self._make(session, redis_client=self._client)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+SUBJECTS = (
+    SQLiteSessions,
+    SQLAlchemySessionsOnSQLite,
+    SQLAlchemySessionsOnPostgres,
+    RedisSessions,
+)
