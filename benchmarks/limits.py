@@ -31,7 +31,6 @@ from langchain_core.messages import (
     message_to_dict,
     messages_from_dict,
 )
-
 from subject import AsyncSubject, Subject
 
 _encode = msgspec.json.Encoder().encode
@@ -128,9 +127,10 @@ class AsyncSQLiteByHand(AsyncSubject, _ByHand):
     """`SQLiteByHand`, one hop to a thread for each operation."""
 
     backend = "sqlite"
+    kind = SQLiteByHand
 
     def __init__(self, url: str) -> None:
-        self._blocking = SQLiteByHand(url)
+        self._blocking = self.kind(url)
 
     async def load(self, session: str, limit: int | None) -> Sequence[Any]:
         return await asyncio.to_thread(self._blocking.load, session, limit)
@@ -140,6 +140,13 @@ class AsyncSQLiteByHand(AsyncSubject, _ByHand):
 
     async def close(self) -> None:
         self._blocking.close()
+
+
+class AsyncSQLiteNormalByHand(AsyncSQLiteByHand):
+    """The same, without a sync at each commit."""
+
+    name = "by hand (NORMAL)"
+    kind = SQLiteNormalByHand
 
 
 # -- Redis -------------------------------------------------------------------------------------
@@ -203,8 +210,10 @@ class AsyncRedisByHand(AsyncSubject, _ByHand):
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS by_hand_sessions (id text PRIMARY KEY, next bigint NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS by_hand (session text, position bigint, id text, body text,"
-    " PRIMARY KEY (session, position), UNIQUE (session, id))",
+    (
+        "CREATE TABLE IF NOT EXISTS by_hand (session text, position bigint, id text, body text,"
+        " PRIMARY KEY (session, position), UNIQUE (session, id))"
+    ),
 )
 # The session's own row makes its writers take turns: without that lock, an older place could be
 # committed behind a newer one that a reader has seen.

@@ -16,6 +16,7 @@ from subject import AsyncSubject, Subject
 T = TypeVar("T")
 BURST = 5
 """How often each subject is used before it is the next one's turn."""
+_HOUSE = ("limit", "naive", "ours")
 
 
 @dataclass
@@ -29,7 +30,8 @@ class Measured:
         name: By whom.
         family: As `Subject.family`.
         size: How many messages the session had, or whatever else grows.
-        seconds: What each time took; for a throughput, seconds for one turn of all workers.
+        seconds: What each time took; for a throughput, the seconds of a round over its turns.
+        note: What went wrong, if anything.
     """
 
     work: str
@@ -39,6 +41,7 @@ class Measured:
     family: str
     size: int
     seconds: list[float] = field(default_factory=list)
+    note: str = ""
 
     @property
     def median(self) -> float:
@@ -49,6 +52,13 @@ class Measured:
     def p95(self) -> float:
         """What 95 of 100 did not exceed, in seconds."""
         return sorted(self.seconds)[int(len(self.seconds) * 0.95)]
+
+
+def by(subject: Subject, work: str, size: int) -> Measured:
+    """Give a place for what a subject takes."""
+    backend = subject.backend.removesuffix("-stack")
+    name = subject.name.removesuffix(", asyncio")
+    return Measured(work, backend, colour(subject), name, subject.family, size)
 
 
 class Loop:
@@ -74,54 +84,88 @@ def colour(subject: Subject) -> str:
     return "async" if isinstance(subject, AsyncSubject) else "sync"
 
 
-def settle() -> None:
-    """Collect the garbage of the one before, and make the next collections cheap."""
-    gc.collect()
-    gc.freeze()
+def _nothing() -> None:
+    pass
 
 
-Step = Callable[[], Any]
-"""One use: blocking, or giving a coroutine."""
+@dataclass
+class Use:
+    """What is measured: a step, and what gets it ready.
+
+    Attributes:
+        measured: Where to note what it took.
+        step: One use: blocking, or giving a coroutine.
+        before: Called before each burst; not measured.
+    """
+
+    measured: Measured
+    step: Callable[[], Any]
+    before: Callable[[], object] = _nothing
 
 
 def interleaved(
-    loop: Loop, steps: Sequence[tuple[Measured, Step]], *, seconds: float, most: int, least: int = 3
-) -> None:
+    loop: Loop,
+    uses: Sequence[Use],
+    *,
+    seconds: float,
+    most: int,
+    least: int = 3,
+    burst: int = BURST,
+) -> list[Measured]:
     """Use each in turn, in an order that changes, until the time is over.
+
+    The first round only warms up. A peer that fails is left alone from then on, and that is noted.
 
     Args:
         loop: Where coroutines run.
-        steps: What to use, and where to note what it took.
+        uses: What to use.
         seconds: For how long.
-        most: How many rounds at most, each of `BURST` uses.
+        most: How many rounds at most.
         least: How many rounds at least, whatever they take.
+        burst: How often each is used in a round.
     """
-    order = list(steps)
     shuffle = random.Random(0).shuffle  # noqa: S311 - an order
-    settle()
+    live = [use for use in uses if _used(loop, use, burst)]
+    for use in live:
+        use.measured.seconds.clear()
+    gc.collect()
+    gc.freeze()
     end = time.perf_counter() + seconds
     for n in range(most):
-        shuffle(order)
-        for measured, step in order:
-            gc.collect()
-            if measured.colour == "async":
-                loop.run(_aburst(measured, step))
-            else:
-                _burst(measured, step)
+        shuffle(live)
+        live = [use for use in live if _used(loop, use, burst)]
         if n + 1 >= least and time.perf_counter() > end:
             break
     gc.unfreeze()
+    return [use.measured for use in uses]
 
 
-def _burst(measured: Measured, step: Step) -> None:
-    for _ in range(BURST):
+def _used(loop: Loop, use: Use, burst: int) -> bool:
+    try:
+        use.before()
+        gc.collect()
+        loop.run(_bursts(use.measured)(use, burst))
+    except Exception as error:
+        if use.measured.family in _HOUSE:
+            raise
+        use.measured.note = f"failed: {type(error).__name__}"
+        return False
+    return True
+
+
+def _bursts(measured: Measured) -> Callable[[Use, int], Any]:
+    return _aburst if measured.colour == "async" else _burst
+
+
+def _burst(use: Use, burst: int) -> None:
+    for _ in range(burst):
         start = time.perf_counter()
-        step()
-        measured.seconds.append(time.perf_counter() - start)
+        use.step()
+        use.measured.seconds.append(time.perf_counter() - start)
 
 
-async def _aburst(measured: Measured, step: Step) -> None:
-    for _ in range(BURST):
+async def _aburst(use: Use, burst: int) -> None:
+    for _ in range(burst):
         start = time.perf_counter()
-        await step()
-        measured.seconds.append(time.perf_counter() - start)
+        await use.step()
+        use.measured.seconds.append(time.perf_counter() - start)

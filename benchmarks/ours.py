@@ -28,9 +28,7 @@ _ROLES = ("user", "assistant")
 _KINDS = (HumanMessage, AIMessage)
 
 
-def opened(
-    backend: str, url: str, synchronous: Literal["FULL", "NORMAL"] = "FULL"
-) -> SessionStore:
+def opened(backend: str, url: str, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> SessionStore:
     """Give the store of a backend, as its users open it."""
     if backend == "memory":
         return InMemorySessionStore()
@@ -100,12 +98,30 @@ class AsyncBare(_OursAsync):
         await self.store.aappend_messages(session, said(texts))
 
 
+class Normal(Bare):
+    """SQLite's, without a sync at each commit."""
+
+    name = "the store (NORMAL)"
+
+    def __init__(self, url: str) -> None:
+        super().__init__("sqlite", url, synchronous="NORMAL")
+
+
+class AsyncNormal(AsyncBare):
+    """The same in asyncio."""
+
+    name = "the store (NORMAL)"
+
+    def __init__(self, url: str) -> None:
+        super().__init__("sqlite", url, synchronous="NORMAL")
+
+
 def _langchain(texts: Sequence[str]) -> list[BaseMessage]:
     return [_KINDS[n % 2](text) for n, text in enumerate(texts)]
 
 
 def _window(limit: int | None) -> Window | None:
-    return limit and Window(max_messages=limit) or None
+    return (limit and Window(max_messages=limit)) or None
 
 
 class History(_Ours):

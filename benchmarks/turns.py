@@ -1,22 +1,42 @@
-"""A turn: load what the agent sees, and append what the user and the assistant said.
-
-Each subject has its sessions, filled beforehand, and beside them 10,000 messages of other sessions.
-A session takes a few turns only, so that it stays about as long as it is said to be. What was
-loaded is checked, by its length and its last message, in the time that is measured.
-"""
+"""One turn, one append, one read, in a session of a given length; every read is checked in full."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from measure import BURST, Loop, Measured, Step, colour, interleaved
+from measure import BURST, Loop, Measured, Use, by, interleaved
 from subject import AsyncSubject, Subject
 
 WINDOW = 20
 TEXTS = ("u" * 300, "a" * 300)
 OTHERS = 100
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done to a session.
+
+    Attributes:
+        name: As in the tables.
+        reads: Whether messages are loaded.
+        limit: How many, the last ones; all of them when ``None``.
+        adds: How many messages are appended.
+    """
+
+    name: str
+    reads: bool = True
+    limit: int | None = None
+    adds: int = 2
+
+
+TURN = Work("a turn, the whole history")
+WINDOWED = Work("a turn, the last 20", limit=WINDOW)
+APPEND = Work("one append", reads=False, adds=1)
+READ = Work("reading the whole history", adds=0)
+READ_LAST = Work("reading the last 20", limit=WINDOW, adds=0)
 
 
 def texts(count: int) -> list[str]:
@@ -35,82 +55,80 @@ def own(subject: Subject) -> str:
     return f"{type(subject).__name__}-{id(subject)}"
 
 
-def turn(subject: Subject, sessions: Iterator[tuple[str, int]], limit: int | None) -> Step:
-    """Give a turn in the next session, whatever the colour."""
-    if isinstance(subject, AsyncSubject):
-        return lambda: _aturn(subject, *next(sessions), limit)
-    return lambda: _turn(subject, *next(sessions), limit)
-
-
-def _turn(subject: Subject, session: str, length: int, limit: int | None) -> None:
-    check(subject, subject.load(session, limit), length, limit)
-    subject.append(session, TEXTS)
-
-
-async def _aturn(subject: AsyncSubject, session: str, length: int, limit: int | None) -> None:
-    check(subject, await subject.load(session, limit), length, limit)
-    await subject.append(session, TEXTS)
-
-
 def check(subject: Subject, loaded: Sequence[Any], length: int, limit: int | None) -> None:
     """Require that all that was asked for is there, to the last message."""
-    wanted = length if limit is None or not subject.has_window else min(limit, length)
-    # A window starts with a user's message: ours may be one shorter.
-    assert wanted - 1 <= len(loaded) <= wanted, (subject.name, len(loaded), wanted)
+    cut = length if limit is None else min(limit, length)
+    # A window of ours starts with a user's message, so it may be one shorter.
+    right = (cut, cut - 1) if subject.has_window else (cut, length)
+    assert len(loaded) in right, f"{subject.name}: {len(loaded)} of {cut} messages"
     last = subject.text(loaded[-1])
-    assert last in (TEXTS[1], texts(length)[-1] if length < 10 else last), subject.name
-    assert last.endswith(TEXTS[(length - 1) % 2][6:]), subject.name
+    assert last[6:] == TEXTS[(length - 1) % 2][6:], f"{subject.name}: not the last message"
+
+
+def once(subject: Subject, session: str, length: int, work: Work) -> Any:
+    """Do the work in a session of this length, whatever the colour."""
+    if isinstance(subject, AsyncSubject):
+        return _adone(subject, session, length, work)
+    if work.reads:
+        check(subject, subject.load(session, work.limit), length, work.limit)
+    if work.adds:
+        subject.append(session, TEXTS[: work.adds])
+    return None
+
+
+async def _adone(subject: AsyncSubject, session: str, length: int, work: Work) -> None:
+    if work.reads:
+        check(subject, await subject.load(session, work.limit), length, work.limit)
+    if work.adds:
+        await subject.append(session, TEXTS[: work.adds])
 
 
 class Sessions:
-    """The sessions of one subject that are about so long, each for a few turns."""
+    """Sessions of one subject, each used until it has outgrown its length by a tenth."""
 
-    def __init__(self, loop: Loop, subject: Subject, size: int) -> None:
-        """Name them; each is filled before it is used, not while anything is measured."""
-        self._loop, self._subject, self._size = loop, subject, size
-        self._turns = max(1, size // 20)
-        self._waiting: list[tuple[str, int]] = []
+    def __init__(self, loop: Loop, subject: Subject, size: int, work: Work) -> None:
+        """Make none yet."""
+        self._loop, self._subject, self._size, self._work = loop, subject, size, work
+        self._each = max(1, size // 20) if work.adds else 1000
         self._numbers = itertools.count()
-        self._now: tuple[str, int] | None = None
+        self._waiting: list[tuple[str, int]] = []
 
-    def fill(self, turns: int) -> None:
-        """Make sure that there are enough for so many turns."""
-        while len(self._waiting) * self._turns < turns:
-            session = f"{own(self._subject)}-{self._size}-{next(self._numbers)}"
+    def fill(self, turns: int = BURST) -> None:
+        """Make sure that so many turns can be had without a session to be filled."""
+        while len(self._waiting) < turns:
+            session = f"{own(self._subject)}-{self._work.name}-{next(self._numbers)}-{self._size}"
             self._loop.run(self._subject.fill(session, texts(self._size)))
-            self._waiting.append((session, self._size))
+            lengths = itertools.count(self._size, self._work.adds)
+            self._waiting += [(session, next(lengths)) for _ in range(self._each)]
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         """Give the next turn's session, and its length."""
-        for session, length in self._waiting:
-            for n in range(self._turns):
-                yield session, length + 2 * n
+        while True:
+            yield self._waiting.pop(0)
 
 
-def turns(
+def use(loop: Loop, subject: Subject, size: int, work: Work, name: str = "") -> Use:
+    """Give one subject's work at one length, ready to be measured."""
+    sessions = Sessions(loop, subject, size, work)
+    ahead = iter(sessions)
+    return Use(
+        by(subject, name or work.name, size),
+        lambda: once(subject, *next(ahead), work),
+        sessions.fill,
+    )
+
+
+def done(
     loop: Loop,
     subjects: Sequence[Subject],
-    size: int,
-    limit: int | None,
+    sizes: Sequence[int],
+    work: Work,
     *,
     seconds: float,
     most: int,
+    least: int,
 ) -> list[Measured]:
-    """Measure a turn of each, interleaved, at one length."""
-    work = "a turn, the whole history" if limit is None else f"a turn, the last {limit}"
-    steps = []
-    for subject in subjects:
-        sessions = Sessions(loop, subject, size)
-        sessions.fill((most + 1) * BURST)
-        step = turn(subject, iter(sessions), limit)
-        measured = Measured(
-            work, subject.backend, colour(subject), subject.name, subject.family, size
-        )
-        for _ in range(BURST):
-            loop.run(step())
-        steps.append((measured, step))
-    interleaved(loop, steps, seconds=seconds, most=most)
-    return [measured for measured, _ in steps]
-
-
-Made = Callable[[str], Subject]
+    """Measure one kind of work of all, at all lengths, interleaved."""
+    able = [one for one in subjects if one.has_window or not work.limit]
+    uses = [use(loop, subject, size, work) for subject in able for size in sizes]
+    return interleaved(loop, uses, seconds=seconds, most=most, least=least)

@@ -1,0 +1,98 @@
+"""Pictures of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from crowds import DISTINCT, SHARED
+from matplotlib import pyplot as plt
+from measure import Measured
+from turns import TURN, WINDOWED
+
+PLOTS = Path(__file__).parent / "plots"
+_COLOURS = {
+    "limit": "black",
+    "naive": "dimgray",
+    "ours": "tab:blue",
+    "langchain": "tab:orange",
+    "llama-index": "tab:green",
+    "openai-agents": "tab:red",
+    "langgraph": "tab:purple",
+}
+_STYLES = {"sync": "-", "async": "--"}
+_MARKS = "os^vDPX*<>"
+
+
+def draw(measured: Sequence[Measured]) -> list[Path]:
+    """Write all pictures, and give their files."""
+    mpl.use("svg")
+    # The same figures give the same file.
+    mpl.rcParams.update({"svg.hashsalt": "sessionstore", "font.size": 8})
+    PLOTS.mkdir(exist_ok=True)
+    there = [one for one in measured if one.seconds]
+    return [*_turns(there), *_crowds(there)]
+
+
+def _of(measured: Sequence[Measured], **wanted: str) -> list[Measured]:
+    return [
+        one for one in measured if all(getattr(one, key) == value for key, value in wanted.items())
+    ]
+
+
+def _turns(measured: Sequence[Measured]) -> Iterator[Path]:
+    for backend in ("sqlite", "redis", "postgresql"):
+        figure, axes = plt.subplots(1, 2, figsize=(13, 5.5), sharey=True, layout="constrained")
+        for axis, work in zip(axes, (TURN.name, WINDOWED.name), strict=True):
+            _lines(axis, _of(measured, backend=backend, work=work))
+            axis.set(title=f"{work}, {backend}", xlabel="stored messages", ylabel="ms")
+        yield _saved(figure, f"turns_{backend}")
+
+
+def _lines(axis: Any, measured: Sequence[Measured]) -> None:
+    lines: dict[tuple[str, str, str], dict[int, float]] = {}
+    for one in measured:
+        key = one.family, one.name, one.colour
+        lines.setdefault(key, {})[one.size] = one.median * 1e3
+    for n, ((family, name, colour), points) in enumerate(sorted(lines.items())):
+        axis.loglog(
+            *zip(*sorted(points.items()), strict=True),
+            _STYLES[colour],
+            marker=_MARKS[n % len(_MARKS)],
+            markersize=4,
+            linewidth=1,
+            color=_COLOURS[family],
+            label=f"{name}, {colour}",
+        )
+    axis.grid(visible=True, alpha=0.3)
+    if lines:
+        axis.legend(fontsize=6)
+
+
+def _crowds(measured: Sequence[Measured]) -> Iterator[Path]:
+    for backend in ("sqlite", "redis", "postgresql"):
+        figure, axes = plt.subplots(2, 2, figsize=(13, 8), layout="constrained")
+        for row, (colour, crowd) in zip(axes, _crowd_names(), strict=True):
+            for axis, work in zip(row, (DISTINCT, SHARED), strict=True):
+                found = _of(measured, backend=backend, work=work, colour=colour)
+                found.sort(key=lambda one: one.median, reverse=True)
+                axis.barh(
+                    [one.name for one in found],
+                    [1 / one.median for one in found],
+                    color=[_COLOURS[one.family] for one in found],
+                )
+                axis.set(title=f"{work}, {crowd}, {backend}")
+        yield _saved(figure, f"throughput_{backend}")
+
+
+def _crowd_names() -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("sync", "8 threads"), ("async", "64 tasks")
+
+
+def _saved(figure: Any, name: str) -> Path:
+    path = PLOTS / f"{name}.svg"
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    return path

@@ -1,0 +1,131 @@
+"""The tables of one run, as Markdown: what was to be reached first."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from measure import Measured
+from tabulate import tabulate
+from targets import Target
+
+HERE = Path(__file__).parent
+RESULTS, SHORT = HERE / "RESULTS.md", HERE / "SHORT.md"
+_RATES = "turns a second"
+_LEGEND = (
+    "In each cell: the median and the 95th percentile in milliseconds (of a throughput: turns a"
+    " second), and how many times the limit's by hand that is."
+)
+
+
+def results(
+    measured: Sequence[Measured],
+    reached: Sequence[Target],
+    missing: Iterable[str],
+    *,
+    machine: dict[str, str],
+    versions: dict[str, str],
+    plots: Sequence[Path],
+) -> str:
+    """Give the whole of ``RESULTS.md``."""
+    today = dt.datetime.now(dt.timezone.utc).date()
+    pictures = [f"![{one.stem.replace('_', ' ')}](plots/{one.name})" for one in plots]
+    return "\n\n".join(
+        [
+            "# Results",
+            f"Measured on {today} by `make bench`, all in one run. Times are medians.",
+            _pairs(machine),
+            "## What was to be reached",
+            goals(reached),
+            SHORT.read_text().strip(),
+            "## Figures",
+            _LEGEND,
+            *pictures,
+            tables(measured),
+            "## Left out",
+            "\n".join(f"- {one}" for one in [*missing, *_failed(measured)]) or "Nothing.",
+            "## Versions",
+            _pairs(versions),
+            "",
+        ]
+    )
+
+
+def _pairs(told: dict[str, str]) -> str:
+    return tabulate(list(told.items()), headers=("", ""), tablefmt="github", disable_numparse=True)
+
+
+def goals(reached: Sequence[Target]) -> str:
+    """Give the table of targets."""
+    rows = [
+        (one.what, one.where, f"{one.sign} {one.wanted:g}", f"{one.reached:.2f}", _yes(one.met))
+        for one in reached
+    ]
+    head = ("what", "where", "target", "reached", "")
+    return tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
+
+
+def _yes(met: bool) -> str:
+    return "yes" if met else "**no**"
+
+
+def tables(measured: Sequence[Measured]) -> str:
+    """Give a table for each work on each backend."""
+    groups: dict[tuple[str, str], list[Measured]] = {}
+    for one in measured:
+        groups.setdefault((one.work, one.backend), []).append(one)
+    return "\n\n".join(
+        f"### {', '.join(filter(None, (work, backend)))}\n\n{_table(group)}"
+        for (work, backend), group in groups.items()
+    )
+
+
+def _table(group: Sequence[Measured]) -> str:
+    sizes = sorted({one.size for one in group})
+    rows: dict[tuple[str, str], dict[int, str]] = {}
+    for one in group:
+        rows.setdefault((one.name, one.colour), {})[one.size] = _cell(one, group)
+    return tabulate(
+        [(*key, *(cells.get(size, "") for size in sizes)) for key, cells in rows.items()],
+        headers=("", "", *(f"{size:,}" if size else "median" for size in sizes)),
+        tablefmt="github",
+        disable_numparse=True,
+    )
+
+
+def _cell(one: Measured, group: Sequence[Measured]) -> str:
+    if not one.seconds:
+        return one.note
+    limit = _limit(one, group)
+    if one.work.startswith(_RATES):
+        ratio = f" · {limit.median / one.median:.2f} x" if limit else ""
+        return f"{1 / one.median:,.0f}{ratio}" + (f" · {one.note}" if one.note else "")
+    ratio = f" · {one.median / limit.median:.2f} x" if limit else ""
+    return f"{_ms(one.median)} · {_ms(one.p95)}{ratio}"
+
+
+def _ms(seconds: float) -> str:
+    milliseconds = seconds * 1e3
+    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+
+
+def _limit(one: Measured, group: Sequence[Measured]) -> Measured | None:
+    """Give the limit with the same guarantees: beside a full sync at each commit, another such."""
+    lazy = "(NORMAL)" in one.name
+    same = (
+        other
+        for other in group
+        if other.family == "limit"
+        and (other.colour, other.size) == (one.colour, one.size)
+        and ("(NORMAL)" in other.name) == lazy
+    )
+    return next(same, None)
+
+
+def _failed(measured: Iterable[Measured]) -> list[str]:
+    return [
+        f"{one.name}, {one.backend}, {one.colour}, {one.work}, {one.size:,}: {one.note}"
+        for one in measured
+        if one.note and not one.seconds
+    ]

@@ -1,0 +1,201 @@
+"""All benchmarks, or some of them: ``python benchmarks/run.py [--quick] [--only turns,crowds]``.
+
+Prints the tables. With all of them, and not ``--quick``, it also writes ``RESULTS.md`` and plots.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import many
+import outages
+import parts
+import places
+import starting
+from crowds import DISTINCT, SHARED, crowds
+from everyone import everyone
+from measure import Loop, Measured
+from places import Place
+from report import RESULTS, goals, results, tables
+from subject import Subject
+from targets import targets
+from turns import APPEND, READ, READ_LAST, TURN, WINDOWED, done
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured; seconds are for one group on one backend."""
+
+    whole: Sequence[int] = (10, 100, 1000, 5000)
+    windowed: Sequence[int] = (10, 100, 1000, 5000, 100_000)
+    seconds: float = 30
+    most: int = 60
+    least: int = 3
+    crowd: float = 12
+    sessions: int = 200_000
+    replayed: int = 10_000
+    times: int = 9
+
+
+FULL = Scale()
+QUICK = Scale((10, 1000), (10, 1000), 0.5, 2, 1, 0, 2000, 500, 2)
+
+
+class Run:
+    """One run: what was measured, and what could not be.
+
+    Args:
+        scale: How much.
+        only: Which workloads; all when empty.
+        backends: On what.
+    """
+
+    def __init__(self, scale: Scale, only: Sequence[str], backends: Sequence[str]) -> None:
+        """Start an event loop."""
+        self._scale, self._only, self._backends = scale, only, backends
+        self._loop = Loop()
+        self._start = time.perf_counter()
+        self.measured: list[Measured] = []
+        self.missing: list[str] = []
+
+    def all(self) -> None:
+        """Measure all, a backend at a time, so that no server is up for nothing."""
+        for backend in self._backends:
+            with places.place(backend) as place:
+                self._with_everyone(backend, place)
+                self._alone(backend, place)
+        self._elsewhere()
+        self._loop.close()
+
+    def _group(self, name: str, backend: str, work: Callable[[], list[Measured]]) -> None:
+        if self._only and name not in self._only:
+            return
+        self.measured += work()
+        taken = time.perf_counter() - self._start
+        print(f"{taken:6.0f} s: {name} {backend}", file=sys.stderr, flush=True)
+
+    def _with_everyone(self, backend: str, place: Place) -> None:
+        if self._only and not {"turns", "operations", "crowds"} & set(self._only):
+            return
+        with everyone(self._loop, backend, place, self.missing) as subjects:
+            self._group("turns", backend, lambda: self._turns(subjects))
+            self._group("operations", backend, lambda: self._operations(subjects))
+            if backend != "memory":
+                self._group("crowds", backend, lambda: self._crowds(subjects))
+
+    def _turns(self, subjects: Sequence[Subject]) -> list[Measured]:
+        return [
+            measured
+            for work, sizes in ((WINDOWED, self._scale.windowed), (TURN, self._scale.whole))
+            for measured in self._done(subjects, sizes, work, self._scale.seconds)
+        ]
+
+    def _operations(self, subjects: Sequence[Subject]) -> list[Measured]:
+        return [
+            measured
+            for work, sizes in ((APPEND, [100]), (READ_LAST, [100]), (READ, [100, 1000]))
+            for measured in self._done(subjects, sizes, work, self._scale.seconds / 2)
+        ]
+
+    def _done(self, subjects: Sequence[Subject], *rest: object) -> list[Measured]:
+        sizes, work, seconds = rest
+        return done(
+            self._loop,
+            subjects,
+            sizes,
+            work,
+            seconds=seconds,
+            most=self._scale.most,
+            least=self._scale.least,  # type: ignore[arg-type]
+        )
+
+    def _crowds(self, subjects: Sequence[Subject]) -> list[Measured]:
+        scale = self._scale
+        return [
+            measured
+            for work in (DISTINCT, SHARED)
+            for colour in ("sync", "async")
+            for measured in crowds(
+                self._loop,
+                subjects,
+                work,
+                colour,
+                seconds=scale.crowd,
+                most=scale.most,
+                least=scale.least,
+            )
+        ]
+
+    def _alone(self, backend: str, place: Place) -> None:
+        """Measure ours beside itself."""
+        loop, scale = self._loop, self._scale
+        if backend == "memory":
+            return
+        self._group(
+            "sessions",
+            backend,
+            lambda: many.many(loop, backend, place, scale.sessions, seconds=scale.seconds / 2),
+        )
+        self._group(
+            "starting", backend, lambda: starting.first_turns(loop, backend, place, scale.times)
+        )
+        if backend != "postgresql":
+            self._group(
+                "fallback",
+                backend,
+                lambda: outages.healthy(loop, backend, place, seconds=scale.seconds),
+            )
+
+    def _elsewhere(self) -> None:
+        loop, scale = self._loop, self._scale
+        self._group(
+            "fallback",
+            "in an outage",
+            lambda: (
+                outages.degraded(loop, rounds=scale.most, seconds=scale.seconds / 3)
+                + outages.replays(scale.replayed, min(3, scale.times))
+            ),
+        )
+        self._group("starting", "imports", lambda: starting.imports(scale.times))
+        self._group("parts", "", lambda: parts.wiring(loop, seconds=scale.seconds / 3))
+        self._group("parts", "", lambda: parts.decoding(loop, seconds=scale.seconds / 6))
+
+
+def main() -> None:
+    """Measure, print, and write what is to be kept."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a little of all, in minutes")
+    parser.add_argument("--only", default="", help="workloads, with commas between them")
+    parser.add_argument("--on", default="", help="backends, with commas between them")
+    chosen = parser.parse_args()
+    warnings.simplefilter("ignore")  # of the peers, of what they use
+    only, backends = filter(None, chosen.only.split(",")), filter(None, chosen.on.split(","))
+    run = Run(QUICK if chosen.quick else FULL, [*only], [*backends] or places.BACKENDS)
+    run.all()
+    reached = targets(run.measured)
+    print(f"{tables(run.measured)}\n\n{goals(reached)}")
+    print("\n".join(run.missing))
+    if not (chosen.quick or chosen.only or chosen.on):
+        # What draws is not to be in memory while others are measured.
+        from machine import machine, versions
+        from plots import draw
+
+        pictures = draw(run.measured)
+        text = results(
+            run.measured,
+            reached,
+            run.missing,
+            machine=machine(),
+            versions=versions(),
+            plots=pictures,
+        )
+        RESULTS.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""What is to be reached, and whether it was: all from the figures of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import parts
+from crowds import DISTINCT, SHARED
+from measure import Measured
+from outages import HEALTHY
+from starting import IMPORT, LANGCHAIN
+from turns import READ, WINDOWED
+
+BARE, HISTORY, CHATS = "the store", "SessionChatMessageHistory", "SessionChatStore"
+_PEERS = ("langchain", "llama-index", "openai-agents", "langgraph")
+_BOUNDS = {"redis": 1.3, "sqlite": 1.3, "postgresql": 1.5}
+_COLOURS = ("sync", "async")
+_LONG = 1000
+
+
+@dataclass
+class Target:
+    """One figure to reach.
+
+    Attributes:
+        what: What is compared with what.
+        where: On which backend, in which colour, beside whom.
+        sign: ``"≤"`` or ``"≥"``.
+        wanted: The figure.
+        reached: What this run gave; a ratio, or milliseconds.
+    """
+
+    what: str
+    where: str
+    sign: str
+    wanted: float
+    reached: float
+
+    @property
+    def met(self) -> bool:
+        """Whether it is reached."""
+        return self.reached <= self.wanted if self.sign == "≤" else self.reached >= self.wanted
+
+
+class Figures:
+    """The figures of a run."""
+
+    def __init__(self, measured: Iterable[Measured]) -> None:
+        """Keep those that there are."""
+        self._all = [one for one in measured if one.seconds]
+
+    def of(self, **wanted: object) -> list[Measured]:
+        """Give those of which all this is true; a tuple lists what may be."""
+        return [
+            one
+            for one in self._all
+            if all(
+                getattr(one, name) in (value if isinstance(value, tuple) else (value,))
+                for name, value in wanted.items()
+            )
+        ]
+
+    def pairs(self, ours: Sequence[Measured], **beside: object) -> Iterator[tuple[float, Measured]]:
+        """Give how many times the other's each of ours takes, and the other."""
+        for one in ours:
+            same = {"work": one.work, "backend": one.backend, "size": one.size}
+            for other in self.of(**same, **{"colour": one.colour, **beside}):
+                yield one.median / other.median, other
+
+
+def targets(measured: Iterable[Measured]) -> list[Target]:
+    """Give all that can be told from these figures."""
+    figures = Figures(measured)
+    rows = [
+        *_windowed(figures),
+        *_long(figures),
+        *_whole(figures),
+        *_throughput(figures),
+        *_fallback(figures),
+        *_wiring(figures),
+    ]
+    for one in figures.of(work=IMPORT, name=LANGCHAIN):
+        what = "import of langchain_sessionstore over langchain-core, ms"
+        rows.append(Target(what, "", "≤", 50, one.median * 1e3))
+    return rows
+
+
+def _worst(
+    what: str, where: str, sign: str, wanted: float, found: Iterable[tuple[float, Measured]]
+) -> Iterator[Target]:
+    """Give the worst of what was found: how many times the other's ours takes, and the other."""
+    ratio, other = max(found, key=lambda pair: pair[0], default=(0.0, None))
+    if other is not None:
+        reached = ratio if sign == "≤" else 1 / ratio
+        yield Target(what, where.format(other), sign, wanted, reached)
+
+
+def _places() -> Iterator[tuple[str, str, float]]:
+    for backend, bound in _BOUNDS.items():
+        for colour in _COLOURS:
+            yield backend, colour, bound
+
+
+def _windowed(figures: Figures) -> Iterator[Target]:
+    what = "a turn with a window, the store over the limit"
+    for backend, colour, bound in _places():
+        ours = figures.of(work=WINDOWED.name, backend=backend, colour=colour, name=BARE)
+        found = figures.pairs(ours, family="limit", name="by hand")
+        where = f"{backend}, {colour}; worst of all lengths, at {{0.size:,}}"
+        yield from _worst(what, where, "≤", bound, found)
+
+
+def _long(figures: Figures) -> Iterator[Target]:
+    what = "a turn with a window, at 100,000 messages over the one at 10"
+    for backend, colour, _ in (*_places(), ("memory", "sync", 0), ("memory", "async", 0)):
+        wanted = {"work": WINDOWED.name, "backend": backend, "colour": colour}
+        ours, limit = (_growth(figures, name, wanted) for name in (BARE, "by hand"))
+        if ours:
+            beside = f"; the limit: {limit:.2f}" if limit else ""
+            yield Target(what, f"{backend}, {colour}{beside}", "≤", 1.2, ours)
+
+
+def _growth(figures: Figures, name: str, wanted: dict[str, str]) -> float:
+    long, short = (figures.of(**wanted, name=name, size=size) for size in (100_000, 10))
+    return long[0].median / short[0].median if long and short else 0.0
+
+
+def _whole(figures: Figures) -> Iterator[Target]:
+    for backend, colour, _ in _places():
+        where = f"{backend}, {colour}; {{0.name}}"
+        same = {"work": READ.name, "backend": backend, "colour": colour, "size": _LONG}
+        histories, chats = (figures.of(**same, name=name) for name in (HISTORY, CHATS))
+        for what, sign, wanted, ours, family in (
+            (f"reading {_LONG:,}, the history over the naive way", "≤", 1.0, histories, "naive"),
+            (f"reading {_LONG:,}, times faster than LangChain's", "≥", 3.0, histories, "langchain"),
+            (f"reading {_LONG:,}, times faster than LlamaIndex's", "≥", 1.5, chats, "llama-index"),
+        ):
+            yield from _worst(what, where, sign, wanted, figures.pairs(ours, family=family))
+
+
+def _throughput(figures: Figures) -> Iterator[Target]:
+    for work in (DISTINCT, SHARED):
+        for backend, colour, _ in _places():
+            crowd = {"sync": "8 threads", "async": "64 tasks"}[colour]
+            where = f"{backend}, {crowd}; {{0.name}}"
+            same = {"work": work, "backend": backend, "colour": colour}
+            bare, histories = (figures.of(**same, name=name) for name in (BARE, HISTORY))
+            for what, wanted, ours, family in (
+                ("the store over the best peer", 1.0, bare, _PEERS),
+                ("the store over the limit", 0.8, bare, "limit"),
+                ("the history over the best of LangChain's", 2.0, histories, "langchain"),
+            ):
+                beside: dict[str, object] = {"family": family}
+                if family == "limit":
+                    beside["name"] = "by hand"
+                found = figures.pairs(ours, **beside)
+                yield from _worst(f"{work}: {what}", where, "≥", wanted, found)
+
+
+def _fallback(figures: Figures) -> Iterator[Target]:
+    what = "the healthy fallback over its bare primary"
+    for one in figures.of(work=HEALTHY, name="the store, with a fallback"):
+        found = figures.pairs([one], name=BARE)
+        yield from _worst(what, f"{one.backend}, {one.colour}", "≤", 1.15, found)
+
+
+def _wiring(figures: Figures) -> Iterator[Target]:
+    for one in figures.of(name=parts.OURS):
+        alone, theirs = (
+            figures.of(work=one.work, name=name)[0].median for name in (parts.PARTS, parts.THEIRS)
+        )
+        where = f"{one.work.partition(': ')[2]}; RunnableWithMessageHistory: {_ms(theirs - alone)}"
+        what = "with_session_history over its parts, ms"
+        yield Target(what, where, "≤", 0.3, (one.median - alone) * 1e3)
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f}"
