@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import importlib.util
 import os
 from collections.abc import Awaitable, Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -47,11 +47,12 @@ def lacking(one: Any) -> str | None:
     """Tell why a peer can't be had here; nothing when it can.
 
     Args:
-        one: A subject with ``needs``, the module that it is made of, and where it needs a server of
+        one: A subject with ``needs``, the package that it is of, and where it needs a server of
             another kind, ``server``, the environment's variable for the URL.
     """
-    parents = (".".join(one.needs.split(".")[:n]) for n in range(1, one.needs.count(".") + 2))
-    if not all(map(importlib.util.find_spec, parents)):
+    try:
+        version(one.needs)
+    except PackageNotFoundError:
         return f"{one.name} on {one.backend}: {one.needs} is not installed"
     if not os.environ.get(getattr(one, "server", "PATH")):
         return f"{one.name} on {one.backend}: there is no {one.server}"

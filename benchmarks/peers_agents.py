@@ -11,7 +11,7 @@ from subject import AsyncSubject
 
 class _Sessions(AsyncSubject):
     family = "openai-agents"
-    needs = "agents"
+    needs = "openai-agents"
 
     async def _session(self, session: str) -> Any:
         raise NotImplementedError
@@ -66,7 +66,6 @@ class SQLAlchemySessions(_Sessions):
     """
 
     name = "SQLAlchemySession (openai-agents)"
-    needs = "agents"
 
     def __init__(self, url: str) -> None:
         from agents.extensions.memory import SQLAlchemySession

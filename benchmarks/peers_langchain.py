@@ -81,12 +81,12 @@ class SQLHistory(_Shared, _Histories):
     """langchain-community's SQL history, on one engine.
 
     A load is one SELECT, in a transaction that is rolled back, by a column without an index; an
-    append one INSERT of all, in a transaction. Each colour has its own table. SQLite is as it is by default: a rollback
-    journal, synchronous FULL.
+    append one INSERT of all, in a transaction. Each colour has its own table. SQLite is as it is by
+    default: a rollback journal, synchronous FULL.
     """
 
     name = "SQLChatMessageHistory (langchain-community)"
-    needs = "langchain_community"
+    needs = "langchain-community"
 
     def __init__(self, url: str) -> None:
         self._engine = peers.engine(url)
@@ -100,7 +100,7 @@ class AsyncSQLHistory(_Shared, _AsyncHistories):
     """The same in asyncio, with aiosqlite or asyncpg."""
 
     name = "SQLChatMessageHistory (langchain-community)"
-    needs = "langchain_community"
+    needs = "langchain-community"
 
     def __init__(self, url: str) -> None:
         self._engine = peers.async_engine(url)
@@ -159,7 +159,7 @@ class RedisHistory(_Shared, _Histories):
 
     name = "RedisChatMessageHistory (langchain-community)"
     backend = "redis"
-    needs = "langchain_community"
+    needs = "langchain-community"
 
     def __init__(self, url: str) -> None:
         self._first = _redis_history(url)
@@ -173,7 +173,7 @@ class AsyncRedisHistory(_Shared, _AsyncHistories):
 
     name = "RedisChatMessageHistory (langchain-community), in threads"
     backend = "redis"
-    needs = "langchain_community"
+    needs = "langchain-community"
 
     def __init__(self, url: str) -> None:
         self._first = _redis_history(url)
@@ -203,7 +203,7 @@ class SearchHistory(_Shared, _Histories):
 
     name = "RedisChatMessageHistory (langchain-redis)"
     backend = "redis"
-    needs = "langchain_redis"
+    needs = "langchain-redis"
     server = STACK
 
     def __init__(self, url: str) -> None:
@@ -218,7 +218,7 @@ class AsyncSearchHistory(_Shared, _AsyncHistories):
 
     name = "RedisChatMessageHistory (langchain-redis), in threads"
     backend = "redis"
-    needs = "langchain_redis"
+    needs = "langchain-redis"
     server = STACK
 
     def __init__(self, url: str) -> None:
@@ -248,7 +248,7 @@ class PostgresHistory(_Histories):
 
     name = "PostgresChatMessageHistory (langchain-postgres)"
     backend = "postgresql"
-    needs = "langchain_postgres"
+    needs = "langchain-postgres"
 
     def __init__(self, url: str) -> None:
         from langchain_postgres import PostgresChatMessageHistory
@@ -275,7 +275,7 @@ class AsyncPostgresHistory(_AsyncHistories):
 
     name = "PostgresChatMessageHistory (langchain-postgres)"
     backend = "postgresql"
-    needs = "langchain_postgres"
+    needs = "langchain-postgres"
 
     def __init__(self, url: str) -> None:
         from langchain_postgres import PostgresChatMessageHistory

@@ -125,7 +125,7 @@ class SQLiteSavers(_Savers):
 
     name = "SqliteSaver (langgraph)"
     backend = "sqlite"
-    needs = "langgraph.checkpoint.sqlite"
+    needs = "langgraph-checkpoint-sqlite"
 
     def __init__(self, url: str) -> None:
         import sqlite3
@@ -144,7 +144,7 @@ class AsyncSQLiteSavers(_AsyncSavers):
 
     name = "AsyncSqliteSaver (langgraph)"
     backend = "sqlite"
-    needs = "langgraph.checkpoint.sqlite"
+    needs = "langgraph-checkpoint-sqlite"
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class PostgresSavers(_Savers):
 
     name = "PostgresSaver (langgraph)"
     backend = "postgresql"
-    needs = "langgraph.checkpoint.postgres"
+    needs = "langgraph-checkpoint-postgres"
 
     def __init__(self, url: str) -> None:
         from langgraph.checkpoint.postgres import PostgresSaver
@@ -189,7 +189,7 @@ class AsyncPostgresSavers(_AsyncSavers):
 
     name = "AsyncPostgresSaver (langgraph)"
     backend = "postgresql"
-    needs = "langgraph.checkpoint.postgres"
+    needs = "langgraph-checkpoint-postgres"
 
     def __init__(self, url: str) -> None:
         super().__init__()

@@ -62,7 +62,7 @@ class RedisStore(_Stores):
 
     name = "RedisChatStore (llama-index)"
     backend = "redis"
-    needs = "llama_index.storage.chat_store.redis"
+    needs = "llama-index-storage-chat-store-redis"
 
     def __init__(self, url: str) -> None:
         self._store, self._client, _ = _redis_store(url)
@@ -76,7 +76,7 @@ class AsyncRedisStore(_AsyncStores):
 
     name = "RedisChatStore (llama-index)"
     backend = "redis"
-    needs = "llama_index.storage.chat_store.redis"
+    needs = "llama-index-storage-chat-store-redis"
 
     def __init__(self, url: str) -> None:
         self._store, _, self._client = _redis_store(url)
@@ -103,7 +103,7 @@ class PostgresStore(_Stores):
 
     name = "PostgresChatStore (llama-index)"
     backend = "postgresql"
-    needs = "llama_index.storage.chat_store.postgres"
+    needs = "llama-index-storage-chat-store-postgres"
 
     def __init__(self, url: str) -> None:
         self._store, self._engine, _ = _postgres_store(url)
@@ -117,7 +117,7 @@ class AsyncPostgresStore(_AsyncStores):
 
     name = "PostgresChatStore (llama-index)"
     backend = "postgresql"
-    needs = "llama_index.storage.chat_store.postgres"
+    needs = "llama-index-storage-chat-store-postgres"
 
     def __init__(self, url: str) -> None:
         self._store, sync_engine, self._engine = _postgres_store(url)
@@ -151,7 +151,7 @@ class SQLAlchemyStore(AsyncSubject):
 
     name = "SQLAlchemyChatStore (llama-index)"
     family = "llama-index"
-    needs = "llama_index.core"
+    needs = "llama-index-core"
 
     def __init__(self, url: str) -> None:
         from llama_index.core.storage.chat_store.sql import SQLAlchemyChatStore
