@@ -74,11 +74,11 @@ def versions() -> dict[str, str]:
 
 
 def _servers() -> dict[str, str]:
-    with places.place("redis") as place, redis.Redis.from_url(place("redis") or "") as client:
+    with places.place("redis") as place, redis.Redis.from_url(place()) as client:
         told = client.info("server")
     name = "Valkey" if "valkey_version" in told else "Redis"
     server = str(told.get("valkey_version", told["redis_version"]))
-    with places.place("postgresql") as place, psycopg.connect(place("") or "") as connection:
+    with places.place("postgresql") as place, psycopg.connect(place()) as connection:
         number = connection.info.server_version
     return {f"{name}": server, "PostgreSQL": f"{number // 10_000}.{number % 10_000}"}
 

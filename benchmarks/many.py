@@ -89,7 +89,7 @@ def _uses(loop: Loop, subject: Bare, count: int) -> Iterator[Use]:
 
 def _index(stack: ExitStack, backend: str, place: Place, count: int) -> Use:
     users = max(1, count // A_USERS)
-    index = INDEXES[backend](place(backend, fresh=True), count, users)
+    index = INDEXES[backend](place(fresh=True), count, users)
     stack.enter_context(closing(index))
     user = _user(count - 1, count)
 
@@ -104,7 +104,7 @@ def many(loop: Loop, backend: str, place: Place, count: int, *, seconds: float) 
     uses: list[Use] = []
     with ExitStack() as stack:
         for size in (FEW, count):
-            url = place(backend, fresh=True) or ""
+            url = place(fresh=True)
             _fill(backend, url, size)
             subject = stack.enter_context(closing(Bare(backend, url)))
             for one in _uses(loop, subject, size):

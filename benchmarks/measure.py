@@ -56,9 +56,8 @@ class Measured:
 
 def by(subject: Subject, work: str, size: int) -> Measured:
     """Give a place for what a subject takes."""
-    backend = subject.backend.removesuffix("-stack")
     name = subject.name.removesuffix(", asyncio")
-    return Measured(work, backend, colour(subject), name, subject.family, size)
+    return Measured(work, subject.backend, colour(subject), name, subject.family, size)
 
 
 class Loop:

@@ -159,7 +159,7 @@ class ChatStore(_Ours):
         super().__init__(backend, url)
         self._chats = SessionChatStore(self.store)
 
-    def load(self, session: str, limit: int | None) -> Sequence[Any]:  # noqa: ARG002
+    def load(self, session: str, limit: int | None) -> Sequence[Any]:
         return self._chats.get_messages(session)
 
     def append(self, session: str, texts: Sequence[str]) -> None:
@@ -177,7 +177,7 @@ class AsyncChatStore(_OursAsync):
         super().__init__(backend, url)
         self._chats = SessionChatStore(self.store)
 
-    async def load(self, session: str, limit: int | None) -> Sequence[Any]:  # noqa: ARG002
+    async def load(self, session: str, limit: int | None) -> Sequence[Any]:
         return await self._chats.aget_messages(session)
 
     async def append(self, session: str, texts: Sequence[str]) -> None:

@@ -50,7 +50,7 @@ class AsyncFallback(AsyncBare):
 def healthy(loop: Loop, backend: str, place: Place, *, seconds: float) -> list[Measured]:
     """Measure turns beside those of the bare primary."""
     kinds = (Bare, AsyncBare, Fallback, AsyncFallback)
-    subjects = [kind(backend, place(backend) or "") for kind in kinds]
+    subjects = [kind(backend, place()) for kind in kinds]
     for subject in subjects:
         prepared(loop, subject)
     uses = [use(loop, subject, _LENGTH, WINDOWED, HEALTHY) for subject in subjects]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import importlib.util
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import os
+from collections.abc import Awaitable, Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-from subject import Subject
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -22,7 +21,8 @@ Made = TypeVar("Made")
 Bound = TypeVar("Bound")
 Message = TypeVar("Message")
 CONNECTIONS = 16
-"""Of each pool: for 8 threads or 64 tasks on a few cores, more make things slower."""
+"""Of each pool, kept open: for 8 threads or 64 tasks on a few cores more don't make it faster."""
+_POOL: Any = {"pool_size": CONNECTIONS, "max_overflow": 0}
 
 
 class Once(Generic[Made]):
@@ -43,18 +43,20 @@ class Once(Generic[Made]):
         return self._made.result() if self._made.done() else await self._made
 
 
-def had(
-    needs: str, subjects: Sequence[type[Subject]]
-) -> tuple[Sequence[type[Subject]], Sequence[str]]:
-    """Give the subjects that can be used here, and why the others can't.
+def lacking(one: Any) -> str | None:
+    """Tell why a peer can't be had here; nothing when it can.
 
     Args:
-        needs: The module that they are made of.
-        subjects: All.
+        one: A subject with ``needs``, the package that it is of, and where it needs a server of
+            another kind, ``server``, the environment's variable for the URL.
     """
-    if importlib.util.find_spec(needs.partition(".")[0]) and importlib.util.find_spec(needs):
-        return subjects, ()
-    return (), [f"{one.name}, {one.backend}: not had: needs {needs}" for one in subjects]
+    try:
+        version(one.needs)
+    except PackageNotFoundError:
+        return f"{one.name} on {one.backend}: {one.needs} is not installed"
+    if not os.environ.get(getattr(one, "server", "PATH")):
+        return f"{one.name} on {one.backend}: there is no {one.server}"
+    return None
 
 
 def bound(session: Bound, session_id: str) -> Bound:
@@ -74,17 +76,12 @@ def alternately(
     return [(assistant if n % 2 else user)(text) for n, text in enumerate(texts)]
 
 
-def last(messages: Sequence[Any], limit: int | None) -> Sequence[Any]:
-    """Cut to the last messages, where a peer only gives all."""
-    return messages if limit is None else messages[-limit:]
-
-
 def engine(url: str) -> Engine:
     """Make an engine of SQLAlchemy, with psycopg for PostgreSQL."""
     from sqlalchemy import create_engine
 
     named = _named(url, "sqlite", "postgresql+psycopg")
-    return create_engine(named, pool_size=CONNECTIONS, connect_args=_patience(url))
+    return create_engine(named, **_POOL, connect_args=_patience(url))
 
 
 def async_engine(url: str) -> AsyncEngine:
@@ -92,7 +89,7 @@ def async_engine(url: str) -> AsyncEngine:
     from sqlalchemy.ext.asyncio import create_async_engine
 
     named = _named(url, "sqlite+aiosqlite", "postgresql+asyncpg")
-    return create_async_engine(named, pool_size=CONNECTIONS, connect_args=_patience(url))
+    return create_async_engine(named, **_POOL, connect_args=_patience(url))
 
 
 def _patience(url: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ from subject import AsyncSubject
 
 class _Sessions(AsyncSubject):
     family = "openai-agents"
-    needs = "agents"
+    needs = "openai-agents"
 
     async def _session(self, session: str) -> Any:
         raise NotImplementedError
@@ -40,7 +40,7 @@ class SQLiteSessions(_Sessions):
     connections, see `peers.bound`.
     """
 
-    name = "SQLiteSession (openai-agents), asyncio"
+    name = "SQLiteSession (openai-agents)"
     backend = "sqlite"
 
     def __init__(self, url: str) -> None:
@@ -58,13 +58,14 @@ class SQLiteSessions(_Sessions):
 class SQLAlchemySessions(_Sessions):
     """The SDK's `SQLAlchemySession`, on one engine.
 
-    A load is one SELECT by an index, sorted; an append is a SELECT and one more to lock the
-    session, an INSERT of many rows and an UPDATE of the session, in one transaction. On SQLite WAL,
-    synchronous FULL.
+    A load is one SELECT by an index, sorted, in a transaction that is rolled back; an append is a
+    SELECT and one more to lock the session (on SQLite an UPDATE), an INSERT for each message and an
+    UPDATE of the session, in one transaction. On SQLite WAL, synchronous FULL. Its users make an
+    object for each request, with tables that SQLAlchemy compiles anew: here they share the first
+    one's, see `peers.bound`.
     """
 
-    name = "SQLAlchemySession (openai-agents), asyncio"
-    needs = "agents"
+    name = "SQLAlchemySession (openai-agents)"
 
     def __init__(self, url: str) -> None:
         from agents.extensions.memory import SQLAlchemySession
@@ -100,10 +101,10 @@ class RedisSessions(_Sessions):
     """The SDK's `RedisSession`, one for each call, on one client.
 
     A load is one LRANGE, of the last messages if so asked; an append is WATCH, two TYPEs and a
-    transaction: six round trips on one connection.
+    transaction: four round trips on one connection.
     """
 
-    name = "RedisSession (openai-agents), asyncio"
+    name = "RedisSession (openai-agents)"
     backend = "redis"
 
     def __init__(self, url: str) -> None:

@@ -8,6 +8,7 @@ history asks the catalogue for its table, the Redis ones connect and ask ``INFO`
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import peers
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from redis_stack import STACK
 from subject import AsyncSubject, Subject
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class _Histories(Subject):
 
     def load(self, session: str, limit: int | None) -> Sequence[BaseMessage]:
         with self._history(session) as history:
-            return peers.last(history.messages, limit)
+            return history.messages
 
     def append(self, session: str, texts: Sequence[str]) -> None:
         with self._history(session) as history:
@@ -52,7 +54,7 @@ class _AsyncHistories(AsyncSubject):
 
     async def load(self, session: str, limit: int | None) -> Sequence[BaseMessage]:
         async with self._history(session) as history:
-            return peers.last(await history.aget_messages(), limit)
+            return await history.aget_messages()
 
     async def append(self, session: str, texts: Sequence[str]) -> None:
         async with self._history(session) as history:
@@ -79,16 +81,16 @@ class SQLHistory(_Shared, _Histories):
     """langchain-community's SQL history, on one engine.
 
     A load is one SELECT, in a transaction that is rolled back, by a column without an index; an
-    append one INSERT of many rows, in a transaction. SQLite is as it is by default: a rollback
-    journal, synchronous FULL.
+    append one INSERT of all, in a transaction. Each colour has its own table. SQLite is as it is by
+    default: a rollback journal, synchronous FULL.
     """
 
     name = "SQLChatMessageHistory (langchain-community)"
-    needs = "langchain_community"
+    needs = "langchain-community"
 
     def __init__(self, url: str) -> None:
         self._engine = peers.engine(url)
-        self._first = _sql_history(self._engine)
+        self._first = _sql_history(self._engine, "message_store")
 
     def close(self) -> None:
         self._engine.dispose()
@@ -97,12 +99,12 @@ class SQLHistory(_Shared, _Histories):
 class AsyncSQLHistory(_Shared, _AsyncHistories):
     """The same in asyncio, with aiosqlite or asyncpg."""
 
-    name = "SQLChatMessageHistory (langchain-community), asyncio"
-    needs = "langchain_community"
+    name = "SQLChatMessageHistory (langchain-community)"
+    needs = "langchain-community"
 
     def __init__(self, url: str) -> None:
         self._engine = peers.async_engine(url)
-        self._first = _sql_history(self._engine)
+        self._first = _sql_history(self._engine, "message_store_of_tasks")
         self._make_table = peers.Once(self._first.aget_messages)
 
     async def load(self, session: str, limit: int | None) -> Sequence[BaseMessage]:
@@ -117,12 +119,12 @@ class AsyncSQLHistory(_Shared, _AsyncHistories):
         await self._engine.dispose()
 
 
-def _sql_history(engine: Any) -> Any:
+def _sql_history(engine: Any, table: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from langchain_community.chat_message_histories import SQLChatMessageHistory
 
-    return SQLChatMessageHistory("", connection=engine)
+    return SQLChatMessageHistory("", table, connection=engine)
 
 
 class SQLHistoryOnSQLite(SQLHistory):
@@ -157,7 +159,7 @@ class RedisHistory(_Shared, _Histories):
 
     name = "RedisChatMessageHistory (langchain-community)"
     backend = "redis"
-    needs = "langchain_community"
+    needs = "langchain-community"
 
     def __init__(self, url: str) -> None:
         self._first = _redis_history(url)
@@ -171,7 +173,7 @@ class AsyncRedisHistory(_Shared, _AsyncHistories):
 
     name = "RedisChatMessageHistory (langchain-community), in threads"
     backend = "redis"
-    needs = "langchain_community"
+    needs = "langchain-community"
 
     def __init__(self, url: str) -> None:
         self._first = _redis_history(url)
@@ -195,15 +197,17 @@ class SearchHistory(_Shared, _Histories):
     """langchain-redis's history: it needs RediSearch and RedisJSON, see `redis_stack`.
 
     A load is one FT.SEARCH, of 10,000 messages at most; an append one pipeline with a JSON.SET for
-    each message, which the index takes in before it answers.
+    each message, which the index takes in before it answers. Over RESP2: with what redis-py
+    speaks by default, a second history fails on the index of the first.
     """
 
     name = "RedisChatMessageHistory (langchain-redis)"
-    backend = "redis-stack"
-    needs = "langchain_redis"
+    backend = "redis"
+    needs = "langchain-redis"
+    server = STACK
 
     def __init__(self, url: str) -> None:
-        self._first = _search_history(url)
+        self._first = _search_history()
 
     def close(self) -> None:
         self._first.redis_client.close()
@@ -213,22 +217,23 @@ class AsyncSearchHistory(_Shared, _AsyncHistories):
     """The same in asyncio: the sync client, in asyncio's threads, as LangChain does it."""
 
     name = "RedisChatMessageHistory (langchain-redis), in threads"
-    backend = "redis-stack"
-    needs = "langchain_redis"
+    backend = "redis"
+    needs = "langchain-redis"
+    server = STACK
 
     def __init__(self, url: str) -> None:
-        self._first = _search_history(url)
+        self._first = _search_history()
 
     async def close(self) -> None:
         self._first.redis_client.close()
 
 
-def _search_history(url: str) -> Any:
+def _search_history() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from langchain_redis import RedisChatMessageHistory
 
-        return RedisChatMessageHistory("first", url)
+        return RedisChatMessageHistory("first", os.environ[STACK], protocol=2)
 
 
 # -- langchain-postgres --------------------------------------------------------------------------
@@ -243,7 +248,7 @@ class PostgresHistory(_Histories):
 
     name = "PostgresChatMessageHistory (langchain-postgres)"
     backend = "postgresql"
-    needs = "langchain_postgres"
+    needs = "langchain-postgres"
 
     def __init__(self, url: str) -> None:
         from langchain_postgres import PostgresChatMessageHistory
@@ -268,9 +273,9 @@ class PostgresHistory(_Histories):
 class AsyncPostgresHistory(_AsyncHistories):
     """The same in asyncio, with psycopg's pool for asyncio."""
 
-    name = "PostgresChatMessageHistory (langchain-postgres), asyncio"
+    name = "PostgresChatMessageHistory (langchain-postgres)"
     backend = "postgresql"
-    needs = "langchain_postgres"
+    needs = "langchain-postgres"
 
     def __init__(self, url: str) -> None:
         from langchain_postgres import PostgresChatMessageHistory

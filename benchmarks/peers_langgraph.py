@@ -54,12 +54,13 @@ class _Thread:
         messages += peers.alternately(texts, *self._roles)
         after = {
             **before,
+            "v": 4,  # as graphs write it: what is older is read with one SELECT more
             "id": str(self._id(clock_seq=step)),
             "ts": datetime.now(timezone.utc).isoformat(),
             "channel_values": {"messages": messages},
             "channel_versions": versions,
         }
-        metadata = {"source": "loop", "step": step, "parents": {}}
+        metadata: dict[str, Any] = {"source": "loop", "step": step, "parents": {}}
         return found.config if found else _config(session), after, metadata, versions
 
 
@@ -77,7 +78,7 @@ class _Savers(Subject):
 
     def load(self, session: str, limit: int | None) -> Sequence[Any]:
         found = self._saver.get_tuple(_config(session))
-        return peers.last(self._thread.note(session, found), limit)
+        return self._thread.note(session, found)
 
     def append(self, session: str, texts: Sequence[str]) -> None:
         noted = self._thread.noted(session)
@@ -101,7 +102,7 @@ class _AsyncSavers(AsyncSubject):
 
     async def load(self, session: str, limit: int | None) -> Sequence[Any]:
         found = await (await self._saver()).aget_tuple(_config(session))
-        return peers.last(self._thread.note(session, found), limit)
+        return self._thread.note(session, found)
 
     async def append(self, session: str, texts: Sequence[str]) -> None:
         saver, noted = await self._saver(), self._thread.noted(session)
@@ -124,7 +125,7 @@ class SQLiteSavers(_Savers):
 
     name = "SqliteSaver (langgraph)"
     backend = "sqlite"
-    needs = "langgraph.checkpoint.sqlite"
+    needs = "langgraph-checkpoint-sqlite"
 
     def __init__(self, url: str) -> None:
         import sqlite3
@@ -143,7 +144,7 @@ class AsyncSQLiteSavers(_AsyncSavers):
 
     name = "AsyncSqliteSaver (langgraph)"
     backend = "sqlite"
-    needs = "langgraph.checkpoint.sqlite"
+    needs = "langgraph-checkpoint-sqlite"
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -166,7 +167,7 @@ class PostgresSavers(_Savers):
 
     name = "PostgresSaver (langgraph)"
     backend = "postgresql"
-    needs = "langgraph.checkpoint.postgres"
+    needs = "langgraph-checkpoint-postgres"
 
     def __init__(self, url: str) -> None:
         from langgraph.checkpoint.postgres import PostgresSaver
@@ -188,7 +189,7 @@ class AsyncPostgresSavers(_AsyncSavers):
 
     name = "AsyncPostgresSaver (langgraph)"
     backend = "postgresql"
-    needs = "langgraph.checkpoint.postgres"
+    needs = "langgraph-checkpoint-postgres"
 
     def __init__(self, url: str) -> None:
         super().__init__()

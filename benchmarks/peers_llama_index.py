@@ -27,7 +27,7 @@ class _Stores(Subject):
     _store: Any
 
     def load(self, session: str, limit: int | None) -> Sequence[Any]:
-        return peers.last(self._store.get_messages(session), limit)
+        return self._store.get_messages(session)  # type: ignore[no-any-return]
 
     def append(self, session: str, texts: Sequence[str]) -> None:
         for message in _messages(texts):
@@ -45,7 +45,7 @@ class _AsyncStores(AsyncSubject):
     _store: Any
 
     async def load(self, session: str, limit: int | None) -> Sequence[Any]:
-        return peers.last(await self._store.aget_messages(session), limit)
+        return await self._store.aget_messages(session)  # type: ignore[no-any-return]
 
     async def append(self, session: str, texts: Sequence[str]) -> None:
         for message in _messages(texts):
@@ -62,7 +62,7 @@ class RedisStore(_Stores):
 
     name = "RedisChatStore (llama-index)"
     backend = "redis"
-    needs = "llama_index.storage.chat_store.redis"
+    needs = "llama-index-storage-chat-store-redis"
 
     def __init__(self, url: str) -> None:
         self._store, self._client, _ = _redis_store(url)
@@ -74,9 +74,9 @@ class RedisStore(_Stores):
 class AsyncRedisStore(_AsyncStores):
     """The same in asyncio."""
 
-    name = "RedisChatStore (llama-index), asyncio"
+    name = "RedisChatStore (llama-index)"
     backend = "redis"
-    needs = "llama_index.storage.chat_store.redis"
+    needs = "llama-index-storage-chat-store-redis"
 
     def __init__(self, url: str) -> None:
         self._store, _, self._client = _redis_store(url)
@@ -86,7 +86,7 @@ class AsyncRedisStore(_AsyncStores):
 
 
 def _redis_store(url: str) -> tuple[Any, Any, Any]:
-    from llama_index.storage.chat_store.redis import RedisChatStore
+    from llama_index.storage.chat_store.redis import RedisChatStore  # type: ignore[import-untyped]
     from redis import Redis
     from redis.asyncio import Redis as AsyncRedis
 
@@ -103,7 +103,7 @@ class PostgresStore(_Stores):
 
     name = "PostgresChatStore (llama-index)"
     backend = "postgresql"
-    needs = "llama_index.storage.chat_store.postgres"
+    needs = "llama-index-storage-chat-store-postgres"
 
     def __init__(self, url: str) -> None:
         self._store, self._engine, _ = _postgres_store(url)
@@ -115,9 +115,9 @@ class PostgresStore(_Stores):
 class AsyncPostgresStore(_AsyncStores):
     """The same in asyncio, with asyncpg, its own choice."""
 
-    name = "PostgresChatStore (llama-index), asyncio"
+    name = "PostgresChatStore (llama-index)"
     backend = "postgresql"
-    needs = "llama_index.storage.chat_store.postgres"
+    needs = "llama-index-storage-chat-store-postgres"
 
     def __init__(self, url: str) -> None:
         self._store, sync_engine, self._engine = _postgres_store(url)
@@ -128,7 +128,7 @@ class AsyncPostgresStore(_AsyncStores):
 
 
 def _postgres_store(url: str) -> tuple[Any, Any, Any]:
-    from llama_index.storage.chat_store.postgres import PostgresChatStore
+    from llama_index.storage.chat_store.postgres import PostgresChatStore  # type: ignore[import-untyped]
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import sessionmaker
 
@@ -149,9 +149,9 @@ class SQLAlchemyStore(AsyncSubject):
     one with LIMIT and OFFSET. SQLite is as it is by default: a rollback journal, synchronous FULL.
     """
 
-    name = "SQLAlchemyChatStore (llama-index), asyncio"
+    name = "SQLAlchemyChatStore (llama-index)"
     family = "llama-index"
-    needs = "llama_index.core"
+    needs = "llama-index-core"
 
     def __init__(self, url: str) -> None:
         from llama_index.core.storage.chat_store.sql import SQLAlchemyChatStore

@@ -17,8 +17,8 @@ from servers import redis
 from servers.postgres import PostgresServer
 
 BACKENDS = ("memory", "sqlite", "redis", "postgresql")
-Place = Callable[..., str | None]
-"""Gives a subject's URL or file, by the name of its backend; with ``fresh=True`` an empty one."""
+Place = Callable[..., str]
+"""Gives a subject's URL or file; with ``fresh=True`` of an empty database."""
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def place(backend: str) -> Iterator[Place]:
 
 @contextmanager
 def _memory() -> Iterator[Place]:
-    yield lambda backend, *, fresh=False: ""  # noqa: ARG005
+    yield lambda *, fresh=False: ""  # noqa: ARG005
 
 
 @contextmanager
@@ -40,20 +40,14 @@ def _sqlite() -> Iterator[Place]:
     """Give each its own file: a write-ahead log is a property of the file."""
     with tempfile.TemporaryDirectory(prefix="sessionstore-bench-") as folder:
         numbers = itertools.count()
-        yield lambda backend, *, fresh=False: f"{folder}/{next(numbers)}.db"  # noqa: ARG005
+        yield lambda *, fresh=False: f"{folder}/{next(numbers)}.db"  # noqa: ARG005
 
 
 @contextmanager
 def _redis() -> Iterator[Place]:
-    with redis.single() as server, redis_stack() as stack:
+    with redis.single() as server, redis_stack():
         numbers = itertools.count(1)
-
-        def url(backend: str, *, fresh: bool = False) -> str | None:
-            if backend == "redis-stack":
-                return stack
-            return f"{server.url}/{next(numbers)}" if fresh else server.url
-
-        yield url
+        yield lambda *, fresh=False: f"{server.url}/{next(numbers)}" if fresh else server.url
 
 
 @contextmanager
@@ -62,7 +56,7 @@ def _postgresql() -> Iterator[Place]:
     server = PostgresServer(fsync="on", full_page_writes="on", max_connections="500")
     numbers = itertools.count(1)
 
-    def url(_: str, *, fresh: bool = False) -> str:
+    def url(*, fresh: bool = False) -> str:
         if not fresh:
             return server.url()
         name = f"fresh{next(numbers)}"

