@@ -9,14 +9,15 @@ FOUND := $(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null \
 ENV := .venv/$(subst /,_,$(PYTHON))
 BIN := $(ENV)/bin
 READY := $(ENV)/ready
+BENCH := $(ENV)/bench
 PACKAGES := sessionstore langchain_sessionstore llama_index_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types notebooks outputs bench wheel check test-all clean
+.PHONY: help demo test soak lint types notebooks outputs bench bench-quick wheel check test-all clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## a conversation that survives a restart, in two processes
 	@$(BIN)/python -m langchain_sessionstore.demo
@@ -44,9 +45,11 @@ notebooks: $(READY) ## every notebook, in a kernel of its own
 outputs: $(READY) ## every notebook, run anew, with what it gives
 	cd tests && ../$(BIN)/python test_notebooks.py
 
-bench: $(READY) ## what things cost, beside what they are compared with
-	$(BIN)/python benchmarks/core.py
-	$(BIN)/python benchmarks/langchain.py
+bench: $(BENCH) ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (25 minutes)
+	$(BIN)/python benchmarks/run.py
+
+bench-quick: $(BENCH) ## a little of all that, printed only (3 minutes)
+	$(BIN)/python benchmarks/run.py --quick
 
 check: lint types demo test-all soak ## all that CI runs (the notebooks are among the tests)
 
@@ -75,5 +78,14 @@ $(READY): pyproject.toml
 		"$(FOUND)" -m venv $(ENV) && \
 		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
 		$(BIN)/python -m pip install --quiet --group dev -e '.[langchain,testing]'; \
+	fi
+	@touch $@
+
+# Without the peers there are still the limits, and the tables say who is missing.
+$(BENCH): $(READY)
+	@if command -v uv >/dev/null 2>&1; then \
+		uv pip install --quiet --python $(BIN)/python --group bench || uv pip install --quiet --python $(BIN)/python tabulate; \
+	else \
+		$(BIN)/python -m pip install --quiet --group bench || $(BIN)/python -m pip install --quiet tabulate; \
 	fi
 	@touch $@

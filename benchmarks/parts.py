@@ -51,7 +51,7 @@ def wiring(loop: Loop, *, seconds: float) -> list[Measured]:
         loop,
         [
             *_turns("a runnable", runnable, "why?", [HumanMessage("why?")], {}),
-            *_turns("prompt | runnable", prompt | runnable, _ASKED, given, _KEYS),
+            *_turns("a prompt and a runnable", prompt | runnable, _ASKED, given, _KEYS),
         ],
         seconds=seconds,
         most=1000,

@@ -28,9 +28,8 @@ _MARKS = "os^vDPX*<>"
 
 def draw(measured: Sequence[Measured]) -> list[Path]:
     """Write all pictures, and give their files."""
-    mpl.use("svg")
-    # The same figures give the same file.
-    mpl.rcParams.update({"svg.hashsalt": "sessionstore", "font.size": 8})
+    mpl.use("agg")
+    mpl.rcParams["font.size"] = 8
     PLOTS.mkdir(exist_ok=True)
     there = [one for one in measured if one.seconds]
     return [*_turns(there), *_crowds(there)]
@@ -92,7 +91,7 @@ def _crowd_names() -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 def _saved(figure: Any, name: str) -> Path:
-    path = PLOTS / f"{name}.svg"
-    figure.savefig(path, metadata={"Date": None})
+    path = PLOTS / f"{name}.png"
+    figure.savefig(path, dpi=100, metadata={"Software": None})
     plt.close(figure)
     return path

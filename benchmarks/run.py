@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import time
 import warnings
@@ -176,6 +177,7 @@ def main() -> None:
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")  # of the peers, of what they use
     logging.getLogger("sessionstore").setLevel(logging.CRITICAL)  # the outages are of our making
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers and files go with us
     only, backends = filter(None, chosen.only.split(",")), filter(None, chosen.on.split(","))
     run = Run(QUICK if chosen.quick else FULL, [*only], [*backends] or places.BACKENDS)
     run.all()
