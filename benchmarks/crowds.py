@@ -7,7 +7,6 @@ who is quicker has no longer histories to read. Threads and connections live as 
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -15,7 +14,7 @@ from typing import Any
 
 from measure import Loop, Measured, Use, by, interleaved
 from subject import AsyncSubject, Subject
-from turns import TEXTS, TURN, check, once, own, texts
+from turns import TEXTS, TURN, check, new_name, once, texts
 
 THREADS, TASKS, LENGTH = 8, 64, 100
 DISTINCT, SHARED = "turns a second, distinct sessions", "turns a second, one session"
@@ -32,7 +31,7 @@ class _Crowd:
         self._workers = TASKS if isinstance(subject, AsyncSubject) else THREADS
         self._each = _TURNS[work]
         self._barrier = Barrier(THREADS)
-        self._names, self._rounds = itertools.count(), 0
+        self._rounds = 0
         self._sessions: list[str] = []
         self.turns = self._workers * self._each
 
@@ -41,9 +40,8 @@ class _Crowd:
         self._rounds = self._rounds % _ROUNDS[self._work] + 1
         if self._rounds > 1:
             return
-        name = f"{own(self._subject)}-{self._work}-{next(self._names)}"
         count = self._workers if self._work == DISTINCT else 1
-        self._sessions = [f"{name}-{n}" for n in range(count)]
+        self._sessions = [new_name(self._subject) for _ in range(count)]
         for session in self._sessions:
             self._loop.run(self._subject.fill(session, texts(LENGTH)))
 

@@ -147,7 +147,7 @@ def _used(loop: Loop, use: Use, burst: int) -> bool:
     except Exception as error:
         if use.measured.family in _HOUSE:
             raise
-        use.measured.note = f"failed: {type(error).__name__}"
+        use.measured.note = f"failed: {error or type(error).__name__}".partition("\n")[0][:120]
         return False
     return True
 

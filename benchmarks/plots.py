@@ -43,7 +43,7 @@ def _of(measured: Sequence[Measured], **wanted: str) -> list[Measured]:
 
 def _turns(measured: Sequence[Measured]) -> Iterator[Path]:
     for backend in ("sqlite", "redis", "postgresql"):
-        figure, axes = plt.subplots(1, 2, figsize=(13, 5.5), sharey=True, layout="constrained")
+        figure, axes = plt.subplots(1, 2, figsize=(16, 5.5), sharey=True, layout="constrained")
         for axis, work in zip(axes, (TURN.name, WINDOWED.name), strict=True):
             _lines(axis, _of(measured, backend=backend, work=work))
             axis.set(title=f"{work}, {backend}", xlabel="stored messages", ylabel="ms")
@@ -67,7 +67,7 @@ def _lines(axis: Any, measured: Sequence[Measured]) -> None:
         )
     axis.grid(visible=True, alpha=0.3)
     if lines:
-        axis.legend(fontsize=6)
+        axis.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _crowds(measured: Sequence[Measured]) -> Iterator[Path]:

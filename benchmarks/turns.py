@@ -13,6 +13,7 @@ from subject import AsyncSubject, Subject
 WINDOW = 20
 TEXTS = ("u" * 300, "a" * 300)
 OTHERS = 20
+_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,13 @@ def texts(count: int) -> list[str]:
 
 def prepared(loop: Loop, subject: Subject) -> None:
     """Fill the tables with what is not asked for."""
-    for n in range(OTHERS):
-        loop.run(subject.fill(f"{own(subject)}-other-{n}", texts(500)))
+    for _ in range(OTHERS):
+        loop.run(subject.fill(new_name(subject), texts(500)))
 
 
-def own(subject: Subject) -> str:
-    """Give what a subject's sessions begin with: some share a database."""
-    return f"{type(subject).__name__}-{id(subject)}"
+def new_name(subject: Subject) -> str:
+    """Give a session that nobody has, of letters and digits: some peers misread commas in it."""
+    return f"{type(subject).__name__}{next(_numbers)}"
 
 
 def check(subject: Subject, loaded: Sequence[Any], length: int, limit: int | None) -> None:
@@ -90,13 +91,12 @@ class Sessions:
         """Make none yet."""
         self._loop, self._subject, self._size, self._work = loop, subject, size, work
         self._each = max(1, size // 20) if work.adds else 1000
-        self._numbers = itertools.count()
         self._waiting: list[tuple[str, int]] = []
 
     def fill(self, turns: int = BURST) -> None:
         """Make sure that so many turns can be had without a session to be filled."""
         while len(self._waiting) < turns:
-            session = f"{own(self._subject)}-{self._work.name}-{next(self._numbers)}-{self._size}"
+            session = new_name(self._subject)
             self._loop.run(self._subject.fill(session, texts(self._size)))
             lengths = itertools.count(self._size, self._work.adds)
             self._waiting += [(session, next(lengths)) for _ in range(self._each)]
