@@ -17,13 +17,15 @@ _NORMAL = (SQLiteNormalByHand, AsyncSQLiteNormalByHand, Normal, AsyncNormal)
 
 
 @contextmanager
-def everyone(loop: Loop, backend: str, place: Place, missing: list[str]) -> Iterator[list[Subject]]:
+def everyone(
+    loop: Loop, backend: str, place: Place, missing: list[str], others: int
+) -> Iterator[list[Subject]]:
     """Give all, in tables that hold other rows already; closed at the end."""
     house = [*LIMITS.get(backend, ()), *ours(backend), *(_NORMAL if backend == "sqlite" else ())]
     subjects = [kind(place()) for kind in house]
     for subject in subjects:
-        prepared(loop, subject)
-    subjects += _guests(loop, backend, place, missing)
+        prepared(loop, subject, others)
+    subjects += _guests(loop, backend, place, missing, others)
     try:
         yield subjects
     finally:
@@ -31,14 +33,16 @@ def everyone(loop: Loop, backend: str, place: Place, missing: list[str]) -> Iter
             loop.run(subject.close())
 
 
-def _guests(loop: Loop, backend: str, place: Place, missing: list[str]) -> Iterator[Subject]:
+def _guests(
+    loop: Loop, backend: str, place: Place, missing: list[str], others: int
+) -> Iterator[Subject]:
     """Make the peers that there are, and tell of the others."""
     there, reasons = all_peers(backend)
     missing.extend(reasons)
     for kind in there:
         try:
             subject = kind(place())
-            prepared(loop, subject)
+            prepared(loop, subject, others)
             yield subject
         except Exception as error:  # noqa: BLE001 - whatever a peer raises is told
             told = f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -47,12 +47,14 @@ class AsyncFallback(AsyncBare):
         self.store = FallbackSessionStore(self.store)
 
 
-def healthy(loop: Loop, backend: str, place: Place, *, seconds: float) -> list[Measured]:
+def healthy(
+    loop: Loop, backend: str, place: Place, *, others: int, seconds: float
+) -> list[Measured]:
     """Measure turns beside those of the bare primary."""
     kinds = (Bare, AsyncBare, Fallback, AsyncFallback)
     subjects = [kind(backend, place()) for kind in kinds]
     for subject in subjects:
-        prepared(loop, subject)
+        prepared(loop, subject, others)
     uses = [use(loop, subject, _LENGTH, WINDOWED, HEALTHY) for subject in subjects]
     measured = interleaved(loop, uses, seconds=seconds, most=200)
     for subject in subjects:

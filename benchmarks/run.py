@@ -35,17 +35,18 @@ class Scale:
 
     whole: Sequence[int] = (10, 100, 1000, 5000)
     windowed: Sequence[int] = (10, 100, 1000, 5000, 100_000)
-    seconds: float = 30
+    others: int = 20
+    seconds: float = 20
     most: int = 60
     least: int = 3
-    crowd: float = 12
+    crowd: float = 8
     sessions: int = 200_000
     replayed: int = 10_000
-    times: int = 9
+    times: int = 7
 
 
 FULL = Scale()
-QUICK = Scale((10, 1000), (10, 1000), 0.5, 2, 1, 0, 2000, 500, 1)
+QUICK = Scale((10, 1000), (10, 1000), 2, 0.5, 1, 1, 0, 500, 200, 1)
 
 
 class Run:
@@ -84,7 +85,7 @@ class Run:
     def _with_everyone(self, backend: str, place: Place) -> None:
         if self._only and not {"turns", "operations", "crowds"} & set(self._only):
             return
-        with everyone(self._loop, backend, place, self.missing) as subjects:
+        with everyone(self._loop, backend, place, self.missing, self._scale.others) as subjects:
             self._group("turns", backend, lambda: self._turns(subjects))
             self._group("operations", backend, lambda: self._operations(subjects))
             if backend != "memory":
@@ -150,7 +151,9 @@ class Run:
             self._group(
                 "fallback",
                 backend,
-                lambda: outages.healthy(loop, backend, place, seconds=scale.seconds),
+                lambda: outages.healthy(
+                    loop, backend, place, others=scale.others, seconds=scale.seconds
+                ),
             )
 
     def _elsewhere(self) -> None:

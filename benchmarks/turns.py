@@ -12,7 +12,6 @@ from subject import AsyncSubject, Subject
 
 WINDOW = 20
 TEXTS = ("u" * 300, "a" * 300)
-OTHERS = 20
 _numbers = itertools.count()
 
 
@@ -45,9 +44,9 @@ def texts(count: int) -> list[str]:
     return [f"{n:06d}{TEXTS[n % 2][6:]}" for n in range(count)]
 
 
-def prepared(loop: Loop, subject: Subject) -> None:
-    """Fill the tables with what is not asked for."""
-    for _ in range(OTHERS):
+def prepared(loop: Loop, subject: Subject, others: int) -> None:
+    """Fill the tables with what is not asked for: so many sessions of 500 messages."""
+    for _ in range(others):
         loop.run(subject.fill(new_name(subject), texts(500)))
 
 
