@@ -9,6 +9,8 @@ FOUND := $(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null \
 ENV := .venv/$(subst /,_,$(PYTHON))
 BIN := $(ENV)/bin
 READY := $(ENV)/ready
+# Compiled once, not by each of the hundred processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := sessionstore langchain_sessionstore llama_index_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 
