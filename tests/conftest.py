@@ -14,6 +14,7 @@ from servers import redis as redis_servers
 from servers.mariadb import MariadbServer
 from servers.mariadb import binary as mariadb_binary
 from servers.postgres import PostgresServer
+from warm import Warm
 
 from sessionstore import AgentDb, fallback
 
@@ -55,6 +56,13 @@ def call(request: pytest.FixtureRequest) -> Iterator[Call]:
     yield run
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    warm = Warm()
+    yield warm
+    warm.close()
 
 
 @pytest.fixture(scope="session")
