@@ -10,6 +10,8 @@ ENV := .venv/$(subst /,_,$(PYTHON))
 BIN := $(ENV)/bin
 READY := $(ENV)/ready
 BENCH := $(ENV)/bench
+# Compiled once, not by each of the hundred processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := sessionstore langchain_sessionstore llama_index_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 

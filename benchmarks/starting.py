@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from measure import Loop, Measured, Use, interleaved
@@ -117,9 +119,11 @@ else:
 """
 
 
-def _process(code: str, url: str) -> Callable[[], object]:
+def _run(code: str, url: str = "") -> str:
+    """Run a program, with modules that are compiled once, as they are where they are installed."""
     command = [sys.executable, "-W", "ignore", "-c", f"import sys\n{code}", url]
-    return lambda: subprocess.run(command, check=True, capture_output=True)
+    compiled = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=compiled).stdout
 
 
 def _candidates(backend: str) -> Sequence[tuple[str, str, str]]:
@@ -138,10 +142,10 @@ def _candidates(backend: str) -> Sequence[tuple[str, str, str]]:
 
 def first_turns(loop: Loop, backend: str, place: Place, times: int) -> list[Measured]:
     """Measure whole processes, interleaved, each in a database that has its tables already."""
-    uses = [Use(Measured(FIRST, backend, "sync", "Python, and no more", "", 0), _process("", ""))]
+    uses = [Use(Measured(FIRST, backend, "sync", "Python, and no more", "", 0), partial(_run, ""))]
     for name, family, code in _candidates(backend):
         measured = Measured(FIRST, backend, "sync", name, family, 0)
-        uses.append(Use(measured, _process(code, place())))
+        uses.append(Use(measured, partial(_run, code, place())))
     return interleaved(loop, uses, seconds=0, most=times, least=times, burst=1)
 
 
@@ -166,8 +170,7 @@ def imports(times: int) -> list[Measured]:
     for n in range(times + 1):
         for one, (module, before) in zip(measured, _IMPORTS, strict=True):
             code = _TIMED.format(before=before, module=module)
-            command = [sys.executable, "-W", "ignore", "-c", code]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            taken = float(_run(code))
             if n:  # the first may have compiled the modules
-                one.seconds.append(float(done.stdout))
+                one.seconds.append(taken)
     return measured

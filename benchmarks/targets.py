@@ -47,8 +47,8 @@ class Figures:
     """The figures of a run."""
 
     def __init__(self, measured: Iterable[Measured]) -> None:
-        """Keep those that there are."""
-        self._all = [one for one in measured if one.seconds]
+        """Keep those that there are, but for peers that lost messages: they had less to read."""
+        self._all = [one for one in measured if one.seconds and not one.note]
 
     def of(self, **wanted: object) -> list[Measured]:
         """Give those of which all this is true; a tuple lists what may be."""

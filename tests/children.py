@@ -7,17 +7,26 @@ import subprocess
 import sys
 from textwrap import dedent
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from warm import Forked, Warm
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+Child: TypeAlias = "subprocess.Popen[str] | Forked"
+
 
 class Children:
-    """Starts Python programs; those that are left when the block ends are killed."""
+    """Starts Python programs; those that are left when the block ends are killed.
 
-    def __init__(self) -> None:
-        self._children: list[subprocess.Popen[str]] = []
+    Args:
+        warm: Forks them. Where none is given, each is a new interpreter.
+    """
+
+    def __init__(self, warm: Warm | None = None) -> None:
+        self._warm = warm
+        self._children: list[Child] = []
 
     def __enter__(self) -> Self:
         return self
@@ -32,16 +41,19 @@ class Children:
             child.kill()
             ended(child)
 
-    def start(self, program: str, *args: object) -> subprocess.Popen[str]:
-        child = subprocess.Popen(
+    def start(self, program: str, *args: object) -> Child:
+        child = self._warm.start(program, *args) if self._warm else self._new(program, *args)
+        self._children.append(child)
+        return child
+
+    def _new(self, program: str, *args: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, "-W", "error", "-u", "-c", dedent(program), *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        self._children.append(child)
-        return child
 
     def start_together(self, count: int, program: str, *args: object) -> list[str]:
         """Let many, each with its number as the last argument, go on from ``input()`` at once."""
@@ -59,14 +71,14 @@ class Children:
         return finished(self.start(program, *args))
 
 
-def finished(child: subprocess.Popen[str]) -> str:
+def finished(child: Child) -> str:
     """Wait for the end of a child that has to succeed, and give the rest of what it printed."""
     output = ended(child)
     assert child.returncode == 0, output
     return output
 
 
-def ended(child: subprocess.Popen[str]) -> str:
+def ended(child: Child) -> str:
     """Wait for the end of a child, and give the rest of what it printed."""
     # Not by communicate(), which passes over what readline() has read ahead.
     assert child.stdin

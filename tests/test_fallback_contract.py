@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 from fallback_contract import GoingDownAndUp, Outage, faulty
+from lighter import Lighter
 
 from sessionstore import FallbackSessionStore, InMemorySessionStore
 from sessionstore.testing import OpenStore, SessionStoreConformance
@@ -23,13 +24,13 @@ class TestDownFromTheStart(Outage):
         return faulty(lambda: itertools.repeat("down"))
 
 
-class TestDownAndUpAtEachRequest(GoingDownAndUp):
+class TestDownAndUpAtEachRequest(Lighter, GoingDownAndUp):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return faulty(lambda: itertools.cycle(["down", None]))
 
 
-class TestAnswersLost(GoingDownAndUp):
+class TestAnswersLost(Lighter, GoingDownAndUp):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return faulty(lambda: itertools.cycle([None, "lost", None, "down", "lost"]))

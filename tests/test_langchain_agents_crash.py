@@ -61,9 +61,9 @@ TURN = """
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("names", ["endless", "quick endless", "endless quick"])
 @pytest.mark.parametrize("again", [False, True])
-def test_what_was_made_is_there_and_the_session_goes_on(tmp_path, colour, names, again):
+def test_what_was_made_is_there_and_the_session_goes_on(warm, tmp_path, colour, names, again):
     path = tmp_path / "sessions.db"
-    with Children() as children:
+    with Children(warm) as children:
         child = children.start(TURN, path, colour, names)
         assert child.stdout
         said = {child.stdout.readline() for _ in names.split()}
@@ -149,11 +149,11 @@ CHECKPOINTED = """
 @pytest.mark.parametrize("colour", ["sync", "async"])
 @pytest.mark.parametrize("names", ["endless", "quick endless", "endless quick"])
 def test_beside_a_checkpointer_the_turn_goes_on_and_each_message_is_there_once(
-    tmp_path, colour, names
+    warm, tmp_path, colour, names
 ):
     if colour == "async" and sys.version_info < (3, 11):
         pytest.skip("LangGraph's turns go on in asyncio from Python 3.11 on")
-    with Children() as children:
+    with Children(warm) as children:
         child = children.start(CHECKPOINTED, tmp_path, colour, names, "first")
         assert child.stdout
         while child.stdout.readline() != "running\n":

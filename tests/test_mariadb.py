@@ -13,6 +13,7 @@ from conftest import Call, empty
 from servers.mariadb import MariadbServer
 from servers.mariadb import binary as mariadb_binary
 from sqlalchemy import event, text
+from warm import Warm
 
 from sessionstore import (
     AgentDb,
@@ -192,9 +193,9 @@ START = """
 """
 
 
-def test_twenty_processes_start_on_a_database_that_is_half_made(url: str) -> None:
+def test_twenty_processes_start_on_a_database_that_is_half_made(warm: Warm, url: str) -> None:
     assert create_and_die(url, 3) == signal.SIGKILL
-    with Children() as children:
+    with Children(warm) as children:
         assert children.start_together(20, START, url) == ["1\n"] * 20
     with AgentDb(url, create_schema=False) as db:
         assert len(DbSessionStore(db).get_messages("s")) == 20

@@ -34,7 +34,11 @@ def run(path: Path) -> NotebookNode:
         if postgres:
             servers["POSTGRES_URL"] = postgres.url()
         client = NotebookClient(
-            notebook, timeout=120, resources={"metadata": {"path": folder}}, allow_errors=False
+            notebook,
+            timeout=120,
+            resources={"metadata": {"path": folder}},
+            allow_errors=False,
+            coalesce_streams=True,  # a slow cell's text comes in parts
         )
         try:
             client.execute(env={**os.environ, "OPENAI_API_KEY": "", **servers})

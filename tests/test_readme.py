@@ -1,8 +1,6 @@
 """Every Python block of the README runs, in one folder, in the order in which it stands."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,15 +22,10 @@ def redis():
         yield server
 
 
-def output_of(block, folder, redis):
+def output_of(block, folder, redis, warm):
     code = STEP.sub(WAIT, block.replace(REDIS, redis.url))
-    with subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=folder,
-        text=True,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as running:
+    running = warm.start(code, folder=folder)
+    with running.stdin, running.stdout:
         lines = []
         for line in running.stdout:
             step = {"# killed\n": redis.kill, "# back\n": redis.start}.get(line)
@@ -42,12 +35,12 @@ def output_of(block, folder, redis):
             step()
             running.stdin.write("\n")
             running.stdin.flush()
-    assert running.returncode == 0
+    assert running.wait() == 0
     return "".join(lines).replace(redis.url, REDIS)
 
 
-def test_the_snippets_run_and_say_what_they_promise(tmp_path, redis):
-    outputs = [output_of(block, tmp_path, redis) for block in BLOCKS]
+def test_the_snippets_run_and_say_what_they_promise(tmp_path, redis, warm):
+    outputs = [output_of(block, tmp_path, redis, warm) for block in BLOCKS]
     store = f"FallbackSessionStore(RedisSessionStore('{REDIS}/0')"
     assert outputs == [
         "Your name is Alice.\n",

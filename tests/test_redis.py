@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from lighter import Lighter
 from servers import permissions
 from servers import redis as redis_servers
 
@@ -20,23 +21,33 @@ PATIENCE = 20.0  # a busy machine is no fault of the store
 LEGS = {"redis_server": "", "redis_cluster": "", "old_redis_guarded": "?protocol=2"}
 
 
+def opened(request: pytest.FixtureRequest) -> OpenStore:
+    server = request.getfixturevalue(request.param)
+    commands = permissions.ALWAYS
+    if isinstance(server, redis_servers.Cluster):
+        nodes, commands = server.servers, [*commands, *permissions.MORE]
+    elif isinstance(server, redis_servers.Guarded):
+        nodes = [server.master, server.replica]
+    else:
+        nodes = [server]
+    url = permissions.permit(server.url, nodes, commands) + LEGS[request.param]
+    return partial(
+        RedisSessionStore, url, key_prefix=f"sessionstore:{uuid.uuid4()}:", timeout=PATIENCE
+    )
+
+
 class TestConformance(SharedStoreConformance):
     prunes = False
 
-    @pytest.fixture(params=LEGS)
+    @pytest.fixture(params=["redis_server"])
     def open_store(self, request: pytest.FixtureRequest) -> OpenStore:
-        server = request.getfixturevalue(request.param)
-        commands = permissions.ALWAYS
-        if isinstance(server, redis_servers.Cluster):
-            nodes, commands = server.servers, [*commands, *permissions.MORE]
-        elif isinstance(server, redis_servers.Guarded):
-            nodes = [server.master, server.replica]
-        else:
-            nodes = [server]
-        url = permissions.permit(server.url, nodes, commands) + LEGS[request.param]
-        return partial(
-            RedisSessionStore, url, key_prefix=f"sessionstore:{uuid.uuid4()}:", timeout=PATIENCE
-        )
+        return opened(request)
 
     def expiring(self, seconds: float) -> dict[str, Any]:
         return {"ttl_seconds": seconds}
+
+
+class TestElsewhere(Lighter, TestConformance):
+    @pytest.fixture(params=["redis_cluster", "old_redis_guarded"])
+    def open_store(self, request: pytest.FixtureRequest) -> OpenStore:
+        return opened(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,13 @@ from servers.postgres import PostgresServer
 from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from sessionstore import AgentDb, DbSessionStore, SessionMessage, SessionStoreError
+from sessionstore import (
+    AgentDb,
+    DbSessionStore,
+    SessionMessage,
+    SessionStoreError,
+    StoreUnavailableError,
+)
 from sessionstore.database import Work
 from sessionstore.flow import aplay, play
 from sessionstore.testing import OpenStore
@@ -283,6 +290,19 @@ def test_a_row_that_is_refused_by_an_sqlite_file_is_not_shown(tmp_path: Path) ->
     shown = "".join(traceback.format_exception(refused.value))
     assert "private" not in shown
     assert "secret" not in shown
+
+
+def test_what_asyncpg_waits_for_in_vain_is_an_outage() -> None:
+    """Its timeouts are asyncio's, which on Python 3.10 are no errors of the system."""
+
+    async def main(port: int) -> None:
+        url = f"postgresql+asyncpg://alice:x@127.0.0.1:{port}/x"
+        async with AgentDb(url, connect_args={"timeout": 0.3}) as db:
+            with pytest.raises(StoreUnavailableError):
+                await DbSessionStore(db).aappend_message("s", say())
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(main(silent.getsockname()[1]))
 
 
 # -- Autocommit -----------------------------------------------------------------------------------

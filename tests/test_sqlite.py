@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from children import Children
+from lighter import Lighter
 from sqlite_files import files_of, said, write_lock
 
 from sessionstore import (
@@ -30,7 +31,7 @@ class TestFileConformance(SharedStoreConformance):
         return partial(SQLiteSessionStore, tmp_path / "sessions.db")
 
 
-class TestMemoryConformance(SessionStoreConformance):
+class TestMemoryConformance(Lighter, SessionStoreConformance):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return SQLiteSessionStore

@@ -25,6 +25,7 @@ from redis.exceptions import AskError, ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from sessionstore._redis_lines import AsyncLines, Lines
 from sessionstore._redis_settings import Settings
 from sessionstore.errors import SessionStoreError
 
@@ -104,6 +105,7 @@ class _OfLoop(NamedTuple):
     client: AsyncClient
     turns: asyncio.Semaphore
     life: AsyncGenerator[None, None] | None
+    lines: AsyncLines | None = None
 
 
 class Clients:
@@ -121,6 +123,7 @@ class Clients:
         self._lock = Lock()
         self._closed = False
         self._sync: SyncClient = None
+        self._lines: Lines | None = None
         most = settings.options.get("max_connections")
         self._patience = settings.options.get("socket_timeout") or _PATIENCE
         self._at_once = min(_AT_ONCE, most or _AT_ONCE)
@@ -146,6 +149,11 @@ class Clients:
         None at all lets go of idle connections: they lead to a server that is no longer a master.
         """
         client = self._sync_one()
+        if (lines := self._lines) is not None:
+            if len(commands) == 1:
+                return [lines.send(commands[0].words)]
+            if not commands:
+                lines.let_go()
         turns = self._turns
         if turns is None or client is self._given:
             return _sent(client, commands)
@@ -159,13 +167,17 @@ class Clients:
 
     async def asend(self, commands: list[Command]) -> list[Any]:
         """Async twin of `send`."""
-        _, client, turns, _ = await self._async_one()
+        _, client, turns, _, lines = await self._async_one()
         if not commands:
+            if lines:
+                await lines.let_go()
             if isinstance(client, redis.asyncio.Redis):
                 await client.connection_pool.disconnect(inuse_connections=False)
             return []
         await _turn(turns, self._patience)
         try:
+            if lines and len(commands) == 1:
+                return [await lines.send(commands[0].words)]
             if _MAJOR >= _CONNECTS_AT_ONCE:
                 return await _asent(client, commands)
             # Older ones connect one after the other, and each waits for all those before it.
@@ -207,6 +219,8 @@ class Clients:
             # Outside the lock: a Cluster's client connects when it is made.
             made = _sync_client(self.settings)
             with self._lock:
+                if self._sync is None and self._has_lines():
+                    self._lines = Lines(made)
                 one = self._sync = self._sync or made
             if one is not made:
                 made.close()
@@ -220,6 +234,15 @@ class Clients:
             kept = await self._join(loop)
         self._refuse_closed()
         return kept
+
+    def _has_lines(self) -> bool:
+        # Of a pool with few connections, none is held back from what needs several commands.
+        few = "max_connections" in self.settings.options
+        own = self.settings.options.get("credential_provider") is None and not few
+        return self.settings.topology == "single" and own and Lines.are_possible()
+
+    def _has_async_lines(self) -> bool:
+        return self._has_lines() and AsyncLines.are_possible()
 
     async def _join(self, loop: asyncio.AbstractEventLoop) -> _OfLoop:
         turns = asyncio.Semaphore(self._at_once)
@@ -235,9 +258,9 @@ class Clients:
                     self._loops[loop] = _OfLoop(loop, self._given, turns, None)
                     return self._loops[loop]
             client = _async_client(self.settings)
-            kept = self._loops[loop] = _OfLoop(
-                loop, client, turns, _lifetime(loop, client, weakref.ref(self))
-            )
+            life = _lifetime(loop, client, weakref.ref(self))
+            lines = AsyncLines(client, self._patience) if self._has_async_lines() else None
+            kept = self._loops[loop] = _OfLoop(loop, client, turns, life, lines)
         if kept.life:
             await kept.life.__anext__()
         return kept

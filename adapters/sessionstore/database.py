@@ -298,7 +298,7 @@ class AgentDb:
         for tries_left in reversed(range(_TRIES)):
             try:
                 return (yield work)
-            except (SQLAlchemyError, OSError) as error:
+            except (SQLAlchemyError, OSError, asyncio.TimeoutError) as error:
                 # A lost connection is told so only where the work was undone, or is repeatable.
                 lost, again = lost or is_disconnect(error), is_disconnect(error) and not lost
                 if not (tries_left and (again or is_safe_to_repeat(error))):
@@ -777,14 +777,25 @@ def _engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _in_one_tongue(engine: Engine) -> Iterator[None]:
-    """Say as SQLAlchemy does what a driver says to a change of the isolation level.
+    """Say as SQLAlchemy does what it hands on as a driver says it.
 
-    SQLAlchemy hands that on as it is. It takes a round trip on MySQL, so a stale connection shows.
+    So it does with what is said to a change of the isolation level, which takes a round trip on
+    MySQL, so that a stale connection shows; and SQLAlchemy 2.0 with why asyncpg can't connect.
     """
+    dbapi = engine.dialect.loaded_dbapi
     try:
         yield
-    except engine.dialect.loaded_dbapi.Error as error:
+    except dbapi.Error as error:
         raise DBAPIError(None, None, error, connection_invalidated=True) from error
+    except _errors_of_asyncpg(dbapi) as error:
+        raise DBAPIError(None, None, error) from error
+
+
+def _errors_of_asyncpg(dbapi: Any) -> tuple[type[Exception], ...]:
+    asyncpg = getattr(dbapi, "asyncpg", None)
+    if asyncpg is None:
+        return ()
+    return asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
 
 
 def _whole(step: Callable[[], T], repeatable: bool) -> T:

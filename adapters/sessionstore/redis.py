@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote, unquote
 
@@ -254,10 +255,15 @@ class RedisSessionStore(SessionStore):
         user_id: str | None,
         keep_system: bool,
     ) -> Flow[list[SessionMessage]]:
-        place = b"" if before is None else before.encode()
-        behind = b"" if after is None else b"+" + after.encode()
-        args = [_encoded(user_id), _number(limit), place, b"1" if keep_system else b"", behind]
-        reply = yield from self._read(scripts.READ, session_id, args, message=before or after)
+        script, args = (
+            scripts.LAST,
+            [_encoded(user_id), _number(limit), b"1" if keep_system else b""],
+        )
+        if before is not None or after is not None:
+            place = b"" if before is None else before.encode()
+            behind = b"" if after is None else b"+" + after.encode()
+            script, args = scripts.READ, [*args[:2], place, args[2], behind]
+        reply = yield from self._read(script, session_id, args, message=before or after)
         if reply[0] == b"NONE":
             return []
         first = decode_messages(session_id, reply[1])
@@ -401,9 +407,14 @@ class RedisSessionStore(SessionStore):
         return reply if len(reply) > 1 else [*reply, 0]
 
     def _keys(self, encoded_id: bytes) -> tuple[bytes, ...]:
-        tagged = self._prefix + b"{" + encoded_id + b"}"
-        parts = (b":session", b":messages", b":positions", b":gaps", b":writes")
-        return tuple(tagged + part for part in parts)
+        tagged = self._prefix + b"{" + encoded_id + b"}:"
+        return (
+            tagged + b"session",
+            tagged + b"messages",
+            tagged + b"positions",
+            tagged + b"gaps",
+            tagged + b"writes",
+        )
 
     # -- The indexes: on one machine, and under Cluster, apart from the sessions ------------------
 
@@ -484,6 +495,11 @@ class RedisSessionStore(SessionStore):
         """Carry calls out, a second time if the connection broke, and give their replies."""
         started, session_id = time.monotonic(), calls[0].session_id
         try:
+            if self._permitted and not wait and len(calls) == 1:
+                try:  # what nearly every operation comes to, without all that may have to be added
+                    return (yield [calls[0].by_hash()])  # type: ignore[no-any-return]
+                except NoScriptError:
+                    pass
             return (yield from self._exchange(calls, wait))
         except TRANSLATED as error:
             lost = error
@@ -626,6 +642,7 @@ def _prefix(key_prefix: str) -> bytes:
         raise InvalidSessionError("key_prefix must be valid Unicode text") from None
 
 
+@lru_cache(1024)
 def _encoded(value: str | None) -> bytes:
     return b"" if value is None else quote(value, safe="").encode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any, TypeAlias
 
@@ -192,9 +193,11 @@ def cause(error: Exception) -> BaseException:
     message = getattr(getattr(driver, "diag", None), "message_primary", None)
     if message:  # psycopg, psycopg2
         driver.args = (message,)
-    of_asyncpg: Any = driver.__cause__
-    if getattr(of_asyncpg, "detail", None):
-        of_asyncpg.detail = None
+    told: Any
+    for told in (driver, driver.__cause__):
+        if getattr(told, "detail", None):  # asyncpg
+            told.detail = None
+            driver.args = told.args  # SQLAlchemy 2.0 puts the detail in, too
     return driver
 
 
@@ -221,7 +224,7 @@ def is_safe_to_repeat(error: Exception) -> bool:
 def _meaning(error: Exception) -> _Meaning:
     if isinstance(error, PoolTimeoutError):
         return StoreUnavailableError, "all connections of the pool are in use: try again"
-    if isinstance(error, OSError):
+    if isinstance(error, (OSError, asyncio.TimeoutError)):  # on Python 3.10 no OSError
         return _refusal(error) or _GONE
     if not isinstance(error, DBAPIError):
         return _OTHER

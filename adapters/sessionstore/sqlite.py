@@ -125,8 +125,8 @@ _DROP = "DELETE FROM sessionstore_sessions WHERE session_key = ?"
 _EXPIRED = """SELECT session_key, message_count FROM sessionstore_sessions
     WHERE updated_at < ? LIMIT ?"""
 _BURY = "UPDATE sessionstore_sessions SET id = ?, updated_at = ? WHERE session_key = ?"
-_SLICE = """DELETE FROM sessionstore_messages WHERE session_key = ?1 AND position < ?2 +
-    (SELECT min(position) FROM sessionstore_messages WHERE session_key = ?1)"""
+_SLICE = """DELETE FROM sessionstore_messages WHERE session_key = ? AND position < ? +
+    (SELECT min(position) FROM sessionstore_messages WHERE session_key = ?)"""
 _START, _END = 0, 2**63 - 1
 _MANY = 500  # values in one statement: SQLite takes 999, of late more
 _MEMORY = ":memory:"
@@ -513,7 +513,7 @@ def _prune(expired: list[tuple[int, int]]) -> Flow[int]:
             break
         if messages > PRUNE_MESSAGES:
             yield from _bury(session_key)
-            if (yield _SLICE, (session_key, PRUNE_MESSAGES)).rowcount:
+            if (yield _SLICE, (session_key, PRUNE_MESSAGES, session_key)).rowcount:
                 break
         yield from _drop(session_key)
         dropped += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from sessionstore.testing.samples import conversation, ids, said, stored
 from sessionstore.testing.waiting import wait_until
 
 __all__ = ["ExpiryContract"]
+
+_SOON = 0.2  # seconds
 
 
 class ExpiryContract(ColouredSuite):
@@ -35,13 +39,34 @@ class ExpiryContract(ColouredSuite):
     @pytest.fixture
     def expired(self, stores: Stores) -> SessionStore:
         """Give a store with an expired session ``s``, which nobody has asked for since."""
-        store = stores.open(**self.expiring(0.2))
+        return self._with_an_expired_one(stores, _SOON)
+
+    def _with_an_expired_one(self, stores: Stores, seconds: float) -> SessionStore:
+        store = stores.open(**self.expiring(seconds))
         store.create(
             "s", agent_id="a", user_id="alice", messages=conversation(3), metadata={"a": 1}
         )
         store.create("later")
         wait_until(lambda: store.get("later") is None)
         return store
+
+    def _in_time(self, stores: Stores, look: Callable[[SessionStore], None]) -> None:
+        """Look at a store with an expired session, and at new ones while they are there.
+
+        On a busy machine they may be gone too soon: then look again, where they stay for longer.
+        """
+        for seconds in (_SOON, 10 * _SOON, 100 * _SOON):
+            store = self._with_an_expired_one(stores, seconds)
+            began = time.monotonic()
+            try:
+                return look(store)
+            except (AssertionError, pytest.fail.Exception):
+                if time.monotonic() - began < seconds:
+                    raise
+            keeps_all = stores.open()
+            for info in keeps_all.list_sessions().sessions:
+                keeps_all.delete(info.id)
+        raise AssertionError("the machine is too busy to tell what expires")
 
     def test_it_is_not_read(self, expired: SessionStore) -> None:
         """By anyone, whoever owned it."""
@@ -55,14 +80,18 @@ class ExpiryContract(ColouredSuite):
         """Nor are they when they are asked for first."""
         assert expired.get_messages("s") == []
 
-    def test_it_is_not_listed(self, expired: SessionStore) -> None:
+    def test_it_is_not_listed(self, stores: Stores) -> None:
         """By no filter; and a page has no holes."""
-        for number in range(3):
-            expired.create(f"live {number}", agent_id="a", user_id="alice")
-        for scope in ({}, {"agent_id": "a"}, {"user_id": "alice"}):
-            page = expired.list_sessions(limit=3, **scope)
-            assert [info.id for info in page.sessions] == ["live 2", "live 1", "live 0"]
-            assert page.cursor is None
+
+        def look(store: SessionStore) -> None:
+            for number in range(3):
+                store.create(f"live {number}", agent_id="a", user_id="alice")
+            for scope in ({}, {"agent_id": "a"}, {"user_id": "alice"}):
+                page = store.list_sessions(limit=3, **scope)
+                assert [info.id for info in page.sessions] == ["live 2", "live 1", "live 0"]
+                assert page.cursor is None
+
+        self._in_time(stores, look)
 
     def test_it_is_not_deleted(self, expired: SessionStore) -> None:
         """There is none."""
@@ -88,21 +117,29 @@ class ExpiryContract(ColouredSuite):
             expired.delete_messages("s", ["m0"], expected_version=1)
         assert expired.get("s") is None
 
-    def test_create_makes_another(self, expired: SessionStore) -> None:
+    def test_create_makes_another(self, stores: Stores) -> None:
         """Its id is free, and the new session has nothing of the old one."""
-        made = expired.create("s", user_id="eve")
-        assert (made.version, made.messages, made.metadata) == (1, [], {})
-        assert expired.get("s", user_id="eve") == made
 
-    def test_append_makes_another(self, expired: SessionStore) -> None:
+        def look(store: SessionStore) -> None:
+            made = store.create("s", user_id="eve")
+            assert (made.version, made.messages, made.metadata) == (1, [], {})
+            assert store.get("s", user_id="eve") == made
+
+        self._in_time(stores, look)
+
+    def test_append_makes_another(self, stores: Stores) -> None:
         """The ids that the old session held are new again."""
-        assert expired.append_messages("s", conversation(2), agent_id="b", user_id="eve") == 2
-        session = stored(expired, "s")
-        assert ids(session.messages) == ["m0", "m1"]
-        assert (session.agent_id, session.user_id, session.version) == ("b", "eve", 1)
-        assert session.metadata == {}
-        with pytest.raises(InvalidMessageError):
-            expired.get_messages("s", before="m2")
+
+        def look(store: SessionStore) -> None:
+            assert store.append_messages("s", conversation(2), agent_id="b", user_id="eve") == 2
+            session = stored(store, "s")
+            assert ids(session.messages) == ["m0", "m1"]
+            assert (session.agent_id, session.user_id, session.version) == ("b", "eve", 1)
+            assert session.metadata == {}
+            with pytest.raises(InvalidMessageError):
+                store.get_messages("s", before="m2")
+
+        self._in_time(stores, look)
 
     def test_it_is_at_version_0(self, expired: SessionStore) -> None:
         """A writer who has seen it is told."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ __all__ = ["ProcessContract", "Processes"]
 
 COUNT = 4
 _PATIENCE = 60.0
+_OURS = __name__.partition(".")[0]
 _gate: threading.Barrier
 
 
@@ -29,7 +32,7 @@ class Processes:
 
     def __init__(self) -> None:
         """Start none yet: each starts with its first work."""
-        context = multiprocessing.get_context("spawn")
+        context = _afresh()
         self._pool = ProcessPoolExecutor(
             COUNT, mp_context=context, initializer=_enter, initargs=(context.Barrier(COUNT),)
         )
@@ -50,6 +53,15 @@ class Processes:
     def close(self) -> None:
         """End them all."""
         self._pool.shutdown()
+
+
+def _afresh() -> BaseContext:
+    """Start from a process that has imported the stores and done nothing, where there are such."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([name for name in sys.modules if name.startswith(_OURS)])
+    return context
 
 
 def _enter(gate: threading.Barrier) -> None:

@@ -1,0 +1,136 @@
+"""One command at a time, the shortest way: on connections of redis-py, past its clients and pools.
+
+What those do around each command, for commands of every kind, takes as long as the command. So
+connections that the pool has made wait here for the next command; the pool counts them as in use,
+and closes them with itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import redis
+from redis.asyncio import Redis as AsyncRedis
+
+__all__ = ["AsyncLines", "Lines"]
+
+_MAJOR = int(redis.__version__.split(".")[0])
+_PLAIN_POOLS = 6  # the first redis-py whose pools are asked for a connection without a command
+_PEEKS = 8  # the first whose asyncio connections tell whether they are fit without waiting
+_SLOW = "the server did not answer within the timeout"
+
+
+class Lines:
+    """Connections that wait for the next command of any thread.
+
+    Args:
+        client: Whose pool makes them.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        """Take none yet."""
+        self._pool: Any = client.connection_pool
+        self._idle: list[Any] = []
+
+    @staticmethod
+    def are_possible() -> bool:
+        """Tell whether this redis-py knows the way."""
+        return _MAJOR >= _PLAIN_POOLS
+
+    def send(self, words: tuple[Any, ...]) -> Any:
+        """Send one command, and give its reply; an error of the server is raised."""
+        line = self._take()
+        try:
+            line.send_packed_command(line.pack_command(*words))
+            reply = line.read_response(disable_decoding=True)
+        except BaseException:
+            self._pool.release(line)  # which knows whether it is still connected
+            raise
+        self._idle.append(line)
+        return reply
+
+    def let_go(self) -> None:
+        """Close those that wait: they lead to a server that is no longer the right one."""
+        while self._idle:
+            self._give_back(self._idle.pop())
+
+    def _take(self) -> Any:
+        try:
+            line = self._idle.pop()
+        except IndexError:
+            return self._pool.get_connection()
+        try:
+            if not line.can_read():  # neither closed by the server nor with a word of it
+                return line
+        except redis.RedisError:
+            pass
+        self._give_back(line)
+        return self._pool.get_connection()
+
+    def _give_back(self, line: Any) -> None:
+        line.disconnect()
+        self._pool.release(line)
+
+
+class AsyncLines:
+    """Connections that wait for the next command of one event loop.
+
+    Args:
+        client: Whose pool makes them.
+        timeout: How long a command may take, in seconds.
+    """
+
+    def __init__(self, client: AsyncRedis, timeout: float) -> None:
+        """Take none yet."""
+        self._pool: Any = client.connection_pool
+        self._timeout = timeout
+        self._idle: list[Any] = []
+
+    @staticmethod
+    def are_possible() -> bool:
+        """Tell whether this redis-py knows the way, and this Python a timeout without a task."""
+        return _MAJOR >= _PEEKS and hasattr(asyncio, "timeout")
+
+    async def send(self, words: tuple[Any, ...]) -> Any:
+        """Send one command, and give its reply; an error of the server is raised."""
+        line = await self._take()
+        try:
+            async with asyncio.timeout(self._timeout):  # type: ignore[attr-defined]
+                await line.send_packed_command(line.pack_command(*words))
+                reply = await line.read_response(disable_decoding=True)
+        except redis.ResponseError:
+            self._idle.append(line)
+            raise
+        except asyncio.TimeoutError:
+            await self._give_back(line)
+            raise redis.TimeoutError(_SLOW) from None
+        except BaseException:
+            await self._give_back(line)
+            raise
+        self._idle.append(line)
+        return reply
+
+    async def let_go(self) -> None:
+        """Close those that wait: they lead to a server that is no longer the right one."""
+        while self._idle:
+            await self._give_back(self._idle.pop())
+
+    async def _take(self) -> Any:
+        if self._idle:
+            line = self._idle.pop()
+            try:
+                if not await line.can_read():
+                    return line
+            except redis.RedisError:
+                pass
+            await self._give_back(line)
+        line = await self._pool.get_connection()
+        # One timeout for the whole of a command: redis-py's own makes a task of each half.
+        line.socket_timeout = None
+        return line
+
+    async def _give_back(self, line: Any) -> None:
+        line.socket_timeout = self._timeout
+        await line.disconnect(nowait=True)
+        await self._pool.release(line)
