@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Barrier
 from typing import Any
 
@@ -18,7 +18,7 @@ from turns import TEXTS, TURN, check, new_name, once, texts
 
 THREADS, TASKS, LENGTH = 8, 64, 100
 DISTINCT, SHARED = "turns a second, distinct sessions", "turns a second, one session"
-_TURNS = {DISTINCT: 4, SHARED: 2}
+_PATIENCE = 300  # seconds until threads that wait for one that will not come give up
 _ROUNDS = {DISTINCT: 3, SHARED: 1}
 """For how many rounds the same sessions serve."""
 
@@ -26,11 +26,13 @@ _ROUNDS = {DISTINCT: 3, SHARED: 1}
 class _Crowd:
     """All workers of one subject."""
 
-    def __init__(self, loop: Loop, pool: ThreadPoolExecutor, subject: Subject, work: str) -> None:
+    def __init__(
+        self, loop: Loop, pool: ThreadPoolExecutor, subject: Subject, work: str, each: int
+    ) -> None:
         self._loop, self._pool, self._subject, self._work = loop, pool, subject, work
         self._workers = TASKS if isinstance(subject, AsyncSubject) else THREADS
-        self._each = _TURNS[work]
-        self._barrier = Barrier(THREADS)
+        self._each = each
+        self._barrier = Barrier(THREADS, timeout=_PATIENCE)
         self._rounds = 0
         self._sessions: list[str] = []
         self.turns = self._workers * self._each
@@ -49,7 +51,9 @@ class _Crowd:
         """Do all turns at once."""
         if isinstance(self._subject, AsyncSubject):
             return self._tasks()
-        return list(self._pool.map(self._thread, range(THREADS)))
+        running = [self._pool.submit(self._thread, n) for n in range(THREADS)]
+        wait(running)  # all of them: the next subject needs every thread
+        return [one.result() for one in running]
 
     def _thread(self, n: int) -> None:
         self._barrier.wait()  # so that each thread of the pool, with its connection, takes one part
@@ -104,6 +108,7 @@ def crowds(
     work: str,
     colour: str,
     *,
+    each: int,
     seconds: float,
     most: int,
     least: int,
@@ -115,7 +120,7 @@ def crowds(
         for one in subjects
         if isinstance(one, AsyncSubject) == (colour == "async") and one.family != "naive"
     ]
-    pairs = [(_Crowd(loop, pool, one, work), by(one, work, LENGTH)) for one in able]
+    pairs = [(_Crowd(loop, pool, one, work, each), by(one, work, LENGTH)) for one in able]
     uses = [Use(measured, crowd.round, crowd.fill) for crowd, measured in pairs]
     interleaved(loop, uses, seconds=seconds, most=most, least=least, burst=1)
     for crowd, measured in pairs:

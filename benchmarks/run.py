@@ -40,13 +40,14 @@ class Scale:
     most: int = 60
     least: int = 3
     crowd: float = 8
+    each: int = 3
     sessions: int = 200_000
     replayed: int = 10_000
-    times: int = 7
+    times: int = 5
 
 
 FULL = Scale()
-QUICK = Scale((10, 1000), (10, 1000), 2, 0.5, 1, 1, 0, 500, 200, 1)
+QUICK = Scale((10, 1000), (10, 1000), 2, 0.5, 1, 1, 0, 1, 500, 200, 1)
 
 
 class Run:
@@ -128,6 +129,7 @@ class Run:
                 subjects,
                 work,
                 colour,
+                each=scale.each,
                 seconds=scale.crowd,
                 most=scale.most,
                 least=scale.least,
