@@ -81,7 +81,7 @@ def _listing(subject: Bare, count: int) -> None:
 
 def _uses(loop: Loop, subject: Bare, count: int) -> Iterator[Use]:
     for work in (APPEND, READ_LAST):
-        yield use(loop, subject, FEW, work, f"{work.name}, among so many sessions")
+        yield use(loop, subject, FEW, work, name=f"{work.name}, among so many sessions")
     name = type(subject).name
     measured = Measured(PAGES, subject.backend, "sync", name, "ours", count)
     yield Use(measured, lambda: _listing(subject, count))

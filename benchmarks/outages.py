@@ -56,7 +56,7 @@ def healthy(
     subjects = [kind(backend, place()) for kind in kinds]
     for subject in subjects:
         prepared(loop, subject, others)
-    uses = [use(loop, subject, _LENGTH, WINDOWED, HEALTHY) for subject in subjects]
+    uses = [use(loop, subject, _LENGTH, WINDOWED, name=HEALTHY) for subject in subjects]
     measured = interleaved(loop, uses, seconds=seconds, most=200)
     for subject in subjects:
         loop.run(subject.close())

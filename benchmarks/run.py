@@ -21,12 +21,12 @@ import places
 import starting
 from crowds import DISTINCT, SHARED, crowds
 from everyone import everyone
-from measure import Loop, Measured
+from measure import BURST, Loop, Measured
 from places import Place
 from report import RESULTS, goals, results, tables
 from subject import Subject
 from targets import targets
-from turns import APPEND, READ, READ_LAST, TURN, WINDOWED, done
+from turns import APPEND, READ, READ_LAST, TURN, WINDOWED, Work, done
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Scale:
     seconds: float = 20
     most: int = 60
     least: int = 3
+    burst: int = BURST
     crowd: float = 8
     each: int = 3
     sessions: int = 200_000
@@ -47,7 +48,7 @@ class Scale:
 
 
 FULL = Scale()
-QUICK = Scale((10, 1000), (10, 1000), 2, 0.5, 1, 1, 0, 1, 500, 200, 1)
+QUICK = Scale((10, 1000), (10, 1000), 2, 0.5, 1, 1, 2, 0, 1, 500, 200, 1)
 
 
 class Run:
@@ -93,29 +94,26 @@ class Run:
                 self._group("crowds", backend, lambda: self._crowds(subjects))
 
     def _turns(self, subjects: Sequence[Subject]) -> list[Measured]:
-        return [
-            measured
-            for work, sizes in ((WINDOWED, self._scale.windowed), (TURN, self._scale.whole))
-            for measured in self._done(subjects, sizes, work, self._scale.seconds)
-        ]
+        windowed = self._done(subjects, self._scale.windowed, WINDOWED)
+        return windowed + self._done(subjects, self._scale.whole, TURN)
 
     def _operations(self, subjects: Sequence[Subject]) -> list[Measured]:
-        return [
-            measured
-            for work, sizes in ((APPEND, [100]), (READ_LAST, [100]), (READ, [100, 1000]))
-            for measured in self._done(subjects, sizes, work, self._scale.seconds / 2)
-        ]
+        few = self._done(subjects, [100], APPEND) + self._done(subjects, [100], READ_LAST)
+        return few + self._done(subjects, [100, 1000], READ)
 
-    def _done(self, subjects: Sequence[Subject], *rest: object) -> list[Measured]:
-        sizes, work, seconds = rest
+    def _done(
+        self, subjects: Sequence[Subject], sizes: Sequence[int], work: Work
+    ) -> list[Measured]:
+        scale = self._scale
         return done(
             self._loop,
             subjects,
             sizes,
             work,
-            seconds=seconds,
-            most=self._scale.most,
-            least=self._scale.least,  # type: ignore[arg-type]
+            seconds=scale.seconds,
+            most=scale.most,
+            least=scale.least,
+            burst=scale.burst,
         )
 
     def _crowds(self, subjects: Sequence[Subject]) -> list[Measured]:

@@ -92,7 +92,7 @@ class Sessions:
         self._each = max(1, size // 20) if work.adds else 1000
         self._waiting: list[tuple[str, int]] = []
 
-    def fill(self, turns: int = BURST) -> None:
+    def fill(self, turns: int) -> None:
         """Make sure that so many turns can be had without a session to be filled."""
         while len(self._waiting) < turns:
             session = new_name(self._subject)
@@ -106,14 +106,16 @@ class Sessions:
             yield self._waiting.pop(0)
 
 
-def use(loop: Loop, subject: Subject, size: int, work: Work, name: str = "") -> Use:
+def use(
+    loop: Loop, subject: Subject, size: int, work: Work, *, name: str = "", burst: int = BURST
+) -> Use:
     """Give one subject's work at one length, ready to be measured."""
     sessions = Sessions(loop, subject, size, work)
     ahead = iter(sessions)
     return Use(
         by(subject, name or work.name, size),
         lambda: once(subject, *next(ahead), work),
-        sessions.fill,
+        lambda: sessions.fill(burst),
     )
 
 
@@ -126,8 +128,9 @@ def done(
     seconds: float,
     most: int,
     least: int,
+    burst: int,
 ) -> list[Measured]:
     """Measure one kind of work of all, at all lengths, interleaved."""
     able = [one for one in subjects if one.has_window or not work.limit]
-    uses = [use(loop, subject, size, work) for subject in able for size in sizes]
-    return interleaved(loop, uses, seconds=seconds, most=most, least=least)
+    uses = [use(loop, subject, size, work, burst=burst) for subject in able for size in sizes]
+    return interleaved(loop, uses, seconds=seconds, most=most, least=least, burst=burst)
