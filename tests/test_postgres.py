@@ -20,7 +20,7 @@ from servers.pgbouncer import binary as pgbouncer_binary
 from servers.postgres import PASSWORD, PostgresServer, PostgresStandby
 from servers.relay import Relay
 from servers.watch import wait_until
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy.pool import NullPool
 
 from sessionstore import (
@@ -32,6 +32,7 @@ from sessionstore import (
     SessionStoreError,
     StoreUnavailableError,
 )
+from sessionstore.database import Work
 from sessionstore.tables import _unescaped, escaped
 from sessionstore.testing import OpenStore, SharedStoreConformance
 from sessionstore.testing.appending import AppendContract
@@ -134,6 +135,38 @@ def test_an_append_and_a_read_are_one_round_trip_each(
     relay.close()
     assert counted == dict.fromkeys(counted, 1)
     assert relay.connections == 1
+
+
+@pytest.mark.parametrize("wanted", [None, True, False])
+def test_the_server_prepares_statements_unless_told_not_to(
+    postgres: PostgresServer, schema: str, call: Call, wanted: bool | None
+) -> None:
+    relay = Relay(postgres.port)  # hands on what the server says, as a load balancer does
+    url = postgres.url(port=relay.port)
+    with PostgresAgentDb(url, schema=schema, prepared_statements=wanted) as db:
+        store = DbSessionStore(db)
+        for _ in range(6):
+            call(store, "append_message", "s", say())
+        counted: list[Any] = []
+        many = "SELECT count(*) FROM pg_prepared_statements"
+        work = Work(lambda connection: counted.append(connection.exec_driver_sql(many).scalar()))
+        store._ping = lambda: db.operation(work)  # type: ignore[method-assign]
+        call(store, "ping")
+        assert (counted[0] > 0) == (wanted is not False)
+    relay.close()
+
+
+def test_who_listens_to_an_engine_hears_of_every_statement(
+    postgres: PostgresServer, schema: str
+) -> None:
+    with PostgresAgentDb(postgres.url(), schema=schema) as db:
+        store = DbSessionStore(db)
+        store.append_message("s", say())
+        heard: list[str] = []
+        event.listen(db._sync(), "before_cursor_execute", lambda *told: heard.append(told[2]))
+        store.append_message("s", say())
+        assert len(store.get_messages("s")) == 2
+    assert len(heard) == 2
 
 
 # -- Concurrency ----------------------------------------------------------------------------------

@@ -121,7 +121,8 @@ def _in_the_client(store: DbSessionStore) -> Iterator[Callable[[], bool]]:
 def _on_the_server(store: DbSessionStore) -> Iterator[Callable[[], bool]]:
     """PostgreSQL: an append is one statement, which only the server can halt in the middle."""
     schema = store._db.tables.metadata.schema
-    with store._db._sync().connect() as holding:
+    engine = store._db._sync().execution_options(isolation_level="READ COMMITTED")
+    with engine.connect() as holding:
         holding.execute(text(_HALT.replace("{schema}", str(schema))))
         holding.commit()
         holding.execute(text(f"SELECT pg_advisory_xact_lock({_GATE})"))

@@ -27,6 +27,7 @@ try:
     )
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
     from sqlalchemy.pool import QueuePool
+    from sqlalchemy.util import greenlet_spawn
 
     from sessionstore.sql_errors import (
         FOREIGN,
@@ -110,8 +111,9 @@ class AgentDb:
     start on an empty database at once.
 
     PostgreSQL, MySQL, MariaDB and SQLite are known; `PostgresAgentDb` and `SqliteAgentDb` offer
-    what those two have more. Through psycopg there are no server-side prepared statements, and
-    nothing leans on the session of a connection, as PgBouncer in transaction mode wants it.
+    what those two have more. Through psycopg there are no server-side prepared statements (but
+    for `PostgresAgentDb`, where no pooler is in between), and nothing leans on the session of a
+    connection, as PgBouncer in transaction mode wants it.
 
     A URL may name a driver, as in ``postgresql+asyncpg://``: that one works in its colour, or an
     error says that it is not installed. The other colour gets the first that is installed of
@@ -229,18 +231,16 @@ class AgentDb:
             SQLAlchemyError: The database refuses, or can't be reached.
             OSError: As before, told by the operating system.
         """
-        engine = self._sync()
-        with self._in_turn(work), _in_one_tongue(engine), engine.connect() as connection:
-            return self._carry_out(connection, work)
+        with self._in_turn(work):
+            return self._connected(self._sync(), work)
 
     async def asend(self, work: Work) -> Any:
         """Async twin of `send`; on SQLite one hop to a thread."""
         if self._in_thread:
             return await asyncio.to_thread(self.send, work)
         engine = await self._async()
-        with _in_one_tongue(engine.sync_engine):
-            async with engine.connect() as connection:
-                return await connection.run_sync(self._carry_out, work)
+        # AsyncConnection does the same in several such steps, and in a task of its own to close.
+        return await greenlet_spawn(self._connected, engine.sync_engine, work)
 
     def close(self) -> None:
         """Close the connections that were opened here; later operations are refused."""
@@ -304,6 +304,10 @@ class AgentDb:
                 if not (tries_left and (again or is_safe_to_repeat(error))):
                     raise translated(error) from cause(error)
         raise AssertionError  # the last try returns or raises
+
+    def _connected(self, engine: Engine, work: Work) -> Any:
+        with _in_one_tongue(engine), engine.connect() as connection:
+            return self._carry_out(connection, work)
 
     def _carry_out(self, connection: Connection, work: Work) -> Any:
         _replace_stale(connection)
@@ -469,8 +473,11 @@ class PostgresAgentDb(AgentDb):
         statement_timeout: How long to wait for a statement, in seconds; ``None`` waits for good.
             Past it the statement is cancelled. A server that does not answer that either is left
             after up to two seconds more. Give a process that migrates large tables more.
-        prepared_statements: Let the server prepare statements that come again and again. Behind
-            PgBouncer this needs its version 1.21 and ``max_prepared_statements``.
+        prepared_statements: Let the server prepare statements that come again and again: it would
+            spend as long on planning them as on the rest. ``None`` does so on connections that go
+            straight to the server; a pooler in between shows by the number that it gives to the
+            session, which is not the server's. Behind PgBouncer ``True`` needs its version 1.21
+            and ``max_prepared_statements``.
         schema: As for `AgentDb`.
         table_prefix: As for `AgentDb`.
         create_schema: As for `AgentDb`.
@@ -489,7 +496,7 @@ class PostgresAgentDb(AgentDb):
         *,
         connect_timeout: float = 5.0,
         statement_timeout: float | None = 10.0,
-        prepared_statements: bool = False,
+        prepared_statements: bool | None = None,
         schema: str | None = None,
         table_prefix: str = DEFAULT_PREFIX,
         create_schema: bool = True,
@@ -505,11 +512,13 @@ class PostgresAgentDb(AgentDb):
         for given in (connection_string, parameters.get("dbname")):
             _require_encoded(str(given))
         self._statement_timeout = statement_timeout
+        self._finds_out = prepared_statements is None
         self._parameters = {
             "connect_timeout": math.ceil(connect_timeout),
             **deadline.parameters(connection_string, parameters),
             "client_encoding": "UTF8",  # a database of another one is told so, at the first use
-            "prepare_threshold": 5 if prepared_statements else None,
+            "prepare_threshold": deadline.PREPARED_AFTER if prepared_statements else None,
+            "autocommit": True,  # as the operations that are one statement want it
         }
         options = engine_options or {}
         waiting = {} if "poolclass" in options else {"pool_timeout": connect_timeout}
@@ -518,19 +527,20 @@ class PostgresAgentDb(AgentDb):
             schema=schema,
             table_prefix=table_prefix,
             create_schema=create_schema,
-            **{**waiting, **options},
+            # Where all is in autocommit, and each transaction ended here, there is none to undo.
+            **{"pool_reset_on_return": None, **waiting, **options},
         )
 
     def _new_engine(self) -> Engine:
         from sessionstore.deadline import connector  # noqa: PLC0415 - as above
 
-        creator = connector(self._parameters, self._statement_timeout)
+        creator = connector(self._parameters, self._statement_timeout, self._finds_out)
         return create_engine(_PSYCOPG, **_engine_options(_PSYCOPG, self._options), creator=creator)
 
     def _new_async_engine(self) -> AsyncEngine:
         from sessionstore.deadline import async_connector  # noqa: PLC0415 - as above
 
-        creator = async_connector(self._parameters, self._statement_timeout)
+        creator = async_connector(self._parameters, self._statement_timeout, self._finds_out)
         options = _engine_options(_PSYCOPG, self._options)
         return create_async_engine(_PSYCOPG, **options, async_creator=creator)
 
@@ -662,6 +672,8 @@ class _OfLoop:
                 _close_quietly(driver)
 
 
+# Makes nothing in the kernel, and takes numbers of any size where there is such a thing.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _PSYCOPG = URL.create("postgresql+psycopg")
 _NO_URL = "no store for a URL that SQLAlchemy can't read, or whose database it does not know"
 _ENCODE = (
@@ -827,7 +839,7 @@ def _is_stale(connection: Connection) -> bool:
     if driver.closed:
         return True
     # Between two statements a server has nothing to say but that it leaves.
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(driver.fileno(), selectors.EVENT_READ)
         return bool(selector.select(timeout=0))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessionstore.database import AgentDb, Work, open_db  # first, for its hint on what to install
@@ -41,6 +42,7 @@ from sessionstore.statements import (
     HEAD,
     Reading,
     appending,
+    fetched,
     listing,
     reading,
     removing,
@@ -153,11 +155,13 @@ class DbSessionStore(SessionStore):
     def _get(
         self, session_id: str, *, limit: int | None, user_id: str | None
     ) -> Flow[SessionData | None]:
-        asked = Reading(limit is not None, False, user_id is not None, False)
+        asked = Reading(limit is not None, False, user_id is not None, False, whole=True)
         rows = yield from self._read(asked, session_id, limit=limit, user_id=user_id)
-        row = _head(rows, user_id)
-        if row is None:
+        head = _head(rows)
+        if head is None:
             return None
+        row = Row._make(head[3:])
+        require_owner(row.user_id, user_id)
         return SessionData(**row.head(), messages=_oldest_first(session_id, rows))
 
     def _get_messages(
@@ -176,9 +180,11 @@ class DbSessionStore(SessionStore):
             limit is not None, named is not None, user_id is not None, keep, after is not None
         )
         rows = yield from self._read(asked, session_id, limit=limit, message=named, user_id=user_id)
-        if _head(rows, user_id) is None:
+        head = _head(rows)
+        if head is None:
             return []
-        end = next(row.position for row in rows if row.part == HEAD)
+        _, end, _, owner = head
+        require_owner(owner, user_id)
         if named is not None and end is None:
             way = "before" if after is None else "on from"
             raise InvalidMessageError(f"the session has no message {named!r} to go {way}")
@@ -240,12 +246,8 @@ class DbSessionStore(SessionStore):
             "bodies": [body for _, body in records],
         }
 
-        def work(connection: Connection) -> Any:
-            statement = appending(self._db.tables, connection.dialect)
-            return connection.execute(statement, values).one()
-
-        repeatable = expected_version is None
-        reply = yield from self._db.operation(Work(work, at_once=True, repeatable=repeatable))
+        statement = appending(self._db.tables)
+        [reply] = yield from self._query(statement, values, repeatable=expected_version is None)
         was_there, owner, updated_at, version, added, made = reply
         if made:
             return int(added)
@@ -319,11 +321,7 @@ class DbSessionStore(SessionStore):
             "ids": list(ids),
         }
 
-        def work(connection: Connection) -> Any:
-            statement = removing(self._db.tables, connection.dialect)
-            return connection.execute(statement, values).one()
-
-        reply = yield from self._db.operation(Work(work, at_once=True))
+        [reply] = yield from self._query(removing(self._db.tables), values, repeatable=False)
         was_there, owner, updated_at, version, settled, removed = reply
         if not was_there or updated_at < oldest:
             require_version(0, expected_version)
@@ -405,14 +403,14 @@ class DbSessionStore(SessionStore):
         reply: T = yield from self._db.operation(Work(work))
         return reply
 
-    def _query(self, statement: Any, values: dict[str, Any]) -> Flow[list[Any]]:
-        def work(connection: Connection) -> list[Any]:
-            return list(connection.execute(statement, values).all())
-
-        rows: list[Any] = yield from self._db.operation(Work(work, at_once=True, repeatable=True))
+    def _query(
+        self, statement: Any, values: dict[str, Any], *, repeatable: bool = True
+    ) -> Flow[Sequence[Any]]:
+        work = Work(partial(fetched, statement, values), at_once=True, repeatable=repeatable)
+        rows: Sequence[Any] = yield from self._db.operation(work)
         return rows
 
-    def _read(self, asked: Reading, session_id: str, **values: Any) -> Flow[list[Any]]:
+    def _read(self, asked: Reading, session_id: str, **values: Any) -> Flow[Sequence[Any]]:
         given = {name: value for name, value in values.items() if value is not None}
         given |= {"session_id": session_id, "oldest": self._oldest_live()}
         if asked.named and self._db.dialect_name in ("mariadb", "mysql"):
@@ -580,23 +578,16 @@ def _new_row(session_id: str, agent_id: str, user_id: str | None, metadata: str)
     return Row(0, session_id, agent_id, user_id, metadata, now, now, 1, 0, 0)
 
 
-def _head(rows: Sequence[Any], user_id: str | None) -> Row | None:
-    for row in rows:
-        if row.part == HEAD:
-            head = Row._make(row[3:])
-            require_owner(head.user_id, user_id)
-            return head
-    return None
+def _head(rows: Sequence[Any]) -> Any:
+    return next((row for row in rows if row[0] == HEAD), None)
 
 
 def _oldest_first(session_id: str, rows: Sequence[Any]) -> list[SessionMessage]:
-    messages = sorted((row.position, row.body) for row in rows if row.part > FIRST)
+    messages = sorted((position, body) for part, position, body, *_ in rows if part > FIRST)
     return decode_messages(session_id, [body for _, body in messages])
 
 
 def _system_message(session_id: str, rows: Sequence[Any], end: int | None) -> list[SessionMessage]:
-    start = min((row.position for row in rows if row.part > FIRST), default=end)
-    first = [
-        row.body for row in rows if row.part == FIRST and (start is None or row.position < start)
-    ]
+    start = min((row[1] for row in rows if row[0] > FIRST), default=end)
+    first = [row[2] for row in rows if row[0] == FIRST and (start is None or row[1] < start)]
     return [m for m in decode_messages(session_id, first) if m.role in SYSTEM_ROLES]

@@ -23,6 +23,7 @@ except ImportError as _error:
     ) from _error
 
 __all__ = [
+    "PREPARED_AFTER",
     "AsyncDeadlineConnection",
     "DeadlineConnection",
     "async_connector",
@@ -32,6 +33,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+PREPARED_AFTER = 5
+"""How often a connection has sent a statement before it is prepared: one seldom used never is."""
 _GRACE = 1.0  # seconds for the server to cancel, and as long for it to say so
 _NOTHING_READY: Any = 0
 
@@ -128,13 +131,14 @@ def parameters(connection_string: str, further: dict[str, Any]) -> dict[str, Any
 
 
 def connector(
-    parameters: dict[str, Any], statement_timeout: float | None
+    parameters: dict[str, Any], statement_timeout: float | None, prepares: bool
 ) -> Callable[[], DeadlineConnection]:
     """Make what opens a blocking connection.
 
     Args:
         parameters: What psycopg's ``connect`` takes.
         statement_timeout: Seconds; ``None`` waits for good.
+        prepares: Prepare statements where no pooler is between here and the server.
 
     Returns:
         A function that opens one.
@@ -143,19 +147,27 @@ def connector(
     def connect() -> DeadlineConnection:
         connection = DeadlineConnection.connect(**parameters)
         connection.statement_timeout = statement_timeout
+        if prepares:
+            try:
+                row = connection.execute(_WHO).fetchone()
+            except BaseException:
+                connection.close()
+                raise
+            _prepare_if(connection, row)
         return connection
 
     return connect
 
 
 def async_connector(
-    parameters: dict[str, Any], statement_timeout: float | None
+    parameters: dict[str, Any], statement_timeout: float | None, prepares: bool
 ) -> Callable[[], Awaitable[AsyncDeadlineConnection]]:
     """Make what opens an asyncio connection: the twin of `connector`.
 
     Args:
         parameters: What psycopg's ``connect`` takes.
         statement_timeout: Seconds; ``None`` waits for good.
+        prepares: Prepare statements where no pooler is between here and the server.
 
     Returns:
         A function that opens one.
@@ -164,9 +176,29 @@ def async_connector(
     async def connect() -> AsyncDeadlineConnection:
         connection = await AsyncDeadlineConnection.connect(**parameters)
         connection.statement_timeout = statement_timeout
+        if prepares:
+            try:
+                row = await (await connection.execute(_WHO)).fetchone()
+            except BaseException:
+                await connection.close()
+                raise
+            _prepare_if(connection, row)
         return connection
 
     return connect
+
+
+_WHO = "SELECT pg_backend_pid()"
+
+
+def _prepare_if(connection: psycopg.BaseConnection[Any], told: Any) -> None:
+    """Prepare statements where the server's process is the one that the connection was told of.
+
+    A pooler gives a number of its own, as what is asked to be cancelled by it is with whatever
+    process then has the work. Between its clients a process must not keep what one has prepared.
+    """
+    if told == (connection.info.backend_pid,):
+        connection.prepare_threshold = PREPARED_AFTER
 
 
 def _require_known(names: set[str]) -> None:

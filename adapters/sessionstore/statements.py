@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     ColumnElement,
+    Connection,
     Dialect,
+    Integer,
     Text,
     TextClause,
     bindparam,
-    literal,
+    literal_column,
     null,
     or_,
     select,
@@ -21,11 +26,22 @@ from sqlalchemy import (
     type_coerce,
     union_all,
 )
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.selectable import ScalarSelect
 
 from sessionstore.tables import Tables
 
-__all__ = ["FIRST", "HEAD", "Reading", "appending", "listing", "reading", "removing", "seeking"]
+__all__ = [
+    "FIRST",
+    "HEAD",
+    "Reading",
+    "appending",
+    "fetched",
+    "listing",
+    "reading",
+    "removing",
+    "seeking",
+]
 
 HEAD, FIRST, LAST = 0, 1, 2
 """What a row of `reading` is: the session itself, its first message, one of those asked for."""
@@ -41,6 +57,7 @@ class Reading(NamedTuple):
         keep_system: The session's first message too.
         forward: Behind it, and the first ``limit`` of all that are to be read.
         sought: The position of the message is given, as ``place``.
+        whole: All that is known of the session, not its owner alone.
     """
 
     limited: bool
@@ -49,6 +66,7 @@ class Reading(NamedTuple):
     keep_system: bool
     forward: bool = False
     sought: bool = False
+    whole: bool = False
 
 
 @lru_cache(maxsize=64)
@@ -56,8 +74,9 @@ def reading(tables: Tables, asked: Reading) -> Any:
     """Make the statement that reads a session with its messages.
 
     Its rows are in no order: what the row is (`HEAD`, …), a position, a body, and with `HEAD` the
-    columns of the session. That row's position is that of the message named. There is no row
-    at all where there is no session; and no message where the caller may not read it.
+    session's owner, or as asked all its columns. That row's position is that of the message named.
+    There is no row at all where there is no session; and no message where the caller may not read
+    it.
 
     Args:
         tables: The store's.
@@ -85,12 +104,13 @@ def reading(tables: Tables, asked: Reading) -> Any:
         place = bindparam("place", type_=BigInteger)
     position = type_coerce(null(), BigInteger) if place is None else place
     body = type_coerce(null(), Text)
-    first = select(
-        literal(HEAD).label("part"), position.label("position"), body.label("body"), *head.c
-    )
-    parts = [first, _messages(tables, key, place, asked)]
+    told = list(head.c) if asked.whole else [head.c.user_id]
+    parts = [
+        select(_kind(HEAD).label("part"), position.label("position"), body.label("body"), *told),
+        _part(LAST, _messages(tables, key, place, asked), len(told)),
+    ]
     if asked.keep_system:
-        parts.append(_first_message(tables, key))
+        parts.append(_part(FIRST, _first_message(tables, key), len(told)))
     return union_all(*parts)
 
 
@@ -127,19 +147,22 @@ def _messages(
     if asked.limited:
         some = some.order_by(position if asked.forward else position.desc())
         some = some.limit(bindparam("limit", type_=BigInteger))
-    return _part(tables, LAST, some)
+    return some
 
 
 def _first_message(tables: Tables, key: ScalarSelect[Any]) -> Any:
     messages = tables.messages
     first = select(messages.c.position, messages.c.body).where(messages.c.session_key == key)
-    return _part(tables, FIRST, first.order_by(messages.c.position).limit(1))
+    return first.order_by(messages.c.position).limit(1)
 
 
-def _part(tables: Tables, part: int, messages: Any) -> Any:
+def _part(part: int, messages: Any, told: int) -> Any:
     rows = messages.subquery()
-    nothing = [null() for _ in tables.sessions.c]
-    return select(literal(part), rows.c.position, rows.c.body, *nothing)
+    return select(_kind(part), rows.c.position, rows.c.body, *[null() for _ in range(told)])
+
+
+def _kind(part: int) -> ColumnElement[int]:
+    return literal_column(str(part), Integer)
 
 
 @lru_cache(maxsize=64)
@@ -175,7 +198,7 @@ def listing(tables: Tables, by_agent: bool, by_user: bool, further: bool) -> Any
 
 
 @lru_cache(maxsize=16)
-def appending(tables: Tables, dialect: Dialect) -> TextClause:
+def appending(tables: Tables) -> TextClause:
     """Make PostgreSQL's statement that appends to a session, and makes it when it is new.
 
     All parts of a statement see the tables as they were when it began; but a row that is locked
@@ -187,7 +210,6 @@ def appending(tables: Tables, dialect: Dialect) -> TextClause:
 
     Args:
         tables: The store's.
-        dialect: Quotes the names.
 
     Returns:
         A statement with the parameters ``id``, ``agent_id``, ``user_id``, ``expected``, ``now``,
@@ -195,7 +217,7 @@ def appending(tables: Tables, dialect: Dialect) -> TextClause:
         whether the session was there, its owner, last write and version; how many messages were
         added; and whether the session was made.
     """
-    return _of(tables, dialect, _APPEND)
+    return _of(tables, _APPEND)
 
 
 _APPEND = """
@@ -240,7 +262,7 @@ FROM (VALUES (1)) AS one (row) LEFT JOIN found ON true
 
 
 @lru_cache(maxsize=16)
-def removing(tables: Tables, dialect: Dialect) -> TextClause:
+def removing(tables: Tables) -> TextClause:
     """Make PostgreSQL's statement that deletes messages of a session.
 
     Its parts see the messages as they were when it began, and only the session's row as it is once
@@ -249,14 +271,13 @@ def removing(tables: Tables, dialect: Dialect) -> TextClause:
 
     Args:
         tables: The store's.
-        dialect: Quotes the names.
 
     Returns:
         A statement with the parameters ``id``, ``user_id``, ``expected``, ``now``, ``oldest`` and
         ``ids``, the ids without NUL. Its one row tells whether the session was there, its owner,
         last write and version; whether that is settled; and the ids that were deleted, in order.
     """
-    return _of(tables, dialect, _REMOVE)
+    return _of(tables, _REMOVE)
 
 
 _REMOVE = """
@@ -290,9 +311,109 @@ FROM (VALUES (1)) AS one (row) LEFT JOIN found ON true
 """
 
 
-def _of(tables: Tables, dialect: Dialect, sql: str) -> TextClause:
+def fetched(statement: Any, values: dict[str, Any], connection: Connection) -> Sequence[Any]:
+    """Send a single statement, and give its rows.
+
+    Args:
+        statement: SQLAlchemy's; one of this module, which makes each once.
+        values: Its parameters.
+        connection: Where to.
+
+    Returns:
+        The rows.
+
+    Raises:
+        SQLAlchemyError: The database refuses, or the connection is lost.
+    """
+    if connection.dialect.driver != "psycopg" or _is_watched(connection):
+        return connection.execute(statement, values).all()
+    made = _compiled(statement, connection.dialect)
+    return made.rows(_by_driver(connection, made.sql, made.values(values)))
+
+
+def _is_watched(connection: Connection) -> bool:
+    """Tell whether SQLAlchemy has more to do for a statement than to send it."""
+    engine, heard = connection.engine, connection.engine.dispatch
+    return bool(
+        engine.echo
+        or _LOG.isEnabledFor(logging.INFO)
+        or connection.get_execution_options()
+        or heard.before_execute
+        or heard.before_cursor_execute
+        or heard.after_cursor_execute
+    )
+
+
+_LOG = logging.getLogger("sqlalchemy.engine.Engine")
+
+
+def _by_driver(connection: Connection, sql: str, values: dict[str, Any]) -> Sequence[Any]:
+    """Send a statement by the driver itself; its errors are told as SQLAlchemy does."""
+    dialect, driver = connection.dialect, connection.connection.dbapi_connection
+    kinds = dialect.loaded_dbapi.Error
+    cursor: Any = None
+    try:
+        cursor = driver.cursor()  # type: ignore[union-attr]  # it is there: nothing was lost yet
+        cursor.execute(sql, values)
+        rows: Sequence[Any] = cursor.fetchall()
+        cursor.close()
+    except kinds as error:
+        lost = dialect.is_disconnect(error, driver, cursor)
+        if lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            None, None, error, kinds, connection_invalidated=lost, dialect=dialect
+        ) from error
+    except BaseException:
+        connection.invalidate()  # cancelled, perhaps with the reply still under way
+        raise
+    return rows
+
+
+class _Compiled:
+    """A statement as a driver takes it, made once.
+
+    SQLAlchemy would look it up, and at each value and column of a row, each time: that takes
+    longer than all else that psycopg and we do for it.
+    """
+
+    def __init__(self, statement: Any, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        columns = getattr(statement, "selected_columns", ())
+        self.sql = str(compiled)
+        self._constants = compiled.params
+        self._binds = [
+            (name, process)
+            for bind, name in compiled.bind_names.items()
+            if (process := bind.type.dialect_impl(dialect).bind_processor(dialect))
+        ]
+        self._results = [
+            (place, process)
+            for place, column in enumerate(columns)
+            if (process := column.type.dialect_impl(dialect).result_processor(dialect, None))
+        ]
+
+    def values(self, given: dict[str, Any]) -> dict[str, Any]:
+        values = {**self._constants, **given}
+        for name, process in self._binds:
+            values[name] = process(values[name])
+        return values
+
+    def rows(self, found: Sequence[Any]) -> Sequence[Any]:
+        for n, process in self._results:
+            found = [
+                row if row[n] is None else (*row[:n], process(row[n]), *row[n + 1 :])
+                for row in found
+            ]
+        return found
+
+
+_compiled = lru_cache(maxsize=64)(_Compiled)
+
+
+def _of(tables: Tables, sql: str) -> TextClause:
     """Put the names of the tables into a statement, as `text` wants them written."""
-    quote = dialect.identifier_preparer.format_table
+    quote = URL.create("postgresql+psycopg").get_dialect()().identifier_preparer.format_table
     names = {"{sessions}": quote(tables.sessions), "{messages}": quote(tables.messages)}
     written = {mark: name.replace("%%", "%").replace(":", "\\:") for mark, name in names.items()}
     return text(re.sub("|".join(names), lambda found: written[found[0]], sql))
