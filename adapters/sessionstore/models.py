@@ -215,6 +215,7 @@ def _plain(value: object) -> str | float:
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 _decoder = msgspec.json.Decoder()
 _message_decoder = msgspec.json.Decoder(SessionMessage)
+_NEWER: set[bytes | str] = {b'{"v":', '{"v":'}
 _metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -257,7 +258,7 @@ def decode_message(raw: bytes | str) -> SessionMessage:
         CorruptMessageError: These are not the bytes of a message, or a newer version wrote them.
     """
     try:
-        if raw[:5] in (b'{"v":', '{"v":'):
+        if raw[:5] in _NEWER:
             msg = "a stored message was written by a newer version of sessionstore: upgrade it"
             raise CorruptMessageError(msg)
         return _message_decoder.decode(raw)
@@ -279,6 +280,12 @@ def decode_messages(session_id: str, raws: Iterable[bytes | str]) -> list[Sessio
     Raises:
         CorruptMessageError: One of them can't be read.
     """
+    raws = list(raws)
+    try:
+        if _NEWER.isdisjoint({raw[:5] for raw in raws}):
+            return list(map(_message_decoder.decode, raws))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        pass  # which one it is, and why, is told below
     try:
         return [decode_message(raw) for raw in raws]
     except CorruptMessageError as error:

@@ -37,6 +37,7 @@ _CONTENT, _CALL, _BLOCK, _AND = "content", "call", "block", "and"
 # neither the framework's own comparisons nor its dumps look, and its copies take it with them.
 _STORED = "_session_message"
 _set = object.__setattr__
+_TEXT = dict(TextBlock(text="").__dict__)
 
 
 def to_session(message: ChatMessage) -> SessionMessage:
@@ -240,7 +241,7 @@ def _calls_in(kwargs: dict[str, Any]) -> list[ToolCall]:
 def _blocks(message: SessionMessage, made_of: list[Any] | None) -> list[BaseContentBlock]:
     content = message.content
     if made_of is None and isinstance(content, str) and not message.tool_calls:
-        return [TextBlock.model_construct(text=content)]
+        return [_text_block(content)]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if made_of is not None:
         try:
@@ -248,6 +249,16 @@ def _blocks(message: SessionMessage, made_of: list[Any] | None) -> list[BaseCont
         except (IndexError, KeyError, TypeError):
             pass  # somebody has replaced the content since
     return _in_order(parts if content != "" else [], message.tool_calls)
+
+
+def _text_block(text: str) -> TextBlock:
+    """Make a block of what `TextBlock(text=text)` comes to, in a tenth of the time."""
+    block: TextBlock = object.__new__(TextBlock)
+    _set(block, "__dict__", {**_TEXT, "text": text})
+    _set(block, "__pydantic_fields_set__", {"text"})
+    _set(block, "__pydantic_extra__", None)
+    _set(block, "__pydantic_private__", None)
+    return block
 
 
 def _in_order(parts: list[Block], calls: list[ToolCall]) -> list[BaseContentBlock]:
