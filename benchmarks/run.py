@@ -36,11 +36,11 @@ class Scale:
     whole: Sequence[int] = (10, 100, 1000, 5000)
     windowed: Sequence[int] = (10, 100, 1000, 5000, 100_000)
     others: int = 20
-    seconds: float = 20
+    seconds: float = 10
     most: int = 60
     least: int = 3
     burst: int = BURST
-    crowd: float = 8
+    crowd: float = 6
     each: int = 3
     sessions: int = 200_000
     replayed: int = 10_000
