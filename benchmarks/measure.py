@@ -124,11 +124,11 @@ def interleaved(
         burst: How often each is used in a round.
     """
     shuffle = random.Random(0).shuffle  # noqa: S311 - an order
+    gc.collect()
+    gc.freeze()  # so that to collect between two subjects looks at what they left, and no more
     live = [use for use in uses if _used(loop, use, burst)]
     for use in live:
         use.measured.seconds.clear()
-    gc.collect()
-    gc.freeze()
     end = time.perf_counter() + seconds
     for n in range(most):
         shuffle(live)
