@@ -56,6 +56,7 @@ __all__ = ["AgentDb", "PostgresAgentDb", "SqliteAgentDb", "Work", "open_db"]
 T = TypeVar("T")
 
 _TRIES = 50
+_POOL_SIZE = 15
 _POOL_TIMEOUT = 10.0
 _LEAST_CONNECT = 2.0  # seconds: libpq waits no shorter
 _USED = "sessionstore.used"
@@ -133,8 +134,9 @@ class AgentDb:
         table_prefix: What the name of every table starts with.
         create_schema: Create the tables when they are missing, and on PostgreSQL the ``schema``,
             too. Otherwise a missing one is an error, and `ddl` gives what to run.
-        engine_options: Further options of SQLAlchemy's ``create_engine``, such as ``pool_size``,
-            for the engines that are made here.
+        engine_options: Further options of SQLAlchemy's ``create_engine`` for the engines that are
+            made here, such as ``pool_size``: the most connections of a process and of each event
+            loop, 15 unless said otherwise, opened when they are needed.
 
     Raises:
         ValueError: The URL or the prefix is not usable. In a URL the user, the password and
@@ -481,7 +483,7 @@ class PostgresAgentDb(AgentDb):
         schema: As for `AgentDb`.
         table_prefix: As for `AgentDb`.
         create_schema: As for `AgentDb`.
-        engine_options: Further options of SQLAlchemy's ``create_engine``, such as ``pool_size``.
+        engine_options: As for `AgentDb`.
         parameters: Further parameters of libpq, such as ``host``, ``dbname``, ``sslmode``.
 
     Raises:
@@ -769,6 +771,8 @@ def _engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     defaults: dict[str, Any] = {"hide_parameters": True}
     if "poolclass" not in options:
+        # As many as SQLAlchemy's 5 and 10 more, but those 10 would be opened anew for each use.
+        defaults |= {"pool_size": _POOL_SIZE, "max_overflow": 0, "pool_use_lifo": True}
         defaults["pool_timeout"] = _POOL_TIMEOUT
     backend, _, driver = url.drivername.partition("+")
     if driver == "psycopg":
