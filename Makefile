@@ -47,7 +47,7 @@ notebooks: $(READY) ## every notebook, in a kernel of its own
 outputs: $(READY) ## every notebook, run anew, with what it gives
 	cd tests && ../$(BIN)/python test_notebooks.py
 
-bench: $(BENCH) ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (25 minutes)
+bench: $(BENCH) ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (15 minutes)
 	$(BIN)/python benchmarks/run.py
 
 bench-quick: $(BENCH) ## a little of all that, printed only (3 minutes)
