@@ -156,17 +156,49 @@ def test_the_server_prepares_statements_unless_told_not_to(
     relay.close()
 
 
+@pytest.mark.parametrize(
+    "name", ["before_execute", "after_execute", "before_cursor_execute", "do_execute"]
+)
 def test_who_listens_to_an_engine_hears_of_every_statement(
-    postgres: PostgresServer, schema: str
+    postgres: PostgresServer, schema: str, name: str
 ) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema) as db:
         store = DbSessionStore(db)
         store.append_message("s", say())
-        heard: list[str] = []
-        event.listen(db._sync(), "before_cursor_execute", lambda *told: heard.append(told[2]))
+        heard: list[Any] = []
+        event.listen(db._sync(), name, lambda *told: heard.append(told))
         store.append_message("s", say())
         assert len(store.get_messages("s")) == 2
     assert len(heard) == 2
+
+
+def test_prepared_statements_that_the_server_has_lost(
+    postgres: PostgresServer, schema: str, call: Call
+) -> None:
+    """A pooler that is not noticed, or a column that someone gives another type."""
+    with PostgresAgentDb(postgres.url(), schema=schema) as db:
+        store = DbSessionStore(db)
+
+        def use() -> None:
+            for _ in range(7):
+                call(store, "append_message", "s", say())
+                call(store, "get", "s", limit=1)
+                call(store, "update", "s", metadata={"a": 1})
+
+        use()
+        # psycopg would see a plain one, and know.
+        forget = "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"
+        work = Work(lambda connection: connection.exec_driver_sql(forget))
+        store._ping = lambda: db.operation(work)  # type: ignore[method-assign]
+        call(store, "ping")
+        use()
+        with psycopg.connect(postgres.url()) as other:
+            column = f"{schema}.sessionstore_sessions ALTER COLUMN metadata"
+            other.execute(f"ALTER TABLE {column} TYPE varchar")
+        with pytest.raises(SessionStoreError, match="see the cause"):
+            call(store, "get", "s", limit=1)
+        use()
+        assert len(call(store, "get_messages", "s")) == 21
 
 
 # -- Concurrency ----------------------------------------------------------------------------------
@@ -380,6 +412,26 @@ def test_a_server_that_hangs_is_left_in_time(
             assert time.monotonic() - began < 4
         own_server.thaw()
         assert call(store, "append_message", "t", say()) == 1
+
+
+def test_a_server_that_hangs_takes_all_of_the_pool_with_it(
+    own_server: PostgresServer, schema: str
+) -> None:
+    with PostgresAgentDb(own_server.url(), schema=schema, statement_timeout=0.3) as db:
+        store = DbSessionStore(db)
+        store.append_message("s", say())
+
+        def processes() -> set[Any]:
+            ask = "SELECT pg_backend_pid()"
+            with db._sync().connect() as one, db._sync().connect() as other:
+                return {each.exec_driver_sql(ask).scalar() for each in (one, other)}
+
+        before = processes()
+        own_server.freeze()
+        with pytest.raises(StoreUnavailableError, match="timeout"):
+            store.append_message("s", say())
+        own_server.thaw()
+        assert not before & processes()
 
 
 def test_a_lock_is_waited_for_only_so_long(

@@ -136,6 +136,26 @@ def test_an_async_sentinel_client(old_redis_guarded: redis_servers.Guarded, pref
     asyncio.run(main())
 
 
+def test_who_traces_redis_py_hears_of_every_command(
+    redis_server: redis_servers.Server, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Any] = []
+    for kind in (redis.Redis, redis.asyncio.Redis):
+        plain: Any = kind.execute_command
+
+        def traced(*args: Any, _plain: Any = plain, **options: Any) -> Any:
+            heard.append(args[1])
+            return _plain(*args, **options)
+
+        monkeypatch.setattr(kind, "execute_command", traced)
+    with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+        store.append_message("s", said("x"))
+        for _ in range(3):
+            store.get_messages("s")
+            asyncio.run(store.aget_messages("s"))
+    assert heard.count("EVALSHA") >= 6
+
+
 @pytest.mark.parametrize("client", [None, 7, b"redis://", object(), redis.ConnectionPool()])
 def test_what_is_no_client(client: Any) -> None:
     with pytest.raises(TypeError, match="URL or a client"):

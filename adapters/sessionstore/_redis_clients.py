@@ -219,7 +219,7 @@ class Clients:
             # Outside the lock: a Cluster's client connects when it is made.
             made = _sync_client(self.settings)
             with self._lock:
-                if self._sync is None and self._has_lines():
+                if self._sync is None and self._may_have_lines() and Lines.are_possible():
                     self._lines = Lines(made)
                 one = self._sync = self._sync or made
             if one is not made:
@@ -235,14 +235,11 @@ class Clients:
         self._refuse_closed()
         return kept
 
-    def _has_lines(self) -> bool:
+    def _may_have_lines(self) -> bool:
         # Of a pool with few connections, none is held back from what needs several commands.
         few = "max_connections" in self.settings.options
         own = self.settings.options.get("credential_provider") is None and not few
-        return self.settings.topology == "single" and own and Lines.are_possible()
-
-    def _has_async_lines(self) -> bool:
-        return self._has_lines() and AsyncLines.are_possible()
+        return self.settings.topology == "single" and own
 
     async def _join(self, loop: asyncio.AbstractEventLoop) -> _OfLoop:
         turns = asyncio.Semaphore(self._at_once)
@@ -259,7 +256,9 @@ class Clients:
                     return self._loops[loop]
             client = _async_client(self.settings)
             life = _lifetime(loop, client, weakref.ref(self))
-            lines = AsyncLines(client, self._patience) if self._has_async_lines() else None
+            wait = self.settings.options.get("socket_timeout", _PATIENCE)
+            possible = self._may_have_lines() and AsyncLines.are_possible()
+            lines = AsyncLines(client, wait) if possible else None
             kept = self._loops[loop] = _OfLoop(loop, client, turns, life, lines)
         if kept.life:
             await kept.life.__anext__()

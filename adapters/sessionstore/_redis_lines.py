@@ -8,6 +8,8 @@ and closes them with itself.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from types import FunctionType
 from typing import Any
 
 import redis
@@ -19,6 +21,11 @@ _MAJOR = int(redis.__version__.split(".")[0])
 _PLAIN_POOLS = 6  # the first redis-py whose pools are asked for a connection without a command
 _PEEKS = 8  # the first whose asyncio connections tell whether they are fit without waiting
 _SLOW = "the server did not answer within the timeout"
+
+
+def _is_bare(method: Any) -> bool:
+    """Tell whether a method is redis-py's own, and not a tracer's around it."""
+    return type(method) is FunctionType and method.__module__.startswith("redis.")
 
 
 class Lines:
@@ -35,8 +42,8 @@ class Lines:
 
     @staticmethod
     def are_possible() -> bool:
-        """Tell whether this redis-py knows the way."""
-        return _MAJOR >= _PLAIN_POOLS
+        """Tell whether this redis-py knows the way, and nobody listens to its clients."""
+        return _MAJOR >= _PLAIN_POOLS and _is_bare(redis.Redis.execute_command)
 
     def send(self, words: tuple[Any, ...]) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
@@ -44,16 +51,20 @@ class Lines:
         try:
             line.send_packed_command(line.pack_command(*words))
             reply = line.read_response(disable_decoding=True)
+        except redis.ResponseError:
+            self._idle.append(line)
+            raise
         except BaseException:
-            self._pool.release(line)  # which knows whether it is still connected
+            self._give_back(line)  # closed: its reply may be on the way, to be read by another
             raise
         self._idle.append(line)
         return reply
 
     def let_go(self) -> None:
         """Close those that wait: they lead to a server that is no longer the right one."""
-        while self._idle:
-            self._give_back(self._idle.pop())
+        with suppress(IndexError):  # other threads take them, too
+            while True:
+                self._give_back(self._idle.pop())
 
     def _take(self) -> Any:
         try:
@@ -78,10 +89,10 @@ class AsyncLines:
 
     Args:
         client: Whose pool makes them.
-        timeout: How long a command may take, in seconds.
+        timeout: How long a command may take, in seconds; ``None`` is for good.
     """
 
-    def __init__(self, client: AsyncRedis, timeout: float) -> None:
+    def __init__(self, client: AsyncRedis, timeout: float | None) -> None:
         """Take none yet."""
         self._pool: Any = client.connection_pool
         self._timeout = timeout
@@ -89,8 +100,9 @@ class AsyncLines:
 
     @staticmethod
     def are_possible() -> bool:
-        """Tell whether this redis-py knows the way, and this Python a timeout without a task."""
-        return _MAJOR >= _PEEKS and hasattr(asyncio, "timeout")
+        """Tell whether the way is open, as above, and this Python has a timeout without a task."""
+        way = _MAJOR >= _PEEKS and hasattr(asyncio, "timeout")
+        return way and _is_bare(AsyncRedis.execute_command)
 
     async def send(self, words: tuple[Any, ...]) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""

@@ -435,8 +435,8 @@ if numbers and ARGV[1] ~= '' and ARGV[4] == '' and ARGV[6] == '' and ARGV[8] == 
     end
     if #batch > 0 then
       local time, member = redis.call('TIME'), ARGV[2] .. '/' .. agent .. '/' .. user
-      local now = math.max(time[1] * 1000000 + time[2], updated + 1, last + 1)
-      local activity = string.format('%.0f', now)
+      local now = time[1] * 1000000 + time[2]
+      local activity = string.format('%.0f', math.max(now, updated + 1, last + 1))
       local entry = struct.pack('>c8I8I8I4', write, version + 1, now, #batch)
       local owned = prefix .. '{:user:' .. user .. '}'
       if user ~= '' then redis.call('ZADD', owned, activity, member) end

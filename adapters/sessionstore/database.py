@@ -35,6 +35,7 @@ try:
         is_disconnect,
         is_missing_table,
         is_safe_to_repeat,
+        is_unprepared,
         translated,
     )
     from sessionstore.tables import DEFAULT_PREFIX, Migration, Tables
@@ -309,7 +310,12 @@ class AgentDb:
 
     def _connected(self, engine: Engine, work: Work) -> Any:
         with _in_one_tongue(engine), engine.connect() as connection:
-            return self._carry_out(connection, work)
+            try:
+                return self._carry_out(connection, work)
+            except DBAPIError as error:
+                if is_unprepared(error):
+                    connection.invalidate(error)
+                raise
 
     def _carry_out(self, connection: Connection, work: Work) -> Any:
         _replace_stale(connection)

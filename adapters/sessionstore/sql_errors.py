@@ -17,6 +17,7 @@ __all__ = [
     "is_disconnect",
     "is_missing_table",
     "is_safe_to_repeat",
+    "is_unprepared",
     "translated",
 ]
 
@@ -48,6 +49,10 @@ _TOO_BIG = (InvalidMessageError, "a message is too big for this database")
 FOREIGN = "the database's encoding lacks some characters: its encoding must be UTF8"
 """What to say of a database that can't hold any text."""
 _FOREIGN = (SessionStoreError, FOREIGN)
+_UNPREPARED = (
+    StoreUnavailableError,
+    "the server has lost prepared statements, as behind a pooler: prepared_statements=False",
+)
 _OTHER = (SessionStoreError, "the database refuses to work: see the cause")
 
 # By SQLSTATE, or by its class: what PostgreSQL's drivers tell.
@@ -60,6 +65,7 @@ _BY_STATE: dict[str, _Meaning] = {
     "25006": _READ_ONLY,
     "25P03": _SLOW,
     "25P04": _SLOW,
+    "26000": _UNPREPARED,
     "28": _LOGIN,
     "3D000": _UNKNOWN,
     "3F000": _MISSING,
@@ -67,6 +73,7 @@ _BY_STATE: dict[str, _Meaning] = {
     "42501": _FORBIDDEN,
     "42703": _MISSING,
     "42P01": _MISSING,
+    "42P05": _UNPREPARED,
     "42P06": _THERE,
     "42P07": _THERE,
     "42P10": _MISSING,
@@ -218,7 +225,15 @@ def is_missing_table(error: Exception) -> bool:
 def is_safe_to_repeat(error: Exception) -> bool:
     """Tell whether a transaction was undone for another's sake, and would do better now."""
     # What is there already was made by another, after this transaction had begun to look.
-    return _meaning(error) in (_CROSSED, _THERE, _TAKEN)
+    return _meaning(error) in (_CROSSED, _THERE, _TAKEN, _UNPREPARED)
+
+
+def is_unprepared(error: DBAPIError) -> bool:
+    """Tell whether a connection's prepared statements are of no use any more, and so it neither.
+
+    They are not on the server, or a column that they give has another type than before.
+    """
+    return getattr(error.orig, "sqlstate", None) in ("0A000", "26000", "42P05")
 
 
 def _meaning(error: Exception) -> _Meaning:

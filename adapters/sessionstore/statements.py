@@ -26,7 +26,6 @@ from sqlalchemy import (
     type_coerce,
     union_all,
 )
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.selectable import ScalarSelect
 
 from sessionstore.tables import Tables
@@ -334,36 +333,31 @@ def fetched(statement: Any, values: dict[str, Any], connection: Connection) -> S
 def _is_watched(connection: Connection) -> bool:
     """Tell whether SQLAlchemy has more to do for a statement than to send it."""
     engine, heard = connection.engine, connection.engine.dispatch
+    sent = connection.dialect.dispatch
     return bool(
-        engine.echo
-        or _LOG.isEnabledFor(logging.INFO)
+        engine.logger.isEnabledFor(logging.INFO)
         or connection.get_execution_options()
         or heard.before_execute
+        or heard.after_execute
         or heard.before_cursor_execute
         or heard.after_cursor_execute
+        or sent.do_execute
+        or sent.handle_error
     )
-
-
-_LOG = logging.getLogger("sqlalchemy.engine.Engine")
 
 
 def _by_driver(connection: Connection, sql: str, values: dict[str, Any]) -> Sequence[Any]:
     """Send a statement by the driver itself; its errors are told as SQLAlchemy does."""
-    dialect, driver = connection.dialect, connection.connection.dbapi_connection
-    kinds = dialect.loaded_dbapi.Error
+    driver: Any = connection.connection.dbapi_connection
     cursor: Any = None
     try:
-        cursor = driver.cursor()  # type: ignore[union-attr]  # it is there: nothing was lost yet
+        cursor = driver.cursor()
         cursor.execute(sql, values)
         rows: Sequence[Any] = cursor.fetchall()
         cursor.close()
-    except kinds as error:
-        lost = dialect.is_disconnect(error, driver, cursor)
-        if lost:
-            connection.invalidate(error)
-        raise DBAPIError.instance(
-            None, None, error, kinds, connection_invalidated=lost, dialect=dialect
-        ) from error
+    except connection.dialect.loaded_dbapi.Error as error:
+        # Where the connection was lost, so that the pool replaces all that are as old.
+        connection._handle_dbapi_exception(error, None, None, cursor, None)  # noqa: SLF001
     except BaseException:
         connection.invalidate()  # cancelled, perhaps with the reply still under way
         raise
