@@ -157,7 +157,7 @@ def test_the_server_prepares_statements_unless_told_not_to(
 
 
 @pytest.mark.parametrize(
-    "name", ["before_execute", "after_execute", "before_cursor_execute", "do_execute"]
+    "name", ["begin", "before_execute", "after_execute", "before_cursor_execute", "do_execute"]
 )
 def test_who_listens_to_an_engine_hears_of_every_statement(
     postgres: PostgresServer, schema: str, name: str

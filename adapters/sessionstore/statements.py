@@ -337,6 +337,7 @@ def _is_watched(connection: Connection) -> bool:
     return bool(
         engine.logger.isEnabledFor(logging.INFO)
         or connection.get_execution_options()
+        or heard.begin
         or heard.before_execute
         or heard.after_execute
         or heard.before_cursor_execute
