@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -543,44 +541,38 @@ def test_a_replica_cannot_be_written_to(open_url: Callable[..., SessionStore]) -
         assert store.append_message("s", said("x")) == 1
 
 
-def test_many_threads_learn_at_once_that_it_is_a_replica(
-    open_url: Callable[..., SessionStore],
-) -> None:
-    with redis_servers.single() as server, ThreadPoolExecutor(8) as threads:
-        store = open_url(server.url)
-        store.append_message("s", said("x"))
+class _TakenByOthers(list[Any]):
+    """Connections of which another thread takes the last in the very moment."""
 
-        def refused(_: int) -> str:
-            return require_unavailable(lambda: store.append_message("s", said("x")))
+    def pop(self, *_: Any) -> Any:
+        self.clear()
+        return super().pop()
 
-        server.run("REPLICAOF", "127.0.0.1", 1)
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        try:
-            assert all("replica" in words for words in threads.map(refused, range(400)))
-        finally:
-            sys.setswitchinterval(interval)
+
+def test_threads_that_let_go_of_the_same_connections(redis_server: redis_servers.Server) -> None:
+    with RedisSessionStore(redis_server.url) as store:
+        store.ping()
+        if (lines := store._clients._lines) is not None:  # redis-py 5 has none
+            lines._idle = _TakenByOthers(lines._idle)
+            lines.let_go()
+        store.ping()
 
 
 def test_a_reply_that_was_not_waited_for_is_nobody_elses(
-    redis_server: redis_servers.Server,
-    open_url: Callable[..., SessionStore],
-    monkeypatch: pytest.MonkeyPatch,
+    redis_server: redis_servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = open_url(redis_server.url)
-    store.append_message("mine", said("mine"))
-    store.append_message("yours", said("yours"))
-    store.get_messages("mine")
-
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(redis.connection.Connection, "read_response", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            store.get_messages("mine")
-    for _ in range(3):
-        assert [message.content for message in store.get_messages("yours")] == ["yours"]
+    with RedisSessionStore(redis_server.url, key_prefix="interrupted:") as store:
+        store.append_message("mine", said("mine"))
+        store.append_message("yours", said("yours"))
+        with monkeypatch.context() as patch:
+            patch.setattr(redis.connection.Connection, "read_response", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                store.get_messages("mine")
+        for _ in range(3):
+            assert [message.content for message in store.get_messages("yours")] == ["yours"]
 
 
 def test_too_few_replicas(open_url: Callable[..., SessionStore]) -> None:
