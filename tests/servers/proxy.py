@@ -8,10 +8,12 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from servers.process import free_port
+from servers.watch import wait_until
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -106,9 +108,17 @@ class Proxy:
             thread.join()
 
     def _listen(self, port: int) -> socket.socket:
-        listener = socket.create_server(("127.0.0.1", port), backlog=128)
-        listener.settimeout(_TICK)
-        return listener
+        made: list[socket.socket] = []
+
+        def is_free() -> bool:
+            with suppress(OSError):
+                made.append(socket.create_server(("127.0.0.1", port), backlog=128))
+            return bool(made)
+
+        # A thread that still waits at the listener before this one keeps its port until it looks.
+        wait_until(is_free, f"port {port} does not get free")
+        made[0].settimeout(_TICK)
+        return made[0]
 
     def _start(self, work: object, *args: object) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)  # type: ignore[arg-type]
