@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,11 +25,18 @@ Show = Callable[[str, "KnownSession | None", list[PendingWrite]], None]
 """Makes a session's readers see what was known of it, and its writes."""
 
 
+class _Begun(NamedTuple):
+    """What was known of a session when a journal of it began, and which writes are in that."""
+
+    base: KnownSession
+    writes: list[str]
+
+
 class _Found(msgspec.Struct):
     """What the journals of one session hold, each thing with the time its journal was made."""
 
     journals: list[tuple[datetime, str]] = []
-    bases: list[tuple[datetime, KnownSession]] = []
+    bases: list[tuple[datetime, _Begun]] = []
     writes: list[tuple[datetime, PendingWrite]] = []
 
 
@@ -97,7 +105,8 @@ def _sort_out(
             over.update(dict.fromkeys(msgspec.json.decode(text, type=list[str]), entry.role))
     there = found[session_id]
     there.journals.append((made_at, info.id))
-    there.bases += [(made_at, base) for base in bases]
+    ids = [write.id for write in writes]
+    there.bases += [(made_at, _Begun(base, ids)) for base in bases]
     there.writes += [(made_at, write) for write in writes]
 
 
@@ -109,7 +118,12 @@ def _take_over(
     pending = [write for write in writes if write.id not in over]
     journals = [name for _, name in sorted(there.journals, key=_made_at)]
     if pending:
-        bases = [base for _, base in sorted(there.bases, key=_made_at)]
+        # A journal of which no write counts may be left from before others wrote to the primary.
+        bases = [
+            begun.base
+            for _, begun in sorted(there.bases, key=_made_at)
+            if any(over.get(write_id) != VOID for write_id in begun.writes)
+        ]
         show(session_id, bases[0] if bases else None, writes)
     journal.adopt(session_id, journals, pending)
 
