@@ -184,6 +184,22 @@ def robbed(monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, FallbackSessionStore
     return stage, stage.open()
 
 
+def test_a_write_that_was_refused_does_not_tell_what_the_session_was() -> None:
+    """Its journal may be left, from before what others and this process put into the primary."""
+    stage = down()
+    stage.fallback.script("lost")
+    with suppress(StoreUnavailableError):
+        stage.store.append_messages("s", said("b"))
+    for one in ("c", "d"):
+        stage.store.append_messages("s", said(one))
+    stage.primary.come_back()
+    assert stage.store.recover()
+    expected = stage.kept()
+    stage.primary.go_down()
+    stage.store.append_messages("s", said("e"))
+    is_kept(stage, [*expected, "e"])
+
+
 def test_what_another_has_put_back_is_not_put_back_again(
     robbed: tuple[Stage, FallbackSessionStore], caplog: pytest.LogCaptureFixture
 ) -> None:
