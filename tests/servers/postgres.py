@@ -7,12 +7,11 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from servers.watch import Home, children, send_signal, users, wait_until
+from servers.watch import Home, children, free_port, send_signal, users, wait_until
 
 PASSWORD = "correct-horse"  # noqa: S105 - of a server that only this machine reaches
 _FOLDERS = ("/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt")
@@ -45,7 +44,7 @@ class PostgresServer:
         try:
             self._binaries = self._readable(binaries or _found())
             self._initialise()
-            self.port = _free_port()
+            self.port = free_port()
             self.start()
         except BaseException:
             self.stop()
@@ -201,9 +200,3 @@ def _linked(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

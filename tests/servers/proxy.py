@@ -12,8 +12,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from servers.process import free_port
-from servers.watch import wait_until
+from servers.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -116,7 +115,7 @@ class Proxy:
             return bool(made)
 
         # A thread that still waits at the listener before this one keeps its port until it looks.
-        wait_until(is_free, f"port {port} does not get free")
+        wait_until(is_free, f"port {port} gets free")
         made[0].settimeout(_TICK)
         return made[0]
 
