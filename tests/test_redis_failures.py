@@ -148,7 +148,7 @@ def test_a_crowd_waits_no_longer(roomy_proxy: Proxy) -> None:
 
     async def main() -> None:
         url = f"redis://127.0.0.1:{roomy_proxy.port}"
-        async with RedisSessionStore(url, timeout=timeout) as store:
+        async with RedisSessionStore(url, key_prefix="crowd:", timeout=timeout) as store:
             await store.aping()
             roomy_proxy.stall()
             start = time.monotonic()
