@@ -9,7 +9,8 @@ FOUND := $(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null \
 ENV := .venv/$(subst /,_,$(PYTHON))
 BIN := $(ENV)/bin
 READY := $(ENV)/ready
-BENCH := $(ENV)/bench
+# Of its own: the peers would change what the tests run on.
+BENCH := $(ENV)-bench
 # Compiled once, not by each of the hundred processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := sessionstore langchain_sessionstore llama_index_sessionstore
@@ -47,11 +48,11 @@ notebooks: $(READY) ## every notebook, in a kernel of its own
 outputs: $(READY) ## every notebook, run anew, with what it gives
 	cd tests && ../$(BIN)/python test_notebooks.py
 
-bench: $(BENCH) ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (15 minutes)
-	$(BIN)/python benchmarks/run.py
+bench: $(BENCH)/ready ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (15 minutes)
+	$(BENCH)/bin/python benchmarks/run.py
 
-bench-quick: $(BENCH) ## a little of all that, printed only (3 minutes)
-	$(BIN)/python benchmarks/run.py --quick
+bench-quick: $(BENCH)/ready ## a little of all that, printed only (3 minutes)
+	$(BENCH)/bin/python benchmarks/run.py --quick
 
 check: lint types demo test-all soak ## all that CI runs (the notebooks are among the tests)
 
@@ -68,26 +69,31 @@ test-all: ## the tests and the wheel on every Python
 clean: ## forget the environments and what was built
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(READY): pyproject.toml
+define environment
 	@test -n "$(FOUND)" || { echo "No $(PYTHON) here: install it, or name another with PYTHON=..." >&2; exit 1; }
 	@"$(FOUND)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "$(PYTHON) is too old: Python 3.10 or later is needed" >&2; exit 1; }
-	@rm -rf $(ENV)
+	@rm -rf $(@D)
 	@if command -v uv >/dev/null 2>&1; then \
-		uv venv --quiet --seed --python "$(FOUND)" $(ENV) && \
-		uv pip install --quiet --python $(BIN)/python --group dev -e '.[langchain,testing]'; \
+		uv venv --quiet --seed --python "$(FOUND)" $(@D) && \
+		uv pip install --quiet --python $(@D)/bin/python --group dev -e '.[langchain,testing]'; \
 	else \
-		"$(FOUND)" -m venv $(ENV) && \
-		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && \
-		$(BIN)/python -m pip install --quiet --group dev -e '.[langchain,testing]'; \
+		"$(FOUND)" -m venv $(@D) && \
+		$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' && \
+		$(@D)/bin/python -m pip install --quiet --group dev -e '.[langchain,testing]'; \
 	fi
+endef
+
+$(READY): pyproject.toml
+	$(environment)
 	@touch $@
 
 # Without the peers there are still the limits, and the tables say who is missing.
-$(BENCH): $(READY)
+$(BENCH)/ready: pyproject.toml
+	$(environment)
 	@if command -v uv >/dev/null 2>&1; then \
-		uv pip install --quiet --python $(BIN)/python --group bench || uv pip install --quiet --python $(BIN)/python tabulate; \
+		uv pip install --quiet --python $(@D)/bin/python --group bench || uv pip install --quiet --python $(@D)/bin/python tabulate; \
 	else \
-		$(BIN)/python -m pip install --quiet --group bench || $(BIN)/python -m pip install --quiet tabulate; \
+		$(@D)/bin/python -m pip install --quiet --group bench || $(@D)/bin/python -m pip install --quiet tabulate; \
 	fi
 	@touch $@

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from html.parser import HTMLParser
 from typing import Any
 
-from servers.watch import free_port
+from servers.process import free_port
 
 from langchain_sessionstore import SessionChatMessageHistory
 from sessionstore import (

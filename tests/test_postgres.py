@@ -18,8 +18,8 @@ from servers.mariadb import binary as mariadb_binary
 from servers.pgbouncer import PgBouncer
 from servers.pgbouncer import binary as pgbouncer_binary
 from servers.postgres import PASSWORD, PostgresServer, PostgresStandby
+from servers.process import wait_until
 from servers.relay import Relay
-from servers.watch import wait_until
 from sqlalchemy import create_engine, event
 from sqlalchemy.pool import NullPool
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from conftest import Call
 from servers.postgres import PostgresServer
-from servers.watch import wait_until
+from servers.process import wait_until
 
 from sessionstore import (
     AgentDb,

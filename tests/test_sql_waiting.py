@@ -13,7 +13,7 @@ import pytest
 from servers.mariadb import MariadbServer
 from servers.mariadb import binary as mariadb_binary
 from servers.postgres import PostgresServer
-from servers.watch import wait_until
+from servers.process import wait_until
 from sqlalchemy import event, text
 
 from sessionstore import AgentDb, DbSessionStore, PostgresAgentDb, SessionMessage

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pymysql
 
-from servers.watch import Home, free_port, wait_until
+from servers.process import free_port, wait_until
+from servers.watch import Home
 
 _OPTIONS = (
     "--bind-address=127.0.0.1",

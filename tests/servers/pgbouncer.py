@@ -10,7 +10,8 @@ from contextlib import suppress
 import psycopg
 
 from servers.postgres import PASSWORD, PostgresServer
-from servers.watch import Home, free_port, wait_until
+from servers.process import free_port, wait_until
+from servers.watch import Home
 
 _SETTINGS = """
 [databases]

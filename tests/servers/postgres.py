@@ -11,7 +11,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from servers.watch import Home, children, free_port, send_signal, users, wait_until
+from servers.process import free_port, wait_until
+from servers.watch import Home, children, send_signal, users
 
 PASSWORD = "correct-horse"  # noqa: S105 - of a server that only this machine reaches
 _FOLDERS = ("/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/homebrew/opt")

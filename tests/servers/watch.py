@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+_PATIENCE = 30.0
 
 
 class Home:
@@ -38,21 +38,6 @@ class Home:
         if not self._watcher.stdin.closed:
             self._watcher.stdin.close()
             self._watcher.wait()
-
-
-def wait_until(condition: Callable[[], object], otherwise: str, seconds: float = 30) -> None:
-    """Wait for a condition; when it does not come, fail and say so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, otherwise
-        time.sleep(0.005)
-
-
-def free_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def send_signal(pid: int, number: signal.Signals) -> None:
@@ -96,7 +81,11 @@ def _watch(home: Path) -> None:
     for pid in users(home / "data"):
         send_signal(pid, signal.SIGQUIT)
         send_signal(pid, signal.SIGCONT)
-    wait_until(lambda: not users(home / "data"), "a server outlives its tests")
+    deadline = time.monotonic() + _PATIENCE
+    while left := users(home / "data"):
+        time.sleep(0.01)
+        for pid in left if time.monotonic() > deadline else ():
+            send_signal(pid, signal.SIGKILL)
     shutil.rmtree(home, ignore_errors=True)
 
 

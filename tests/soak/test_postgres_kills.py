@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count
 
 from servers.postgres import PostgresServer
-from servers.watch import wait_until
+from servers.process import wait_until
 
 from sessionstore import (
     DbSessionStore,
