@@ -16,6 +16,7 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from sessionstore import InvalidMessageError, SessionMessage, ToolCall
@@ -76,17 +77,39 @@ class _Template:
         fields = cls.model_fields
         self.cls = cls
         self.values: dict[str, Any] = {}
-        self.mutable: list[tuple[str, type[Any]]] = []
+        self.dicts: list[str] = []
+        self.lists: list[str] = []
         for name, field in fields.items():
             default = field.get_default(call_default_factory=True)
             self.values[name] = None if default is PydanticUndefined else default
-            if isinstance(default, (dict, list)):
-                self.mutable.append((name, type(default)))
+            if isinstance(default, dict):
+                self.dicts.append(name)
+            if isinstance(default, list):
+                self.lists.append(name)
         self.rest = [name for name in fields if name not in _CARRIED]
+
+    def filled_in(self, message: SessionMessage) -> dict[str, Any]:
+        """Give a new message's fields: its content, its id, and what all of its class have."""
+        values = self.values.copy()
+        for name in self.dicts:
+            values[name] = {}
+        for name in self.lists:
+            values[name] = []
+        values["content"] = message.content
+        values["id"] = message.id
+        return values
 
 
 _TEMPLATES = {kind: _Template(cls) for kind, cls in _CLASSES.items()}
-_set = object.__setattr__
+_OF_PLAIN = {_ROLES[kind]: _TEMPLATES[kind] for kind in ("human", "ai", "system")}
+
+# A model of pydantic keeps its state in these. To set them one by one, past its own way to be made,
+# is what most of the time to read a history goes into.
+_new = object.__new__
+_set_fields = BaseModel.__dict__["__dict__"].__set__
+_set_given = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 
 def to_session(message: BaseMessage) -> SessionMessage:
@@ -158,14 +181,12 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
     Raises:
         InvalidMessageError: It is no `SessionMessage`.
     """
+    if _is_plain(message) and (plain := _OF_PLAIN.get(message.role)):
+        return _made(plain.cls, plain.filled_in(message), {"content", "id"}, {})
     extra = _extra_of(message)
     kind = extra.get("type") or _KINDS.get(message.role, "chat")
     template = _TEMPLATES.get(kind) or _TEMPLATES["chat"]
-    values = template.values.copy()
-    for name, factory in template.mutable:
-        values[name] = factory()
-    values["content"] = message.content
-    values["id"] = message.id
+    values = template.filled_in(message)
     given = {"content", "id"}
     if message.name is not None:
         values["name"] = message.name
@@ -187,12 +208,7 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
         unknown = _fill_in(values, given, extra, message)
     elif _is_foreign(message, kind):
         _set_foreign(values, given, message, kind)
-    decoded: BaseMessage = object.__new__(template.cls)
-    _set(decoded, "__dict__", values)
-    _set(decoded, "__pydantic_fields_set__", given)
-    _set(decoded, "__pydantic_extra__", unknown)
-    _set(decoded, "__pydantic_private__", None)
-    return decoded
+    return _made(template.cls, values, given, unknown)
 
 
 def to_session_messages(messages: Iterable[BaseMessage]) -> list[SessionMessage]:
@@ -271,6 +287,27 @@ def _extra_of(message: SessionMessage) -> dict[str, Any]:
         raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
     extra: dict[str, Any] = message.extra.get("langchain") or {}
     return extra
+
+
+def _is_plain(message: SessionMessage) -> bool:
+    """Tell whether a message is its role, its content and its id: nearly all are."""
+    return isinstance(message, SessionMessage) and not (
+        message.extra
+        or message.tool_calls
+        or message.name is not None
+        or message.tool_call_id is not None
+    )
+
+
+def _made(
+    cls: type[BaseMessage], values: dict[str, Any], given: set[str], unknown: dict[str, Any]
+) -> BaseMessage:
+    made: BaseMessage = _new(cls)
+    _set_fields(made, values)
+    _set_given(made, given)
+    _set_extra(made, unknown)
+    _set_private(made, None)
+    return made
 
 
 def _fill_in(

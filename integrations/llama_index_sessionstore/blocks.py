@@ -24,7 +24,7 @@ from llama_index.core.base.llms.types import (
 )
 from pydantic import AnyUrl, BaseModel, ValidationError
 
-__all__ = ["Block", "block_of", "dump_of"]
+__all__ = ["Block", "block_of", "dump_of", "made"]
 
 B = TypeVar("B", bound=BaseModel)
 Block = dict[str, Any]
@@ -43,7 +43,33 @@ _CLASSES: dict[str, type[BaseContentBlock]] = {
 }
 _BYTES = {"image", "audio", "video", "data"}
 _IS_PATH = "is_path"
-_set = object.__setattr__
+
+# A model of pydantic keeps its state in these. To set them one by one, past its own way to be made,
+# is what most of the time to read a history goes into.
+_new = object.__new__
+_set_fields = BaseModel.__dict__["__dict__"].__set__
+_set_given = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
+
+
+def made(cls: type[B], fields: dict[str, Any], given: set[str]) -> B:
+    """Make a model of what is known to be valid, in a tenth of the time that it takes to check.
+
+    Args:
+        cls: The model's class.
+        fields: All of its fields.
+        given: Which of them were not left at their defaults.
+
+    Returns:
+        The model, which keeps both.
+    """
+    model: B = _new(cls)
+    _set_fields(model, fields)
+    _set_given(model, given)
+    _set_extra(model, None)
+    _set_private(model, None)
+    return model
 
 
 def dump_of(block: BaseModel) -> Block:
@@ -122,12 +148,7 @@ def _built(cls: type[B], values: Mapping[str, Any]) -> B:
         else field.get_default(call_default_factory=True)
         for name, field in cls.model_fields.items()
     }
-    built: B = object.__new__(cls)
-    _set(built, "__dict__", fields)
-    _set(built, "__pydantic_fields_set__", set(values))
-    _set(built, "__pydantic_extra__", None)
-    _set(built, "__pydantic_private__", None)
-    return built
+    return made(cls, fields, set(values))
 
 
 def _address(url: str) -> AnyUrl | str:
