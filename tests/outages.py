@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -170,10 +171,22 @@ def survived(primary: Primary, faults: Sequence[Fault], colour: str) -> None:
                 writers.progress()
         wait_until(store.recover, "all is put back")
         stats = store.stats()
+        assert told == ["down", "up"] * stats.fallbacks
         with primary.around() as around:
             writers.require_all(around)
-            writers.require_all(store)
+        wait_until(partial(_is_all_told, writers, store), "the store tells what its primary holds")
     assert (store.pending(), store.rejected()) == ([], [])
     assert stats.fallbacks == stats.recoveries >= len(faults)
     assert stats.journaled == stats.replayed > 0
-    assert told == ["down", "up"] * stats.fallbacks
+
+
+def _is_all_told(writers: Writers, store: FallbackSessionStore) -> bool:
+    """Require all of the store, unless reading so much took longer than its primary may take."""
+    before = store.stats()
+    try:
+        writers.require_all(store)
+    except AssertionError:
+        if store.stats().fallbacks == before.fallbacks and not store.is_degraded():
+            raise
+        return False
+    return True

@@ -232,8 +232,12 @@ def cluster(name: str | None = None, *, replicas: int = 0, **config: Any) -> Ite
 
 
 @contextmanager
-def guarded(name: str | None = None, **config: Any) -> Iterator[Guarded]:
+def guarded(
+    name: str | None = None, *, takes_over: bool = False, **config: Any
+) -> Iterator[Guarded]:
     """Start a master, its replica and their three Sentinels."""
+    # A master that is busy for half a second is else taken for dead, and its last writes are lost.
+    patience = 500 if takes_over else 15_000
     with folder() as home, ExitStack() as stack:
         master = _started(stack, Server(binary(name), home, config))
         following = {**config, "replicaof": f"127.0.0.1 {master.port}"}
@@ -243,7 +247,7 @@ def guarded(name: str | None = None, **config: Any) -> Iterator[Guarded]:
             lambda: replica.info("replication")["master_link_status"] == "up", "replica in sync"
         )
         watch = f"""sentinel monitor {SERVICE} 127.0.0.1 {master.port} 2
-            sentinel down-after-milliseconds {SERVICE} 500
+            sentinel down-after-milliseconds {SERVICE} {patience}
             sentinel failover-timeout {SERVICE} 2000"""
         watch = "\n".join(line.strip() for line in watch.splitlines())
         sentinels = [

@@ -148,7 +148,7 @@ def test_the_oldest_server_killed_twenty_times_under_tasks() -> None:
 def test_a_sentinel_fail_over() -> None:
     """With a replica that has every write before it is acknowledged, none is lost."""
     with (
-        redis_servers.guarded() as guarded,
+        redis_servers.guarded(takes_over=True) as guarded,
         RedisSessionStore(guarded.url, wait_replicas=1) as store,
     ):
         writers = Writers(store)
