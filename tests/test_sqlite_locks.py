@@ -13,7 +13,7 @@ from children import Children
 from sqlite_files import files_of, outside, said, write_lock
 
 from sessionstore import SessionStore, SQLiteSessionStore, StoreUnavailableError
-from sessionstore.sqlite import _COMMIT
+from sessionstore._sqlite_connections import COMMIT
 from sessionstore.testing.waiting import wait_until
 
 BRIEF = 0.2
@@ -202,7 +202,7 @@ def test_a_large_session_is_pruned_in_slices(path: Path, monkeypatch: pytest.Mon
                 except StopIteration as done:
                     return done.value
                 reply = yield request
-                if request == _COMMIT:
+                if request == COMMIT:
                     count = connection.execute("SELECT count(*) FROM sessionstore_messages")
                     lefts.extend(*count.fetchall())
                     assert [info.id for info in keeper.list_sessions().sessions][:1] == ["again"]

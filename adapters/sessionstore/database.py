@@ -45,9 +45,9 @@ except ImportError as _error:
         "'sessionstore[postgres]' for PostgreSQL"
     ) from _error
 
+from sessionstore._sqlite_file import checked_path, is_fresh, require_file, use_write_ahead_log
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.flow import Flow
-from sessionstore.sqlite import checked_path, is_fresh, require_file, use_write_ahead_log
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -10,6 +10,7 @@ from sessionstore.database import AgentDb, Work, open_db  # first, for its hint 
 
 from sqlalchemy import Connection, delete, func, insert, select, update  # isort: skip
 
+from sessionstore.arguments import require_owner, require_version
 from sessionstore.errors import (
     InvalidMessageError,
     SessionExistsError,
@@ -48,7 +49,7 @@ from sessionstore.statements import (
     removing,
     seeking,
 )
-from sessionstore.store import SessionStore, require_owner, require_version
+from sessionstore.store import SessionStore
 from sessionstore.tables import escaped
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
+from sessionstore.arguments import require_owner, require_version
 from sessionstore.errors import (
     InvalidMessageError,
     InvalidSessionError,
@@ -33,7 +34,7 @@ from sessionstore.models import (
     now_microseconds,
     retention_microseconds,
 )
-from sessionstore.store import SessionStore, require_owner, require_version
+from sessionstore.store import SessionStore
 
 __all__ = ["InMemorySessionStore", "StoredSession"]
 

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from msgspec.structs import replace
-
-from sessionstore.errors import (
-    InvalidMessageError,
-    InvalidSessionError,
-    SessionAccessError,
-    SessionConflictError,
+from sessionstore.arguments import (
+    NO_LIMIT,
+    checked_id,
+    checked_limit,
+    checked_message_id,
+    checked_messages,
+    checked_version,
+    optional_id,
+    without_repeats,
 )
+from sessionstore.errors import InvalidMessageError, InvalidSessionError
 from sessionstore.flow import Flow
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, new_id
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["MAX_ID_LENGTH", "SessionStore", "checked_id", "require_owner", "require_version"]
+__all__ = ["SessionStore"]
 
 T = TypeVar("T")
-
-MAX_ID_LENGTH = 512
-"""The longest id, in characters, of a session, message, agent or user."""
-
-_NO_LIMIT = 2**31 - 1
 
 
 class SessionStore(ABC):
@@ -67,8 +64,9 @@ class SessionStore(ABC):
     is not checked is whether messages and metadata are JSON: a flow turns them into their stored
     form first, with `sessionstore.models.encode_message` and `encode_metadata`, which refuse what
     is not, and reads them with `decode_messages` and `decode_metadata`, so that what a caller holds
-    is never what the store holds. `require_owner` and `require_version` raise what the contract
-    asks for. `sessionstore.testing` has the tests that a new store has to pass.
+    is never what the store holds. `require_owner` and `require_version` in `sessionstore.arguments`
+    raise what the contract asks for, in the same atomic step as the work. `sessionstore.testing`
+    has the tests that a new store has to pass.
     """
 
     # -- The operations ---------------------------------------------------------------------------
@@ -467,7 +465,8 @@ class SessionStore(ABC):
     def prune_expired(self) -> int:
         """Delete the sessions not written to for longer than the store retains them.
 
-        They are not returned before that either: this gives their space back.
+        They are not returned before that either: this frees their space for what is written later
+        (an SQLite file keeps its size; ``VACUUM`` in `sqlite3` makes it smaller).
 
         Returns:
             How many were deleted; 0 where the store keeps sessions for good.
@@ -534,12 +533,14 @@ class SessionStore(ABC):
         agent_id: str,
         user_id: str | None,
         metadata: dict[str, Any],
-    ) -> Flow[SessionData]: ...
+    ) -> Flow[SessionData]:
+        """Make the session; `SessionExistsError` where it is there."""
 
     @abstractmethod
     def _get(
         self, session_id: str, *, limit: int | None, user_id: str | None
-    ) -> Flow[SessionData | None]: ...
+    ) -> Flow[SessionData | None]:
+        """Give the session with its last ``limit`` messages, or ``None``."""
 
     @abstractmethod
     def _get_messages(
@@ -551,7 +552,8 @@ class SessionStore(ABC):
         after: str | None,
         user_id: str | None,
         keep_system: bool,
-    ) -> Flow[list[SessionMessage]]: ...
+    ) -> Flow[list[SessionMessage]]:
+        """Give the last ``limit`` messages; after ``after`` (``""``: the start), the first."""
 
     @abstractmethod
     def _append_messages(
@@ -562,12 +564,14 @@ class SessionStore(ABC):
         agent_id: str,
         user_id: str | None,
         expected_version: int | None,
-    ) -> Flow[int]: ...
+    ) -> Flow[int]:
+        """Add those whose ids are new, at the end, and make the session; give how many."""
 
     @abstractmethod
     def _replace_message(
         self, session_id: str, message: SessionMessage, *, user_id: str | None
-    ) -> Flow[None]: ...
+    ) -> Flow[None]:
+        """Put the message in the place of the one with its id."""
 
     @abstractmethod
     def _delete_messages(
@@ -577,7 +581,8 @@ class SessionStore(ABC):
         *,
         user_id: str | None,
         expected_version: int | None,
-    ) -> Flow[list[str]]: ...
+    ) -> Flow[list[str]]:
+        """Delete those that are there; give their ids, in the session's order."""
 
     @abstractmethod
     def _update(
@@ -588,21 +593,26 @@ class SessionStore(ABC):
         metadata: dict[str, Any] | None,
         user_id: str | None,
         expected_version: int | None,
-    ) -> Flow[SessionInfo]: ...
+    ) -> Flow[SessionInfo]:
+        """Replace the messages, and merge the metadata, as far as given."""
 
     @abstractmethod
-    def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]: ...
+    def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]:
+        """Delete the session; tell whether it was there."""
 
     @abstractmethod
     def _list_sessions(
         self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
-    ) -> Flow[SessionPage]: ...
+    ) -> Flow[SessionPage]:
+        """Give a page, newest activity first, from an index."""
 
     @abstractmethod
-    def _prune_expired(self) -> Flow[int]: ...
+    def _prune_expired(self) -> Flow[int]:
+        """Delete what has expired, a batch at a time; give how many sessions."""
 
     @abstractmethod
-    def _ping(self) -> Flow[None]: ...
+    def _ping(self) -> Flow[None]:
+        """Ask the backend for a sign of life; `StoreUnavailableError` without one."""
 
     @abstractmethod
     def _play(self, flow: Flow[T]) -> T:
@@ -624,9 +634,9 @@ class SessionStore(ABC):
     ) -> Flow[SessionData]:
         return self._create(
             new_id() if session_id is None else checked_id(session_id, "session_id"),
-            _without_repeats(_ready(messages)),
+            without_repeats(checked_messages(messages)),
             agent_id=checked_id(agent_id, "agent_id"),
-            user_id=_optional_id(user_id, "user_id"),
+            user_id=optional_id(user_id, "user_id"),
             metadata={} if metadata is None else metadata,
         )
 
@@ -635,8 +645,8 @@ class SessionStore(ABC):
     ) -> Flow[SessionData | None]:
         return self._get(
             checked_id(session_id, "session_id"),
-            limit=_limit(limit),
-            user_id=_optional_id(user_id, "user_id"),
+            limit=checked_limit(limit),
+            user_id=optional_id(user_id, "user_id"),
         )
 
     def _reading(
@@ -654,10 +664,10 @@ class SessionStore(ABC):
             raise InvalidMessageError(f"after can't be given together with {other}")
         return self._get_messages(
             checked_id(session_id, "session_id"),
-            limit=_limit(limit),
-            before=None if before is None else _message_id(before),
-            after=after if after is None or after == "" else _message_id(after),
-            user_id=_optional_id(user_id, "user_id"),
+            limit=checked_limit(limit),
+            before=None if before is None else checked_message_id(before),
+            after=after if after is None or after == "" else checked_message_id(after),
+            user_id=optional_id(user_id, "user_id"),
             keep_system=keep_system,
         )
 
@@ -671,20 +681,20 @@ class SessionStore(ABC):
     ) -> Flow[int]:
         return self._append_messages(
             checked_id(session_id, "session_id"),
-            _without_repeats(_ready(messages)),
+            without_repeats(checked_messages(messages)),
             agent_id=checked_id(agent_id, "agent_id"),
-            user_id=_optional_id(user_id, "user_id"),
-            expected_version=_version(expected_version),
+            user_id=optional_id(user_id, "user_id"),
+            expected_version=checked_version(expected_version),
         )
 
     def _replacing(
         self, session_id: str, message: SessionMessage, user_id: str | None
     ) -> Flow[None]:
-        [ready] = _ready([message])
+        [ready] = checked_messages([message])
         if message.id is None:
             raise InvalidMessageError("replace_message needs a message with an id: set its id")
         return self._replace_message(
-            checked_id(session_id, "session_id"), ready, user_id=_optional_id(user_id, "user_id")
+            checked_id(session_id, "session_id"), ready, user_id=optional_id(user_id, "user_id")
         )
 
     def _deleting_messages(
@@ -698,9 +708,9 @@ class SessionStore(ABC):
             raise InvalidMessageError("message_ids must be a list of ids, not a single one")
         return self._delete_messages(
             checked_id(session_id, "session_id"),
-            list(dict.fromkeys(map(_message_id, message_ids))),
-            user_id=_optional_id(user_id, "user_id"),
-            expected_version=_version(expected_version),
+            list(dict.fromkeys(map(checked_message_id, message_ids))),
+            user_id=optional_id(user_id, "user_id"),
+            expected_version=checked_version(expected_version),
         )
 
     def _updating(
@@ -713,15 +723,15 @@ class SessionStore(ABC):
     ) -> Flow[SessionInfo]:
         return self._update(
             checked_id(session_id, "session_id"),
-            messages=None if messages is None else _without_repeats(_ready(messages)),
+            messages=None if messages is None else without_repeats(checked_messages(messages)),
             metadata=metadata,
-            user_id=_optional_id(user_id, "user_id"),
-            expected_version=_version(expected_version),
+            user_id=optional_id(user_id, "user_id"),
+            expected_version=checked_version(expected_version),
         )
 
     def _deleting(self, session_id: str, user_id: str | None) -> Flow[bool]:
         return self._delete(
-            checked_id(session_id, "session_id"), user_id=_optional_id(user_id, "user_id")
+            checked_id(session_id, "session_id"), user_id=optional_id(user_id, "user_id")
         )
 
     def _listing(
@@ -732,147 +742,8 @@ class SessionStore(ABC):
         if cursor is not None and type(cursor) is not str:
             raise InvalidSessionError("cursor is not one that list_sessions gave")
         return self._list_sessions(
-            agent_id=_optional_id(agent_id, "agent_id"),
-            user_id=_optional_id(user_id, "user_id"),
-            limit=min(limit, _NO_LIMIT),
+            agent_id=optional_id(agent_id, "agent_id"),
+            user_id=optional_id(user_id, "user_id"),
+            limit=min(limit, NO_LIMIT),
             cursor=cursor,
         )
-
-
-# -- What every backend's flow asks of a session, in the same words ----------------------------
-
-
-def require_owner(owner: str | None, user_id: str | None) -> None:
-    """Refuse a caller who is not the owner.
-
-    Args:
-        owner: The session's owner; ``None`` where it is open to every caller.
-        user_id: The caller; ``None`` where nothing is to be checked.
-
-    Raises:
-        SessionAccessError: The session belongs to another user.
-    """
-    if user_id is not None and owner is not None and owner != user_id:
-        raise SessionAccessError("this session belongs to another user")
-
-
-def require_version(version: int, expected_version: int | None) -> None:
-    """Refuse a writer who has not seen the session's last version.
-
-    Args:
-        version: What the session is at; 0 where it is not there.
-        expected_version: What the caller last saw; ``None`` where nothing is to be checked.
-
-    Raises:
-        SessionConflictError: They differ.
-    """
-    if expected_version is not None and version != expected_version:
-        msg = (
-            f"the session is at version {version}, not {expected_version}: "
-            "read it again, then decide"
-        )
-        raise SessionConflictError(msg)
-
-
-def checked_id(value: object, name: str) -> str:
-    """Check what names a session, an agent or a user.
-
-    Args:
-        value: The id.
-        name: What to call it in an error.
-
-    Returns:
-        The id, as a plain string.
-
-    Raises:
-        InvalidSessionError: It is no text of 1 to `MAX_ID_LENGTH` characters.
-    """
-    if isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
-        return str.__str__(value)
-    raise InvalidSessionError(f"{name} {_fault(value)}")
-
-
-def _optional_id(value: object, name: str) -> str | None:
-    return None if value is None else checked_id(value, name)
-
-
-def _message_id(value: object) -> str:
-    if isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
-        return str.__str__(value)
-    raise InvalidMessageError(f"a message id {_fault(value)}")
-
-
-def _is_unicode(value: str) -> bool:
-    if value.isascii():
-        return True
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _fault(value: object) -> str:
-    if not isinstance(value, str):
-        return f"must be a string, not {type(value).__name__}"
-    if not value:
-        return "is empty"
-    if len(value) > MAX_ID_LENGTH:
-        return f"is {len(value)} characters long; at most {MAX_ID_LENGTH} are allowed"
-    return "must be valid Unicode text"
-
-
-def _limit(value: object) -> int | None:
-    if value is None:
-        return None
-    if type(value) is int and value >= 0:
-        return min(value, _NO_LIMIT)  # drivers refuse a number that is larger than theirs
-    raise InvalidSessionError(
-        "limit must be a whole number of 0 or more: how many messages; or None for all"
-    )
-
-
-def _version(value: object) -> int | None:
-    if value is None or (type(value) is int and value >= 0):
-        return value
-    raise InvalidSessionError("expected_version must be a whole number of 0 or more, or None")
-
-
-def _ready(messages: Iterable[SessionMessage]) -> list[SessionMessage]:
-    if isinstance(messages, SessionMessage):
-        raise InvalidMessageError("messages must be a list of messages, not a single one")
-    return [_ready_message(message) for message in messages]
-
-
-def _ready_message(message: SessionMessage) -> SessionMessage:
-    if not isinstance(message, SessionMessage):
-        kind = type(message).__name__
-        raise InvalidMessageError(f"a message must be a SessionMessage, not {kind}")
-    created_at = _in_utc(message.created_at)
-    if created_at is not message.created_at:
-        message = replace(message, created_at=created_at)
-    if message.id is None:
-        return replace(message, id=new_id())
-    _message_id(message.id)
-    return message
-
-
-def _in_utc(moment: object) -> datetime:
-    if not isinstance(moment, datetime):
-        kind = type(moment).__name__
-        raise InvalidMessageError(f"created_at must be a datetime, not {kind}")
-    if moment.tzinfo is timezone.utc:
-        return moment
-    if moment.utcoffset() is None:
-        raise InvalidMessageError("created_at must be aware: give it a timezone, such as UTC")
-    try:
-        return moment.astimezone(timezone.utc)
-    except OverflowError as error:
-        raise InvalidMessageError("created_at must be within the years 1 to 9999, UTC") from error
-
-
-def _without_repeats(messages: list[SessionMessage]) -> list[SessionMessage]:
-    firsts: dict[str | None, SessionMessage] = {}
-    for message in messages:
-        firsts.setdefault(message.id, message)
-    return list(firsts.values())

@@ -33,7 +33,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from sessionstore import sqlite
+from sessionstore._sqlite_file import SCHEMA, SCHEMA_VERSION
 from sessionstore.errors import SessionStoreError
 
 __all__ = ["DEFAULT_PREFIX", "Migration", "Tables", "escaped"]
@@ -126,7 +126,7 @@ class Tables:
             raise ValueError("table_prefix must be 1 to 40 letters, digits and underscores")
         self.prefix: str = prefix
         self.migrations: tuple[Migration, ...] = tuple(migrations)
-        self.version: int = sqlite.SCHEMA_VERSION + len(self.migrations)
+        self.version: int = SCHEMA_VERSION + len(self.migrations)
         self.metadata: MetaData = MetaData(schema=schema)
         self.schema: Table = Table(f"{prefix}schema", self.metadata, Column("version", Integer))
         self.schema.c.version.nullable = False
@@ -165,7 +165,7 @@ class Tables:
                 for statement in self._creation(connection):
                     connection.exec_driver_sql(statement)
                 return self.version
-            for migration in self.migrations[version - sqlite.SCHEMA_VERSION :]:
+            for migration in self.migrations[version - SCHEMA_VERSION :]:
                 migration(connection, self)
             if version < self.version:
                 connection.execute(update(self.schema).values(version=self.version))
@@ -220,7 +220,7 @@ class Tables:
                 yield statement
 
     def _sqlite_ddl(self) -> Iterator[str]:
-        for statement in sqlite.SCHEMA:
+        for statement in SCHEMA:
             if self.prefix == DEFAULT_PREFIX or not statement.startswith("PRAGMA"):
                 yield statement.replace(DEFAULT_PREFIX, self.prefix)
 

@@ -18,7 +18,7 @@ from sessionstore import (
     SessionStore,
     Window,
 )
-from sessionstore.store import checked_id
+from sessionstore.arguments import checked_id
 
 if TYPE_CHECKING:
     from langchain_core.chat_history import BaseChatMessageHistory

@@ -25,9 +25,9 @@ from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.pending import closed
 from langchain_sessionstore.tokens import langchain_window
 from sessionstore import InvalidSessionError, SessionStore, Window
+from sessionstore.arguments import checked_id
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import new_id
-from sessionstore.store import checked_id
 
 try:
     from langchain.agents.middleware.types import (

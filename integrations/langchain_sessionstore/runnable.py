@@ -31,9 +31,9 @@ from sessionstore import (
     SessionStoreError,
     Window,
 )
+from sessionstore.arguments import checked_id
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import new_id
-from sessionstore.store import checked_id
 
 if TYPE_CHECKING:
     from langchain_core.utils.pydantic import TypeBaseModel

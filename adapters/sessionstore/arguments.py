@@ -1,0 +1,236 @@
+"""What callers hand to a store: checked, and made ready, before anything is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+
+from msgspec.structs import replace
+
+from sessionstore.errors import (
+    InvalidMessageError,
+    InvalidSessionError,
+    SessionAccessError,
+    SessionConflictError,
+)
+from sessionstore.models import SessionMessage, new_id
+
+__all__ = [
+    "MAX_ID_LENGTH",
+    "NO_LIMIT",
+    "checked_id",
+    "checked_limit",
+    "checked_message_id",
+    "checked_messages",
+    "checked_version",
+    "optional_id",
+    "require_owner",
+    "require_version",
+    "without_repeats",
+]
+
+MAX_ID_LENGTH = 512
+"""The longest id, in characters, of a session, message, agent or user."""
+
+NO_LIMIT = 2**31 - 1
+"""As good as no limit: drivers refuse a number that is larger than theirs."""
+
+
+def require_owner(owner: str | None, user_id: str | None) -> None:
+    """Refuse a caller who is not the owner.
+
+    Args:
+        owner: The session's owner; ``None`` where it is open to every caller.
+        user_id: The caller; ``None`` where nothing is to be checked.
+
+    Raises:
+        SessionAccessError: The session belongs to another user.
+    """
+    if user_id is not None and owner is not None and owner != user_id:
+        raise SessionAccessError("this session belongs to another user")
+
+
+def require_version(version: int, expected_version: int | None) -> None:
+    """Refuse a writer who has not seen the session's last version.
+
+    Args:
+        version: What the session is at; 0 where it is not there.
+        expected_version: What the caller last saw; ``None`` where nothing is to be checked.
+
+    Raises:
+        SessionConflictError: They differ.
+    """
+    if expected_version is not None and version != expected_version:
+        msg = (
+            f"the session is at version {version}, not {expected_version}: "
+            "read it again, then decide"
+        )
+        raise SessionConflictError(msg)
+
+
+def checked_id(value: object, name: str) -> str:
+    """Check what names a session, an agent or a user.
+
+    Args:
+        value: The id.
+        name: What to call it in an error.
+
+    Returns:
+        The id, as a plain string.
+
+    Raises:
+        InvalidSessionError: It is no text of 1 to `MAX_ID_LENGTH` characters.
+    """
+    if isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
+        return str.__str__(value)
+    raise InvalidSessionError(f"{name} {_fault(value)}")
+
+
+def optional_id(value: object, name: str) -> str | None:
+    """Check what may name an agent or a user, or nobody.
+
+    Args:
+        value: The id, or ``None``.
+        name: What to call it in an error.
+
+    Returns:
+        The id, as a plain string; or ``None``.
+
+    Raises:
+        InvalidSessionError: It is neither ``None`` nor text of 1 to `MAX_ID_LENGTH` characters.
+    """
+    return None if value is None else checked_id(value, name)
+
+
+def checked_message_id(value: object) -> str:
+    """Check what names a message.
+
+    Args:
+        value: The id.
+
+    Returns:
+        The id, as a plain string.
+
+    Raises:
+        InvalidMessageError: It is no text of 1 to `MAX_ID_LENGTH` characters.
+    """
+    if isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
+        return str.__str__(value)
+    raise InvalidMessageError(f"a message id {_fault(value)}")
+
+
+def _is_unicode(value: str) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _fault(value: object) -> str:
+    if not isinstance(value, str):
+        return f"must be a string, not {type(value).__name__}"
+    if not value:
+        return "is empty"
+    if len(value) > MAX_ID_LENGTH:
+        return f"is {len(value)} characters long; at most {MAX_ID_LENGTH} are allowed"
+    return "must be valid Unicode text"
+
+
+def checked_limit(value: object) -> int | None:
+    """Check how many messages a caller wants.
+
+    Args:
+        value: The number, or ``None`` for all.
+
+    Returns:
+        The number, at most `NO_LIMIT`; or ``None``.
+
+    Raises:
+        InvalidSessionError: It is neither ``None`` nor a whole number of 0 or more.
+    """
+    if value is None:
+        return None
+    if type(value) is int and value >= 0:
+        return min(value, NO_LIMIT)
+    raise InvalidSessionError(
+        "limit must be a whole number of 0 or more: how many messages; or None for all"
+    )
+
+
+def checked_version(value: object) -> int | None:
+    """Check the version that a caller expects.
+
+    Args:
+        value: The version, or ``None`` for any.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidSessionError: It is neither ``None`` nor a whole number of 0 or more.
+    """
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise InvalidSessionError("expected_version must be a whole number of 0 or more, or None")
+
+
+def checked_messages(messages: Iterable[SessionMessage]) -> list[SessionMessage]:
+    """Make messages ready to be stored; the caller's are not touched.
+
+    Args:
+        messages: What the caller gave.
+
+    Returns:
+        The messages, each with an id, and with its time in UTC.
+
+    Raises:
+        InvalidMessageError: One is no message, or has an id or a time that can't be stored.
+    """
+    if isinstance(messages, SessionMessage):
+        raise InvalidMessageError("messages must be a list of messages, not a single one")
+    return [_ready_message(message) for message in messages]
+
+
+def _ready_message(message: SessionMessage) -> SessionMessage:
+    if not isinstance(message, SessionMessage):
+        kind = type(message).__name__
+        raise InvalidMessageError(f"a message must be a SessionMessage, not {kind}")
+    created_at = _in_utc(message.created_at)
+    if created_at is not message.created_at:
+        message = replace(message, created_at=created_at)
+    if message.id is None:
+        return replace(message, id=new_id())
+    checked_message_id(message.id)
+    return message
+
+
+def _in_utc(moment: object) -> datetime:
+    if not isinstance(moment, datetime):
+        kind = type(moment).__name__
+        raise InvalidMessageError(f"created_at must be a datetime, not {kind}")
+    if moment.tzinfo is timezone.utc:
+        return moment
+    if moment.utcoffset() is None:
+        raise InvalidMessageError("created_at must be aware: give it a timezone, such as UTC")
+    try:
+        return moment.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise InvalidMessageError("created_at must be within the years 1 to 9999, UTC") from error
+
+
+def without_repeats(messages: list[SessionMessage]) -> list[SessionMessage]:
+    """Keep the first of each id.
+
+    Args:
+        messages: Messages with ids.
+
+    Returns:
+        The messages, in their order.
+    """
+    firsts: dict[str | None, SessionMessage] = {}
+    for message in messages:
+        firsts.setdefault(message.id, message)
+    return list(firsts.values())
