@@ -77,6 +77,7 @@ def operations(store: Any, a: str = "", name: str = "s") -> dict[str, Callable[[
         "append one": call("append_message", name, said("x"), expected_version=1),
         "get": call("get", name, limit=5),
         "get all": call("get", name),
+        "read all": call("get_messages", name),
         "read": call("get_messages", name, limit=5, before="m20", keep_system=True),
         "replace": call("replace_message", name, said("new", "m3")),
         "read on": call("get_messages", name, limit=5, after="m20"),
@@ -480,8 +481,13 @@ def test_an_evicted_key_is_told_and_can_be_deleted(
     store.create("s", messages=conversation(4), user_id="alice")
     store.delete_messages("s", ["m2"])
     server.run("DEL", f"{prefix}{{s}}:{part}")
-    with pytest.raises(CorruptMessageError, match="session 's'"):
-        store.append_message("s", said("x"))
+    for operation in (
+        lambda: store.append_message("s", said("x")),
+        lambda: store.get_messages("s"),
+        lambda: store.get_messages("s", limit=1),
+    ):
+        with pytest.raises(CorruptMessageError, match="session 's'"):
+            operation()
     with pytest.raises(SessionAccessError):
         store.delete("s", user_id="eve")
     assert store.delete("s", user_id="alice")
@@ -779,11 +785,15 @@ def test_an_owner_that_was_lost_is_nobody(
     server.run("HDEL", f"{prefix}{{s}}:session", "user")
     for operation in (
         partial(store.get, "s"),
+        partial(store.get_messages, "s"),
+        partial(store.get_messages, "s", limit=1),
         partial(store.append_message, "s", said("x")),
         partial(store.delete, "s"),
     ):
         with pytest.raises(SessionAccessError):
             operation(user_id="eve")
+    with pytest.raises(CorruptMessageError):
+        store.get_messages("s")
     assert store.delete("s")
     assert store.list_sessions().sessions == []  # which finds the owner's entry, too
     assert kept(server, prefix) == set()

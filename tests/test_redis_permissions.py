@@ -123,6 +123,17 @@ def test_who_may_only_read_reads(
         assert ids(other.get_messages("s")) == ["m0", "m1", "m2"]
 
 
+@pytest.mark.parametrize("more", [(), ("multi",), ("exec",), ("multi", "exec")], ids=" ".join)
+def test_whole_histories_are_read_with_and_without_transactions(
+    open_url: Callable[..., SessionStore], permit: Permit, more: tuple[str, ...]
+) -> None:
+    store = open_url(permit([*ALWAYS, *more]))
+    for count in (1, 2, 3):
+        # No connection may be left in a transaction, which takes commands in and does none.
+        assert store.append_messages("s", conversation(count)) == 1
+        assert ids(store.get_messages("s")) == ids(conversation(count))
+
+
 def test_a_server_that_forgot_the_scripts_may_have_other_permissions(
     server: redis_servers.Server, open_url: Callable[..., SessionStore], permit: Permit
 ) -> None:

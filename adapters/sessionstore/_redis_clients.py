@@ -29,7 +29,7 @@ from sessionstore._redis_lines import AsyncLines, Lines
 from sessionstore._redis_settings import Settings
 from sessionstore.errors import SessionStoreError
 
-__all__ = ["WAIT", "Clients", "Command"]
+__all__ = ["WAIT", "Clients", "Command", "Transaction"]
 
 WAIT = "WAIT"
 """The command that, last of several, asks how many replicas have them."""
@@ -52,6 +52,12 @@ class Command(NamedTuple):
 
     key: bytes
     words: tuple[Any, ...]
+
+
+class Transaction(NamedTuple):
+    """Commands that are carried out as one, on one machine."""
+
+    commands: tuple[tuple[Any, ...], ...]
 
 
 # -- Making clients. None tries again by itself: how often to try is the store's to say. -----------
@@ -143,13 +149,17 @@ class Clients:
 
     # -- The two colours --------------------------------------------------------------------------
 
-    def send(self, commands: list[Command]) -> list[Any]:
+    def send(self, commands: list[Command] | Transaction) -> list[Any] | None:
         """Carry out commands, in one round trip to each node, and give the replies or errors.
 
         None at all lets go of idle connections: they lead to a server that is no longer a master.
+        The reply to a transaction is nothing where there are none: then nothing was done.
         """
         client = self._sync_one()
-        if (lines := self._lines) is not None:
+        lines = self._lines
+        if isinstance(commands, Transaction):
+            return lines.transact(commands.commands) if lines else None
+        if lines is not None:
             if len(commands) == 1:
                 return [lines.send(commands[0].words)]
             if not commands:
@@ -165,9 +175,11 @@ class Clients:
         finally:
             turns.release()
 
-    async def asend(self, commands: list[Command]) -> list[Any]:
+    async def asend(self, commands: list[Command] | Transaction) -> list[Any] | None:
         """Async twin of `send`."""
         _, client, turns, _, lines = await self._async_one()
+        if isinstance(commands, Transaction) and not lines:
+            return None
         if not commands:
             if lines:
                 await lines.let_go()
@@ -176,6 +188,8 @@ class Clients:
             return []
         await _turn(turns, self._patience)
         try:
+            if isinstance(commands, Transaction):
+                return await lines.transact(commands.commands)  # type: ignore[union-attr]
             if lines and len(commands) == 1:
                 return [await lines.send(commands[0].words)]
             if _MAJOR >= _CONNECTS_AT_ONCE:

@@ -8,12 +8,14 @@ and closes them with itself.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from types import FunctionType
 from typing import Any
 
 import redis
 from redis.asyncio import Redis as AsyncRedis
+from redis.exceptions import NoPermissionError
 
 __all__ = ["AsyncLines", "Lines"]
 
@@ -28,6 +30,24 @@ def _is_bare(method: Any) -> bool:
     return type(method) is FunctionType and method.__module__.startswith("redis.")
 
 
+_Words = tuple[Any, ...]
+
+
+def _transaction(commands: Sequence[_Words]) -> list[_Words]:
+    return [("MULTI",), *commands, ("EXEC",)]
+
+
+def _results(replies: list[Any]) -> list[Any] | None:
+    """Give what the commands of a transaction gave, or nothing where none may be made here."""
+    if isinstance(replies[-1], list):
+        return replies[-1]
+    error = next(reply for reply in replies if isinstance(reply, Exception))
+    refused = error is replies[0] or error is replies[-1]
+    if refused or isinstance(error, NoPermissionError):
+        return None
+    raise error
+
+
 class Lines:
     """Connections that wait for the next command of any thread.
 
@@ -39,6 +59,7 @@ class Lines:
         """Take none yet."""
         self._pool: Any = client.connection_pool
         self._idle: list[Any] = []
+        self._transacts = True
 
     @staticmethod
     def are_possible() -> bool:
@@ -59,6 +80,36 @@ class Lines:
             raise
         self._idle.append(line)
         return reply
+
+    def transact(self, commands: Sequence[_Words]) -> list[Any] | None:
+        """Send commands that are carried out as one, in one round trip.
+
+        Args:
+            commands: The words of each.
+
+        Returns:
+            What each gave, or its error; ``None`` where an ACL or a proxy has no transactions.
+        """
+        if not self._transacts:
+            return None
+        line, fine = self._take(), False
+        try:
+            line.send_packed_command(line.pack_commands(_transaction(commands)))
+            replies = [self._read(line) for _ in range(len(commands) + 2)]
+            results = _results(replies)
+            self._transacts = fine = results is not None
+        finally:
+            if fine:
+                self._idle.append(line)
+            else:  # a reply may be on the way, or the transaction not be over
+                self._give_back(line)
+        return results
+
+    def _read(self, line: Any) -> Any:
+        try:
+            return line.read_response(disable_decoding=True)
+        except redis.ResponseError as error:
+            return error.with_traceback(None)
 
     def let_go(self) -> None:
         """Close those that wait: they lead to a server that is no longer the right one."""
@@ -97,6 +148,7 @@ class AsyncLines:
         self._pool: Any = client.connection_pool
         self._timeout = timeout
         self._idle: list[Any] = []
+        self._transacts = True
 
     @staticmethod
     def are_possible() -> bool:
@@ -122,6 +174,32 @@ class AsyncLines:
             raise
         self._idle.append(line)
         return reply
+
+    async def transact(self, commands: Sequence[_Words]) -> list[Any] | None:
+        """Send commands that are carried out as one, as `Lines.transact` does."""
+        if not self._transacts:
+            return None
+        line, fine = await self._take(), False
+        try:
+            async with asyncio.timeout(self._timeout):  # type: ignore[attr-defined]
+                await line.send_packed_command(line.pack_commands(_transaction(commands)))
+                replies = [await self._read(line) for _ in range(len(commands) + 2)]
+            results = _results(replies)
+            self._transacts = fine = results is not None
+        except asyncio.TimeoutError:
+            raise redis.TimeoutError(_SLOW) from None
+        finally:
+            if fine:
+                self._idle.append(line)
+            else:
+                await self._give_back(line)
+        return results
+
+    async def _read(self, line: Any) -> Any:
+        try:
+            return await line.read_response(disable_decoding=True)
+        except redis.ResponseError as error:
+            return error.with_traceback(None)
 
     async def let_go(self) -> None:
         """Close those that wait: they lead to a server that is no longer the right one."""

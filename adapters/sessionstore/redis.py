@@ -20,7 +20,7 @@ except ImportError as _missing:
     ) from _missing
 
 from sessionstore import _redis_scripts as scripts
-from sessionstore._redis_clients import WAIT, Clients, Command
+from sessionstore._redis_clients import WAIT, Clients, Command, Transaction
 from sessionstore._redis_errors import (
     TRANSLATED,
     is_demoted,
@@ -101,12 +101,12 @@ _REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
 class RedisSessionStore(SessionStore):
     """Sessions in Redis 6.2 or later, or Valkey 7.2 or later: no modules, no configuration.
 
-    Every operation is one script and one round trip. Any number of threads, event loops and
-    processes may use a store at once: all threads share one client, each event loop has one of
-    its own, closed with the loop, and a store made before a fork may be used after it. Nothing is
-    connected before the first use. The first write asks, in a round trip more, whether the user may
-    run all that the store needs: what its ACL lacks is a `SessionStoreError` that names it, before
-    anything is written.
+    Every operation is one script, or a transaction, and one round trip. Any number of threads,
+    event loops and processes may use a store at once: all threads share one client, each event loop
+    has one of its own, closed with the loop, and a store made before a fork may be used after it.
+    Nothing is connected before the first use. The first write asks, in a round trip more, whether
+    the user may run all that the store needs: what its ACL lacks is a `SessionStoreError` that
+    names it, before anything is written.
 
     What was acknowledged is as safe as this Redis keeps it. With ``appendfsync always`` it
     survives a crash of the machine; with ``everysec``, the append-only file's default, up to a
@@ -376,7 +376,8 @@ class RedisSessionStore(SessionStore):
         args: Sequence[Any],
         **names: Any,
     ) -> Flow[list[Any]]:
-        call = _Call(script, self._keys(_encoded(session_id)), args, session_id)
+        kind = _All if script is scripts.LAST and not args[1] else _Call
+        call = kind(script, self._keys(_encoded(session_id)), args, session_id)
         [reply] = yield from self._ask([call])
         return _accepted(reply, session=session_id, **names)
 
@@ -495,9 +496,13 @@ class RedisSessionStore(SessionStore):
         """Carry calls out, a second time if the connection broke, and give their replies."""
         started, session_id = time.monotonic(), calls[0].session_id
         try:
-            if self._permitted and not wait and len(calls) == 1:
+            call = calls[0]
+            known = self._permitted or not isinstance(call, _Write)
+            if known and not wait and len(calls) == 1:
                 try:  # what nearly every operation comes to, without all that may have to be added
-                    return (yield [calls[0].by_hash()])  # type: ignore[no-any-return]
+                    if isinstance(call, _All) and (results := (yield call.at_once())) is not None:
+                        return [call.reply(results)]
+                    return (yield [call.by_hash()])  # type: ignore[no-any-return]
                 except NoScriptError:
                     pass
             return (yield from self._exchange(calls, wait))
@@ -597,6 +602,45 @@ class _Write(_Call):
 
     def again(self, since: int) -> _Call:
         return self._replace(args=[*self.args[:_AGAIN], since, *self.args[_AGAIN + 1 :]])
+
+
+class _All(_Call):
+    """A call that reads all messages.
+
+    Where there are transactions, one does what the script does, and takes a sixth of the time of a
+    server that works for one caller at a time: it hands the messages on without a copy in Lua.
+    """
+
+    __slots__ = ()
+
+    def at_once(self) -> Transaction:
+        head, messages, positions, gaps, _ = self.keys
+        return Transaction(
+            (
+                ("HMGET", head, "agent", "user", "count", "gaps"),
+                ("LLEN", messages),
+                ("HLEN", positions),
+                ("ZCARD", gaps),
+                ("LRANGE", messages, 0, -1),
+            )
+        )
+
+    def reply(self, results: list[Any]) -> list[Any]:
+        """Give what the script would, from what the transaction gave."""
+        head, *counts, bodies = results
+        if isinstance(head, Exception):
+            raise head
+        (agent, owner, count, gaps), caller = head, self.args[0]
+        if agent is None:
+            return [b"NONE"]
+        # Before all else: who is not the owner is not told that a session is damaged, either.
+        if caller and owner not in (b"", caller):
+            return [b"ACCESS"]
+        for result in (*counts, bodies):
+            if isinstance(result, Exception):
+                raise result
+        whole = [count, count, gaps or b"0"] == [b"%d" % found for found in counts]
+        return [b"OK", [], bodies] if whole and owner is not None else [b"CORRUPT"]
 
 
 class _Entry(NamedTuple):
