@@ -127,6 +127,7 @@ class Page(HTMLParser):
         self._open.append(tag)
         if tag == "tr":
             self.rows.append("")
+        assert tag != "th" or "scope" in dict(attrs), "a heading says what it is the heading of"
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag, "elements are closed in their order"

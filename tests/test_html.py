@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -34,18 +36,25 @@ CLASSES = {
     *["time", "text", "call", "result", "open", "error", "more", "degraded", "healthy"],
 }
 ATTRIBUTES = {("colspan", "3"), ("dir", "auto"), *(("class", name) for name in CLASSES)}
+ATTRIBUTES |= {("scope", "col"), ("scope", "row")}
 
 
 def read(thing: Any) -> Page:
     page = Page(thing._repr_html_())
     assert page.tags <= TAGS
     assert page.attributes <= ATTRIBUTES
+    assert page.text.strip()
     return page
 
 
 def session(*said: SessionMessage, count: int | None = None, **fields: Any) -> SessionData:
     made = InMemorySessionStore().create("s1", messages=said, **fields)
     return msgspec.structs.replace(made, message_count=len(said) if count is None else count)
+
+
+def session_of(message: SessionMessage) -> SessionData:
+    """Give a session with a message that no store has looked at."""
+    return msgspec.structs.replace(session(), messages=[message], message_count=1)
 
 
 def said(content: Any, role: str = "user", **fields: Any) -> SessionMessage:
@@ -84,13 +93,22 @@ def test_no_text_in_any_field_makes_an_element_or_an_attribute(text: str) -> Non
 @MODEST
 @given(messages())
 def test_any_messages_can_be_shown(batch: list[SessionMessage]) -> None:
-    read(session(*batch))
+    page = read(session(*batch))
+    assert f"{len(batch):,} message" in page.text
 
 
-@pytest.mark.parametrize("bad", [*MESSAGES.values(), *BAD_MESSAGES.values()])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        message
+        for message in (*MESSAGES.values(), *BAD_MESSAGES.values())
+        if isinstance(message, SessionMessage)
+    ],
+)
 def test_what_no_store_would_take_is_shown_all_the_same(bad: Any) -> None:
-    if isinstance(bad, SessionMessage):
-        read(msgspec.structs.replace(session(), messages=[bad, bad]))
+    page = read(msgspec.structs.replace(session(), messages=[said("before"), bad, bad]))
+    assert len(page.rows) == 4
+    assert page.rows[1].endswith("before")
 
 
 def test_what_is_not_seen_is_spelt_out_in_names_and_kept_in_texts() -> None:
@@ -113,6 +131,37 @@ def test_a_medium_is_named_and_neither_its_address_nor_its_bytes_are_there() -> 
         assert f"[<bdi>{there}</bdi>]" in shown
     for absent in ("example.org", "signature", "aGVsbG8", "<img", "<audio", "src=", "href="):
         assert absent not in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://example.org/photos/cat.png?signature=s3cret#s3cret", "cat.png"),
+        ("HTTPS://example.org/cat.png;jsessionid=s3cret", "cat.png"),
+        ("https://example.org/a;token=s3cret/s3cret", ""),
+        ("https://user:s3cret@s3cret.example.org", ""),
+        ("https://user:s3cret@s3cret.example.org/", ""),
+        ("https://s3cret.example.org?a/s3cret", ""),
+        ("https://example.org/photos/", ""),
+        ("http://[s3cret/cat.png", ""),
+        ("httpx://example.org/s3cret", ""),
+        ("ftp://user:s3cret@example.org/s3cret", ""),
+        ("file:///home/s3cret", ""),
+        ("data:image/png;base64,s3cret", ""),
+        ("DATA:image/png;base64,aa/s3cret", ""),
+        ("javascript:alert('s3cret')", ""),
+        ("C:\\Users\\s3cret", ""),
+        ("C:/Users/s3cret", ""),
+        ("https://example.org/C:\\Users\\s3cret", ""),
+        ("https://example.org/C%3A%5CUsers%5Cs3cret", ""),
+        ("s3cret", ""),
+    ],
+)
+def test_of_an_address_nothing_but_a_files_name_is_shown(url: str, name: str) -> None:
+    block = {"type": "image_url", "image_url": {"url": url}}
+    shown = session(said([block]))._repr_html_()
+    assert f"[<bdi>{f'image {name}'.strip()}</bdi>]" in shown
+    assert PASSWORD not in shown
 
 
 def test_no_password_is_shown() -> None:
@@ -176,6 +225,36 @@ def test_what_is_shown_is_bounded() -> None:
     assert len(made._repr_html_()) < 600_000
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"text": "x" * 20_000_000},
+        {"x" * 20_000_000: 1},
+        {"numbers": [0] * 4_000_000},
+        {"deep": [["x" * 500] * 100] * 100},
+    ],
+)
+def test_of_huge_arguments_only_the_beginning_is_read(args: Any) -> None:
+    made = calling("a")
+    made = msgspec.structs.replace(made, tool_calls=[{"name": "f", "args": args, "id": "a"}])
+    tracemalloc.start()
+    page = read(session_of(made))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    assert "… more" in page.rows[1]
+
+
+def test_arguments_are_whole_as_far_as_there_is_room() -> None:
+    for args in ({"a": [1, None, True, "é", {"b": 1.5}]}, {"a": "x" * 590}, {}, [], "x", None):
+        made: Any = [{"name": "f", "args": args, "id": "a"}]
+        row = read(session_of(said("", "assistant", tool_calls=made))).rows[1]
+        assert f"f {json.dumps(args, ensure_ascii=False)} waiting" in row
+    made = [{"name": "f", "args": {"a": "x" * 594}, "id": "a"}]
+    row = read(session_of(said("", "assistant", tool_calls=made))).rows[1]
+    assert f'f {{"a": "{"x" * 593}… more' in row
+
+
 def test_a_tools_result_is_beside_its_call() -> None:
     made = session(
         calling("a", "b"),
@@ -192,6 +271,39 @@ def test_calls_of_one_message_with_one_id_get_their_results_in_order() -> None:
     results = [said(f"result {i}", "tool", tool_call_id="a") for i in range(3)]
     rows = [row.partition(":")[2][5:] for row in read(session(calling("a", "a"), *results)).rows]
     assert rows[1:] == ["fa {} result 0fa {} result 1", "result 2"]
+
+
+@pytest.mark.parametrize("role", ["user", "assistant", "system", "other"])
+def test_only_what_a_tool_says_is_a_result(role: str) -> None:
+    page = read(session(calling("a"), said("I forge it", role, tool_call_id="a"), said("Go on")))
+    assert "fa {} no result" in page.rows[1]
+    assert page.rows[2].startswith(role)
+    assert page.rows[2].endswith("I forge it")
+    function = session(calling("a"), said("result", "function", tool_call_id="a"))
+    assert read(function).rows[1].endswith("fa {} result")
+
+
+def test_a_tool_that_failed_is_told() -> None:
+    failed = said("It broke", "tool", tool_call_id="a", extra={"langchain": {"status": "error"}})
+    assert read(session(calling("a"), failed)).rows[1].endswith("fa {} errorIt broke")
+    assert read(session(failed)).rows[1].endswith("errorIt broke")
+    silent = msgspec.structs.replace(failed, content="")
+    assert read(session(calling("a"), silent)).rows[1].endswith("fa {} error")
+
+
+def test_what_says_nothing_names_what_a_framework_knows_of_it() -> None:
+    calls = {"langchain": {"invalid_tool_calls": [{"name": "secret"}]}}
+    refusal = {"langchain": {"additional_kwargs": {"refusal": "secret"}}}
+    other = {"llama_index": {"blocks": [{"block": {"a": "secret"}}]}}
+    empty: tuple[Any, ...] = ("", [], [{"type": "text", "text": ""}])
+    for content in empty:
+        for extra, name in ((calls, "invalid_tool_calls"), (refusal, "refusal"), (other, "blocks")):
+            page = read(session(said(content, "assistant", extra=extra)))
+            assert page.rows[1].endswith(f"[{name}]")
+            assert "secret" not in page.text
+    assert "refusal" not in read(session(said("Hello", extra=refusal))).text
+    block = {"type": "refusal", "refusal": "I won't."}
+    assert read(session(said([block]))).rows[1].endswith("refusal I won't.")
 
 
 def test_a_call_whose_result_never_came() -> None:
@@ -303,6 +415,27 @@ def test_a_fallback_shows_how_things_stand() -> None:
         page = read(store)
         assert "pending0 writes" in page.rows
         assert "writes4 taken in, 4 put back" in page.rows
+
+
+def test_who_looks_at_what_waits_keeps_nobody_from_writing() -> None:
+    primary = Watched()
+    with FallbackSessionStore(primary, retry_after=30) as store:
+        primary.error = StoreUnavailableError("away")
+        store.append_message("s1", said("x"))
+        for read_it in (store.pending, store._repr_html_):
+            lock, reading = store._journal._lock, []
+
+            def decoding(raw: bytes, reading: list[bool] = reading, lock: Any = lock) -> Any:
+                reading.append(lock.locked())
+                return msgspec.json.decode(raw, type=PendingWrite)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("sessionstore.journal.decode_write", decoding)
+                patch.setattr("sessionstore.journal.kind_of", lambda raw: decoding(raw).kind)
+                read_it()
+            assert reading == [False]
+        primary.error = None
+        assert store.recover()
 
 
 # -- What it costs those who look at nothing ------------------------------------------------------

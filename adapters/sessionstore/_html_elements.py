@@ -9,11 +9,13 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from html import escape
-from typing import TypeVar
+from itertools import takewhile
+from typing import Any, TypeVar
 
 __all__ = [
     "as_json",
     "counted",
+    "data",
     "element",
     "fields",
     "heading",
@@ -41,12 +43,29 @@ _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n
 
 
 def prose(text: str) -> str:
-    """Show a text as it was written, as far as there is room."""
-    kept = "".join(text[:_CHARACTERS].splitlines(keepends=True)[:_LINES])
+    """Show a text as it was written, as far as there is room; nothing for an empty one."""
+    kept = _beginning(text)
     left = len(text) - len(kept)
+    return _text(kept, counted(left, "more character") if left else "")
+
+
+def data(value: object) -> str:
+    """Show a value as JSON, as far as there is room: how much more there is is not even counted."""
+    text = as_json(value)
+    kept = _beginning(text)
+    return _text(kept, "more" if len(kept) < len(text) else "")
+
+
+def _beginning(text: str) -> str:
+    return "".join(text[:_CHARACTERS].splitlines(keepends=True)[:_LINES])
+
+
+def _text(kept: str, more: str) -> str:
+    if not kept:
+        return ""
     # Beside the text, not in it: there, what is written from right to left would turn it round.
-    more = f"<p><i>… {counted(left, 'more character')}</i></p>" if left else ""
-    return f'<div class="text" dir="auto">{_escaped(kept.translate(_PICTURES))}</div>{more}'
+    beside = f"<p><i>… {more}</i></p>" if more else ""
+    return f'<div class="text" dir="auto">{_escaped(kept.translate(_PICTURES))}</div>{beside}'
 
 
 def label(value: object, room: int = _NAME) -> str:
@@ -57,8 +76,22 @@ def label(value: object, room: int = _NAME) -> str:
 
 
 def as_json(value: object) -> str:
-    """Give a value as JSON; what is none by its type."""
+    """Give a value as JSON, or more of it than there is room for; what is none by its type."""
+    left = _CHARACTERS + 1
+
+    def short(part: Any) -> Any:  # each takes at least as many characters as it is counted for
+        nonlocal left
+        if isinstance(part, str):
+            part = part[: max(left, 0)]
+        left -= len(part) if isinstance(part, str) else 1
+        if isinstance(part, dict):
+            return {short(k): short(v) for k, v in takewhile(lambda _: left > 0, part.items())}
+        if isinstance(part, (list, tuple)):
+            return [short(item) for item in takewhile(lambda _: left > 0, part)]
+        return part
+
     try:
+        value = short(value)
         return json.dumps(value, ensure_ascii=False, default=lambda odd: f"<{type(odd).__name__}>")
     except (TypeError, ValueError, RecursionError):
         return "what is not JSON"
@@ -108,13 +141,13 @@ def small(facts: Iterable[str]) -> str:
 
 def table(names: Iterable[str], rows: Iterable[str]) -> str:
     """Put rows under the names of their columns."""
-    head = "".join(f"<th>{name}</th>" for name in names)
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def fields(rows: Iterable[tuple[str, str]]) -> str:
     """Put values beside their names."""
-    cells = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
+    cells = "".join(f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in rows)
     return f"<table><tbody>{cells}</tbody></table>"
 
 
@@ -134,17 +167,20 @@ def omitted(count: int, thing: str) -> list[str]:
 
 # The class is named three times to outweigh the notebook's own rules for tables. The colours are
 # the notebook's; where it has none, those of the page's color-scheme. Both ink and paper are set,
-# so that they fit each other on any page.
+# so that they fit each other on any page. A container has no width of its own: where its host asks
+# for one (a flex item, a cell), it would have none.
 _STYLE = """
-& { container-type: inline-size; box-sizing: border-box; max-width: 1100px; overflow: hidden;
-  text-align: left;
+& { container-type: inline-size; box-sizing: border-box; min-width: 280px; max-width: 1100px;
+  overflow: hidden; text-align: left;
   font: 13px/1.45 var(--jp-content-font-family, var(--vscode-font-family, system-ui, sans-serif));
   color: var(--jp-content-font-color1, var(--vscode-editor-foreground, light-dark(#222, #ddd)));
   background: var(--jp-layout-color0, var(--vscode-editor-background, light-dark(#fff, #181818)));
   border: 1px solid #8884; border-radius: 6px; }
-[data-jp-theme-light="false"] &, .vscode-dark & { color-scheme: dark; }
-[data-jp-theme-light="true"] &, .vscode-light & { color-scheme: light; }
+[data-jp-theme-light="false"] &, .vscode-dark &, .vscode-high-contrast & { color-scheme: dark; }
+[data-jp-theme-light="true"] &, .vscode-light &, .vscode-high-contrast-light & {
+  color-scheme: light; }
 & * { overflow-wrap: anywhere; }
+& bdi { display: inline-block; max-width: 100%; overflow: hidden; vertical-align: top; }
 & header { display: block; padding: 8px 12px; background: #8881; border-bottom: 1px solid #8884; }
 & small { font-size: 12px; opacity: .8; }
 & strong { margin-right: 4px; }
@@ -174,7 +210,7 @@ _STYLE = """
 & .call > .result { padding-left: 12px; border-left: 2px solid #8886; }
 & i, & .more td { opacity: .8; font-style: normal; }
 & .more td { text-align: center; }
-& code { padding: 0; font-size: 12px; color: inherit; background: transparent; }
+& code { display: flex; padding: 0; font-size: 12px; color: inherit; background: transparent; }
 & .error, & .degraded { color: light-dark(#b3261e, #ff9d94); }
 & .healthy { color: light-dark(#0c5c2e, #7fd6a0); }
 @container (max-width: 560px) {

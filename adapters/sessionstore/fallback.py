@@ -200,7 +200,7 @@ class FallbackSessionStore(SessionStore):
         """Show a notebook how things stand. No store is asked."""
         from sessionstore.html import fallback_html  # noqa: PLC0415 - only a notebook needs it
 
-        return fallback_html(self, self._primary, self._fallback)
+        return fallback_html(self, self._primary, self._fallback, self._journal.kinds())
 
     # -- How things stand -------------------------------------------------------------------------
 

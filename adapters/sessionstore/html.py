@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from sessionstore._html_elements import (
     as_json,
     counted,
+    data,
     element,
     fields,
     heading,
@@ -41,8 +43,9 @@ _ROOM = 300
 
 _ROLES = ("user", "assistant", "tool", "system", "developer")
 _TEXTS = ("text", "text-plain", "input_text", "output_text")
-_THOUGHTS = ("reasoning", "thinking")
+_NAMED = ("reasoning", "thinking", "refusal")
 _CALLS = ("tool_call", "tool_use", "function_call")
+_RESULTS = ("tool", "function")
 _NAMES = ("name", "title", "filename")
 
 
@@ -77,7 +80,7 @@ def info_html(session: SessionInfo) -> str:
         ("version", f"{session.version:,}"),
         ("created", f"{utc(session.created_at)} UTC"),
         ("updated", f"{utc(session.updated_at)} UTC"),
-        ("metadata", prose(as_json(session.metadata)) if session.metadata else "none"),
+        ("metadata", data(session.metadata) if session.metadata else "none"),
     ]
     return element(heading("session", session.id), fields(rows), "fields")
 
@@ -124,7 +127,10 @@ def stored_html(store: SessionStore, session_id: str, *, user_id: str | None = N
 
 
 def fallback_html(
-    store: FallbackSessionStore, primary: SessionStore, fallback: SessionStore
+    store: FallbackSessionStore,
+    primary: SessionStore,
+    fallback: SessionStore,
+    pending: dict[str, Counter[str]],
 ) -> str:
     """Show how things stand with a fallback. It asks no store.
 
@@ -132,21 +138,19 @@ def fallback_html(
         store: The store that falls back.
         primary: What it is the fallback of.
         fallback: Where its journal is.
+        pending: How many of each kind of write wait, by session.
 
     Returns:
         An HTML element.
     """
     state = "degraded" if store.is_degraded() else "healthy"
-    pending, stats = store.pending(), store.stats()
-    waiting: dict[str, Counter[str]] = {}
-    for write in pending:
-        waiting.setdefault(write.session_id, Counter())[write.kind] += 1
+    stats = store.stats()
     away = f"{counted(stats.fallbacks, 'outage')} ({stats.recoveries:,} over)"
     away += f", {stats.seconds_degraded:,.1f} seconds in all, {counted(stats.probes, 'probe')}"
     rows = [
         ("primary", label(repr(primary), _ROOM)),
         ("fallback", label(repr(fallback), _ROOM)),
-        ("pending", _waiting(len(pending), waiting)),
+        ("pending", _waiting(pending)),
         ("rejected", counted(len(store.rejected()), "write")),
         ("away", away),
         ("writes", f"{stats.journaled:,} taken in, {stats.replayed:,} put back"),
@@ -183,7 +187,7 @@ def _answered(messages: Sequence[SessionMessage]) -> list[tuple[SessionMessage, 
     waiting: dict[str, list[tuple[_Results, int]]] = {}
     for message in messages:
         asked = message.tool_call_id
-        if asked is not None and waiting.get(str(asked)):
+        if message.role in _RESULTS and asked is not None and waiting.get(str(asked)):
             results, place = waiting[str(asked)].pop()
             results[place] = message
             continue
@@ -199,17 +203,17 @@ def _row(message: SessionMessage, results: _Results, unanswered: str) -> str:
     role = message.role if message.role in _ROLES else "other"
     speaker = f" {small([label(message.name)])}" if message.name else ""
     calls = list(zip(_calls(message), results, strict=True))
-    content = _content(message.content, without_calls=bool(calls))
+    content = _said(message, without_calls=bool(calls))
     content += some(calls, lambda call: _call(*call, unanswered), "call")
     return (
-        f'<tr class="{role}"><th>{label(message.role)}{speaker}</th>'
+        f'<tr class="{role}"><th scope="row">{label(message.role)}{speaker}</th>'
         f'<td class="time">{utc(message.created_at)}</td><td>{content}</td></tr>'
     )
 
 
 def _call(call: dict[str, Any], result: SessionMessage | None, unanswered: str) -> str:
-    asked = f"<b>{label(call.get('name'))}</b> {prose(as_json(call.get('args')))}"
-    answer = _content(result.content) if result else f'<p class="open">{unanswered}</p>'
+    asked = f"<b>{label(call.get('name'))}</b> {data(call.get('args'))}"
+    answer = _said(result) if result else f'<p class="open">{unanswered}</p>'
     return f'<div class="call"><div>{asked}</div> <div class="result">{answer}</div></div>'
 
 
@@ -218,9 +222,28 @@ def _calls(message: SessionMessage) -> list[dict[str, Any]]:
     return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
 
 
+def _said(message: SessionMessage, *, without_calls: bool = False) -> str:
+    """Show what a message says; where that is nothing, what a framework knows of it, by name."""
+    known = _known(message)
+    failed = '<p class="error">error</p>' if known.get("status") == "error" else ""
+    content = _content(message.content, without_calls=without_calls)
+    if not (content or failed or without_calls or not known):
+        content = some(list(known), lambda name: f"<p><code>[{label(name)}]</code></p>", "part")
+    return failed + content
+
+
+def _known(message: SessionMessage) -> dict[str, Any]:
+    known: dict[str, Any] = {}
+    extra: Any = message.extra
+    for part in extra.values() if isinstance(extra, dict) else ():
+        known |= part if isinstance(part, dict) else {}
+    more = known.pop("additional_kwargs", None)  # LangChain's and LlamaIndex's word for all others
+    return known | (more if isinstance(more, dict) else {})
+
+
 def _content(content: Any, *, without_calls: bool = False) -> str:
     if isinstance(content, str):
-        return prose(content) if content else ""
+        return prose(content)
     blocks = content if isinstance(content, list) else [content]
     if without_calls:  # they are shown as calls already
         blocks = [block for block in blocks if _kind(block) not in _CALLS]
@@ -229,7 +252,7 @@ def _content(content: Any, *, without_calls: bool = False) -> str:
 
 def _block(block: Any) -> str:
     kind = _kind(block)
-    for names, key, before in ((_TEXTS, "text", ""), (_THOUGHTS, kind, f"<i>{label(kind)}</i> ")):
+    for names, key, before in ((_TEXTS, "text", ""), (_NAMED, kind, f"<i>{label(kind)}</i> ")):
         if kind in names and isinstance(block.get(key), str):
             return f"{before}{prose(block[key])}"
     what = kind.removeprefix("input_").removesuffix("_url")
@@ -249,13 +272,23 @@ def _titles(block: Any) -> list[str]:
     places = [block, *(v for v in block.values() if isinstance(v, dict))]
     names = [place[key] for place in places for key in _NAMES if isinstance(place.get(key), str)]
     urls = [place["url"] for place in places if isinstance(place.get("url"), str)]
-    names += [_file_of(url) for url in urls if not url.startswith("data:")]
+    names += filter(None, map(_file_of, urls))
     types = [place["mime_type"] for place in places if isinstance(place.get("mime_type"), str)]
     return [*names[:1], *types[:1]]
 
 
 def _file_of(url: str) -> str:
-    return url.partition("?")[0].partition("#")[0].rstrip("/").rpartition("/")[2]
+    """Name the file of a web address: the rest may be a secret, or the bytes themselves."""
+    if url[:4].lower() != "http":
+        return ""
+    try:
+        address = urlsplit(url)
+    except ValueError:
+        return ""
+    folder, _, name = address.path.rpartition("/")
+    if address.scheme not in ("http", "https") or ";" in folder or "\\" in unquote(address.path):
+        return ""
+    return name.partition(";")[0]
 
 
 # -- Sessions -------------------------------------------------------------------------------------
@@ -279,7 +312,7 @@ def _listed(session: SessionInfo) -> str:
     about = [label(title)] if title and isinstance(title, str) else []
     about += [f"agent {label(session.agent_id)}", _owner(session)]
     return (
-        f"<tr><th>{label(session.id)} {small(about)}</th>"
+        f'<tr><th scope="row">{label(session.id)} {small(about)}</th>'
         f"<td>{session.message_count:,}</td>"
         f'<td class="time">{utc(session.updated_at)}</td></tr>'
     )
@@ -289,12 +322,13 @@ def _owner(session: SessionInfo | SessionData) -> str:
     return "no owner" if session.user_id is None else f"user {label(session.user_id)}"
 
 
-def _waiting(count: int, waiting: dict[str, Counter[str]]) -> str:
+def _waiting(pending: dict[str, Counter[str]]) -> str:
     def line(session: tuple[str, Counter[str]]) -> str:
         kinds = ", ".join(f"{number:,} {label(kind)}" for kind, number in session[1].items())
         return f"<p>{label(session[0])}: {kinds}</p>"
 
-    return counted(count, "write") + some(list(waiting.items()), line, "session")
+    count = sum(sum(kinds.values()) for kinds in pending.values())
+    return counted(count, "write") + some(list(pending.items()), line, "session")
 
 
 def _why(error: Exception) -> str:

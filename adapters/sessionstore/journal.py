@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
@@ -25,7 +26,7 @@ from sessionstore.memory import StoredSession
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, new_id
 from sessionstore.owners import leave, name_for
 from sessionstore.store import SessionStore
-from sessionstore.writes import PendingWrite, decode_write, encode_write, first_batch
+from sessionstore.writes import PendingWrite, decode_write, encode_write, first_batch, kind_of
 
 __all__ = ["BASE", "DONE", "JOURNALS", "REJECTED", "VOID", "WRITE", "Journal", "keeper"]
 
@@ -87,8 +88,16 @@ class Journal:
 
     def pending(self) -> list[PendingWrite]:
         """Give the writes that the primary does not have yet, session by session."""
-        with self._lock:
-            return [decode_write(raw) for line in self._lines.values() for raw in line.writes]
+        return [decode_write(raw) for _, raws in self._waiting_ones() for raw in raws]
+
+    def kinds(self) -> dict[str, Counter[str]]:
+        """Count those writes by session and by what they do, without reading what they say."""
+        return {session: Counter(map(kind_of, raws)) for session, raws in self._waiting_ones()}
+
+    def _waiting_ones(self) -> list[tuple[str, list[bytes]]]:
+        with self._lock:  # to copy only: who writes would wait while they are read
+            lines = self._lines.values()
+            return [(line.session_id, [*line.writes]) for line in lines if line.writes]
 
     def rejected(self) -> list[PendingWrite]:
         """Give the writes that the primary refused."""

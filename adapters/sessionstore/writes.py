@@ -18,7 +18,7 @@ from sessionstore.flow import Flow
 from sessionstore.models import SessionMessage, encode_message, encode_metadata
 from sessionstore.store import SessionStore
 
-__all__ = ["PendingWrite", "decode_write", "encode_write", "first_batch", "joined"]
+__all__ = ["PendingWrite", "decode_write", "encode_write", "first_batch", "joined", "kind_of"]
 
 _TRIES = 10
 
@@ -186,7 +186,17 @@ def decode_write(raw: bytes | str) -> PendingWrite:
     return _decoder.decode(raw)
 
 
+def kind_of(raw: bytes) -> str:
+    """Tell what a write does from its JSON, of which the rest is skipped."""
+    return _kind_decoder.decode(raw).kind
+
+
+class _Kind(msgspec.Struct):
+    kind: str
+
+
 _decoder = msgspec.json.Decoder(PendingWrite)
+_kind_decoder = msgspec.json.Decoder(_Kind)
 
 
 def first_batch(writes: Iterable[PendingWrite]) -> list[PendingWrite]:

@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Iterator
 from functools import cache
+from html import unescape as html_unescape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -47,25 +48,75 @@ HOSTS = {
         "<style>:root {--vscode-editor-background: #222; --vscode-editor-foreground: #ccc}</style>",
         'class="vscode-dark"',
     ),
+    "VS Code in high contrast": (
+        "<style>:root {--vscode-editor-background: #000; --vscode-editor-foreground: #fff}</style>",
+        'class="vscode-high-contrast"',
+    ),
+    "VS Code in light high contrast": (
+        "<style>:root {color-scheme: dark; --vscode-editor-background: #fff}</style>",
+        'class="vscode-high-contrast vscode-high-contrast-light"',
+    ),
 }
-# Of all text: whether it is within its window and its row, and its contrast to what is behind it.
+# What asks its content for a width of its own.
+ASKING = {
+    "a flex item": "<div style='display: flex'><div>{html}</div></div>",
+    "a cell": "<table><tr><td>{html}</td></tr></table>",
+    "an inline block": "<div style='display: inline-block'>{html}</div>",
+}
+# Of all text: whether it is seen, within its window and its row; its contrast to what is behind.
 MEASURE = """<script>
 const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255)
   .map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
   .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
 const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-const rgb = (color, over = color, opacity = 1) => {
-  for (const [style, alpha] of [[color, 1], [over, opacity]]) {
-    [canvas.fillStyle, canvas.globalAlpha] = [style, alpha];
-    canvas.fillRect(0, 0, 1, 1);
-  }
-  return [...canvas.getImageData(0, 0, 1, 1).data];
+const paint = (color, opacity = 1) => {
+  [canvas.fillStyle, canvas.globalAlpha] = [color, opacity];
+  canvas.fillRect(0, 0, 1, 1);
 };
+const paintBehind = (item) => {
+  if (!item) return paint("white");
+  paintBehind(item.parentElement);
+  paint(getComputedStyle(item).backgroundColor);
+};
+const painted = () => luminance([...canvas.getImageData(0, 0, 1, 1).data]);
 const opacity = (item) => item.closest(".sessionstore-html") === item
   ? 1 : getComputedStyle(item).opacity * opacity(item.parentElement);
-const found = {wide: 0, over: 0, contrast: 21, seen: 0, narrow: 1e6};
+const contrast = (item) => {
+  paintBehind(item);
+  const back = painted();
+  paint(getComputedStyle(item).color, opacity(item));
+  const [low, high] = [painted(), back].sort((a, b) => a - b);
+  return (high + .05) / (low + .05);
+};
+const within = (place, item) => {
+  if (getComputedStyle(item).overflow !== "visible") {
+    const room = item.getBoundingClientRect();
+    // A space at the end of a line hangs over.
+    if (place.left < room.left - 9 || place.right > room.right + 9) return false;
+    if (place.top < room.top - 1 || place.bottom > room.bottom + 1) return false;
+  }
+  return item.matches(".sessionstore-html") || within(place, item.parentElement);
+};
+const seen = (text) => {
+  const item = text.parentElement, range = document.createRange();
+  range.selectNodeContents(text);
+  const place = range.getBoundingClientRect();
+  return place.width > 0 && place.height > 0 && within(place, item)
+    && item.checkVisibility({visibilityProperty: true, opacityProperty: true});
+};
+const texts = (view) => {
+  const found = [], walker = document.createTreeWalker(view, NodeFilter.SHOW_TEXT);
+  const shown = innerWidth > 700 ? "style" : "style, .log thead";  // heads of columns that are rows
+  while (walker.nextNode()) {
+    const text = walker.currentNode;
+    if (/[\\p{L}\\p{N}\\p{P}\\p{S}]/u.test(text.data) && !text.parentElement.closest(shown))
+      found.push(text);
+  }
+  return found;
+};
+const found = {wide: 0, over: 0, contrast: 21, seen: 0, narrow: 1e6, hidden: [], loose: 0};
 for (const view of document.querySelectorAll(".sessionstore-html")) {
-  const frame = view.getBoundingClientRect(), paper = getComputedStyle(view).backgroundColor;
+  const frame = view.getBoundingClientRect();
   found.wide = Math.max(found.wide, view.scrollWidth - view.clientWidth, frame.right - innerWidth);
   found.narrow = Math.min(found.narrow, frame.width);
   let bottom = frame.top;
@@ -75,11 +126,14 @@ for (const view of document.querySelectorAll(".sessionstore-html")) {
     found.over = Math.max(found.over, bottom - place.top);
     bottom = place.bottom;
   }
-  for (const item of view.querySelectorAll("th, td, .text, bdi, p, small, strong, b, i")) {
-    const ink = luminance(rgb(paper, getComputedStyle(item).color, opacity(item)));
-    const back = luminance(rgb(paper)), [low, high] = [ink, back].sort((a, b) => a - b);
-    found.contrast = Math.min(found.contrast, (high + .05) / (low + .05));
+  for (const text of texts(view)) {
+    if (!seen(text)) found.hidden.push(text.data.slice(0, 40));
+    found.contrast = Math.min(found.contrast, contrast(text.parentElement));
     found.seen += 1;
+  }
+  for (const item of view.querySelectorAll(".text, bdi")) {  // marks may be drawn far beyond a line
+    const {display, overflow} = getComputedStyle(item);
+    found.loose += display === "inline" || overflow !== "hidden";
   }
 }
 document.title = JSON.stringify(found);
@@ -155,16 +209,48 @@ def test_the_same_unescaped_is_seen_to_do_it(way: str, tmp_path: Path, listener:
     assert "/img" in listener.asked
 
 
+def measured(body: str, width: int, folder: Path, head: str = "", attribute: str = "") -> Any:
+    style = f"<style>body {{ margin: 0; width: {width}px }}</style>"
+    html = f"{head}{style}<body {attribute}>{body}{MEASURE}"
+    title, _ = titled(html, folder, f"--window-size={max(width, 500)},900")
+    found = json.loads(html_unescape(title))
+    assert found["wide"] <= 0, "nothing is wider than its place"
+    assert found["over"] <= 1, "no row lies over another"
+    assert found["loose"] == 0, "no text is drawn over another"
+    assert found["hidden"] == []
+    assert found["contrast"] > 4.5
+    return found
+
+
 @pytest.mark.parametrize("width", [360, 1400])
 @pytest.mark.parametrize("host", HOSTS)
 def test_all_is_readable(host: str, width: int, tmp_path: Path) -> None:
-    head, attribute = HOSTS[host]
-    style = f"<style>body {{ margin: 0; width: {width}px }}</style>"
-    html = f"{head}{style}<body {attribute}>{''.join(outputs())}{MEASURE}"
-    title, _ = titled(html, tmp_path, f"--window-size={max(width, 500)},900")
-    found = json.loads(title)
+    found = measured("".join(outputs()), width, tmp_path, *HOSTS[host])
     assert found["seen"] > 1000
     assert found["narrow"] == min(width, 1100)
-    assert found["wide"] <= 0, "nothing is wider than its place"
-    assert found["over"] <= 1, "no row lies over another"
-    assert found["contrast"] > 4.5
+
+
+@pytest.mark.parametrize("place", ASKING)
+def test_it_is_readable_where_it_is_to_tell_its_own_width(place: str, tmp_path: Path) -> None:
+    body = "".join(ASKING[place].format(html=html) for html in outputs()[:8])
+    assert measured(body, 360, tmp_path)["narrow"] >= 280
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ".text { display: none }",
+        ".text { visibility: hidden }",
+        ".text { opacity: 0 }",
+        ".text { height: 0 }",
+        ".text { background: #333 }",
+        "bdi { overflow: visible }",
+        ".sessionstore-html { min-width: 0 }",
+    ],
+)
+def test_what_is_not_readable_is_seen_to_be_so(fault: str, tmp_path: Path) -> None:
+    """Show that the two tests above could fail."""
+    rule = f"<style>{fault.replace(';', ' !important;').replace(' }', ' !important }')}</style>"
+    body = ASKING["a flex item"].format(html="".join(outputs()[:8]))
+    with pytest.raises(AssertionError):
+        assert measured(body, 360, tmp_path, head=rule)["narrow"] >= 280
