@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.fallback import FallbackSessionStore
+from sessionstore.testing.colours import Stores
 
 # -- What a caller sees of an outage -----------------------------------------------------------
 
@@ -190,6 +192,29 @@ def test_closing_with_writes_in_memory_is_an_error_in_the_log(
     pair.store.close()
     assert "1 writes" in caplog.text
     assert len(pair.store.pending()) == 1
+
+
+def test_many_read_a_session_while_another_adds_to_it() -> None:
+    pair = Pair()
+    store = pair.store
+    store.append_messages("s", turn("a"))
+    store.get("s")
+    done = threading.Event()
+
+    def add() -> None:
+        try:
+            for number in range(20_000):
+                store.append_message("s", SessionMessage("user", str(number)))
+        finally:
+            done.set()
+
+    def read() -> None:
+        while not done.is_set():
+            assert len(store.get_messages("s", limit=2)) == 2
+
+    with Stores(lambda: store, "sync") as stores:
+        stores.at_once(add, read, read)
+    assert len(pair.kept()) == 20_002
 
 
 # -- What it says ------------------------------------------------------------------------------

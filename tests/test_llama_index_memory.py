@@ -4,10 +4,12 @@ import ast
 import asyncio
 import gc
 import json
+import pickle
 import textwrap
 import threading
 import time
 import uuid
+from functools import partial
 from itertools import chain
 
 import pytest
@@ -40,6 +42,7 @@ from llama_index.core.vector_stores import SimpleVectorStore
 from llama_index_stores import KINDS, Counting, Loop, opened
 from servers import redis as redis_servers
 from sqlalchemy.ext.asyncio import create_async_engine
+from workflows.context.serializers import PickleSerializer
 
 from langchain_sessionstore import SessionChatMessageHistory
 from llama_index_sessionstore import AsyncSessionChatStore, SessionChatStore
@@ -49,6 +52,7 @@ from sessionstore import (
     RedisSessionStore,
     SessionAccessError,
     SessionMessage,
+    SessionStoreError,
     SQLiteSessionStore,
     StoreUnavailableError,
     open_store,
@@ -219,6 +223,40 @@ def test_a_message_is_deleted_by_its_place_among_the_active(store, run):
     assert run(standing(chat_store)) == (["0", "1"], ["2", "4"])
 
 
+def test_the_value_of_a_status_stands_for_it(store, run):
+    chat_store = AsyncSessionChatStore(store)
+    run(chat_store.add_message("s", ChatMessage("1"), "active"))
+    run(chat_store.add_messages("s", [ChatMessage("0")], "archived"))
+    assert run(standing(chat_store)) == (["0"], ["1"])
+    assert run(chat_store.count_messages("s", "archived")) == 1
+    assert run(chat_store.count_messages("s", "active")) == 1
+    assert said(run(chat_store.get_messages("s", "archived"))) == ["0"]
+    assert said(run(chat_store.get_messages("s", "active", 5))) == ["1"]
+    run(chat_store.delete_messages("s", "archived"))
+    assert run(standing(chat_store)) == ([], ["1"])
+    run(chat_store.set_messages("s", [ChatMessage("2")], "archived"))
+    assert run(standing(chat_store)) == (["2"], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("get_messages", ["old"]),
+        ("count_messages", ["old"]),
+        ("add_message", [ChatMessage("x"), "old"]),
+        ("add_messages", [[ChatMessage("x")], "old"]),
+        ("set_messages", [[ChatMessage("x")], "old"]),
+        ("delete_messages", ["old"]),
+    ],
+)
+def test_a_status_that_is_none(run, name, given):
+    store = InMemorySessionStore()
+    hold(store, 2)
+    with pytest.raises(ValueError, match="old"):
+        run(getattr(AsyncSessionChatStore(store), name)("s", *given))
+    assert len(store.get_messages("s")) == 2
+
+
 def test_another_users_session_is_closed_to_every_method(store, run):
     store.append_messages("s", [SessionMessage("user", "mine", id="1")], user_id="alice")
     mallory = AsyncSessionChatStore(store, user_id="mallory")
@@ -265,6 +303,32 @@ def test_a_dump_of_a_memory_has_no_word_of_its_store(run):
     run(loaded.aput(ChatMessage("Hello!")))
     assert (loaded.session_id, loaded.token_limit) == ("s", 500)
     assert said(run(chat_store.get_messages("s"))) == ["Hello!"]
+
+
+def pickled(memory):
+    return pickle.loads(pickle.dumps(memory))  # noqa: S301 - made here
+
+
+def serialized(memory):
+    return PickleSerializer().deserialize(PickleSerializer().serialize(memory))
+
+
+@pytest.mark.parametrize("through", [pickled, serialized])
+def test_a_pickled_memory_goes_on_once_it_is_given_its_store(run, through):
+    with SQLiteSessionStore() as store:
+        chat_store = AsyncSessionChatStore(store, agent_id="a", user_id="alice")
+        memory = Memory.from_defaults(session_id="s", chat_store=chat_store, token_limit=500)
+        run(memory.aput(ChatMessage("I am Alice.")))
+        loaded = through(memory)
+        for attempt in (loaded.aget, loaded.areset, partial(loaded.aput, ChatMessage("x"))):
+            with pytest.raises(SessionStoreError, match=r"bind\(store\)"):
+                run(attempt())
+        loaded.sql_store.bind(store)
+        assert (loaded.sql_store.agent_id, loaded.sql_store.user_id) == ("a", "alice")
+        run(loaded.aput(ChatMessage("Hello!")))
+        assert said(run(memory.aget())) == said(run(loaded.aget())) == ["I am Alice.", "Hello!"]
+    with pytest.raises(TypeError, match="must be a SessionStore, not dict"):
+        loaded.sql_store.bind({})
 
 
 # -- What a call costs ----------------------------------------------------------------------------

@@ -100,13 +100,15 @@ class Standby(InMemorySessionStore):
                 newer.
             whole: Whether these are all of its messages.
         """
-        session = self._sessions.get(session_id)
-        if session is not None and data is not None and self._is_known(session, data, whole=whole):
-            with self._lock:
-                if session_id in self._used:
-                    self._used.move_to_end(session_id)
-            return
         with self._lock:
+            session = self._sessions.get(session_id)
+            if (
+                session is not None
+                and data is not None
+                and self._is_known(session, data, whole=whole)
+            ):
+                self._used.move_to_end(session_id)
+                return
             if session_id in self._pinned:
                 return  # what it holds here is more than the primary has yet
             if self.stamp(session_id) != stamp:

@@ -84,6 +84,10 @@ class AsyncSessionChatStore(AsyncDBChatStore):
     In an outage of a store with a fallback, archiving goes on; then two processes may archive the
     same message.
 
+    A pickle of it, or of a memory that holds it, tells the agent and the user, and has no word of
+    the store: what is unpickled works once it is given the store, see `bind`; until then each call
+    raises a `SessionStoreError`. Where a `Memory` is loaded from its dump, hand this in anew.
+
     Example:
         >>> import asyncio
         >>> from llama_index.core.llms import ChatMessage
@@ -108,24 +112,39 @@ class AsyncSessionChatStore(AsyncDBChatStore):
 
     agent_id: str = Field(default="default", description="The agent of the sessions made here.")
     user_id: str | None = Field(default=None, description="The caller.")
-    _store: SessionStore = PrivateAttr()
-    _turns: Turns = PrivateAttr()
+    _store: SessionStore | None = PrivateAttr(default=None)
     _guesses: dict[str, int] = PrivateAttr(default_factory=dict)
 
     def __init__(
         self, store: SessionStore, *, agent_id: str = "default", user_id: str | None = None
     ) -> None:
-        if not isinstance(store, SessionStore):
-            msg = f"store must be a SessionStore, not {type(store).__name__}"
-            raise TypeError(msg)
         super().__init__(agent_id=agent_id, user_id=user_id)  # type: ignore[call-arg]
-        self._store = store
-        self._turns = _turns_of.setdefault(store, Turns())
+        self.bind(store)
 
     @classmethod
     def class_name(cls) -> str:
         """Give the name by which LlamaIndex's dumps call this class."""
         return "AsyncSessionChatStore"
+
+    def bind(self, store: SessionStore) -> None:
+        """Hand the store in, after this or a memory that holds it was unpickled.
+
+        Args:
+            store: Where the sessions are.
+
+        Raises:
+            TypeError: It is no `SessionStore`.
+        """
+        if not isinstance(store, SessionStore):
+            msg = f"store must be a SessionStore, not {type(store).__name__}"
+            raise TypeError(msg)
+        _turns_of.setdefault(store, Turns())
+        self._store = store
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what a pickle holds: all but the store."""
+        private = {**(self.__pydantic_private__ or {}), "_store": None}
+        return {**super().__getstate__(), "__pydantic_private__": private}
 
     # -- LlamaIndex's methods ---------------------------------------------------------------------
 
@@ -151,7 +170,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             ValueError: The status is none that there is, or the offset is below 0.
             SessionStoreError: Any of the errors of `SessionStore.get_messages`.
         """
-        status = None if status is None else MessageStatus(status)
+        status = _status(status)
         if offset is not None and offset < 0:
             raise ValueError("offset must be 0 or more")
         if status is _ACTIVE and limit is None and not offset:
@@ -175,9 +194,10 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             How many there are.
 
         Raises:
+            ValueError: The status is none that there is.
             SessionStoreError: Any of the errors of `SessionStore.get`.
         """
-        return await self._aplay(self._counting(key, status))
+        return await self._aplay(self._counting(key, _status(status)))
 
     async def add_message(
         self, key: str, message: ChatMessage, status: MessageStatus = MessageStatus.ACTIVE
@@ -199,12 +219,14 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             status: What they are to be.
 
         Raises:
+            ValueError: The status is none that there is.
             InvalidMessageError: One of them can't be stored; none was.
             SessionStoreError: Any of the errors of `SessionStore.append_messages`.
         """
+        status = MessageStatus(status)
         new = [replace(to_session(message), id=new_id()) for message in messages]
         if status is _ACTIVE:
-            await self._store.aappend_messages(
+            await self._bound.aappend_messages(
                 key, new, agent_id=self.agent_id, user_id=self.user_id
             )
         elif new:
@@ -221,9 +243,11 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             status: What they all are to be.
 
         Raises:
+            ValueError: The status is none that there is.
             InvalidMessageError: One of them can't be stored; nothing was changed.
             SessionStoreError: Any of the errors of `SessionStore.update`.
         """
+        status = MessageStatus(status)
         replacements = told_apart(map(to_session, messages))
         archived = replacements if status is _ARCHIVED else []
         mark = _Mark().beyond(archived)
@@ -254,12 +278,13 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             status: Only the active, or only the archived ones.
 
         Raises:
+            ValueError: The status is none that there is.
             SessionStoreError: Any of the errors of `SessionStore.delete`.
         """
         if status is None:
-            await self._store.adelete(key, user_id=self.user_id)
+            await self._bound.adelete(key, user_id=self.user_id)
         else:
-            await self._aplay(self._deleting(key, status))
+            await self._aplay(self._deleting(key, MessageStatus(status)))
 
     async def delete_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
         """Delete the oldest active messages, and hand them out: each to one caller only.
@@ -310,7 +335,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         Raises:
             SessionStoreError: Any of the errors of `SessionStore.list_sessions`.
         """
-        infos = await self._aplay(listed(self._store, self.agent_id, self.user_id))
+        infos = await self._aplay(listed(self._bound, self.agent_id, self.user_id))
         return [info.id for info in infos if info.message_count]
 
     # -- Reading: a request is one of the store's flows -------------------------------------------
@@ -331,7 +356,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         end = None if limit is None else offset + limit
         if status is None:
             return (yield from self._behind("", key, end))[offset:]
-        head = yield self._store._getting(key, 0, self.user_id)
+        head = yield self._bound._getting(key, 0, self.user_id)
         mark = _told_by(head)
         if status is _ACTIVE:
             _, active = yield from self._behind_mark(mark, key, end)
@@ -344,13 +369,13 @@ class AsyncSessionChatStore(AsyncDBChatStore):
     def _active(self, key: str) -> Flow[tuple[_Mark, list[SessionMessage]]]:
         """Read the active messages: in one round trip, if they are about as many as last time."""
         guess = self._guesses.get(key, _FIRST_GUESS)
-        session: SessionData | None = yield self._store._getting(key, guess, self.user_id)
+        session: SessionData | None = yield self._bound._getting(key, guess, self.user_id)
         known = _known_active(session)
         if known is None:
             try:
                 known = yield from self._behind_mark(_told_by(session), key, None)
             except StoreUnavailableError:  # an outage, perhaps: what is known of it is all there is
-                session = yield self._store._getting(key, None, self.user_id)
+                session = yield self._bound._getting(key, None, self.user_id)
                 known = _known_active(session, whole=True) or (_Mark(), [])
         if len(self._guesses) > _MOST_GUESSES:
             self._guesses.clear()
@@ -359,7 +384,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
 
     def _behind(self, after: str, key: str, limit: int | None) -> Flow[list[SessionMessage]]:
         messages: list[SessionMessage]
-        messages = yield self._store._reading(
+        messages = yield self._bound._reading(
             key, limit, None, self.user_id, keep_system=False, after=after
         )
         return messages
@@ -385,7 +410,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         return mark
 
     def _counting(self, key: str, status: MessageStatus | None) -> Flow[int]:
-        head: SessionData | None = yield self._store._getting(key, 0, self.user_id)
+        head: SessionData | None = yield self._bound._getting(key, 0, self.user_id)
         if head is None or status is None:
             return head.message_count if head else 0
         mark = yield from self._checked(_told_by(head), key)
@@ -423,7 +448,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         """Move the mark behind the oldest; give where it was, too."""
         among = None if turn is None else set(turn.ids[: max(n, 0)])
         while True:
-            head: SessionData | None = yield self._store._getting(key, 0, self.user_id)
+            head: SessionData | None = yield self._bound._getting(key, 0, self.user_id)
             if head is None or n < 1:
                 return _Mark(), []
             mark, oldest = yield from self._behind_mark(_told_by(head), key, n)
@@ -436,7 +461,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
 
     def _moving_back(self, key: str, before: _Mark, moved: _Mark) -> Flow[None]:
         while True:
-            head = yield self._store._getting(key, 0, self.user_id)
+            head = yield self._bound._getting(key, 0, self.user_id)
             if head is None or _told_by(head) != moved:
                 return  # somebody has gone on from there
             if (yield from self._move(key, before, head.version)):
@@ -446,17 +471,17 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         """Set how far a session is archived, unless it was written to meanwhile."""
         metadata, user_id = mark.metadata(), self.user_id
         try:
-            yield self._store._updating(key, None, metadata, user_id, version)
+            yield self._bound._updating(key, None, metadata, user_id, version)
         except (SessionConflictError, SessionNotFoundError):
             return False
         except OutageError:  # no version can be promised then, but the mark can be taken
-            yield self._store._updating(key, None, metadata, user_id, None)
+            yield self._bound._updating(key, None, metadata, user_id, None)
         return True
 
     def _adding_archived(self, key: str, new: list[SessionMessage]) -> Flow[None]:
         mark = _Mark().beyond(new)
         while True:
-            session: SessionData | None = yield self._store._getting(key, None, self.user_id)
+            session: SessionData | None = yield self._bound._getting(key, None, self.user_id)
             try:
                 if session is None:
                     yield self._creating(key, new, mark)
@@ -471,12 +496,12 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         archived = session.messages[: mark.archived]
         messages = [*archived, *new, *active]
         mark = mark.beyond(new)
-        return self._store._updating(key, messages, mark.metadata(), self.user_id, session.version)
+        return self._bound._updating(key, messages, mark.metadata(), self.user_id, session.version)
 
     def _setting(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[None]:
         while True:
             try:
-                yield self._store._updating(key, messages, mark.metadata(), self.user_id, None)
+                yield self._bound._updating(key, messages, mark.metadata(), self.user_id, None)
             except SessionNotFoundError:
                 pass
             else:
@@ -490,7 +515,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
 
     def _creating(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[Any]:
         metadata = mark.metadata() if mark.trail else None
-        return self._store._creating(key, self.agent_id, self.user_id, messages, metadata)
+        return self._bound._creating(key, self.agent_id, self.user_id, messages, metadata)
 
     def _deleting_at(self, key: str, idx: int) -> Flow[list[SessionMessage]]:
         while True:
@@ -502,7 +527,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
     def _deleting_oldest(self, key: str, n: int) -> Flow[list[SessionMessage]]:
         """Delete the oldest, unless somebody archives them meanwhile, and so hands them out."""
         while True:
-            head: SessionData | None = yield self._store._getting(key, 0, self.user_id)
+            head: SessionData | None = yield self._bound._getting(key, 0, self.user_id)
             if head is None or n < 1:
                 return []
             _, oldest = yield from self._behind_mark(_told_by(head), key, n)
@@ -518,7 +543,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         found = yield from self._some(key, status, None, 0)
         deleted = yield self._deleting_these(key, found)
         while status is _ARCHIVED and deleted:
-            head = yield self._store._getting(key, 0, self.user_id)
+            head = yield self._bound._getting(key, 0, self.user_id)
             told = _told_by(head)
             trail = tuple(one for one in told.trail if one not in deleted)
             left = _Mark(max(told.archived - len(deleted), 1), trail) if trail else _Mark()
@@ -529,10 +554,27 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         self, key: str, messages: list[SessionMessage], version: int | None = None
     ) -> Flow[Any]:
         ids = [str(message.id) for message in messages]
-        return self._store._deleting_messages(key, ids, self.user_id, version)
+        return self._bound._deleting_messages(key, ids, self.user_id, version)
+
+    @property
+    def _bound(self) -> SessionStore:
+        if self._store is None:
+            raise SessionStoreError(
+                "this chat store was pickled: hand it its store with bind(store)"
+            )
+        return self._store
+
+    @property
+    def _turns(self) -> Turns:
+        return _turns_of[self._bound]
 
     async def _aplay(self, flow: Flow[T]) -> T:
-        return await aplay(flow, self._store._aplay)
+        return await aplay(flow, self._bound._aplay)
+
+
+def _status(status: MessageStatus | None) -> MessageStatus | None:
+    """Give the status where its value may stand for it, as it does in LlamaIndex's own stores."""
+    return None if status is None else MessageStatus(status)
 
 
 def _told_by(session: SessionData | None) -> _Mark:
