@@ -225,6 +225,34 @@ def test_a_message_that_removes_another_is_refused(store):
     assert words(history.messages) == ["Hello!"]
 
 
+def test_a_history_of_a_factory_takes_what_repeats_itself_where_nothing_was_shown(store):
+    turns = [HumanMessage("yes"), AIMessage("ok")] * 2
+    get_session_history = session_history_factory(store)
+    get_session_history("s").add_messages(turns)
+    asyncio.run(get_session_history("s").aadd_messages(turns))
+    assert words(get_session_history("s").messages) == ["yes", "ok"] * 4
+
+
+def test_a_history_of_a_factory_shows_what_was_changed_through_it(store):
+    def in_a_loop(call):
+        return lambda *args: asyncio.run(call(*args))
+
+    history = session_history_factory(store)("s")
+    for add, clear in (
+        (history.add_messages, history.clear),
+        (in_a_loop(history.aadd_messages), in_a_loop(history.aclear)),
+    ):
+        assert history.messages == []
+        add([HumanMessage("x")])
+        assert words(history.messages) == ["x"]
+        clear()
+        assert asyncio.run(history.aget_messages()) == []
+    history.messages = [HumanMessage("y")]
+    assert words(history.messages) == ["y"]
+    history.messages = [HumanMessage("z")]
+    assert words(history.messages) == ["z"]
+
+
 @pytest.mark.parametrize(
     ("store", "options", "error"),
     [

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from functools import partial
 
 import pytest
+from faults import FaultyStore
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
@@ -294,6 +295,80 @@ def test_a_cancelled_caller_is_heard_however_often_it_is_cancelled(store):
 
     asyncio.run(talk())
     assert log(store) == [("user", "four"), ("assistant", "four")]
+
+
+async def answered(chain):
+    return await chain.ainvoke("six seven", CONFIG)
+
+
+async def listened(chain):
+    return [chunk async for chunk in chain.astream("six seven", CONFIG)]
+
+
+@pytest.mark.parametrize("fault", [None, "down"])
+@pytest.mark.parametrize("call", [answered, listened])
+def test_a_turn_whose_caller_is_cancelled_while_it_is_saved_is_kept_whole(store, call, fault):
+    faulty = FaultyStore(store)
+
+    async def talk():
+        saving, go_on = asyncio.Event(), asyncio.Event()
+
+        async def wait():
+            if faulty.requests == 1:  # the session was read
+                saving.set()
+                await go_on.wait()
+                faulty.fault = lambda: fault
+
+        faulty.asynchronously = wait
+        chain = with_session_history(RunnableGenerator(pieces, apieces), faulty)
+        caller = asyncio.create_task(call(chain))
+        await saving.wait()
+        for _ in range(3):
+            caller.cancel()
+            await asyncio.sleep(0)
+        assert not caller.done()
+        go_on.set()
+        await asyncio.wait([caller])
+        assert caller.cancelled()
+
+    asyncio.run(talk())
+    assert log(store) == ([] if fault else [("user", "six seven"), ("assistant", "sixseven")])
+
+
+def test_a_caller_who_is_cancelled_is_so_also_where_what_was_heard_can_not_be_saved():
+    async def slow(values):
+        async for _ in values:
+            yield AIMessageChunk("four", id="run-1")
+            await asyncio.Event().wait()
+
+    async def talk():
+        heard = asyncio.Event()
+
+        async def listen():
+            async for _ in with_session_history(RunnableGenerator(pieces, slow), Failing()).astream(
+                "four", CONFIG
+            ):
+                heard.set()
+
+        listener = asyncio.create_task(listen())
+        await heard.wait()
+        listener.cancel()
+        await asyncio.wait([listener])
+        assert listener.cancelled()
+
+    asyncio.run(talk())
+
+
+def test_an_async_caller_who_closes_the_stream_is_told_what_was_not_saved():
+    async def talk():
+        chain = with_session_history(RunnableGenerator(pieces, apieces), Failing())
+        chunks = chain.astream("one two", CONFIG)
+        await anext(chunks)
+        with pytest.raises(SessionSaveError) as caught:
+            await chunks.aclose()
+        assert caught.value.answer.content == "one"
+
+    asyncio.run(talk())
 
 
 def test_a_tool_call_in_the_making_is_not_kept(store):

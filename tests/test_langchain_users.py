@@ -99,9 +99,21 @@ def test_in_a_batch_the_others_go_on(store):
     assert len(model.seen) == 2
 
 
-def test_without_it_a_user_in_the_config_is_not_looked_at(store):
-    chain = with_session_history(CountingModel(), store)
+def test_without_it_a_user_in_the_config_is_the_caller_and_owner_all_the_same(store):
+    model = CountingModel()
+    chain = with_session_history(model, store)
     chain.invoke("hi", user("alice"))
-    chain.invoke("hi", user("mallory"))
+    with pytest.raises(SessionAccessError):
+        chain.invoke("hi", user("mallory"))
+    assert len(model.seen) == 1
+    assert store.get("s").user_id == "alice"
+    with pytest.raises(InvalidSessionError):
+        chain.invoke("hi", user(""))
+
+
+def test_without_it_a_call_may_name_no_user(store):
+    chain = with_session_history(CountingModel(), store)
+    for config in (user(None), {"configurable": {"session_id": "s"}}):
+        chain.invoke("hi", config)
     assert store.get("s").user_id is None
     assert len(store.get_messages("s")) == 4

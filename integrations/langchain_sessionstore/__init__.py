@@ -19,11 +19,8 @@ if TYPE_CHECKING:
     )
     from langchain_sessionstore.history import SessionChatMessageHistory, session_history_factory
     from langchain_sessionstore.middleware import SessionMiddleware as SessionMiddleware
-    from langchain_sessionstore.runnable import (
-        SessionHistoryRunnable,
-        SessionSaveError,
-        with_session_history,
-    )
+    from langchain_sessionstore.runnable import SessionHistoryRunnable, with_session_history
+    from langchain_sessionstore.saving import SessionSaveError
     from langchain_sessionstore.tokens import langchain_token_counter
 
 # SessionMiddleware is not among them: a star would import langchain, which not everybody has.
@@ -49,7 +46,7 @@ _MODULES = {
     "SessionChatMessageHistory": "history",
     "SessionHistoryRunnable": "runnable",
     "SessionMiddleware": "middleware",
-    "SessionSaveError": "runnable",
+    "SessionSaveError": "saving",
     "langchain_token_counter": "tokens",
     "session_history_factory": "history",
     "to_langchain": "codec",

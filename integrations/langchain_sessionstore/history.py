@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
@@ -102,7 +103,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     ) -> None:
         replacements = _said(messages)
         try:
-            self._store.update(self.session_id, messages=replacements, user_id=self._user_id)
+            self._replace(replacements)
         except SessionNotFoundError:
             self.add_messages(messages)
 
@@ -145,17 +146,19 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
             SessionStoreError: Any of the errors of `SessionStore.update`, but for a session that
                 is not there: it has no messages already.
         """
-        try:
-            self._store.update(self.session_id, messages=[], user_id=self._user_id)
-        except SessionNotFoundError:
-            return
+        with suppress(SessionNotFoundError):
+            self._replace([])
 
     async def aclear(self) -> None:
         """Async twin of `clear`."""
-        try:
-            await self._store.aupdate(self.session_id, messages=[], user_id=self._user_id)
-        except SessionNotFoundError:
-            return
+        with suppress(SessionNotFoundError):
+            await self._areplace([])
+
+    def _replace(self, messages: list[SessionMessage]) -> None:
+        self._store.update(self.session_id, messages=messages, user_id=self._user_id)
+
+    async def _areplace(self, messages: list[SessionMessage]) -> None:
+        await self._store.aupdate(self.session_id, messages=messages, user_id=self._user_id)
 
     def _load(self) -> list[BaseMessage]:
         store, window, user_id = self._store, self._window, self._user_id
@@ -198,7 +201,7 @@ _INPUT = [HumanMessage("")]  # a call brings some, which its history does not se
 
 
 class _OneCallHistory(SessionChatMessageHistory):
-    """A history for one call: it reads once, and shows the same to the end of the call.
+    """A history for one call: it reads once, and shows the same until the call's turn is added.
 
     `RunnableWithMessageHistory` reads again on its way out, and takes as many messages off its
     input as there are then: with two turns at once that would drop a user's message.
@@ -220,10 +223,23 @@ class _OneCallHistory(SessionChatMessageHistory):
         return closed(super()._to_show(stored), _INPUT)
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        super().add_messages(turn_of(messages, self._shown or ()))
+        super().add_messages(self._new_of(messages))
+        self._shown = None
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
-        await super().aadd_messages(turn_of(messages, self._shown or ()))
+        await super().aadd_messages(self._new_of(messages))
+        self._shown = None
+
+    def _new_of(self, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+        return messages if self._shown is None else turn_of(messages, self._shown)
+
+    def _replace(self, messages: list[SessionMessage]) -> None:
+        super()._replace(messages)
+        self._shown = None
+
+    async def _areplace(self, messages: list[SessionMessage]) -> None:
+        await super()._areplace(messages)
+        self._shown = None
 
 
 def session_history_factory(
@@ -232,10 +248,11 @@ def session_history_factory(
     """Make a ``get_session_history`` for `RunnableWithMessageHistory` as it stands.
 
     A history that it makes belongs to one call: it reads the session once, and shows the same
-    messages to the end of that call, so that two turns at once are both kept whole. Where the
-    session ends in a call of a tool, for an approval maybe, the history shows it as interrupted,
-    since the call's input follows it. (Where that is the tool's result, use `with_session_history`,
-    which sees both.)
+    messages until that call's turn is added, so that two turns at once are both kept whole. A turn
+    whose output begins with its input again, as a graph's does, is added without that; a history
+    that was not read adds all that it is given. Where the session ends in a call of a tool, for an
+    approval maybe, the history shows it as interrupted, since the call's input follows it. (Where
+    that is the tool's result, use `with_session_history`, which sees both.)
 
     Example:
         >>> from langchain_sessionstore import session_history_factory
@@ -251,7 +268,9 @@ def session_history_factory(
 
     Returns:
         A function of ``session_id`` (and ``user_id``, for a ``history_factory_config`` that names
-        both) that gives the history for one call.
+        both) that gives the history for one call. Without such a config
+        `RunnableWithMessageHistory` tells it no ``user_id``, whatever the call's config holds: then
+        nobody's session is checked. `with_session_history` looks at it in any case.
 
     Raises:
         TypeError: The store is no `SessionStore`, or the window is no `Window`.

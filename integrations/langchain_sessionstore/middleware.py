@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
@@ -23,10 +22,11 @@ from langchain_sessionstore.again import answer_id, end_of_turn
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.pending import closed
+from langchain_sessionstore.saving import aplay_to_its_end
 from langchain_sessionstore.tokens import langchain_window
 from sessionstore import InvalidSessionError, SessionStore, Window
 from sessionstore.arguments import checked_id
-from sessionstore.flow import Flow, aplay, play
+from sessionstore.flow import Flow, play
 from sessionstore.models import new_id
 
 try:
@@ -233,12 +233,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
 
     async def _aplay(self, flow: Flow[T]) -> T:
         # A tool that raises cancels those beside it: what they gave is saved all the same.
-        saving = asyncio.ensure_future(aplay(flow, self._store._aplay))
-        try:
-            return await asyncio.shield(saving)
-        except asyncio.CancelledError as cancelled:
-            await _to_its_end(saving)
-            raise cancelled from saving.exception()
+        return await aplay_to_its_end(flow, self._store)
 
     # -- Flows: written once, for both colours ----------------------------------------------------
 
@@ -396,13 +391,6 @@ def _mirrors(config: RunnableConfig, state: SessionAgentState) -> bool:
     # An agent in a tool may see the checkpointer of the one around it, with nothing in it yet.
     checkpointer = (config.get("configurable") or {}).get(_CHECKPOINTER)
     return checkpointer is not None and (_caller.get() is None or _MARK in state)
-
-
-async def _to_its_end(task: asyncio.Future[Any]) -> None:
-    # Whoever cancels may do so again at each await, as anyio does.
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([task])
 
 
 @contextmanager

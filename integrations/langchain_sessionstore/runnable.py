@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from functools import partial
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import BaseMessage
@@ -21,6 +19,13 @@ from langchain_sessionstore.again import sent_again
 from langchain_sessionstore.codec import to_langchain_messages, to_session, to_session_messages
 from langchain_sessionstore.echo import gives_all_back, what_is_new
 from langchain_sessionstore.pending import closed
+from langchain_sessionstore.saving import (
+    OnSaveError,
+    SessionSaveError,
+    aplay_to_its_end,
+    checked_on_save_error,
+    failed,
+)
 from langchain_sessionstore.shapes import Keys, Outcome, added_up, class_name, heard_of
 from langchain_sessionstore.tokens import langchain_window
 from sessionstore import (
@@ -38,30 +43,7 @@ from sessionstore.models import new_id
 if TYPE_CHECKING:
     from langchain_core.utils.pydantic import TypeBaseModel
 
-__all__ = ["SessionHistoryRunnable", "SessionSaveError", "with_session_history"]
-
-_NOT_SAVED = "the turn could not be saved"
-
-
-class SessionSaveError(SessionStoreError):
-    """The runnable answered, but its turn could not be saved, or not whole; the cause tells why.
-
-    Attributes:
-        answer: What the runnable gave.
-        input_saved: Whether what the user said is in the session: it is where only the answer was
-            of no known shape, or not where its key says.
-    """
-
-    def __init__(self, answer: Any, reason: str, *, input_saved: bool = False) -> None:
-        what = "the answer could not be saved, only the input was" if input_saved else _NOT_SAVED
-        super().__init__(f"{what} (the answer is this error's): {reason}")
-        self.answer = answer
-        self.input_saved = input_saved
-        self._reason = reason
-
-    def __reduce__(self) -> tuple[Callable[..., SessionSaveError], tuple[Any, str]]:
-        """Keep the answer where the error is sent to another process."""
-        return partial(type(self), input_saved=self.input_saved), (self.answer, self._reason)
+__all__ = ["SessionHistoryRunnable", "with_session_history"]
 
 
 def with_session_history(
@@ -74,7 +56,7 @@ def with_session_history(
     user_scoped: bool = False,
     agent_id: str = "default",
     window: Window | None = None,
-    on_save_error: Callable[[SessionSaveError], None] | None = None,
+    on_save_error: OnSaveError | None = None,
 ) -> SessionHistoryRunnable:
     """Make a runnable remember: before it runs it sees its session, and after it the turn is kept.
 
@@ -108,8 +90,10 @@ def with_session_history(
         output_messages_key: Where a dict output has the answer; not needed if it has one key.
         history_messages_key: Where a dict input is to get the history; without it the history
             goes before the new messages.
-        user_scoped: Require ``user_id`` in the config too, as the caller and owner of the session;
-            another user's session raises `SessionAccessError` before the runnable runs.
+        user_scoped: Require a ``user_id`` in the config of each call. Where one is given it is the
+            caller and the owner in any case, and another user's session raises
+            `SessionAccessError` before the runnable runs; without it a call that names no user may
+            go on with any session whose id it knows.
         agent_id: The agent of the sessions that are made.
         window: What the runnable sees of its session; ``None`` for all of it.
         on_save_error: Takes a failed save, and the answer is returned as if it had been saved. A
@@ -149,7 +133,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         user_scoped: bool,
         agent_id: str,
         window: Window | None,
-        on_save_error: Callable[[SessionSaveError], None] | None,
+        on_save_error: OnSaveError | None,
     ) -> None:
         if not isinstance(store, SessionStore):
             raise TypeError(
@@ -161,9 +145,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         self._user_scoped = user_scoped
         self._agent_id = checked_id(agent_id, "agent_id")
         self._window = langchain_window(window)
-        if on_save_error is not None and not _is_plain(on_save_error):
-            raise TypeError("on_save_error must be a plain function: nobody awaits it")
-        self._on_save_error = on_save_error
+        self._on_save_error = checked_on_save_error(on_save_error)
 
     def __repr__(self) -> str:
         """Tell what is wrapped, and where it remembers."""
@@ -176,7 +158,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
 
         Args:
             input: As the wrapped runnable takes it, without the history.
-            config: With ``session_id`` (and ``user_id``) under ``configurable``.
+            config: With ``session_id`` (and ``user_id``, the caller) under ``configurable``.
             **kwargs: Passed on to the wrapped runnable.
 
         Returns:
@@ -247,7 +229,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         turn = await aplay(self._beginning(input, config), self._store._aplay)
         answer = await self._bound.ainvoke(turn.value, config, **kwargs)
-        await aplay(self._saving(turn, answer), self._store._aplay)
+        await aplay_to_its_end(self._saving(turn, answer), self._store)
         return answer
 
     def _stream(
@@ -275,11 +257,16 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             async for chunk in self._bound.astream(turn.value, outcome.heeding(config), **kwargs):
                 chunks.append(chunk)
                 yield chunk
-        except (GeneratorExit, asyncio.CancelledError):
-            await _to_its_end(aplay(self._leaving(turn, added_up(chunks)), self._store._aplay))
+        except (GeneratorExit, asyncio.CancelledError) as left:
+            try:
+                await aplay_to_its_end(self._leaving(turn, added_up(chunks)), self._store)
+            except SessionSaveError as unsaved:
+                if isinstance(left, GeneratorExit):
+                    raise
+                raise left from unsaved  # who cancels waits for nothing else
             raise
         answer = self._answer(turn, added_up(chunks), outcome)
-        await aplay(self._saving(turn, answer), self._store._aplay)
+        await aplay_to_its_end(self._saving(turn, answer), self._store)
 
     # -- What it takes and gives ------------------------------------------------------------------
 
@@ -389,11 +376,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             yield self._appending(turn, [said[0].model_copy(update={"id": new_id()})])
 
     def _failed(self, answer: Any, error: SessionStoreError, *, input_saved: bool = False) -> None:
-        failure = SessionSaveError(answer, str(error), input_saved=input_saved)
-        if self._on_save_error is None:
-            raise failure from error
-        failure.__cause__ = error
-        self._on_save_error(failure)
+        failed(self._on_save_error, answer, error, input_saved=input_saved)
 
     def _appending(self, turn: _Turn, messages: Sequence[BaseMessage]) -> Flow[int]:
         stored = to_session_messages(messages)
@@ -409,7 +392,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             example = {"configurable": dict.fromkeys(self._required(), "…")}
             msg = f"config['configurable'] lacks {' and '.join(missing)}: pass config={example}"
             raise InvalidSessionError(msg)
-        return given["session_id"], given["user_id"] if self._user_scoped else None
+        return given["session_id"], given.get("user_id")
 
 
 @dataclass(frozen=True)
@@ -421,20 +404,6 @@ class _Turn:
     shown: list[BaseMessage]  # what the session held, as far as the runnable saw it
     answer_id: str | None  # what answered it when it was sent before
     made_ids: bool  # none of them had an id before
-
-
-def _is_plain(function: Any) -> bool:
-    asynchronous = iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
-    return callable(function) and not asynchronous
-
-
-async def _to_its_end(save: Coroutine[Any, Any, None]) -> None:
-    # Whoever cancels may do so again at each await, as anyio does.
-    task = asyncio.ensure_future(save)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-    task.result()
 
 
 async def _once(value: Any) -> AsyncIterator[Any]:

@@ -1,0 +1,111 @@
+"""What is saved of a turn that ran: to its end, and with its answer where it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import Any, TypeVar
+
+from sessionstore import SessionStore, SessionStoreError
+from sessionstore.flow import Flow, aplay
+
+__all__ = ["OnSaveError", "SessionSaveError", "aplay_to_its_end", "checked_on_save_error", "failed"]
+
+T = TypeVar("T")
+
+_NOT_SAVED = "the turn could not be saved"
+
+
+class SessionSaveError(SessionStoreError):
+    """The runnable answered, but its turn could not be saved, or not whole; the cause tells why.
+
+    Attributes:
+        answer: What the runnable gave.
+        input_saved: Whether what the user said is in the session: it is where only the answer was
+            of no known shape, or not where its key says.
+    """
+
+    def __init__(self, answer: Any, reason: str, *, input_saved: bool = False) -> None:
+        what = "the answer could not be saved, only the input was" if input_saved else _NOT_SAVED
+        super().__init__(f"{what} (the answer is this error's): {reason}")
+        self.answer = answer
+        self.input_saved = input_saved
+        self._reason = reason
+
+    def __reduce__(self) -> tuple[Callable[..., SessionSaveError], tuple[Any, str]]:
+        """Keep the answer where the error is sent to another process."""
+        return partial(type(self), input_saved=self.input_saved), (self.answer, self._reason)
+
+
+OnSaveError = Callable[[SessionSaveError], None]
+
+
+def checked_on_save_error(function: OnSaveError | None) -> OnSaveError | None:
+    """Give back what takes the failed saves.
+
+    Args:
+        function: A plain function, or ``None``.
+
+    Returns:
+        The same.
+
+    Raises:
+        TypeError: It is no function, or an async one.
+    """
+    if function is None:
+        return None
+    asynchronous = iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
+    if asynchronous or not callable(function):
+        raise TypeError("on_save_error must be a plain function: nobody awaits it")
+    return function
+
+
+def failed(
+    on_save_error: OnSaveError | None,
+    answer: Any,
+    error: SessionStoreError,
+    *,
+    input_saved: bool,
+) -> None:
+    """Tell that a save failed, to the function for it, or else to the caller.
+
+    Args:
+        on_save_error: The function.
+        answer: What was not saved.
+        error: Why.
+        input_saved: Whether what the user said is in the session.
+
+    Raises:
+        SessionSaveError: There is no such function.
+    """
+    failure = SessionSaveError(answer, str(error), input_saved=input_saved)
+    if on_save_error is None:
+        raise failure from error
+    failure.__cause__ = error
+    on_save_error(failure)
+
+
+async def aplay_to_its_end(flow: Flow[T], store: SessionStore) -> T:
+    """Play a save to its end, also where the caller is cancelled meanwhile.
+
+    Args:
+        flow: The save.
+        store: The store that it is for.
+
+    Returns:
+        What the flow returns.
+
+    Raises:
+        CancelledError: After the save, and from its error if it failed.
+    """
+    saving = asyncio.ensure_future(aplay(flow, store._aplay))
+    try:
+        return await asyncio.shield(saving)
+    except asyncio.CancelledError as cancelled:
+        while not saving.done():
+            with suppress(asyncio.CancelledError):  # anyio cancels at each await
+                await asyncio.wait([saving])
+        raise cancelled from saving.exception()
