@@ -2,6 +2,7 @@ import json
 import math
 import warnings
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from langchain_core.messages import (
 )
 from langchain_messages import any_message
 from msgspec.structs import replace
+from pydantic import BaseModel, SecretStr
 
 from langchain_sessionstore import to_langchain, to_session
 from sessionstore import InMemorySessionStore, InvalidMessageError
@@ -150,6 +152,17 @@ def test_an_artifact_that_is_not_json_is_left_out_with_a_warning(artifact):
     assert back == ToolMessage("ok", tool_call_id="c", id="1")
 
 
+class Opaque(BaseModel):
+    model_config = {"arbitrary_types_allowed": True}
+    inside: object
+
+
+def around_itself() -> dict[str, Any]:
+    ring: dict[str, Any] = {}
+    ring["ring"] = ring
+    return ring
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -159,6 +172,8 @@ def test_an_artifact_that_is_not_json_is_left_out_with_a_warning(artifact):
         HumanMessage([{"type": "image", "base64": b"a secret"}]),
         HumanMessage("a secret", additional_kwargs={1: 2}),
         HumanMessage("a secret \ud800"),
+        AIMessage("a secret", additional_kwargs={"parsed": Opaque(inside=object())}),
+        AIMessage("a secret", additional_kwargs=around_itself()),
     ],
 )
 def test_anything_else_that_is_not_json_is_refused_before_anything_is_written(message):
@@ -167,6 +182,44 @@ def test_anything_else_that_is_not_json_is_refused_before_anything_is_written(me
         store.append_messages("s", [to_session(HumanMessage("fine")), to_session(message)])
     assert store.get("s") is None
     assert "secret" not in str(caught.value)
+
+
+class Step(BaseModel):
+    at: datetime
+
+
+class Plan(BaseModel):
+    steps: list[Step]
+    key: SecretStr = SecretStr("secret")
+
+
+def test_a_pydantic_model_in_a_message_comes_back_as_its_json():
+    plan = Plan(steps=[Step(at=datetime(2026, 1, 2, tzinfo=timezone.utc))])
+    data = {"steps": [{"at": "2026-01-02T00:00:00Z"}], "key": "**********"}
+    message = AIMessage(
+        "ok",
+        id="1",
+        additional_kwargs={"parsed": plan, "refusal": None},
+        response_metadata={"all": [{"plans": (plan, None)}]},
+        x_provider=plan,
+    )
+    back = there_and_back(message)
+    assert back == AIMessage(
+        "ok",
+        id="1",
+        additional_kwargs={"parsed": data, "refusal": None},
+        response_metadata={"all": [{"plans": [data, None]}]},
+        x_provider=data,
+    )
+    assert message.additional_kwargs["parsed"] is plan
+    assert same(there_and_back(back), back)
+
+
+def test_a_pydantic_model_that_no_longer_fits_its_fields_is_told_to_nobody():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        message = AIMessage("", additional_kwargs={"parsed": Step.model_construct(at="a secret")})
+        assert there_and_back(message).additional_kwargs == {"parsed": {"at": "a secret"}}
 
 
 def test_no_warning_where_there_is_nothing_to_warn_of():

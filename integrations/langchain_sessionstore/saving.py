@@ -55,12 +55,14 @@ def checked_on_save_error(function: OnSaveError | None) -> OnSaveError | None:
     Raises:
         TypeError: It is no function, or an async one.
     """
-    if function is None:
-        return None
-    asynchronous = iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
-    if asynchronous or not callable(function):
+    if function is not None and not _is_plain(function):
         raise TypeError("on_save_error must be a plain function: nobody awaits it")
     return function
+
+
+def _is_plain(function: Any) -> bool:
+    asynchronous = iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
+    return callable(function) and not asynchronous
 
 
 def failed(
