@@ -200,6 +200,23 @@ def test_a_server_that_forgot_the_scripts_is_told_them_again(
     assert len(store.get_messages("s")) == 2
 
 
+def test_a_script_that_was_forgotten_is_called_by_its_hash_once(
+    server: redis_servers.Server, prefix: str
+) -> None:
+    with Proxy(server.port) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        with RedisSessionStore(url, key_prefix=prefix) as store:
+            store.append_messages("s", conversation(3))
+            for operation, round_trips in (
+                (partial(store.get_messages, "s", limit=5), 2),
+                (partial(store.append_message, "s", said("x")), 3),  # what is permitted, too
+            ):
+                server.run("SCRIPT", "FLUSH")
+                before = proxy.round_trips()
+                operation()
+                assert proxy.round_trips() - before == round_trips
+
+
 NASTY_PREFIXES = (
     "",
     "a",

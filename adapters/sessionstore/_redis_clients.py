@@ -25,7 +25,7 @@ from redis.exceptions import AskError, ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from sessionstore._redis_lines import AsyncLines, Lines
+from sessionstore._redis_lines import MAJOR, AsyncLines, Lines
 from sessionstore._redis_settings import Settings
 from sessionstore.errors import SessionStoreError
 
@@ -35,7 +35,6 @@ WAIT = "WAIT"
 """The command that, last of several, asks how many replicas have them."""
 
 _ELSEWHERE = (AskError, redis.ConnectionError)  # MOVED is a kind of ASK
-_MAJOR = int(redis.__version__.split(".")[0])
 _CONNECTS_AT_ONCE = 7  # the first redis-py whose asyncio pool does
 _AT_ONCE = 50  # requests of one event loop; the next ones wait for a connection of these
 _MANY = 10_000
@@ -96,7 +95,7 @@ def _cluster_options(options: dict[str, Any], retry: Callable[..., Any]) -> dict
     options = {"max_connections": _MANY, **options}
     options.pop("db", None)
     options.pop("port", None)
-    if _MAJOR < 6:  # noqa: PLR2004 - its option changed its name
+    if MAJOR < 6:  # noqa: PLR2004 - its option changed its name
         # At least one of these is an asyncio pipeline's first try.
         options["cluster_error_retry_attempts"] = 1
         return options
@@ -192,7 +191,7 @@ class Clients:
                 return await lines.transact(commands.commands)  # type: ignore[union-attr]
             if lines and len(commands) == 1:
                 return [await lines.send(commands[0].words)]
-            if _MAJOR >= _CONNECTS_AT_ONCE:
+            if MAJOR >= _CONNECTS_AT_ONCE:
                 return await _asent(client, commands)
             # Older ones connect one after the other, and each waits for all those before it.
             return await asyncio.wait_for(_asent(client, commands), 2 * self._patience)

@@ -17,9 +17,11 @@ import redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import NoPermissionError
 
-__all__ = ["AsyncLines", "Lines"]
+__all__ = ["MAJOR", "AsyncLines", "Lines"]
 
-_MAJOR = int(redis.__version__.split(".")[0])
+MAJOR = int(redis.__version__.split(".")[0])
+"""The first number of redis-py's version."""
+
 _PLAIN_POOLS = 6  # the first redis-py whose pools are asked for a connection without a command
 _PEEKS = 8  # the first whose asyncio connections tell whether they are fit without waiting
 _SLOW = "the server did not answer within the timeout"
@@ -64,7 +66,7 @@ class Lines:
     @staticmethod
     def are_possible() -> bool:
         """Tell whether this redis-py knows the way, and nobody listens to its clients."""
-        return _MAJOR >= _PLAIN_POOLS and _is_bare(redis.Redis.execute_command)
+        return MAJOR >= _PLAIN_POOLS and _is_bare(redis.Redis.execute_command)
 
     def send(self, words: tuple[Any, ...]) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
@@ -153,7 +155,7 @@ class AsyncLines:
     @staticmethod
     def are_possible() -> bool:
         """Tell whether the way is open, as above, and this Python has a timeout without a task."""
-        way = _MAJOR >= _PEEKS and hasattr(asyncio, "timeout")
+        way = MAJOR >= _PEEKS and hasattr(asyncio, "timeout")
         return way and _is_bare(AsyncRedis.execute_command)
 
     async def send(self, words: tuple[Any, ...]) -> Any:

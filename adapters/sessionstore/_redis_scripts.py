@@ -193,18 +193,24 @@ local function enter(index, score, member)
 end
 """
 
+# The record of a session's newest writes has the newest last, in so many bytes each: its name, the
+# version that it gave the session (0: it deleted it), its time, and how many messages it added. Up
+# to twice as many as are kept for sure are there, for so many milliseconds.
+_RECORD = """
+local KEPT, EACH, ENTRY, REMEMBERED = 64, 28, '>c8I8I8I4', 60000
+"""
+
 # What every write shares. ARGV: 1 a plus and the prefix, or nothing where the index is in other
 # slots; 2 the session's encoded id; 3 the caller; 4 the TTL in milliseconds; 5 a name of 8 bytes
 # for this write, by which it is known when it comes a second time because its answer was lost;
 # 6 how many microseconds ago it may have come for the first time, if the store sends it again.
-# The record has the newest writes, the newest last, in so many bytes each: its name, the version
-# that it gave the session (0: it deleted it), its time, and how many messages it added.
 _WRITE = (
-    _FIND
+    _RECORD
+    + _FIND
     + """
 local prefix, id, caller = string.sub(ARGV[1], 2), ARGV[2], ARGV[3]
 local ttl, write, again = ARGV[4], ARGV[5], ARGV[6] ~= ''
-local record, KEPT, EACH, ENTRY, REMEMBERED = KEYS[5], 64, 28, '>c8I8I8I4', 60000
+local record = KEYS[5]
 local life = math.min(REMEMBERED, tonumber(ttl) or REMEMBERED)
 local indexes, member, now, expired = {}, nil, nil, {}
 """
@@ -401,7 +407,9 @@ return state(session)
 # before anything is written. A call costs more than what it does, so that there are few: an
 # index's type is seen by the first write, and its TTL has gone with the one of the session.
 # ARGV: as for `_APPEND`.
-_USUAL = """
+_USUAL = (
+    _RECORD
+    + """
 local head = redis.call('HMGET', KEYS[1], 'agent', 'user', 'created', 'updated', 'version', 'count',
   'first', 'gaps')
 local agent, user, caller, write, LARGEST = head[1], head[2], ARGV[3], ARGV[5], 2 ^ 53
@@ -418,7 +426,7 @@ if numbers and ARGV[1] ~= '' and ARGV[4] == '' and ARGV[6] == '' and ARGV[8] == 
   local sound = math.max(tonumber(head[3]), updated, version, count, first, gaps) < LARGEST
     and count > 0 and count == redis.call('LLEN', KEYS[2]) and count == redis.call('HLEN', KEYS[3])
     and gaps == redis.call('ZCARD', KEYS[4]) and redis.call('PTTL', KEYS[1]) == -1
-    and type(writes) == 'string' and #writes < 3584 and #writes % 28 == 0
+    and type(writes) == 'string' and #writes < 2 * KEPT * EACH and #writes % EACH == 0
     and not string.find(writes, write, 1, true)
   local prefix, ids, batch = string.sub(ARGV[1], 2), {}, {}
   local all = prefix .. '{:all}'
@@ -437,7 +445,7 @@ if numbers and ARGV[1] ~= '' and ARGV[4] == '' and ARGV[6] == '' and ARGV[8] == 
       local time, member = redis.call('TIME'), ARGV[2] .. '/' .. agent .. '/' .. user
       local now = time[1] * 1000000 + time[2]
       local activity = string.format('%.0f', math.max(now, updated + 1, last + 1))
-      local entry = struct.pack('>c8I8I8I4', write, version + 1, now, #batch)
+      local entry = struct.pack(ENTRY, write, version + 1, now, #batch)
       local owned = prefix .. '{:user:' .. user .. '}'
       if user ~= '' then redis.call('ZADD', owned, activity, member) end
       redis.call('ZADD', prefix .. '{:agent:' .. agent .. '}', activity, member)
@@ -447,16 +455,17 @@ if numbers and ARGV[1] ~= '' and ARGV[4] == '' and ARGV[6] == '' and ARGV[8] == 
       redis.call('HSET', KEYS[1], 'updated', activity, 'version', version + 1,
         'count', count + #batch)
       if writes == '' then
-        redis.call('SET', KEYS[5], entry, 'PX', 60000)
+        redis.call('SET', KEYS[5], entry, 'PX', REMEMBERED)
       else
         redis.call('APPEND', KEYS[5], entry)
-        redis.call('PEXPIRE', KEYS[5], 60000)
+        redis.call('PEXPIRE', KEYS[5], REMEMBERED)
       end
       return {'OK', #batch, agent, user, activity}
     end
   end
 end
 """
+)
 
 # ARGV: 7 the agent, if this makes the session; 8 the expected version; then id and message.
 _APPEND = """

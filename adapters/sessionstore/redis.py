@@ -503,8 +503,9 @@ class RedisSessionStore(SessionStore):
                     if isinstance(call, _All) and (results := (yield call.at_once())) is not None:
                         return [call.reply(results)]
                     return (yield [call.by_hash()])  # type: ignore[no-any-return]
-                except NoScriptError:
-                    pass
+                except NoScriptError as error:
+                    unknown = [error.with_traceback(None)]  # it would hold this frame
+                return (yield from self._exchange(calls, wait, unknown))
             return (yield from self._exchange(calls, wait))
         except TRANSLATED as error:
             lost = error
@@ -523,11 +524,16 @@ class RedisSessionStore(SessionStore):
             raise StoreUnavailableError(_UNKNOWN) from lost
         return replies
 
-    def _exchange(self, calls: Sequence[_Call], wait: int) -> Flow[list[Any]]:
+    def _exchange(
+        self, calls: Sequence[_Call], wait: int, replies: list[Any] | None = None
+    ) -> Flow[list[Any]]:
+        """Carry calls out, by their scripts' texts where the server does not know their hashes."""
+        confirmed: Any = 0
         asked = isinstance(calls[0], _Write) and not self._permitted
         if asked:
             yield from self._ask_permission(calls[0])
-        replies, confirmed = yield from self._sent([call.by_hash() for call in calls], wait)
+        if replies is None:
+            replies, confirmed = yield from self._sent([call.by_hash() for call in calls], wait)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             if isinstance(calls[0], _Write) and not asked:
