@@ -594,12 +594,16 @@ def test_bytes_that_are_no_message(
     assert ids(store.get_messages("s")) == ["m0", "m1", "m2"]
 
 
-@pytest.mark.parametrize("field", ["version", "updated", "created", ":title"])
+@pytest.mark.parametrize("value", [b"\xff", b"a b"])
+@pytest.mark.parametrize(
+    "field",
+    ["agent", "user", "version", "updated", "created", "count", "first", "gaps", ":title"],
+)
 def test_a_head_that_cannot_be_read(
-    server: redis_servers.Server, store: RedisSessionStore, prefix: str, field: str
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, field: str, value: bytes
 ) -> None:
     store.create("s", messages=conversation(3), metadata={"title": "t"})
-    server.run("HSET", f"{prefix}{{s}}:session", field, b"\xff")
+    server.run("HSET", f"{prefix}{{s}}:session", field, value)
     with pytest.raises(CorruptMessageError, match="session 's'"):
         store.get("s")
 

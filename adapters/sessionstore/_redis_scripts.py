@@ -110,35 +110,46 @@ local function place(session, message, unknown)
 end
 """
 
-_GET = """
-local session, refusal = find(ARGV[1])
-if not session then return refusal or {'NONE'} end
-local bodies = {}
-if ARGV[2] == '' then
-  bodies = redis.call('LRANGE', messages, 0, -1)
-elseif ARGV[2] ~= '0' then
-  bodies = redis.call('LRANGE', messages, '-' .. ARGV[2], -1)
-end
-return {'OK', redis.call('HGETALL', head), bodies}
+# The end of a session, which every turn reads: nothing here needs `find`, whose functions alone
+# take longer to make than this takes. It tells whether the caller may read, and whether the session
+# is whole; whether its head can be read, the store tells. ARGV: 1 the caller; 2 the limit.
+_END = """
+if not found.agent then return {'NONE'} end
+local user, limit = ARGV[1], ARGV[2]
+if user ~= '' and found.user ~= '' and found.user ~= user then return {'ACCESS'} end
+local listed = redis.call('LLEN', KEYS[2])
+local sound = found.user and tonumber(found.count) == listed
+  and listed == redis.call('HLEN', KEYS[3])
+  and tonumber(found.gaps or '0') == redis.call('ZCARD', KEYS[4])
+if not sound then return {'CORRUPT'} end
+local bodies, start = {}, limit == '' and '0' or '-' .. limit
+if limit ~= '0' then bodies = redis.call('LRANGE', KEYS[2], start, -1) end
 """
 
-# The last messages, which every turn reads: nothing here needs `find`, whose functions alone take
-# longer to make than this takes. ARGV: 1 the caller; 2 the limit; 3 whether the first is wanted
-# too.
-_LAST = """
-local user, limit = ARGV[1], ARGV[2]
-local found = redis.call('HMGET', KEYS[1], 'agent', 'user', 'count', 'gaps')
-if not found[1] then return {'NONE'} end
-if user ~= '' and found[2] ~= '' and found[2] ~= user then return {'ACCESS'} end
-local listed = redis.call('LLEN', KEYS[2])
-local sound = found[2] and tonumber(found[3]) == listed and listed == redis.call('HLEN', KEYS[3])
-  and tonumber(found[4] or '0') == redis.call('ZCARD', KEYS[4])
-if not sound then return {'CORRUPT'} end
-local first, bodies, start = {}, {}, limit == '' and '0' or '-' .. limit
-if limit ~= '0' then bodies = redis.call('LRANGE', KEYS[2], start, -1) end
+_GET = (
+    """
+local head, found = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #head, 2 do found[head[i]] = head[i + 1] end
+"""
+    + _END
+    + """
+return {'OK', head, bodies}
+"""
+)
+
+# ARGV: 3 whether the first is wanted too.
+_LAST = (
+    """
+local head = redis.call('HMGET', KEYS[1], 'agent', 'user', 'count', 'gaps')
+local found = {agent = head[1], user = head[2], count = head[3], gaps = head[4]}
+"""
+    + _END
+    + """
+local first = {}
 if ARGV[3] ~= '' and listed > #bodies then first = redis.call('LRANGE', KEYS[2], 0, 0) end
 return {'OK', first, bodies}
 """
+)
 
 # ARGV: 1 the caller; 2 the limit; 3 before which message; 4 whether the first is wanted too;
 # 5 a plus and behind which message, or nothing.
@@ -914,7 +925,7 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 return {'OK', redis.call('ZREM', KEYS[1], ARGV[1])}
 """
 
-GET = _script(_FIND, _GET)
+GET = _script(_GET)
 LAST = _script(_LAST)
 READ = _script(_FIND, _READ)
 CREATE = _script(_WRITE, _CREATE)

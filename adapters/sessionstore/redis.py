@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -73,6 +74,7 @@ _LONGEST_TTL = 10**10
 _LONGEST_CURSOR = 16
 _INEXACT = 2**53  # from here on, a number of Lua stands for several
 _PLAIN = "!\"#$&'()*+,/:;<=>?@[\\]^`| "  # what quote would encode, but no brace and no percent sign
+_CODED = re.compile(rb"[A-Za-z0-9%._~-]*")
 _RECEIPT = 5  # values that say what was done to which session; fewer where it is gone by now
 _PARTS = 3  # of an index's entry: the encoded id, agent and user
 _TIES = 50  # microseconds by which an index may move an activity on, to keep them apart
@@ -697,6 +699,13 @@ def _encoded(value: str | None) -> bytes:
     return b"" if value is None else quote(value, safe="").encode()
 
 
+@lru_cache(1024)
+def _decoded(value: bytes) -> str:
+    if not _CODED.fullmatch(value):
+        raise ValueError("not as the store writes it")
+    return unquote(value.decode())
+
+
 def _number(value: int | None) -> bytes:
     return b"" if value is None else str(value).encode()
 
@@ -729,21 +738,23 @@ def _pairs(flat: list[bytes]) -> dict[bytes, bytes]:
 
 def _whole(raw: bytes) -> int:
     """Read a number as the scripts do: what is none for them is none here."""
-    if not raw.isdigit() or int(raw) >= _INEXACT:
+    number = int(raw) if raw.isdigit() else _INEXACT
+    if number >= _INEXACT:
         raise ValueError("no whole number")
-    return int(raw)
+    return number
 
 
 def _head(session_id: str, flat: list[bytes]) -> dict[str, Any]:
     """Give what a session's head says: the fields that `SessionData` and `SessionInfo` share."""
     fields = _pairs(flat)
     try:
+        _whole(fields.get(b"first", b"0"))
         raws = {k[1:].decode(): msgspec.Raw(v) for k, v in fields.items() if k[:1] == b":"}
         return {
             "id": session_id,
-            "agent_id": unquote(fields[b"agent"].decode()),
-            "user_id": unquote(fields[b"user"].decode()) or None,
-            "metadata": decode_metadata(msgspec.json.encode(raws)),
+            "agent_id": _decoded(fields[b"agent"]),
+            "user_id": _decoded(fields[b"user"]) or None,
+            "metadata": decode_metadata(msgspec.json.encode(raws)) if raws else {},
             "created_at": from_microseconds(_whole(fields[b"created"])),
             "updated_at": from_microseconds(_whole(fields[b"updated"])),
             "version": _whole(fields[b"version"]),
