@@ -21,6 +21,7 @@ from sessionstore import InvalidMessageError, SessionMessage, ToolCall
 __all__ = ["to_llama_index", "to_llama_index_messages", "to_session", "to_session_messages"]
 
 _ROLES = {role.value: role for role in MessageRole}
+_USER = MessageRole.USER  # to look an enum's member up takes as long as to look up its role
 _RESULTS = ("tool", "function")
 _CALLS = ("tool_call", "tool_use", "function_call")
 
@@ -93,7 +94,7 @@ def to_llama_index(message: SessionMessage) -> ChatMessage:
     if message.tool_call_id is not None:
         kwargs["tool_call_id"] = message.tool_call_id
     values = {
-        "role": _ROLES.get(message.role, MessageRole.USER),
+        "role": _ROLES.get(message.role, _USER),
         "additional_kwargs": kwargs,
         "blocks": _blocks(message, extra.get(_BLOCKS)),
         _STORED: message,
@@ -235,7 +236,9 @@ def _calls_in(kwargs: dict[str, Any]) -> list[ToolCall]:
 def _blocks(message: SessionMessage, made_of: list[Any] | None) -> list[BaseContentBlock]:
     content = message.content
     if made_of is None and isinstance(content, str) and not message.tool_calls:
-        return [_text_block(content)]
+        fields = _TEXT.copy()
+        fields["text"] = content
+        return [made(TextBlock, fields, {"text"})]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if made_of is not None:
         try:
@@ -243,13 +246,6 @@ def _blocks(message: SessionMessage, made_of: list[Any] | None) -> list[BaseCont
         except (IndexError, KeyError, TypeError):
             pass  # somebody has replaced the content since
     return _in_order(parts if content != "" else [], message.tool_calls)
-
-
-def _text_block(text: str) -> TextBlock:
-    """Make what `TextBlock(text=text)` comes to."""
-    fields = _TEXT.copy()
-    fields["text"] = text
-    return made(TextBlock, fields, {"text"})
 
 
 def _in_order(parts: list[Block], calls: list[ToolCall]) -> list[BaseContentBlock]:
