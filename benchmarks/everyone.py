@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from all_peers import all_peers
-from limits import LIMITS, AsyncSQLiteNormalByHand, SQLiteNormalByHand
+from limits import LIMITS
 from measure import Loop
 from ours import AsyncNormal, Normal, ours
 from places import Place
 from subject import Subject
 from turns import prepared
 
-_NORMAL = (SQLiteNormalByHand, AsyncSQLiteNormalByHand, Normal, AsyncNormal)
+_NORMAL = (Normal, AsyncNormal)
 
 
 @contextmanager
