@@ -73,9 +73,14 @@ class _Crowd:
             return once(self._subject, self._sessions[n], LENGTH + 2 * before, TURN)
         return _crowded(self._subject, self._sessions[0], LENGTH + 2 * self.turns)
 
+    @property
+    def added(self) -> int:
+        """How many messages the last rounds have appended."""
+        return 2 * self.turns * self._rounds
+
     def lost(self) -> int:
-        """Tell how many messages of the last rounds are not there."""
-        wanted = LENGTH * len(self._sessions) + 2 * self.turns * self._rounds
+        """Tell how many of these are not there."""
+        wanted = LENGTH * len(self._sessions) + self.added
         found = [self._loop.run(self._subject.load(one, None)) for one in self._sessions]
         return wanted - sum(map(len, found))
 
@@ -127,6 +132,6 @@ def crowds(
         measured.seconds = [taken / crowd.turns for taken in measured.seconds]
         if measured.seconds and (lost := crowd.lost()):
             assert measured.family not in ("limit", "ours"), f"{measured.name} lost {lost} messages"
-            measured.note = f"lost {lost} messages of two in each turn"
+            measured.note = f"lost {lost:,} of {crowd.added:,} messages"
     pool.shutdown()
     return [measured for _, measured in pairs]

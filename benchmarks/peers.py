@@ -22,6 +22,10 @@ Bound = TypeVar("Bound")
 Message = TypeVar("Message")
 CONNECTIONS = 16
 """Of each pool, kept open: for 8 threads or 64 tasks on a few cores more don't make it faster."""
+STACK = "BENCH_REDIS_STACK_URL"
+"""The environment's variable with the URL of a server that has RediSearch and RedisJSON."""
+REFUSED: dict[str, str] = {}
+"""Why there is no such server, by the variable."""
 _POOL: Any = {"pool_size": CONNECTIONS, "max_overflow": 0}
 
 
@@ -55,7 +59,8 @@ def lacking(one: Any) -> str | None:
     except PackageNotFoundError:
         return f"{one.name} on {one.backend}: {one.needs} is not installed"
     if not os.environ.get(getattr(one, "server", "PATH")):
-        return f"{one.name} on {one.backend}: there is no {one.server}"
+        why = REFUSED.get(one.server, f"there is no {one.server}")
+        return f"{one.name} on {one.backend}: {why}"
     return None
 
 

@@ -98,10 +98,11 @@ class SQLAlchemySessionsOnPostgres(SQLAlchemySessions):
 
 
 class RedisSessions(_Sessions):
-    """The SDK's `RedisSession`, one for each call, on one client.
+    """The SDK's `RedisSession`, one for each session, on one client.
 
     A load is one LRANGE, of the last messages if so asked; an append is WATCH, two TYPEs and a
-    transaction: four round trips on one connection.
+    transaction: four round trips on one connection. Each has a lock of its own, without which its
+    writers only meet in WATCH, and try again and again.
     """
 
     name = "RedisSession (openai-agents)"
@@ -113,9 +114,12 @@ class RedisSessions(_Sessions):
 
         self._client = Redis.from_url(url)
         self._make = RedisSession
+        self._made: dict[str, Any] = {}
 
     async def _session(self, session: str) -> Any:
-        return self._make(session, redis_client=self._client)
+        if session not in self._made:
+            self._made[session] = self._make(session, redis_client=self._client)
+        return self._made[session]
 
     async def close(self) -> None:
         await self._client.aclose()

