@@ -7,7 +7,6 @@ import importlib.util
 import math
 import os
 import re
-import selectors
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +28,8 @@ try:
     from sqlalchemy.pool import QueuePool
     from sqlalchemy.util import greenlet_spawn
 
+    from sessionstore.direct import Query, asent, sent
+    from sessionstore.loop_pool import LoopPool
     from sessionstore.sql_errors import (
         FOREIGN,
         cause,
@@ -38,6 +39,7 @@ try:
         is_unprepared,
         translated,
     )
+    from sessionstore.stale import is_stale, tells_its_end
     from sessionstore.tables import DEFAULT_PREFIX, Migration, Tables
 except ImportError as _error:
     raise ImportError(
@@ -60,7 +62,6 @@ _TRIES = 50
 _POOL_SIZE = 15
 _POOL_TIMEOUT = 10.0
 _LEAST_CONNECT = 2.0  # seconds: libpq waits no shorter
-_USED = "sessionstore.used"
 # The first one installed is taken; psycopg serves both colours under one name.
 _SYNC_DRIVERS: dict[str, tuple[str, ...]] = {
     "mariadb": ("pymysql", "mysqldb"),
@@ -321,7 +322,7 @@ class AgentDb:
         _replace_stale(connection)
         # One that may not be sent twice, on a connection that does not tell whether it is stale,
         # is sent in a transaction: until its commit nothing is done.
-        if work.at_once and (work.repeatable or _tells_its_end(connection)):
+        if work.at_once and (work.repeatable or tells_its_end(connection.connection)):
             with _autocommit(connection, connection.dialect.name == "postgresql"):
                 return _whole(lambda: work.run(connection), work.repeatable)
         with _autocommit(connection, False):
@@ -539,6 +540,22 @@ class PostgresAgentDb(AgentDb):
             **{"pool_reset_on_return": None, **waiting, **options},
         )
 
+    def send(self, work: Work) -> Any:
+        """Carry out some work; a single statement by psycopg itself, where nobody listens."""
+        if isinstance(work.run, Query):
+            rows = sent(self._sync(), work.run, work.repeatable)
+            if rows is not None:
+                return rows
+        return super().send(work)
+
+    async def asend(self, work: Work) -> Any:
+        """Async twin of `send`."""
+        if isinstance(work.run, Query):
+            rows = await asent((await self._async()).sync_engine, work.run, work.repeatable)
+            if rows is not None:
+                return rows
+        return await super().asend(work)
+
     def _new_engine(self) -> Engine:
         from sessionstore.deadline import connector  # noqa: PLC0415 - as above
 
@@ -550,6 +567,8 @@ class PostgresAgentDb(AgentDb):
 
         creator = async_connector(self._parameters, self._statement_timeout, self._finds_out)
         options = _engine_options(_PSYCOPG, self._options)
+        if self._options.keys() <= _SIZES and not options["max_overflow"]:
+            options["poolclass"] = LoopPool
         return create_async_engine(_PSYCOPG, **options, async_creator=creator)
 
 
@@ -680,8 +699,7 @@ class _OfLoop:
                 _close_quietly(driver)
 
 
-# Makes nothing in the kernel, and takes numbers of any size where there is such a thing.
-_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_SIZES = {"max_overflow", "pool_reset_on_return", "pool_size", "pool_timeout"}
 _PSYCOPG = URL.create("postgresql+psycopg")
 _NO_URL = "no store for a URL that SQLAlchemy can't read, or whose database it does not know"
 _ENCODE = (
@@ -832,26 +850,8 @@ def _whole(step: Callable[[], T], repeatable: bool) -> T:
 
 def _replace_stale(connection: Connection) -> None:
     """Replace a pooled connection that the server has closed meanwhile, without asking it."""
-    while connection.info.get(_USED) and _is_stale(connection):
+    while is_stale(connection.connection):
         connection.invalidate()
-    connection.info[_USED] = True
-
-
-def _tells_its_end(connection: Connection) -> bool:
-    """Tell whether `_is_stale` can see the end of a connection: psycopg's and psycopg2's."""
-    return hasattr(connection.connection.driver_connection, "fileno")
-
-
-def _is_stale(connection: Connection) -> bool:
-    driver: Any = connection.connection.driver_connection
-    if not _tells_its_end(connection):
-        return False
-    if driver.closed:
-        return True
-    # Between two statements a server has nothing to say but that it leaves.
-    with _Selector() as selector:
-        selector.register(driver.fileno(), selectors.EVENT_READ)
-        return bool(selector.select(timeout=0))
 
 
 @contextmanager

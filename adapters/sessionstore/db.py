@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessionstore.database import AgentDb, Work, open_db  # first, for its hint on what to install
@@ -11,6 +10,7 @@ from sessionstore.database import AgentDb, Work, open_db  # first, for its hint 
 from sqlalchemy import Connection, delete, func, insert, select, update  # isort: skip
 
 from sessionstore.arguments import require_owner, require_version
+from sessionstore.direct import Query
 from sessionstore.errors import (
     InvalidMessageError,
     SessionExistsError,
@@ -43,7 +43,6 @@ from sessionstore.statements import (
     HEAD,
     Reading,
     appending,
-    fetched,
     listing,
     reading,
     removing,
@@ -407,7 +406,7 @@ class DbSessionStore(SessionStore):
     def _query(
         self, statement: Any, values: dict[str, Any], *, repeatable: bool = True
     ) -> Flow[Sequence[Any]]:
-        work = Work(partial(fetched, statement, values), at_once=True, repeatable=repeatable)
+        work = Work(Query(statement, values), at_once=True, repeatable=repeatable)
         rows: Sequence[Any] = yield from self._db.operation(work)
         return rows
 

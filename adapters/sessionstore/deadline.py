@@ -17,6 +17,7 @@ from urllib.parse import unquote
 try:
     import psycopg
     from psycopg import conninfo
+    from psycopg.types.array import ListBinaryDumper
 except ImportError as _error:
     raise ImportError(
         "PostgresAgentDb needs the postgres extra: pip install 'sessionstore[postgres]'"
@@ -147,6 +148,7 @@ def connector(
     def connect() -> DeadlineConnection:
         connection = DeadlineConnection.connect(**parameters)
         connection.statement_timeout = statement_timeout
+        connection.adapters.register_dumper(list, ListBinaryDumper)
         if prepares:
             try:
                 row = connection.execute(_WHO).fetchone()
@@ -176,6 +178,7 @@ def async_connector(
     async def connect() -> AsyncDeadlineConnection:
         connection = await AsyncDeadlineConnection.connect(**parameters)
         connection.statement_timeout = statement_timeout
+        connection.adapters.register_dumper(list, ListBinaryDumper)
         if prepares:
             try:
                 row = await (await connection.execute(_WHO)).fetchone()

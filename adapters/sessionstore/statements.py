@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,8 +10,6 @@ from sqlalchemy import (
     URL,
     BigInteger,
     ColumnElement,
-    Connection,
-    Dialect,
     Integer,
     Text,
     TextClause,
@@ -35,7 +31,6 @@ __all__ = [
     "HEAD",
     "Reading",
     "appending",
-    "fetched",
     "listing",
     "reading",
     "removing",
@@ -308,102 +303,6 @@ SELECT found.session_key IS NOT NULL, found.user_id, found.updated_at, found.ver
     (SELECT array_agg(id ORDER BY position) FROM removed)
 FROM (VALUES (1)) AS one (row) LEFT JOIN found ON true
 """
-
-
-def fetched(statement: Any, values: dict[str, Any], connection: Connection) -> Sequence[Any]:
-    """Send a single statement, and give its rows.
-
-    Args:
-        statement: SQLAlchemy's; one of this module, which makes each once.
-        values: Its parameters.
-        connection: Where to.
-
-    Returns:
-        The rows.
-
-    Raises:
-        SQLAlchemyError: The database refuses, or the connection is lost.
-    """
-    if connection.dialect.driver != "psycopg" or _is_watched(connection):
-        return connection.execute(statement, values).all()
-    made = _compiled(statement, connection.dialect)
-    return made.rows(_by_driver(connection, made.sql, made.values(values)))
-
-
-def _is_watched(connection: Connection) -> bool:
-    """Tell whether SQLAlchemy has more to do for a statement than to send it."""
-    engine, heard = connection.engine, connection.engine.dispatch
-    sent = connection.dialect.dispatch
-    return bool(
-        engine.logger.isEnabledFor(logging.INFO)
-        or connection.get_execution_options()
-        or heard.begin
-        or heard.before_execute
-        or heard.after_execute
-        or heard.before_cursor_execute
-        or heard.after_cursor_execute
-        or sent.do_execute
-        or sent.handle_error
-    )
-
-
-def _by_driver(connection: Connection, sql: str, values: dict[str, Any]) -> Sequence[Any]:
-    """Send a statement by the driver itself; its errors are told as SQLAlchemy does."""
-    driver: Any = connection.connection.dbapi_connection
-    cursor: Any = None
-    try:
-        cursor = driver.cursor()
-        cursor.execute(sql, values)
-        rows: Sequence[Any] = cursor.fetchall()
-        cursor.close()
-    except connection.dialect.loaded_dbapi.Error as error:
-        # Where the connection was lost, so that the pool replaces all that are as old.
-        connection._handle_dbapi_exception(error, None, None, cursor, None)  # noqa: SLF001
-    except BaseException:
-        connection.invalidate()  # cancelled, perhaps with the reply still under way
-        raise
-    return rows
-
-
-class _Compiled:
-    """A statement as a driver takes it, made once.
-
-    SQLAlchemy would look it up, and at each value and column of a row, each time: that takes
-    longer than all else that psycopg and we do for it.
-    """
-
-    def __init__(self, statement: Any, dialect: Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
-        columns = getattr(statement, "selected_columns", ())
-        self.sql = str(compiled)
-        self._constants = compiled.params
-        self._binds = [
-            (name, process)
-            for bind, name in compiled.bind_names.items()
-            if (process := bind.type.dialect_impl(dialect).bind_processor(dialect))
-        ]
-        self._results = [
-            (place, process)
-            for place, column in enumerate(columns)
-            if (process := column.type.dialect_impl(dialect).result_processor(dialect, None))
-        ]
-
-    def values(self, given: dict[str, Any]) -> dict[str, Any]:
-        values = {**self._constants, **given}
-        for name, process in self._binds:
-            values[name] = process(values[name])
-        return values
-
-    def rows(self, found: Sequence[Any]) -> Sequence[Any]:
-        for n, process in self._results:
-            found = [
-                row if row[n] is None else (*row[:n], process(row[n]), *row[n + 1 :])
-                for row in found
-            ]
-        return found
-
-
-_compiled = lru_cache(maxsize=64)(_Compiled)
 
 
 def _of(tables: Tables, sql: str) -> TextClause:

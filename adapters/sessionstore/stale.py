@@ -1,0 +1,45 @@
+"""Whether the server has closed a pooled connection meanwhile, seen without asking it."""
+
+from __future__ import annotations
+
+import selectors
+from typing import Any
+
+from sqlalchemy.pool import ManagesConnection
+
+__all__ = ["is_stale", "tells_its_end"]
+
+_WATCH = "sessionstore.watch"
+# Makes nothing in the kernel, and takes numbers of any size where there is such a thing.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+def tells_its_end(pooled: ManagesConnection) -> bool:
+    """Tell whether `is_stale` can see the end of a connection: psycopg's and psycopg2's."""
+    return hasattr(pooled.driver_connection, "fileno")
+
+
+def is_stale(pooled: ManagesConnection) -> bool:
+    """Tell whether a connection that was used before has ended since.
+
+    Args:
+        pooled: One that is to be used now, and is from then on one that was.
+
+    Returns:
+        Whether it is of no use. `tells_its_end` says of which this can be known.
+    """
+    driver: Any = pooled.driver_connection
+    watch = pooled.info.get(_WATCH)
+    if watch is None:  # it is new
+        pooled.info[_WATCH] = _watched(driver) if tells_its_end(pooled) else _Selector()
+        return False
+    if not tells_its_end(pooled):
+        return False
+    # Between two statements a server has nothing to say but that it leaves.
+    return bool(driver.closed or watch.select(timeout=0))
+
+
+def _watched(driver: Any) -> selectors.BaseSelector:
+    watch: selectors.BaseSelector = _Selector()
+    watch.register(driver.fileno(), selectors.EVENT_READ)
+    return watch
