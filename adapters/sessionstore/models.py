@@ -62,7 +62,9 @@ class ToolCall(TypedDict):
     id: str | None
 
 
-class SessionMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+# What a message holds is JSON, and leads back to no message: the garbage collector, which looks at
+# each of thousands again and again while a history is read, has nothing to find there.
+class SessionMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One message of a session, in the words of no framework. It can't be changed.
 
     Example:
