@@ -1,128 +1,149 @@
-"""What LangChain's side costs by itself: `with_session_history`, and reading a message."""
+"""What `with_session_history` costs over its parts: reading, the runnable, saving."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from langchain_core.chat_history import InMemoryChatMessageHistory
-from langchain_core.messages import (
-    AIMessage,
-    BaseMessage,
-    HumanMessage,
-    message_to_dict,
-    messages_from_dict,
-)
+import places
+from langchain_core.chat_history import BaseChatMessageHistory, InMemoryChatMessageHistory
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate, MessagesPlaceholder
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.history import RunnableWithMessageHistory
-from measure import Loop, Measured, Use, interleaved
-from turns import TEXTS
+from measure import BURST, Loop, Measured, Use, interleaved
+from ours import opened, said
+from turns import TEXTS, texts
 
 from langchain_sessionstore import (
-    to_langchain,
+    session_history_factory,
     to_langchain_messages,
-    to_session,
     to_session_messages,
     with_session_history,
 )
-from sessionstore import InMemorySessionStore
-from sessionstore.models import decode_message, encode_message
+from sessionstore import SessionMessage, SessionStore
 
 WIRING = "a turn around a model that answers at once"
-DECODING = "decoding a message"
 PARTS, OURS, THEIRS = "its parts, by hand", "with_session_history", "RunnableWithMessageHistory"
-_KEYS = {"input_messages_key": "question", "history_messages_key": "history"}
-_ASKED = {"question": "why?"}
-_ANSWER = AIMessage(TEXTS[1])
+SIZES, _STORED = (0, 100, 1000), 100
+_KEYS: dict[str, Any] = {"input_messages_key": "question", "history_messages_key": "history"}
+_ASKED = "why?"
+_QUESTION, _ANSWER = HumanMessage(_ASKED), AIMessage(TEXTS[1])
+_LAMBDA = RunnableLambda(lambda _: _ANSWER)
+_PROMPT = ChatPromptTemplate.from_messages(
+    [MessagesPlaceholder("history"), ("human", "{question}")]
+)
+_ids = map(str, itertools.count())
 
 
 def wiring(loop: Loop, *, seconds: float) -> list[Measured]:
-    """Measure turns, each in a new session in memory, beside what its parts take."""
-    runnable = RunnableLambda(lambda _: _ANSWER)
-    messages = [MessagesPlaceholder("history"), ("human", "{question}")]
-    prompt = ChatPromptTemplate.from_messages(messages)
-    given = {**_ASKED, "history": []}
-    return interleaved(
-        loop,
-        [
-            *_turns("a runnable", runnable, "why?", [HumanMessage("why?")], {}),
-            *_turns("a prompt and a runnable", prompt | runnable, _ASKED, given, _KEYS),
-        ],
-        seconds=seconds,
-        most=1000,
-    )
+    """Measure turns in sessions of all lengths in memory, and of one length elsewhere.
 
-
-def _turns(
-    shape: str, runnable: Runnable[Any, Any], asked: Any, given: Any, keys: dict[str, Any]
-) -> list[Use]:
-    store = InMemorySessionStore()
-    ids = map(str, itertools.count())
-
-    def parts(run: Callable[..., object]) -> None:
-        session_id = next(ids)
-        to_langchain_messages(store.get_messages(session_id))
-        run(runnable, given, {})
-        store.append_messages(session_id, to_session_messages([HumanMessage("why?"), _ANSWER]))
-
-    def whole(chain: Runnable[Any, Any], run: Callable[..., object]) -> None:
-        run(chain, asked, {"configurable": {"session_id": next(ids)}})
-
-    ways: list[tuple[str, str, Callable[..., None]]] = [
-        (PARTS, "limit", parts),
-        (OURS, "ours", partial(whole, with_session_history(runnable, store, **keys))),
-        (THEIRS, "langchain", partial(whole, _theirs(runnable, **keys))),
-    ]
-    return [
-        Use(
-            Measured(f"{WIRING}: {shape}, {how}", "memory", "sync", name, family, 0),
-            partial(way, run),
-        )
-        for how, run in (("invoke", _invoked), ("stream", _streamed))
-        for name, family, way in ways
-    ]
-
-
-def _theirs(runnable: Runnable[Any, Any], **keys: Any) -> Runnable[Any, Any]:
+    In memory LangChain's own wiring has LangChain's own history, elsewhere it has ours.
+    """
     warnings.simplefilter("ignore")
-    return RunnableWithMessageHistory(runnable, lambda _: InMemoryChatMessageHistory(), **keys)
+    with opened("memory", "") as store:
+        uses = [
+            use
+            for size in SIZES
+            for prompted in (False, True)
+            for how in ("invoke", "stream")
+            for use in _Turns(store, "memory", size, how, prompted=prompted).uses()
+        ]
+        measured = interleaved(loop, uses, seconds=2 * seconds, most=1000)
+    with ExitStack() as stack:
+        uses = []
+        for backend in ("sqlite", "redis"):
+            place = stack.enter_context(places.place(backend))
+            store = stack.enter_context(opened(backend, place()))
+            for how in ("invoke", "ainvoke"):
+                uses += _Turns(store, backend, _STORED, how, prompted=False).uses()
+        measured += interleaved(loop, uses, seconds=seconds, most=1000)
+        loop.run(store.aclose())
+    return measured
 
 
-def _invoked(chain: Runnable[Any, Any], value: Any, config: Any) -> object:
-    return chain.invoke(value, config)
+class _Turns:
+    """Turns of one shape, each in a session of its own that is filled before.
 
+    Args:
+        store: Where sessions are.
+        backend: Its name.
+        size: How many messages a session has.
+        how: ``"invoke"``, ``"stream"`` or ``"ainvoke"``.
+        prompted: Whether there is a prompt before the model.
+    """
 
-def _streamed(chain: Runnable[Any, Any], value: Any, config: Any) -> object:
-    return list(chain.stream(value, config))
+    def __init__(
+        self, store: SessionStore, backend: str, size: int, how: str, *, prompted: bool
+    ) -> None:
+        self._store, self._backend, self._size, self._how = store, backend, size, how
+        self._runnable: Runnable[Any, Any] = _PROMPT | _LAMBDA if prompted else _LAMBDA
+        self._prompted, self._keys = prompted, _KEYS if prompted else {}
+        self._seed = said(texts(size))
+        self._seen = to_langchain_messages(self._seed)
+        self._sessions: list[str] = []
+        self._histories: dict[str, BaseChatMessageHistory] = {}
 
+    def uses(self) -> Iterator[Use]:
+        """Give the ways to do a turn."""
+        chain = with_session_history(self._runnable, self._store, **self._keys)
+        get: Any = session_history_factory(self._store)
+        if self._backend == "memory":
+            get = lambda session_id: self._histories[session_id]  # noqa: E731 - it asks for the name
+        theirs = RunnableWithMessageHistory(self._runnable, get, **self._keys)
+        yield self._use(PARTS, "limit", self._aparts if self._is_async else self._parts)
+        yield self._use(OURS, "ours", partial(self._whole, chain))
+        yield self._use(THEIRS, "langchain", partial(self._whole, theirs))
 
-def decoding(loop: Loop, *, seconds: float) -> list[Measured]:
-    """Measure reading one stored message, beside LangChain's own way."""
-    messages: list[BaseMessage] = [
-        HumanMessage(TEXTS[0], id="1"),
-        AIMessage(TEXTS[1], id="2", response_metadata={"model_name": "m"}),
-    ]
-    uses = [use for message in messages for use in _decoders(message)]
-    return interleaved(loop, uses, seconds=seconds, most=1000)
+    @property
+    def _is_async(self) -> bool:
+        return self._how == "ainvoke"
 
+    def _use(self, name: str, family: str, step: Callable[[], Any]) -> Use:
+        shape = "a prompt and a runnable" if self._prompted else "a runnable"
+        work = f"{WIRING}: {shape}, {self._how.removeprefix('a')}"
+        colour = "async" if self._is_async else "sync"
+        measured = Measured(work, self._backend, colour, name, family, self._size)
+        return Use(measured, step, self._fill)
 
-def _decoders(message: BaseMessage) -> list[Use]:
-    ours = encode_message(to_session(message))
-    theirs = json.dumps(message_to_dict(message))
-    work = f"{DECODING}: {type(message).__name__}"
-    assert to_langchain(decode_message(ours)) == message
-    return [
-        Use(
-            Measured(work, "", "sync", "json.loads, messages_from_dict", "limit", 0),
-            lambda: messages_from_dict([json.loads(theirs)]),
-        ),
-        Use(
-            Measured(work, "", "sync", "to_langchain(decode_message())", "ours", 0),
-            lambda: to_langchain(decode_message(ours)),
-        ),
-    ]
+    def _fill(self) -> None:
+        """Make the next burst's sessions, in both stores; those of memory go when they are done."""
+        if self._backend == "memory":
+            for session in [*self._histories]:
+                self._store.delete(session)
+            self._histories.clear()
+        self._sessions = [next(_ids) for _ in range(BURST)]
+        for session in self._sessions:
+            if self._seed:
+                self._store.append_messages(session, self._seed)
+            if self._backend == "memory":
+                self._histories[session] = InMemoryChatMessageHistory(messages=[*self._seen])
+
+    def _whole(self, chain: Runnable[Any, Any]) -> Any:
+        asked: Any = {"question": _ASKED} if self._prompted else _ASKED
+        config = RunnableConfig(configurable={"session_id": self._sessions.pop()})
+        return self._run(chain, asked, config)
+
+    def _parts(self) -> None:
+        session = self._sessions.pop()
+        self._run(self._runnable, self._given(self._store.get_messages(session)), {})
+        self._store.append_messages(session, to_session_messages([_QUESTION, _ANSWER]))
+
+    async def _aparts(self) -> None:
+        session = self._sessions.pop()
+        await self._run(self._runnable, self._given(await self._store.aget_messages(session)), {})
+        await self._store.aappend_messages(session, to_session_messages([_QUESTION, _ANSWER]))
+
+    def _given(self, messages: Sequence[SessionMessage]) -> Any:
+        seen = to_langchain_messages(messages)
+        assert len(seen) == self._size
+        return {"question": _ASKED, "history": seen} if self._prompted else [*seen, _QUESTION]
+
+    def _run(self, chain: Runnable[Any, Any], value: Any, config: RunnableConfig) -> Any:
+        found = getattr(chain, self._how)(value, config)
+        return list(found) if self._how == "stream" else found

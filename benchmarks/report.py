@@ -91,7 +91,7 @@ def _table(group: Sequence[Measured]) -> str:
         rows.setdefault((one.name, one.colour), {})[one.size] = _cell(one, group)
     return tabulate(
         [(*key, *(cells.get(size, "") for size in sizes)) for key, cells in rows.items()],
-        headers=("", "", *(f"{size:,}" if size else "median" for size in sizes)),
+        headers=("", "", *(f"{size:,}" if any(sizes) else "median" for size in sizes)),
         tablefmt="github",
         disable_numparse=True,
     )

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import decoding
 import many
 import outages
 import parts
@@ -147,14 +148,13 @@ class Run:
         self._group(
             "starting", backend, lambda: starting.first_turns(loop, backend, place, scale.times)
         )
-        if backend != "postgresql":
-            self._group(
-                "fallback",
-                backend,
-                lambda: outages.healthy(
-                    loop, backend, place, others=scale.others, seconds=scale.seconds
-                ),
-            )
+        self._group(
+            "fallback",
+            backend,
+            lambda: outages.healthy(
+                loop, backend, place, others=scale.others, seconds=scale.seconds
+            ),
+        )
 
     def _elsewhere(self) -> None:
         loop, scale = self._loop, self._scale
@@ -168,7 +168,7 @@ class Run:
         )
         self._group("starting", "imports", lambda: starting.imports(scale.times))
         self._group("parts", "", lambda: parts.wiring(loop, seconds=scale.seconds / 3))
-        self._group("parts", "", lambda: parts.decoding(loop, seconds=scale.seconds / 6))
+        self._group("parts", "", lambda: decoding.decoding(loop, seconds=scale.seconds / 6))
 
 
 def main() -> None:
