@@ -7,10 +7,11 @@ from faults import FaultyStore
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
 from scripted import CONFIG, Scripted, calls, log
 from servers.process import free_port
 
-from langchain_sessionstore import SessionMiddleware, with_session_history
+from langchain_sessionstore import SessionMiddleware, SessionSaveError, with_session_history
 from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,
@@ -137,3 +138,92 @@ def test_a_primary_that_was_never_there(run):
         chain = with_session_history(RunnableLambda(lambda messages: str(len(messages))), store)
         assert run(chain, "q3") == "5"
         assert len(store.pending()) == 5
+
+
+# -- Without a fallback ----------------------------------------------------------------------------
+
+TURN = [("user", "go"), ("assistant", ["add"]), ("tool", "2"), ("assistant", "done")]
+
+
+def on_its_own(primary, *lines, on_save_error=None, **options):
+    sessions = SessionMiddleware(primary, on_save_error=on_save_error)
+    return create_agent(Scripted(lines=list(lines)), [add], middleware=[sessions], **options)
+
+
+@pytest.mark.parametrize("fault", ["down", "lost"])
+@pytest.mark.parametrize("saved", [2, 3, 4])
+def test_the_save_of_what_was_paid_for_is_tried_again(primary, run, saved, fault):
+    primary.script(*[None] * saved, fault)
+    result = run(on_its_own(primary, calls("add"), "done"), said("go"))
+    assert words(result["messages"]) == ["go", "", "2", "done"]
+    assert log(primary.inner) == TURN
+
+
+@pytest.mark.parametrize(
+    ("saved", "answer"), [(2, ("ai", "")), (3, ("tool", "2")), (4, ("ai", "done"))]
+)
+def test_a_save_that_fails_gives_the_caller_the_answer(primary, run, saved, answer):
+    primary.script(*[None] * saved, then="down")
+    with pytest.raises(SessionSaveError, match="the store is down") as caught:
+        run(on_its_own(primary, calls("add"), "done"), said("go"))
+    assert (caught.value.answer.type, caught.value.answer.content) == answer
+    assert caught.value.input_saved
+    assert isinstance(caught.value.__cause__, StoreUnavailableError)
+    assert log(primary.inner) == TURN[: saved - 1]
+
+
+@pytest.mark.parametrize("saved", [0, 1])
+def test_where_nothing_ran_the_error_is_the_stores_own(primary, run, saved):
+    failures = []
+    agent = on_its_own(primary, "done", on_save_error=failures.append)
+    primary.script(*[None] * saved, then="down")
+    with pytest.raises(StoreUnavailableError):
+        run(agent, said("go"))
+    assert failures == []
+
+
+def test_with_on_save_error_an_agent_goes_on_to_its_end(primary, run):
+    failures = []
+    agent = on_its_own(primary, calls("add"), "done", on_save_error=failures.append)
+    primary.script(None, None, then="down")
+    assert words(run(agent, said("go"))["messages"]) == ["go", "", "2", "done"]
+    assert [failure.answer.content for failure in failures] == ["", "2", "done", "done"]
+    assert log(primary.inner) == TURN[:1]
+
+
+@pytest.mark.parametrize("faults", range(2, 10))
+@pytest.mark.parametrize("saved", [2, 3, 4])
+def test_what_it_went_on_without_is_saved_by_a_later_step(primary, run, saved, faults):
+    failures = []
+    agent = on_its_own(primary, calls("add"), "done", on_save_error=failures.append)
+    primary.script(*[None] * saved, *["down"] * faults)
+    run(agent, said("go"))
+    assert failures
+    told_at_the_end = len(failures) > 1 and failures[-1].answer is failures[-2].answer
+    assert log(primary.inner) == (TURN[: saved - 1] if told_at_the_end else TURN)
+
+
+@pytest.mark.parametrize("saved", [1, 2, 3])
+def test_beside_a_checkpointer_the_next_turn_saves_it(primary, run, saved):
+    failures = []
+    agent = on_its_own(
+        primary,
+        *(calls("add"), "done", "welcome"),
+        on_save_error=failures.append,
+        checkpointer=InMemorySaver(),
+    )
+    primary.script(*[None] * saved, then="down")
+    thread = {"configurable": {"thread_id": "s"}}
+    run(agent, said("go"), thread)
+    assert failures
+    primary.come_back()
+    run(agent, said("thanks"), thread)
+    assert log(primary.inner) == [*TURN, ("user", "thanks"), ("assistant", "welcome")]
+
+
+def test_on_save_error_is_a_plain_function(primary):
+    async def report(_):
+        """Nobody would await this."""
+
+    with pytest.raises(TypeError, match="plain function"):
+        SessionMiddleware(primary, on_save_error=report)

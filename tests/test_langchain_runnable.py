@@ -566,7 +566,7 @@ def test_an_answer_of_no_known_shape_is_a_failed_save(store):
     assert caught.value.answer == 5
     assert "not int" in str(caught.value)
     assert log(store) == [("user", "a")]  # what the user said is kept all the same
-    assert str(caught.value).startswith("the answer could not be saved, only the input was (")
+    assert str(caught.value).startswith("the answer could not be saved, what the user said was (")
     sent = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own
     assert (sent.answer, sent.input_saved, str(sent)) == (5, True, str(caught.value))
 

@@ -36,6 +36,7 @@ class AgentTurn:
         user_id: The caller; the owner, if this makes the session.
         resumed: Whether the turn began before this call.
         answer_id: The message that answered the turn before this call, if it was answered.
+        behind: Whether a save failed, and the caller went on without it.
     """
 
     session_id: str
@@ -46,6 +47,7 @@ class AgentTurn:
     def __post_init__(self) -> None:
         """Begin with nothing written."""
         self.answer_id: str | None = None
+        self.behind = False
         self._written: dict[str, tuple[datetime, bytes]] = {}
         self._edits: dict[str, Mapping[str, Any]] = {}
 
@@ -80,6 +82,7 @@ class AgentTurn:
         named = self._named(state)
         start = self._first_of_turn(named)
         yield from self._writing(store, [self._stored(*pair) for pair in named[start:]])
+        self.behind = False
 
     def saving(
         self, store: SessionStore, messages: Sequence[BaseMessage], *, correct: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from langchain_core.messages import (
@@ -22,9 +23,20 @@ from langchain_sessionstore.again import answer_id, end_of_turn
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.pending import closed
-from langchain_sessionstore.saving import aplay_to_its_end
+from langchain_sessionstore.saving import (
+    OnSaveError,
+    aplay_to_its_end,
+    checked_on_save_error,
+    failed,
+)
 from langchain_sessionstore.tokens import langchain_window
-from sessionstore import InvalidSessionError, SessionStore, Window
+from sessionstore import (
+    InvalidSessionError,
+    SessionStore,
+    SessionStoreError,
+    StoreUnavailableError,
+    Window,
+)
 from sessionstore.arguments import checked_id
 from sessionstore.flow import Flow, play
 from sessionstore.models import new_id
@@ -119,14 +131,21 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         window: What a turn sees of its session; ``None`` for all of it.
         user_scoped: Require a ``user_id`` of each call. Without it a call that names no user may go
             on with any session whose id it knows.
+        on_save_error: Takes each failed save of what the model answered or a tool gave, which is
+            the error's ``answer``, and the agent goes on: the next step tries to save that, too,
+            and the end of the turn tells what could not be. A plain function, for the async methods
+            too; tools that run at once may call it from several threads.
 
     Raises:
-        TypeError: The store is no `SessionStore`, or the window is no `Window`.
+        TypeError: The store is no `SessionStore`, the window is no `Window`, or ``on_save_error``
+            is no plain function.
         InvalidSessionError: The agent's id is none. From a call of the agent: it names no session,
             no user where one is required, or two different ones; nothing has run.
         SessionAccessError: From a call of the agent: the session belongs to another user; nothing
             has run.
-        SessionStoreError: From a call of the agent: the store's other errors.
+        SessionSaveError: From a call of the agent: what the model answered or a tool gave could not
+            be saved, not at the second try either. The turn ends there.
+        SessionStoreError: From a call of the agent: the store's other errors, before something ran.
     """
 
     state_schema = SessionAgentState
@@ -138,6 +157,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         agent_id: str | None = None,
         window: Window | None = None,
         user_scoped: bool = False,
+        on_save_error: OnSaveError | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(store, SessionStore):
@@ -147,6 +167,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         self._agent_id = None if agent_id is None else checked_id(agent_id, "agent_id")
         self._window = langchain_window(window) or Window()
         self._user_scoped = user_scoped
+        self._on_save_error = checked_on_save_error(on_save_error)
 
     def __repr__(self) -> str:
         """Tell where it remembers."""
@@ -173,9 +194,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> Any:
         """Save what came since, then the model's answer."""
         turn = self._turn(request.state, request.runtime.context)
-        self._play(turn.mirroring(self._store, request.state["messages"]))
+        self._play(self._catching_up(turn, request.state["messages"]))
         response = _given_before(turn, request) or handler(_closed(request))
-        self._play(self._keeping(turn, response))
+        self._play(self._keeping(turn, request, response))
         return _kept(request.state, turn, response)
 
     async def awrap_model_call(
@@ -185,9 +206,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> Any:
         """Async twin of `wrap_model_call`."""
         turn = self._turn(request.state, request.runtime.context)
-        await self._aplay(turn.mirroring(self._store, request.state["messages"]))
+        await self._aplay(self._catching_up(turn, request.state["messages"]))
         response = _given_before(turn, request) or await handler(_closed(request))
-        await self._aplay(self._keeping(turn, response))
+        await self._aplay(self._keeping(turn, request, response))
         return _kept(request.state, turn, response)
 
     def wrap_tool_call(
@@ -197,7 +218,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> ToolMessage | Command[Any]:
         """Save what the tool gives."""
         turn, call_message = self._calling(request)
-        self._play(turn.mirroring(self._store, request.state["messages"]))
+        self._play(self._catching_up(turn, request.state["messages"]))
         with _called_from(turn, call_message, request):
             result = handler(request)
         self._play(self._answering(turn, call_message, request, result))
@@ -210,7 +231,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> ToolMessage | Command[Any]:
         """Async twin of `wrap_tool_call`."""
         turn, call_message = self._calling(request)
-        await self._aplay(turn.mirroring(self._store, request.state["messages"]))
+        await self._aplay(self._catching_up(turn, request.state["messages"]))
         with _called_from(turn, call_message, request):
             result = await handler(request)
         await self._aplay(self._answering(turn, call_message, request, result))
@@ -279,7 +300,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         state = _with_system_first([*shown, *new])
         return {_TURN: turn, "messages": [_REMOVE_ALL, *state]}
 
-    def _keeping(self, turn: AgentTurn, response: ModelResponse[Any]) -> Flow[None]:
+    def _keeping(
+        self, turn: AgentTurn, request: ModelRequest[Any], response: ModelResponse[Any]
+    ) -> Flow[None]:
         call_message = None
         for message in response.result:
             if isinstance(message, AIMessage):
@@ -287,12 +310,13 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
                 call_message = message
             elif isinstance(message, ToolMessage) and message.id is None and call_message:
                 message.id = turn.result_id(call_message, message.tool_call_id)
-        yield from turn.saving(self._store, response.result)
+        save = partial(turn.saving, self._store, response.result)
+        yield from self._telling(turn, request.state["messages"], call_message, save)
 
     def _answering(
         self, turn: AgentTurn, call_message: AIMessage, request: ToolCallRequest, result: Any
     ) -> Flow[None]:
-        call_id = request.tool_call["id"]
+        call_id, state = request.tool_call["id"], request.state["messages"]
         id = turn.result_id(call_message, call_id)  # noqa: A001
         answers: list[ToolMessage] = []
         others: list[BaseMessage] = []
@@ -303,18 +327,59 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             elif not isinstance(message, RemoveMessage):
                 message.id = message.id or f"{id}-{len(others)}"
                 others.append(message)
-        if answers:
-            state = request.state["messages"]
-            yield from turn.saving_result(self._store, state, call_message, call_id, answers[-1])
-        yield from turn.saving(self._store, others)
+
+        def save() -> Flow[None]:
+            if answers:
+                last = answers[-1]
+                yield from turn.saving_result(self._store, state, call_message, call_id, last)
+            yield from turn.saving(self._store, others)
+
+        yield from self._telling(turn, state, result, save)
 
     def _ending(
         self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig
     ) -> Flow[dict[str, Any] | None]:
         config = config or get_config()
         messages = state["messages"]
-        yield from self._turn(state, runtime.context, config).mirroring(self._store, messages)
-        return {_MARK: messages[-1].id} if messages and _mirrors(config, state) else None
+        turn = self._turn(state, runtime.context, config)
+        last = messages[-1] if messages else None
+        save = partial(turn.mirroring, self._store, messages)
+        yield from self._telling(turn, messages, last, save)
+        if last is None or turn.behind or not _mirrors(config, state):
+            return None  # without a mark the next turn mirrors this one, too
+        return {_MARK: last.id}
+
+    def _catching_up(self, turn: AgentTurn, state: list[AnyMessage]) -> Flow[None]:
+        """Bring the log up to the state; what it was told to go on without may wait."""
+        try:
+            yield from turn.mirroring(self._store, state)
+        except SessionStoreError:
+            if not turn.behind:
+                raise
+
+    def _telling(
+        self,
+        turn: AgentTurn,
+        state: list[AnyMessage],
+        answer: Any,
+        save: Callable[[], Flow[None]],
+    ) -> Flow[None]:
+        """Save what was paid for or can't be undone, or else give it to the caller."""
+        try:
+            try:
+                yield from self._in_order(turn, state, save)
+            except StoreUnavailableError:  # to append an id again adds nothing
+                yield from self._in_order(turn, state, save)
+        except SessionStoreError as error:
+            failed(self._on_save_error, answer, error, input_saved=True)
+            turn.behind = True
+
+    def _in_order(
+        self, turn: AgentTurn, state: list[AnyMessage], save: Callable[[], Flow[None]]
+    ) -> Flow[None]:
+        if turn.behind:
+            yield from turn.mirroring(self._store, state)
+        yield from save()
 
     # -- Whose turn it is -------------------------------------------------------------------------
 

@@ -20,16 +20,18 @@ _NOT_SAVED = "the turn could not be saved"
 
 
 class SessionSaveError(SessionStoreError):
-    """The runnable answered, but its turn could not be saved, or not whole; the cause tells why.
+    """What a runnable, a model or a tool gave could not be saved, or not whole: see the cause.
 
     Attributes:
-        answer: What the runnable gave.
-        input_saved: Whether what the user said is in the session: it is where only the answer was
-            of no known shape, or not where its key says.
+        answer: What the runnable gave; in an agent the model's message, or what the tool gave.
+        input_saved: Whether what the user said is in the session. In an agent it is; in a chain it
+            is where only the answer was of no known shape, or not where its key says.
     """
 
     def __init__(self, answer: Any, reason: str, *, input_saved: bool = False) -> None:
-        what = "the answer could not be saved, only the input was" if input_saved else _NOT_SAVED
+        what = (
+            "the answer could not be saved, what the user said was" if input_saved else _NOT_SAVED
+        )
         super().__init__(f"{what} (the answer is this error's): {reason}")
         self.answer = answer
         self.input_saved = input_saved
