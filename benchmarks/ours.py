@@ -12,7 +12,7 @@ from llama_index.core.base.llms.types import ChatMessage
 from subject import AsyncSubject, Subject
 
 from langchain_sessionstore import SessionChatMessageHistory
-from llama_index_sessionstore import SessionChatStore
+from llama_index_sessionstore import AsyncSessionChatStore, SessionChatStore
 from sessionstore import (
     DbSessionStore,
     InMemorySessionStore,
@@ -20,6 +20,7 @@ from sessionstore import (
     RedisSessionStore,
     SessionMessage,
     SessionStore,
+    SqliteAgentDb,
     SQLiteSessionStore,
     Window,
 )
@@ -116,6 +117,26 @@ class AsyncNormal(AsyncBare):
         super().__init__("sqlite", url, synchronous="NORMAL")
 
 
+class ByAlchemy(Bare):
+    """SQLite's file, through SQLAlchemy."""
+
+    name = "the store, DbSessionStore(SqliteAgentDb)"
+
+    def __init__(self, url: str) -> None:
+        self.backend = "sqlite"
+        self.store = DbSessionStore(SqliteAgentDb(url, timeout=60))
+
+
+class AsyncByAlchemy(AsyncBare):
+    """The same in asyncio."""
+
+    name = "the store, DbSessionStore(SqliteAgentDb)"
+
+    def __init__(self, url: str) -> None:
+        self.backend = "sqlite"
+        self.store = DbSessionStore(SqliteAgentDb(url, timeout=60))
+
+
 def _langchain(texts: Sequence[str]) -> list[BaseMessage]:
     return [_KINDS[n % 2](text) for n, text in enumerate(texts)]
 
@@ -185,7 +206,26 @@ class AsyncChatStore(_OursAsync):
             await self._chats.async_add_message(session, ChatMessage(text, role=_ROLES[n % 2]))
 
 
+class MemoryChatStore(_OursAsync):
+    """The chat store of LlamaIndex's `Memory`, for asyncio only; nothing is archived."""
+
+    name = "AsyncSessionChatStore"
+    has_window = False
+
+    def __init__(self, backend: str, url: str) -> None:
+        super().__init__(backend, url)
+        self._chats = AsyncSessionChatStore(self.store)
+
+    async def load(self, session: str, limit: int | None) -> Sequence[Any]:
+        return await self._chats.get_messages(session)
+
+    async def append(self, session: str, texts: Sequence[str]) -> None:
+        for n, text in enumerate(texts):
+            await self._chats.add_message(session, ChatMessage(text, role=_ROLES[n % 2]))
+
+
 def ours(backend: str) -> list[Callable[[str], Subject]]:
     """Give ours on one backend, each made from the URL of the backend."""
-    kinds = (Bare, AsyncBare, History, AsyncHistory, ChatStore, AsyncChatStore)
-    return [partial(kind, backend) for kind in kinds]
+    kinds = (Bare, AsyncBare, History, AsyncHistory, ChatStore, AsyncChatStore, MemoryChatStore)
+    alchemy = (ByAlchemy, AsyncByAlchemy) if backend == "sqlite" else ()
+    return [*(partial(kind, backend) for kind in kinds), *alchemy]

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from measure import Measured
+from notes import LEFT_OUT, PEERS, SAVERS_APPEND
 from reasons import shortfalls
 from tabulate import tabulate
 from targets import Target
+from turns import APPEND
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
@@ -44,10 +46,12 @@ def results(
             shortfalls(reached),
             "## Figures",
             _LEGEND,
+            "Of the peers, as they are by themselves:",
+            "\n".join(f"- {name}: {note}." for name, note in PEERS.items()),
             *pictures,
             tables(measured),
             "## Left out",
-            "\n".join(f"- {one}" for one in [*missing, *_failed(measured)]) or "Nothing.",
+            "\n".join(f"- {one}" for one in [*LEFT_OUT, *missing, *_failed(measured)]),
             "## Versions",
             _pairs(versions),
             "",
@@ -79,9 +83,14 @@ def tables(measured: Sequence[Measured]) -> str:
     for one in measured:
         groups.setdefault((one.work, one.backend), []).append(one)
     return "\n\n".join(
-        f"### {', '.join(filter(None, (work, backend)))}\n\n{_table(group)}"
+        f"### {', '.join(filter(None, (work, backend)))}\n\n{_table(group)}{_beside(group)}"
         for (work, backend), group in groups.items()
     )
+
+
+def _beside(group: Sequence[Measured]) -> str:
+    savers = any(one.family == "langgraph" for one in group)
+    return f"\n\n{SAVERS_APPEND}" if savers and group[0].work == APPEND.name else ""
 
 
 def _table(group: Sequence[Measured]) -> str:
