@@ -64,6 +64,7 @@ def test_the_conversation_goes_on_and_is_put_back() -> None:
     assert pair.told == ["StoreUnavailableError", "back"]
     stats = pair.store.stats()
     assert (stats.fallbacks, stats.recoveries, stats.journaled, stats.replayed) == (1, 1, 1, 1)
+    assert stats.pending == 0
 
 
 def test_a_lost_answer_adds_nothing_twice() -> None:
@@ -102,6 +103,7 @@ def test_what_can_not_be_promised_is_refused() -> None:
     pair.store.append_messages("s", turn("c"))
     with pytest.raises(StoreUnavailableError, match="wait for the store already"):
         pair.store.append_messages("s", turn("d"))
+    assert pair.store.stats().pending == len(pair.store.pending()) == 2
     assert pair.said() == ["a", "to a", "b", "to b", "c", "to c"]
 
 

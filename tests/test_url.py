@@ -249,9 +249,36 @@ def test_a_fallback_behind_a_network_has_none_of_its_own(nobody: str) -> None:
         {"retry_after": -1},
         {"retry_after": 2, "retry_cap": 1},
         {"max_pending": 0},
+        {"max_sessions": 0},
+        {"max_messages": 0},
         {"unknown": "forget"},
     ],
 )
-def test_options_of_the_fallback_that_are_none(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"no store|retry_after|max_pending|unknown"):
-        open_store("redis://h", **options)
+@pytest.mark.parametrize("url", ["redis://h", "memory:", "sqlite://", "sqlite+pysqlite://"])
+def test_options_of_the_fallback_that_are_none(url: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="|".join(options)):
+        open_store(url, **options)
+
+
+@pytest.mark.parametrize("url", ["redis://h", "memory:", "sqlite://"])
+@pytest.mark.parametrize(
+    "options", [{"on_fallback": 3}, {"retry_after": "1"}, {"max_sessions": 1.5}]
+)
+@pytest.mark.parametrize("fallback", ["in-memory", None])
+def test_options_of_the_fallback_of_the_wrong_type(
+    url: str, fallback: Any, options: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError, match="|".join(options)):
+        open_store(url, fallback=fallback, **options)
+
+
+def test_a_fallback_that_is_not_needed_is_not_made(tmp_path: Path) -> None:
+    with open_store("memory:", fallback=f"sqlite:///{tmp_path}/outage.db") as store:
+        assert isinstance(store, InMemorySessionStore)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_how_much_is_remembered_reaches_the_fallback(nobody: str) -> None:
+    with open_store(nobody, max_sessions=1, max_messages=2) as store:
+        assert isinstance(store, FallbackSessionStore)
+        assert (store._standby._max_sessions, store._standby._max_messages) == (1, 2)

@@ -26,7 +26,7 @@ from sessionstore.standby import KnownSession, Standby
 from sessionstore.store import SessionStore
 from sessionstore.writes import PendingWrite
 
-__all__ = ["FallbackSessionStore", "FallbackStats"]
+__all__ = ["FallbackSessionStore", "FallbackStats", "check_options", "opened"]
 
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
@@ -46,6 +46,8 @@ class FallbackStats(msgspec.Struct, frozen=True):
         replayed: Writes put back into it.
         rejected: Writes that it refused then.
         seconds_degraded: For how long it was away, in all.
+        pending: Writes that wait for it now, or are on their way into the journal. Cheap, where
+            `FallbackSessionStore.pending` decodes each of them.
     """
 
     fallbacks: int = 0
@@ -55,6 +57,7 @@ class FallbackStats(msgspec.Struct, frozen=True):
     replayed: int = 0
     rejected: int = 0
     seconds_degraded: float = 0.0
+    pending: int = 0
 
 
 class FallbackSessionStore(SessionStore):
@@ -96,6 +99,10 @@ class FallbackSessionStore(SessionStore):
     *Healthy* means that the primary has answered last; writes of other sessions may still wait, see
     `pending`. Nothing is put back without a call: in a process that may be idle, call `recover`
     from a timer and at the start, and close the store at the end.
+
+    The journal is read when the store is made, so that `pending` and the first calls know what is
+    left from before: nothing in a new fallback in memory; a file may keep the caller waiting, for
+    seconds where another process writes to it. Where an event loop runs, make it in a thread.
 
     Give the fallback store no expiry. Several processes may share one: each puts its own writes
     back, and those of processes that are gone. A process on another host is taken for gone when
@@ -146,27 +153,18 @@ class FallbackSessionStore(SessionStore):
         unknown: Literal["empty", "raise"] = "empty",
     ) -> None:
         """Wrap the primary, and read what the journal in the fallback holds."""
-        if unknown not in ("empty", "raise"):
-            raise ValueError('unknown must be "empty" or "raise"')
-        for name, callback in (("on_fallback", on_fallback), ("on_recover", on_recover)):
-            _require_callback(name, callback)
-        for name, seconds in (("retry_after", retry_after), ("retry_cap", retry_cap)):
-            if type(seconds) not in (int, float):
-                raise TypeError(f"{name} must be a number of seconds, {_not(seconds)}")
-        counts = {
-            "max_pending": max_pending,
-            "max_sessions": max_sessions,
-            "max_messages": max_messages,
-        }
-        for name, count in counts.items():
-            if type(count) is not int:
-                raise TypeError(f"{name} must be a whole number, {_not(count)}")
-        if not 0 <= retry_after <= retry_cap:
-            raise ValueError("retry_after must be 0 or more seconds, and no more than retry_cap")
-        if min(counts.values()) < 1:
-            raise ValueError("max_pending, max_sessions and max_messages must be 1 or more")
+        check_options(
+            on_fallback=on_fallback,
+            on_recover=on_recover,
+            retry_after=retry_after,
+            retry_cap=retry_cap,
+            max_pending=max_pending,
+            max_sessions=max_sessions,
+            max_messages=max_messages,
+            unknown=unknown,
+        )
         self._primary = primary
-        self._fallback = _opened(fallback)
+        self._fallback = opened(fallback)
         self._unknown = unknown
         self._health = Health(retry_after, retry_cap, on_fallback, on_recover, primary)
         self._bounds = (max_sessions, max_messages, max_pending)
@@ -209,7 +207,10 @@ class FallbackSessionStore(SessionStore):
         return self._health.is_degraded
 
     def pending(self) -> list[PendingWrite]:
-        """Give the writes that the primary does not have yet, session by session, in order."""
+        """Give the writes that the primary does not have yet, session by session, in order.
+
+        Each of them is decoded: for their number alone, see `stats`.
+        """
         return self._journal.pending()
 
     def rejected(self) -> list[PendingWrite]:
@@ -221,7 +222,7 @@ class FallbackSessionStore(SessionStore):
         return self._journal.rejected()
 
     def stats(self) -> FallbackStats:
-        """Give the counts since this store was made."""
+        """Give the counts since this store was made, and how many writes wait. It is cheap."""
         health, journal = self._health, self._journal
         return FallbackStats(
             fallbacks=health.fallbacks,
@@ -231,6 +232,7 @@ class FallbackSessionStore(SessionStore):
             replayed=journal.replayed,
             rejected=journal.refused,
             seconds_degraded=health.seconds,
+            pending=journal.size,
         )
 
     def recover(self) -> bool:
@@ -650,7 +652,50 @@ class _OvertakenError(SessionStoreError):
     """Somebody else changed the session while a write was on its way into the journal."""
 
 
-def _opened(fallback: SessionStore | str) -> SessionStore:
+def check_options(
+    *,
+    on_fallback: object,
+    on_recover: object,
+    retry_after: float,
+    retry_cap: float,
+    max_pending: int,
+    max_sessions: int,
+    max_messages: int,
+    unknown: str,
+) -> None:
+    """Refuse options of a `FallbackSessionStore` that are none of what they may be.
+
+    Raises:
+        ValueError: See `FallbackSessionStore`.
+        TypeError: The same.
+    """
+    if unknown not in ("empty", "raise"):
+        raise ValueError('unknown must be "empty" or "raise"')
+    for name, callback in (("on_fallback", on_fallback), ("on_recover", on_recover)):
+        _require_callback(name, callback)
+    for name, seconds in (("retry_after", retry_after), ("retry_cap", retry_cap)):
+        if type(seconds) not in (int, float):
+            raise TypeError(f"{name} must be a number of seconds, {_not(seconds)}")
+    counts = {
+        "max_pending": max_pending,
+        "max_sessions": max_sessions,
+        "max_messages": max_messages,
+    }
+    for name, count in counts.items():
+        if type(count) is not int:
+            raise TypeError(f"{name} must be a whole number, {_not(count)}")
+    if not 0 <= retry_after <= retry_cap:
+        raise ValueError("retry_after must be 0 or more seconds, and no more than retry_cap")
+    if min(counts.values()) < 1:
+        raise ValueError("max_pending, max_sessions and max_messages must be 1 or more")
+
+
+def opened(fallback: SessionStore | str) -> SessionStore:
+    """Give the store in which a fallback keeps its journal.
+
+    Raises:
+        ValueError: It is neither ``"in-memory"``, nor a store, nor the URL of one.
+    """
     if isinstance(fallback, SessionStore):
         return fallback
     if fallback == "in-memory":

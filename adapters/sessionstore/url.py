@@ -47,13 +47,20 @@ def open_store(
     retry_after: float = 1.0,
     retry_cap: float = 30.0,
     max_pending: int = 10_000,
+    max_sessions: int = 1_000,
+    max_messages: int = 200,
     unknown: Literal["empty", "raise"] = "empty",
 ) -> SessionStore:
-    """Make the store that a URL names. Nothing is connected before its first use.
+    """Make the store that a URL names. Its server is not asked before the first use.
+
+    What a fallback holds from before is read at once. In memory that is nothing; in a file it may
+    take as long as another process writes there, up to 5 seconds: where an event loop runs, make
+    the store in a thread, by ``asyncio.to_thread``.
 
     A store behind a network comes in a `FallbackSessionStore`: it works while its server is down,
     also when that is so from the start, and puts everything back later. A store in memory or in an
-    SQLite file comes as it is, and needs none of the fallback's options.
+    SQLite file comes as it is, and needs none of the fallback's options; they are checked all the
+    same.
 
     Example:
         >>> from sessionstore import open_store
@@ -80,6 +87,8 @@ def open_store(
         retry_after: The same.
         retry_cap: The same.
         max_pending: The same.
+        max_sessions: The same.
+        max_messages: The same.
         unknown: The same.
 
     Returns:
@@ -93,21 +102,31 @@ def open_store(
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
-    store = _named(url, retention_days, _waits(timeout))
-    if fallback is None or _is_local(url):
-        return store
-    from sessionstore.fallback import FallbackSessionStore  # noqa: PLC0415 - only for a network
-
-    return FallbackSessionStore(
-        store,
-        fallback=fallback,
-        on_fallback=on_fallback,
-        on_recover=on_recover,
-        retry_after=retry_after,
-        retry_cap=retry_cap,
-        max_pending=max_pending,
-        unknown=unknown,
+    from sessionstore.fallback import (  # noqa: PLC0415 - what a plain import can do without
+        FallbackSessionStore,
+        check_options,
+        opened,
     )
+
+    options: dict[str, Any] = {
+        "on_fallback": on_fallback,
+        "on_recover": on_recover,
+        "retry_after": retry_after,
+        "retry_cap": retry_cap,
+        "max_pending": max_pending,
+        "max_sessions": max_sessions,
+        "max_messages": max_messages,
+        "unknown": unknown,
+    }
+    check_options(**options)
+    store = _named(url, retention_days, _waits(timeout))
+    if fallback is None:
+        return store
+    if _is_local(url):
+        if not isinstance(fallback, SessionStore):
+            opened(fallback).close()
+        return store
+    return FallbackSessionStore(store, fallback=fallback, **options)
 
 
 def _waits(timeout: object) -> dict[str, Any]:
