@@ -617,7 +617,7 @@ def test_who_is_cancelled_while_waiting_leaves_the_turn_to_others(run):
     async def put():
         hold(chat_store._store, 0)
         puts = [asyncio.create_task(memory.aput(ChatMessage(str(n)))) for n in range(20)]
-        await until(lambda: any(turn._lasts for turn in chat_store._turns._held.values()))
+        await until(lambda: any(turn.lasts for turn in chat_store._turns._held.values()))
         for _ in range(5):
             await asyncio.sleep(0)
         waiting = [one for one in puts if not one.done()]
@@ -740,7 +740,8 @@ def test_one_who_never_lets_go_is_waited_for_in_patience_only(run):
         forever = asyncio.Event()
         one = asyncio.create_task(keep(forever))
         await until(lambda: "s" in chat_store._turns._held)
-        assert said(await asyncio.wait_for(chat_store.get_messages("s"), 5)) == numbers(1, 9)
+        await chat_store.add_message("s", ChatMessage("9"))
+        assert said(await asyncio.wait_for(chat_store.get_messages("s"), 5)) == numbers(1, 10)
         assert said(await chat_store.archive_oldest_messages("s", 1)) == ["1"]
         forever.set()
         await one
@@ -749,6 +750,69 @@ def test_one_who_never_lets_go_is_waited_for_in_patience_only(run):
         assert not chat_store._turns._waiting
 
     run(go())
+
+
+class Pausing(InMemorySessionStore):
+    """A store whose callers go on together."""
+
+    async def _aplay(self, flow):
+        await asyncio.sleep(0)
+        return await super()._aplay(flow)
+
+
+def test_who_only_reads_does_not_wait_for_one_who_keeps_what_was_read(run):
+    chat_store = AsyncSessionChatStore(Pausing())
+    forever = asyncio.Event()
+
+    async def keep():
+        kept = await chat_store.get_messages("s")
+        taken = said(await chat_store.archive_oldest_messages("s", 1))
+        await forever.wait()
+        taken += said(await chat_store.archive_oldest_messages("s", 1))
+        return taken, len(kept)
+
+    async def read():
+        return said(await asyncio.wait_for(chat_store.get_messages("s"), A_MINUTE / 6))
+
+    async def take():
+        read = await chat_store.get_messages("s")
+        return said(read), said(await chat_store.archive_oldest_messages("s", 2))
+
+    async def go():
+        await chat_store.add_messages("s", [ChatMessage(str(n)) for n in range(9)])
+        one = asyncio.create_task(keep())
+        first, again = await asyncio.gather(read(), read())  # before it archives, and since
+        assert first[-8:] == again[-8:] == numbers(1, 9)
+        assert await read() == numbers(1, 9)
+        other = asyncio.create_task(take())  # who archives beside it waits then
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not other.done()
+        forever.set()
+        assert await one == (["0", "1"], 9)
+        assert await asyncio.wait_for(other, A_MINUTE / 6) == (numbers(1, 9), ["2"])
+        assert await read() == numbers(3, 9)
+        await asyncio.sleep(0)
+        assert (chat_store._turns._held, chat_store._turns._waiting) == ({}, {})
+
+    run(go())
+
+
+def test_reading_keeps_no_put_from_its_turn(run):
+    chat_store = AsyncSessionChatStore(Pausing())
+    blocks = [Keeping(name="one", kept=[])]
+    memory = memory_of(chat_store, *blocks, flush=1)
+
+    async def read():
+        for _ in range(40):
+            await memory.aget()
+
+    async def put():
+        puts = [memory.aput(ChatMessage(str(n))) for n in range(24)]
+        await asyncio.wait_for(asyncio.gather(*puts, read(), read(), read()), A_MINUTE / 2)
+        assert await require_once(chat_store, blocks, 24)
+
+    run(put())
 
 
 def test_nothing_is_left_of_turns_that_are_over(run):

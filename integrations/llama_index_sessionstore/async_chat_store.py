@@ -77,9 +77,11 @@ class AsyncSessionChatStore(AsyncDBChatStore):
 
     Of all callers who archive or delete the oldest messages at once, in any number of processes,
     each message is handed to exactly one. Of those of one process who do so through a `Memory`,
-    each waits for its turn, so that the memory blocks are given each archived message once; one
-    who only reads all active messages waits for that, too. A memory block may read the memory that
-    calls it; one that puts into it may be given some messages twice.
+    each waits for its turn, so that the memory blocks are given each archived message once: until
+    the others' blocks are done, or for a minute after their last step. Who only reads does not
+    wait; who archives what they have read so, without having added messages first, waits then. A
+    memory block may read the memory that calls it; one that puts into it may be given some
+    messages twice.
 
     In an outage of a store with a fallback, archiving goes on; then two processes may archive the
     same message.
@@ -229,6 +231,7 @@ class AsyncSessionChatStore(AsyncDBChatStore):
             await self._bound.aappend_messages(
                 key, new, agent_id=self.agent_id, user_id=self.user_id
             )
+            self._turns.added(key)
         elif new:
             await self._aplay(self._adding_archived(key, new))
 
@@ -320,8 +323,8 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         turn = self._turns.read_by_caller(key)
         if turn is None or n > len(turn.ids):
             return to_llama_index_messages(await self._archive(key, n, None))
-        turn.begin()
         try:
+            await turn.begin()
             return to_llama_index_messages(await self._archive(key, n, turn))
         finally:
             turn.went_on()

@@ -6,6 +6,9 @@ rounds. Where two do that at once, some messages are handed out twice and some n
 who reads the whole queue has a turn. It ends at once where no archiving follows; else when the list
 that was read is let go of, which is when `Memory` is done with it, and at the latest with the task.
 
+Who has added messages just before, as a `Memory` that is put into has, waits for such a turn to
+end. Who only reads does not: they read beside it, and wait only should they archive then.
+
 A memory block may use the memory that calls it: tasks that a caller starts take turns among
 themselves, within the caller's.
 """
@@ -28,6 +31,7 @@ __all__ = ["Queue", "Turn", "Turns"]
 
 Mark: TypeAlias = tuple[int, tuple[str, ...]]
 _mine: ContextVar[Mapping[Any, Turn]] = ContextVar("turns", default={})  # noqa: B039 - never changed
+_added: ContextVar[tuple[Turns, str, int] | None] = ContextVar("added", default=None)
 
 
 class Queue(list[ChatMessage]):
@@ -44,6 +48,8 @@ class Turn:
         ids: The ids of the messages that were read and that this caller has not archived yet.
         mark: How many messages were archived before those, and the ids of the last of them.
         over: The turn has ended.
+        lasts: Archiving has begun.
+        beside: What was read was read while another's turn lasted: theirs is not over yet.
         until: When it ends for those who wait, whatever the caller does.
     """
 
@@ -52,17 +58,19 @@ class Turn:
         self.ids: list[str] = []
         self.mark: Mark = (0, ())
         self.over: bool = False
-        self.until: float = time.monotonic() + turns.patience
+        self.lasts: bool = False
+        self.beside: bool = False
+        self.until: float = 0.0
         self._turns = turns
         self._place: _Place = ""
-        self._lasts: bool = False
         self._queue: weakref.ref[Queue] | None = None
         task = asyncio.current_task()
         self._task = weakref.ref(task) if task else None
 
-    def taken(self, place: _Place) -> None:
-        """Take note of whose line this turn has come up in."""
-        self._place = place
+    def taken(self, place: _Place, *, beside: bool) -> None:
+        """Take note of whose line this turn has come up in, or is beside."""
+        self._place, self.beside = place, beside
+        self.until = time.monotonic() + self._turns.patience
 
     def is_callers(self) -> bool:
         """Tell whether this is the caller's own turn, not that of a task which has started them."""
@@ -71,7 +79,7 @@ class Turn:
 
     def holds(self) -> bool:
         """Tell whether what was read is still to be worked off: even where others have gone on."""
-        return not self.over or (self._lasts and self._is_kept())
+        return not self.over or (self.lasts and self._is_kept())
 
     def read(self, mark: Mark, ids: Iterable[str], messages: Iterable[ChatMessage]) -> Queue:
         """Give the caller what was read: the turn is theirs until they pause without archiving."""
@@ -81,16 +89,19 @@ class Turn:
         asyncio.get_running_loop().call_soon(self._pause)
         return queue
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Keep the turn, from the first archiving on, for as long as what was read is kept."""
         self.until = time.monotonic() + self._turns.patience
         queue = self._queue() if self._queue else None
-        if queue is not None and not self._lasts:
-            self._lasts = True
+        if queue is not None and not self.lasts:
+            self.lasts = True
+            self._turns.wake(self._place)
             weakref.finalize(queue, self.end).atexit = False
             task = asyncio.current_task()
             if task is not None:  # an error that is kept keeps what was read
                 task.add_done_callback(self._end_with_task)
+        while self.beside:
+            await self._turns.take(self._place, self)
 
     def went_on(self) -> None:
         """Take note of a step that is done; the last one, if what was read is let go of already."""
@@ -110,11 +121,11 @@ class Turn:
         return self._queue is not None and self._queue() is not None
 
     def _pause(self) -> None:
-        if not self._lasts:
+        if not self.lasts:
             self.end()
 
     def _end_with_task(self, _: object) -> None:
-        self._lasts = False
+        self.lasts = False
         self.end()
 
 
@@ -148,15 +159,24 @@ class Turns:
         turn = self._last(session_id)
         return turn if turn is not None and turn.is_callers() and turn.holds() else None
 
+    def added(self, session_id: str) -> None:
+        """Take note that the caller has added messages: they may read to archive, whoever waits."""
+        _added.set(self._by_caller(session_id))
+
     async def enter(self, session_id: str) -> Turn:
-        """Wait for the caller's turn; one that they have ends, since they read anew."""
+        """Wait for the caller's turn; one that they have ends, since they read anew.
+
+        Who has not added messages since they read last does not wait for one that lasts.
+        """
+        reads = _added.get() != self._by_caller(session_id)
+        _added.set(None)
         turn = None
         while turn is None:
             outer = self.mine(session_id)
             if outer is not None and outer.is_callers():
                 outer.end()
                 continue
-            turn = await self._take(outer or session_id, Turn(self, outer))
+            turn = await self.take(outer or session_id, Turn(self, outer), reads=reads)
         others = {key: t for key, t in _mine.get().items() if not t.over}
         _mine.set({**others, (self, session_id): turn})
         return turn
@@ -168,22 +188,30 @@ class Turns:
             if self._held.get(place) is not turn:
                 return
             del self._held[place]
+        self.wake(place)
+
+    def wake(self, place: _Place) -> None:
+        """Wake those who wait, to look anew."""
+        with self._lock:
             waiting = self._waiting.pop(place, ())
         for waiter in waiting:
             _wake(waiter)
 
-    def _last(self, session_id: str) -> Turn | None:
-        return _mine.get().get((self, session_id))
+    async def take(self, place: _Place, turn: Turn, *, reads: bool = False) -> Turn | None:
+        """Take the turn, or wait until somebody ends theirs.
 
-    async def _take(self, place: _Place, turn: Turn) -> Turn | None:
-        """Take the turn, or wait until somebody ends theirs."""
+        Args:
+            place: Whose line it is.
+            turn: The turn to take.
+            reads: It may be beside one that lasts.
+        """
         waiter = asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiting.setdefault(place, deque()).append(waiter)
             held = self._held.get(place)  # last: to wait first would miss a turn that ends just now
-            if held is None:
-                self._held[place] = turn
-                turn.taken(place)
+            if held is None or (reads and held.lasts):
+                self._held.setdefault(place, turn)
+                turn.taken(place, beside=held is not None)
                 self._wait_no_more(place, waiter)
                 return turn
         try:
@@ -195,6 +223,12 @@ class Turns:
             with self._lock:
                 self._wait_no_more(place, waiter)
         return None
+
+    def _by_caller(self, session_id: str) -> tuple[Turns, str, int]:
+        return self, session_id, id(asyncio.current_task())  # the tasks that it starts add nothing
+
+    def _last(self, session_id: str) -> Turn | None:
+        return _mine.get().get((self, session_id))
 
     def _wait_no_more(self, place: _Place, waiter: asyncio.Future[None]) -> None:
         waiting = self._waiting.get(place)
