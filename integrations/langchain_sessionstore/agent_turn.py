@@ -47,7 +47,7 @@ class AgentTurn:
     def __post_init__(self) -> None:
         """Begin with nothing written."""
         self.answer_id: str | None = None
-        self.behind = False
+        self.behind: bool = False
         self._written: dict[str, tuple[datetime, bytes]] = {}
         self._edits: dict[str, Mapping[str, Any]] = {}
 
