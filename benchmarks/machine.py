@@ -6,6 +6,7 @@ import os
 import platform
 import sqlite3
 import statistics
+import subprocess
 import tempfile
 import time
 from importlib import metadata
@@ -15,6 +16,7 @@ import places
 import psycopg
 import redis
 
+_HERE = Path(__file__).parent
 _PACKAGES = (
     "aiosqlite",
     "asyncpg",
@@ -65,6 +67,18 @@ def _fsync() -> float:
             os.fsync(file.fileno())
             taken.append(time.perf_counter() - start)
     return statistics.median(taken)
+
+
+def commit() -> str:
+    """Tell which commit is measured, and whether files differ from it."""
+    told = [
+        subprocess.run(["git", *words], cwd=_HERE, capture_output=True, text=True, check=False)  # noqa: S607 - the git of whoever measures
+        for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain"))
+    ]
+    if any(one.returncode for one in told):
+        return "unknown: git tells nothing here"
+    name, files = (one.stdout.strip() for one in told)
+    return f"{name}, changed" if files else name
 
 
 def versions() -> dict[str, str]:

@@ -8,50 +8,17 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from measured import Measured
+from planned import ENOUGH, Plan
 from subject import AsyncSubject, Subject
 
 T = TypeVar("T")
 BURST = 5
 """How often each subject is used before it is the next one's turn."""
 _HOUSE = ("limit", "naive", "ours")
-
-
-@dataclass
-class Measured:
-    """What one subject took for one piece of work.
-
-    Attributes:
-        work: What was done.
-        backend: On what.
-        colour: ``"sync"`` or ``"async"``.
-        name: By whom.
-        family: As `Subject.family`.
-        size: How many messages the session had, or whatever else grows.
-        seconds: What each time took; for a throughput, the seconds of a round over its turns.
-        note: What went wrong, if anything.
-    """
-
-    work: str
-    backend: str
-    colour: str
-    name: str
-    family: str
-    size: int
-    seconds: list[float] = field(default_factory=list)
-    note: str = ""
-
-    @property
-    def median(self) -> float:
-        """The median, in seconds."""
-        return statistics.median(self.seconds)
-
-    @property
-    def p95(self) -> float:
-        """What 95 of 100 did not exceed, in seconds."""
-        return sorted(self.seconds)[int(len(self.seconds) * 0.95)]
 
 
 def by(subject: Subject, work: str, size: int) -> Measured:
@@ -95,11 +62,18 @@ class Use:
         measured: Where to note what it took.
         step: One use: blocking, or giving a coroutine.
         before: Called before each burst; not measured.
+        cost: What its last round took with all that is around it, in seconds.
     """
 
     measured: Measured
     step: Callable[[], Any]
     before: Callable[[], object] = _nothing
+    cost: float = 0.0
+
+    @property
+    def is_house(self) -> bool:
+        """Whether it is a limit or ours."""
+        return self.measured.family in _HOUSE
 
 
 def interleaved(
@@ -111,35 +85,48 @@ def interleaved(
     least: int = 3,
     burst: int = BURST,
 ) -> list[Measured]:
-    """Use each in turn, in an order that changes, until the time is over.
+    """Use each in turn, in an order that changes, for about so many seconds.
 
-    The first round only warms up. A peer that fails is left alone from then on, and that is noted.
+    The limits and ours take part in every round; a peer in as many as fit into its share of the
+    time, spread over all. One round before the first warms up. A peer that fails is left alone from
+    then on, and that is noted.
 
     Args:
         loop: Where coroutines run.
         uses: What to use.
         seconds: For how long.
         most: How many rounds at most.
-        least: How many rounds at least, whatever they take.
+        least: How many rounds at least, whatever they take; of the limits and ours `ENOUGH`.
         burst: How often each is used in a round.
     """
     shuffle = random.Random(0).shuffle  # noqa: S311 - an order
     gc.collect()
     gc.freeze()  # so that to collect between two subjects looks at what they left, and no more
-    live = [use for use in uses if _used(loop, use, burst)]
+    live = [use for use in uses if _used(loop, use, burst, 0)]
     for use in live:
         use.measured.seconds.clear()
-    end = time.perf_counter() + seconds
-    for n in range(most):
-        shuffle(live)
-        live = [use for use in live if _used(loop, use, burst)]
-        if n + 1 >= least and time.perf_counter() > end:
+        use.measured.rounds.clear()
+    live = [use for use in live if _used(loop, use, burst, 1)]
+    plan = _planned(live, seconds, most, least)
+    end = time.perf_counter() + 1.3 * seconds
+    for n in range(2, plan.rounds + 1):
+        if n > ENOUGH and time.perf_counter() > end:
             break
+        shuffle(live)
+        live = [use for use in live if not plan.has(id(use), n) or _used(loop, use, burst, n)]
     gc.unfreeze()
     return [use.measured for use in uses]
 
 
-def _used(loop: Loop, use: Use, burst: int) -> bool:
+def _planned(uses: Sequence[Use], seconds: float, most: int, least: int) -> Plan:
+    house, guests = (
+        {id(use): use.cost for use in uses if use.is_house is own} for own in (True, False)
+    )
+    return Plan(house, guests, seconds=seconds, most=most, least=least)
+
+
+def _used(loop: Loop, use: Use, burst: int, number: int) -> bool:
+    start = time.perf_counter()
     try:
         use.before()
         gc.collect()
@@ -149,6 +136,8 @@ def _used(loop: Loop, use: Use, burst: int) -> bool:
             raise
         use.measured.note = f"failed: {error or type(error).__name__}".partition("\n")[0][:120]
         return False
+    use.measured.rounds[number] = statistics.median(use.measured.seconds[-burst:])
+    use.cost = time.perf_counter() - start
     return True
 
 

@@ -1,4 +1,8 @@
-"""The fallback: what it costs while all is well, in an outage, and when the primary is back."""
+"""The fallback: what it costs while all is well, in an outage, and when the primary is back.
+
+The outage is a server that was killed on the same machine: each attempt to reach it is refused at
+once. One that does not answer costs a timeout for each attempt, which is nobody's speed to measure.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ from sessionstore import (
 )
 
 HEALTHY = "a turn, the last 20, healthy"
-DEGRADED = "a turn, the last 20, the primary is down"
+DEGRADED = "a turn, the last 20, the primary down (refused at once on localhost)"
 _LENGTH = 100
 
 

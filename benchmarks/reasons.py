@@ -41,6 +41,5 @@ def _reason(target: Target, reasons: Sequence[tuple[str, str, str]]) -> str:
 
 
 def _told(what: str, reason: str, targets: Sequence[Target]) -> str:
-    wanted = f"{targets[0].sign} {targets[0].wanted:g}"
-    rows = [f"- {one.where or what}: {one.reached:.2f}, {wanted} wanted" for one in targets]
+    rows = [f"- {one.where or what}: {one.figure}, {one.bound} wanted" for one in targets]
     return "\n".join([f"**{what}**", "", *rows, "", reason])

@@ -17,9 +17,10 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 _RATES = "turns a second"
 _LEGEND = (
-    "In each cell: the median and the 95th percentile in milliseconds (of a throughput: turns a"
-    " second), and how many times the limit's by hand that is. Who lost messages had shorter"
-    " sessions to read: beside them stand how many, no ratio, and their bars are hatched."
+    "In each cell: the median and, of 20 or more, the 95th percentile in milliseconds (of a"
+    " throughput: turns a second), of how many, and how many times the limit's by hand that is."
+    " Who lost messages had shorter sessions to read: beside them stand how many, no ratio, and"
+    " their bars are hatched."
 )
 
 
@@ -65,16 +66,9 @@ def _pairs(told: dict[str, str]) -> str:
 
 def goals(reached: Sequence[Target]) -> str:
     """Give the table of targets."""
-    rows = [
-        (one.what, one.where, f"{one.sign} {one.wanted:g}", f"{one.reached:.2f}", _yes(one.met))
-        for one in reached
-    ]
-    head = ("what", "where", "target", "reached", "")
+    rows = [(one.what, one.where, one.bound, one.figure, one.verdict) for one in reached]
+    head = ("what", "where", "target", "reached (quartiles)", "")
     return tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
-
-
-def _yes(met: bool) -> str:
-    return "yes" if met else "**no**"
 
 
 def tables(measured: Sequence[Measured]) -> str:
@@ -112,9 +106,12 @@ def _cell(one: Measured, group: Sequence[Measured]) -> str:
     limit = None if one.note else _limit(one, group)
     if one.work.startswith(_RATES):
         ratio = f" · {limit.median / one.median:.2f} x" if limit else ""
-        return f"{1 / one.median:,.0f}{ratio}" + (f" · {one.note}" if one.note else "")
+        p95 = f" · {1 / one.p95:,.0f}" if one.p95 else ""
+        told = f"{1 / one.median:,.0f}{p95} · n {len(one.seconds)}{ratio}"
+        return told + (f" · {one.note}" if one.note else "")
     ratio = f" · {one.median / limit.median:.2f} x" if limit else ""
-    return f"{_ms(one.median)} · {_ms(one.p95)}{ratio}"
+    p95 = f" · {_ms(one.p95)}" if one.p95 else ""
+    return f"{_ms(one.median)}{p95} · n {len(one.seconds)}{ratio}"
 
 
 def _ms(seconds: float) -> str:

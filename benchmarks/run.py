@@ -20,8 +20,9 @@ import outages
 import parts
 import places
 import starting
-from crowds import DISTINCT, SHARED, crowds
+from crowds import DISTINCT, EACH, SHARED, crowds
 from everyone import everyone
+from machine import commit, machine, versions
 from measure import BURST, Loop, Measured
 from places import Place
 from report import RESULTS, goals, results, tables
@@ -32,17 +33,17 @@ from turns import APPEND, READ, READ_LAST, TURN, WINDOWED, Work, done
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured; seconds are for one group on one backend."""
+    """How much is measured; seconds are for one table on one backend, for crowds of one colour."""
 
     whole: Sequence[int] = (10, 100, 1000, 5000)
     windowed: Sequence[int] = (10, 100, 1000, 5000, 100_000)
     others: int = 20
-    seconds: float = 10
+    seconds: float = 12
     most: int = 60
     least: int = 3
     burst: int = BURST
-    crowd: float = 6
-    each: int = 3
+    crowd: float = 15
+    each: int | None = None
     sessions: int = 200_000
     replayed: int = 10_000
     times: int = 5
@@ -96,14 +97,17 @@ class Run:
 
     def _turns(self, subjects: Sequence[Subject]) -> list[Measured]:
         windowed = self._done(subjects, self._scale.windowed, WINDOWED)
-        return windowed + self._done(subjects, self._scale.whole, TURN)
+        return windowed + self._done(subjects, self._scale.whole, TURN, share=2)
 
     def _operations(self, subjects: Sequence[Subject]) -> list[Measured]:
-        few = self._done(subjects, [100], APPEND) + self._done(subjects, [100], READ_LAST)
+        few = [
+            *self._done(subjects, [100], APPEND, share=0.5),
+            *self._done(subjects, [100], READ_LAST, share=0.5),
+        ]
         return few + self._done(subjects, [100, 1000], READ)
 
     def _done(
-        self, subjects: Sequence[Subject], sizes: Sequence[int], work: Work
+        self, subjects: Sequence[Subject], sizes: Sequence[int], work: Work, share: float = 1
     ) -> list[Measured]:
         scale = self._scale
         return done(
@@ -111,7 +115,7 @@ class Run:
             subjects,
             sizes,
             work,
-            seconds=scale.seconds,
+            seconds=scale.seconds * share,
             most=scale.most,
             least=scale.least,
             burst=scale.burst,
@@ -119,6 +123,7 @@ class Run:
 
     def _crowds(self, subjects: Sequence[Subject]) -> list[Measured]:
         scale = self._scale
+        backend = subjects[0].backend
         return [
             measured
             for work in (DISTINCT, SHARED)
@@ -128,7 +133,7 @@ class Run:
                 subjects,
                 work,
                 colour,
-                each=scale.each,
+                each=scale.each or EACH[backend, colour],
                 seconds=scale.crowd,
                 most=scale.most,
                 least=scale.least,
@@ -182,6 +187,7 @@ def main() -> None:
     logging.getLogger("sessionstore").setLevel(logging.CRITICAL)  # the outages are of our making
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers and files go with us
     only, backends = filter(None, chosen.only.split(",")), filter(None, chosen.on.split(","))
+    measured = commit()  # before this run changes files
     run = Run(QUICK if chosen.quick else FULL, [*only], [*backends] or places.BACKENDS)
     run.all()
     reached = targets(run.measured)
@@ -189,7 +195,6 @@ def main() -> None:
     print("\n".join(run.missing))
     if not (chosen.quick or chosen.only or chosen.on):
         # What draws is not to be in memory while others are measured.
-        from machine import machine, versions
         from plots import draw
 
         pictures = draw(run.measured)
@@ -197,7 +202,7 @@ def main() -> None:
             run.measured,
             reached,
             run.missing,
-            machine=machine(),
+            machine={"commit": measured, **machine()},
             versions=versions(),
             plots=pictures,
         )

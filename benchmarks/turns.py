@@ -39,9 +39,14 @@ READ = Work("reading the whole history", adds=0)
 READ_LAST = Work("reading the last 20", limit=WINDOW, adds=0)
 
 
-def texts(count: int) -> list[str]:
-    """Give a conversation of so many messages of 300 characters, each with its number in front."""
-    return [f"{n:06d}{TEXTS[n % 2][6:]}" for n in range(count)]
+def said_at(n: int) -> str:
+    """Give the text of the message at one place of a conversation: its number, and filling."""
+    return f"{n:06d}{TEXTS[n % 2][6:]}"
+
+
+def texts(count: int, start: int = 0) -> list[str]:
+    """Give so many messages of a conversation, of 300 characters each."""
+    return [said_at(n) for n in range(start, start + count)]
 
 
 def prepared(loop: Loop, subject: Subject, others: int) -> None:
@@ -56,13 +61,15 @@ def new_name(subject: Subject) -> str:
 
 
 def check(subject: Subject, loaded: Sequence[Any], length: int, limit: int | None) -> None:
-    """Require that all that was asked for is there, to the last message."""
-    cut = length if limit is None else min(limit, length)
-    # A window of ours starts with a user's message, so it may be one shorter.
-    right = (cut, cut - 1) if subject.has_window else (cut, length)
-    assert len(loaded) in right, f"{subject.name}: {len(loaded)} of {cut} messages"
-    last = subject.text(loaded[-1])
-    assert last[6:] == TEXTS[(length - 1) % 2][6:], f"{subject.name}: not the last message"
+    """Require what was asked for, no more and no less, from its first message to its last.
+
+    Every session here has whole turns, so that a window of whole turns has its full length, too.
+    """
+    count = length if limit is None else min(limit, length)
+    assert len(loaded) == count, f"{subject.name}: {len(loaded)} of {count} messages"
+    first, last = subject.text(loaded[0]), subject.text(loaded[-1])
+    assert first == said_at(length - count), f"{subject.name}: not the first message"
+    assert last == said_at(length - 1), f"{subject.name}: not the last message"
 
 
 def once(subject: Subject, session: str, length: int, work: Work) -> Any:
@@ -72,7 +79,7 @@ def once(subject: Subject, session: str, length: int, work: Work) -> Any:
     if work.reads:
         check(subject, subject.load(session, work.limit), length, work.limit)
     if work.adds:
-        subject.append(session, TEXTS[: work.adds])
+        subject.append(session, texts(work.adds, length))
     return None
 
 
@@ -80,7 +87,7 @@ async def _adone(subject: AsyncSubject, session: str, length: int, work: Work) -
     if work.reads:
         check(subject, await subject.load(session, work.limit), length, work.limit)
     if work.adds:
-        await subject.append(session, TEXTS[: work.adds])
+        await subject.append(session, texts(work.adds, length))
 
 
 class Sessions:
