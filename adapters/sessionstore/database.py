@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import math
 import os
-import re
 import weakref
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 try:
-    from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-    from sqlalchemy.exc import (
-        ArgumentError,
-        DBAPIError,
-        InvalidRequestError,
-        NoSuchModuleError,
-        SQLAlchemyError,
-    )
+    from sqlalchemy import URL, Connection, Engine, create_engine, event
+    from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, SQLAlchemyError
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-    from sqlalchemy.pool import QueuePool
     from sqlalchemy.util import greenlet_spawn
 
+    from sessionstore._sql_connections import (
+        autocommit,
+        begin_writing,
+        in_one_tongue,
+        replace_stale,
+        whole,
+    )
+    from sessionstore._sql_engines import Engines
+    from sessionstore._sql_urls import (
+        NO_URL,
+        POOL_TIMEOUT,
+        driver_of,
+        engine_options,
+        is_in_memory,
+        no_driver,
+        require_encoded,
+        shown_url,
+        url_of,
+    )
     from sessionstore.direct import Query, asent, sent
     from sessionstore.loop_pool import LoopPool
     from sessionstore.sql_errors import (
@@ -39,7 +47,7 @@ try:
         is_unprepared,
         translated,
     )
-    from sessionstore.stale import is_stale, tells_its_end
+    from sessionstore.stale import tells_its_end
     from sessionstore.tables import DEFAULT_PREFIX, Migration, Tables
 except ImportError as _error:
     raise ImportError(
@@ -59,33 +67,7 @@ __all__ = ["AgentDb", "PostgresAgentDb", "SqliteAgentDb", "Work", "open_db"]
 T = TypeVar("T")
 
 _TRIES = 50
-_POOL_SIZE = 15
-_POOL_TIMEOUT = 10.0
 _LEAST_CONNECT = 2.0  # seconds: libpq waits no shorter
-# The first one installed is taken; psycopg serves both colours under one name.
-_SYNC_DRIVERS: dict[str, tuple[str, ...]] = {
-    "mariadb": ("pymysql", "mysqldb"),
-    "mysql": ("pymysql", "mysqldb"),
-    "postgresql": ("psycopg", "psycopg2"),
-    "sqlite": ("pysqlite",),
-}
-_ASYNC_DRIVERS: dict[str, tuple[str, ...]] = {
-    "mariadb": ("asyncmy",),
-    "mysql": ("asyncmy",),
-    "postgresql": ("psycopg", "asyncpg"),
-}
-_MODULES = {"mysqldb": "MySQLdb", "pysqlite": "sqlite3"}
-_PACKAGES = {
-    "aiomysql": "aiomysql",
-    "aiosqlite": "aiosqlite",
-    "asyncmy": "asyncmy",
-    "asyncpg": "asyncpg",
-    "mysqldb": "mysqlclient",
-    "psycopg": "'sessionstore[postgres]'",
-    "psycopg2": "psycopg2-binary",
-    "pymysql": "pymysql",
-}
-_A_URL = re.compile(r"[\w+]+://(?P<authority>[^/?]*)(?P<rest>.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -159,7 +141,7 @@ class AgentDb:
     ) -> None:
         """Name the database; nothing is opened yet."""
         given = database if isinstance(database, (Engine, AsyncEngine)) else None
-        self._url = given.url if given is not None else _url(cast("str | URL", database))
+        self._url = given.url if given is not None else url_of(cast("str | URL", database))
         self._given = given
         self._in_thread = self.dialect_name == "sqlite" and not self._url.get_dialect().is_async
         self._options = engine_options
@@ -167,12 +149,12 @@ class AgentDb:
         self._create_schema = create_schema
         self._closed = False
         # By process: a connection must not cross a fork, nor be closed on the far side of it.
-        self._engines: dict[int, _Engines] = {}
+        self._engines: dict[int, Engines] = {}
         if given is None:
             try:
                 self._require_driver()
             except ArgumentError:
-                raise ValueError(_NO_URL) from None
+                raise ValueError(NO_URL) from None
 
     def __repr__(self) -> str:
         """Tell driver, host and database: nothing of what a password may be in."""
@@ -310,7 +292,7 @@ class AgentDb:
         raise AssertionError  # the last try returns or raises
 
     def _connected(self, engine: Engine, work: Work) -> Any:
-        with _in_one_tongue(engine), engine.connect() as connection:
+        with in_one_tongue(engine), engine.connect() as connection:
             try:
                 return self._carry_out(connection, work)
             except DBAPIError as error:
@@ -319,21 +301,21 @@ class AgentDb:
                 raise
 
     def _carry_out(self, connection: Connection, work: Work) -> Any:
-        _replace_stale(connection)
+        replace_stale(connection)
         # One that may not be sent twice, on a connection that does not tell whether it is stale,
         # is sent in a transaction: until its commit nothing is done.
         if work.at_once and (work.repeatable or tells_its_end(connection.connection)):
-            with _autocommit(connection, connection.dialect.name == "postgresql"):
-                return _whole(lambda: work.run(connection), work.repeatable)
-        with _autocommit(connection, False):
+            with autocommit(connection, connection.dialect.name == "postgresql"):
+                return whole(lambda: work.run(connection), work.repeatable)
+        with autocommit(connection, False):
             transaction = connection.begin()
             try:
-                _begin_writing(connection)
+                begin_writing(connection)
                 reply = work.run(connection)
             except BaseException:
                 transaction.rollback()
                 raise
-            _whole(transaction.commit, False)
+            whole(transaction.commit, False)
             return reply
 
     # -- Connections ------------------------------------------------------------------------------
@@ -354,37 +336,37 @@ class AgentDb:
             dialect.import_dbapi()
         except ImportError as error:
             colour = "async " if dialect.is_async else "blocking "
-            words = _no_driver(self._url, colour).replace(colour, "", 1)
+            words = no_driver(self._url, colour).replace(colour, "", 1)
             raise ImportError(words) from error
         if not dialect.is_async:
             self._sync()
-        elif _is_in_memory(self._url):
+        elif is_in_memory(self._url):
             raise ValueError("a database in memory has no async driver: use SqliteAgentDb()")
 
     def _new_engine(self) -> Engine:
         url = self._with_driver(is_async=False)
-        return create_engine(url, **_engine_options(url, self._options))
+        return create_engine(url, **engine_options(url, self._options))
 
     def _new_async_engine(self) -> AsyncEngine:
         url = self._with_driver(is_async=True)
         try:
-            return create_async_engine(url, **_engine_options(url, self._options))
+            return create_async_engine(url, **engine_options(url, self._options))
         except InvalidRequestError as error:
-            raise SessionStoreError(_no_driver(url, "async ")) from error
+            raise SessionStoreError(no_driver(url, "async ")) from error
 
     def _with_driver(self, *, is_async: bool) -> URL:
-        driver = _driver(self._url, is_async=is_async)
+        driver = driver_of(self._url, is_async=is_async)
         if driver is None:
             colour = "async " if is_async else "blocking "
-            raise SessionStoreError(_no_driver(self._url, colour))
+            raise SessionStoreError(no_driver(self._url, colour))
         return self._url.set(drivername=driver)
 
-    def _current(self) -> _Engines:
+    def _current(self) -> Engines:
         known = self._engines.get(os.getpid())
         return known or self._engines.setdefault(os.getpid(), self._new_engines())
 
-    def _new_engines(self) -> _Engines:
-        engines = _Engines()
+    def _new_engines(self) -> Engines:
+        engines = Engines()
         weakref.finalize(self, engines.dispose)
         return engines
 
@@ -394,7 +376,7 @@ class AgentDb:
             yield
             return
         turn = self._current().turn
-        if not turn.acquire(timeout=_POOL_TIMEOUT):
+        if not turn.acquire(timeout=POOL_TIMEOUT):
             raise StoreUnavailableError("other writers held the SQLite file for too long")
         try:
             yield
@@ -519,7 +501,7 @@ class PostgresAgentDb(AgentDb):
         if statement_timeout is not None:
             _require_seconds("statement_timeout", statement_timeout)
         for given in (connection_string, parameters.get("dbname")):
-            _require_encoded(str(given))
+            require_encoded(str(given))
         self._statement_timeout = statement_timeout
         self._finds_out = prepared_statements is None
         self._parameters = {
@@ -532,7 +514,7 @@ class PostgresAgentDb(AgentDb):
         options = engine_options or {}
         waiting = {} if "poolclass" in options else {"pool_timeout": connect_timeout}
         super().__init__(
-            _shown_url(self._parameters),
+            shown_url(self._parameters),
             schema=schema,
             table_prefix=table_prefix,
             create_schema=create_schema,
@@ -560,13 +542,13 @@ class PostgresAgentDb(AgentDb):
         from sessionstore.deadline import connector  # noqa: PLC0415 - as above
 
         creator = connector(self._parameters, self._statement_timeout, self._finds_out)
-        return create_engine(_PSYCOPG, **_engine_options(_PSYCOPG, self._options), creator=creator)
+        return create_engine(_PSYCOPG, **engine_options(_PSYCOPG, self._options), creator=creator)
 
     def _new_async_engine(self) -> AsyncEngine:
         from sessionstore.deadline import async_connector  # noqa: PLC0415 - as above
 
         creator = async_connector(self._parameters, self._statement_timeout, self._finds_out)
-        options = _engine_options(_PSYCOPG, self._options)
+        options = engine_options(_PSYCOPG, self._options)
         if self._options.keys() <= _SIZES and not options["max_overflow"]:
             options["poolclass"] = LoopPool
         return create_async_engine(_PSYCOPG, **options, async_creator=creator)
@@ -593,7 +575,7 @@ def open_db(
         if timeout is not None:
             raise ValueError("timeout is for a URL: give the AgentDb or the engine its own")
         return database if isinstance(database, AgentDb) else AgentDb(database)
-    url = _url(database)
+    url = url_of(database)
     if url.drivername == "postgresql+psycopg":
         # What SQLAlchemy writes is not always what libpq reads: a blank stays one.
         written = url.render_as_string(hide_password=False).replace(" ", "%20")
@@ -611,102 +593,8 @@ def open_db(
     )
 
 
-class _Engines:
-    """The engines that one process has made: one for its threads, and one for each event loop.
-
-    Attributes:
-        pid: The process.
-        ready: It has found the tables: those in memory are not there after a fork.
-        turn: SQLite lets writers in by chance, not in turn: those of one process queue up here.
-    """
-
-    def __init__(self) -> None:
-        self.pid = os.getpid()
-        self.ready = False
-        self.turn = Lock()
-        self._lock = Lock()
-        self._blocking: Engine | None = None
-        self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
-
-    def blocking(self, make: Callable[[], Engine]) -> Engine:
-        with self._lock:
-            if self._blocking is None:
-                self._blocking = make()
-            return self._blocking
-
-    async def of_this_loop(self, make: Callable[[], AsyncEngine]) -> AsyncEngine:
-        loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            self._dispose_loops(lambda loop: loop.is_closed())
-            self._loops[loop] = mine = _OfLoop(make())
-            await mine.begin(partial(self._loops.pop, loop, None))
-        return self._loops[loop].engine
-
-    async def leave(self, loop: asyncio.AbstractEventLoop) -> None:
-        if loop in self._loops:
-            await self._loops[loop].end()
-
-    def dispose(self) -> None:
-        if self.pid != os.getpid():
-            return
-        with self._lock:
-            blocking, self._blocking = self._blocking, None
-        if blocking is not None:
-            blocking.dispose()
-        self._dispose_loops(lambda _: True)
-
-    def _dispose_loops(self, condition: Callable[[asyncio.AbstractEventLoop], bool]) -> None:
-        for loop in list(self._loops):
-            if condition(loop) and (mine := self._loops.pop(loop, None)):
-                mine.abandon()
-
-
-class _OfLoop:
-    """The engine of one event loop, closed when that ends."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        self._drivers: weakref.WeakSet[Any] = weakref.WeakSet()
-        drivers = self._drivers
-
-        def note(connection: Any, _: object) -> None:
-            with suppress(TypeError):  # not every driver's can be referred to weakly
-                drivers.add(connection.driver_connection)
-
-        event.listen(engine.sync_engine, "connect", note)
-
-    async def begin(self, forget: Callable[[], object]) -> None:
-        # A loop that ends in order, as that of asyncio.run does, closes its generators first:
-        # the only word of its end that a loop gives.
-        self._lifetime = self._live(forget)
-        await anext(self._lifetime)
-
-    async def end(self) -> None:
-        await self._lifetime.aclose()
-
-    async def _live(self, forget: Callable[[], object]) -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            forget()
-            await self.engine.dispose()
-
-    def abandon(self) -> None:
-        """Close the connections without their loop, which has ended or is another thread's."""
-        self.engine.sync_engine.dispose(close=False)
-        for driver in list(self._drivers):
-            with suppress(Exception):
-                _close_quietly(driver)
-
-
 _SIZES = {"max_overflow", "pool_reset_on_return", "pool_size", "pool_timeout"}
 _PSYCOPG = URL.create("postgresql+psycopg")
-_NO_URL = "no store for a URL that SQLAlchemy can't read, or whose database it does not know"
-_ENCODE = (
-    "a password or another value in this URL is not percent-encoded: write it as "
-    "urllib.parse.quote(password, safe='') does, in which @ is %40, / is %2F and ? is %3F"
-)
-_NO_DIALECT = "no store for a URL that starts with {!r}: SQLAlchemy knows no such database"
 _RUN_DDL = (
     "the tables of sessionstore are missing: run the SQL that AgentDb.ddl() gives, "
     "or let create_schema=True do it"
@@ -717,204 +605,6 @@ _MIGRATE = (
 )
 
 
-def _url(given: str | URL) -> URL:
-    try:
-        url = make_url(given)
-        if url.drivername == "postgres":
-            url = url.set(drivername="postgresql")
-    except (ArgumentError, ValueError):
-        # The error, or the URL in it, may hold a password.
-        raise ValueError(_NO_URL) from None
-    try:
-        url.get_dialect()
-    except NoSuchModuleError:
-        raise ValueError(_NO_DIALECT.format(url.drivername[:20])) from None
-    except (ArgumentError, ValueError):
-        raise ValueError(_NO_URL) from None
-    if isinstance(given, str) and url.get_backend_name() != "sqlite":
-        _require_encoded(given)
-    if "+" in url.drivername:
-        return url
-    return url.set(drivername=_driver(url, is_async=False) or url.drivername)
-
-
-def _driver(url: URL, *, is_async: bool) -> str | None:
-    """Give the name of the driver for one colour: the URL's own, or the first that is there."""
-    backend, _, named = url.drivername.partition("+")
-    known = (_ASYNC_DRIVERS if is_async else _SYNC_DRIVERS).get(backend)
-    if known is None or named in known or (named and url.get_dialect().is_async == is_async):
-        return url.drivername
-    for driver in known:
-        if importlib.util.find_spec(_MODULES.get(driver, driver)):
-            return f"{backend}+{driver}"
-    return None
-
-
-def _no_driver(url: URL, colour: str) -> str:
-    """Say what to install: the driver that the URL names, or the first that suits it."""
-    backend, _, named = url.drivername.partition("+")
-    wants_async = colour == "async "
-    suits = named and url.get_dialect().is_async == wants_async
-    known = (_ASYNC_DRIVERS if wants_async else _SYNC_DRIVERS).get(backend, ("",))
-    package = _PACKAGES.get(named if suits else known[0])
-    words = f"no {colour}driver for {url.drivername} is installed"
-    return f"{words}: pip install {package}" if package else words
-
-
-def _require_encoded(given: str) -> None:
-    """Refuse a URL that a parser may take apart so that part of a password is the host's name."""
-    if (url := _A_URL.match(given)) and given.count("@") > ("@" in url["authority"]):
-        raise ValueError(_ENCODE)
-
-
 def _require_seconds(name: str, value: object) -> None:
     if not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a number of seconds above 0")
-
-
-def _is_in_memory(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
-
-
-def _shown_url(parameters: dict[str, Any]) -> URL:
-    """Give what a `repr` shows; with several hosts, the first of them."""
-    host = str(parameters.get("host") or parameters.get("hostaddr") or "").partition(",")[0]
-    port = str(parameters.get("port") or "").partition(",")[0]
-    database = str(parameters.get("dbname") or "")
-    if "=" in database or "://" in database:
-        database = ""  # libpq takes a whole connection string here, password and all
-    return URL.create(
-        "postgresql+psycopg",
-        host=host or None,
-        port=int(port) if port.isdecimal() else None,
-        database=database or None,
-    )
-
-
-def _engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
-    arguments: dict[str, Any] = {}
-    defaults: dict[str, Any] = {"hide_parameters": True}
-    if "poolclass" not in options:
-        # As many as SQLAlchemy's 5 and 10 more, but those 10 would be opened anew for each use.
-        defaults |= {"pool_size": _POOL_SIZE, "max_overflow": 0, "pool_use_lifo": True}
-        defaults["pool_timeout"] = _POOL_TIMEOUT
-    backend, _, driver = url.drivername.partition("+")
-    if driver == "psycopg":
-        arguments["prepare_threshold"] = None
-    if driver in ("psycopg", "psycopg2"):
-        arguments["client_encoding"] = "UTF8"
-        defaults["use_native_hstore"] = False  # which would ask the server for its number
-    if backend in ("mysql", "mariadb"):
-        # Without the gaps between rows locked, writers of different sessions do not meet.
-        defaults["isolation_level"] = "READ COMMITTED"
-    if _is_in_memory(url):
-        # A database in memory lives in its one connection, which operations take in turn.
-        arguments["check_same_thread"] = False
-        defaults |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
-    given = options.get("connect_args", {})
-    return {**defaults, **options, "connect_args": {**arguments, **given}}
-
-
-@contextmanager
-def _in_one_tongue(engine: Engine) -> Iterator[None]:
-    """Say as SQLAlchemy does what it hands on as a driver says it.
-
-    So it does with what is said to a change of the isolation level, which takes a round trip on
-    MySQL, so that a stale connection shows; and SQLAlchemy 2.0 with why asyncpg can't connect.
-    """
-    dbapi = engine.dialect.loaded_dbapi
-    try:
-        yield
-    except dbapi.Error as error:
-        raise DBAPIError(None, None, error, connection_invalidated=True) from error
-    except _errors_of_asyncpg(dbapi) as error:
-        raise DBAPIError(None, None, error) from error
-
-
-def _errors_of_asyncpg(dbapi: Any) -> tuple[type[Exception], ...]:
-    asyncpg = getattr(dbapi, "asyncpg", None)
-    if asyncpg is None:
-        return ()
-    return asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
-
-
-def _whole(step: Callable[[], T], repeatable: bool) -> T:
-    """Carry out what takes effect as a whole; without its reply nobody knows whether it has."""
-    try:
-        return step()
-    except DBAPIError as error:
-        if is_disconnect(error) and not repeatable:
-            raise translated(error) from cause(error)
-        raise
-
-
-def _replace_stale(connection: Connection) -> None:
-    """Replace a pooled connection that the server has closed meanwhile, without asking it."""
-    while is_stale(connection.connection):
-        connection.invalidate()
-
-
-@contextmanager
-def _autocommit(connection: Connection, wanted: bool) -> Iterator[None]:
-    """Have a connection in autocommit, or out of it, for this once: it may be the caller's."""
-    found = _is_autocommit(connection)
-    if found is None or found == wanted:
-        yield
-        return
-    try:
-        _set_autocommit(connection, wanted)
-    except Exception:
-        connection.invalidate()
-        raise
-    try:
-        yield
-    finally:
-        _restore_autocommit(connection, found)
-
-
-def _restore_autocommit(connection: Connection, wanted: bool) -> None:
-    try:
-        if not (connection.invalidated or connection.closed):
-            _set_autocommit(connection, wanted)
-    except Exception:  # noqa: BLE001 - what was to be done is done, and its reply is what counts
-        connection.invalidate()
-
-
-def _is_autocommit(connection: Connection) -> bool | None:
-    """Ask the driver, which knows, however it was told; ``None`` where there is no telling."""
-    if connection.dialect.name == "sqlite":  # begins a transaction by a statement of its own
-        return None
-    asked = getattr(connection.connection.driver_connection, "get_autocommit", None)
-    if asked is not None:  # MySQL's drivers
-        return bool(asked())
-    known = getattr(connection.connection.dbapi_connection, "autocommit", None)
-    return known if isinstance(known, bool) else None
-
-
-def _set_autocommit(connection: Connection, wanted: bool) -> None:
-    driver: Any = connection.connection.dbapi_connection
-    if callable(driver.autocommit):
-        driver.autocommit(wanted)
-    else:
-        driver.autocommit = wanted
-    if _is_autocommit(connection) != wanted:  # asyncpg's goes back to its engine's level
-        level = "AUTOCOMMIT" if wanted else "READ COMMITTED"
-        connection.execution_options(isolation_level=level)
-
-
-def _begin_writing(connection: Connection) -> None:
-    if connection.dialect.name != "sqlite":
-        return
-    driver: Any = connection.connection.driver_connection
-    if not driver.in_transaction:
-        # One that begins by reading could not go on to write once another had written.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _close_quietly(driver: Any) -> None:
-    if hasattr(driver, "pgconn"):
-        driver.pgconn.finish()
-        return
-    closing = getattr(driver, "terminate", driver.close)()
-    if asyncio.iscoroutine(closing):
-        closing.close()

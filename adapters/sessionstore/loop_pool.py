@@ -25,7 +25,7 @@ class LoopPool(AsyncAdaptedQueuePool):
         """
         if not self.checkedin() or self._is_watched():
             return None
-        entry = self._do_get()
+        entry = self._pool.get(False)  # some versions wait in a greenlet even for what is there
         if entry._is_hard_or_soft_invalidated() or is_stale(entry):  # type: ignore[attr-defined]  # noqa: SLF001
             self._do_return_conn(entry)
             return None

@@ -1,0 +1,137 @@
+"""SQLAlchemy's URLs: which driver serves one, what its engine is made with, and what to refuse."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from typing import Any
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import QueuePool
+
+_POOL_SIZE = 15
+POOL_TIMEOUT = 10.0
+# The first one installed is taken; psycopg serves both colours under one name.
+_SYNC_DRIVERS: dict[str, tuple[str, ...]] = {
+    "mariadb": ("pymysql", "mysqldb"),
+    "mysql": ("pymysql", "mysqldb"),
+    "postgresql": ("psycopg", "psycopg2"),
+    "sqlite": ("pysqlite",),
+}
+_ASYNC_DRIVERS: dict[str, tuple[str, ...]] = {
+    "mariadb": ("asyncmy",),
+    "mysql": ("asyncmy",),
+    "postgresql": ("psycopg", "asyncpg"),
+}
+_MODULES = {"mysqldb": "MySQLdb", "pysqlite": "sqlite3"}
+_PACKAGES = {
+    "aiomysql": "aiomysql",
+    "aiosqlite": "aiosqlite",
+    "asyncmy": "asyncmy",
+    "asyncpg": "asyncpg",
+    "mysqldb": "mysqlclient",
+    "psycopg": "'sessionstore[postgres]'",
+    "psycopg2": "psycopg2-binary",
+    "pymysql": "pymysql",
+}
+_A_URL = re.compile(r"[\w+]+://(?P<authority>[^/?]*)(?P<rest>.*)", re.DOTALL)
+NO_URL = "no store for a URL that SQLAlchemy can't read, or whose database it does not know"
+_ENCODE = (
+    "a password or another value in this URL is not percent-encoded: write it as "
+    "urllib.parse.quote(password, safe='') does, in which @ is %40, / is %2F and ? is %3F"
+)
+_NO_DIALECT = "no store for a URL that starts with {!r}: SQLAlchemy knows no such database"
+
+
+def url_of(given: str | URL) -> URL:
+    try:
+        url = make_url(given)
+        if url.drivername == "postgres":
+            url = url.set(drivername="postgresql")
+    except (ArgumentError, ValueError):
+        # The error, or the URL in it, may hold a password.
+        raise ValueError(NO_URL) from None
+    try:
+        url.get_dialect()
+    except NoSuchModuleError:
+        raise ValueError(_NO_DIALECT.format(url.drivername[:20])) from None
+    except (ArgumentError, ValueError):
+        raise ValueError(NO_URL) from None
+    if isinstance(given, str) and url.get_backend_name() != "sqlite":
+        require_encoded(given)
+    if "+" in url.drivername:
+        return url
+    return url.set(drivername=driver_of(url, is_async=False) or url.drivername)
+
+
+def driver_of(url: URL, *, is_async: bool) -> str | None:
+    """Give the name of the driver for one colour: the URL's own, or the first that is there."""
+    backend, _, named = url.drivername.partition("+")
+    known = (_ASYNC_DRIVERS if is_async else _SYNC_DRIVERS).get(backend)
+    if known is None or named in known or (named and url.get_dialect().is_async == is_async):
+        return url.drivername
+    for driver in known:
+        if importlib.util.find_spec(_MODULES.get(driver, driver)):
+            return f"{backend}+{driver}"
+    return None
+
+
+def no_driver(url: URL, colour: str) -> str:
+    """Say what to install: the driver that the URL names, or the first that suits it."""
+    backend, _, named = url.drivername.partition("+")
+    wants_async = colour == "async "
+    suits = named and url.get_dialect().is_async == wants_async
+    known = (_ASYNC_DRIVERS if wants_async else _SYNC_DRIVERS).get(backend, ("",))
+    package = _PACKAGES.get(named if suits else known[0])
+    words = f"no {colour}driver for {url.drivername} is installed"
+    return f"{words}: pip install {package}" if package else words
+
+
+def require_encoded(given: str) -> None:
+    """Refuse a URL that a parser may take apart so that part of a password is the host's name."""
+    if (url := _A_URL.match(given)) and given.count("@") > ("@" in url["authority"]):
+        raise ValueError(_ENCODE)
+
+
+def is_in_memory(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+def shown_url(parameters: dict[str, Any]) -> URL:
+    """Give what a `repr` shows; with several hosts, the first of them."""
+    host = str(parameters.get("host") or parameters.get("hostaddr") or "").partition(",")[0]
+    port = str(parameters.get("port") or "").partition(",")[0]
+    database = str(parameters.get("dbname") or "")
+    if "=" in database or "://" in database:
+        database = ""  # libpq takes a whole connection string here, password and all
+    return URL.create(
+        "postgresql+psycopg",
+        host=host or None,
+        port=int(port) if port.isdecimal() else None,
+        database=database or None,
+    )
+
+
+def engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    defaults: dict[str, Any] = {"hide_parameters": True}
+    if "poolclass" not in options:
+        # As many as SQLAlchemy's 5 and 10 more, but those 10 would be opened anew for each use.
+        defaults |= {"pool_size": _POOL_SIZE, "max_overflow": 0, "pool_use_lifo": True}
+        defaults["pool_timeout"] = POOL_TIMEOUT
+    backend, _, driver = url.drivername.partition("+")
+    if driver == "psycopg":
+        arguments["prepare_threshold"] = None
+    if driver in ("psycopg", "psycopg2"):
+        arguments["client_encoding"] = "UTF8"
+        defaults["use_native_hstore"] = False  # which would ask the server for its number
+    if backend in ("mysql", "mariadb"):
+        # Without the gaps between rows locked, writers of different sessions do not meet.
+        defaults["isolation_level"] = "READ COMMITTED"
+    if is_in_memory(url):
+        # A database in memory lives in its one connection, which operations take in turn.
+        arguments["check_same_thread"] = False
+        defaults |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0}
+    given = options.get("connect_args", {})
+    return {**defaults, **options, "connect_args": {**arguments, **given}}
