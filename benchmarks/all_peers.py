@@ -7,13 +7,17 @@ from typing import Any
 
 import peers
 import peers_agents
-import peers_langchain
+import peers_langchain_postgres
+import peers_langchain_redis
+import peers_langchain_sql
 import peers_langgraph
 import peers_llama_index
 from subject import Subject
 
 _ALL: tuple[Any, ...] = (
-    *peers_langchain.SUBJECTS,
+    *peers_langchain_sql.SUBJECTS,
+    *peers_langchain_redis.SUBJECTS,
+    *peers_langchain_postgres.SUBJECTS,
     *peers_llama_index.SUBJECTS,
     *peers_agents.SUBJECTS,
     *peers_langgraph.SUBJECTS,
