@@ -56,6 +56,11 @@ SAVERS_APPEND = (
     " to a thread: that is in their figures."
 )
 
+IN_MEMORY = (
+    "In memory, LangChain's own history keeps messages as they are, and those of the caller: there"
+    " is nothing for it to read or to save."
+)
+
 LEFT_OUT = (
     "with_session_history on PostgreSQL, with a window, and where many ask at once",
     "listing, and replaying after an outage, in asyncio",

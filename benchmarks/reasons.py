@@ -9,7 +9,7 @@ from pathlib import Path
 from targets import Target
 
 SHORT = Path(__file__).parent / "SHORT.md"
-_HEADING = re.compile(r"^## (.+?) \| (.*)\n", re.MULTILINE)
+_HEADING = re.compile(r"^## (.+?) \|(.*)\n", re.MULTILINE)
 _UNKNOWN = "Why is not written down."
 
 

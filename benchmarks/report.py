@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from measure import Measured
-from notes import LEFT_OUT, PEERS, SAVERS_APPEND
+from notes import IN_MEMORY, LEFT_OUT, PEERS, SAVERS_APPEND
+from parts import WIRING
 from reasons import shortfalls
 from tabulate import tabulate
 from targets import Target
@@ -83,8 +84,10 @@ def tables(measured: Sequence[Measured]) -> str:
 
 
 def _beside(group: Sequence[Measured]) -> str:
-    savers = any(one.family == "langgraph" for one in group)
-    return f"\n\n{SAVERS_APPEND}" if savers and group[0].work == APPEND.name else ""
+    one = group[0]
+    if one.work == APPEND.name and any(each.family == "langgraph" for each in group):
+        return f"\n\n{SAVERS_APPEND}"
+    return f"\n\n{IN_MEMORY}" if one.work.startswith(WIRING) and one.backend == "memory" else ""
 
 
 def _table(group: Sequence[Measured]) -> str:
