@@ -17,9 +17,14 @@ from turns import APPEND
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
 _RATES = "turns a second"
+_VERDICTS = (
+    "Reached is the median over all rounds of the run of what one took over what the other took in"
+    " the same round, with the quartiles; within noise: the target is between these."
+)
 _LEGEND = (
     "In each cell: the median and, of 20 or more, the 95th percentile in milliseconds (of a"
-    " throughput: turns a second), of how many, and how many times the limit's by hand that is."
+    " throughput: turns a second); n, of how many; and how many times the limit's by hand the"
+    " median is. Slow peers take part in fewer rounds, spread over the run."
     " Who lost messages had shorter sessions to read: beside them stand how many, no ratio, and"
     " their bars are hatched."
 )
@@ -44,6 +49,7 @@ def results(
             _pairs(machine),
             "## What was to be reached",
             goals(reached),
+            _VERDICTS,
             "## What falls short, and why",
             shortfalls(reached),
             "## Figures",

@@ -171,7 +171,7 @@ class Run:
                 + outages.replays(scale.replayed, min(3, scale.times))
             ),
         )
-        self._group("starting", "imports", lambda: starting.imports(scale.times))
+        self._group("starting", "imports", lambda: starting.imports(3 * scale.times))
         self._group("parts", "", lambda: parts.wiring(loop, seconds=scale.seconds / 3))
         self._group("parts", "", lambda: decoding.decoding(loop, seconds=scale.seconds / 6))
 
