@@ -12,8 +12,6 @@ from typing import Any
 from by_hand import ByHand, oldest_first, rows_of
 from subject import AsyncSubject
 
-_READERS = 4
-
 
 class SQLiteByHand(ByHand):
     """`sqlite3`, a connection a thread; WAL, a full sync at each commit.
@@ -82,14 +80,17 @@ class SQLiteNormalByHand(SQLiteByHand):
 
 
 class AsyncSQLiteByHand(AsyncSubject, ByHand):
-    """`SQLiteByHand`, one hop an operation: to the thread that writes, or to one that reads."""
+    """`SQLiteByHand`, one hop an operation: to the thread that writes, or to the one that reads.
+
+    More that read are slower: they keep the interpreter from the one that writes.
+    """
 
     backend = "sqlite"
     kind = SQLiteByHand
 
     def __init__(self, url: str) -> None:
         self._blocking = self.kind(url)
-        self._reader, self._writer = ThreadPoolExecutor(_READERS), ThreadPoolExecutor(1)
+        self._reader, self._writer = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
     async def load(self, session: str, limit: int | None) -> Sequence[Any]:
         loading = self._reader.submit(self._blocking.load, session, limit)
