@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faults import Killed
@@ -198,6 +199,51 @@ def test_a_write_that_was_refused_does_not_tell_what_the_session_was() -> None:
     stage.primary.go_down()
     stage.store.append_messages("s", said("e"))
     is_kept(stage, [*expected, "e"])
+
+
+def test_what_was_put_back_before_several_crashes_is_not_put_back_again() -> None:
+    """Word of it is in a journal without writes, younger than the one that it is about."""
+    stage = down()
+    stage.store.update("s", metadata={"title": "old"})
+    stage.store.append_messages("s", said("b"))
+    stage.crash()
+    stage.primary.script(None, None, then="down")  # to ask whether it is there, and the first write
+    assert not stage.store.recover()
+    [left] = stage.store.pending()
+    for _ in range(3):
+        stage.primary.inner.update("s", metadata={"title": "new"})
+        stage.crash()
+        assert stage.store.pending() == [left]
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == stage.seen() == ["a", "b"]
+    assert stage.primary.inner.get("s").metadata == {"title": "new"}
+    assert not stage.fallback.inner.list_sessions(agent_id=journal.JOURNALS).sessions
+
+
+def test_word_of_what_was_put_back_stays_as_long_as_a_journal_that_can_not_be_deleted() -> None:
+    stage = down()
+    stage.store.update("s", metadata={"title": "old"})
+    stage.store.append_messages("s", said("b"))
+    [first] = stage.fallback.inner.list_sessions(agent_id=journal.JOURNALS).sessions
+    stage.crash()
+    stage.primary.script(None, None, then="down")
+    assert not stage.store.recover()
+    stage.primary.come_back()
+    delete = stage.fallback.inner._delete
+
+    def refuse_one(session_id: str, **kwargs: Any) -> Any:
+        if session_id == first.id:
+            raise StoreUnavailableError("the store is down")
+        return delete(session_id, **kwargs)
+
+    stage.fallback.inner._delete = refuse_one  # type: ignore[method-assign]
+    for _ in range(2):
+        assert stage.store.recover()
+    stage.primary.inner.update("s", metadata={"title": "new"})
+    stage.crash()
+    assert stage.store.recover()
+    assert stage.primary.inner.get("s").metadata == {"title": "new"}
 
 
 def test_what_another_has_put_back_is_not_put_back_again(

@@ -779,7 +779,9 @@ def test_who_only_reads_does_not_wait_for_one_who_keeps_what_was_read(run):
         return said(read), said(await chat_store.archive_oldest_messages("s", 2))
 
     async def go():
-        await chat_store.add_messages("s", [ChatMessage(str(n)) for n in range(9)])
+        # In a task of its own: who adds and then reads is a memory's put, and waits.
+        new = [ChatMessage(str(n)) for n in range(9)]
+        await asyncio.create_task(chat_store.add_messages("s", new))
         one = asyncio.create_task(keep())
         first, again = await asyncio.gather(read(), read())  # before it archives, and since
         assert first[-8:] == again[-8:] == numbers(1, 9)

@@ -32,6 +32,14 @@ class _Begun(NamedTuple):
     writes: list[str]
 
 
+class _Nameless(NamedTuple):
+    """A journal that holds no write: only word of writes, which may be in older ones."""
+
+    made_at: datetime
+    journal: str
+    ids: list[str]
+
+
 class _Found(msgspec.Struct):
     """What the journals of one session hold, each thing with the time its journal was made."""
 
@@ -54,6 +62,7 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
     whole = True
     found: defaultdict[str, _Found] = defaultdict(_Found)
     over: dict[str, str] = {}
+    nameless: list[_Nameless] = []
     for info in (yield from _listed(store)):
         if journal.looks_after(info.id):
             continue
@@ -62,7 +71,8 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
             whole = False
         elif (yield from journal.seize(info.id, info.version)):
             session = yield store, store._get(info.id, limit=None, user_id=None)
-            _sort_out(info, session.messages if session else [], found, over)
+            _sort_out(info, session.messages if session else [], found, over, nameless)
+    _give_names(nameless, found)
     for session_id, there in found.items():
         _take_over(journal, session_id, there, over, show)
     refused = yield store, store._get(REJECTED, limit=None, user_id=None)
@@ -90,9 +100,12 @@ def _sort_out(
     entries: list[SessionMessage],
     found: dict[str, _Found],
     over: dict[str, str],
+    nameless: list[_Nameless],
 ) -> None:
     made_at, session_id = info.created_at, ""
-    bases, writes = [], []
+    bases: list[KnownSession] = []
+    writes: list[PendingWrite] = []
+    told: list[str] = []
     for entry in entries:
         text = str(entry.content)
         if entry.role == WRITE:
@@ -102,12 +115,24 @@ def _sort_out(
             bases.append(_base_decoder.decode(text))
             session_id = bases[-1].id
         elif entry.role in (DONE, VOID):
-            over.update(dict.fromkeys(msgspec.json.decode(text, type=list[str]), entry.role))
+            told += (named := msgspec.json.decode(text, type=list[str]))
+            over.update(dict.fromkeys(named, entry.role))
+    if not session_id:
+        nameless.append(_Nameless(made_at, info.id, told))
+        return
     there = found[session_id]
     there.journals.append((made_at, info.id))
     ids = [write.id for write in writes]
     there.bases += [(made_at, _Begun(base, ids)) for base in bases]
     there.writes += [(made_at, write) for write in writes]
+
+
+def _give_names(nameless: list[_Nameless], found: defaultdict[str, _Found]) -> None:
+    """Keep what tells that writes are over for as long as those are there."""
+    names = {write.id: name for name, there in found.items() for _, write in there.writes}
+    for made_at, journal, ids in nameless:
+        name = next((names[write_id] for write_id in ids if write_id in names), "")
+        found[name].journals.append((made_at, journal))
 
 
 def _take_over(

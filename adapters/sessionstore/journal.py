@@ -368,8 +368,8 @@ class Journal:
             try:
                 yield self._store, self._store._delete(journal, user_id=None)
             except BaseException as error:
-                with self._lock:
-                    self._litter[journal] = None
+                with self._lock:  # in front: those behind it may tell that its writes are over
+                    self._litter = {journal: None, **self._litter}
                     self._rests_until = time.monotonic() + _REST
                 if not isinstance(error, SessionStoreError):
                     raise

@@ -104,7 +104,7 @@ def block_of(dump: Mapping[str, Any]) -> BaseContentBlock | None:
 
     Returns:
         A block equal to the one that was dumped; ``None`` where this version of LlamaIndex has no
-        such block.
+        such block, or takes no such address in it.
     """
     cls = _CLASSES.get(str(dump.get("block_type")))
     if cls is None:
@@ -118,6 +118,8 @@ def block_of(dump: Mapping[str, Any]) -> BaseContentBlock | None:
             values[name] = Path(value)
         elif name == "url" and cls is not DocumentBlock:
             values[name] = _address(value)
+            if values[name] is None:
+                return None
     try:
         return _built(cls, _with_nested(cls, values))
     except (KeyError, TypeError):  # another version's block of that name
@@ -151,11 +153,11 @@ def _built(cls: type[B], values: Mapping[str, Any]) -> B:
     return made(cls, fields, set(values))
 
 
-def _address(url: str) -> AnyUrl | str:
+def _address(url: str) -> AnyUrl | None:
     try:
         return AnyUrl(url)
     except ValidationError:  # another framework takes what is no address, too
-        return url
+        return None
 
 
 def _json_of(value: Any) -> Any:

@@ -39,7 +39,9 @@ class MariadbServer:
     def __init__(self, program: str) -> None:
         self._home = Home()
         self.port = free_port()
-        common = ("--no-defaults", f"--datadir={self._home.data}", f"--user={getpass.getuser()}")
+        # Of its own: a server that starts deletes what others keep in a folder for temporary files.
+        folders = (f"--datadir={self._home.data}", f"--tmpdir={self._home.path}")
+        common = ("--no-defaults", *folders, f"--user={getpass.getuser()}")
         places = (f"--socket={self._home.path / 'socket'}", f"--port={self.port}")
         self._command = [program, *common, *places, *_OPTIONS]
         try:
