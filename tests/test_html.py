@@ -143,6 +143,8 @@ def test_a_medium_is_named_and_neither_its_address_nor_its_bytes_are_there() -> 
         ("https://user:s3cret@s3cret.example.org/", ""),
         ("https://s3cret.example.org?a/s3cret", ""),
         ("https://example.org/photos/", ""),
+        ("https://hooks.example.org/services/T0/B0/s3cret", ""),
+        ("https:s3cret.png", ""),
         ("http://[s3cret/cat.png", ""),
         ("httpx://example.org/s3cret", ""),
         ("ftp://user:s3cret@example.org/s3cret", ""),

@@ -12,6 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sessionstore.sql_errors import cause, is_disconnect, translated
 from sessionstore.stale import is_stale
 
+__all__ = ["autocommit", "begin_writing", "in_one_tongue", "replace_stale", "whole"]
+
 T = TypeVar("T")
 
 
@@ -103,6 +105,7 @@ def _set_autocommit(connection: Connection, wanted: bool) -> None:
 
 
 def begin_writing(connection: Connection) -> None:
+    """Begin SQLite's transactions as writing ones, unless one has begun."""
     if connection.dialect.name != "sqlite":
         return
     driver: Any = connection.connection.driver_connection

@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+__all__ = ["Engines"]
+
 
 class Engines:
     """The engines that one process has made: one for its threads, and one for each event loop.

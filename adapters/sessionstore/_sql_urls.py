@@ -10,6 +10,18 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
+__all__ = [
+    "NO_URL",
+    "POOL_TIMEOUT",
+    "driver_of",
+    "engine_options",
+    "is_in_memory",
+    "no_driver",
+    "require_encoded",
+    "shown_url",
+    "url_of",
+]
+
 _POOL_SIZE = 15
 POOL_TIMEOUT = 10.0
 # The first one installed is taken; psycopg serves both colours under one name.
@@ -45,6 +57,7 @@ _NO_DIALECT = "no store for a URL that starts with {!r}: SQLAlchemy knows no suc
 
 
 def url_of(given: str | URL) -> URL:
+    """Read a URL, and refuse one that can't be meant, without a word of what is in it."""
     try:
         url = make_url(given)
         if url.drivername == "postgres":
@@ -95,6 +108,7 @@ def require_encoded(given: str) -> None:
 
 
 def is_in_memory(url: URL) -> bool:
+    """Tell whether it is SQLite's without a file."""
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
@@ -114,6 +128,7 @@ def shown_url(parameters: dict[str, Any]) -> URL:
 
 
 def engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
+    """Give what an engine is made with: what was given counts, where it is there."""
     arguments: dict[str, Any] = {}
     defaults: dict[str, Any] = {"hide_parameters": True}
     if "poolclass" not in options:

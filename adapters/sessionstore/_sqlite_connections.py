@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+__all__ = ["COMMIT", "READ", "WRITE", "Database"]
+
 T = TypeVar("T")
 
 # The first request of every flow says what it is, so that an async read never queues for a thread

@@ -8,6 +8,20 @@ import time
 
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 
+__all__ = [
+    "APPLICATION_ID",
+    "DAMAGED",
+    "MEMORY",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "checked_path",
+    "is_fresh",
+    "make_private",
+    "require_file",
+    "schema_version",
+    "use_write_ahead_log",
+]
+
 APPLICATION_ID = 0x53455353  # "SESS", in the file's header
 SCHEMA_VERSION = 1
 SCHEMA = (
@@ -119,6 +133,7 @@ def _create_private(path: str) -> None:
 
 
 def make_private(path: str) -> None:
+    """Let nobody but the user read and write a file."""
     try:
         os.chmod(path, _PRIVATE)
     except PermissionError as error:
@@ -170,6 +185,7 @@ def is_fresh(connection: sqlite3.Connection, path: str) -> bool:
 
 
 def schema_version(connection: sqlite3.Connection, path: str) -> int:
+    """Give the version of the tables in a file; 0 where there are none yet."""
     if is_fresh(connection, path):
         return 0
     found = connection.execute("SELECT version FROM sessionstore_schema").fetchone()

@@ -7,6 +7,7 @@ for the statement to be cancelled, and leaves a server that does not even answer
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -44,6 +45,14 @@ class _TooSlowError(psycopg.OperationalError):
     """The time is up; the statement still runs."""
 
 
+def _require_uninterrupted(slow: _TooSlowError, pgconn: Any) -> None:
+    """Raise what a caller was interrupted by: psycopg 3.2 waits for the server before it does."""
+    cause = slow.__context__
+    if isinstance(cause, (asyncio.CancelledError, KeyboardInterrupt)):
+        pgconn.finish()
+        raise cause
+
+
 class DeadlineConnection(psycopg.Connection[Any]):
     """A blocking connection whose every statement ends within `statement_timeout`.
 
@@ -70,8 +79,8 @@ class DeadlineConnection(psycopg.Connection[Any]):
         """
         try:
             return super().wait(_within(self.statement_timeout, gen), *args, **kwargs)
-        except _TooSlowError:
-            pass
+        except _TooSlowError as slow:
+            _require_uninterrupted(slow, self.pgconn)
         try:
             self.cancel_safe(timeout=_GRACE)
             return super().wait(_within(_GRACE, gen, begun=True), *args, **kwargs)
@@ -95,8 +104,8 @@ class AsyncDeadlineConnection(psycopg.AsyncConnection[Any]):
         """Async twin of `DeadlineConnection.wait`."""
         try:
             return await super().wait(_within(self.statement_timeout, gen), *args, **kwargs)
-        except _TooSlowError:
-            pass
+        except _TooSlowError as slow:
+            _require_uninterrupted(slow, self.pgconn)
         try:
             await self.cancel_safe(timeout=_GRACE)
             return await super().wait(_within(_GRACE, gen, begun=True), *args, **kwargs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from mimetypes import guess_type
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -278,7 +279,7 @@ def _titles(block: Any) -> list[str]:
 
 
 def _file_of(url: str) -> str:
-    """Name the file of a web address: the rest may be a secret, or the bytes themselves."""
+    """Name the file of a web address, as far as it is one: all else may be a secret."""
     if url[:4].lower() != "http":
         return ""
     try:
@@ -286,9 +287,11 @@ def _file_of(url: str) -> str:
     except ValueError:
         return ""
     folder, _, name = address.path.rpartition("/")
-    if address.scheme not in ("http", "https") or ";" in folder or "\\" in unquote(address.path):
+    name = name.partition(";")[0]
+    hides = ";" in folder or "\\" in unquote(address.path)
+    if address.scheme not in ("http", "https") or not address.netloc or hides:
         return ""
-    return name.partition(";")[0]
+    return name if guess_type(name)[0] else ""
 
 
 # -- Sessions -------------------------------------------------------------------------------------
