@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from faults import FaultyStore
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
@@ -219,6 +220,80 @@ def test_beside_a_checkpointer_the_next_turn_saves_it(primary, run, saved):
     primary.come_back()
     run(agent, said("thanks"), thread)
     assert log(primary.inner) == [*TURN, ("user", "thanks"), ("assistant", "welcome")]
+
+
+def test_a_tool_beside_a_failed_save_leaves_it_behind(primary):
+    a_failed = asyncio.Event()
+    failures = []
+
+    def told(failure):
+        failures.append(failure)
+        primary.come_back()
+        a_failed.set()
+
+    async def a() -> str:
+        """Give what is not saved."""
+        primary.go_down()
+        return "A"
+
+    async def b() -> str:
+        """Be saved after that, in a state without A."""
+        await a_failed.wait()
+        return "B"
+
+    class Away(AgentMiddleware):
+        """Takes the store away before the next step."""
+
+        async def abefore_model(self, state, runtime):  # noqa: ARG002
+            if state["messages"][-1].content == "B":
+                primary.script("down")
+
+    sessions = SessionMiddleware(primary, on_save_error=told)
+    model = Scripted(lines=[calls("a", "b"), "done"])
+    agent = create_agent(model, [a, b], middleware=[sessions, Away()])
+    state = asyncio.run(agent.ainvoke(said("go"), USER))
+    assert words(state["messages"]) == ["go", "", "A", "B", "done"]
+    assert [failure.answer.content for failure in failures] == ["A"]
+    assert words(primary.inner.get_messages("s")) == ["go", "", "A", "B", "done"]
+
+
+class Redacts(AgentMiddleware):
+    """Changes what a tool gave, while the store is away."""
+
+    def __init__(self, store):
+        self.store = store
+
+    def before_model(self, state, runtime):  # noqa: ARG002
+        last = state["messages"][-1]
+        if last.type != "tool" or last.content == "*":
+            return None
+        self.store.go_down()
+        return {"messages": [last.model_copy(update={"content": "*"})]}
+
+
+def test_a_change_that_can_not_be_saved_after_a_tool_ran_is_told(primary, run):
+    failures = []
+
+    def told(failure):
+        failures.append(failure.answer.content)
+        primary.come_back()
+
+    sessions = SessionMiddleware(primary, on_save_error=told)
+    model = Scripted(lines=[calls("add"), "done"])
+    agent = create_agent(model, [add], middleware=[sessions, Redacts(primary)])
+    assert words(run(agent, said("go"))["messages"]) == ["go", "", "*", "done"]
+    assert failures == ["*"]
+    assert words(primary.inner.get_messages("s")) == ["go", "", "*", "done"]
+
+
+def test_a_change_that_can_not_be_saved_after_a_tool_ran_ends_the_turn_with_it(primary, run):
+    model = Scripted(lines=[calls("add"), "done"])
+    sessions = SessionMiddleware(primary)
+    agent = create_agent(model, [add], middleware=[sessions, Redacts(primary)])
+    with pytest.raises(SessionSaveError, match="the store is down") as caught:
+        run(agent, said("go"))
+    assert caught.value.answer.content == "*"
+    assert isinstance(caught.value.__cause__, StoreUnavailableError)
 
 
 def test_on_save_error_is_a_plain_function(primary):

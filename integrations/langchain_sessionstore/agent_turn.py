@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, ToolMessage
 from msgspec.structs import replace
 
 from langchain_sessionstore.codec import to_session
-from sessionstore import SessionMessage, SessionNotFoundError, SessionStore, ToolCall
+from sessionstore import (
+    InvalidMessageError,
+    SessionMessage,
+    SessionNotFoundError,
+    SessionStore,
+    ToolCall,
+)
 from sessionstore.flow import Flow
 from sessionstore.models import encode_message, new_id
 from sessionstore.turns import unfinished
 
 __all__ = ["AgentTurn"]
+
+_Named: TypeAlias = tuple[BaseMessage, str | None]
 
 
 @dataclass(eq=False, repr=False)
@@ -48,6 +57,8 @@ class AgentTurn:
         """Begin with nothing written."""
         self.answer_id: str | None = None
         self.behind: bool = False
+        self._untold: list[tuple[BaseMessage, InvalidMessageError]] = []
+        self._given_up: set[str | None] = set()
         self._written: dict[str, tuple[datetime, bytes]] = {}
         self._edits: dict[str, Mapping[str, Any]] = {}
 
@@ -66,6 +77,17 @@ class AgentTurn:
         for message in map(to_session, shown):
             self._know(replace(message, created_at=made.get(message.id, message.created_at)))
 
+    def has_run(self, state: Sequence[BaseMessage]) -> bool:
+        """Tell whether a state ends with what was said in this turn, since this call began."""
+        last = state[-1] if state else None
+        return bool(self._written) and isinstance(last, (AIMessage, ToolMessage))
+
+    def telling_given_up(self) -> Iterator[tuple[BaseMessage, InvalidMessageError]]:
+        """Take what can't be stored, each message once: tools run at once."""
+        with suppress(IndexError):
+            while True:
+                yield self._untold.pop(0)
+
     def edit(self, call_message: AIMessage, calls: Mapping[str, Mapping[str, Any]]) -> None:
         """Take note of tool calls, by id, that run otherwise than the model asked for."""
         for call_id, call in calls.items():
@@ -80,20 +102,39 @@ class AgentTurn:
         state stays in the log.
         """
         named = self._named(state)
-        start = self._first_of_turn(named)
-        yield from self._writing(store, [self._stored(*pair) for pair in named[start:]])
-        self.behind = False
+        yield from self._writing(store, named[self._first_of_turn(named) :])
 
     def saving(
-        self, store: SessionStore, messages: Sequence[BaseMessage], *, correct: bool = True
+        self,
+        store: SessionStore,
+        messages: Sequence[BaseMessage],
+        *,
+        correct: bool = True,
+        needed: Collection[BaseMessage] = (),
     ) -> Flow[None]:
-        """Append the messages that are not in the log; replace those that are otherwise there."""
-        said = [self._stored(message) for message in messages if _is_said(message)]
-        yield from self._writing(store, said, correct=correct)
+        """Append the messages that are not in the log; replace those that are otherwise there.
+
+        What can't be stored is given up, unless it is needed: it would hold up what can.
+        """
+        said = [(message, message.id) for message in messages if _is_said(message)]
+        yield from self._writing(store, said, correct=correct, needed=needed)
 
     def _writing(
-        self, store: SessionStore, messages: list[SessionMessage], *, correct: bool = True
+        self,
+        store: SessionStore,
+        named: list[_Named],
+        *,
+        correct: bool = True,
+        needed: Collection[BaseMessage] = (),
     ) -> Flow[None]:
+        try:
+            yield from self._putting(store, named, correct=correct)
+        except InvalidMessageError as error:
+            storable = self._storable(named, error, needed)
+            yield from self._putting(store, storable, correct=correct)
+
+    def _putting(self, store: SessionStore, named: list[_Named], *, correct: bool) -> Flow[None]:
+        messages = [self._stored(*pair) for pair in named]
         new = [message for message in messages if message.id not in self._written]
         changed = [message for message in map(self._dated, messages) if self._differs(message)]
         if new:
@@ -119,6 +160,19 @@ class AgentTurn:
         result yet, in the same atomic step. Whoever writes a result writes those places: one that
         adds nothing has found its own place taken, and fills it.
         """
+        try:
+            yield from self._putting_result(store, state, call_message, call_id, result)
+        except InvalidMessageError as error:
+            self._storable([(result, result.id)], error)
+
+    def _putting_result(
+        self,
+        store: SessionStore,
+        state: Sequence[BaseMessage],
+        call_message: AIMessage,
+        call_id: str | None,
+        result: ToolMessage,
+    ) -> Flow[None]:
         stored = self._stored(result)
         places = self._places_before(state, call_message, call_id)
         added = yield self._appending(store, [*places, stored])
@@ -143,15 +197,35 @@ class AgentTurn:
     def _know(self, message: SessionMessage) -> None:
         self._written[message.id or ""] = (message.created_at, encode_message(message))
 
+    def _storable(
+        self, named: list[_Named], error: InvalidMessageError, needed: Collection[BaseMessage] = ()
+    ) -> list[_Named]:
+        """Give up what no later try can store, and keep the rest; raise where that is all."""
+        storable = []
+        for message, id in named:  # noqa: A001
+            try:
+                encode_message(self._stored(message, id))
+            except InvalidMessageError as why:
+                if message in needed:
+                    raise
+                if message.id not in self._given_up:
+                    self._given_up.add(message.id)
+                    self._untold.append((message, why))
+            else:
+                storable.append((message, id))
+        if len(storable) == len(named):
+            raise error  # of none of them
+        return storable
+
     # -- What is where ----------------------------------------------------------------------------
 
-    def _named(self, state: Sequence[BaseMessage]) -> list[tuple[BaseMessage, str | None]]:
+    def _named(self, state: Sequence[BaseMessage]) -> list[_Named]:
         """Pair what was said with its id in the log: a result's is made of its call's.
 
         Not every result passes here when it is made: other middleware answers calls, too.
         """
         results: dict[str | None, str] = {}
-        named = []
+        named: list[_Named] = []
         for message in filter(_is_said, state):
             id = message.id  # noqa: A001
             if isinstance(message, AIMessage):
@@ -162,7 +236,7 @@ class AgentTurn:
             named.append((message, id))
         return named
 
-    def _first_of_turn(self, named: list[tuple[BaseMessage, str | None]]) -> int:
+    def _first_of_turn(self, named: list[_Named]) -> int:
         for place, (_, id) in enumerate(named):  # noqa: A001
             if id in self._written:
                 return place

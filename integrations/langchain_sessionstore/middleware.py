@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -25,6 +26,7 @@ from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.pending import closed
 from langchain_sessionstore.saving import (
     OnSaveError,
+    SessionSaveError,
     aplay_to_its_end,
     checked_on_save_error,
     failed,
@@ -67,6 +69,7 @@ __all__ = ["SessionMiddleware"]
 
 T = TypeVar("T")
 
+_logger = logging.getLogger("sessionstore")
 _NO_CONFIG: RunnableConfig = {}
 _CHECKPOINTER = "__pregel_checkpointer"
 _EDITED = "hitl_edited_tool_calls"
@@ -133,7 +136,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             on with any session whose id it knows.
         on_save_error: Takes each failed save of what the model answered or a tool gave, which is
             the error's ``answer``, and the agent goes on: the next step tries to save that, too,
-            and the end of the turn tells what could not be. A plain function, for the async methods
+            and the end of the turn tells what could not be. A message that JSON can't hold is told
+            once, and not tried again; the rest is saved. A plain function, for the async methods
             too; tools that run at once may call it from several threads.
 
     Raises:
@@ -145,7 +149,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             has run.
         SessionSaveError: From a call of the agent: what the model answered or a tool gave could not
             be saved, not at the second try either. The turn ends there.
-        SessionStoreError: From a call of the agent: the store's other errors, before something ran.
+        SessionStoreError: From a call of the agent: the store's other errors, before the model or a
+            tool has run.
     """
 
     state_schema = SessionAgentState
@@ -194,7 +199,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> Any:
         """Save what came since, then the model's answer."""
         turn = self._turn(request.state, request.runtime.context)
-        self._play(self._catching_up(turn, request.state["messages"]))
+        self._play(self._catching_up(turn, request.state["messages"], whole=True))
         response = _given_before(turn, request) or handler(_closed(request))
         self._play(self._keeping(turn, request, response))
         return _kept(request.state, turn, response)
@@ -206,7 +211,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> Any:
         """Async twin of `wrap_model_call`."""
         turn = self._turn(request.state, request.runtime.context)
-        await self._aplay(self._catching_up(turn, request.state["messages"]))
+        await self._aplay(self._catching_up(turn, request.state["messages"], whole=True))
         response = _given_before(turn, request) or await handler(_closed(request))
         await self._aplay(self._keeping(turn, request, response))
         return _kept(request.state, turn, response)
@@ -275,7 +280,10 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             turn.answer_id = answer_id(messages[-1]) if messages else None
             yield turn.checking(self._store)
             return {_TURN: turn}
-        yield from turn.saving(self._store, new, correct=False)
+        # What stands before the last message was refused in a turn before, which could set no mark.
+        needed = [] if isinstance(new[-1], (AIMessage, ToolMessage)) else new[-1:]
+        yield from turn.saving(self._store, new, correct=False, needed=needed)
+        self._tell_given_up(turn, self._on_save_error or _log_given_up)
         return {_TURN: turn, _MARK: messages[-1].id}
 
     def _loading(
@@ -293,7 +301,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
                 shown = shown[: end_of_turn(shown, again[-1])]
                 turn.answer_id = answer_id(shown[-1])
             turn.know(loaded, shown[again[0] :])
-        yield from turn.saving(self._store, messages, correct=False)
+        yield from turn.saving(self._store, messages, correct=False, needed=messages)
         if not shown:
             return {_TURN: turn}
         _tell_streams(config, shown)
@@ -344,18 +352,26 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         turn = self._turn(state, runtime.context, config)
         last = messages[-1] if messages else None
         save = partial(turn.mirroring, self._store, messages)
-        yield from self._telling(turn, messages, last, save)
+        turn.behind = not (yield from self._telling(turn, messages, last, save))
         if last is None or turn.behind or not _mirrors(config, state):
             return None  # without a mark the next turn mirrors this one, too
         return {_MARK: last.id}
 
-    def _catching_up(self, turn: AgentTurn, state: list[AnyMessage]) -> Flow[None]:
-        """Bring the log up to the state; what it was told to go on without may wait."""
-        try:
-            yield from turn.mirroring(self._store, state)
-        except SessionStoreError:
-            if not turn.behind:
-                raise
+    def _catching_up(
+        self, turn: AgentTurn, state: list[AnyMessage], *, whole: bool = False
+    ) -> Flow[None]:
+        """Bring the log up to the state, which is the whole of it where no tool runs beside."""
+        save = partial(turn.mirroring, self._store, state)
+        if turn.behind:  # what it was told to go on without may wait
+            with suppress(SessionStoreError):
+                yield from save()
+                turn.behind = not whole
+            self._tell_given_up(turn, self._on_save_error)
+        elif turn.has_run(state):
+            yield from self._telling(turn, state, state[-1], save)
+        else:
+            yield from save()
+            self._tell_given_up(turn, self._on_save_error)
 
     def _telling(
         self,
@@ -363,8 +379,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         state: list[AnyMessage],
         answer: Any,
         save: Callable[[], Flow[None]],
-    ) -> Flow[None]:
+    ) -> Flow[bool]:
         """Save what was paid for or can't be undone, or else give it to the caller."""
+        saved = True
         try:
             try:
                 yield from self._in_order(turn, state, save)
@@ -373,6 +390,16 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         except SessionStoreError as error:
             failed(self._on_save_error, answer, error, input_saved=True)
             turn.behind = True
+            saved = False
+        self._tell_given_up(turn, self._on_save_error, answer)
+        return saved
+
+    def _tell_given_up(
+        self, turn: AgentTurn, on_save_error: OnSaveError | None, answer: Any = None
+    ) -> None:
+        for message, error in turn.telling_given_up():
+            said = message if on_save_error or answer is None else answer
+            failed(on_save_error, said, error, input_saved=True)
 
     def _in_order(
         self, turn: AgentTurn, state: list[AnyMessage], save: Callable[[], Flow[None]]
@@ -417,6 +444,10 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
                 'give it config={"configurable": {"session_id": "...", "user_id": "..."}}'
             )
         return AgentTurn(session_id, agent_id, user_id, resumed)
+
+
+def _log_given_up(error: SessionSaveError) -> None:
+    _logger.error("a message of the agent's state is not in its session: %s", error.__cause__)
 
 
 def _config_around() -> RunnableConfig:
