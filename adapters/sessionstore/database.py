@@ -463,7 +463,8 @@ class PostgresAgentDb(AgentDb):
         connect_timeout: How long to wait for a connection, in seconds: 2 or more, in full ones.
         statement_timeout: How long to wait for a statement, in seconds; ``None`` waits for good.
             Past it the statement is cancelled. A server that does not answer that either is left
-            after up to two seconds more. Give a process that migrates large tables more.
+            after up to two seconds more (with libpq 17 or later: an older one's request to cancel
+            knows no timeout). Give a process that migrates large tables more.
         prepared_statements: Let the server prepare statements that come again and again: it would
             spend as long on planning them as on the rest. ``None`` does so on connections that go
             straight to the server; a pooler in between shows by the number that it gives to the
