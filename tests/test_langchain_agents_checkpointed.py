@@ -216,6 +216,22 @@ def test_another_user_is_refused_before_the_model_runs(store, run):
     assert len(model.shown) == 1
 
 
+@pytest.mark.usefixtures("pausing")
+def test_another_user_who_goes_on_after_a_pause_is_refused_before_the_tool_runs(store, run):
+    ran, told = [], []
+    agent = create_agent(
+        Scripted(lines=[calls("pay"), "done"]),
+        [tool("pay", description="Pay.")(lambda: ran.append(1))],
+        middleware=[SessionMiddleware(store, on_save_error=told.append)],
+        checkpointer=InMemorySaver(),
+        interrupt_before=["tools"],
+    )
+    run(agent, said("go"), {"configurable": {"thread_id": "s", "user_id": "alice"}})
+    with pytest.raises(SessionAccessError):
+        run(agent, None, {"configurable": {"thread_id": "s", "user_id": "mallory"}})
+    assert (ran, told) == ([], [])
+
+
 @both_orders
 def test_a_summary_is_for_the_model_and_the_log_keeps_the_originals(store, run, place):
     summarize = SummarizationMiddleware(

@@ -258,7 +258,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         return play(flow, self._store._play)
 
     async def _aplay(self, flow: Flow[T]) -> T:
-        # A tool that raises cancels those beside it: what they gave is saved all the same.
+        # A tool that raises cancels those beside it: what they gave is saved all the same, while
+        # the loop runs. One that ends (asyncio.run, Ctrl-C) cancels the saves, too.
         return await aplay_to_its_end(flow, self._store)
 
     # -- Flows: written once, for both colours ----------------------------------------------------

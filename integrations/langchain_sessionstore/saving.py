@@ -95,6 +95,9 @@ def failed(
 async def aplay_to_its_end(flow: Flow[T], store: SessionStore) -> T:
     """Play a save to its end, also where the caller is cancelled meanwhile.
 
+    Where the loop itself ends, it cancels the save, too: `asyncio.run`, whose main function returns
+    or is interrupted (Ctrl-C), waits for no turn. So await your turns first.
+
     Args:
         flow: The save.
         store: The store that it is for.
@@ -109,7 +112,10 @@ async def aplay_to_its_end(flow: Flow[T], store: SessionStore) -> T:
     try:
         return await asyncio.shield(saving)
     except asyncio.CancelledError as cancelled:
+        # A cancel scope of anyio's, such as Starlette's, cancels again at each turn of the loop,
+        # and so keeps a core busy until the save has ended. No shield of ours stops it: it watches
+        # the task outside of LangChain's, and to hear no more of it here saves no time.
         while not saving.done():
-            with suppress(asyncio.CancelledError):  # anyio cancels at each await
+            with suppress(asyncio.CancelledError):
                 await asyncio.wait([saving])
         raise cancelled from saving.exception()
