@@ -222,7 +222,8 @@ def test_beside_a_checkpointer_the_next_turn_saves_it(primary, run, saved):
     assert log(primary.inner) == [*TURN, ("user", "thanks"), ("assistant", "welcome")]
 
 
-def test_a_tool_beside_a_failed_save_leaves_it_behind(primary):
+@pytest.mark.parametrize("begins_before", [True, False])
+def test_a_tool_beside_a_failed_save_leaves_it_behind(primary, begins_before):
     a_failed = asyncio.Event()
     failures = []
 
@@ -248,9 +249,14 @@ def test_a_tool_beside_a_failed_save_leaves_it_behind(primary):
             if state["messages"][-1].content == "B":
                 primary.script("down")
 
+        async def awrap_tool_call(self, request, handler):
+            if request.tool_call["name"] == "b" and not begins_before:
+                await a_failed.wait()
+            return await handler(request)
+
     sessions = SessionMiddleware(primary, on_save_error=told)
     model = Scripted(lines=[calls("a", "b"), "done"])
-    agent = create_agent(model, [a, b], middleware=[sessions, Away()])
+    agent = create_agent(model, [a, b], middleware=[Away(), sessions])
     state = asyncio.run(agent.ainvoke(said("go"), USER))
     assert words(state["messages"]) == ["go", "", "A", "B", "done"]
     assert [failure.answer.content for failure in failures] == ["A"]
