@@ -247,7 +247,7 @@ def test_a_tool_beside_a_failed_save_leaves_it_behind(primary, begins_before):
 
         async def abefore_model(self, state, runtime):  # noqa: ARG002
             if state["messages"][-1].content == "B":
-                primary.script("down")
+                primary.script("down", "down")
 
         async def awrap_tool_call(self, request, handler):
             if request.tool_call["name"] == "b" and not begins_before:
