@@ -48,7 +48,7 @@ notebooks: $(READY) ## every notebook, in a kernel of its own
 outputs: $(READY) ## every notebook, run anew, with what it gives
 	cd tests && ../$(BIN)/python test_notebooks.py
 
-bench: $(BENCH)/ready ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (15 minutes)
+bench: $(BENCH)/ready ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (20 minutes)
 	$(BENCH)/bin/python benchmarks/run.py
 
 bench-quick: $(BENCH)/ready ## a little of all that, printed only (3 minutes)
