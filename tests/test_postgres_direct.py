@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -33,6 +34,21 @@ def mortal_server() -> Iterator[PostgresServer]:
 
 def say(text: str = "hello", **fields: Any) -> SessionMessage:
     return SessionMessage("user", text, **fields)
+
+
+@asynccontextmanager
+async def an_append_that_waits(
+    store: DbSessionStore, postgres: PostgresServer, schema: str
+) -> AsyncIterator[DbSessionStore]:
+    """Have one connection of the store in use for as long as the block lasts."""
+    await store.aappend_message("s", say())
+    with psycopg.connect(postgres.url()) as other:
+        other.execute(_LOCK.format(schema).encode())
+        waiting = asyncio.create_task(store.aappend_message("s", say()))
+        await asyncio.sleep(0)
+        yield store
+        other.rollback()
+    assert await waiting == 1
 
 
 @pytest.mark.parametrize("level", ["READ COMMITTED", "SERIALIZABLE"])
@@ -159,16 +175,10 @@ def test_a_loops_pool_that_is_used_up(postgres: PostgresServer, schema: str) -> 
     async def main() -> None:
         async with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
             store = DbSessionStore(db)
-            await store.aappend_message("s", say())
-            with psycopg.connect(postgres.url()) as other:
-                other.execute(_LOCK.format(schema).encode())
-                waiting = asyncio.create_task(store.aappend_message("s", say()))
-                await asyncio.sleep(0)
+            async with an_append_that_waits(store, postgres, schema):
                 for call in (store.aget_messages("s"), store.aupdate("s", metadata={})):
                     with pytest.raises(StoreUnavailableError, match="pool"):
                         await call
-                other.rollback()
-            assert await waiting == 1
             assert len(await store.aget_messages("s")) == 2
 
     asyncio.run(main())
@@ -210,16 +220,11 @@ def test_what_is_over_the_pools_size_is_closed(
     options = {"pool_size": 1, "max_overflow": 1}
 
     async def main() -> None:
-        async with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
-            store = DbSessionStore(db)
-            await store.aappend_message("s", say())
-            with psycopg.connect(postgres.url()) as other:
-                other.execute(_LOCK.format(schema).encode())
-                waiting = asyncio.create_task(store.aappend_message("s", say()))
-                await asyncio.sleep(0)
-                assert len(await store.aget_messages("s")) == 1
-                other.rollback()
-            assert await waiting == 1
+        async with (
+            PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db,
+            an_append_that_waits(DbSessionStore(db), postgres, schema) as store,
+        ):
+            assert len(await store.aget_messages("s")) == 1
 
     with caplog.at_level(logging.WARNING):
         asyncio.run(main())
