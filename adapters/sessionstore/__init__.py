@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from sessionstore.bounds import StoreBounds
 from sessionstore.errors import (
     CorruptMessageError,
     InvalidMessageError,
@@ -22,6 +23,10 @@ from sessionstore.errors import (
     SessionExistsError,
     SessionNotFoundError,
     SessionStoreError,
+    StoreBusyError,
+    StoreConnectionError,
+    StoreReadOnlyError,
+    StoreTimeoutError,
     StoreUnavailableError,
 )
 from sessionstore.memory import InMemorySessionStore
@@ -61,6 +66,11 @@ __all__ = [
     "SessionPage",
     "SessionStore",
     "SessionStoreError",
+    "StoreBounds",
+    "StoreBusyError",
+    "StoreConnectionError",
+    "StoreReadOnlyError",
+    "StoreTimeoutError",
     "StoreUnavailableError",
     "ToolCall",
     "Window",

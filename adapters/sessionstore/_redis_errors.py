@@ -13,7 +13,10 @@ from sessionstore.errors import (
     CorruptMessageError,
     InvalidMessageError,
     SessionStoreError,
-    StoreUnavailableError,
+    StoreBusyError,
+    StoreConnectionError,
+    StoreReadOnlyError,
+    StoreTimeoutError,
 )
 
 __all__ = ["TRANSLATED", "is_demoted", "may_have_been_lost", "not_permitted", "translated"]
@@ -99,32 +102,32 @@ _TABLE = (
         ("invalid bulk length", "invalid multibulk length", "string exceeds maximum"),
     ),
     _Row(
-        StoreUnavailableError,
+        StoreConnectionError,
         "Redis is still loading its data",
         ("LOADING",),
         (driver.BusyLoadingError,),
     ),
     _Row(
-        StoreUnavailableError,
+        StoreReadOnlyError,
         "Redis can't be written to: it is a replica, or has too few of them",
         ("READONLY", "NOREPLICAS"),
         (driver.ReadOnlyError,),
     ),
     _Row(
-        StoreUnavailableError,
+        StoreReadOnlyError,
         "Redis is out of memory, or can't save to its disk",
         ("OOM", "MISCONF"),
         (driver.OutOfMemoryError,),
     ),
-    _Row(StoreUnavailableError, "Redis is busy with a script", ("BUSY", "UNKILLABLE")),
+    _Row(StoreBusyError, "Redis is busy with a script", ("BUSY", "UNKILLABLE")),
     _Row(
-        StoreUnavailableError,
+        StoreBusyError,
         "Redis has no connection left for this client",
         ("max number of clients", "Too many connections", "No connection available"),
         (driver.MaxConnectionsError,) if hasattr(driver, "MaxConnectionsError") else (),
     ),
     _Row(
-        StoreUnavailableError,
+        StoreConnectionError,
         "the Redis Cluster, or this part of it, is down or moving",
         ("CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "ASK ", "slots are not covered"),
         (
@@ -135,13 +138,13 @@ _TABLE = (
         ),
     ),
     _Row(
-        StoreUnavailableError,
+        StoreTimeoutError,
         "Redis did not answer in time",
         (),
         (driver.TimeoutError, TimeoutError, asyncio.TimeoutError),
     ),
     _Row(
-        StoreUnavailableError,
+        StoreConnectionError,
         "Redis can't be reached, or closed the connection",
         ("cannot be connected",),
         (driver.ConnectionError, OSError),

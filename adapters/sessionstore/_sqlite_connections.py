@@ -22,7 +22,13 @@ from sessionstore._sqlite_file import (
     schema_version,
     use_write_ahead_log,
 )
-from sessionstore.errors import InvalidMessageError, SessionStoreError, StoreUnavailableError
+from sessionstore.errors import (
+    InvalidMessageError,
+    SessionStoreError,
+    StoreBusyError,
+    StoreConnectionError,
+    StoreReadOnlyError,
+)
 from sessionstore.flow import Flow, play
 
 if TYPE_CHECKING:
@@ -48,11 +54,11 @@ _BUSY = "{} is busy: other writers held it for longer than the timeout"
 _LOST = "{} was in use when this process was forked off: make the store after the fork"
 # By SQLite's own words, since Python 3.10 does not tell its error codes.
 _ERRORS = (
-    ("locked", StoreUnavailableError, _BUSY),
-    ("locking protocol", StoreUnavailableError, "{} can't be locked: too many open it at once"),
-    ("readonly", StoreUnavailableError, "{} can't be written to: look at its permissions"),
-    ("unable to open", StoreUnavailableError, "{} can't be opened: look at its permissions"),
-    ("disk I/O error", StoreUnavailableError, "{} can't be read or written: the disk fails"),
+    ("locked", StoreBusyError, _BUSY),
+    ("locking protocol", StoreBusyError, "{} can't be locked: too many open it at once"),
+    ("readonly", StoreReadOnlyError, "{} can't be written to: look at its permissions"),
+    ("unable to open", StoreConnectionError, "{} can't be opened: look at its permissions"),
+    ("disk I/O error", StoreConnectionError, "{} can't be read or written: the disk fails"),
     ("is full", SessionStoreError, "the disk of {} is full: make room"),
     ("too big", InvalidMessageError, "a message is too big for {}: SQLite takes up to 1 GB"),
     ("not a database", SessionStoreError, DAMAGED),
@@ -113,7 +119,7 @@ class Database:
                 lambda: self.closed or (self._out < most and not self._halted),
                 _seconds_to(deadline),
             ):
-                raise StoreUnavailableError(_BUSY.format(self._path))
+                raise StoreBusyError(_BUSY.format(self._path))
             self.require_open()
             self._out += 1
             if self._idle:
@@ -135,7 +141,7 @@ class Database:
 
     def lock(self, lock: Lock, deadline: float) -> None:
         if not lock.acquire(timeout=_seconds_to(deadline)):
-            raise StoreUnavailableError(_BUSY.format(self._path))
+            raise StoreBusyError(_BUSY.format(self._path))
 
     def translated(self, error: sqlite3.Error) -> SessionStoreError:
         text = str(error)

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 
-from sessionstore.errors import SessionStoreError, StoreUnavailableError
+from sessionstore.errors import SessionStoreError, StoreConnectionError
 
 __all__ = [
     "APPLICATION_ID",
@@ -100,7 +100,7 @@ def require_file(path: str) -> None:
         path: The file's path.
 
     Raises:
-        StoreUnavailableError: It can't be made, read or written.
+        StoreConnectionError: It can't be made, read or written.
         SessionStoreError: It is too small for an SQLite file.
     """
     if not os.path.exists(path):
@@ -109,7 +109,7 @@ def require_file(path: str) -> None:
         raise SessionStoreError(f"{path} is no file: name another")
     effective = os.access in os.supports_effective_ids
     if not os.access(path, os.R_OK | os.W_OK, effective_ids=effective):
-        raise StoreUnavailableError(f"{path} can't be read and written: look at its permissions")
+        raise StoreConnectionError(f"{path} can't be read and written: look at its permissions")
     if 0 < os.path.getsize(path) < _SMALLEST:
         raise SessionStoreError(DAMAGED.format(path))
 
@@ -129,7 +129,7 @@ def _create_private(path: str) -> None:
     except FileExistsError:
         return  # another process was first
     except OSError as error:
-        raise StoreUnavailableError(f"{path} can't be made: {error.strerror}") from error
+        raise StoreConnectionError(f"{path} can't be made: {error.strerror}") from error
 
 
 def make_private(path: str) -> None:
@@ -138,7 +138,7 @@ def make_private(path: str) -> None:
         os.chmod(path, _PRIVATE)
     except PermissionError as error:
         msg = f"{path} can't be made private, as another user owns it: look at its permissions"
-        raise StoreUnavailableError(msg) from error
+        raise StoreConnectionError(msg) from error
 
 
 def use_write_ahead_log(connection: sqlite3.Connection, timeout: float) -> None:

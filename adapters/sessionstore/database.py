@@ -56,7 +56,7 @@ except ImportError as _error:
     ) from _error
 
 from sessionstore._sqlite_file import checked_path, is_fresh, require_file, use_write_ahead_log
-from sessionstore.errors import SessionStoreError, StoreUnavailableError
+from sessionstore.errors import SessionStoreError, StoreBusyError
 from sessionstore.flow import Flow
 
 if TYPE_CHECKING:
@@ -377,7 +377,7 @@ class AgentDb:
             return
         turn = self._current().turn
         if not turn.acquire(timeout=POOL_TIMEOUT):
-            raise StoreUnavailableError("other writers held the SQLite file for too long")
+            raise StoreBusyError("other writers held the SQLite file for too long")
         try:
             yield
         finally:

@@ -10,6 +10,10 @@ __all__ = [
     "SessionExistsError",
     "SessionNotFoundError",
     "SessionStoreError",
+    "StoreBusyError",
+    "StoreConnectionError",
+    "StoreReadOnlyError",
+    "StoreTimeoutError",
     "StoreUnavailableError",
 ]
 
@@ -23,12 +27,28 @@ class SessionStoreError(Exception):
 
 
 class StoreUnavailableError(SessionStoreError):
-    """The backend can't be reached, timed out, is read-only or still loading: try again.
+    """The backend can't do it now: try again. Those below it say why.
 
     Nothing half done is left behind. Whether a write whose answer was lost took effect can't be
     known from here; since appending is idempotent by message id, it is safe to send messages that
     have an id again.
     """
+
+
+class StoreConnectionError(StoreUnavailableError):
+    """The backend can't be reached, closed the connection, or is starting or stopping."""
+
+
+class StoreReadOnlyError(StoreConnectionError):
+    """The backend answers, but takes no writes from anybody: a replica, or out of memory."""
+
+
+class StoreTimeoutError(StoreUnavailableError):
+    """The backend gave no answer in time."""
+
+
+class StoreBusyError(StoreUnavailableError):
+    """The backend answers, but a lock, a conflict, a full pool or a limit stands in the way."""
 
 
 class OutageError(StoreUnavailableError):

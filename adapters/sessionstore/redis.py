@@ -39,7 +39,7 @@ from sessionstore.errors import (
     SessionExistsError,
     SessionNotFoundError,
     SessionStoreError,
-    StoreUnavailableError,
+    StoreTimeoutError,
 )
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import (
@@ -92,7 +92,7 @@ _REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
     b"NO-MESSAGE": (SessionNotFoundError, "the session has no message {message!r}"),
     b"NO-BEFORE": (InvalidMessageError, "the session has no message {message!r} to go before"),
     b"NO-AFTER": (InvalidMessageError, "the session has no message {message!r} to go on from"),
-    b"UNKNOWN": (StoreUnavailableError, _UNKNOWN),
+    b"UNKNOWN": (StoreTimeoutError, _UNKNOWN),
     b"CORRUPT": (
         CorruptMessageError,
         "session {session!r} is not whole: one of its keys was changed or evicted",
@@ -523,7 +523,7 @@ class RedisSessionStore(SessionStore):
         except TRANSLATED as error:
             raise translated(error, session_id) from error
         if any(reply[0] == b"UNKNOWN" for reply in replies):
-            raise StoreUnavailableError(_UNKNOWN) from lost
+            raise StoreTimeoutError(_UNKNOWN) from lost
         return replies
 
     def _exchange(
@@ -549,7 +549,7 @@ class RedisSessionStore(SessionStore):
             if isinstance(reply, Exception):
                 raise reply
         if confirmed < wait and replies[0][0] in (b"OK", b"NOTHING"):
-            raise StoreUnavailableError(
+            raise StoreTimeoutError(
                 f"this is on the master, but only {confirmed} of {wait} replicas have confirmed it"
             )
         return replies

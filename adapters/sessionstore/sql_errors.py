@@ -9,7 +9,14 @@ from typing import Any, TypeAlias
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from sessionstore.errors import InvalidMessageError, SessionStoreError, StoreUnavailableError
+from sessionstore.errors import (
+    InvalidMessageError,
+    SessionStoreError,
+    StoreBusyError,
+    StoreConnectionError,
+    StoreReadOnlyError,
+    StoreTimeoutError,
+)
 
 __all__ = [
     "FOREIGN",
@@ -23,16 +30,16 @@ __all__ = [
 
 _Meaning: TypeAlias = tuple[type[SessionStoreError], str]
 
-_GONE = (StoreUnavailableError, "the database can't be reached")
-_STOPPING = (StoreUnavailableError, "the database is stopping or starting: try again")
-_CROWDED = (StoreUnavailableError, "the database takes no more connections")
-_READ_ONLY = (StoreUnavailableError, "the database is read-only: a standby, or set so")
-_SLOW = (StoreUnavailableError, "the database did not answer within its timeout")
-_LOCKED = (StoreUnavailableError, "a lock in the database was not to be had within its timeout")
-_CROSSED = (StoreUnavailableError, "too many others wrote to this at once: try again")
+_GONE = (StoreConnectionError, "the database can't be reached")
+_STOPPING = (StoreConnectionError, "the database is stopping or starting: try again")
+_CROWDED = (StoreBusyError, "the database takes no more connections")
+_READ_ONLY = (StoreReadOnlyError, "the database is read-only: a standby, or set so")
+_SLOW = (StoreTimeoutError, "the database did not answer within its timeout")
+_LOCKED = (StoreBusyError, "a lock in the database was not to be had within its timeout")
+_CROSSED = (StoreBusyError, "too many others wrote to this at once: try again")
 _TAKEN = (SessionStoreError, "the database has another row with this key already: see the cause")
 _REFUSED = (SessionStoreError, "a constraint on the tables refuses this: see the cause")
-_FAILING = (StoreUnavailableError, "the database lacks memory or its disk fails")
+_FAILING = (StoreConnectionError, "the database lacks memory or its disk fails")
 _FULL = (SessionStoreError, "the disk of the database is full: make room")
 _FORBIDDEN = (SessionStoreError, "the database refuses this for lack of permission: grant it")
 _LOGIN = (
@@ -50,7 +57,7 @@ FOREIGN = "the database's encoding lacks some characters: its encoding must be U
 """What to say of a database that can't hold any text."""
 _FOREIGN = (SessionStoreError, FOREIGN)
 _UNPREPARED = (
-    StoreUnavailableError,
+    StoreBusyError,
     "the server has lost prepared statements, as behind a pooler: prepared_statements=False",
 )
 _OTHER = (SessionStoreError, "the database refuses to work: see the cause")
@@ -134,7 +141,7 @@ _BY_NUMBER: dict[int, _Meaning] = {
 _BY_WORDS: tuple[tuple[str, _Meaning], ...] = (
     ("locked", _LOCKED),
     ("readonly", _READ_ONLY),
-    ("unable to open", (StoreUnavailableError, "the SQLite file can't be opened")),
+    ("unable to open", (StoreConnectionError, "the SQLite file can't be opened")),
     ("disk I/O error", _FAILING),
     ("is full", _FULL),
     ("string or blob too big", _TOO_BIG),
@@ -238,7 +245,7 @@ def is_unprepared(error: DBAPIError) -> bool:
 
 def _meaning(error: Exception) -> _Meaning:
     if isinstance(error, PoolTimeoutError):
-        return StoreUnavailableError, "all connections of the pool are in use: try again"
+        return StoreBusyError, "all connections of the pool are in use: try again"
     if isinstance(error, (OSError, asyncio.TimeoutError)):  # on Python 3.10 no OSError
         return _refusal(error) or _GONE
     if not isinstance(error, DBAPIError):

@@ -17,6 +17,7 @@ from sessionstore.arguments import (
     optional_id,
     without_repeats,
 )
+from sessionstore.bounds import StoreBounds
 from sessionstore.errors import InvalidMessageError, InvalidSessionError
 from sessionstore.flow import Flow
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, new_id
@@ -53,10 +54,11 @@ class SessionStore(ABC):
     An async method is the sync one of the same name with an ``a`` before it, and promises the
     same. A store may be used from any number of threads and event loops at once.
 
-    Every method may raise `StoreUnavailableError` (the backend can't be reached or is busy past
-    its timeout), `SessionStoreError` (it refuses), and `InvalidSessionError` or
-    `InvalidMessageError` (an argument is not valid; nothing was sent). Further errors are named
-    at each method.
+    Every method may raise `StoreUnavailableError` (as a `StoreConnectionError` where the backend
+    can't be reached, a `StoreTimeoutError` where it gave no answer in time, a `StoreBusyError`
+    where it answers, but others stand in the way), `SessionStoreError` (it refuses), and
+    `InvalidSessionError` or `InvalidMessageError` (an argument is not valid; nothing was sent).
+    Further errors are named at each method.
 
     A backend implements the abstract flows below, and `_play` and `_aplay`, which carry out the
     requests that its flows yield (see `sessionstore.flow`). Ids, limits and versions are checked
@@ -488,6 +490,19 @@ class SessionStore(ABC):
     async def aping(self) -> None:
         """Async twin of `ping`."""
         await self._aplay(self._ping())
+
+    @property
+    def timeout(self) -> float | None:
+        """How long a call may take, in seconds, all that is done in it included.
+
+        ``None`` where the store sets no bound.
+        """
+        return None
+
+    @property
+    def bounds(self) -> StoreBounds:
+        """The largest write that the store takes, as far as it is known without asking."""
+        return StoreBounds()
 
     def close(self) -> None:  # noqa: B027 - a store that opens nothing has nothing to close
         """Close what the store opened itself; to close twice is fine."""

@@ -1,0 +1,68 @@
+"""How long the call that is under way may still take, whoever is at work for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from sessionstore.errors import StoreTimeoutError
+
+__all__ = ["deadline_after", "remaining", "until"]
+
+_deadline: ContextVar[float | None] = ContextVar("sessionstore_deadline", default=None)
+
+
+def deadline_after(seconds: float | None) -> float | None:
+    """Give the time, of `time.monotonic`, at which a call that begins now must be over.
+
+    Args:
+        seconds: How long it may take; ``None`` for as long as it likes.
+
+    Returns:
+        The time: no later than that of the call that this one is part of. ``None`` for never.
+    """
+    outer = _deadline.get()
+    if seconds is None:
+        return outer
+    own = time.monotonic() + seconds
+    return own if outer is None or own < outer else outer
+
+
+@contextmanager
+def until(deadline: float | None) -> Iterator[None]:
+    """Let all that is done in this block, in this thread or task, end by a time.
+
+    Args:
+        deadline: The time, of `time.monotonic`; ``None`` leaves all as it is.
+    """
+    if deadline is None:
+        yield
+        return
+    token = _deadline.set(deadline)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def remaining(seconds: float | None) -> float | None:
+    """Give how long one step of the call may take.
+
+    Args:
+        seconds: How long it may take by itself; ``None`` for as long as it likes.
+
+    Returns:
+        The same, or what is left of the call, if that is less.
+
+    Raises:
+        StoreTimeoutError: Nothing is left.
+    """
+    deadline = _deadline.get()
+    if deadline is None:
+        return seconds
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise StoreTimeoutError("the call's time is up")
+    return left if seconds is None or left < seconds else seconds
