@@ -66,6 +66,9 @@ class Outage(
     test_another_user_is_refused = test_the_error_is_the_same_for_all_sessions = None
     test_the_first_append_sets_the_owner = test_racing_users_have_one_owner = None
     test_a_session_without_an_owner_stays_open = test_no_session_belongs_to_nobody = None
+    # Not known: whose a session is that was made in the outage, since the primary may hold it as
+    # somebody else's. Until then each user has their own: see test_fallback_users.py.
+    test_a_caller_without_a_user_is_trusted = test_user_ids_never_meet = None
     # Refused: a cursor of the primary, which it alone can tell from none.
     test_a_cursor_that_is_none = None
 
@@ -82,7 +85,7 @@ class GoingDownAndUp(Outage):
     test_each_write_counts_one = None
     # A list of the primary leaves out what waits, and says that it is partial; one that was begun
     # in the outage goes on as it was, one that was begun before it can't.
-    test_session_ids_never_meet = test_user_ids_never_meet = None
+    test_session_ids_never_meet = None
     test_all_about_a_session = test_newest_activity_first = None
     test_filters = test_filters_after_a_move = test_paging = test_a_page_however_large = None
     test_paging_while_others_write = test_the_limit_of_a_page_by_default = None

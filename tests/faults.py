@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sessionstore import SessionStore, StoreUnavailableError
+from sessionstore import (
+    SessionStore,
+    StoreBusyError,
+    StoreReadOnlyError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
 from sessionstore.flow import Flow
 
 T = TypeVar("T")
@@ -44,6 +50,10 @@ class FaultyStore(SessionStore):
         self.afterwards: Callable[[], object] | None = None
         self.asynchronously: Callable[[], Awaitable[object]] | None = None
         self.requests = 0
+        # Sessions whose requests, and no others, meet this error; and the names of those requests.
+        self.slow: dict[str, Exception] = {}
+        self.writes_fail: Exception | None = None
+        self.asked: list[tuple[str, object]] = []
         self.left: list[str | None] = []
         self.late: list[Flow[object]] = []
 
@@ -62,7 +72,11 @@ class FaultyStore(SessionStore):
         self.fault = lambda: "lost"
 
     def come_back(self) -> None:
-        self.fault, self.left = (lambda: None), []
+        self.fault, self.left, self.writes_fail = (lambda: None), [], None
+        self.slow.clear()
+
+    def take_no_writes(self) -> None:
+        self.writes_fail = StoreReadOnlyError("the store is a replica")
 
     def script(self, *faults: str | None, then: str | None = None) -> None:
         """Fail so at the next requests, then on as told."""
@@ -100,6 +114,10 @@ class FaultyStore(SessionStore):
         fault = self.fault()
         if fault == "down":
             raise StoreUnavailableError("the store is down")
+        if fault == "slow":
+            raise StoreTimeoutError("the store did not answer in time")
+        if fault == "busy":
+            raise StoreBusyError("the store is busy")
         if fault == "late":
             self.late.append(flow)
             raise StoreUnavailableError("the store is too slow")
@@ -122,7 +140,13 @@ class FaultyStore(SessionStore):
 
 def _passed_on(name: str) -> Callable[..., Flow[object]]:
     def flow(self: FaultyStore, *args: object, **kwargs: object) -> Flow[object]:
-        return getattr(self.inner, name)(*args, **kwargs)
+        session_id = args[0] if args else None
+        self.asked.append((name, session_id))
+        if error := self.slow.get(str(session_id)):
+            raise error
+        if self.writes_fail and name not in ("_get", "_get_messages", "_list_sessions", "_ping"):
+            raise self.writes_fail
+        return (yield from getattr(self.inner, name)(*args, **kwargs))
 
     return flow
 

@@ -178,11 +178,11 @@ def test_nobody_waits_for_the_one_who_tries() -> None:
     pair.store.append_messages("s", turn("a"))
     pair.primary.go_down()
     assert pair.said() == ["a", "to a"]
-    turn_of_the_prober = pair.store._health.turn()
+    permit = pair.store._health.permit()
     asked = pair.primary.requests
     assert asyncio.run(pair.store.aget_messages("s")) == pair.store.get_messages("s")
     assert pair.primary.requests == asked
-    pair.store._health.end(turn_of_the_prober)
+    pair.store._health.end(permit)
 
 
 def test_closing_with_writes_in_memory_is_an_error_in_the_log(
@@ -233,7 +233,7 @@ def test_the_log_says_which_store_is_away_and_when_it_is_back(
     assert pair.store.recover()
     away, back = caplog.text.splitlines()
     assert "FaultyStore(InMemorySessionStore(<0 sessions>)) is unavailable, the fall" in away
-    assert "FaultyStore(InMemorySessionStore(<1 sessions>)) is back" in back
+    assert "FaultyStore(InMemorySessionStore(<0 sessions>)) is back" in back
     assert "an id" not in caplog.text
 
 

@@ -266,13 +266,21 @@ def test_a_primary_that_reads_and_does_not_write_is_not_back(
 ) -> None:
     caplog.set_level(logging.INFO, "sessionstore")
     stage = Stage()
-    stage.primary.go_down()
+    stage.primary.inner.append_messages("other", said("theirs"))
+    stage.primary.take_no_writes()
     stage.store.append_messages("s", said("a"))
     for _ in range(5):
-        stage.primary.script(None, then="down")  # the read passes, what is put back does not
-        assert stage.store.get("other") is None
+        assert stage.seen("other") == ["theirs"]  # it still answers those who read
+        assert stage.seen() == ["a"]
+        stage.store.append_messages("t", said("b"))
         assert stage.store.is_degraded()
+        assert not stage.store.recover()
     assert [record.levelname for record in caplog.records] == ["WARNING"]
+    stage.primary.come_back()
+    stage.store.append_messages("t", said("c"))
+    assert not stage.store.is_degraded()
+    assert stage.store.recover()
+    assert (stage.kept(), stage.kept("t")) == (["a"], ["b", "c"])
 
 
 def test_a_session_that_can_not_be_put_back_yet_holds_up_no_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
@@ -9,6 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from sessionstore.entries import read_entries
+from sessionstore.errors import CorruptMessageError, SessionStoreError, StoreUnavailableError
 from sessionstore.flow import Flow
 from sessionstore.journal import BASE, DONE, JOURNALS, REJECTED, VOID, WRITE, Journal, keeper
 from sessionstore.models import SessionInfo, SessionMessage
@@ -19,7 +22,9 @@ from sessionstore.writes import PendingWrite, decode_write
 
 __all__ = ["Show", "adopt_all"]
 
+_logger = logging.getLogger("sessionstore")
 _PAGE = 100
+_UNREADABLE = CorruptMessageError.__name__
 
 Show = Callable[[str, "KnownSession | None", list[PendingWrite]], None]
 """Makes a session's readers see what was known of it, and its writes."""
@@ -48,8 +53,29 @@ class _Found(msgspec.Struct):
     writes: list[tuple[datetime, PendingWrite]] = []
 
 
+class _Read(msgspec.Struct):
+    """What one journal holds.
+
+    Attributes:
+        session_id: The session that it is about; empty where that can't be told.
+        over: What is said of writes, by their ids: `DONE` or `VOID`.
+        unreadable: The ids, or places, of the entries that can't be read.
+        vague: How many of the writes may be over without a word of it that can be read.
+    """
+
+    session_id: str = ""
+    bases: list[KnownSession] = []
+    writes: list[PendingWrite] = []
+    over: dict[str, str] = {}
+    unreadable: list[str] = []
+    vague: int = 0
+
+
 def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
     """Take over the journals that nobody looks after any more, and what was refused.
+
+    What can't be read is set aside, and no reason to leave the rest: it is logged as an error, and
+    its journal stays in the store.
 
     Args:
         journal: Takes them over.
@@ -70,15 +96,35 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
         if owner != journal.owner and is_looked_after(owner, info.updated_at):
             whole = False
         elif (yield from journal.seize(info.id, info.version)):
-            session = yield store, store._get(info.id, limit=None, user_id=None)
-            _sort_out(info, session.messages if session else [], found, over, nameless)
+            try:
+                read = _read(*(yield from read_entries(store, info.id)))
+            except StoreUnavailableError:
+                raise
+            except SessionStoreError as error:
+                _logger.error("a journal of the fallback can't be read: %s", type(error).__name__)
+                journal.keep_damaged(info.id, [])
+                continue
+            _set_aside(journal, info, read)
+            over.update(read.over)
+            _sort_in(info, read, found, nameless)
     _give_names(nameless, found)
     for session_id, there in found.items():
         _take_over(journal, session_id, there, over, show)
-    refused = yield store, store._get(REJECTED, limit=None, user_id=None)
-    if refused is not None:
-        journal.restore_rejected([decode_write(str(m.content)) for m in refused.messages])
+    yield from _restore_rejected(journal, store)
     return whole
+
+
+def _restore_rejected(journal: Journal, store: SessionStore) -> Flow[None]:
+    entries, gap = yield from read_entries(store, REJECTED)
+    writes = []
+    for entry in entries:
+        try:
+            writes.append(decode_write(str(entry.content)))
+        except CorruptMessageError:
+            journal.offer(_unreadable(REJECTED, "", str(entry.id)))
+    if gap is not None:
+        journal.offer(_unreadable(REJECTED, "", str(gap)))
+    journal.restore_rejected(writes)
 
 
 def _listed(store: SessionStore) -> Flow[list[SessionInfo]]:
@@ -95,36 +141,78 @@ def _listed(store: SessionStore) -> Flow[list[SessionInfo]]:
             return infos
 
 
-def _sort_out(
+def _read(entries: list[SessionMessage], gap: int | None) -> _Read:
+    read = _Read()
+    for place, entry in enumerate(entries):
+        if place == gap:
+            read.vague = len(read.writes)
+        try:
+            _read_entry(entry, read)
+        except (CorruptMessageError, msgspec.MsgspecError, ValueError, ArithmeticError):
+            read.unreadable.append(str(entry.id))
+            if entry.role != WRITE:
+                read.vague = len(read.writes)
+    if gap is not None:
+        read.unreadable.append(str(gap))
+        read.vague = len(read.writes) if gap >= len(entries) else read.vague
+    return read
+
+
+def _read_entry(entry: SessionMessage, read: _Read) -> None:
+    text = str(entry.content)
+    if entry.role == WRITE:
+        read.writes.append(decode_write(text))
+        read.session_id = read.writes[-1].session_id
+    elif entry.role == BASE:
+        read.bases.append(_base_decoder.decode(text))
+        read.session_id = read.bases[-1].id
+    elif entry.role in (DONE, VOID):
+        ids = msgspec.json.decode(text, type=list[str])
+        read.over.update(dict.fromkeys(ids, entry.role))
+    else:
+        raise CorruptMessageError("a newer version of the package wrote this entry")
+
+
+def _set_aside(journal: Journal, info: SessionInfo, read: _Read) -> None:
+    """Offer what can't be read, and what may be over without a word of it that can be read."""
+    if not read.unreadable:
+        return
+    for place in read.unreadable:
+        journal.offer(_unreadable(info.id, read.session_id, place))
+    left = [write for write in read.writes if write.id not in read.over]
+    for write in read.writes[: read.vague]:
+        if write.id not in read.over and write.kind not in ("append", "create"):
+            # It may be over, and newer things be there: the others are harmless to put back again.
+            journal.offer(msgspec.structs.replace(write, reason=_UNREADABLE))
+            read.over[write.id] = DONE
+    journal.keep_damaged(info.id, [write.id for write in left])
+    _logger.error(
+        "a journal of the fallback can't be read whole: %d entries are set aside, see rejected()",
+        len(read.unreadable),
+    )
+
+
+def _unreadable(journal: str, session_id: str, place: str) -> PendingWrite:
+    return PendingWrite(
+        kind="unreadable", session_id=session_id, id=f"{journal}/{place}", reason=_UNREADABLE
+    )
+
+
+def _sort_in(
     info: SessionInfo,
-    entries: list[SessionMessage],
-    found: dict[str, _Found],
-    over: dict[str, str],
+    read: _Read,
+    found: defaultdict[str, _Found],
     nameless: list[_Nameless],
 ) -> None:
-    made_at, session_id = info.created_at, ""
-    bases: list[KnownSession] = []
-    writes: list[PendingWrite] = []
-    told: list[str] = []
-    for entry in entries:
-        text = str(entry.content)
-        if entry.role == WRITE:
-            writes.append(decode_write(text))
-            session_id = writes[-1].session_id
-        elif entry.role == BASE:
-            bases.append(_base_decoder.decode(text))
-            session_id = bases[-1].id
-        elif entry.role in (DONE, VOID):
-            told += (named := msgspec.json.decode(text, type=list[str]))
-            over.update(dict.fromkeys(named, entry.role))
+    made_at, session_id = info.created_at, read.session_id
     if not session_id:
-        nameless.append(_Nameless(made_at, info.id, told))
+        nameless.append(_Nameless(made_at, info.id, list(read.over)))
         return
     there = found[session_id]
     there.journals.append((made_at, info.id))
-    ids = [write.id for write in writes]
-    there.bases += [(made_at, _Begun(base, ids)) for base in bases]
-    there.writes += [(made_at, write) for write in writes]
+    ids = [write.id for write in read.writes]
+    there.bases += [(made_at, _Begun(base, ids)) for base in read.bases]
+    there.writes += [(made_at, write) for write in read.writes]
 
 
 def _give_names(nameless: list[_Nameless], found: defaultdict[str, _Found]) -> None:

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
+from sessionstore._call_deadline import until
 from sessionstore.adoption import adopt_all
-from sessionstore.errors import OutageError, SessionStoreError, StoreUnavailableError
+from sessionstore.bounds import StoreBounds
+from sessionstore.circuits import Circuits
+from sessionstore.errors import (
+    OutageError,
+    SessionStoreError,
+    StoreBusyError,
+    StoreUnavailableError,
+)
 from sessionstore.flow import Flow, aplay, play
-from sessionstore.health import Health, Turn
-from sessionstore.journal import Journal
+from sessionstore.health import PING, Health, Permit
+from sessionstore.journal import JOURNALS, Journal
 from sessionstore.memory import InMemorySessionStore
-from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, new_id
+from sessionstore.models import (
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    SessionPage,
+    encode_message,
+    new_id,
+)
 from sessionstore.replay import Replay
 from sessionstore.standby import KnownSession, Standby
 from sessionstore.store import SessionStore
+from sessionstore.triage import Triage
 from sessionstore.writes import PendingWrite
 
 __all__ = ["FallbackSessionStore", "FallbackStats", "check_options", "opened"]
@@ -48,6 +65,8 @@ class FallbackStats(msgspec.Struct, frozen=True):
         seconds_degraded: For how long it was away, in all.
         pending: Writes that wait for it now, or are on their way into the journal. Cheap, where
             `FallbackSessionStore.pending` decodes each of them.
+        slow_sessions: Sessions that the primary did not answer for in time, and that are left
+            alone now, each by itself.
     """
 
     fallbacks: int = 0
@@ -58,6 +77,7 @@ class FallbackStats(msgspec.Struct, frozen=True):
     rejected: int = 0
     seconds_degraded: float = 0.0
     pending: int = 0
+    slow_sessions: int = 0
 
 
 class FallbackSessionStore(SessionStore):
@@ -167,6 +187,7 @@ class FallbackSessionStore(SessionStore):
         self._fallback = opened(fallback)
         self._unknown = unknown
         self._health = Health(retry_after, retry_cap, on_fallback, on_recover, primary)
+        self._circuits = Circuits(retry_after, retry_cap)
         self._bounds = (max_sessions, max_messages, max_pending)
         self._closed = False
         self._begin()
@@ -177,7 +198,8 @@ class FallbackSessionStore(SessionStore):
         max_sessions, max_messages, max_pending = self._bounds
         self._standby = Standby(max_sessions, max_messages)
         self._journal = Journal(self._fallback, max_pending)
-        self._replay = Replay(self._primary, self._journal, self._standby, self._health)
+        self._triage = Triage(self._primary, self._health, self._circuits)
+        self._replay = Replay(self._primary, self._journal, self._standby, self._triage)
         self._adopt_at: float | None = None
         self._outage = f"outage-{new_id()}:"
         # Where it was forgotten to close the store: at the end of the process, or of the object.
@@ -185,8 +207,11 @@ class FallbackSessionStore(SessionStore):
 
     def _begin_anew(self) -> None:
         """In a forked child: what waits is the parent's to put back, and its locks are its own."""
-        self._health = self._health.anew()
+        self._health, self._circuits = self._health.anew(), self._circuits.anew()
         self._farewell.detach()
+        if isinstance(self._fallback, InMemorySessionStore):
+            # A copy of the parent's journals, which will be out of date when the parent is gone.
+            _forget_journals(self._fallback)
         self._begin()
 
     def __repr__(self) -> str:
@@ -201,6 +226,16 @@ class FallbackSessionStore(SessionStore):
         return fallback_html(self, self._primary, self._fallback, self._journal.kinds())
 
     # -- How things stand -------------------------------------------------------------------------
+
+    @property
+    def timeout(self) -> float | None:
+        """How long the primary may keep a call waiting: past it the fallback answers."""
+        return self._primary.timeout
+
+    @property
+    def bounds(self) -> StoreBounds:
+        """The largest write that the primary takes, and so the journal, too."""
+        return self._primary.bounds
 
     def is_degraded(self) -> bool:
         """Tell whether the primary is away, as far as is known without asking it."""
@@ -233,6 +268,7 @@ class FallbackSessionStore(SessionStore):
             rejected=journal.refused,
             seconds_degraded=health.seconds,
             pending=journal.size,
+            slow_sessions=len(self._circuits),
         )
 
     def recover(self) -> bool:
@@ -290,11 +326,26 @@ class FallbackSessionStore(SessionStore):
 
     def _play(self, flow: Flow[T]) -> T:
         self._refuse_closed()
-        return play(flow, _send)
+        try:
+            return play(flow, _send)
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C: what the caller was not promised must not come later
+            if self._journal.has_voids:
+                with suppress(SessionStoreError):
+                    play(self._journal.write_voids(), _send)
+            raise
 
     async def _aplay(self, flow: Flow[T]) -> T:
         self._refuse_closed()
-        return await aplay(flow, _asend)
+        try:
+            return await aplay(flow, _asend)
+        except Exception:
+            raise
+        except BaseException:  # a cancelled caller: as above
+            if self._journal.has_voids:
+                await _to_its_end(aplay(self._journal.write_voids(), _asend))
+            raise
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -333,7 +384,7 @@ class FallbackSessionStore(SessionStore):
             whole = data is not None and len(data.messages) == data.message_count
             self._standby.learn_session(session_id, data, stamp, whole=whole)
 
-        return self._operate(session_id, ask, learn, lambda: self._recall(session_id, ask))
+        return self._operate(session_id, ask, learn, lambda: self._recall(session_id, user_id, ask))
 
     def _get_messages(
         self,
@@ -371,7 +422,9 @@ class FallbackSessionStore(SessionStore):
                 self._standby.learn_messages(session_id, last, system, user_id, stamp, whole=whole)
 
         return (
-            yield from self._operate(session_id, ask, learn, lambda: self._recall(session_id, ask))
+            yield from self._operate(
+                session_id, ask, learn, lambda: self._recall(session_id, user_id, ask)
+            )
         )
 
     def _append_messages(
@@ -473,7 +526,7 @@ class FallbackSessionStore(SessionStore):
         def ask_fallback() -> Flow[None]:
             yield self._fallback, ask(self._fallback)
 
-        return self._operate(None, ask, _nothing, ask_fallback)
+        return self._operate(PING, ask, _nothing, ask_fallback)
 
     # -- Whom to ask ------------------------------------------------------------------------------
 
@@ -486,46 +539,65 @@ class FallbackSessionStore(SessionStore):
         *,
         writes: bool = False,
     ) -> Flow[T]:
-        """Ask the primary, if that is the caller's turn; else, or if it is away, answer."""
-        turn = self._health.turn()
-        if turn is None:
+        """Ask the primary, where that may answer; else, or if it does not, answer."""
+        permit = self._health.permit(reads=not writes)
+        if permit is None:
             return (yield from answer())
+        if not self._circuits.enter(session_id):
+            self._health.end(permit)
+            return (yield from answer())
+        started, deadline = time.monotonic(), None
         try:
-            if (
-                session_id is None
-                or not self._journal.holds(session_id)
-                or (yield from self._replay.session(session_id, turn))
-            ):
-                result: T = yield self._primary, ask(self._primary)
+            ready = True
+            if permit.is_probe or (session_id is not None and self._journal.holds(session_id)):
+                deadline = self._triage.deadline()
+                ready = yield from self._make_ready(session_id, permit, deadline)
+                started = time.monotonic()
+            if ready:
+                result: T = yield self._primary, ask(self._primary), deadline
+                self._triage.heard(session_id)
                 learn(result)
-                if turn.is_probe or self._has_chores():
-                    yield from self._tidy(turn, wrote=writes)
+                if permit.is_probe or self._has_chores():
+                    yield from self._tidy(permit, wrote=writes)
                 return result
+        except (StoreBusyError, OutageError):  # it is there, and this is the caller's to know
+            self._triage.heard(None)
+            raise
         except StoreUnavailableError as error:
-            self._health.failed(turn, error)
+            self._triage.failed(session_id, permit, error, started, deadline)
         except SessionStoreError:  # a caller's mistake: to tell so needs a primary that is there
-            yield from self._tidy(turn, wrote=False)
+            self._triage.heard(session_id)
+            yield from self._tidy(permit, wrote=False)
             raise
         finally:
-            self._health.end(turn)
+            self._circuits.leave(session_id)
+            self._health.end(permit)
         return (yield from answer())
+
+    def _make_ready(
+        self, session_id: str | None, permit: Permit, deadline: float | None
+    ) -> Flow[bool]:
+        """End the outage, if it can be, and put the session's writes back before the call."""
+        if permit.is_probe and not permit.needs_write:
+            yield self._primary, self._primary._ping(), deadline
+            self._health.answered(permit)
+        if session_id is None or not self._journal.holds(session_id):
+            return True
+        if self._health.is_degraded and not permit.is_probe:
+            return False  # it takes no writes
+        return (yield from self._replay.session(session_id, permit, deadline))
 
     def _has_chores(self) -> bool:
         return self._journal.has_work or self._adopt_at is not None
 
-    def _tidy(self, turn: Turn, *, wrote: bool) -> Flow[None]:
-        """Do what else is due after the primary has answered.
-
-        Where writes wait, a prober's read does not tell that the primary takes them.
-        """
-        if turn.is_probe and (wrote or self._journal.next_waiting() is None):
-            self._health.answered(turn)
+    def _tidy(self, permit: Permit, *, wrote: bool) -> Flow[None]:
+        """Do what else is due after the primary has answered. Nothing of it fails the caller."""
+        if wrote:
+            self._health.answered(permit)
         if self._adopt_at is not None and time.monotonic() > self._adopt_at:
             yield from self._adopt()
-        if self._journal.has_work and (turn.is_probe or not self._health.is_degraded):
-            yield from self._replay.next_one(turn)
-            if turn.is_probe and self._journal.next_waiting() is None:
-                self._health.answered(turn)
+        if self._journal.has_work and not self._health.is_degraded:
+            yield from self._replay.next_one(permit)
 
     def _write(self, write: PendingWrite, expected_version: int | None = None) -> Flow[Any]:
         def ask(store: SessionStore) -> Flow[Any]:
@@ -539,38 +611,45 @@ class FallbackSessionStore(SessionStore):
 
         return self._operate(write.session_id, ask, learn, answer, writes=True)
 
-    def _recall(self, session_id: str, ask: Callable[[SessionStore], Flow[T]]) -> Flow[T]:
+    def _recall(
+        self, session_id: str, user_id: str | None, ask: Callable[[SessionStore], Flow[T]]
+    ) -> Flow[T]:
         """Read what is known of a session."""
-        if self._unknown == "raise" and not self._knows(session_id):
+        view = self._standby.view(session_id, user_id)
+        if self._unknown == "raise" and not self._knows(view, session_id):
             raise StoreUnavailableError("this session was not seen before the store went away")
-        return (yield from ask(self._standby))
+        return (yield from ask(view))
 
     def _take_in(self, write: PendingWrite, expected_version: int | None) -> Flow[Any]:
         """Take a write into the journal, if it can be told that the primary will have it."""
         if expected_version is not None:
             raise OutageError("expected_version can't be kept until the store is back")
+        if write.messages:
+            self.bounds.require([encode_message(message) for message in write.messages])
         for _ in range(_TRIES):
-            self._refuse_blind(write)
-            stamp = self._standby.stamp(write.session_id)
-            result = self._standby.check(write)
+            view = self._standby.view(write.session_id, write.user_id)
+            self._refuse_blind(view, write)
+            stamp = view.stamp(write.session_id)
+            result = view.check(write)
             if self._has_nothing_to_do(write, result):
                 return result
             try:
-                return (yield from self._journal_it(write, stamp))
+                return (yield from self._journal_it(view, write, stamp))
             except _OvertakenError:
                 continue
-        raise StoreUnavailableError("others write to the session all the time: try again")
+        raise StoreBusyError("others write to the session all the time: try again")
 
-    def _journal_it(self, write: PendingWrite, stamp: int) -> Flow[Any]:
+    def _journal_it(self, view: Standby, write: PendingWrite, stamp: int) -> Flow[Any]:
         session_id = write.session_id
-        unseen = not self._knows(session_id)
+        unseen = not self._knows(view, session_id)
 
         def show() -> Any:
-            if write.kind != "append" and self._standby.stamp(session_id) != stamp:
+            seen = self._standby.view(session_id, write.user_id)
+            if write.kind != "append" and (seen is not view or view.stamp(session_id) != stamp):
                 raise _OvertakenError
-            return self._standby.show(write, unseen=unseen)
+            return seen.show(write, unseen=unseen or not self._knows(seen, session_id))
 
-        ready = self._standby.as_known(write) if write.rewrites() else write
+        ready = view.as_known(write) if write.rewrites() else write
         return self._journal.take_in(ready, lambda: self._standby.pin(session_id), show)
 
     def _has_nothing_to_do(self, write: PendingWrite, result: Any) -> bool:
@@ -578,44 +657,50 @@ class FallbackSessionStore(SessionStore):
             return not write.messages
         return write.kind in ("delete", "remove") and not result
 
-    def _refuse_blind(self, write: PendingWrite) -> None:
+    def _refuse_blind(self, view: Standby, write: PendingWrite) -> None:
         if write.kind == "create":
             return
-        if not self._knows(write.session_id):
+        if not self._knows(view, write.session_id):
             if write.kind != "append" or self._unknown == "raise":
                 msg = "this session was not seen before the store went away: it can't be changed"
                 raise StoreUnavailableError(msg)
-        elif write.rewrites() and self._standby.is_unseen(write.session_id):
+        elif write.rewrites() and view.is_unseen(write.session_id):
             msg = "what the session held before the store went away is not known: it is left alone"
             raise StoreUnavailableError(msg)
-        elif write.kind in ("replace", "remove") and self._standby.lacks(write):
+        elif write.kind in ("replace", "remove") and view.lacks(write):
             raise StoreUnavailableError("this message can't be changed until the store is back")
 
-    def _knows(self, session_id: str) -> bool:
-        return self._standby.knows(session_id) or self._journal.has_taken(session_id)
+    def _knows(self, view: Standby, session_id: str) -> bool:
+        taken = view is self._standby and self._journal.has_taken(session_id)
+        return view.knows(session_id) or taken
 
     # -- Coming back ------------------------------------------------------------------------------
 
     def _recovering(self) -> Flow[bool]:
-        turn = self._health.turn(now=True)
-        if turn is None:  # somebody is trying just now
+        permit = self._health.permit(now=True)
+        if permit is None:  # somebody is trying just now
             return False
         try:
             yield self._primary, self._primary._ping()
+            self._health.heard()
+            if not permit.needs_write:
+                self._health.answered(permit)
             yield from self._adopt()
-            yield from self._replay.all(turn)
-            self._health.answered(turn)
+            yield from self._replay.all(permit)
+            self._health.answered(permit)
+        except StoreBusyError:
+            pass
         except StoreUnavailableError as error:
-            self._health.failed(turn, error)
+            self._health.failed(permit, error)
         finally:
-            self._health.end(turn)
-        return not (self.is_degraded() or self._journal.size)
+            self._health.end(permit)
+        return not (self.is_degraded() or self._journal.size or self._journal.has_unnoted)
 
     def _closing(self) -> Flow[None]:
         if self._closed:
             return
         self._closed = True
-        if self._journal.size:
+        if self._journal.size or self._journal.has_unnoted:
             yield from self._recovering()
         else:  # what is done with is not to be put back by the next one
             yield from self._journal.sweep()
@@ -624,28 +709,29 @@ class FallbackSessionStore(SessionStore):
         waiting = self._journal.size
         if waiting and isinstance(self._fallback, InMemorySessionStore):
             _logger.error("closed with %d writes that the store lacks: see pending()", waiting)
+        if self._journal.has_unnoted:
+            _logger.error("closed before the fallback could note what was put back: see its store")
 
     def _adopt(self) -> Flow[None]:
         """Take over what processes that are gone have left in the fallback store."""
         try:
             whole = yield from adopt_all(self._journal, self._fallback, self._show_adopted)
-        except StoreUnavailableError as error:
-            _logger.warning("the fallback could not be looked through: %r", error)
+        except SessionStoreError as error:
+            _logger.warning("the fallback could not be looked through: %s", type(error).__name__)
             whole = False
         self._adopt_at = None if whole else time.monotonic() + _ADOPT_AGAIN
 
     def _show_adopted(
         self, session_id: str, base: KnownSession | None, writes: list[PendingWrite]
     ) -> None:
-        known = self._standby.knows(session_id)
-        if base is not None and not known:
+        if base is not None and not self._standby.knows(session_id):
             self._standby.restore(base)
         self._standby.pin(session_id)
         for write in writes:
-            unseen = not known and base is None
+            view = self._standby.view(session_id, write.user_id)
+            unseen = not view.knows(session_id)
             with suppress(SessionStoreError):
-                self._standby.show(write, unseen=unseen)
-                known = True
+                view.show(write, unseen=unseen)
 
 
 class _OvertakenError(SessionStoreError):
@@ -733,14 +819,39 @@ def _nothing(result: object) -> None:
     """Learn nothing."""
 
 
-def _send(request: tuple[SessionStore, Flow[Any]]) -> Any:
-    store, flow = request
-    return store._play(flow)
+# A store, one of its flows, and where there is one the time at which that must be over.
+_Request: TypeAlias = (
+    "tuple[SessionStore, Flow[Any]] | tuple[SessionStore, Flow[Any], float | None]"
+)
 
 
-async def _asend(request: tuple[SessionStore, Flow[Any]]) -> Any:
-    store, flow = request
-    return await store._aplay(flow)
+def _send(request: _Request) -> Any:
+    if len(request) == 2 or request[2] is None:  # noqa: PLR2004 - no time is set
+        return request[0]._play(request[1])
+    with until(request[2]):
+        return request[0]._play(request[1])
+
+
+async def _asend(request: _Request) -> Any:
+    if len(request) == 2 or request[2] is None:  # noqa: PLR2004 - no time is set
+        return await request[0]._aplay(request[1])
+    with until(request[2]):
+        return await request[0]._aplay(request[1])
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    with suppress(SessionStoreError):
+        task.result()
+
+
+def _forget_journals(fallback: InMemorySessionStore) -> None:
+    while sessions := fallback.list_sessions(agent_id=JOURNALS).sessions:
+        for session in sessions:
+            fallback.delete(session.id)
 
 
 _stores: weakref.WeakSet[FallbackSessionStore] = weakref.WeakSet()

@@ -10,23 +10,28 @@ from threading import Lock
 
 import msgspec
 
-from sessionstore.errors import StoreUnavailableError
+from sessionstore.errors import StoreReadOnlyError, StoreUnavailableError
 
-__all__ = ["Health", "Turn"]
+__all__ = ["PING", "Health", "Permit"]
 
 _logger = logging.getLogger("sessionstore")
 
+PING = "\0ping"
+"""What stands for a ping where sessions are told apart."""
 
-class Turn(msgspec.Struct):
-    """A caller's leave to ask the primary.
+
+class Permit(msgspec.Struct):
+    """A caller's permit to ask the primary.
 
     Attributes:
         outages: How many outages there had been when it was given.
         is_probe: The primary is away, and this caller alone tries whether it is back.
+        needs_write: It took reads, but no writes: only a write tells that it is back.
     """
 
     outages: int
     is_probe: bool
+    needs_write: bool = False
 
 
 class Health:
@@ -58,6 +63,8 @@ class Health:
         self._delay = retry_after
         self._next_probe = 0.0
         self._probing = False
+        self._reads_only = False
+        self._timed_out: str | None = None
         self._since: float | None = None
         self._back_since = float("-inf")
         self._seconds = 0.0
@@ -81,69 +88,92 @@ class Health:
         with self._lock:
             return self._seconds + self._away()
 
-    def turn(self, *, now: bool = False) -> Turn | None:
-        """Give leave to ask the primary: to all while it is there, else to one prober at a time.
+    def permit(self, *, now: bool = False, reads: bool = False) -> Permit | None:
+        """Let a caller ask the primary: all while it is there, else one prober at a time.
 
         Args:
             now: Probe before it is time to.
+            reads: The caller only reads: a primary that takes no writes still answers them.
 
         Returns:
-            The leave, to be given back to `end`; ``None`` for those who are not to ask.
+            The permit, to be given back to `end`; ``None`` for those who are not to ask.
         """
         if self._since is None:
-            return Turn(self.fallbacks, is_probe=False)
+            return Permit(self.fallbacks, is_probe=False)
         with self._lock:
-            if self._since is None:
-                return Turn(self.fallbacks, is_probe=False)
+            if self._since is None or (reads and self._reads_only):
+                return Permit(self.fallbacks, is_probe=False)
             if self._probing or (time.monotonic() < self._next_probe and not now):
                 return None
             self._probing = True
             self.probes += 1
-            return Turn(self.fallbacks, is_probe=True)
+            return Permit(self.fallbacks, is_probe=True, needs_write=self._reads_only)
 
-    def failed(self, turn: Turn, error: StoreUnavailableError) -> None:
+    def failed(self, permit: Permit, error: StoreUnavailableError) -> None:
         """Take note that the primary is away."""
-        if self._is_new_outage(turn):
+        if self._is_new_outage(permit, error):
             msg = "%r is unavailable, the fallback answers: %r"
             _logger.warning(msg, self._primary, error)
             _tell(self._on_fallback, error)
 
-    def answered(self, turn: Turn) -> None:
-        """Take note that the primary answers."""
-        if turn.is_probe:
-            self._end_outage(turn)
+    def timed_out(self, permit: Permit, session_id: str, error: StoreUnavailableError) -> None:
+        """Take note that a session was not answered for in time.
+
+        It is that session's own fault, such as a locked row or a huge reply, until another's call
+        times out next, with no answer to anybody in between. A ping has no such excuse, but one
+        of them may be unlucky.
+        """
+        with self._lock:
+            last, self._timed_out = self._timed_out, session_id
+        if last is not None and (last != session_id or session_id == PING):
+            self.failed(permit, error)
+
+    def heard(self) -> None:
+        """Take note that somebody was answered."""
+        if self._timed_out is not None:
+            self._timed_out = None
+
+    def answered(self, permit: Permit) -> None:
+        """End the outage, where this caller is the one who probes."""
+        if permit.is_probe:
+            self._end_outage(permit)
             _logger.info("%r is back", self._primary)
             _tell(self._on_recover)
 
-    def end(self, turn: Turn) -> None:
+    def end(self, permit: Permit) -> None:
         """Let another probe, where this one is over or was given up."""
-        if turn.is_probe:
+        if permit.is_probe:
             self._probing = False
 
-    def _is_new_outage(self, turn: Turn) -> bool:
+    def _is_new_outage(self, permit: Permit, error: StoreUnavailableError) -> bool:
+        reads_only = isinstance(error, StoreReadOnlyError)
         with self._lock:
             now = time.monotonic()
-            if turn.is_probe:
+            self._timed_out = None
+            if permit.is_probe:
+                self._reads_only = reads_only
                 self._delay = min(self._delay * 2, self._retry_cap)
-            elif self._since is not None or turn.outages != self.fallbacks:
+            elif self._since is not None or permit.outages != self.fallbacks:
+                self._reads_only = self._reads_only and reads_only
                 return False  # an answer from before the last outage says nothing about now
             else:
                 relapse = now - self._back_since < self._delay
                 doubled = min(self._delay * 2, self._retry_cap)
                 self._delay = doubled if relapse else self._retry_after
-                self._since = now
+                self._since, self._reads_only = now, reads_only
                 self.fallbacks += 1
             jitter = 1 + random.random() / 4  # noqa: S311 - no secret
             self._next_probe = now + self._delay * jitter
-            return not turn.is_probe
+            return not permit.is_probe
 
-    def _end_outage(self, turn: Turn) -> None:
+    def _end_outage(self, permit: Permit) -> None:
         with self._lock:
             self._seconds += self._away()
             self._since, self._back_since = None, time.monotonic()
             self.recoveries += 1
-            self._probing = turn.is_probe = False  # it goes on as everybody's
-            turn.outages = self.fallbacks
+            self._timed_out, self._reads_only = None, False
+            self._probing = permit.is_probe = False  # it goes on as everybody's
+            permit.outages = self.fallbacks
 
     def _away(self) -> float:
         return 0.0 if self._since is None else time.monotonic() - self._since

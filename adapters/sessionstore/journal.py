@@ -50,7 +50,6 @@ _LATE = 60.0
 _REST = 1.0
 
 # What one request puts back at most, so that it is done within the primary's timeout.
-_BATCH = 500
 _BATCH_BYTES = 1_000_000
 
 
@@ -80,6 +79,9 @@ class Journal:
         # Those that what failed may still get into: until when, and what that is, until it is
         # written there that it counts for nothing.
         self._graves: dict[str, tuple[float, list[str]]] = {}
+        # Journals that hold what can't be read, so that they stay: each with the ids of the writes
+        # in it that are over, until it is written there.
+        self._damaged: dict[str, list[str]] = {}
         self._rests_until = 0.0  # the last one could not be deleted
         self.owner: str = name_for(self)
         self.journaled: int = 0
@@ -129,10 +131,17 @@ class Journal:
         with self._lock:
             return list(self._waiting)
 
-    def next_waiting(self) -> str | None:
-        """Give the session that has waited longest."""
+    def next_waiting(self, passes: Callable[[str], bool] | None = None) -> str | None:
+        """Give the session that has waited longest.
+
+        Args:
+            passes: Tells the sessions to pass over.
+        """
         with self._lock:
-            return next(iter(self._waiting), None)
+            waiting = self._waiting
+            if passes is None:
+                return next(iter(waiting), None)
+            return next((session_id for session_id in waiting if not passes(session_id)), None)
 
     def leave(self) -> None:
         """Look after nothing any more: whoever opens the fallback store next takes over."""
@@ -176,7 +185,7 @@ class Journal:
                 raise
         except SessionStoreError as error:
             if not arrival.over:
-                raise StoreUnavailableError("the store is away, and its fallback fails") from error
+                raise StoreUnavailableError("the fallback store fails: see the cause") from error
         finally:
             with self._lock:
                 self._arrived(line, arrival)
@@ -215,9 +224,11 @@ class Journal:
                 self.journaled += line.show(order)
 
     def _add(self, line: Line, entries: list[SessionMessage]) -> Flow[None]:
-        voids, begun = line.voids.copy(), time.time()
-        if voids:
-            entries.append(_entry(VOID, msgspec.json.encode(voids), new_id()))
+        voids, done, begun = line.voids.copy(), line.done.copy(), time.time()
+        writes = bool(entries)
+        for kind, ids in ((VOID, voids), (DONE, done)):
+            if ids:
+                entries.append(_entry(kind, msgspec.json.encode(ids), new_id()))
         if not entries:
             return
         if line.base:
@@ -225,26 +236,53 @@ class Journal:
         try:
             yield self._append(line.journals[-1], entries, JOURNALS, self.owner)
         except BaseException:
-            line.doubtful = True  # it may still get there
+            line.doubtful |= writes  # they may still get there
             raise
         with self._lock:
             line.base, line.begun = None, True
             if len(line.journals) == 1:  # the others are as old as they were
                 line.touched = begun
             line.voids = [void for void in line.voids if void not in voids]
+            del line.done[: len(done)]
             self._settle(line)
 
     def _order(self, line: Line) -> Flow[list[str]]:
+        return (yield from self._ids(line.journals[-1], line.last))
+
+    def _ids(self, journal: str, after: str) -> Flow[list[str]]:
         read = self._store._get_messages(
-            line.journals[-1],
-            limit=None,
-            before=None,
-            after=line.last,
-            user_id=None,
-            keep_system=False,
+            journal, limit=None, before=None, after=after, user_id=None, keep_system=False
         )
         entries: list[SessionMessage] = yield self._store, read
         return [str(entry.id) for entry in entries if entry.role == WRITE]
+
+    @property
+    def has_unnoted(self) -> bool:
+        """Whether the journal does not say yet that something was put back."""
+        with self._lock:
+            return any(line.done for line in self._lines.values())
+
+    @property
+    def has_voids(self) -> bool:
+        """Whether something may be in the journal that nobody was promised."""
+        with self._lock:
+            lines = any(line.voids for line in self._lines.values())
+            return lines or any(voids for _, voids in self._graves.values())
+
+    def write_voids(self) -> Flow[None]:
+        """Write down what counts for nothing, where it got into the journal.
+
+        A crash must not bring back what an interrupted caller was not promised.
+
+        Raises:
+            SessionStoreError: The fallback store fails.
+        """
+        for line in [line for line in self._lines.values() if line.voids]:
+            if not {*(yield from self._order(line))}.isdisjoint(line.voids):
+                yield from self._add(line, [])
+        for journal, (_, voids) in list(self._graves.items()):
+            if voids and not {*(yield from self._ids(journal, ""))}.isdisjoint(voids):
+                yield from self._mark_graves()
 
     # -- Whose a journal is -----------------------------------------------------------------------
 
@@ -312,21 +350,26 @@ class Journal:
         with self._lock:
             return first_batch(_first_ones(line))
 
-    def put_back(self, line: Line, batch: list[PendingWrite]) -> Flow[None]:
+    def put_back(self, line: Line, batch: list[PendingWrite]) -> None:
         """Take the first writes out of a line: the primary has them, or refused them."""
         with self._lock:
             if line.given_up:
                 return
-            for _ in batch:
+            for write in batch:
                 line.writes.popleft()
+                line.done.append(write.id)
             self._size -= len(batch)
-            stays = bool(line.writes or line.doubtful)
-        if stays:  # else the journal is deleted at once
-            done = msgspec.json.encode([write.id for write in batch])
-            try:
-                yield from self._add(line, [_entry(DONE, done, new_id())])
-            except SessionStoreError as error:
-                _logger.warning("a journal could not be kept up to date: %s", _kind(error))
+
+    def note(self, line: Line) -> Flow[None]:
+        """Write down what was put back. A line stays until that is done.
+
+        Else whoever takes the journal over after a crash would put it back again, over newer.
+
+        Raises:
+            SessionStoreError: The fallback store fails.
+        """
+        if line.done and not line.given_up:
+            yield from self._add(line, [])
 
     def reject(self, write: PendingWrite) -> Flow[None]:
         """Set a write aside that the primary refused, and keep it there."""
@@ -339,6 +382,13 @@ class Journal:
         with self._lock:
             self.refused += 1
             self._rejected[write.id] = write
+
+    def offer(self, write: PendingWrite) -> None:
+        """Offer a write that stays where it is, since it can't be read."""
+        with self._lock:
+            if write.id not in self._rejected:
+                self.refused += 1
+                self._rejected[write.id] = write
 
     def restore_rejected(self, writes: list[PendingWrite]) -> None:
         """Offer the writes that were refused in another life."""
@@ -353,7 +403,7 @@ class Journal:
         """
         with self._lock:
             line.replaying = False
-            self._settle(line, ended=not (line.writes or line.arrivals))
+            self._settle(line, ended=not (line.writes or line.arrivals or line.done))
             return line.session_id not in self._lines
 
     def sweep(self) -> Flow[None]:
@@ -366,7 +416,7 @@ class Journal:
                     return
                 del self._litter[journal]
             try:
-                yield self._store, self._store._delete(journal, user_id=None)
+                yield from self._clear(journal)
             except BaseException as error:
                 with self._lock:  # in front: those behind it may tell that its writes are over
                     self._litter = {journal: None, **self._litter}
@@ -375,6 +425,15 @@ class Journal:
                     raise
                 _logger.warning("a journal could not be deleted: %s", _kind(error))
                 return
+
+    def _clear(self, journal: str) -> Flow[None]:
+        """Delete a journal; of one that is damaged, only tell that its writes are over."""
+        if journal not in self._damaged:
+            yield self._store, self._store._delete(journal, user_id=None)
+        elif over := self._damaged[journal]:
+            entry = _entry(DONE, msgspec.json.encode(over), new_id())
+            yield self._append(journal, [entry], JOURNALS, None)  # it was another's
+            self._damaged[journal] = []
 
     def _mark_graves(self) -> Flow[None]:
         """Write down what counts for nothing in the journals that it may still get into."""
@@ -400,8 +459,19 @@ class Journal:
         """Tell whether a journal is one of those of the lines here."""
         with self._lock:
             lines = self._lines.values()
-            unneeded = journal in self._litter or journal in self._graves
+            unneeded = journal in (self._litter.keys() | self._graves.keys() | self._damaged.keys())
             return unneeded or any(journal in line.journals for line in lines)
+
+    def keep_damaged(self, journal: str, over: list[str]) -> None:
+        """Let a journal stay, for what can't be read in it.
+
+        Args:
+            journal: Its id.
+            over: The ids of its writes that will be over when it is done with, and are not said to
+                be so in it.
+        """
+        with self._lock:
+            self._damaged[journal] = over
 
     def adopt(self, session_id: str, journals: list[str], writes: list[PendingWrite]) -> None:
         """Take writes in that somebody else's journals hold, behind the session's own."""
@@ -433,7 +503,7 @@ class Journal:
         """See to it that the line stands where it should."""
         if self._lines.get(line.session_id) is not line:
             return
-        something = bool(line.writes or line.voids or line.doubtful) and not ended
+        something = bool(line.writes or line.voids or line.done or line.doubtful) and not ended
         if something and not line.replaying:
             self._waiting.setdefault(line.session_id)
         else:
@@ -458,6 +528,7 @@ class Journal:
             self._waiting.pop(line.session_id, None)
             self._size -= len(line.writes)
             line.writes.clear()
+            line.done.clear()
 
     def _has_ripe(self) -> bool:
         with self._lock:
@@ -484,7 +555,7 @@ def _is_fresh(line: Line) -> bool:
 
 def _first_ones(line: Line) -> Iterator[PendingWrite]:
     left = _BATCH_BYTES
-    for place, raw in enumerate(islice(line.writes, _BATCH)):
+    for place, raw in enumerate(islice(line.writes, line.most)):
         left -= len(raw)
         if place and left < 0:
             return

@@ -46,12 +46,14 @@ class Line(msgspec.Struct, eq=False):
         last: The journal's last entry before which all is shown, or counts for nothing.
         voids: The ids of writes that may be in the journal, though nobody was promised them: it is
             to be written there that they count for nothing.
-        doubtful: One of those may still get there.
+        done: The ids of writes that the primary has, or refused, until the journal says so.
+        doubtful: One of ``voids`` may still get there.
         begun: The last journal is there.
         touched: When the journals were ours for sure, as `time.time` has it.
         replaying: Somebody puts the writes back just now.
         complained: It was logged that they can't be put back.
         taken: One was taken in.
+        most: How many writes one request puts back at most.
         given_up: Another process puts them back.
     """
 
@@ -62,6 +64,7 @@ class Line(msgspec.Struct, eq=False):
     arrivals: dict[str, Arrival] = {}
     last: str = ""
     voids: list[str] = []
+    done: list[str] = []
     doubtful: bool = False
     begun: bool = False
     touched: float = 0.0
@@ -69,6 +72,7 @@ class Line(msgspec.Struct, eq=False):
     complained: bool = False
     taken: bool = False
     given_up: bool = False
+    most: int = 500
 
     def show(self, order: Iterable[str]) -> int:
         """Show writes that the journal has, and count them.

@@ -3,40 +3,32 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from msgspec.structs import replace
 
 from sessionstore.errors import (
-    CorruptMessageError,
-    InvalidMessageError,
-    InvalidSessionError,
-    SessionAccessError,
-    SessionConflictError,
-    SessionNotFoundError,
     SessionStoreError,
+    StoreBusyError,
+    StoreTimeoutError,
     StoreUnavailableError,
 )
 from sessionstore.flow import Flow
-from sessionstore.health import Health, Turn
+from sessionstore.health import Permit
 from sessionstore.journal import Journal
 from sessionstore.line import Line
+from sessionstore.refusals import Refusals
 from sessionstore.standby import Standby
 from sessionstore.store import SessionStore
+from sessionstore.triage import Triage
 from sessionstore.writes import PendingWrite, joined
 
 __all__ = ["Replay"]
 
 _logger = logging.getLogger("sessionstore")
 
-# What a primary answers to a write that it will never take. All else may pass: a full disk, say.
-_REFUSALS = (
-    CorruptMessageError,
-    InvalidMessageError,
-    InvalidSessionError,
-    SessionAccessError,
-    SessionConflictError,
-    SessionNotFoundError,
-)
+# A caller who has nothing to do with a session gives its replay this part of the timeout.
+_CHORE = 0.25
 
 
 class Replay:
@@ -46,102 +38,160 @@ class Replay:
         primary: Where they go.
         journal: Where they are.
         standby: Lets go of a session when all of its writes are back.
-        health: Is told how the primary answers.
+        triage: Is told how the primary answers, and tells which sessions to leave alone.
     """
 
     def __init__(
-        self, primary: SessionStore, journal: Journal, standby: Standby, health: Health
+        self, primary: SessionStore, journal: Journal, standby: Standby, triage: Triage
     ) -> None:
         self._primary = primary
         self._journal = journal
         self._standby = standby
-        self._health = health
+        self._triage = triage
+        self._health = triage.health
+        self._circuits = triage.circuits
+        self._refusals = Refusals()
 
-    def session(self, session_id: str, turn: Turn, batches: int | None = None) -> Flow[bool]:
+    def session(
+        self,
+        session_id: str,
+        permit: Permit,
+        deadline: float | None = None,
+        batches: int | None = None,
+    ) -> Flow[bool]:
         """Put a session's pending writes back.
 
         Args:
             session_id: The session.
-            turn: The caller's leave to ask the primary.
+            permit: The caller's, to ask the primary.
+            deadline: When the caller's time is up: nothing more is begun when half of it is gone.
+                ``None`` for no such time.
             batches: At most so many requests; ``None`` for as many as it takes.
 
         Returns:
-            Whether none is left: not so where another caller is at it, or the primary refuses
-            what it may yet take.
+            Whether none is left: not so where another caller is at it, the time is up, or the
+            primary refuses what it may yet take.
 
         Raises:
-            StoreUnavailableError: The primary is away.
+            StoreUnavailableError: The primary is away, or did not answer in time.
         """
         line = self._journal.claim(session_id)
         if line is None:
             return not self._journal.holds(session_id)
         try:
-            yield from self._line(line, turn, batches)
+            yield from self._line(line, permit, deadline, batches)
+        except StoreBusyError as error:
+            self._wait_on(line, error)
         except StoreUnavailableError:
             raise
         except SessionStoreError as error:
-            self._complain(line, error)
+            self._wait_on(line, error)
         finally:
             empty = self._journal.release(line)
             if empty:
                 self._standby.unpin(session_id)
+                self._circuits.answered(session_id)
         if empty:
             yield from self._journal.sweep()
         return empty
 
-    def next_one(self, turn: Turn) -> Flow[None]:
-        """Put one batch of the session back that has waited longest.
+    def next_one(self, permit: Permit) -> Flow[None]:
+        """Put one batch of the session back that has waited longest, and may be tried now.
 
         So all comes back in the end, and no caller pays for all that others have written.
         """
-        session_id = self._journal.next_waiting()
-        try:
-            if session_id is not None:
-                yield from self.session(session_id, turn, batches=1)
-        except StoreUnavailableError as error:
-            self._health.failed(turn, error)
+        session_id = self._journal.next_waiting(self._circuits.is_open)
+        if session_id is not None and self._circuits.enter(session_id):
+            started, deadline = time.monotonic(), self._triage.deadline(_CHORE)
+            try:
+                yield from self.session(session_id, permit, deadline, batches=1)
+            except StoreUnavailableError as error:
+                self._triage.failed(session_id, permit, error, started, deadline)
+            finally:
+                self._circuits.leave(session_id)
         yield from self._journal.sweep()
 
-    def all(self, turn: Turn) -> Flow[None]:
-        """Put everything back."""
+    def all(self, permit: Permit) -> Flow[None]:
+        """Put everything back, but for the sessions that are not answered for.
+
+        Raises:
+            StoreUnavailableError: The primary is away.
+        """
         for session_id in self._journal.waiting():
-            yield from self.session(session_id, turn)
+            if not self._circuits.enter(session_id, now=True):
+                continue
+            started = time.monotonic()
+            try:
+                yield from self.session(session_id, permit)
+            except StoreTimeoutError as error:
+                if permit.is_probe:
+                    raise
+                # Is it the session, or the store?
+                yield self._primary, self._primary._ping()
+                self._health.heard()
+                self._triage.failed(session_id, permit, error, started, None)
+            finally:
+                self._circuits.leave(session_id)
         yield from self._journal.sweep()
 
-    def _line(self, line: Line, turn: Turn, batches: int | None) -> Flow[None]:
-        done = 0
+    def _line(
+        self, line: Line, permit: Permit, deadline: float | None, batches: int | None
+    ) -> Flow[None]:
+        begun, done = time.monotonic(), 0
         while done != batches and (batch := (yield from self._next_batch(line))):
-            yield from self._batch(line, batch, turn)
+            if done and deadline is not None and time.monotonic() - begun > (deadline - begun) / 2:
+                return
+            yield from self._batch(line, batch, permit, deadline)
             done += 1
 
     def _next_batch(self, line: Line) -> Flow[list[PendingWrite]]:
-        ours = yield from self._kept(line)
+        try:
+            ours = yield from self._journal.keep(line)
+            if ours:
+                yield from self._journal.note(line)
+        except StoreUnavailableError as error:  # it is not the primary that is away
+            raise SessionStoreError("the journal can't be read or written") from error
         return self._journal.next_batch(line) if ours else []
 
-    def _kept(self, line: Line) -> Flow[bool]:
+    def _batch(
+        self, line: Line, batch: list[PendingWrite], permit: Permit, deadline: float | None
+    ) -> Flow[None]:
+        started = time.monotonic()
         try:
-            return (yield from self._journal.keep(line))
-        except StoreUnavailableError as error:  # it is not the primary that is away
-            raise SessionStoreError("the journal can't be read: its writes wait on") from error
-
-    def _batch(self, line: Line, batch: list[PendingWrite], turn: Turn) -> Flow[None]:
-        try:
-            yield from joined(batch).later(self._primary)
-        except _REFUSALS as error:
-            self._health.answered(turn)
-            if len(batch) > 1:  # one of them is refused: which?
-                for write in batch:
-                    yield from self._batch(line, [write], turn)
+            yield from joined(batch).later(self._primary, deadline)
+        except SessionStoreError as error:
+            whole = self._triage.waited_all(started)
+            if len(batch) > 1 and not isinstance(error, StoreUnavailableError):
+                for write in batch:  # one of them is refused: which?
+                    yield from self._batch(line, [write], permit, deadline)
                 return
-            name = type(error).__name__
-            yield from self._journal.reject(replace(batch[0], reason=name))
-            _logger.error("the store refused a write that waited for it: %s, see rejected()", name)
+            if len(batch) > 1 or not self._refusals.is_final(batch[0].id, error, whole=whole):
+                line.most = max(1, len(batch) // 2)
+                raise
+            yield from self._set_aside(batch[0], error)
+            taken = False
         else:
-            self._health.answered(turn)
             self._journal.replayed += len(batch)
-        yield from self._journal.put_back(line, batch)
+            self._refusals.taken += 1
+            taken = True
+        self._health.heard()
+        if taken or not permit.needs_write:
+            self._health.answered(permit)
+        for write in batch:
+            self._refusals.forget(write.id)
+        self._journal.put_back(line, batch)
+        try:
+            yield from self._journal.note(line)
+        except StoreUnavailableError as error:
+            raise SessionStoreError("the journal can't be written") from error
 
-    def _complain(self, line: Line, error: SessionStoreError) -> None:
+    def _set_aside(self, write: PendingWrite, error: SessionStoreError) -> Flow[None]:
+        name = type(error).__name__
+        yield from self._journal.reject(replace(write, reason=name))
+        _logger.error("the store refused a write that waited for it: %s, see rejected()", name)
+
+    def _wait_on(self, line: Line, error: SessionStoreError) -> None:
+        self._circuits.failed(line.session_id)
         if not line.complained:
             line.complained = True
             _logger.warning("a session's writes wait on: %s", type(error).__name__)

@@ -80,6 +80,7 @@ class Standby(InMemorySessionStore):
         self._max_messages = max_messages
         self._used: OrderedDict[str, None] = OrderedDict()
         self._pinned: set[str] = set()
+        self._rivals: dict[str, Standby] = {}
 
     # -- Learning from the primary's answers ------------------------------------------------------
 
@@ -191,6 +192,27 @@ class Standby(InMemorySessionStore):
 
     # -- What an outage needs ---------------------------------------------------------------------
 
+    def view(self, session_id: str, user_id: str | None) -> Standby:
+        """Give what a user may know of a session.
+
+        Whose a session is that was first written to in an outage, only the primary can tell: until
+        then each user has a session of their own of that name, so that nobody keeps its owner out,
+        and nobody reads what another wrote.
+
+        Args:
+            session_id: The session.
+            user_id: The caller; ``None`` sees what the first writer does.
+        """
+        session = self._sessions.get(session_id)
+        first = session is None or user_id is None or session.user_id == user_id
+        if first or session is None or not (session.unseen or session.made):
+            return self
+        with self._lock:
+            rival = self._rivals.get(user_id or "")
+            return rival or self._rivals.setdefault(
+                user_id or "", Standby(self._max_sessions, self._max_messages)
+            )
+
     def knows(self, session_id: str) -> bool:
         """Tell whether the session was seen."""
         return session_id in self._sessions
@@ -229,6 +251,15 @@ class Standby(InMemorySessionStore):
                 session.unseen = session.made = False
                 self._cut(session)
             self._keep_bounds()
+            for user_id, rival in list(self._rivals.items()):
+                if not rival.forget(session_id):
+                    del self._rivals[user_id]
+
+    def forget(self, session_id: str) -> bool:
+        """Know nothing of a session any more; tell whether any is known."""
+        with self._lock:
+            self._drop(session_id)
+            return bool(self._sessions)
 
     def restore(self, session: KnownSession) -> None:
         """Know of a session what was known of it in another life."""

@@ -9,10 +9,12 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from sessionstore.errors import (
+    CorruptMessageError,
     SessionConflictError,
     SessionExistsError,
     SessionNotFoundError,
     SessionStoreError,
+    StoreBusyError,
 )
 from sessionstore.flow import Flow
 from sessionstore.models import SessionMessage, encode_message, encode_metadata
@@ -27,7 +29,8 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """A write that a fallback has taken in for its primary.
 
     Attributes:
-        kind: What the caller asked for.
+        kind: What the caller asked for; ``"unreadable"`` of one in ``rejected()`` that is damaged,
+            or was written by a newer version: of that, only this and ``id`` are known for sure.
         session_id: The session.
         agent_id: The agent of the session, if this makes it.
         user_id: The caller.
@@ -38,12 +41,13 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         known: For an ``update`` of the messages and a ``delete``: the ids of the last messages
             that the caller could know of. What others have put among and behind them stays.
         blind: The caller could know of no others: what is before those stays, too.
-        id: The write's own id, once it is in a journal.
+        id: The write's own id, once it is in a journal. Of one that is unreadable: the session of
+            the fallback store that holds it, a slash, and its place or id there.
         reason: Of one in ``rejected()``: the name of the primary's error, such as
             ``"SessionAccessError"``.
     """
 
-    kind: Literal["append", "create", "replace", "remove", "update", "delete"]
+    kind: Literal["append", "create", "replace", "remove", "update", "delete", "unreadable"]
     session_id: str
     agent_id: str = "default"
     user_id: str | None = None
@@ -102,30 +106,33 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
                 user_id=user_id,
                 expected_version=expected_version,
             )
-        return store._delete(session_id, user_id=user_id)
+        if self.kind == "delete":
+            return store._delete(session_id, user_id=user_id)
+        raise SessionStoreError("this write can't be read: look at it in the fallback store")
 
-    def later(self, store: SessionStore) -> Flow[None]:
+    def later(self, store: SessionStore, deadline: float | None = None) -> Flow[None]:
         """Carry the write out on a store that others may have written to meanwhile.
 
         To do so twice is as to do so once: a crash, or an answer that was lost, is harmless. A
-        request is the store and one of its flows.
+        request is the store, one of its flows, and the time at which it must be over.
         """
         if self.kind == "create":
-            yield from self._create_later(store)
+            yield from self._create_later(store, deadline)
         elif self.rewrites():
-            yield from self._rewrite_later(store)
+            yield from self._rewrite_later(store, deadline)
         else:
-            yield store, self.on(store)
+            yield store, self.on(store), deadline
 
-    def _create_later(self, store: SessionStore) -> Flow[None]:
+    def _create_later(self, store: SessionStore, deadline: float | None) -> Flow[None]:
         try:
-            yield store, self.on(store)
+            yield store, self.on(store), deadline
         except SessionExistsError:
-            yield store, replace(self, kind="append").on(store)
-            yield from self._merge_missing(store)
+            yield store, replace(self, kind="append").on(store), deadline
+            yield from self._merge_missing(store, deadline)
 
-    def _merge_missing(self, store: SessionStore) -> Flow[None]:
-        there = yield store, store._get(self.session_id, limit=0, user_id=self.user_id)
+    def _merge_missing(self, store: SessionStore, deadline: float | None) -> Flow[None]:
+        read = store._get(self.session_id, limit=0, user_id=self.user_id)
+        there = yield store, read, deadline
         missing = {
             key: value
             for key, value in (self.metadata or {}).items()
@@ -133,18 +140,19 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         }
         if missing:
             merge = replace(self, kind="update", messages=None, metadata=missing)
-            yield store, merge.on(store)
+            yield store, merge.on(store), deadline
 
-    def _rewrite_later(self, store: SessionStore) -> Flow[None]:
+    def _rewrite_later(self, store: SessionStore, deadline: float | None) -> Flow[None]:
         for _ in range(_TRIES):
-            there = yield store, store._get(self.session_id, limit=None, user_id=self.user_id)
+            read = store._get(self.session_id, limit=None, user_id=self.user_id)
+            there = yield store, read, deadline
             if there is None and self.kind == "delete":
                 return
             if there is None:
                 raise SessionNotFoundError(f"there is no session {self.session_id!r}")
             front, behind = self._others(there.messages)
             if self.kind == "delete" and not front + behind:
-                yield store, self.on(store)
+                yield store, self.on(store), deadline
                 return
             rewrite = store._update(
                 self.session_id,
@@ -154,11 +162,11 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
                 expected_version=there.version,
             )
             try:
-                yield store, rewrite
+                yield store, rewrite, deadline
             except SessionConflictError:
                 continue  # somebody wrote in between: their message is among those to keep
             return
-        raise SessionStoreError("others write to the session all the time: this waits on")
+        raise StoreBusyError("others write to the session all the time: this waits on")
 
     def _others(
         self, messages: list[SessionMessage]
@@ -182,8 +190,18 @@ def encode_write(write: PendingWrite) -> bytes:
 
 
 def decode_write(raw: bytes | str) -> PendingWrite:
-    """Read a write back from its JSON."""
-    return _decoder.decode(raw)
+    """Read a write back from its JSON.
+
+    Raises:
+        CorruptMessageError: It is damaged, or a newer version of the package wrote it.
+    """
+    try:
+        write = _decoder.decode(raw)
+        if write.kind != "unreadable" and write.id:
+            return write
+    except (msgspec.MsgspecError, UnicodeError, ValueError, OverflowError, RecursionError):
+        pass  # the error quotes what it could not read
+    raise CorruptMessageError("this entry of the journal can't be read")
 
 
 def kind_of(raw: bytes) -> str:

@@ -1,0 +1,290 @@
+"""Whom an error of the primary condemns: one session, the whole store, or nobody."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import pytest
+from faults import FaultyStore
+from test_fallback_faults import Stage, said
+
+from sessionstore import (
+    FallbackSessionStore,
+    InMemorySessionStore,
+    InvalidMessageError,
+    SessionMessage,
+    SessionStore,
+    SessionStoreError,
+    StoreBounds,
+    StoreBusyError,
+    StoreTimeoutError,
+    refusals,
+)
+from sessionstore.flow import Flow
+
+SLOW = StoreTimeoutError("the store did not answer in time")
+BUSY = StoreBusyError("a lock stands in the way")
+
+
+def stage_of(*sessions: str, **options: Any) -> Stage:
+    stage = Stage(**options)
+    for session_id in sessions:
+        stage.store.append_messages(session_id, said("a"))
+        stage.store.get(session_id)
+    return stage
+
+
+# -- One session -------------------------------------------------------------------------------
+
+
+def test_a_session_that_is_slow_is_answered_by_the_fallback_and_no_other_is() -> None:
+    stage = stage_of("slow", "other", retry_after=3600, retry_cap=3600)
+    stage.primary.slow["slow"] = SLOW
+    assert stage.store.append_messages("slow", said("b")) == 1
+    assert stage.seen("slow") == ["a", "b"]
+    assert not stage.store.is_degraded()
+    assert stage.store.stats().slow_sessions == 1
+    stage.primary.asked.clear()
+    for number in range(20):
+        assert stage.store.append_messages("slow", said(str(number))) == 1
+        assert stage.store.append_messages("other", said(str(number))) == 1
+    assert stage.kept("other")[-1] == "19"
+    assert {session_id for _, session_id in stage.primary.asked} == {"other"}
+    assert stage.store.stats().fallbacks == 0
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept("slow") == ["a", "b", *map(str, range(20))]
+    assert stage.store.stats().slow_sessions == 0
+
+
+def test_a_session_that_is_slow_again_and_again_never_takes_the_store_down() -> None:
+    stage = stage_of("slow", "other")
+    stage.primary.slow["slow"] = SLOW
+    for number in range(20):
+        stage.store.append_messages("slow", said(str(number)))
+        assert not stage.store.is_degraded()
+        assert stage.seen("other") == ["a"]
+    assert not stage.store.recover()  # its writes wait
+    assert not stage.store.is_degraded()
+
+
+def test_the_pause_of_a_session_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = stage_of("slow", retry_after=1.0, retry_cap=8.0)
+    now = [time.monotonic()]
+    monkeypatch.setattr("sessionstore.circuits.time.monotonic", lambda: now[0])
+    stage.primary.slow["slow"] = SLOW
+    stage.primary.asked.clear()
+    pauses = []
+    for number in range(6):
+        before = now[0]
+        while ("_append_messages", "slow") not in stage.primary.asked:
+            stage.store.append_messages("slow", said(f"{number} {now[0]}"))
+            now[0] += 0.25
+        pauses.append(now[0] - before)
+        stage.primary.asked.clear()
+    for pause, expected in zip(pauses[1:], [1, 2, 4, 8, 8], strict=True):
+        assert expected <= pause <= expected * 1.25 + 0.5
+
+
+def test_two_sessions_that_are_slow_one_after_the_other_are_an_outage() -> None:
+    stage = stage_of("s", "t")
+    stage.primary.script("slow", "slow", then="down")
+    stage.store.append_messages("s", said("b"))
+    assert not stage.store.is_degraded()
+    stage.store.append_messages("t", said("b"))
+    assert stage.store.is_degraded()
+    stage.primary.come_back()
+    assert stage.store.recover()
+
+
+def test_somebody_who_is_answered_in_between_says_that_the_store_is_there() -> None:
+    stage = stage_of("s", "t", "other", retry_after=3600, retry_cap=3600)
+    stage.primary.script("slow", None, "slow")
+    stage.store.append_messages("s", said("b"))
+    stage.store.append_messages("other", said("b"))
+    stage.store.append_messages("t", said("b"))
+    assert not stage.store.is_degraded()
+    assert stage.store.stats().slow_sessions == 2
+
+
+def test_a_list_that_is_slow_condemns_nobody() -> None:
+    stage = stage_of("s")
+    for _ in range(3):
+        stage.primary.script("slow")
+        assert stage.store.list_sessions().partial
+    stage.primary.script("slow")
+    stage.store.append_messages("s", said("b"))
+    assert not stage.store.is_degraded()
+
+
+def test_pings_that_are_slow_count() -> None:
+    stage = stage_of("s")
+    stage.primary.script("slow", "slow", then="slow")
+    stage.store.ping()
+    assert not stage.store.is_degraded()
+    stage.store.ping()
+    assert stage.store.is_degraded()
+
+
+def test_others_pass_over_a_session_that_is_slow() -> None:
+    stage = stage_of("slow", "other", retry_after=3600, retry_cap=3600)
+    stage.primary.slow["slow"] = SLOW
+    stage.store.append_messages("slow", said("b"))
+    stage.primary.go_down()
+    stage.store.append_messages("other", said("b"))
+    stage.primary.fault = lambda: None
+    assert not stage.store.recover()
+    assert not stage.store.is_degraded()
+    stage.primary.asked.clear()
+    assert stage.seen("other") == ["a", "b"]
+    assert {session_id for _, session_id in stage.primary.asked} == {"other"}
+
+
+# -- An outage ends with an answer -------------------------------------------------------------
+
+
+def test_a_prober_that_is_answered_ends_the_outage_whatever_waits() -> None:
+    stage = stage_of("slow", "other")
+    stage.primary.go_down()
+    for session_id in ("slow", "other"):
+        stage.store.append_messages(session_id, said("b"))
+    stage.primary.come_back()
+    stage.primary.slow["slow"] = SLOW
+    assert stage.store.get("slow")
+    assert not stage.store.is_degraded()
+    assert stage.kept("other") == ["a", "b"] or stage.seen("other") == ["a", "b"]
+
+
+# -- Busy --------------------------------------------------------------------------------------
+
+
+def test_busy_reaches_the_caller_and_is_no_outage() -> None:
+    stage = stage_of("s", "other")
+    stage.primary.slow["s"] = BUSY
+    for _ in range(20):
+        with pytest.raises(StoreBusyError):
+            stage.store.append_messages("s", said("b"))
+        with pytest.raises(StoreBusyError):
+            stage.store.get("s")
+        assert not stage.store.is_degraded()
+    assert (stage.store.pending(), stage.store.stats().fallbacks) == ([], 0)
+    assert stage.seen("other") == ["a"]
+
+
+def test_what_is_put_back_while_its_session_is_busy_waits() -> None:
+    stage = stage_of("s")
+    stage.primary.go_down()
+    stage.store.append_messages("s", said("b"))
+    stage.primary.come_back()
+    stage.primary.slow["s"] = BUSY
+    assert not stage.store.recover()
+    assert not stage.store.is_degraded()
+    assert stage.store.append_messages("s", said("c")) == 1
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == ["a", "b", "c"]
+
+
+# -- A call takes its timeout ------------------------------------------------------------------
+
+
+class Timed(FaultyStore):
+    """A primary with a timeout, whose requests take their time."""
+
+    timeout: float = 0.2  # type: ignore[assignment]
+    takes: float = 0.0
+
+    def _play(self, flow: Flow[Any]) -> Any:
+        time.sleep(self.takes)
+        return super()._play(flow)
+
+
+def test_who_comes_after_an_outage_does_not_wait_for_all_that_their_session_has_waiting() -> None:
+    primary = Timed(InMemorySessionStore())
+    store = FallbackSessionStore(primary, retry_after=0)
+    store.append_messages("s", said("a"))
+    primary.go_down()
+    for number in range(30):  # updates, which are put back one by one
+        store.update("s", metadata={"n": number})
+        store.append_messages("s", said(str(number)))
+    primary.come_back()
+    primary.takes = 0.03
+    before = time.monotonic()
+    assert store.append_messages("s", said("last")) == 1
+    assert time.monotonic() - before < 10 * primary.takes < 60 * primary.takes
+    assert 0 < store.stats().pending < 60
+    assert [m.id for m in store.get_messages("s")][-1] == "last"
+    assert store.recover()
+    assert [m.id for m in primary.inner.get_messages("s")] == ["a", *map(str, range(30)), "last"]
+    assert store.timeout == primary.timeout
+
+
+# -- What the primary never takes --------------------------------------------------------------
+
+
+def test_a_write_that_the_primary_never_takes_is_set_aside_at_last(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(refusals, "_PATIENCE", 0)
+    stage = stage_of("bad", "good")
+    stage.primary.go_down()
+    stage.store.append_messages("bad", said("b"))
+    stage.primary.come_back()
+    append = stage.primary.inner._append_messages
+
+    def refuse(session_id: str, messages: Any, **kwargs: Any) -> Any:
+        if any(message.id == "b" for message in messages):
+            raise SessionStoreError("a trigger of the database refuses this")
+        return append(session_id, messages, **kwargs)
+
+    stage.primary.inner._append_messages = refuse
+    for _ in range(10):
+        stage.store.recover()
+    assert [write.session_id for write in stage.store.pending()] == ["bad"]  # it takes no others
+    for number in range(10):
+        stage.primary.go_down()
+        stage.store.append_messages("good", said(str(number)))
+        stage.primary.come_back()
+        stage.store.recover()
+    assert stage.store.recover()
+    assert [write.reason for write in stage.store.rejected()] == ["SessionStoreError"]
+    assert stage.store.append_messages("bad", said("c")) == 1
+    assert stage.kept("bad") == ["a", "c"]
+    assert [r.levelname for r in caplog.records].count("ERROR") == 1
+    assert not stage.store.is_degraded()
+
+
+def test_what_is_too_large_for_the_primary_is_refused_in_an_outage_too() -> None:
+    class Small(FaultyStore):
+        bounds = StoreBounds(messages=2, message_bytes=1000)  # type: ignore[assignment]
+
+    primary = Small(InMemorySessionStore())
+    store = FallbackSessionStore(primary, retry_after=0)
+    primary.go_down()
+    with pytest.raises(InvalidMessageError, match="3 messages are too many"):
+        store.append_messages("s", said(*"abc"))
+    with pytest.raises(InvalidMessageError, match="too large"):
+        store.create("s", messages=[SessionMessage("user", "x" * 1000)])
+    assert store.append_messages("s", said(*"ab")) == 2
+    assert store.stats().pending == 1
+    assert store.bounds == primary.bounds
+
+
+def test_logs_of_one_slow_session_are_not_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "sessionstore")
+    stage = stage_of("slow")
+    stage.primary.slow["slow"] = SLOW
+    for number in range(5):
+        stage.store.append_messages("slow", said(str(number)))
+    assert "unavailable" not in caplog.text
+
+
+def test_any_store_may_be_primary() -> None:
+    """One that knows nothing of these classes is given up at its first error, as ever."""
+    stage = stage_of("s")
+    assert isinstance(stage.primary, SessionStore)
+    stage.primary.go_down()
+    stage.store.append_messages("s", said("b"))
+    assert stage.store.is_degraded()

@@ -1,0 +1,224 @@
+"""What was put back is noted before anything newer goes past it: no crash brings it back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from faults import FaultyStore, Killed
+from test_fallback_faults import Stage, said
+
+from sessionstore import FallbackSessionStore, InMemorySessionStore, StoreUnavailableError, journal
+
+
+def journaled() -> Stage:
+    """A stage whose primary is back, and whose journal holds an update and an append."""
+    stage = Stage()
+    stage.store.append_messages("s", said("a"))
+    stage.store.get("s")
+    stage.primary.go_down()
+    stage.store.update("s", metadata={"title": "old"})
+    stage.store.append_messages("s", said("b"))
+    stage.primary.come_back()
+    return stage
+
+
+def at_the_first_write(stage: Stage, step: Callable[[], object]) -> None:
+    """Do something before the primary is asked to take what is put back: after the ping."""
+    stage.primary.afterwards = lambda: setattr(stage.primary, "meanwhile", step)
+
+
+def is_as_acknowledged(stage: Stage) -> None:
+    """After a crash, the primary holds what it did before."""
+    before = stage.primary.inner.get("s")
+    stage.crash()
+    assert stage.store.recover()
+    after = stage.primary.inner.get("s")
+    assert before is not None
+    assert after is not None
+    assert (after.metadata, after.messages) == (before.metadata, before.messages)
+    assert stage.store.pending() == []
+
+
+@pytest.mark.parametrize("fault", ["killed", "killed after", "lost", "late"])
+def test_one_who_is_cancelled_beside_a_replay(fault: str) -> None:
+    stage = journaled()
+
+    def cancelled() -> None:
+        stage.fallback.script(fault)
+        with suppress(Killed, StoreUnavailableError):
+            stage.store.append_messages("s", said("c"))
+        stage.fallback.come_back()
+
+    at_the_first_write(stage, cancelled)
+    stage.store.get("s")
+    assert stage.store.recover()
+    stage.store.update("s", metadata={"title": "new"})
+    assert stage.store.delete_messages("s", ["b"]) == ["b"]
+    stage.fallback.arrive()
+    is_as_acknowledged(stage)
+
+
+def test_a_note_that_can_not_be_written_holds_its_session_back() -> None:
+    stage = journaled()
+    at_the_first_write(stage, stage.fallback.go_down)
+    assert not stage.store.recover()
+    assert not stage.store.is_degraded()
+    for _ in range(3):  # what went past it now would be undone by a crash
+        with pytest.raises(StoreUnavailableError):
+            stage.store.update("s", metadata={"title": "new"})
+    assert stage.primary.inner.get("s").metadata == {"title": "old"}
+    assert stage.seen() == ["a", "b"]
+    assert stage.store.append_messages("other", said("x")) == 1  # it harms itself alone
+    assert not stage.store.recover()
+    stage.fallback.come_back()
+    stage.store.update("s", metadata={"title": "new"})
+    assert stage.store.recover()
+    assert stage.store.get("s").metadata == {"title": "new"}
+    is_as_acknowledged(stage)
+
+
+def test_a_note_that_could_not_be_written_is_written_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage = journaled()
+    at_the_first_write(stage, stage.fallback.go_down)
+    assert not stage.store.recover()
+    stage.fallback.come_back()
+    stage.store.close()
+    assert stage.fallback.inner.list_sessions(agent_id=journal.JOURNALS).sessions == []
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_to_close_without_that_note_is_an_error_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage = journaled()
+    at_the_first_write(stage, stage.fallback.go_down)
+    assert not stage.store.recover()
+    stage.store.close()
+    assert "could note what was put back" in caplog.text
+
+
+def test_a_journal_that_is_never_deleted_is_not_put_back_again() -> None:
+    stage = journaled()
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailableError("the store is down")
+
+    delete, stage.fallback.inner._delete = stage.fallback.inner._delete, refuse
+    assert stage.store.recover()
+    stage.store.update("s", metadata={"title": "new"})
+    assert stage.store.delete_messages("s", ["b"]) == ["b"]
+    is_as_acknowledged(stage)
+    stage.fallback.inner._delete = delete
+    is_as_acknowledged(stage)
+
+
+# -- What an interrupted caller was not promised ---------------------------------------------
+
+
+def test_what_was_interrupted_in_the_journal_does_not_come_back() -> None:
+    stage = Stage()
+    stage.store.append_messages("s", said("a"))
+    stage.store.get("s")
+    stage.primary.go_down()
+    stage.fallback.script("killed after")
+    with pytest.raises(Killed):
+        stage.store.append_messages("s", said("b"))
+    assert stage.seen() == ["a"]
+    stage.crash()
+    assert stage.store.pending() == []
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == ["a"]
+
+
+class _Answers(FaultyStore):
+    """Does what it is asked, and keeps its answers back."""
+
+    def __init__(self) -> None:
+        super().__init__(InMemorySessionStore())
+        self.holds = False
+        self.held = asyncio.Event()
+
+    async def _aplay(self, flow: Any) -> Any:
+        result = await super()._aplay(flow)
+        if self.holds:
+            self.holds = False
+            self.held.set()
+            await asyncio.Event().wait()
+        return result
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_was_cancelled_in_the_journal_does_not_come_back(times: int) -> None:
+    primary = FaultyStore(InMemorySessionStore())
+
+    async def main() -> FaultyStore:
+        fallback = _Answers()
+        store = FallbackSessionStore(primary, fallback=fallback, retry_after=0)
+        await store.aappend_messages("s", said("a"))
+        primary.go_down()
+        await store.aget("s")
+        fallback.holds = True
+        writing = asyncio.ensure_future(store.aupdate("s", metadata={"x": 1}))
+        await fallback.held.wait()
+        for _ in range(times):
+            writing.cancel()
+            await asyncio.sleep(0)
+        await asyncio.wait([writing])
+        assert writing.cancelled()
+        assert (await store.aget("s")).metadata == {}
+        store._journal.leave()  # killed
+        return fallback
+
+    fallback = asyncio.run(main())
+    with FallbackSessionStore(primary, fallback=fallback, retry_after=0) as again:
+        assert again.pending() == []
+        primary.come_back()
+        assert again.recover()
+    assert primary.inner.get("s").metadata == {}
+
+
+# -- A fork ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_never_puts_back_what_its_parent_took_in(tmp_path: Any) -> None:
+    """Its copy of a journal in memory is out of date as soon as the parent goes on."""
+    from sessionstore import SQLiteSessionStore  # noqa: PLC0415
+
+    primary = FaultyStore(SQLiteSessionStore(tmp_path / "primary.db"))
+    store = FallbackSessionStore(primary, retry_after=0)
+    store.append_messages("s", said("a"))
+    store.get("s")
+    primary.go_down()
+    store.update("s", metadata={"title": "old"})
+    store.append_messages("s", said("b"))
+    first, second = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(first, 1)  # the parent is through
+        store._journal.leave()
+        primary.come_back()
+        store._play(store._adopt())
+        code = store.recover() + 2 * bool(store.pending())
+        os._exit(code)
+    primary.come_back()
+    assert store.recover()
+    store.update("s", metadata={"title": "new"})
+    assert store.delete_messages("s", ["b"]) == ["b"]
+    store._journal.leave()
+    os.write(second, b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    os.close(first)
+    os.close(second)
+    data = store.get("s")
+    assert ([m.id for m in data.messages], data.metadata) == (["a"], {"title": "new"})
+    store.close()

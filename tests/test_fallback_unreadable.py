@@ -1,0 +1,184 @@
+"""Entries of a journal that can't be read are set aside; all others are put back."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults import FaultyStore
+from test_fallback_faults import said
+
+from sessionstore import (
+    FallbackSessionStore,
+    InMemorySessionStore,
+    PendingWrite,
+    SessionMessage,
+    SessionStoreError,
+    SQLiteSessionStore,
+    journal,
+)
+
+
+class Damaged:
+    """A journal in a file, written in an outage by a process that is gone."""
+
+    def __init__(self, path: Path, writes: int = 50) -> None:
+        self.path = path
+        self.primary = FaultyStore(InMemorySessionStore())
+        with closing(self.open()) as store:
+            store.append_messages("s", said("before"))
+            store.get("s")
+            self.primary.go_down()
+            for number in range(writes):
+                store.append_messages("s", said(str(number)))
+            store.append_messages("t", said("t"))
+            store._closed = True  # it is killed
+            store._journal.leave()
+        self.primary.come_back()
+
+    def open(self) -> FallbackSessionStore:
+        return FallbackSessionStore(
+            self.primary, fallback=SQLiteSessionStore(self.path), retry_after=0
+        )
+
+    def change(self, number: int, how: str, value: Any = None) -> None:
+        """Change the stored entry of one of the writes."""
+        with closing(sqlite3.connect(self.path)) as file, file:
+            rows = file.execute("SELECT rowid, body FROM sessionstore_messages").fetchall()
+            [(row, body)] = [
+                (row, body)
+                for row, body in rows
+                if f'\\"content\\":\\"{number}\\"'
+                in (body if isinstance(body, str) else body.decode())
+            ]
+            text = body if isinstance(body, str) else body.decode()
+            new: Any = {
+                "cut": text[: len(text) // 2],
+                "bytes": b"\xff\xfe" + text.encode(),
+                "inside": text.replace('\\"kind\\"', '\\"kin', 1),
+                "newer": text.replace('\\"append\\"', '\\"fork\\"', 1),
+                "role": text.replace('"role":"write"', '"role":"fence"', 1),
+                "value": value,
+            }[how]
+            assert new != body
+            file.execute("UPDATE sessionstore_messages SET body = ? WHERE rowid = ?", (new, row))
+
+    def kept(self, session_id: str = "s") -> list[str | None]:
+        return [message.id for message in self.primary.inner.get_messages(session_id)]
+
+
+HOW = [("cut", None), ("bytes", None), ("inside", None), ("newer", None), ("role", None)]
+HOW += [("value", value) for value in ("", 7, 1.5, "[]", "null", '{"role": 1}')]
+
+
+@pytest.fixture(params=[0, 20, 49], ids=["first", "middle", "last"])
+def number(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.mark.parametrize(("how", "value"), HOW)
+def test_one_entry_that_can_not_be_read_keeps_no_other_back(
+    tmp_path: Path, number: int, how: str, value: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = Damaged(tmp_path / "outage.db")
+    damaged.change(number, how, value)
+    others = ["before", *(str(n) for n in range(50) if n != number)]
+    for _ in range(2):  # and in the next process
+        with damaged.open() as store:
+            assert store.recover()
+            assert damaged.kept() == others
+            assert damaged.kept("t")[:1] == ["t"]
+            [left] = store.rejected()
+            assert (left.kind, left.reason) == ("unreadable", "CorruptMessageError")
+            assert left.session_id == "s"
+            assert store.stats().rejected == 1
+            assert not store.is_degraded()
+            assert store.append_messages("t", said("more")) in (0, 1)
+        errors = [record for record in caplog.records if record.levelname == "ERROR"]
+        assert len(errors) == 1
+        caplog.clear()
+    # It stays where it is, until somebody has seen to it.
+    with SQLiteSessionStore(damaged.path) as file:
+        [kept] = file.list_sessions(agent_id=journal.JOURNALS).sessions
+        assert left.id.startswith(kept.id)
+        assert file.delete(kept.id)
+    with damaged.open() as store:
+        assert store.rejected() == []
+
+
+def test_two_entries_that_can_not_be_read(tmp_path: Path) -> None:
+    damaged = Damaged(tmp_path / "outage.db")
+    damaged.change(10, "cut")
+    damaged.change(12, "cut")
+    with damaged.open() as store:
+        assert store.recover()
+        kept = damaged.kept()
+        assert {str(n) for n in range(50) if n not in (10, 11, 12)} < {*kept, "11"}
+        assert store.rejected()
+        assert store.append_messages("s", said("more")) == 1
+
+
+def test_what_may_be_done_already_is_not_done_again(tmp_path: Path) -> None:
+    """The word of what was put back can't be read: an update could go over a newer one."""
+    damaged = Damaged(tmp_path / "outage.db", writes=0)
+    damaged.primary.go_down()
+    with closing(damaged.open()) as store:
+        store.append_messages("s", said("a"))
+        store.update("s", metadata={"title": "old"})
+        store.append_messages("s", said("b"))
+        damaged.primary.script(None, None, None, then="down")  # the ping, and two of them
+        store.recover()
+        store._closed = True
+        store._journal.leave()
+    damaged.primary.inner.update("s", metadata={"title": "new"})
+    with closing(sqlite3.connect(damaged.path)) as file, file:
+        file.execute(
+            "UPDATE sessionstore_messages SET body = replace(body, ?, ?) WHERE body LIKE ?",
+            ('"content":"[', '"content":"{', '%"role":"done"%'),
+        )
+    damaged.primary.come_back()
+    with damaged.open() as store:
+        assert store.recover()
+        assert damaged.primary.inner.get("s").metadata == {"title": "new"}
+        kinds = [write.kind for write in store.rejected()]
+        assert "update" in kinds
+        assert "unreadable" in kinds
+        assert damaged.kept()[-2:] == ["a", "b"]
+
+
+def test_what_was_refused_and_can_not_be_read_keeps_no_store_from_being_made(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "outage.db"
+    with SQLiteSessionStore(path) as file:
+        for number in range(3):
+            body = "{" if number == 1 else '{"kind":"later","session_id":"s"}'
+            entry = SessionMessage("write", body, id=str(number))
+            file.append_messages(journal.REJECTED, [entry], agent_id=journal.REJECTED)
+    primary = InMemorySessionStore()
+    with FallbackSessionStore(primary, fallback=SQLiteSessionStore(path)) as store:
+        assert [write.kind for write in store.rejected()] == ["unreadable"] * 3
+        assert store.append_messages("s", said("a")) == 1
+
+
+def test_what_can_not_be_read_can_not_be_done() -> None:
+    with InMemorySessionStore() as store:
+        store.append_messages("s", said("a"))
+        write = PendingWrite(kind="unreadable", session_id="s")
+        with pytest.raises(SessionStoreError):
+            store._play(write.on(store))
+        assert len(store.get_messages("s")) == 1
+
+
+def test_another_call_does_not_fail_for_it(tmp_path: Path) -> None:
+    """Where the journal is looked through later, in somebody's call."""
+    damaged = Damaged(tmp_path / "outage.db")
+    damaged.change(3, "inside")
+    with damaged.open() as store:
+        assert store.append_messages("other", said("a")) == 1
+        assert asyncio.run(store.aappend_messages("other", said("b"))) == 1
+        assert damaged.kept("other") == ["a", "b"]
