@@ -142,6 +142,20 @@ def test_others_pass_over_a_session_that_is_slow() -> None:
     assert {session_id for _, session_id in stage.primary.asked} == {"other"}
 
 
+def test_who_waits_behind_a_session_that_is_slow_is_put_back_by_others() -> None:
+    stage = stage_of("slow", "other", "third", retry_after=3600, retry_cap=3600)
+    stage.primary.slow["slow"] = SLOW
+    stage.store.append_messages("slow", said("b"))
+    stage.primary.slow["other"] = SLOW
+    stage.store.append_messages("third", said("b"))
+    stage.store.append_messages("other", said("b"))
+    del stage.primary.slow["other"]
+    stage.store._circuits.answered("other")
+    assert stage.seen("third") == ["a", "b"]
+    assert stage.kept("other") == ["a", "b"]
+    assert stage.kept("slow") == ["a"]
+
+
 # -- An outage ends with an answer -------------------------------------------------------------
 
 
@@ -155,6 +169,22 @@ def test_a_prober_that_is_answered_ends_the_outage_whatever_waits() -> None:
     assert stage.store.get("slow")
     assert not stage.store.is_degraded()
     assert stage.kept("other") == ["a", "b"] or stage.seen("other") == ["a", "b"]
+
+
+def test_who_reads_is_answered_by_a_primary_that_takes_no_writes() -> None:
+    stage = stage_of("s", retry_after=3600, retry_cap=3600)
+    stage.primary.inner.append_messages("unseen", said("theirs"))
+    stage.primary.take_no_writes()
+    assert stage.store.append_messages("s", said("b")) == 1
+    assert stage.store.is_degraded()
+    assert stage.seen("unseen") == ["theirs"]
+    assert {info.id for info in stage.store.list_sessions().sessions} == {"s", "unseen"}
+    assert stage.seen() == ["a", "b"]  # what waits is seen, too
+    stage.primary.go_down()
+    assert stage.seen("unseen") == ["theirs"]  # remembered
+    stage.primary.asked.clear()
+    assert stage.seen("unseen") == ["theirs"]
+    assert stage.primary.asked == []  # it is away now: nobody waits for it
 
 
 # -- Busy --------------------------------------------------------------------------------------
