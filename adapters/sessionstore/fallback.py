@@ -61,7 +61,7 @@ class FallbackStats(msgspec.Struct, frozen=True):
         probes: How often it was tried in between.
         journaled: Writes taken in for it.
         replayed: Writes put back into it.
-        rejected: Writes that it refused then.
+        rejected: Writes that were set aside.
         seconds_degraded: For how long it was away, in all.
         pending: Writes that wait for it now, or are on their way into the journal. Cheap, where
             `FallbackSessionStore.pending` decodes each of them.
@@ -84,9 +84,21 @@ class FallbackSessionStore(SessionStore):
     """A store that goes on when its primary is down, and puts everything back when it returns.
 
     While the primary answers, everything is done there, and the last messages of the sessions in
-    use are remembered. Only a `StoreUnavailableError` of the primary makes the fallback answer;
-    the call that meets it is answered too. From then on nobody waits for the primary but one caller
-    at a time, who tries it, in growing intervals: that call may take the primary's timeout.
+    use are remembered. What the primary can't answer, the fallback does, the call that meets it
+    included. How far that goes is told by the error:
+
+    - `StoreConnectionError`: the whole store is away. From then on nobody waits for it but one
+      caller at a time, who tries it by a ping, in growing intervals. Whoever is answered ends the
+      outage, whatever still waits. Where it is read-only, or out of memory
+      (`StoreReadOnlyError`), reads go on there, and a write that is taken ends the outage.
+    - `StoreTimeoutError`: that *session* is left alone, for a pause that doubles, and no other with
+      it: a locked row or a huge history is no outage. The store is given up when the calls of two
+      sessions time out one after the other, with no answer to anybody in between.
+    - `StoreBusyError`: nothing is given up. The caller is told, and may try again.
+    - Any other `StoreUnavailableError`, as of a store that knows nothing of those: as the first.
+
+    A call takes the primary's timeout at most, with what it puts back before: past it, the journal
+    answers.
 
     *Reads* in an outage give what is known of a session, and what was written since. A session
     never seen reads as empty, unless ``unknown="raise"``. A list of sessions is marked `partial`.
@@ -105,16 +117,23 @@ class FallbackSessionStore(SessionStore):
       session what is before the last messages that are known, unless it is emptied.
     - Where the primary refuses a write for good (the session has another owner, say), it is set
       aside in `rejected`, and those behind it go on. What it may yet take (its disk is full, say)
-      waits on, and is logged.
+      waits on, and is logged; it is set aside, too, when it has failed for a minute (15 where it
+      fails by being slow) while the primary took others' writes.
+    - What is in `StoreBusyError`'s way waits on. What can't be read in the journal (it is damaged,
+      or of a newer version) is set aside, as ``"unreadable"``, and stays in the fallback store.
+    - What was put back is noted in the journal before anything newer goes past it. Where the
+      fallback store can't take that note, the session's writes are refused until it can.
 
     *Refused* in an outage, with `StoreUnavailableError`, is what can't be promised: a write with
     ``expected_version``; ``update``, ``replace_message``, ``delete_messages`` and ``delete`` of
     what was not seen; a caller of whom it can't be told whether the session is theirs; messages
     older than those that are known; ``prune_expired``; a write when the journal is full, or the
-    fallback store fails. An outage stops the clock: what expires in it is shown until it is over.
+    fallback store fails. What is larger than the primary's `bounds` is refused as ever. An outage
+    stops the clock: what expires in it is shown until it is over.
 
-    A first write to a session never seen is taken in, whoever the caller is: if the session turns
-    out to be another user's, it ends in `rejected`.
+    A first write to a session never seen is taken in, whoever the caller is: until the outage is
+    over, each user of it sees their own writes only. Those of users that turn out not to be its
+    owner end in `rejected`.
 
     *Healthy* means that the primary has answered last; writes of other sessions may still wait, see
     `pending`. Nothing is put back without a call: in a process that may be idle, call `recover`
@@ -127,8 +146,10 @@ class FallbackSessionStore(SessionStore):
     Give the fallback store no expiry. Several processes may share one: each puts its own writes
     back, and those of processes that are gone. A process on another host is taken for gone when
     its journal was not written to for a minute; if it is not, it notices, and leaves those to the
-    other. A call that is cancelled adds its messages once, or never: never in front of what was
-    acknowledged meanwhile.
+    other. A call that is cancelled or interrupted takes effect before it comes back to its caller,
+    or never will: a crash does not bring it back.
+
+    A forked child has an outage of its own. What waits is its parent's to put back.
 
     Example:
         >>> from sessionstore import FallbackSessionStore, InMemorySessionStore, SessionMessage
@@ -249,10 +270,11 @@ class FallbackSessionStore(SessionStore):
         return self._journal.pending()
 
     def rejected(self) -> list[PendingWrite]:
-        """Give the writes that the primary has refused when they were to be put back, with why.
+        """Give the writes that were not put back, with why.
 
-        They are kept in the fallback store, in its session ``sessionstore:rejected``: delete that
-        when they have been seen to.
+        Those that the primary refused are kept in the fallback store, in its session
+        ``sessionstore:rejected``: delete that when they have been seen to. One that can't be read
+        stays in the session of the fallback store that its `id` begins with, up to the slash.
         """
         return self._journal.rejected()
 
@@ -275,8 +297,8 @@ class FallbackSessionStore(SessionStore):
         """Try the primary now, and put back all that waits for it.
 
         Returns:
-            Whether the primary is there and nothing waits for it any more. ``False``, too, where
-            another caller tries just now: nobody waits for them.
+            Whether the primary is there, nothing waits for it any more, and the journal says so.
+            ``False``, too, where another caller tries just now: nobody waits for them.
         """
         return self._play(self._recovering())
 
