@@ -1,0 +1,130 @@
+"""The time of stores that have no server to give it: memory, and SQLite's files.
+
+Two clocks are read. The *wall* clock says what time it is, and jumps when somebody sets it. The
+*steady* clock counts on, also while the machine sleeps, and is never set. What the wall clock is
+ahead of the steady one, its lead, changes only when the wall clock is set.
+
+Times that are stored follow the wall clock, but never run backwards: see `Clock.stamp`.
+
+Expiry compares a stored time with now, so a wall clock that is set ahead by days would hide, and
+delete, sessions that are in use. It is judged by the smallest lead that the wall clock had within
+the retention: every session that is still to be kept was written in that time, and so was stamped
+with no smaller lead. None is lost by a jump, whichever way it goes, and whether or not it is taken
+back. What a jump ahead costs is that sessions last longer than they should: until it is taken
+back, or else until as long as the retention has passed, when all that counts was stamped with the
+new lead.
+
+A wall clock that was wrong when the process began, or is wrong on another machine, is not noticed.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+__all__ = ["Clock", "clock", "steady_microseconds", "wall_microseconds"]
+
+_SECOND = 1_000_000
+_MOST = 100  # leads that are remembered
+
+
+def wall_microseconds() -> int:
+    """Count the microseconds from 1970 to now, as the machine's clock is set."""
+    return time.time_ns() // 1000
+
+
+def steady_microseconds() -> int:
+    """Count microseconds by a clock that nobody sets, and that goes on while the machine sleeps.
+
+    `time.monotonic` stands still in a sleep on Linux and macOS. On Windows it does not.
+    """
+    return _steady_nanoseconds() // 1000
+
+
+def _steady_nanoseconds() -> int:
+    if _STEADY is None:
+        return time.monotonic_ns()
+    return time.clock_gettime_ns(_STEADY)
+
+
+# macOS counts a sleep in this CLOCK_MONOTONIC, though not in time.monotonic.
+_STEADY: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+
+class _Seen(NamedTuple):
+    """How far ahead the wall clock is, and the smaller leads that it had before.
+
+    Attributes:
+        lead: What it is ahead of the steady clock now.
+        former: Each smaller lead with the steady time at which it ended, in their order.
+    """
+
+    lead: int
+    former: tuple[tuple[int, int], ...] = ()
+
+
+class Clock:
+    """The wall clock, with an eye on the steady one. Safe in threads, and across a fork.
+
+    What is known is one value that is swapped in one step: there is no lock to be left held. Two
+    threads that notice a jump at once note it twice at worst.
+    """
+
+    def __init__(self) -> None:
+        """Take a first look at both clocks."""
+        # Attributes, so that a test can set them as somebody sets the machine's.
+        self.wall, self.steady = wall_microseconds, steady_microseconds
+        self._seen = _Seen(self.wall() - self.steady())
+        self._look()
+
+    def stamp(self, newest: int = 0) -> int:
+        """Give the time of a write, in microseconds since 1970.
+
+        Args:
+            newest: The newest such time in the store: this one is later, so that the newest
+                session stays first in lists when the clock was set back.
+
+        Returns:
+            The wall clock's time, or just after ``newest`` if that is later.
+        """
+        _, wall = self._look()
+        return max(wall, newest + 1)
+
+    def oldest_live(self, retention: int | None) -> int:
+        """Give the time before which a session that was not written to since has expired.
+
+        Args:
+            retention: How long sessions are kept, in microseconds; ``None`` for good.
+
+        Returns:
+            Microseconds since 1970; 0 where nothing expires.
+        """
+        if retention is None:
+            return 0
+        steady, _ = self._look()
+        seen = self._seen
+        lead = next((lead for lead, end in seen.former if end >= steady - retention), seen.lead)
+        return steady + lead - retention
+
+    def _look(self) -> tuple[int, int]:
+        # In this order a pause between the two makes the lead too large, which the next look mends.
+        steady, wall = self.steady(), self.wall()
+        lead, seen = wall - steady, self._seen
+        if lead < seen.lead or lead > seen.lead + _SECOND:
+            self._seen = _after(seen, lead, steady)
+        return steady, wall
+
+
+def _after(seen: _Seen, lead: int, steady: int) -> _Seen:
+    """Note that the wall clock was set: leads that are not clearly smaller don't count any more."""
+    past = (*seen.former, (seen.lead, steady))
+    former = tuple(each for each in past if each[0] < lead - _SECOND)
+    if len(former) < len(past):
+        lead = min(lead, past[len(former)][0])
+    if len(former) > _MOST:  # two become one, which counts for as long as both did
+        former = ((former[0][0], former[1][1]), *former[2:])
+    return _Seen(lead, former)
+
+
+clock = Clock()
+"""This process's clock: what one store notices, all know."""

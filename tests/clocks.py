@@ -1,0 +1,28 @@
+"""The machine's clock as somebody sets it, for stores that go by `sessionstore._clock`."""
+
+from __future__ import annotations
+
+import pytest
+
+from sessionstore._clock import clock, steady_microseconds, wall_microseconds
+
+SECOND = 1_000_000
+DAY = 86_400 * SECOND
+
+
+class MachineClock:
+    """Sets the wall clock of this process's stores, and lets time pass."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = self.passed = 0
+        monkeypatch.setattr(clock, "_seen", clock._seen)  # put back when the test is over
+        monkeypatch.setattr(clock, "wall", lambda: wall_microseconds() + self.ahead + self.passed)
+        monkeypatch.setattr(clock, "steady", lambda: steady_microseconds() + self.passed)
+
+    def set_ahead(self, days: float) -> None:
+        """Set the wall clock, in days from what is right; below 0 it is behind."""
+        self.ahead = int(days * DAY)
+
+    def let_pass(self, days: float) -> None:
+        """Let time pass, which both clocks count."""
+        self.passed += int(days * DAY)
