@@ -6,13 +6,13 @@ ahead of the steady one, its lead, changes only when the wall clock is set.
 
 Times that are stored follow the wall clock, but never run backwards: see `Clock.stamp`.
 
-Expiry compares a stored time with now, so a wall clock that is set ahead by days would hide, and
-delete, sessions that are in use. It is judged by the smallest lead that the wall clock had within
-the retention: every session that is still to be kept was written in that time, and so was stamped
-with no smaller lead. None is lost by a jump, whichever way it goes, and whether or not it is taken
-back. What a jump ahead costs is that sessions last longer than they should: until it is taken
-back, or else until as long as the retention has passed, when all that counts was stamped with the
-new lead.
+A store with a retention asks `Clock.oldest_live` in each call, and so sees the clock set. Expiry
+compares a stored time with now, so a wall clock that is set ahead by days would hide, and delete,
+sessions that are in use. It is judged by the smallest lead that the wall clock had within the
+retention: every session that is still to be kept was written in that time, and so was stamped with
+no smaller lead. None is lost by a jump, whichever way it goes, and whether or not it is taken back.
+What a jump ahead costs is that sessions last longer than they should: until it is taken back, or
+else until as long as the retention has passed, when all that counts was stamped with the new lead.
 
 A wall clock that was wrong when the process began, or is wrong on another machine, is not noticed.
 """
@@ -38,13 +38,9 @@ def steady_microseconds() -> int:
 
     `time.monotonic` stands still in a sleep on Linux and macOS. On Windows it does not.
     """
-    return _steady_nanoseconds() // 1000
-
-
-def _steady_nanoseconds() -> int:
     if _STEADY is None:
-        return time.monotonic_ns()
-    return time.clock_gettime_ns(_STEADY)
+        return time.monotonic_ns() // 1000
+    return time.clock_gettime_ns(_STEADY) // 1000
 
 
 # macOS counts a sleep in this CLOCK_MONOTONIC, though not in time.monotonic.
@@ -77,7 +73,11 @@ class Clock:
         self._seen = _Seen(self.wall() - self.steady())
         self._look()
 
-    def stamp(self, newest: int = 0) -> int:
+    def now(self) -> int:
+        """Give the wall clock's time, in microseconds since 1970."""
+        return self.wall()
+
+    def stamp(self, newest: int) -> int:
         """Give the time of a write, in microseconds since 1970.
 
         Args:
@@ -87,8 +87,8 @@ class Clock:
         Returns:
             The wall clock's time, or just after ``newest`` if that is later.
         """
-        _, wall = self._look()
-        return max(wall, newest + 1)
+        now = self.wall()
+        return now if now > newest else newest + 1
 
     def oldest_live(self, retention: int | None) -> int:
         """Give the time before which a session that was not written to since has expired.
@@ -101,18 +101,17 @@ class Clock:
         """
         if retention is None:
             return 0
-        steady, _ = self._look()
-        seen = self._seen
+        steady, seen = self._look()
         lead = next((lead for lead, end in seen.former if end >= steady - retention), seen.lead)
         return steady + lead - retention
 
-    def _look(self) -> tuple[int, int]:
+    def _look(self) -> tuple[int, _Seen]:
         # In this order a pause between the two makes the lead too large, which the next look mends.
-        steady, wall = self.steady(), self.wall()
-        lead, seen = wall - steady, self._seen
+        steady = self.steady()
+        lead, seen = self.wall() - steady, self._seen
         if lead < seen.lead or lead > seen.lead + _SECOND:
-            self._seen = _after(seen, lead, steady)
-        return steady, wall
+            self._seen = seen = _after(seen, lead, steady)
+        return steady, seen
 
 
 def _after(seen: _Seen, lead: int, steady: int) -> _Seen:

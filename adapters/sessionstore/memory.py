@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count, islice
-from threading import Lock
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import msgspec
-
+from sessionstore._clock import clock
+from sessionstore._fork_locks import fork_safe_lock
+from sessionstore._stored_session import StoredSession
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.errors import (
-    InvalidMessageError,
     InvalidSessionError,
     SessionExistsError,
     SessionNotFoundError,
@@ -29,9 +28,7 @@ from sessionstore.models import (
     decode_metadata,
     encode_message,
     encode_metadata,
-    from_microseconds,
     merge_metadata,
-    now_microseconds,
     retention_microseconds,
 )
 from sessionstore.store import SessionStore
@@ -49,7 +46,11 @@ def _at_once(
 
     def flow(store: InMemorySessionStore, /, *args: P.args, **kwargs: P.kwargs) -> Flow[T]:
         yield from ()
-        return operation(store, *args, **kwargs)
+        try:
+            return operation(store, *args, **kwargs)
+        except BaseException:
+            store._settle()  # noqa: SLF001 - a method's own store
+            raise
 
     return flow
 
@@ -57,7 +58,8 @@ def _at_once(
 class InMemorySessionStore(SessionStore):
     """Sessions in this process: for tests, notebooks, and as a fallback.
 
-    Two stores share nothing. After `close` the sessions are still there.
+    Two stores share nothing. After `close` the sessions are still there. After a fork both sides go
+    on with a copy of their own. A write that Ctrl-C interrupts took effect, or it never will.
 
     Example:
         >>> from sessionstore import InMemorySessionStore, SessionMessage
@@ -80,7 +82,12 @@ class InMemorySessionStore(SessionStore):
     def __init__(self, retention_days: float | None = None) -> None:
         """Make an empty store."""
         self._retention = retention_microseconds(retention_days)
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
+        # The session, what is done to it and with what; its version, time and place in lists then.
+        self._unfinished: tuple[StoredSession, Callable[[Any], None], Any, int, int, int] | None = (
+            None
+        )
+        self._newest = 0
         self._sessions: dict[str, StoredSession] = {}
         # Session ids, the last one written to at the end: all of them under None, and once more by
         # agent and by owner. A write moves its session to the end, so that no list needs sorting.
@@ -114,7 +121,7 @@ class InMemorySessionStore(SessionStore):
             if self._find(session_id, user_id):
                 raise SessionExistsError(f"session {session_id!r} is already there")
             session = self._kind(session_id, agent_id, user_id, stored)
-            session.add(records)
+            self._begin(session, session.grow, session.fresh(records))
             self._written(session)
             head = session.head()
         return SessionData(**head, messages=list(messages))
@@ -167,7 +174,9 @@ class InMemorySessionStore(SessionStore):
             require_version(session.version if session else 0, expected_version)
             if session is None:
                 session = self._kind(session_id, agent_id, user_id, b"{}")
-            if added := session.add(records):
+            fresh = session.fresh(records)
+            if added := len(fresh.bodies):
+                self._begin(session, session.grow, fresh)
                 self._written(session)
             return added
 
@@ -180,7 +189,7 @@ class InMemorySessionStore(SessionStore):
             session = self._require(session_id, user_id)
             if message_id not in session.positions:
                 raise SessionNotFoundError(f"the session has no message {message_id!r}")
-            session.bodies[session.place(message_id)] = body
+            self._begin(session, session.put, (message_id, body))
             self._written(session)
 
     @_at_once
@@ -197,9 +206,11 @@ class InMemorySessionStore(SessionStore):
             require_version(session.version if session else 0, expected_version)
             if session is None:
                 return []
-            if deleted := session.remove(message_ids):
+            removal = session.removal(message_ids)
+            if removal.deleted:
+                self._begin(session, session.shrink, removal)
                 self._written(session)
-            return deleted
+            return removal.deleted
 
     @_at_once
     def _update(
@@ -219,10 +230,10 @@ class InMemorySessionStore(SessionStore):
             require_version(session.version, expected_version)
             if metadata is not None:
                 merged = merge_metadata(decode_metadata(session.metadata), metadata)
-                session.metadata = encode_metadata(merged)
-            if records is not None:
-                session.clear()
-                session.add(records)
+                stored = encode_metadata(merged)
+            else:
+                stored = session.metadata
+            self._begin(session, session.become, (stored, records))
             self._written(session)
             return session.info()
 
@@ -243,6 +254,7 @@ class InMemorySessionStore(SessionStore):
         if scope is None and agent_id is not None:
             scope = ("agent", agent_id)
         with self._lock:
+            self._finish()
             live = (
                 session
                 for session in map(
@@ -259,6 +271,7 @@ class InMemorySessionStore(SessionStore):
     @_at_once
     def _prune_expired(self) -> int:
         with self._lock:
+            self._finish()
             expired = [session for session in self._sessions.values() if self._expired(session)]
             for session in expired:
                 self._forget(session)
@@ -271,6 +284,8 @@ class InMemorySessionStore(SessionStore):
     # -- With the lock held -----------------------------------------------------------------------
 
     def _find(self, session_id: str, user_id: str | None) -> StoredSession | None:
+        if self._unfinished is not None:
+            self._finish()
         session = self._sessions.get(session_id)
         if session and self._expired(session):
             self._forget(session)
@@ -286,145 +301,66 @@ class InMemorySessionStore(SessionStore):
         return session
 
     def _expired(self, session: StoredSession) -> bool:
-        return (
-            self._retention is not None
-            and session.updated_at < now_microseconds() - self._retention
-        )
+        retention = self._retention
+        return retention is not None and session.updated_at < clock.oldest_live(retention)
+
+    # Ctrl-C may come between any two steps. So a change is noted, in one step, with all that it
+    # comes to, before it is begun. Each may be done twice: who finds it unfinished finishes it.
+
+    def _begin(self, session: StoredSession, change: Callable[[T], None], what: T) -> None:
+        """Note a write: from here on it takes effect."""
+        now = clock.stamp(self._newest)
+        self._unfinished = (session, change, what, session.version + 1, now, next(self._activity))
 
     def _written(self, session: StoredSession) -> None:
-        session.version += 1
-        session.updated_at = now_microseconds()
-        session.activity = next(self._activity)
-        self._sessions[session.id] = session
-        self._join_lists(session)
+        if self._unfinished is None:
+            self._begin(session, _nothing, None)
+        self._finish()
 
     def _forget(self, session: StoredSession) -> None:
-        del self._sessions[session.id]
+        self._unfinished = (session, self._remove, session, 0, 0, 0)
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._unfinished is None:
+            return
+        session, change, what, version, now, activity = self._unfinished
+        change(what)
+        if version:
+            session.version, session.activity = version, activity
+            session.updated_at = self._newest = now
+            if version == 1:
+                session.created_at = now
+            self._sessions[session.id] = session
+            self._join_lists(session)
+        self._unfinished = None
+
+    def _settle(self) -> None:
+        """Finish what this call was interrupted in, before its caller goes on."""
+        if self._unfinished is not None:
+            with self._lock:
+                self._finish()
+
+    def _remove(self, session: StoredSession) -> None:
         self._leave_lists(session)
+        self._sessions.pop(session.id, None)
 
     def _join_lists(self, session: StoredSession) -> None:
+        session_id = session.id
         for scope in session.scopes():
-            self._recent[scope].pop(session.id, None)
-            self._recent[scope][session.id] = None
+            recent = self._recent[scope]
+            recent.pop(session_id, None)
+            recent[session_id] = None
 
     def _leave_lists(self, session: StoredSession) -> None:
         for scope in session.scopes():
-            del self._recent[scope][session.id]
+            self._recent[scope].pop(session.id, None)
             if scope and not self._recent[scope]:
-                del self._recent[scope]
+                self._recent.pop(scope, None)
 
 
-class StoredSession(msgspec.Struct):
-    """A session as it is kept in memory: its messages as JSON, and where each of them is.
-
-    A message's position counts from ``first``, that of the oldest: to delete what is near either
-    end moves none of the others.
-    """
-
-    id: str
-    agent_id: str
-    user_id: str | None
-    metadata: bytes
-    created_at: int = msgspec.field(default_factory=now_microseconds)
-    updated_at: int = 0
-    version: int = 0
-    activity: int = 0
-    # Kept as JSON, so that no later change to a caller's object reaches the store.
-    bodies: list[bytes] = []
-    positions: dict[str, int] = {}
-    first: int = 0
-
-    def place(self, message_id: str) -> int:
-        """Give a message's place in the list."""
-        return self.positions[message_id] - self.first
-
-    def bounds(self, limit: int | None, before: str | None, after: str | None) -> tuple[int, int]:
-        """Give the places that a read begins at and ends before."""
-        start, end = 0, len(self.bodies)
-        for named, way in ((before, "before"), (after, "on from")):
-            if named and named not in self.positions:
-                raise InvalidMessageError(f"the session has no message {named!r} to go {way}")
-        if after is not None:
-            start = self.place(after) + 1 if after else 0
-            return start, end if limit is None else start + limit
-        if before is not None:
-            end = self.place(before)
-        return start if limit is None else max(0, end - limit), end
-
-    def add(self, records: Iterable[tuple[str, bytes]]) -> int:
-        """Add the messages that are not there yet, and count them."""
-        before = len(self.bodies)
-        for message_id, body in records:
-            if message_id not in self.positions:
-                self.positions[message_id] = self.first + len(self.bodies)
-                self.bodies.append(body)
-        return len(self.bodies) - before
-
-    def remove(self, message_ids: Iterable[str]) -> list[str]:
-        """Take those messages out that are there, and give their ids in order."""
-        places = {self.place(held): held for held in message_ids if held in self.positions}
-        half = len(self.bodies) // 2
-        old = [place for place in places if place < half]
-        new = [place for place in places if place >= half]
-        if new:
-            self._remove_new(min(new), set(new))
-        if old:
-            self._remove_old(max(old) + 1, set(old))
-        return [places[place] for place in sorted(places)]
-
-    def _remove_new(self, start: int, gone: set[int]) -> None:
-        ids = list(islice(reversed(self.positions), len(self.bodies) - start))[::-1]
-        kept = [
-            (message_id, self.bodies[place])
-            for place, message_id in enumerate(ids, start)
-            if place not in gone
-        ]
-        del self.bodies[start:]
-        for message_id in ids:
-            del self.positions[message_id]
-        self.add(kept)
-
-    def _remove_old(self, end: int, gone: set[int]) -> None:
-        ids = list(islice(self.positions, end))
-        kept = [place for place in range(end) if place not in gone]
-        self.bodies[:end] = [self.bodies[place] for place in kept]
-        self.first += len(gone)
-        for place in gone:
-            del self.positions[ids[place]]
-        for place, old in enumerate(kept):
-            self.positions[ids[old]] = self.first + place
-
-    def clear(self) -> None:
-        """Take all messages out."""
-        self.bodies, self.positions, self.first = [], {}, 0
-
-    def scopes(self) -> Iterator[tuple[str, str | None] | None]:
-        """Give the lists that the session stands in."""
-        yield None
-        yield ("agent", self.agent_id)
-        if self.user_id is not None:
-            yield ("user", self.user_id)
-
-    def info(self) -> SessionInfo:
-        """Give the session without its messages."""
-        return SessionInfo(**self.head())
-
-    def last(self, limit: int | None) -> list[bytes]:
-        """Give the last messages."""
-        return self.bodies[0 if limit is None else max(0, len(self.bodies) - limit) :]
-
-    def head(self) -> dict[str, Any]:
-        """Give the fields that `SessionData` and `SessionInfo` share."""
-        return {
-            "id": self.id,
-            "agent_id": self.agent_id,
-            "user_id": self.user_id,
-            "metadata": decode_metadata(self.metadata),
-            "created_at": from_microseconds(self.created_at),
-            "updated_at": from_microseconds(self.updated_at),
-            "version": self.version,
-            "message_count": len(self.bodies),
-        }
+def _nothing(what: object) -> None:
+    """Change nothing."""
 
 
 def _encoded(messages: Sequence[SessionMessage]) -> list[tuple[str, bytes]]:

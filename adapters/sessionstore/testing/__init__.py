@@ -32,11 +32,13 @@ pytest.register_assert_rewrite(
         f"sessionstore.testing.{name}"
         for name in (
             "appending",
+            "changes",
             "concurrency",
             "content",
             "deleting",
             "expiry",
             "identifiers",
+            "interrupts",
             "lifetime",
             "listing",
             "model",

@@ -8,6 +8,7 @@ from sessionstore.testing.content import ContentContract
 from sessionstore.testing.deleting import DeleteMessagesContract
 from sessionstore.testing.expiry import ExpiryContract
 from sessionstore.testing.identifiers import IdentifierContract
+from sessionstore.testing.interrupts import InterruptContract
 from sessionstore.testing.lifetime import LifetimeContract, RestartContract
 from sessionstore.testing.listing import ListContract
 from sessionstore.testing.ownership import OwnershipContract
@@ -33,6 +34,7 @@ class SessionStoreConformance(
     ContentContract,
     ExpiryContract,
     LifetimeContract,
+    InterruptContract,
     ConcurrencyContract,
     StatefulContract,
     VolumeContract,

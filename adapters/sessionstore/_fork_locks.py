@@ -1,0 +1,56 @@
+"""Locks that a fork leaves free, with what they guard as it was between two of their holders."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from functools import partial
+from threading import Lock, get_ident
+
+__all__ = ["fork_safe_lock"]
+
+_PATIENCE = 1.0
+
+_locks: dict[int, weakref.ref[Lock]] = {}
+_held: dict[int, list[Lock]] = {}
+
+
+def fork_safe_lock() -> Lock:
+    """Make a lock that no child of a fork finds held by a thread that it does not have.
+
+    A fork waits for its holder, so that a child never gets what somebody had half done. It is for
+    what is held for moments only, and not while another such lock is asked for.
+    """
+    lock = Lock()
+    _locks[id(lock)] = weakref.ref(lock, partial(_forget, id(lock)))
+    return lock
+
+
+def _forget(key: int, _: object) -> None:
+    _locks.pop(key, None)
+
+
+def _living() -> list[Lock]:
+    return [lock for ref in list(_locks.values()) if (lock := ref()) is not None]
+
+
+def _before() -> None:
+    held = _held[get_ident()] = []
+    # One that is not to be had may be held by what forks, in a signal's handler, say.
+    held += [lock for lock in _living() if lock.acquire(timeout=_PATIENCE)]
+
+
+def _in_parent() -> None:
+    for lock in _held.pop(get_ident(), ()):
+        lock.release()
+
+
+def _in_child() -> None:
+    _held.clear()
+    for lock in _living():
+        if lock.locked():
+            lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -1,0 +1,107 @@
+"""Writes that are broken off in their midst, and what may be there afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any, NamedTuple
+
+from sessionstore.models import SessionData, SessionMessage
+from sessionstore.testing.samples import said
+
+__all__ = ["Change", "Content", "changes", "content"]
+
+Content = tuple[list[SessionMessage], dict[str, Any]]
+"""The messages and the metadata of a session."""
+
+BATCH = 5
+
+
+class Change(NamedTuple):
+    """A write to a session, and what it makes of it.
+
+    Attributes:
+        method: The store's method.
+        args: What it is given after the session's id.
+        kwargs: What it is given by name.
+        outcome: Gives what the session holds after the write, from what it held before.
+    """
+
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outcome: Callable[[Content | None], Content | None]
+
+
+def content(session: SessionData | None) -> Content | None:
+    """Give what a session holds; ``None`` where there is none."""
+    return None if session is None else (session.messages, session.metadata)
+
+
+def changes() -> Iterator[Change]:
+    """Give writes of every kind, one after the other, without end."""
+    kinds = (_append, _replace, _append, _delete_messages, _update, _append, _delete, _create)
+    for number, kind in enumerate(cycle(kinds)):
+        yield kind(number)
+
+
+def _batch(number: int) -> list[SessionMessage]:
+    return [said(f"{number} {place}", f"{number}-{place}") for place in range(BATCH)]
+
+
+def _append(number: int) -> Change:
+    batch = _batch(number)
+
+    def outcome(before: Content | None) -> Content:
+        messages, metadata = before or ([], {})
+        return messages + batch, metadata
+
+    return Change("append_messages", (batch,), {}, outcome)
+
+
+def _replace(number: int) -> Change:
+    # The last of the batch that was appended just before.
+    message = said(f"{number} instead", f"{number - 1}-{BATCH - 1}")
+
+    def outcome(before: Content | None) -> Content | None:
+        if before is None:
+            return None
+        messages, metadata = before
+        return [message if held.id == message.id else held for held in messages], metadata
+
+    return Change("replace_message", (message,), {}, outcome)
+
+
+def _delete_messages(number: int) -> Change:
+    gone = {f"{number - 1}-{place}" for place in (0, 2, 3)} | {f"{number - 3}-1"}
+
+    def outcome(before: Content | None) -> Content | None:
+        if before is None:
+            return None
+        messages, metadata = before
+        return [message for message in messages if message.id not in gone], metadata
+
+    return Change("delete_messages", (sorted(gone),), {}, outcome)
+
+
+def _update(number: int) -> Change:
+    batch, metadata = _batch(number), {"by": number}
+
+    def outcome(before: Content | None) -> Content | None:
+        return None if before is None else (batch, {**before[1], **metadata})
+
+    return Change("update", (), {"messages": batch, "metadata": metadata}, outcome)
+
+
+def _delete(_: int) -> Change:
+    return Change("delete", (), {}, lambda _: None)
+
+
+def _create(number: int) -> Change:
+    batch, metadata = _batch(number), {"by": number}
+    return Change(
+        "create",
+        (),
+        {"messages": batch, "metadata": metadata},
+        lambda before: (batch, metadata) if before is None else before,
+    )

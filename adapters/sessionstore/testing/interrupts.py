@@ -1,0 +1,108 @@
+"""Ctrl-C while a store is at work: guarantee 9, for the plain methods."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+import pytest
+
+from sessionstore.errors import SessionExistsError, SessionNotFoundError
+from sessionstore.store import SessionStore
+from sessionstore.testing.changes import Change, changes, content
+from sessionstore.testing.colours import ColouredSuite, OpenStore
+from sessionstore.testing.samples import said
+from sessionstore.testing.volume import least
+
+__all__ = ["InterruptContract"]
+
+T = TypeVar("T")
+
+ROUNDS = 120
+_PATIENCE = 30.0
+
+
+class InterruptContract(ColouredSuite):
+    """A call that Ctrl-C breaks off leaves all or nothing, and nothing held."""
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer that interrupts")
+    def test_ctrl_c_leaves_all_or_nothing(self, open_store: OpenStore) -> None:
+        """Whenever it comes: what is read next stays, and other threads go on."""
+        with open_store() as store, ctrl_c() as during:
+            store.append_message("other", said("hello", "m"))
+            usual = least(lambda: store.append_message("other", said("again")), 5)
+            for number, change in enumerate(islice(changes(), ROUNDS)):
+                before = store.get("s")
+                during(usual * (1 + number % 40) / 20, partial(_attempt, store, change))
+                after = in_a_thread(lambda: store.get("s"))
+                assert content(after) in (content(before), change.outcome(content(before)))
+                version = 0 if before is None else before.version
+                assert after is None or after.version in (1, version, version + 1)
+                _require_consistent(store)
+            assert in_a_thread(lambda: store.append_message("other", said("last"))) == 1
+
+
+@contextmanager
+def ctrl_c() -> Iterator[Callable[[float, Callable[[], object]], None]]:
+    """Give what calls something, and breaks it off after a while as Ctrl-C does."""
+    armed = False
+
+    def strike(*_: object) -> None:
+        nonlocal armed
+        if armed:
+            armed = False
+            raise KeyboardInterrupt
+
+    def during(seconds: float, call: Callable[[], object]) -> None:
+        nonlocal armed
+        try:
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+                call()
+            finally:
+                armed = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            pass
+
+    # As SIGINT is handled; a plug-in's own alarm goes on afterwards.
+    handler, timer = signal.signal(signal.SIGALRM, strike), signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield during
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+def _attempt(store: SessionStore, change: Change) -> None:
+    # The write that this one builds on was broken off, and so was never done.
+    with suppress(SessionNotFoundError, SessionExistsError):
+        getattr(store, change.method)("s", *change.args, **change.kwargs)
+
+
+def _require_consistent(store: SessionStore) -> None:
+    """Check that lists and sessions tell the same."""
+    listed = {info.id: info for info in store.list_sessions().sessions}
+    session = store.get("s")
+    assert set(listed) == ({"s", "other"} if session else {"other"})
+    if session is not None:
+        assert listed["s"].message_count == session.message_count == len(session.messages)
+        assert listed["s"].version == session.version
+        assert store.get_messages("s") == session.messages
+
+
+def in_a_thread(call: Callable[[], T]) -> T:
+    """Call in another thread, which has to come back: nothing that it needs is left held."""
+    results: list[T] = []
+    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    assert results, "a call in another thread does not come back, or fails"
+    return results[0]
