@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from sessionstore import (
     journal,
     owners,
 )
+from sessionstore.testing.interrupts import ctrl_c, in_a_thread
 
 
 def journaled(*, alone: bool = False) -> Stage:
@@ -238,3 +240,44 @@ def _fork_in_an_outage(path: Path, told: int) -> None:
     store.update("s", metadata={"title": "new"})
     store.delete_messages("s", ["b"])
     os._exit(0)
+
+
+# -- Ctrl-C ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer that interrupts")
+def test_ctrl_c_at_any_moment_of_an_outage_and_after_it() -> None:
+    """What was acknowledged is put back, what was not is there whole or not at all."""
+    stage = Stage(max_messages=10_000)
+    acknowledged: list[str] = []
+    batch: list[str] = []
+
+    def append() -> None:
+        stage.store.append_messages("s", said(*batch))
+        acknowledged.extend(batch)
+
+    with ctrl_c() as during:
+        stage.store.append_messages("s", said("a"))
+        for number in range(400):
+            if number % 8 == 0:
+                stage.primary.go_down()
+            if number % 8 == 6:
+                stage.primary.come_back()
+            batch = [f"{number} {n}" for n in range(3)]
+            during((number % 40) * 5e-6, append)
+            before = in_a_thread(stage.seen)
+            assert {*acknowledged} <= {*before}
+            assert sum(one in before for one in batch) in (0, 3)
+            assert stage.store.stats().pending == len(stage.store.pending())
+    stage.primary.come_back()
+    wait_until(stage.store.recover, "all is put back")
+    kept = stage.kept()
+    assert {*acknowledged} <= {*kept}
+    assert stage.seen() == kept
+    assert len(kept) == len({*kept})
+    assert [one for one in kept if one in acknowledged] == acknowledged
+    assert (stage.store.pending(), stage.store._standby.pinned()) == ([], [])
+    assert not stage.store._journal._lines
+    stage.primary.asked.clear()
+    stage.store.append_messages("s", said("last"))
+    assert stage.primary.asked == [("_append_messages", "s")]

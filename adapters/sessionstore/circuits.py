@@ -8,6 +8,8 @@ from threading import Lock
 
 import msgspec
 
+from sessionstore._tickets import Ticket, is_within, ticket
+
 __all__ = ["Circuits"]
 
 _MOST = 10_000
@@ -16,7 +18,7 @@ _MOST = 10_000
 class _Circuit(msgspec.Struct):
     delay: float
     next_try: float
-    trying: bool = False
+    trying: Ticket | None = None
 
 
 class Circuits:
@@ -45,7 +47,9 @@ class Circuits:
     def is_open(self, session_id: str) -> bool:
         """Tell whether nobody is to try the session now."""
         circuit = self._open.get(session_id)
-        return circuit is not None and (circuit.trying or time.monotonic() < circuit.next_try)
+        return circuit is not None and (
+            circuit.trying is not None or time.monotonic() < circuit.next_try
+        )
 
     def enter(self, session_id: str | None, *, now: bool = False) -> bool:
         """Let the caller try a session: all while it is answered for, else one at a time.
@@ -63,15 +67,21 @@ class Circuits:
             circuit = self._open.get(session_id)
             if circuit is None:
                 return True
-            if circuit.trying or (time.monotonic() < circuit.next_try and not now):
+            if circuit.trying is not None or (time.monotonic() < circuit.next_try and not now):
                 return False
-            circuit.trying = True
+            circuit.trying = ticket()
             return True
 
     def leave(self, session_id: str | None) -> None:
         """Let another try, where this one is over or was given up."""
         if self._open and session_id is not None and (circuit := self._open.get(session_id)):
-            circuit.trying = False
+            circuit.trying = None
+
+    def give_back(self, call: Ticket) -> None:
+        """Let others try what a call was at that was broken off."""
+        for circuit in list(self._open.values()):
+            if is_within(circuit.trying, call):
+                circuit.trying = None
 
     def failed(self, session_id: str) -> None:
         """Leave the session alone, for twice as long as the last time."""

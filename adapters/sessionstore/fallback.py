@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sessionstore._call_deadline import until
+from sessionstore._tickets import Ticket, ticket
 from sessionstore.adoption import adopt_all
 from sessionstore.bounds import StoreBounds
 from sessionstore.circuits import Circuits
@@ -348,11 +349,13 @@ class FallbackSessionStore(SessionStore):
 
     def _play(self, flow: Flow[T]) -> T:
         self._refuse_closed()
+        call = ticket()
         try:
             return play(flow, _send)
         except Exception:
             raise
         except BaseException:  # Ctrl-C: what the caller was not promised must not come later
+            self._give_back(call)
             if self._journal.has_voids:
                 with suppress(SessionStoreError):
                     play(self._journal.write_voids(), _send)
@@ -368,6 +371,15 @@ class FallbackSessionStore(SessionStore):
             if self._journal.has_voids:
                 await _to_its_end(aplay(self._journal.write_voids(), _asend))
             raise
+
+    def _give_back(self, call: Ticket) -> None:
+        """Let go of all that a call still holds that Ctrl-C broke off, be it in the act of that."""
+        self._health.give_back(call)
+        self._circuits.give_back(call)
+        self._journal.give_back(call)
+        for session_id in self._standby.pinned():
+            if not self._journal.holds(session_id):
+                self._standby.unpin(session_id)
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -672,7 +684,11 @@ class FallbackSessionStore(SessionStore):
             return seen.show(write, unseen=unseen or not self._knows(seen, session_id))
 
         ready = view.as_known(write) if write.rewrites() else write
-        return self._journal.take_in(ready, lambda: self._standby.pin(session_id), show)
+
+        def current() -> int:
+            return self._standby.view(session_id, write.user_id).stamp(session_id)
+
+        return self._journal.take_in(ready, lambda: self._standby.pin(session_id), show, current)
 
     def _has_nothing_to_do(self, write: PendingWrite, result: Any) -> bool:
         if write.kind == "append":

@@ -10,6 +10,7 @@ from threading import Lock
 
 import msgspec
 
+from sessionstore._tickets import Ticket, is_within, ticket
 from sessionstore.errors import StoreReadOnlyError, StoreUnavailableError
 
 __all__ = ["PING", "Health", "Permit"]
@@ -62,7 +63,7 @@ class Health:
         self._primary = primary
         self._delay = retry_after
         self._next_probe = 0.0
-        self._probing = False
+        self._prober: Ticket | None = None
         self._reads_only = False
         self._timed_out: str | None = None
         self._since: float | None = None
@@ -103,9 +104,9 @@ class Health:
         with self._lock:
             if self._since is None or (reads and self._reads_only):
                 return Permit(self.fallbacks, is_probe=False)
-            if self._probing or (time.monotonic() < self._next_probe and not now):
+            if self._prober is not None or (time.monotonic() < self._next_probe and not now):
                 return None
-            self._probing = True
+            self._prober = ticket()
             self.probes += 1
             return Permit(self.fallbacks, is_probe=True, needs_write=self._reads_only)
 
@@ -143,7 +144,12 @@ class Health:
     def end(self, permit: Permit) -> None:
         """Let another probe, where this one is over or was given up."""
         if permit.is_probe:
-            self._probing = False
+            self._prober = None
+
+    def give_back(self, call: Ticket) -> None:
+        """Let another probe, where a call that was broken off has not said that it is over."""
+        if is_within(self._prober, call):
+            self._prober = None
 
     def _is_new_outage(self, permit: Permit, error: StoreUnavailableError) -> bool:
         reads_only = isinstance(error, StoreReadOnlyError)
@@ -172,7 +178,7 @@ class Health:
             self._since, self._back_since = None, time.monotonic()
             self.recoveries += 1
             self._timed_out, self._reads_only = None, False
-            self._probing = permit.is_probe = False  # it goes on as everybody's
+            self._prober, permit.is_probe = None, False  # it goes on as everybody's
             permit.outages = self.fallbacks
 
     def _away(self) -> float:

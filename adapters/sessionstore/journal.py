@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from sessionstore._tickets import Ticket, is_within, ticket
 from sessionstore.errors import (
     SessionConflictError,
     SessionNotFoundError,
@@ -156,6 +157,7 @@ class Journal:
         write: PendingWrite,
         base: Callable[[], StoredSession | None],
         show: Callable[[], T],
+        stamp: Callable[[], int],
     ) -> Flow[T]:
         """Keep a write: from then on it is in its session's line.
 
@@ -164,6 +166,7 @@ class Journal:
             base: Gives what is known of the session, if this is the first write of its line.
             show: Makes the session's readers see the write. What it raises is raised, and the
                 write is not taken in.
+            stamp: Tells one state of what they see from all others.
 
         Returns:
             What ``show`` gave.
@@ -172,7 +175,7 @@ class Journal:
             StoreUnavailableError: The journal is full, or the fallback store fails.
         """
         body = encode_write(replace(write, id=(write_id := new_id())))
-        arrival = Arrival(write_id, body, show)
+        arrival = Arrival(write_id, body, show, stamp, ticket())
         line = self._expect(write.session_id, base, arrival)
         try:
             if (yield from self.keep(line)):
@@ -190,7 +193,7 @@ class Journal:
             with self._lock:
                 self._arrived(line, arrival)
         if not arrival.over:  # another process has taken the line over: begin a new one
-            return (yield from self.take_in(write, base, show))
+            return (yield from self.take_in(write, base, show, stamp))
         if arrival.error is not None:
             raise arrival.error
         result: T = arrival.result
@@ -243,7 +246,7 @@ class Journal:
             if len(line.journals) == 1:  # the others are as old as they were
                 line.touched = begun
             line.voids = [void for void in line.voids if void not in voids]
-            del line.done[: len(done)]
+            line.done = [write_id for write_id in line.done if write_id not in done]
             self._settle(line)
 
     def _order(self, line: Line) -> Flow[list[str]]:
@@ -333,15 +336,33 @@ class Journal:
             return False
         return True
 
+    def give_back(self, call: Ticket) -> None:
+        """Finish what a call was in the middle of when Ctrl-C broke it off, and let go of all."""
+        with self._lock:
+            for line in list(self._lines.values()):
+                line.mend()
+                for arrival in list(line.arrivals.values()):
+                    if is_within(arrival.held, call):
+                        self._arrived(line, arrival)
+                if is_within(line.replaying, call):
+                    line.replaying = None
+                ended = line.replaying is None and not (line.writes or line.arrivals or line.done)
+                self._settle(line, ended=ended)
+            lines = self._lines.values()
+            self._size = sum(
+                len(line.writes) + sum(not one.over for one in line.arrivals.values())
+                for line in lines
+            )
+
     # -- Giving out -----------------------------------------------------------------------------
 
     def claim(self, session_id: str) -> Line | None:
         """Give a session's line to the one caller who is to put it back; ``None`` to others."""
         with self._lock:
             line = self._lines.get(session_id)
-            if line is None or line.replaying:
+            if line is None or line.replaying is not None:
                 return None
-            line.replaying = True
+            line.replaying = ticket()
             self._settle(line)
             return line
 
@@ -355,9 +376,9 @@ class Journal:
         with self._lock:
             if line.given_up:
                 return
-            for write in batch:
+            line.done += [write.id for write in batch]
+            for _ in batch:
                 line.writes.popleft()
-                line.done.append(write.id)
             self._size -= len(batch)
 
     def note(self, line: Line) -> Flow[None]:
@@ -402,7 +423,7 @@ class Journal:
             Whether nothing is left.
         """
         with self._lock:
-            line.replaying = False
+            line.replaying = None
             self._settle(line, ended=not (line.writes or line.arrivals or line.done))
             return line.session_id not in self._lines
 
@@ -492,9 +513,9 @@ class Journal:
     # -- With the lock held -----------------------------------------------------------------------
 
     def _arrived(self, line: Line, arrival: Arrival) -> None:
-        del line.arrivals[arrival.id]
-        if not arrival.over:
+        if not arrival.over and arrival.id not in line.voids:
             line.voids.append(arrival.id)
+        line.arrivals.pop(arrival.id, None)
         if not arrival.over or arrival.error is not None:
             self._size -= 1
         self._settle(line)
@@ -504,11 +525,11 @@ class Journal:
         if self._lines.get(line.session_id) is not line:
             return
         something = bool(line.writes or line.voids or line.done or line.doubtful) and not ended
-        if something and not line.replaying:
+        if something and line.replaying is None:
             self._waiting.setdefault(line.session_id)
         else:
             self._waiting.pop(line.session_id, None)
-        if not (something or line.arrivals or line.replaying):
+        if not (something or line.arrivals or line.replaying is not None):
             self._end(line)
 
     def _end(self, line: Line) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from sessionstore._tickets import Ticket
 from sessionstore.errors import SessionStoreError
 from sessionstore.memory import StoredSession
+from sessionstore.writes import id_of
 
 __all__ = ["Arrival", "Line"]
 
@@ -21,6 +23,9 @@ class Arrival(msgspec.Struct, eq=False):
         id: Its id there.
         body: The write, as JSON.
         show: Makes the session's readers see it.
+        stamp: Tells one state of what they see from all others.
+        held: The ticket of the call that waits for it.
+        before: The stamp before it was shown.
         result: What ``show`` gave.
         error: What ``show`` raised: it is not taken in.
         over: One of the two is there.
@@ -29,6 +34,9 @@ class Arrival(msgspec.Struct, eq=False):
     id: str
     body: bytes
     show: Callable[[], Any]
+    stamp: Callable[[], int]
+    held: Ticket
+    before: int | None = None
     result: Any = None
     error: SessionStoreError | None = None
     over: bool = False
@@ -50,7 +58,7 @@ class Line(msgspec.Struct, eq=False):
         doubtful: One of ``voids`` may still get there.
         begun: The last journal is there.
         touched: When the journals were ours for sure, as `time.time` has it.
-        replaying: Somebody puts the writes back just now.
+        replaying: The ticket of who puts the writes back just now.
         complained: It was logged that they can't be put back.
         taken: One was taken in.
         most: How many writes one request puts back at most.
@@ -68,7 +76,7 @@ class Line(msgspec.Struct, eq=False):
     doubtful: bool = False
     begun: bool = False
     touched: float = 0.0
-    replaying: bool = False
+    replaying: Ticket | None = None
     complained: bool = False
     taken: bool = False
     given_up: bool = False
@@ -87,20 +95,34 @@ class Line(msgspec.Struct, eq=False):
         for arrival_id in order:
             if self.voids:
                 break
-            self.last = arrival_id
             arrival = self.arrivals.get(arrival_id)
             if arrival is not None and not arrival.over:
                 shown += self._show(arrival)
+            self.last = arrival_id
         return shown
 
     def _show(self, arrival: Arrival) -> bool:
+        arrival.before = arrival.stamp()
         try:
             arrival.result = arrival.show()
         except SessionStoreError as error:
             arrival.error = error
             self.voids.append(arrival.id)
         else:
-            self.writes.append(arrival.body)
-            self.taken = True
+            self._take(arrival)
         arrival.over = True
         return arrival.error is None
+
+    def _take(self, arrival: Arrival) -> None:
+        if not self.writes or self.writes[-1] is not arrival.body:
+            self.writes.append(arrival.body)
+        self.taken = True
+
+    def mend(self) -> None:
+        """Finish what was broken off in the middle: what is shown is taken, what is done is out."""
+        for arrival in self.arrivals.values():
+            if not (arrival.over or arrival.before in (None, arrival.stamp())):
+                self._take(arrival)
+                arrival.over = True
+        while self.writes and id_of(self.writes[0]) in self.done:
+            self.writes.popleft()

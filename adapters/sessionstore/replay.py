@@ -170,7 +170,9 @@ class Replay:
                 raise
             yield from self._set_aside(batch[0], error)
             taken = False
+            self._journal.put_back(line, batch)
         else:
+            self._journal.put_back(line, batch)
             self._journal.replayed += len(batch)
             self._refusals.taken += 1
             taken = True
@@ -179,7 +181,6 @@ class Replay:
             self._health.answered(permit)
         for write in batch:
             self._refusals.forget(write.id)
-        self._journal.put_back(line, batch)
         try:
             yield from self._journal.note(line)
         except StoreUnavailableError as error:

@@ -251,9 +251,14 @@ class Standby(InMemorySessionStore):
                 session.unseen = session.made = False
                 self._cut(session)
             self._keep_bounds()
-            for user_id, rival in list(self._rivals.items()):
-                if not rival.forget(session_id):
-                    del self._rivals[user_id]
+        for user_id, rival in list(self._rivals.items()):
+            if not rival.forget(session_id):
+                self._rivals.pop(user_id, None)
+
+    def pinned(self) -> list[str]:
+        """Give the sessions that are kept whatever the bounds."""
+        with self._lock:
+            return list(self._pinned)
 
     def forget(self, session_id: str) -> bool:
         """Know nothing of a session any more; tell whether any is known."""

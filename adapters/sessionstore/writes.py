@@ -20,7 +20,15 @@ from sessionstore.flow import Flow
 from sessionstore.models import SessionMessage, encode_message, encode_metadata
 from sessionstore.store import SessionStore
 
-__all__ = ["PendingWrite", "decode_write", "encode_write", "first_batch", "joined", "kind_of"]
+__all__ = [
+    "PendingWrite",
+    "decode_write",
+    "encode_write",
+    "first_batch",
+    "id_of",
+    "joined",
+    "kind_of",
+]
 
 _TRIES = 10
 
@@ -209,12 +217,22 @@ def kind_of(raw: bytes) -> str:
     return _kind_decoder.decode(raw).kind
 
 
+def id_of(raw: bytes) -> str:
+    """Give a write's id from its JSON, of which the rest is skipped."""
+    return _id_decoder.decode(raw).id
+
+
 class _Kind(msgspec.Struct):
     kind: str
 
 
+class _Id(msgspec.Struct):
+    id: str
+
+
 _decoder = msgspec.json.Decoder(PendingWrite)
 _kind_decoder = msgspec.json.Decoder(_Kind)
+_id_decoder = msgspec.json.Decoder(_Id)
 
 
 def first_batch(writes: Iterable[PendingWrite]) -> list[PendingWrite]:
