@@ -246,8 +246,11 @@ def _fork_in_an_outage(path: Path, told: int) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer that interrupts")
-def test_ctrl_c_at_any_moment_of_an_outage_and_after_it() -> None:
+def test_ctrl_c_at_any_moment_of_an_outage_and_after_it(caplog: pytest.LogCaptureFixture) -> None:
     """What was acknowledged is put back, what was not is there whole or not at all."""
+    caplog.set_level(
+        "CRITICAL", "sessionstore"
+    )  # logging keeps its own lock where it is broken off
     stage = Stage(max_messages=10_000)
     acknowledged: list[str] = []
     batch: list[str] = []
