@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
 from sessionstore import SessionStore, SessionStoreError
+from sessionstore._settling import ended
 from sessionstore.flow import Flow, aplay
 
 __all__ = ["OnSaveError", "SessionSaveError", "aplay_to_its_end", "checked_on_save_error", "failed"]
@@ -112,10 +112,5 @@ async def aplay_to_its_end(flow: Flow[T], store: SessionStore) -> T:
     try:
         return await asyncio.shield(saving)
     except asyncio.CancelledError as cancelled:
-        # A cancel scope of anyio's, such as Starlette's, cancels again at each turn of the loop,
-        # and so keeps a core busy until the save has ended. No shield of ours stops it: it watches
-        # the task outside of LangChain's, and to hear no more of it here saves no time.
-        while not saving.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([saving])
+        await ended(saving)
         raise cancelled from saving.exception()

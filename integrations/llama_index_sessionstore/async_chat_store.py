@@ -27,6 +27,7 @@ from sessionstore import (
     SessionStoreError,
     StoreUnavailableError,
 )
+from sessionstore._settling import ended
 from sessionstore.errors import OutageError
 from sessionstore.flow import Flow, aplay
 from sessionstore.models import new_id
@@ -428,10 +429,8 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         try:
             before, oldest = await asyncio.shield(work)
         except asyncio.CancelledError:
-            back = asyncio.ensure_future(self._take_back(key, work))
-            while not back.done():  # however often they are: the next one's turn begins behind it
-                with suppress(asyncio.CancelledError):
-                    await asyncio.shield(back)
+            # However often they are: the next one's turn begins behind it.
+            await ended(asyncio.ensure_future(self._take_back(key, work)))
             raise
         if turn is not None:
             turn.ids, turn.mark = turn.ids[n:], before.beyond(oldest)
