@@ -205,3 +205,20 @@ def test_time_that_passes_is_no_clock_that_is_set(machine: MachineClock) -> None
     assert store.get("old") is None
     assert store.prune_expired() == 0
     assert [info.id for info in store.list_sessions().sessions] == ["new"]
+
+
+# -- What can't be read ---------------------------------------------------------------------------
+
+
+def test_a_session_that_cant_be_read_is_left_out_of_lists_and_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = InMemorySessionStore()
+    for session_id in ("a", "damaged", "b"):
+        store.create(session_id, metadata={"title": "secret"})
+    store._sessions["damaged"].metadata = b'{"title": "secret'
+    page = store.list_sessions(limit=2)
+    assert [info.id for info in page.sessions] == ["b", "a"]
+    assert page.cursor is None
+    assert "'damaged'" in caplog.text
+    assert "secret" not in caplog.text

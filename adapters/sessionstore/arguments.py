@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -16,12 +17,14 @@ from sessionstore.errors import (
 from sessionstore.models import SessionMessage, new_id
 
 __all__ = [
+    "MAX_DEPTH",
     "MAX_ID_LENGTH",
     "NO_LIMIT",
     "checked_id",
     "checked_limit",
     "checked_message_id",
     "checked_messages",
+    "checked_metadata",
     "checked_version",
     "optional_id",
     "require_owner",
@@ -31,6 +34,12 @@ __all__ = [
 
 MAX_ID_LENGTH = 512
 """The longest id, in characters, of a session, message, agent or user."""
+
+MAX_DEPTH = 64
+"""How many lists and objects of JSON may be within one another, the outermost one included.
+
+What is deeper may be stored, but not be read where the stack is deep already.
+"""
 
 NO_LIMIT = 2**31 - 1
 """As good as no limit: drivers refuse a number that is larger than theirs."""
@@ -194,10 +203,71 @@ def checked_messages(messages: Iterable[SessionMessage]) -> list[SessionMessage]
     return [_ready_message(message) for message in messages]
 
 
+def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Check how deep a session's metadata is; whether it is JSON is seen when it is encoded.
+
+    Args:
+        metadata: What the caller gave.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidSessionError: It is nested deeper than `MAX_DEPTH`.
+    """
+    if isinstance(metadata, dict) and _is_deep(metadata):
+        raise InvalidSessionError(f"the metadata is nested too deep: {_TOO_DEEP}")
+    return metadata
+
+
+_TOO_DEEP = f"at most {MAX_DEPTH} lists and objects may be within one another"
+_CONTAINERS = (dict, list, tuple)
+_WIDE = 10_000
+
+
+def _is_deep(*values: object) -> bool:
+    level = [value for value in values if isinstance(value, _CONTAINERS)]
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, _CONTAINERS)
+        ]
+        if len(level) > _WIDE:  # a list that holds itself twice has no end, and gets ever wider
+            level = list({id(inner): inner for inner in level}.values())
+    return bool(level)
+
+
+def _is_flat(message: SessionMessage) -> bool:
+    # The common message is all text: it has nothing to walk through.
+    calls, metadata, extra = message.tool_calls, message.metadata, message.extra
+    return (
+        type(message.content) is str
+        and (type(calls) is list and not calls)
+        and (type(metadata) is dict and not metadata)
+        and (type(extra) is dict and not extra)
+    )
+
+
+def _require_shallow(message: SessionMessage) -> None:
+    calls = message.tool_calls if isinstance(message.tool_calls, (list, tuple)) else ()
+    args = [part for call in calls if isinstance(call, dict) for part in call.values()]
+    if _is_deep(message.content, message.metadata, message.extra, *args):
+        fields = ("content", "metadata", "extra")
+        deep = next((name for name in fields if _is_deep(getattr(message, name))), "tool call")
+        msg = f"message {message.id!r} can't be stored: its {deep} is nested too deep: {_TOO_DEEP}"
+        raise InvalidMessageError(msg)
+
+
 def _ready_message(message: SessionMessage) -> SessionMessage:
     if not isinstance(message, SessionMessage):
         kind = type(message).__name__
         raise InvalidMessageError(f"a message must be a SessionMessage, not {kind}")
+    if not _is_flat(message):
+        _require_shallow(message)
     created_at = _in_utc(message.created_at)
     if created_at is not message.created_at:
         message = replace(message, created_at=created_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import count, islice
@@ -12,6 +13,7 @@ from sessionstore._fork_locks import fork_safe_lock
 from sessionstore._stored_session import StoredSession
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.errors import (
+    CorruptMessageError,
     InvalidSessionError,
     SessionExistsError,
     SessionNotFoundError,
@@ -37,6 +39,8 @@ __all__ = ["InMemorySessionStore", "StoredSession"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+_logger = logging.getLogger("sessionstore")
 
 
 def _at_once(
@@ -264,7 +268,10 @@ class InMemorySessionStore(SessionStore):
                 and (agent_id is None or session.agent_id == agent_id)
                 and not self._expired(session)
             )
-            page = [(session.info(), session.activity) for session in islice(live, limit + 1)]
+            readable = (
+                (info, session.activity) for session in live if (info := _readable(session))
+            )
+            page = list(islice(readable, limit + 1))
         more = str(page[limit - 1][1]) if len(page) > limit else None
         return SessionPage([info for info, _ in page[:limit]], more)
 
@@ -357,6 +364,15 @@ class InMemorySessionStore(SessionStore):
             self._recent[scope].pop(session.id, None)
             if scope and not self._recent[scope]:
                 self._recent.pop(scope, None)
+
+
+def _readable(session: StoredSession) -> SessionInfo | None:
+    """Give a session for a list, which one that can't be read has no place in."""
+    try:
+        return session.info()
+    except CorruptMessageError as error:
+        _logger.warning("session %r is left out of a list: %s", session.id, error)
+        return None
 
 
 def _nothing(what: object) -> None:

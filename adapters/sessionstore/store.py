@@ -13,6 +13,7 @@ from sessionstore.arguments import (
     checked_limit,
     checked_message_id,
     checked_messages,
+    checked_metadata,
     checked_version,
     optional_id,
     without_repeats,
@@ -652,7 +653,7 @@ class SessionStore(ABC):
             without_repeats(checked_messages(messages)),
             agent_id=checked_id(agent_id, "agent_id"),
             user_id=optional_id(user_id, "user_id"),
-            metadata={} if metadata is None else metadata,
+            metadata={} if metadata is None else checked_metadata(metadata),
         )
 
     def _getting(
@@ -739,7 +740,7 @@ class SessionStore(ABC):
         return self._update(
             checked_id(session_id, "session_id"),
             messages=None if messages is None else without_repeats(checked_messages(messages)),
-            metadata=metadata,
+            metadata=None if metadata is None else checked_metadata(metadata),
             user_id=optional_id(user_id, "user_id"),
             expected_version=checked_version(expected_version),
         )

@@ -32,6 +32,7 @@ pytest.register_assert_rewrite(
         f"sessionstore.testing.{name}"
         for name in (
             "appending",
+            "cancelling",
             "changes",
             "concurrency",
             "content",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sessionstore.testing.appending import AppendContract
+from sessionstore.testing.cancelling import CancelContract
 from sessionstore.testing.concurrency import ConcurrencyContract
 from sessionstore.testing.content import ContentContract
 from sessionstore.testing.deleting import DeleteMessagesContract
@@ -34,6 +35,7 @@ class SessionStoreConformance(
     ContentContract,
     ExpiryContract,
     LifetimeContract,
+    CancelContract,
     InterruptContract,
     ConcurrencyContract,
     StatefulContract,

@@ -6,11 +6,12 @@ import math
 import traceback
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
 
+from sessionstore.arguments import MAX_DEPTH
 from sessionstore.errors import InvalidMessageError, InvalidSessionError
 from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
@@ -19,6 +20,8 @@ from sessionstore.testing.samples import conversation, said, stored
 from sessionstore.testing.strategies import MODEST, json_objects, messages
 
 __all__ = ["ContentContract"]
+
+T = TypeVar("T")
 
 TEXTS = {
     "empty": "",
@@ -110,6 +113,21 @@ def nested(depth: int, inmost: object) -> object:
         inmost = [inmost]
     return inmost
 
+
+def deep_in_the_stack(call: Callable[[], T], frames: int = 200) -> T:
+    """Call where the stack is deep already, as within an agent of a graph of a server."""
+    return call() if frames == 0 else deep_in_the_stack(call, frames - 1)
+
+
+DEEP: dict[str, Callable[[int], dict[str, Any]]] = {
+    "content": lambda depth: {"content": [{"type": "x", "value": nested(depth - 2, "x")}]},
+    "args": lambda depth: {
+        "tool_calls": [{"id": "c", "name": "n", "args": {"a": nested(depth - 1, "x")}}]
+    },
+    "metadata": lambda depth: {"metadata": {"a": nested(depth - 1, "x")}},
+    "extra": lambda depth: {"extra": {"langchain": {"a": nested(depth - 2, "x")}}},
+}
+"""A field of a message, as deep as told."""
 
 NOT_JSON: dict[str, Any] = {
     "NaN": math.nan,
@@ -295,6 +313,55 @@ class ContentContract(ColouredSuite):
             store.update("s", metadata=bad)
         assert stored(store, "s").metadata == {"a": 1}
         assert store.get("new") is None
+
+    @pytest.mark.parametrize("where", DEEP.values(), ids=DEEP.keys())
+    def test_a_message_as_deep_as_may_be(
+        self, store: SessionStore, where: Callable[[int], dict[str, Any]]
+    ) -> None:
+        """It is written and read deep in the stack, too; one level deeper is refused by all."""
+        message = SessionMessage("user", **{"id": "m0", "content": "x", **where(MAX_DEPTH)})
+        store.create("s", messages=[message])
+        store.append_message("t", message)
+        store.replace_message("t", message)
+        store.create("u", messages=[said("x")])
+        store.update("u", messages=[message])
+        for session_id in "stu":
+            assert deep_in_the_stack(lambda: stored(store, session_id).messages) == [message]  # noqa: B023
+            assert deep_in_the_stack(lambda: store.get_messages(session_id)) == [message]  # noqa: B023
+        before = stored(store, "s")
+        deeper = SessionMessage("user", **{"id": "m0", "content": "x", **where(MAX_DEPTH + 1)})
+        for call in CALLS.values():
+            with pytest.raises(InvalidMessageError, match="nested too deep"):
+                call(store, deeper)
+        assert stored(store, "s") == before
+        assert store.get("new") is None
+
+    def test_metadata_as_deep_as_may_be(self, store: SessionStore) -> None:
+        """It is listed deep in the stack, too; one level deeper is refused."""
+        metadata = {"a": nested(MAX_DEPTH - 1, "x")}
+        store.create("s", metadata=metadata)
+        store.create("t")
+        assert store.update("t", metadata=metadata).metadata == metadata
+        listed = deep_in_the_stack(lambda: store.list_sessions().sessions)
+        assert [info.metadata for info in listed] == [metadata] * 2
+        before = stored(store, "s")
+        deeper = {"a": nested(MAX_DEPTH, "x")}
+        with pytest.raises(InvalidSessionError, match="nested too deep"):
+            store.create("new", metadata=deeper)
+        with pytest.raises(InvalidSessionError, match="nested too deep"):
+            store.update("s", messages=[], metadata=deeper)
+        assert stored(store, "s") == before
+        assert store.get("new") is None
+
+    def test_what_holds_itself_is_refused(self, store: SessionStore) -> None:
+        """It is endlessly deep, and wide."""
+        endless: list[Any] = []
+        endless += [endless, endless]
+        with pytest.raises(InvalidMessageError, match="nested too deep"):
+            store.append_message("s", SessionMessage("user", "x", metadata={"a": endless}))
+        with pytest.raises(InvalidSessionError, match="nested too deep"):
+            store.create("s", metadata={"a": endless})
+        assert store.get("s") is None
 
     def test_later_changes_of_the_callers_objects(self, store: SessionStore) -> None:
         """What was stored is what it was at the call."""

@@ -1,0 +1,93 @@
+"""Calls that are cancelled: guarantee 9, for the async methods."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+from itertools import islice
+
+from sessionstore.errors import SessionExistsError, SessionNotFoundError
+from sessionstore.store import SessionStore
+from sessionstore.testing.changes import Change, changes, content
+from sessionstore.testing.colours import ColouredSuite, OpenStore
+from sessionstore.testing.concurrency import in_a_loop
+from sessionstore.testing.samples import said
+
+__all__ = ["CancelContract"]
+
+ROUNDS = 80
+OTHERS = 4
+
+
+class CancelContract(ColouredSuite):
+    """When a cancelled call comes back, it took effect or it never will."""
+
+    def test_cancelled_is_settled(self, open_store: OpenStore) -> None:
+        """Whenever it is cancelled: what is read next stays, and what is written next is last."""
+
+        async def main(store: SessionStore) -> None:
+            chance = random.Random(0)  # noqa: S311 - when to cancel is no secret
+            usual = await _usual(store)
+            for number, change in enumerate(islice(changes(), ROUNDS)):
+                before = await store.aget("s")
+                await _cancelled(store, change, chance.uniform(0, 2 * usual))
+                after = await store.aget("s")
+                assert content(after) in (content(before), change.outcome(content(before)))
+                if number % 2:  # what still lands would do so between these
+                    await store.aappend_message("other", said("hello"))
+                    assert await store.aget("s") == after
+                await _require_last(store, number)
+
+        async def beside_others(store: SessionStore) -> None:
+            writers = [asyncio.ensure_future(_write_on(store, n)) for n in range(OTHERS)]
+            try:
+                await main(store)
+            finally:
+                for writer in writers:
+                    writer.cancel()
+                ended = await asyncio.gather(*writers, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
+
+        in_a_loop(open_store, beside_others)
+
+
+async def _usual(store: SessionStore) -> float:
+    times = []
+    for number in range(5):
+        start = time.perf_counter()
+        await store.aappend_message("other", said(f"{number}"))
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+async def _cancelled(store: SessionStore, change: Change, seconds: float) -> None:
+    """Begin a write, and cancel it after a while."""
+    method = getattr(store, f"a{change.method}")
+    call = asyncio.ensure_future(method("s", *change.args, **change.kwargs))
+    end = time.perf_counter() + seconds
+    while not call.done() and time.perf_counter() < end:  # noqa: ASYNC110 - at any turn of the loop
+        await asyncio.sleep(0)
+    call.cancel()
+    # The write that this one builds on was cancelled, too, and so was never done.
+    with suppress(asyncio.CancelledError, SessionNotFoundError, SessionExistsError):
+        await call
+
+
+async def _require_last(store: SessionStore, number: int) -> None:
+    """Write once more: it comes after all that was cancelled, and is not undone by it."""
+    last = said("last", f"last {number}")
+    before = await store.aget_messages("s")
+    assert await store.aappend_message("s", last) == 1
+    assert await store.aget_messages("s") == [*before, last]
+    assert await store.adelete_messages("s", [str(last.id)]) == [last.id]
+    if not before:
+        await store.adelete("s")
+
+
+async def _write_on(store: SessionStore, number: int) -> None:
+    """Be in the way: write to another session until the end."""
+    while True:
+        await store.aappend_message(f"of {number}", said("hello"))
+        await asyncio.sleep(0)
