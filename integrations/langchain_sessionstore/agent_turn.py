@@ -46,6 +46,7 @@ class AgentTurn:
         resumed: Whether the turn began before this call.
         answer_id: The message that answered the turn before this call, if it was answered.
         behind: Whether a save failed, and the caller went on without it.
+        unverified: A message that the session has to hold, or else the thread is another's.
     """
 
     session_id: str
@@ -57,6 +58,7 @@ class AgentTurn:
         """Begin with nothing written."""
         self.answer_id: str | None = None
         self.behind: bool = False
+        self.unverified: str | None = None
         self._untold: list[tuple[BaseMessage, InvalidMessageError]] = []
         self._given_up: set[str | None] = set()
         self._written: dict[str, tuple[datetime, bytes]] = {}

@@ -33,7 +33,9 @@ from langchain_sessionstore.saving import (
 )
 from langchain_sessionstore.tokens import langchain_window
 from sessionstore import (
+    InvalidMessageError,
     InvalidSessionError,
+    SessionAccessError,
     SessionStore,
     SessionStoreError,
     StoreUnavailableError,
@@ -74,15 +76,24 @@ _NO_CONFIG: RunnableConfig = {}
 _CHECKPOINTER = "__pregel_checkpointer"
 _EDITED = "hitl_edited_tool_calls"
 _MARK = "session_mark"
+_NOT_OWN = (
+    "this thread of the checkpointer belongs to another session or user: "
+    "give each session a thread of its own"
+)
 _REMOVE_ALL = RemoveMessage(id=REMOVE_ALL_MESSAGES)
+_THREAD = "session_thread"
 _TURN = "session_turn"
 
 
 class SessionAgentState(AgentState[Any]):
-    """An agent's state, with the turn that is running and the last message that is in the log."""
+    """An agent's state, with the turn that is running and the last message that is in the log.
+
+    A checkpointer's has the session and the user that its thread belongs to, too.
+    """
 
     session_turn: NotRequired[Annotated[AgentTurn, UntrackedValue, PrivateStateAttr]]
     session_mark: NotRequired[Annotated[str, PrivateStateAttr]]
+    session_thread: NotRequired[Annotated[list[str | None], PrivateStateAttr]]
 
 
 class _Caller:
@@ -108,11 +119,15 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ``thread_id``; ``user_id``, at the same places, is the caller and the owner.
 
     An agent with a checkpointer has its view from there: nothing is loaded, and the log mirrors
-    the state. A turn that was answered and is sent again with its messages' ids gives that answer,
-    and the model is not asked. A call that was left without a result is closed in what the model is
-    sent. An agent that is called in a tool of another has a session of its own: the one that
-    its config names, else one named after the tool result's id and the agent
-    (``"<id>/<agent_id>"``); never the session of the agent around it.
+    the state. A thread belongs to the session and the user that began it: another's is refused
+    before the model runs, also where it goes on after a pause. A thread from before this
+    middleware belongs to the first who goes on with it.
+
+    A turn that was answered and is sent again with its messages' ids gives that answer, and the
+    model is not asked. A call that was left without a result is closed in what the model is sent.
+    An agent that is called in a tool of another has a session of its own: the one that its config
+    names, else one named after the tool result's id and the agent (``"<id>/<agent_id>"``); never
+    the session of the agent around it.
 
     Example:
         >>> from langchain.agents import create_agent
@@ -145,8 +160,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             is no plain function.
         InvalidSessionError: The agent's id is none. From a call of the agent: it names no session,
             no user where one is required, or two different ones; nothing has run.
-        SessionAccessError: From a call of the agent: the session belongs to another user; nothing
-            has run.
+        SessionAccessError: From a call of the agent: the session belongs to another user, or the
+            checkpointer's thread to another user or session; nothing has run.
         SessionSaveError: From a call of the agent: what the model answered or a tool gave could not
             be saved, not at the second try either. The turn ends there.
         SessionStoreError: From a call of the agent: the store's other errors, before the model or a
@@ -270,7 +285,10 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         config = config or get_config()
         turn = self._new_turn(config, runtime.context)
         if _mirrors(config, state):
-            return (yield from self._mirroring(turn, state))
+            self._require_own(turn, state)
+            yield from self._verifying(turn)
+            known = yield from self._mirroring(turn, state)
+            return {**known, _THREAD: state.get(_THREAD) or [turn.session_id, turn.user_id]}
         return (yield from self._loading(turn, state.get("messages") or [], config))
 
     def _mirroring(self, turn: AgentTurn, state: SessionAgentState) -> Flow[dict[str, Any]]:
@@ -362,6 +380,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         self, turn: AgentTurn, state: list[AnyMessage], *, whole: bool = False
     ) -> Flow[None]:
         """Bring the log up to the state, which is the whole of it where no tool runs beside."""
+        yield from self._verifying(turn)
         save = partial(turn.mirroring, self._store, state)
         if turn.behind:  # what it was told to go on without may wait
             with suppress(SessionStoreError):
@@ -415,10 +434,38 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         turn: AgentTurn | None = state.get(_TURN)
         if turn is None:  # it goes on after an interrupt or a crash
             turn = self._new_turn(config or _config_around(), context, resumed=True)
+            self._require_own(turn, state)
         answers = [message for message in state["messages"] if isinstance(message, AIMessage)]
         if answers and state.get(_EDITED):
             turn.edit(answers[-1], state[_EDITED])
         return turn
+
+    def _require_own(self, turn: AgentTurn, state: SessionAgentState) -> None:
+        """Refuse a checkpointer's thread that belongs to another session or user."""
+        thread = state.get("session_thread")
+        if not thread:
+            # An older version of this package has only told how far its session's log goes.
+            turn.unverified = state.get("session_mark") if self._user_scoped else None
+            return
+        session_id, user_id = thread
+        # An agent in a tool has the thread of the one around it, but a session for each call.
+        others = session_id != turn.session_id and _caller.get() is None
+        if others or (None not in (user_id, turn.user_id) and user_id != turn.user_id):
+            raise SessionAccessError(_NOT_OWN)
+
+    def _verifying(self, turn: AgentTurn) -> Flow[None]:
+        """Refuse a thread of which nothing is told but a message, if the session lacks that."""
+        mark = turn.unverified
+        if mark is None or _caller.get() is not None:
+            return
+        there = yield self._store._getting(turn.session_id, 0, turn.user_id)
+        try:
+            yield self._store._reading(turn.session_id, 0, None, turn.user_id, False, after=mark)
+        except InvalidMessageError:
+            there = None
+        if there is None:
+            raise SessionAccessError(_NOT_OWN)
+        turn.unverified = None
 
     def _calling(self, request: ToolCallRequest) -> tuple[AgentTurn, AIMessage]:
         runtime = request.runtime
