@@ -31,6 +31,7 @@ from llama_index_sessionstore import SessionChatStore
 from sessionstore import (
     InMemorySessionStore,
     InvalidMessageError,
+    InvalidSessionError,
     RedisSessionStore,
     SessionAccessError,
     SessionMessage,
@@ -347,13 +348,35 @@ def test_a_dump_has_no_secret_and_is_usable_once_it_has_its_store(cls):
     for loaded in (cls.from_string(memory.to_string()), cls.from_dict(memory.to_dict())):
         with pytest.raises(SessionStoreError, match=r"bind\(store\)"):
             loaded.put(ChatMessage("Hello!"))
-        loaded.chat_store.bind(store)
+        with pytest.raises(InvalidSessionError, match="user_id="):
+            loaded.chat_store.bind(store)
+        with pytest.raises(SessionStoreError, match=r"bind\(store\)"):
+            loaded.put(ChatMessage("Hello!"))
+        loaded.chat_store.bind(store, user_id="alice")
         loaded.put(ChatMessage("Hello!"))
         assert (loaded.chat_store_key, loaded.token_limit) == ("s1", 500)
         assert (loaded.chat_store.agent_id, loaded.chat_store.user_id) == ("helper", "alice")
     assert said(loaded.get()) == ["Hello!", "Hello!"]
     assert (store.get("s1").agent_id, store.get("s1").user_id) == ("helper", "alice")
     assert "Hello" not in json.dumps(loaded.to_dict())
+
+
+@pytest.mark.parametrize("written", ["alice", None])
+def test_a_dump_does_not_choose_its_user(written):
+    store = InMemorySessionStore()
+    store.create("s1", user_id="alice", messages=[SessionMessage("user", "my PIN is 1234")])
+    bobs = SessionChatStore(store, user_id="bob")
+    memory = ChatMemoryBuffer.from_defaults(chat_store=bobs, chat_store_key="s1")
+    dump = memory.to_dict()
+    dump["chat_store"]["user_id"] = written
+    loaded = ChatMemoryBuffer.from_dict(dump)
+    loaded.chat_store.bind(store, user_id="bob")
+    with pytest.raises(SessionAccessError):
+        loaded.get()
+    assert loaded.chat_store.user_id == "bob"
+    loaded.chat_store.bind(store)  # another store keeps the user that was handed in
+    with pytest.raises(SessionAccessError):
+        loaded.get()
 
 
 # -- In LlamaIndex's memories, engines and agents -------------------------------------------------

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import socket
 import sqlite3
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ from sessionstore import (
     SessionStoreError,
     SqliteAgentDb,
     SQLiteSessionStore,
+    StoreConnectionError,
     StoreUnavailableError,
     open_store,
 )
@@ -221,7 +223,7 @@ def test_a_server_that_is_down_from_the_start(nobody: str) -> None:
         assert store.append_message("s", SessionMessage("user", "Hello!", id="m")) == 1
         assert [message.id for message in store.get_messages("s")] == ["m"]
         assert store.is_degraded()
-        assert [type(error) for error in told] == [StoreUnavailableError]
+        assert [type(error) for error in told] == [StoreConnectionError]
         with pytest.raises(StoreUnavailableError, match="1 writes wait"):
             store.append_message("s", SessionMessage("user", "Hello?"))
     with open_store(nobody, unknown="raise") as store, pytest.raises(StoreUnavailableError):
@@ -282,3 +284,42 @@ def test_how_much_is_remembered_reaches_the_fallback(nobody: str) -> None:
     with open_store(nobody, max_sessions=1, max_messages=2) as store:
         assert isinstance(store, FallbackSessionStore)
         assert (store._standby._max_sessions, store._standby._max_messages) == (1, 2)
+
+
+PASSWORD = "s3cret-password"  # noqa: S105 - that is what it is
+
+
+def variables_of(error: BaseException | None) -> str:
+    """Give the variables of all frames of this package, in an error and in what led to it."""
+    shown, seen = "", set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if frame.f_code.co_filename != __file__:
+                shown += "".join(f"{name}={value!r}\n" for name, value in frame.f_locals.items())
+        error = error.__cause__ or error.__context__
+    return shown
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": "1"}, {"retention_days": -1}, {"unknown": 7}])
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://u:{PASSWORD}@localhost:notaport",
+        f"redis://u:{PASSWORD}@localhost/?nosuch=1",
+        f"redis+sentinel://u:{PASSWORD}@one:1,two",
+        f"postgresql://u:{PASSWORD}@localhost:notaport/db",
+        f"postgresql+nosuch://u:{PASSWORD}@localhost/db",
+        f"nosuch://u:{PASSWORD}@localhost/db",
+        f"sqlite://u:{PASSWORD}@localhost/db",
+        f"sqlite:///{PASSWORD}?x",
+        PASSWORD,
+    ],
+)
+def test_no_frame_of_an_error_holds_a_password(url: str, options: dict[str, Any]) -> None:
+    for given in ({"url": url, "fallback": None}, {"url": "redis://localhost", "fallback": url}):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            open_store(**given, **options)
+        assert "options=" in variables_of(caught.value)
+        assert PASSWORD not in variables_of(caught.value)
+        assert PASSWORD not in f"{caught.value}"

@@ -51,6 +51,8 @@ class SessionStore(ABC):
        session is.
     7. *Any session id*: any non-empty text of up to 512 characters. Two ids never meet.
     8. *Expired is gone*: never returned, pruned or not.
+    9. *Cancelled is settled.* When a call that is cancelled, or that Ctrl-C breaks off, comes back,
+       it took effect or it never will: all of it, or nothing. No lock is left held.
 
     An async method is the sync one of the same name with an ``a`` before it, and promises the
     same. A store may be used from any number of threads and event loops at once.
@@ -67,9 +69,17 @@ class SessionStore(ABC):
     is not checked is whether messages and metadata are JSON: a flow turns them into their stored
     form first, with `sessionstore.models.encode_message` and `encode_metadata`, which refuse what
     is not, and reads them with `decode_messages` and `decode_metadata`, so that what a caller holds
-    is never what the store holds. `require_owner` and `require_version` in `sessionstore.arguments`
+    is never what the store holds. What messages and metadata nest deeper than 64 levels is refused
+    before a flow gets it. `require_owner` and `require_version` in `sessionstore.arguments`
     raise what the contract asks for, in the same atomic step as the work. `sessionstore.testing`
     has the tests that a new store has to pass.
+
+    A backend that waits for anything gives its `timeout`, and ends each call by it, whatever is
+    done in the call: waiting for a lock or a connection, each receive, second tries, what the first
+    use makes. At the start of a call ``sessionstore._call_deadline.deadline_after(self.timeout)``
+    gives the time of `time.monotonic` by which it has to be over; that is earlier where the call is
+    part of another one, as of a fallback's that puts writes back. A thread is handed that time: it
+    does not see it by itself. Past it a call raises `StoreTimeoutError`.
     """
 
     # -- The operations ---------------------------------------------------------------------------

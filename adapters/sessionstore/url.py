@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Literal
 
+from sessionstore._frames import without_frames
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.models import retention_microseconds
@@ -102,12 +103,6 @@ def open_store(
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
-    from sessionstore.fallback import (  # noqa: PLC0415 - what a plain import can do without
-        FallbackSessionStore,
-        check_options,
-        opened,
-    )
-
     options: dict[str, Any] = {
         "on_fallback": on_fallback,
         "on_recover": on_recover,
@@ -118,6 +113,26 @@ def open_store(
         "max_messages": max_messages,
         "unknown": unknown,
     }
+    try:
+        return _opened(url, fallback, retention_days, timeout, options)
+    except Exception as error:  # noqa: BLE001 - raised again
+        url, fallback = "", None  # what shows an error with its frames shows their variables, too
+        raise without_frames(error)  # noqa: B904 - it is the same
+
+
+def _opened(
+    url: str,
+    fallback: SessionStore | str | None,
+    retention_days: float | None,
+    timeout: float | None,
+    options: dict[str, Any],
+) -> SessionStore:
+    from sessionstore.fallback import (  # noqa: PLC0415 - what a plain import can do without
+        FallbackSessionStore,
+        check_options,
+        opened,
+    )
+
     check_options(**options)
     store = _named(url, retention_days, _waits(timeout))
     if fallback is None:

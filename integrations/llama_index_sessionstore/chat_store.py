@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import EllipsisType
 from typing import TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 
 from llama_index_sessionstore.codec import to_llama_index, to_llama_index_messages, to_session
 from sessionstore import (
+    InvalidSessionError,
     SessionExistsError,
     SessionInfo,
     SessionMessage,
@@ -42,7 +44,8 @@ class SessionChatStore(BaseChatStore):
 
     A dump of it, or of a memory that holds it, tells the agent and the user, and has no word of the
     store: no address, no password, no message. What is loaded from a dump works once it is given
-    the store: see `bind`.
+    the store, and the user where the dump names one: who holds a dump can write another user into
+    it, so that is not believed. See `bind`.
 
     Example:
         >>> from llama_index_sessionstore import SessionChatStore
@@ -63,6 +66,7 @@ class SessionChatStore(BaseChatStore):
     agent_id: str = Field(default="default", description="The agent of the sessions made here.")
     user_id: str | None = Field(default=None, description="The caller.")
     _store: SessionStore | None = PrivateAttr(default=None)
+    _is_loaded: bool = PrivateAttr(default=False)
 
     def __init__(
         self,
@@ -73,15 +77,17 @@ class SessionChatStore(BaseChatStore):
     ) -> None:
         super().__init__(agent_id=agent_id, user_id=user_id)  # type: ignore[call-arg]
         if store is not None:
-            self.bind(store)
+            self.bind(store, user_id=user_id)
+        else:  # LlamaIndex makes what it loads from a dump this way
+            self._is_loaded = True
 
     @classmethod
     def class_name(cls) -> str:
         """Give the name by which LlamaIndex's dumps call this class."""
         return "SessionChatStore"
 
-    def bind(self, store: SessionStore) -> None:
-        """Hand the store in, after a memory was loaded from its dump.
+    def bind(self, store: SessionStore, *, user_id: str | EllipsisType | None = ...) -> None:
+        """Hand the store in, and the user, after a memory was loaded from its dump.
 
         Example:
             >>> from llama_index.core.memory import ChatMemoryBuffer
@@ -96,14 +102,24 @@ class SessionChatStore(BaseChatStore):
 
         Args:
             store: Where the sessions are.
+            user_id: The caller; ``None`` checks nothing. It may be left out where the dump names
+                no user, but give it wherever you have one: it counts, whatever the dump says.
 
         Raises:
-            TypeError: It is no `SessionStore`.
+            TypeError: The store is no `SessionStore`.
+            InvalidSessionError: The dump names a user, and none is given here.
         """
         if not isinstance(store, SessionStore):
             msg = f"store must be a SessionStore, not {type(store).__name__}"
             raise TypeError(msg)
-        self._store = store
+        if user_id is not ...:
+            self.user_id = user_id
+        elif self._is_loaded and self.user_id is not None:
+            raise InvalidSessionError(
+                "this chat store was loaded from a dump that names a user, which anybody may have "
+                "written there: hand in the user, too, with bind(store, user_id=...)"
+            )
+        self._store, self._is_loaded = store, False
 
     # -- LlamaIndex's methods, in both colours ----------------------------------------------------
 

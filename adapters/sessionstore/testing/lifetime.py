@@ -8,6 +8,8 @@ from functools import partial
 
 import pytest
 
+from sessionstore.bounds import StoreBounds
+from sessionstore.models import encode_message
 from sessionstore.store import SessionStore
 from sessionstore.testing.colours import ColouredSuite, OpenStore, Stores
 from sessionstore.testing.samples import contents, conversation, ids, said, stored
@@ -22,6 +24,25 @@ class LifetimeContract(ColouredSuite):
         """A store that is there answers, again and again."""
         for _ in range(3):
             store.ping()
+
+    def test_it_says_how_long_a_call_may_take(self, open_store: OpenStore) -> None:
+        """In seconds, or ``None``; before the first use, and as it is in the end."""
+        with open_store() as store:
+            before = store.timeout
+            assert before is None or (type(before) in (int, float) and before >= 0)
+            store.ping()
+            assert store.timeout == before
+
+    def test_it_says_how_large_a_write_may_be(self, open_store: OpenStore) -> None:
+        """What is within its bounds it takes."""
+        with open_store() as store:
+            bounds = store.bounds
+            assert type(bounds) is StoreBounds
+            for bound in (bounds.messages, bounds.message_bytes, bounds.write_bytes):
+                assert bound is None or (type(bound) is int and bound > 0)
+            log = conversation(2)
+            bounds.require([encode_message(message) for message in log])
+            assert store.append_messages("s", log) == 2
 
     def test_close_twice(self, stores: Stores) -> None:
         """The second time nothing happens."""
