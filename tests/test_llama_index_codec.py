@@ -15,7 +15,7 @@ from llama_index.core.base.llms.types import (
 from llama_index_messages import PNG, any_message
 from msgspec.structs import replace
 
-from llama_index_sessionstore import to_llama_index, to_session
+from llama_index_sessionstore import SessionChatStore, to_llama_index, to_session
 from sessionstore import InMemorySessionStore, InvalidMessageError, SessionMessage
 from sessionstore.models import decode_message, encode_message
 
@@ -190,3 +190,21 @@ def test_ids_survive_copies():
     [message] = store.get_messages("s1")
     read = to_llama_index(message)
     assert to_session(read.model_copy()).id == to_session(read.model_copy(deep=True)).id == "m1"
+
+
+@pytest.mark.parametrize("depth", [65, 980, 5000])
+@pytest.mark.parametrize("place", ["kwargs", "tool call"])
+def test_what_is_nested_too_deep_is_refused(depth, place):
+    inmost: object = "s3cret"
+    for _ in range(depth):
+        inmost = [inmost]
+    store = InMemorySessionStore()
+    message = ChatMessage(role="assistant", content="x")
+    if place == "kwargs":
+        message.additional_kwargs["a"] = inmost
+    else:
+        message.blocks.append(ToolCallBlock(tool_name="n", tool_kwargs={"a": inmost}))
+    with pytest.raises(InvalidMessageError, match="nested too deep") as caught:
+        SessionChatStore(store).add_message("s", message)
+    assert "s3cret" not in str(caught.value)
+    assert store.get("s") is None

@@ -13,6 +13,7 @@ from llama_index.core.base.llms.types import (
     TextBlock,
     ToolCallBlock,
 )
+from pydantic_core import PydanticSerializationError
 
 from llama_index_sessionstore.blocks import Block, block_of, dump_of, made
 from llama_index_sessionstore.standard import from_standard, placeholder, to_standard
@@ -59,15 +60,21 @@ def to_session(message: ChatMessage) -> SessionMessage:
         The message in the words of no framework.
 
     Raises:
-        InvalidMessageError: It is no `ChatMessage`. (What JSON can't hold is refused when the
-            message is stored.)
+        InvalidMessageError: It is no `ChatMessage`, or pydantic can't dump it, as where it is
+            nested very deep. (What JSON can't hold is refused when the message is stored.)
     """
     if not isinstance(message, ChatMessage):
         raise InvalidMessageError(f"a message must be a ChatMessage, not {type(message).__name__}")
     stored = message.__dict__.get(_STORED)
-    if stored is not None and to_llama_index(stored) == message:
-        return stored  # type: ignore[no-any-return]
-    encoded = _encoded(message)
+    try:
+        if stored is not None and to_llama_index(stored) == message:
+            return stored  # type: ignore[no-any-return]
+        encoded = _encoded(message)
+    except (PydanticSerializationError, RecursionError):  # which may quote the message
+        raise InvalidMessageError(
+            f"a message of the role {message.role.value!r} can't be stored as JSON: "
+            "it is nested too deep, or pydantic can't dump it"
+        ) from None
     if stored is None:
         return encoded
     return msgspec.structs.replace(
