@@ -14,11 +14,11 @@ import pytest
 from clocks import MachineClock
 
 from sessionstore import InMemorySessionStore, SessionMessage, _stored_session, memory
-from sessionstore.testing import OpenStore, SessionStoreConformance
+from sessionstore.testing import InterruptContract, OpenStore, SessionStoreConformance
 from sessionstore.testing.changes import changes, content
 
 
-class TestConformance(SessionStoreConformance):
+class TestConformance(SessionStoreConformance, InterruptContract):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return InMemorySessionStore

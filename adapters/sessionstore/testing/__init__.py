@@ -16,6 +16,8 @@ the storage outlives the store object, as a file or a server's does, subclass
 
 Run it with ``pytest``. Each test is run in both colours: on the store's plain methods, and on
 their async twins. No plug-in for asyncio is needed. The extra ``testing`` installs what is.
+
+`InterruptContract` tests Ctrl-C, for a store whose driver bears that; inherit from it, too.
 """
 
 try:
@@ -59,5 +61,12 @@ from sessionstore.testing.conformance import (  # noqa: E402
     SessionStoreConformance,
     SharedStoreConformance,
 )
+from sessionstore.testing.interrupts import InterruptContract  # noqa: E402
 
-__all__ = ["OpenStore", "SessionStoreConformance", "SharedStoreConformance", "Stores"]
+__all__ = [
+    "InterruptContract",
+    "OpenStore",
+    "SessionStoreConformance",
+    "SharedStoreConformance",
+    "Stores",
+]

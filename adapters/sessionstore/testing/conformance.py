@@ -9,7 +9,6 @@ from sessionstore.testing.content import ContentContract
 from sessionstore.testing.deleting import DeleteMessagesContract
 from sessionstore.testing.expiry import ExpiryContract
 from sessionstore.testing.identifiers import IdentifierContract
-from sessionstore.testing.interrupts import InterruptContract
 from sessionstore.testing.lifetime import LifetimeContract, RestartContract
 from sessionstore.testing.listing import ListContract
 from sessionstore.testing.ownership import OwnershipContract
@@ -36,7 +35,6 @@ class SessionStoreConformance(
     ExpiryContract,
     LifetimeContract,
     CancelContract,
-    InterruptContract,
     ConcurrencyContract,
     StatefulContract,
     VolumeContract,

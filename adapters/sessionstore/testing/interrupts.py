@@ -29,7 +29,11 @@ _PATIENCE = 30.0
 
 
 class InterruptContract(ColouredSuite):
-    """A call that Ctrl-C breaks off leaves all or nothing, and nothing held."""
+    """A call that Ctrl-C breaks off leaves all or nothing, and nothing held.
+
+    It is no part of `SessionStoreConformance`: there are drivers that Ctrl-C ends the process in,
+    as hiredis 3 does while it packs a command.
+    """
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer that interrupts")
     def test_ctrl_c_leaves_all_or_nothing(self, open_store: OpenStore) -> None:
