@@ -100,7 +100,7 @@ def test_every_statement_goes_by_an_index(
             store.append_messages(f"s{number}", messages, agent_id="a", user_id="u")
         store.append_messages("s", [said("x", f"m{place}") for place in range(5)])
         cursor = store.list_sessions(limit=2).cursor
-        [connection] = store._database._idle
+        [connection] = store._database.idle()
         statements: list[str] = []
         connection.set_trace_callback(statements.append)
         use(store, None)
@@ -116,7 +116,7 @@ def test_every_statement_goes_by_an_index(
 def test_a_new_session_is_looked_up_once() -> None:
     with SQLiteSessionStore(retention_days=1) as store:
         store.ping()
-        [connection] = store._database._idle
+        [connection] = store._database.idle()
         statements: list[str] = []
         connection.set_trace_callback(statements.append)
         store.append_message("s", said("x"))
@@ -170,7 +170,7 @@ def test_close_lets_a_running_write_end(path: Path) -> None:
     with write_lock(path):
         thread = threading.Thread(target=store.append_message, args=("s", said("last")))
         thread.start()
-        wait_until(lambda: store._database._out == 1)
+        wait_until(lambda: store._database.in_use() == 1)
         closing = threading.Thread(target=store.close)
         closing.start()
         wait_until(lambda: store._database.closed)
@@ -187,10 +187,11 @@ def test_close_lets_a_running_write_end(path: Path) -> None:
 def test_close_waits_no_longer_than_the_timeout(path: Path) -> None:
     store = SQLiteSessionStore(path, timeout=0.2)
     store.ping()
-    connection = store._database.take(store._database.deadline(), write=False)
+    call = store._database.call()
+    store._database.take(call, write=False)
     store.close()
     assert len(files_of(path)) == 3
-    store._database.give_back(connection)
+    store._database.settle(call)
     assert files_of(path) == ["sessions.db"]
 
 
@@ -250,7 +251,7 @@ def test_synchronous_is_what_each_connection_has(path: Path, level: Any) -> None
     with SQLiteSessionStore(path, synchronous=level) as store:
         store.create("s")
         asyncio.run(store.aget("s"))
-        found = {row for c in store._database._idle for row in c.execute("PRAGMA synchronous")}
+        found = {row for c in store._database.idle() for row in c.execute("PRAGMA synchronous")}
         assert found == {({"FULL": 2, "NORMAL": 1}[level],)}
 
 

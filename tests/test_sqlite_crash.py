@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_nothing_half_done(
 ) -> None:
     with SQLiteSessionStore(tmp_path / "sessions.db") as store:
         before = store.create("s", messages=[said("m0", "m"), said("m1")], metadata={"a": 1})
-        [connection] = store._database._idle
+        [connection] = store._database.idle()
         [[pages]] = connection.execute("PRAGMA page_count")
         connection.execute(f"PRAGMA max_page_count = {pages + 10}")
         for _ in range(2):

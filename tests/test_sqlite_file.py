@@ -19,8 +19,10 @@ from sessionstore import (
     CorruptMessageError,
     SessionStoreError,
     SQLiteSessionStore,
+    StoreBusyError,
     StoreUnavailableError,
 )
+from sessionstore._sqlite_errors import translated
 
 NOBODY = 65534
 
@@ -299,7 +301,7 @@ def test_an_owner_that_is_not_utf_8_holds_no_connection_up(path: Path) -> None:
         for _ in range(2):
             with pytest.raises(SessionStoreError, match="damaged"):
                 store.list_sessions()
-        assert not any(connection.in_transaction for connection in store._database._idle)
+        assert not any(connection.in_transaction for connection in store._database.idle())
         assert store.create("other").version == 1
 
 
@@ -433,15 +435,14 @@ def test_a_file_system_without_a_write_ahead_log(
 
 
 def test_a_locking_protocol_that_fails_may_be_tried_again(path: Path) -> None:
-    with SQLiteSessionStore(path) as store:
-        error = store._database.translated(sqlite3.OperationalError("locking protocol"))
-    assert type(error) is StoreUnavailableError
+    error = translated(sqlite3.OperationalError("locking protocol"), str(path))
+    assert type(error) is StoreBusyError
 
 
 def test_a_file_that_cannot_be_written_any_more(path: Path) -> None:
     with SQLiteSessionStore(path) as store:
         store.append_message("s", said("x"))
-        [connection] = store._database._idle
+        [connection] = store._database.idle()
         connection.execute("PRAGMA query_only = ON")
         with pytest.raises(StoreUnavailableError, match="can't be written"):
             store.append_message("s", said("y"))

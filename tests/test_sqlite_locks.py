@@ -12,8 +12,9 @@ import pytest
 from children import Children
 from sqlite_files import files_of, outside, said, write_lock
 
-from sessionstore import SessionStore, SQLiteSessionStore, StoreUnavailableError
-from sessionstore._sqlite_connections import COMMIT
+from sessionstore import SessionStore, SQLiteSessionStore, StoreBusyError
+from sessionstore._sqlite_calls import Call
+from sessionstore._sqlite_transactions import COMMIT
 from sessionstore.testing.waiting import wait_until
 
 BRIEF = 0.2
@@ -83,7 +84,7 @@ def test_a_busy_writer_gives_up_after_its_timeout(path: Path) -> None:
         with write_lock(path):
             for write in (store.append_message, in_a_loop(store.aappend_message)):
                 start = time.monotonic()
-                with pytest.raises(StoreUnavailableError, match="busy"):
+                with pytest.raises(StoreBusyError, match="busy"):
                     write("s", said("x"))
                 assert time.monotonic() - start >= BRIEF
         assert store.get("s") == before
@@ -97,7 +98,7 @@ def test_writers_in_a_queue_give_up_together(path: Path) -> None:
                 writes = [store.aappend_message("s", said("x")) for _ in range(100)]
                 together = asyncio.gather(*writes, return_exceptions=True)
                 outcomes = await asyncio.wait_for(together, 100 * BRIEF / 2)
-            assert {type(outcome) for outcome in outcomes} == {StoreUnavailableError}
+            assert {type(outcome) for outcome in outcomes} == {StoreBusyError}
             assert await store.aappend_message("s", said("x")) == 1
             assert len(await store.aget_messages("s")) == 2
 
@@ -126,12 +127,13 @@ def test_async_calls_in_memory_do_not_hold_their_loop_up() -> None:
         async with SQLiteSessionStore(timeout=LONG) as store:
             await store.acreate("s")
             database = store._database
-            connection = database.take(database.deadline(), write=False)
+            call = database.call()
+            database.take(call, write=False)
             tasks = [asyncio.ensure_future(call) for call in (store.aget("s"), store.adelete("s"))]
             for _ in range(10):
                 await asyncio.sleep(0.005)
                 assert not any(task.done() for task in tasks)
-            database.give_back(connection)
+            database.settle(call)
             await asyncio.wait_for(asyncio.gather(*tasks), LONG / 2)
 
     asyncio.run(main())
@@ -147,9 +149,9 @@ def test_waiting_writers_hold_no_connections(path: Path) -> None:
         with write_lock(path):
             for thread in threads:
                 thread.start()
-            wait_until(lambda: database._out == 1)
+            wait_until(lambda: database.in_use() == 1)
             store.get("s")
-            assert len(database._idle) + database._out == 2
+            assert len(database.idle()) + database.in_use() == 2
         for thread in threads:
             thread.join()
         assert len(store.get_messages("s")) == 31
@@ -158,14 +160,16 @@ def test_waiting_writers_hold_no_connections(path: Path) -> None:
 def test_so_many_readers_at_once_and_no_more(path: Path) -> None:
     with SQLiteSessionStore(path, timeout=BRIEF) as store:
         database = store._database
-        taken = [database.take(database.deadline(), write=False) for _ in range(16)]
-        with pytest.raises(StoreUnavailableError, match="busy"):
+        calls = [database.call() for _ in range(16)]
+        for call in calls:
+            database.take(call, write=False)
+        with pytest.raises(StoreBusyError, match="busy"):
             store.get("s")
         assert store.append_message("s", said("the writer goes on")) == 1
-        for connection in taken:
-            database.give_back(connection)
+        for call in calls:
+            database.settle(call)
         assert len(store.get_messages("s")) == 2
-        assert len(database._idle) == 8
+        assert len(database.idle()) == 8
 
 
 def test_each_batch_of_a_prune_waits_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,9 +178,9 @@ def test_each_batch_of_a_prune_waits_anew(path: Path, monkeypatch: pytest.Monkey
             store.create(f"old {number}")
         with outside(path) as connection:
             connection.execute("UPDATE sessionstore_sessions SET updated_at = 1")
-        begun: list[float] = []
-        deadline = store._database.deadline
-        monkeypatch.setattr(store._database, "deadline", lambda: begun.append(0) or deadline())
+        begun: list[Call] = []
+        begin_anew = Call.begin_anew
+        monkeypatch.setattr(Call, "begin_anew", lambda call: begun.append(call) or begin_anew(call))
         assert store.prune_expired() == 102
         assert len(begun) == 3, "the operation's own, and one after each batch"
 
@@ -219,7 +223,7 @@ def test_a_large_session_is_pruned_in_slices(path: Path, monkeypatch: pytest.Mon
 
 def test_who_opens_the_file_is_waited_for_no_longer_than_the_timeout(path: Path) -> None:
     with SQLiteSessionStore(path, timeout=BRIEF) as store:
-        with store._database._opening, pytest.raises(StoreUnavailableError, match="busy"):
+        with store._database._opening, pytest.raises(StoreBusyError, match="busy"):
             store.get("s")
         assert store.get("s") is not None
 
@@ -229,7 +233,7 @@ def test_a_new_file_that_another_holds(tmp_path: Path) -> None:
     with (
         write_lock(path, "EXCLUSIVE"),
         SQLiteSessionStore(path, timeout=BRIEF) as store,
-        pytest.raises(StoreUnavailableError, match="busy"),
+        pytest.raises(StoreBusyError, match="busy"),
     ):
         store.create("s")
     with SQLiteSessionStore(path) as store:

@@ -1,19 +1,19 @@
-"""The connections of one process to one SQLite file, and what an operation does on one of them."""
+"""The connections of one process to one SQLite file."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-import time
 import weakref
-from collections.abc import Sequence
-from contextlib import closing
-from threading import Condition, Lock, RLock
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, TypeVar
 
+from sessionstore._interrupts import Deferred
+from sessionstore._sqlite_calls import Call, GivenUpError
+from sessionstore._sqlite_errors import is_busy, translated
 from sessionstore._sqlite_file import (
-    DAMAGED,
     MEMORY,
     SCHEMA,
     SCHEMA_VERSION,
@@ -22,229 +22,294 @@ from sessionstore._sqlite_file import (
     schema_version,
     use_write_ahead_log,
 )
-from sessionstore.errors import (
-    InvalidMessageError,
-    SessionStoreError,
-    StoreBusyError,
-    StoreConnectionError,
-    StoreReadOnlyError,
-)
-from sessionstore.flow import Flow, play
+from sessionstore._sqlite_identity import FileIdentity, FileTakenAwayError
+from sessionstore._sqlite_slots import Slots
+from sessionstore.errors import SessionStoreError, StoreBusyError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
-    from typing_extensions import Self
+    from sessionstore._sqlite_lanes import Lane
 
-__all__ = ["COMMIT", "READ", "WRITE", "Database"]
+__all__ = ["Database", "let_go_of_what_was_taken_away"]
 
 T = TypeVar("T")
 
-# The first request of every flow says what it is, so that an async read never queues for a thread
-# behind writers. All others are (sql, parameters), with a list of parameters for many rows, or
-# COMMIT, which ends one transaction; the next statement begins another.
-READ, WRITE = False, True
-COMMIT = ("COMMIT", ())
-
 _MOST_READERS = 16  # at once: each has a connection, and with it two or three open files
 _MOST_IDLE = 8
-_LONGEST_WAIT = 2_000_000.0  # SQLite counts milliseconds in 32 bits
 
-_BUSY = "{} is busy: other writers held it for longer than the timeout"
 _LOST = "{} was in use when this process was forked off: make the store after the fork"
-# By SQLite's own words, since Python 3.10 does not tell its error codes.
-_ERRORS = (
-    ("locked", StoreBusyError, _BUSY),
-    ("locking protocol", StoreBusyError, "{} can't be locked: too many open it at once"),
-    ("readonly", StoreReadOnlyError, "{} can't be written to: look at its permissions"),
-    ("unable to open", StoreConnectionError, "{} can't be opened: look at its permissions"),
-    ("disk I/O error", StoreConnectionError, "{} can't be read or written: the disk fails"),
-    ("is full", SessionStoreError, "the disk of {} is full: make room"),
-    ("too big", InvalidMessageError, "a message is too big for {}: SQLite takes up to 1 GB"),
-    ("not a database", SessionStoreError, DAMAGED),
-    ("malformed", SessionStoreError, DAMAGED),
-    ("no such", SessionStoreError, DAMAGED),
-    ("Could not decode", SessionStoreError, DAMAGED),
-)
+_PERHAPS = "whether this call's write is kept is not known, so read before you try it again"
 
 
 class Database:
-    """The connections of one process to one file. Each serves one operation at a time."""
+    """The connections of one process to one file. Each serves one call at a time.
+
+    Who has which connection is noted in the step that takes it, so that `settle` can give all back
+    that a call holds, wherever a Ctrl-C broke it off.
+    """
 
     def __init__(self, path: str, timeout: float, synchronous: str) -> None:
-        self._path = path
-        self._timeout = min(timeout, _LONGEST_WAIT)
+        self.path = path
+        self._timeout = timeout
         self._synchronous = synchronous
         self._in_memory = path == MEMORY
-        self._idle: list[sqlite3.Connection] = []
-        self._out = 0
-        self._prepared = False
+        self._connections: list[sqlite3.Connection] = []
+        self._users: dict[sqlite3.Connection, Call] = {}
+        self._openers: set[Call] = set()  # those that have no connection yet, but soon
+        self._identities: dict[sqlite3.Connection, FileIdentity] = {}
         self._lost = False
         self.closed = False
+        self._closer = self.call()
         self._make_locks()
         _forks.watch(self)
 
     def _make_locks(self) -> None:
-        self.writing = Lock()
+        self._writing = Slots(1)
+        # A database in memory lives in one connection. The one writer needs no reader to end.
+        self._reading = Slots(1 if self._in_memory else _MOST_READERS)
         self._opening = Lock()
-        # Tells of all that changes in _idle, _out, _halted, _lanes and closed, and guards them.
-        self._changed = Condition(RLock())  # a finalizer may come in between, and shut
         self._halted = False
-        self._lanes: dict[bool, ThreadPoolExecutor] = {}
+        self._lanes: dict[bool, Lane] = {}
 
-    def deadline(self) -> float:
-        """Give the time up to which an operation that begins now waits for others."""
-        return time.monotonic() + self._timeout
+    def call(self) -> Call:
+        """Begin to count the time of an operation."""
+        return Call(self.path, self._timeout)
 
-    def carry_out(self, flow: Flow[T], write: bool, deadline: float) -> T:
-        with _Transaction(self, deadline, write=write) as transaction:
-            return play(flow, transaction.send)
-
-    def start(self, flow: Flow[T], write: bool, deadline: float) -> Future[T]:
+    def start(self, call: Call, write: bool, work: Callable[[], T]) -> Future[T]:
         """Carry out in a thread: one of those for async reads, or the one for async writes."""
-        with self._changed:
-            self.require_open()
-            if write not in self._lanes:
-                from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as asyncio
+        self.require_open()
+        lane = self._lanes.get(write)
+        if lane is None:
+            from sessionstore._sqlite_lanes import Lane  # noqa: PLC0415 - as asyncio
 
-                self._lanes[write] = ThreadPoolExecutor(1 if write else 4, "sessionstore-sqlite")
-            return self._lanes[write].submit(self.carry_out, flow, write, deadline)
-
-    def take(self, deadline: float, *, write: bool) -> sqlite3.Connection:
-        """Give a connection, once there are not too many out."""
-        # The one writer needs no reader to end. A database in memory lives in one connection.
-        most = 1 if self._in_memory else _MOST_READERS + write
-        with self._changed:
-            if not self._changed.wait_for(
-                lambda: self.closed or (self._out < most and not self._halted),
-                _seconds_to(deadline),
-            ):
-                raise StoreBusyError(_BUSY.format(self._path))
-            self.require_open()
-            self._out += 1
-            if self._idle:
-                return self._idle.pop()
+            lane = self._lanes.setdefault(write, Lane(1 if write else 4))
         try:
-            return self._open(deadline)
-        except BaseException:
-            self.give_back(None)
+            return lane.start(call, work)
+        except StoreBusyError:
+            self.require_open()  # it may have been closed meanwhile
             raise
 
-    def give_back(self, connection: sqlite3.Connection | None) -> None:
-        with self._changed:
-            self._out -= 1
-            self._changed.notify_all()
-            if connection and (self.closed or len(self._idle) == _MOST_IDLE):
-                connection.close()
-            elif connection:
-                self._idle.append(connection)
+    # -- Connections are taken and given back -----------------------------------------------------
 
-    def lock(self, lock: Lock, deadline: float) -> None:
-        if not lock.acquire(timeout=_seconds_to(deadline)):
-            raise StoreBusyError(_BUSY.format(self._path))
+    def take(self, call: Call, *, write: bool) -> sqlite3.Connection:
+        """Give a connection, once it is the call's turn."""
+        if write:
+            self._writing.enter(call, self.require_open)
+        if self._in_memory or not write:
+            self._reading.enter(call, self.require_open)
+        while True:
+            connection = self._free(call) or self._opened_for(call)
+            # Looked at when it is taken, since a fork looks at what is taken when it has said so.
+            if connection and not (self.closed or self._halted):
+                return connection
+            if connection:
+                self._give_back(connection)
+            self.require_open()
+            call.pause()
 
-    def translated(self, error: sqlite3.Error) -> SessionStoreError:
-        text = str(error)
-        for sign, kind, words in _ERRORS:
-            if sign in text:
-                return kind(words.format(self._path))
-        return SessionStoreError(f"SQLite refuses to work on {self._path}: see the cause")
+    def settle(self, call: Call) -> None:
+        """Give back all that a call holds, once or twice; what it left open is rolled back."""
+        for connection, user in list(self._users.items()):
+            if user is call:
+                self._give_back(connection)
+        self._reading.leave(call)
+        self._writing.leave(call)
+
+    def settle_what_was_left(self, call: Call) -> None:
+        """Settle what this thread left behind, where one Ctrl-C came upon another."""
+        if self._users or self._writing.holders():
+            holders = {*self._users.values(), *self._reading.holders(), *self._writing.holders()}
+            for holder in holders:
+                if holder.thread == -call.thread:
+                    self.settle(holder)
+
+    def _free(self, call: Call) -> sqlite3.Connection | None:
+        users = self._users
+        for connection in self._connections:
+            if connection not in users and users.setdefault(connection, call) is call:
+                if connection in self._connections:
+                    return connection
+                users.pop(connection)  # it was closed at this moment
+        return None
+
+    def _opened_for(self, call: Call) -> sqlite3.Connection | None:
+        with Deferred(call.give_up):
+            self._openers.add(call)
+            try:
+                if self.closed or self._halted:
+                    return None
+                connection = self._open(call)
+                self._users[connection] = call
+                self._connections.append(connection)
+            finally:
+                self._openers.discard(call)
+            return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        sound = False
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.rollback()
+            sound = not connection.in_transaction
+        if not sound or self.closed or len(self._connections) - len(self._users) >= _MOST_IDLE:
+            self._close(connection)
+        self._users.pop(connection, None)
 
     def require_open(self) -> None:
         if self.closed:
             raise SessionStoreError("this store is closed")
         if self._lost:
-            raise SessionStoreError(_LOST.format(self._path))
+            raise SessionStoreError(_LOST.format(self.path))
+
+    def idle(self) -> list[sqlite3.Connection]:
+        """Give the connections that serve no call."""
+        return [connection for connection in self._connections if connection not in self._users]
+
+    def in_use(self) -> int:
+        """Tell how many serve a call."""
+        return len(self._users)
+
+    # -- The end ----------------------------------------------------------------------------------
 
     def shut(self) -> None:
         """Let no operation begin. The connections that are out are closed when they come back."""
-        with self._changed:
-            self.closed = True
-            self._changed.notify_all()
-            self._close_idle()
-            for lane in self._lanes.values():
-                lane.shutdown(wait=False)
+        self.closed = True
+        self._close_idle()
+        for lane in list(self._lanes.values()):
+            lane.shut()
 
     def close(self) -> None:
         """Let no operation begin, and wait for those that run."""
-        self.shut()
-        self._wait_for_the_last()
+        call = self.call()
+        with Deferred(call.give_up):
+            self.shut()
+            self._wait_for_the_last(call)
+
+    def _wait_for_the_last(self, call: Call) -> None:
+        with suppress(StoreBusyError, GivenUpError):
+            while self._users or self._openers:
+                call.pause()
+
+    def _close_idle(self) -> None:
+        for connection in list(self._connections):
+            if self._users.setdefault(connection, self._closer) is self._closer:
+                self._close(connection)
+                self._users.pop(connection, None)
+
+    def _close(self, connection: sqlite3.Connection) -> None:
+        with suppress(ValueError):
+            self._connections.remove(connection)
+        self._identities.pop(connection, None)
+        connection.close()
+
+    # -- Whether the file is still there ----------------------------------------------------------
+
+    def require_in_place(self, connection: sqlite3.Connection) -> None:
+        """Refuse to begin with a file that was deleted, renamed or replaced."""
+        identity = self._identities.get(connection)
+        if identity:
+            identity.require_in_place()
+
+    def require_still_in_place(self, connection: sqlite3.Connection) -> None:
+        """Refuse to acknowledge what was written to such a file."""
+        identity = self._identities.get(connection)
+        if identity:
+            identity.require_in_place(_PERHAPS, written=True)
+
+    def let_go(self) -> None:
+        """Close what is open and idle of files that were taken away.
+
+        Raises:
+            FileTakenAwayError: Other processes hold them: until they don't, they stay open here.
+        """
+        for connection in list(self._connections):
+            identity = self._identities.get(connection)
+            if identity is None or identity.in_place(written=True):
+                continue
+            if self._users.setdefault(connection, self._closer) is self._closer:
+                try:
+                    identity.save(connection)
+                    self._close(connection)
+                finally:
+                    self._users.pop(connection, None)
 
     # -- A fork: SQLite remembers the locks of its process, and a child would take them for its own.
 
     def halt(self) -> None:
         """Before a fork: close the file, and open it no more."""
-        self._changed.acquire()
         self._halted = True
-        self._wait_for_the_last()
+        self._wait_for_the_last(self.call())
         if not self._in_memory:
             self._close_idle()
-            self._prepared = False
 
     def go_on(self) -> None:
         """After a fork, in the parent."""
         self._halted = False
-        self._changed.notify_all()
-        self._changed.release()
 
     def begin_anew(self) -> None:
         """After a fork, in the child: no thread that held a lock or a connection is there."""
-        self._lost = self._lost or bool(self._idle or self._out)
+        self._lost = self._lost or bool(self._connections)
+        self._users.clear()
+        self._openers.clear()
         self._make_locks()
-
-    def _wait_for_the_last(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._out, self._timeout)
-
-    def _close_idle(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
 
     # -- Opening ----------------------------------------------------------------------------------
 
-    def _open(self, deadline: float) -> sqlite3.Connection:
-        self.lock(self._opening, deadline)
+    def _open(self, call: Call) -> sqlite3.Connection:
+        call.acquire(self._opening)
         try:
-            if not self._prepared and not self._in_memory:
-                require_file(self._path)
-            connection = sqlite3.connect(
-                self._path,
-                timeout=_seconds_to(deadline),
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            try:
-                connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-                if not self._prepared:
-                    self._prepare(connection, deadline)
-            except BaseException:
-                connection.close()
-                raise
-            self._prepared = True
-        except sqlite3.Error as error:
-            raise self.translated(error) from error
-        else:
-            return connection
+            while True:
+                try:
+                    return self._opened()
+                except sqlite3.Error as error:
+                    if not is_busy(error):
+                        raise translated(error, self.path) from error
+                call.pause()
         finally:
             self._opening.release()
 
-    def _prepare(self, connection: sqlite3.Connection, deadline: float) -> None:
-        version = schema_version(connection, self._path)
+    def _opened(self) -> sqlite3.Connection:
+        before = self._look()
+        connection = sqlite3.connect(
+            self.path, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection)
+            if not self._in_memory:
+                self._identities[connection] = FileIdentity(self.path, before)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _look(self) -> tuple[int, int] | None:
+        if self._in_memory:
+            return None
+        for identity in list(self._identities.values()):
+            identity.require_in_place()
+        require_file(self.path)
+        return FileIdentity.look(self.path)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        version = schema_version(connection, self.path)
         if version > SCHEMA_VERSION:
-            msg = f"{self._path} was written by a newer version of sessionstore: upgrade it"
+            msg = f"{self.path} was written by a newer version of sessionstore: upgrade it"
             raise SessionStoreError(msg)
         if version == 0:
             self._create_schema(connection)
         if not self._in_memory:
-            use_write_ahead_log(connection, _seconds_to(deadline))
+            use_write_ahead_log(connection, 0)
+            connection.execute("SELECT version FROM sessionstore_schema").fetchall()
 
     def _create_schema(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         with connection:
-            if schema_version(connection, self._path):
+            if schema_version(connection, self.path):
                 return  # somebody else was first
             if not self._in_memory:
-                make_private(self._path)
+                make_private(self.path)
             for statement in SCHEMA:
                 connection.execute(statement)
 
@@ -266,6 +331,10 @@ class _Forks:
     def watch(self, database: Database) -> None:
         with self._lock:
             self._databases.add(database)
+
+    def watched(self) -> list[Database]:
+        with self._lock:
+            return list(self._databases)
 
     def _before(self) -> None:
         self._lock.acquire()
@@ -289,79 +358,19 @@ class _Forks:
 _forks = _Forks()
 
 
-class _Transaction:
-    """What one operation does on its connection: all of it, or nothing."""
+def let_go_of_what_was_taken_away(database: Database) -> None:
+    """Close what this process has open and idle of files that are not in place any more.
 
-    def __init__(self, database: Database, deadline: float, *, write: bool) -> None:
-        self._database = database
-        self._deadline = deadline
-        self._write = write
-        self._writing = False
-        self._connection: sqlite3.Connection | None = None
+    The other stores', too: beside theirs, no connection to what is there now can be opened.
 
-    def __enter__(self) -> Self:
-        self._database.require_open()
-        return self
+    Args:
+        database: The one whose failure is to be told.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._end("COMMIT" if error is None else "ROLLBACK")
-
-    def send(self, request: tuple[str, Sequence[Any]]) -> Any:
-        """Carry out one statement: the reply is its rows, or the cursor where it has none."""
-        if request is COMMIT:
-            self._end("COMMIT")
-            self._deadline = self._database.deadline()
-            return None
-        sql, parameters = request
-        try:
-            connection = self._connection or self._begin()
-            if type(parameters) is list:
-                return connection.executemany(sql, parameters)
-            # Closed, since a statement that failed midway would keep its transaction open.
-            with closing(connection.execute(sql, parameters)) as cursor:
-                return cursor.fetchall() if cursor.description else cursor
-        except sqlite3.Error as error:
-            raise self._database.translated(error) from error
-
-    def _begin(self) -> sqlite3.Connection:
-        # Not before the first statement: others need not wait while messages are encoded. And the
-        # lock first, so that writers in a queue hold no connections.
-        if self._write:
-            self._database.lock(self._database.writing, self._deadline)
-            self._writing = True
-        connection = self._database.take(self._deadline, write=self._write)
-        self._connection = connection
-        wait = int(_seconds_to(self._deadline) * 1000)
-        connection.execute(f"PRAGMA busy_timeout = {wait}")
-        connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
-        return connection
-
-    def _end(self, verdict: str) -> None:
-        connection, self._connection = self._connection, None
-        try:
-            if connection:
-                self._conclude(connection, verdict)
-        finally:
-            if self._writing:
-                self._writing = False
-                self._database.writing.release()
-
-    def _conclude(self, connection: sqlite3.Connection, verdict: str) -> None:
-        try:
-            if connection.in_transaction:
-                connection.execute(verdict)
-        except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.rollback()
-            raise self._database.translated(error) from error
-        finally:
-            self._database.give_back(connection)
-
-
-def _seconds_to(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())
+    Raises:
+        FileTakenAwayError: Other processes hold the file: until they don't, it stays open here.
+    """
+    for other in _forks.watched():
+        if other is not database:
+            with suppress(FileTakenAwayError):
+                other.let_go()
+    database.let_go()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import suppress
 from weakref import ref
 
@@ -28,6 +29,9 @@ _SHARED = (
     "use or close that one first"
 )
 _NOTHING = "nothing was written or read"
+
+_MOMENT = 0.02  # seconds
+_TICK = 100_000_000  # nanoseconds
 
 _FileId = tuple[int, int]
 
@@ -56,13 +60,15 @@ class FileIdentity:
         FileTakenAwayError: They are not in place already now.
     """
 
-    __slots__ = ("__weakref__", "_files", "_names", "_path", "_resolved")
+    __slots__ = ("__weakref__", "_files", "_folder", "_looked", "_names", "_path", "_resolved")
 
     def __init__(self, path: str, before: _FileId | None, *, log: bool = True) -> None:
         self._path = path
         self._resolved = os.path.realpath(path)
         self._names = _names_of(path)[: 3 if log else 1]
         self._files = tuple(map(_file_id, self._names))
+        self._looked = float("-inf")
+        self._folder: tuple[int, ...] | None = None
         if self._files[0] != before:
             raise FileTakenAwayError(_TAKEN.format(path, _NOTHING))
         self._require_all()
@@ -87,29 +93,51 @@ class FileIdentity:
         _require_apart(path, files)
         return files[0]
 
-    def in_place(self) -> bool:
-        """Tell whether the names still lead to what is open."""
+    def in_place(self, *, written: bool = False) -> bool:
+        """Tell whether the names still lead to what is open.
+
+        Args:
+            written: A write is about to be acknowledged: nothing may be missed. Else a log that is
+                missing is noticed a moment later at worst.
+        """
         try:
-            for name, file in zip(self._names, self._files, strict=True):
-                found = os.stat(name)
-                if (found.st_dev, found.st_ino) != file:
-                    return False
+            if _id_of(os.stat(self._path)) != self._files[0]:
+                return False
+            if time.monotonic() - self._looked > _MOMENT:
+                return self._look_at_all()
+            # The log itself is not looked at after each write: on Linux since 6.13 that makes the
+            # next flush of it take half as long again. To delete it changes its folder.
+            if written and (self._folder is None or _state_of(self._resolved) != self._folder):
+                return self._look_at_all()
         except OSError:
             return False
         return True
 
-    def require_in_place(self, outcome: str = _NOTHING) -> None:
+    def _look_at_all(self) -> bool:
+        self._looked, self._folder = float("-inf"), None
+        now, folder = time.monotonic(), _state_of(self._resolved)
+        for name, file in zip(self._names, self._files, strict=True):
+            if _id_of(os.stat(name)) != file:
+                return False
+        self._looked = now
+        # Within a tick of the file system's clock, one change may hide another.
+        if time.time_ns() - folder[2] > _TICK:
+            self._folder = folder
+        return True
+
+    def require_in_place(self, outcome: str = _NOTHING, *, written: bool = False) -> None:
         """Refuse to go on with files that were taken away.
 
-        Before a write is acknowledged, call it within its transaction, and after the commit.
+        Call it within a transaction, when it has begun, and after the commit with ``written``.
 
         Args:
             outcome: What the error says of the call's own work.
+            written: As for `in_place`.
 
         Raises:
             FileTakenAwayError: They were.
         """
-        if not self.in_place():
+        if not self.in_place(written=written):
             raise FileTakenAwayError(self._reason(outcome))
 
     def save(self, connection: sqlite3.Connection) -> None:
@@ -150,10 +178,18 @@ def _names_of(path: str) -> tuple[str, ...]:
 
 def _file_id(path: str) -> _FileId | None:
     try:
-        found = os.stat(path)
+        return _id_of(os.stat(path))
     except OSError:
         return None
+
+
+def _id_of(found: os.stat_result) -> _FileId:
     return found.st_dev, found.st_ino
+
+
+def _state_of(path: str) -> tuple[int, ...]:
+    found = os.stat(os.path.dirname(path))
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _require_apart(path: str, files: tuple[_FileId | None, ...]) -> None:

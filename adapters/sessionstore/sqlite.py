@@ -7,8 +7,9 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
-from sessionstore._sqlite_connections import COMMIT, READ, WRITE, Database
+from sessionstore._sqlite_connections import Database
 from sessionstore._sqlite_file import checked_path
+from sessionstore._sqlite_transactions import COMMIT, READ, WRITE, acarry_out, carry_out
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.errors import InvalidMessageError, SessionExistsError, SessionNotFoundError
 from sessionstore.flow import Flow
@@ -140,23 +141,17 @@ class SQLiteSessionStore(SessionStore):
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
-        import asyncio  # noqa: PLC0415 - as in _aplay
+        import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
 
         await asyncio.to_thread(self.close)
 
     # -- Carrying out -----------------------------------------------------------------------------
 
     def _play(self, flow: Flow[T]) -> T:
-        write = next(flow)
-        return self._database.carry_out(flow, write, self._database.deadline())
+        return carry_out(self._database, flow)
 
     async def _aplay(self, flow: Flow[T]) -> T:
-        import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
-
-        write = next(flow)
-        # The wait for other writers begins here, and includes that for the thread.
-        future = self._database.start(flow, write, self._database.deadline())
-        return await asyncio.wrap_future(future)
+        return await acarry_out(self._database, flow)
 
     # -- The operations ---------------------------------------------------------------------------
 

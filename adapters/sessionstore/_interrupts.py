@@ -1,0 +1,71 @@
+"""Ctrl-C in the middle of a call: it waits until the call is settled."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Deferred"]
+
+
+def _as_written_in_c(function: Callable[..., Any]) -> Callable[..., Any]:
+    # What `signal` wraps around it, to give enums, takes longer than many a call.
+    wrapped: Callable[..., Any] = getattr(function, "__wrapped__", function)
+    return wrapped
+
+
+_get_handler = _as_written_in_c(signal.getsignal)
+_set_handler = _as_written_in_c(signal.signal)
+
+
+class Deferred:
+    """Raises the `KeyboardInterrupt` of a Ctrl-C at the end of a block, and not within it.
+
+    Python raises it between any two steps of the main thread, also between the one that takes a
+    lock and the one that notes that it is taken. Where the handler is not Python's own (an event
+    loop's, say), or in another thread, nothing is raised within the block, and nothing changes.
+
+    Args:
+        give_up: Called at once, so that the block ends soon. It must not take a lock.
+    """
+
+    __slots__ = ("_came", "_deferring", "_give_up")
+
+    def __init__(self, give_up: Callable[[], object]) -> None:
+        self._give_up = give_up
+        self._deferring = self._came = False
+
+    def __enter__(self) -> Self:
+        """Begin to hold it back."""
+        if (
+            threading.get_ident() == threading.main_thread().ident
+            and _get_handler(signal.SIGINT) is signal.default_int_handler
+        ):
+            try:
+                _set_handler(signal.SIGINT, self._note)
+            except ValueError:  # a subinterpreter's main thread gets no signals
+                return self
+            self._deferring = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Raise what came meanwhile."""
+        if self._deferring:
+            _set_handler(signal.SIGINT, signal.default_int_handler)
+            if self._came:
+                raise KeyboardInterrupt from None
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._came = True
+        self._give_up()
