@@ -217,6 +217,7 @@ def _plain(value: object) -> str | float:
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 _decoder = msgspec.json.Decoder()
 _message_decoder = msgspec.json.Decoder(SessionMessage)
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 _NEWER: set[bytes | str] = {b'{"v":', '{"v":'}
 _metadata_decoder = msgspec.json.Decoder(dict[str, Any])
 
@@ -259,14 +260,17 @@ def decode_message(raw: bytes | str) -> SessionMessage:
     Raises:
         CorruptMessageError: These are not the bytes of a message, or a newer version wrote them.
     """
+    newer = False
     try:
-        if raw[:5] in _NEWER:
-            msg = "a stored message was written by a newer version of sessionstore: upgrade it"
-            raise CorruptMessageError(msg)
-        return _message_decoder.decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        # The decoder's own words may quote the data: they stay in the cause.
-        raise CorruptMessageError("a stored message can't be read") from error
+        newer = raw[:5] in _NEWER
+        if not newer:
+            return _message_decoder.decode(raw)
+    except _UNREADABLE:
+        pass  # it may quote the data, so that it must be no part of the error's chain
+    if newer:
+        msg = "a stored message was written by a newer version of sessionstore: upgrade it"
+        raise CorruptMessageError(msg)
+    raise CorruptMessageError("a stored message can't be read")
 
 
 def decode_messages(session_id: str, raws: Iterable[bytes | str]) -> list[SessionMessage]:
@@ -286,12 +290,14 @@ def decode_messages(session_id: str, raws: Iterable[bytes | str]) -> list[Sessio
     try:
         if _NEWER.isdisjoint({raw[:5] for raw in raws}):
             return list(map(_message_decoder.decode, raws))
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+    except _UNREADABLE:
         pass  # which one it is, and why, is told below
+    why = ""
     try:
         return [decode_message(raw) for raw in raws]
     except CorruptMessageError as error:
-        raise CorruptMessageError(f"session {session_id!r}: {error}") from error.__cause__
+        why = str(error)
+    raise CorruptMessageError(f"session {session_id!r}: {why}")
 
 
 def encode_metadata(metadata: dict[str, Any]) -> bytes:
@@ -328,8 +334,9 @@ def decode_metadata(raw: bytes | str) -> dict[str, Any]:
     """
     try:
         return _metadata_decoder.decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise CorruptMessageError("a session's stored metadata can't be read") from error
+    except _UNREADABLE:
+        pass  # as in decode_message
+    raise CorruptMessageError("a session's stored metadata can't be read")
 
 
 def merge_metadata(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,11 +15,33 @@ from sessionstore.models import (
     from_microseconds,
 )
 
-__all__ = ["PRUNE_MESSAGES", "PRUNE_SESSIONS", "Row", "buried", "encoded", "place"]
+__all__ = [
+    "LATEST",
+    "PRUNE_MESSAGES",
+    "PRUNE_SESSIONS",
+    "Readable",
+    "Row",
+    "buried",
+    "encoded",
+    "place",
+]
+
+_logger = logging.getLogger("sessionstore")
 
 PRUNE_SESSIONS, PRUNE_MESSAGES = 100, 10_000
 """How many of each are deleted in one transaction, so that no writer waits for long."""
 
+LATEST = 253_402_300_799_999_999
+"""The last microsecond of the year 9999, counted from 1970: times go no further."""
+
+_EARLIEST = -62_135_596_800_000_000  # that of the year 1
+_MOST = 2**62  # no version or count is larger, so that one more is still a number of SQL's
+_NAMED = 10_000  # sessions are named, and then no more
+_SOUND = {
+    (int, str, str, owner, metadata, int, int, int, int, int)
+    for owner in (str, type(None))
+    for metadata in (str, bytes)
+}
 _LONGEST_ID = 512  # characters: a longer one is nobody's
 _LARGEST = 2**63 - 1
 
@@ -69,18 +92,67 @@ class Row(NamedTuple):
         Raises:
             CorruptMessageError: It can't be read.
         """
+        why = ""
         try:
             return decode_metadata(self.metadata)
         except CorruptMessageError as error:
-            raise CorruptMessageError(f"session {self.id!r}: {error}") from error.__cause__
+            why = str(error)
+        raise CorruptMessageError(f"session {self.id!r}: {why}")
 
     def info(self) -> SessionInfo:
         """Give the session without its messages."""
         return SessionInfo(**self.head())
 
+    def require_sound(self) -> None:
+        """Refuse a row that holds what its columns can't hold; the metadata is not looked into.
+
+        Raises:
+            CorruptMessageError: It does.
+        """
+        times, counts = self[5:7], self[7:]
+        if (
+            tuple(map(type, self)) in _SOUND
+            and min(times) >= _EARLIEST
+            and max(times) <= LATEST
+            and min(counts) >= 0
+            and max(counts) <= _MOST
+        ):
+            return
+        raise CorruptMessageError(f"session {self.id!r} can't be read: its row is damaged")
+
     def cursor(self) -> str:
         """Give the cursor for the sessions after this one, as `place` reads it."""
-        return f"{self.updated_at}.{self.session_key}"
+        updated_at, session_key = self.place()
+        return f"{updated_at}.{session_key}"
+
+    def place(self) -> tuple[int, int]:
+        """Give where it stands in lists; one whose time is no number stands before all others."""
+        time: object = self.updated_at
+        number = time if isinstance(time, (int, float)) and abs(time) <= _LARGEST else _LARGEST
+        return int(number), self.session_key
+
+
+class Readable:
+    """What a list shows: sessions that can't be read are left out, and named in the log once."""
+
+    def __init__(self) -> None:
+        self._named: set[object] = set()
+
+    def infos(self, rows: Sequence[Row]) -> list[SessionInfo]:
+        """Give the sessions of those rows that can be read."""
+        found = []
+        for row in rows:
+            try:
+                row.require_sound()
+                found.append(row.info())
+            except CorruptMessageError as error:
+                self._name(row, str(error))
+        return found
+
+    def _name(self, row: Row, why: str) -> None:
+        if row.id not in self._named and len(self._named) < _NAMED:
+            self._named.add(row.id)
+            _logger.warning("left out of a list of sessions: %s", why)
 
 
 def buried(session_key: int) -> dict[str, Any]:

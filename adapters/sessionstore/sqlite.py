@@ -7,11 +7,18 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
+from sessionstore._clock import clock
 from sessionstore._sqlite_connections import Database
 from sessionstore._sqlite_file import checked_path
 from sessionstore._sqlite_transactions import COMMIT, READ, WRITE, acarry_out, carry_out
 from sessionstore.arguments import require_owner, require_version
-from sessionstore.errors import InvalidMessageError, SessionExistsError, SessionNotFoundError
+from sessionstore.bounds import StoreBounds
+from sessionstore.errors import (
+    CorruptMessageError,
+    InvalidMessageError,
+    SessionExistsError,
+    SessionNotFoundError,
+)
 from sessionstore.flow import Flow
 from sessionstore.models import (
     SYSTEM_ROLES,
@@ -22,12 +29,13 @@ from sessionstore.models import (
     decode_messages,
     encode_metadata,
     merge_metadata,
-    now_microseconds,
     retention_microseconds,
 )
 from sessionstore.rows import (
+    LATEST,
     PRUNE_MESSAGES,
     PRUNE_SESSIONS,
+    Readable,
     Row,
     buried,
     encoded,
@@ -65,12 +73,14 @@ _NAMED = """SELECT position, id FROM sessionstore_messages
 _REMOVE = "DELETE FROM sessionstore_messages WHERE session_key = ? AND position = ?"
 _CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
 _DROP = "DELETE FROM sessionstore_sessions WHERE session_key = ?"
-_EXPIRED = """SELECT session_key, message_count FROM sessionstore_sessions
-    WHERE updated_at < ? LIMIT ?"""
+_NEWEST = "SELECT max(updated_at) FROM sessionstore_sessions WHERE updated_at < ?"
+_EXPIRED = """SELECT session_key, max(0, CAST(message_count AS INTEGER))
+    FROM sessionstore_sessions WHERE updated_at < ? LIMIT ?"""
 _BURY = "UPDATE sessionstore_sessions SET id = ?, updated_at = ? WHERE session_key = ?"
 _SLICE = """DELETE FROM sessionstore_messages WHERE session_key = ? AND position < ? +
     (SELECT min(position) FROM sessionstore_messages WHERE session_key = ?)"""
 _START, _END = 0, 2**63 - 1
+_LARGEST_MESSAGE = 999_990_000  # bytes: a row may have a billion, its id included
 _MANY = 500  # values in one statement: SQLite takes 999, of late more
 
 
@@ -125,12 +135,27 @@ class SQLiteSessionStore(SessionStore):
             raise ValueError("timeout must be a number of seconds, 0 or more")
         self._retention = retention_microseconds(retention_days)
         self._path = checked_path(path)
+        self._timeout = timeout
+        self._readable = Readable()
         self._database = Database(self._path, timeout, synchronous)
         weakref.finalize(self, self._database.shut)
 
     def __repr__(self) -> str:
         """Tell the path."""
         return f"SQLiteSessionStore({self._path!r})"
+
+    @property
+    def timeout(self) -> float:
+        """How long a call waits for others, in seconds: for a thread, its turn and SQLite's lock.
+
+        All waits of a call together; what it does itself, and its flush to the disk, come on top.
+        """
+        return self._timeout
+
+    @property
+    def bounds(self) -> StoreBounds:
+        """The largest write that SQLite takes."""
+        return StoreBounds(message_bytes=_LARGEST_MESSAGE)
 
     def close(self) -> None:
         """Close the file; running operations end first, waited for up to ``timeout``.
@@ -308,19 +333,17 @@ class SQLiteSessionStore(SessionStore):
             # A user has fewer sessions than an agent: the plus keeps the agent's index out.
             where.append("agent_id = ?" if user_id is None else "+agent_id = ?")
             values.append(agent_id)
-        if cursor is not None:
-            where.append("(updated_at, session_key) < (?, ?)")
-            values.extend(place(cursor))
-        page = f"""SELECT {_COLUMNS} FROM sessionstore_sessions WHERE {" AND ".join(where)}
-            ORDER BY updated_at DESC, session_key DESC LIMIT ?"""  # noqa: S608 - no value in it
-        found = yield page, (*values, limit + 1)
-        rows = [Row._make(values) for values in found]
-        more = len(rows) > limit
-        last = rows[limit - 1] if more else None
-        return SessionPage(
-            [row.info() for row in rows[:limit]],
-            last.cursor() if last else None,
-        )
+        after = None if cursor is None else place(cursor)
+        sessions: list[SessionInfo] = []
+        while True:
+            wanted = limit - len(sessions)
+            rows = yield from _page(where, values, after, wanted + 1)
+            sessions += self._readable.infos(rows[:wanted])
+            if len(rows) <= wanted:
+                return SessionPage(sessions, None)
+            if len(sessions) == limit:
+                return SessionPage(sessions, rows[wanted - 1].cursor())
+            after = rows[wanted - 1].place()
 
     def _prune_expired(self) -> Flow[int]:
         yield WRITE
@@ -351,6 +374,7 @@ class SQLiteSessionStore(SessionStore):
         if not found:
             return None, None
         row = Row._make(found[0])
+        row.require_sound()
         if row.updated_at < self._oldest_live():
             return None, row
         require_owner(row.user_id, user_id)
@@ -363,7 +387,7 @@ class SQLiteSessionStore(SessionStore):
         return row
 
     def _oldest_live(self) -> int:
-        return 0 if self._retention is None else now_microseconds() - self._retention
+        return clock.oldest_live(self._retention)
 
 
 def _make(
@@ -374,9 +398,24 @@ def _make(
         yield from _bury(expired.session_key)
     elif expired:
         yield from _drop(expired.session_key)
-    now = now_microseconds()
+    now = yield from _now()
     made = yield _MAKE, (session_id, agent_id, user_id, metadata, now, now)
     return Row(made.lastrowid, session_id, agent_id, user_id, metadata, now, now, 0, 0, 0)
+
+
+def _now() -> Flow[int]:
+    [[newest]] = yield _NEWEST, (LATEST,)
+    return clock.stamp(int(newest or 0))
+
+
+def _page(
+    where: list[str], values: list[str | int], after: tuple[int, int] | None, count: int
+) -> Flow[list[Row]]:
+    if after is not None:
+        where, values = [*where, "(updated_at, session_key) < (?, ?)"], [*values, *after]
+    page = f"""SELECT {_COLUMNS} FROM sessionstore_sessions WHERE {" AND ".join(where)}
+        ORDER BY updated_at DESC, session_key DESC LIMIT ?"""  # noqa: S608 - no value in it
+    return [Row._make(found) for found in (yield page, (*values, count))]
 
 
 def _add(row: Row, records: Sequence[tuple[str, str]]) -> Flow[Row]:
@@ -397,6 +436,8 @@ def _remove(row: Row, message_ids: Sequence[str]) -> Flow[list[str]]:
     for start in range(0, len(message_ids), _MANY):
         some = message_ids[start : start + _MANY]
         found += yield _NAMED.format(",".join("?" * len(some))), (row.session_key, *some)
+    for position, _ in found:
+        _require_position(row, position)
     found.sort()
     if found:
         yield _REMOVE, [(row.session_key, position) for position, _ in found]
@@ -404,7 +445,8 @@ def _remove(row: Row, message_ids: Sequence[str]) -> Flow[list[str]]:
 
 
 def _written(row: Row) -> Flow[Row]:
-    row = row._replace(version=row.version + 1, updated_at=now_microseconds())
+    now = row.updated_at if row.version == 0 else (yield from _now())  # it was made just now
+    row = row._replace(version=row.version + 1, updated_at=now)
     yield (
         _WRITTEN,
         (row.updated_at, row.metadata, row.message_count, row.last_position, row.session_key),
@@ -441,7 +483,13 @@ def _position(row: Row, message_id: str, way: str) -> Flow[int]:
     found = yield _POSITION, (row.session_key, message_id)
     if not found:
         raise InvalidMessageError(f"the session has no message {message_id!r} to go {way}")
-    return int(found[0][0])
+    return _require_position(row, found[0][0])
+
+
+def _require_position(row: Row, position: object) -> int:
+    if type(position) is int:
+        return position
+    raise CorruptMessageError(f"session {row.id!r}: the place of a message can't be read")
 
 
 def _oldest_first(session_id: str, rows: list[tuple[int, bytes]]) -> list[SessionMessage]:

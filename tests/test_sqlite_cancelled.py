@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_files import outside, said, write_lock
+
+from sessionstore import SessionMessage, SQLiteSessionStore
+from sessionstore.testing.waiting import wait_until
+
+LONG = 60.0
+
+WRITES: dict[str, Callable[[SQLiteSessionStore], Coroutine[Any, Any, Any]]] = {
+    "create": lambda store: store.acreate("new"),
+    "append": lambda store: store.aappend_message("s", said("late")),
+    "replace": lambda store: store.areplace_message("s", said("late", "m")),
+    "delete_messages": lambda store: store.adelete_messages("s", ["m"]),
+    "update": lambda store: store.aupdate("s", messages=[said("late")]),
+    "delete": lambda store: store.adelete("s"),
+    "prune": lambda store: store.aprune_expired(),
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "sessions.db"
+    with SQLiteSessionStore(path) as store:
+        store.create("s", messages=[said("first", "m")])
+    return path
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteSessionStore]:
+    with SQLiteSessionStore(path, retention_days=1, timeout=LONG) as store:
+        yield store
+
+
+def begun(store: SQLiteSessionStore) -> bool:
+    return bool(store._database.in_use())
+
+
+async def waits(task: asyncio.Task[Any], condition: Callable[[], bool]) -> None:
+    while not condition():
+        assert not task.done()
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+def test_a_write_that_is_cancelled_before_its_lock_never_begins(
+    path: Path, store: SQLiteSessionStore, write: Callable[[SQLiteSessionStore], Any]
+) -> None:
+    async def main() -> None:
+        with write_lock(path):
+            task = asyncio.ensure_future(write(store))
+            await waits(task, lambda: begun(store))
+            task.cancel()
+            # The lock is held on: it does not wait for it.
+            done, _ = await asyncio.wait([task], timeout=LONG / 2)
+            assert task in done
+            assert task.cancelled()
+            assert not begun(store)
+        assert await store.aget("s") == before
+        assert await store.aget("new") is None
+        assert await store.aappend_message("s", said("next", "next")) == 1
+
+    before = store.get("s")
+    asyncio.run(main())
+    assert [message.id for message in store.get_messages("s")] == ["m", "next"]
+
+
+def test_what_another_store_is_told_comes_after(path: Path, store: SQLiteSessionStore) -> None:
+    async def main(other: SQLiteSessionStore) -> None:
+        for number in range(10):
+            with write_lock(path):
+                update = store.aupdate("s", messages=[said("late")])
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(update, 0.001 * number)
+            assert await other.aappend_message("s", said("new", f"{number}")) == 1
+
+    with SQLiteSessionStore(path) as other:
+        asyncio.run(main(other))
+    found = [message.id for message in store.get_messages("s")]
+    assert found == ["m", *map(str, range(10))]
+
+
+def test_cancelled_again_and_again_while_it_settles(path: Path, store: SQLiteSessionStore) -> None:
+    async def main() -> None:
+        with write_lock(path):
+            task = asyncio.ensure_future(store.aappend_message("s", said("late")))
+            await waits(task, lambda: begun(store))
+            while not task.done():
+                task.cancel()
+                await asyncio.sleep(0)
+            assert task.cancelled()
+            assert not begun(store)
+
+    asyncio.run(main())
+    assert len(store.get_messages("s")) == 1
+
+
+def test_cancelled_while_other_writers_have_the_thread(
+    path: Path, store: SQLiteSessionStore
+) -> None:
+    async def main() -> None:
+        with write_lock(path):
+            first = asyncio.ensure_future(store.aappend_message("s", said("first in line")))
+            await waits(first, lambda: begun(store))
+            others = [
+                asyncio.ensure_future(store.aappend_message("s", said("late"))) for _ in range(20)
+            ]
+            await asyncio.sleep(0)
+            for other in others:
+                other.cancel()
+            done, _ = await asyncio.wait(others, timeout=LONG / 2)
+            assert len(done) == 20
+            assert not first.done()
+        assert await first == 1
+
+    asyncio.run(main())
+    assert [message.content for message in store.get_messages("s")] == ["first", "first in line"]
+
+
+def test_cancelled_before_it_began(store: SQLiteSessionStore) -> None:
+    async def main() -> None:
+        task = asyncio.ensure_future(store.aappend_message("s", said("late")))
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(main())
+    assert len(store.get_messages("s")) == 1
+
+
+def test_a_write_that_is_cancelled_while_it_works_is_settled(
+    store: SQLiteSessionStore,
+) -> None:
+    """Wherever it is met: all of it is there, or nothing, and nothing comes later."""
+    large = [SessionMessage("user", "x", id=f"{n}") for n in range(3000)]
+
+    async def main() -> set[bool]:
+        seen = set()
+        for number in range(30):
+            await store.aupdate("s", messages=[said("old", "old")])
+            task = asyncio.ensure_future(store.aupdate("s", messages=large))
+            await asyncio.sleep(0.001 * number)
+            task.cancel()
+            await asyncio.wait([task])
+            assert not begun(store)
+            kept = len(await store.aget_messages("s"))
+            assert kept in (1, 3000)
+            assert task.cancelled() or kept == 3000
+            seen.add(kept == 1)
+            assert len(store.get_messages("s")) == kept
+        return seen
+
+    assert True in asyncio.run(main())
+
+
+def test_a_loop_that_is_gone_leaves_nothing_that_lands_later(
+    path: Path, store: SQLiteSessionStore
+) -> None:
+    loop = asyncio.new_event_loop()
+    with write_lock(path):
+        coroutine = store.aappend_message("s", said("late"))
+        task = loop.create_task(coroutine)
+        while not begun(store):
+            loop.run_until_complete(asyncio.sleep(0.001))
+        loop.close()
+        coroutine.close()  # as the garbage collector does
+        assert not begun(store)
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        del task
+    assert len(store.get_messages("s")) == 1
+    assert store.append_message("s", said("next")) == 1
+
+
+def test_a_cancelled_read_leaves_no_connection_out(store: SQLiteSessionStore) -> None:
+    async def main() -> None:
+        await store.aappend_messages("s", [said("x" * 100) for _ in range(5000)])
+        for number in range(20):
+            task = asyncio.ensure_future(store.aget_messages("s"))
+            await asyncio.sleep(0.0005 * number)
+            task.cancel()
+            await asyncio.wait([task])
+            assert not begun(store)
+
+    asyncio.run(main())
+
+
+def test_a_sync_writer_has_the_turn_when_an_async_one_is_cancelled(
+    path: Path, store: SQLiteSessionStore
+) -> None:
+    async def main() -> None:
+        with write_lock(path):
+            thread = threading.Thread(target=store.append_message, args=("s", said("sync")))
+            thread.start()
+            wait_until(lambda: begun(store))
+            task = asyncio.ensure_future(store.aappend_message("s", said("late")))
+            await waits(task, lambda: bool(store._database._writing._waiting))
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=LONG / 2)
+            assert task in done
+            assert thread.is_alive()
+        thread.join()
+
+    asyncio.run(main())
+    assert [message.content for message in store.get_messages("s")] == ["first", "sync"]
+    with outside(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # nobody holds it

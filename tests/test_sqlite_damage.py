@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_files import outside, said
+
+from sessionstore import CorruptMessageError, SessionStoreError, SQLiteSessionStore
+
+WORDS = "s3cret words of a user"
+DAMAGE = {
+    "text": WORDS,
+    "blob": b"s3cret",
+    "no UTF-8": None,  # which Python can't hand to SQLite as text
+    "real": 1.5,
+    "infinity": float("inf"),
+    "negative": -(2**63),
+    "huge": 2**63 - 1,
+    "deep": "[" * 5000 + "]" * 5000,
+}
+COLUMNS = {
+    "sessionstore_sessions": (
+        *("agent_id", "user_id", "metadata", "created_at", "updated_at"),
+        *("version", "message_count", "last_position"),
+    ),
+    "sessionstore_messages": ("position", "id", "body"),
+}
+CALLS: dict[str, Callable[[SQLiteSessionStore], Any]] = {
+    "create": lambda store: store.create("s"),
+    "get": lambda store: store.get("s", user_id="u"),
+    "get_messages": lambda store: store.get_messages("s"),
+    "first": lambda store: store.get_messages("s", limit=1, keep_system=True),
+    "before": lambda store: store.get_messages("s", before="m1"),
+    "after": lambda store: store.get_messages("s", after="m0"),
+    "append": lambda store: store.append_messages("s", [said("new", "new"), said("old", "m1")]),
+    "replace": lambda store: store.replace_message("s", said("new", "m0")),
+    "delete_messages": lambda store: store.delete_messages("s", ["m0", "m2"]),
+    "metadata": lambda store: store.update("s", metadata={"a": 2}),
+    "update": lambda store: store.update("s", messages=[said("new")]),
+    "list": lambda store: store.list_sessions(limit=1),
+    "list of user": lambda store: store.list_sessions(user_id="u", limit=1),
+    "prune": lambda store: store.prune_expired(),
+    "delete": lambda store: store.delete("s", user_id="u"),
+    "aget": lambda store: asyncio.run(store.aget("s")),
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQLiteSessionStore]:
+    with SQLiteSessionStore(
+        tmp_path_factory.mktemp("damage") / "sessions.db", retention_days=1, synchronous="NORMAL"
+    ) as store:
+        store.ping()
+        yield store
+
+
+def begin(store: SQLiteSessionStore) -> None:
+    with outside(Path(store._path)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("DELETE FROM sessionstore_messages")
+        connection.execute("DELETE FROM sessionstore_sessions")
+    for session_id in ("before", "s", "after"):
+        messages = [said(WORDS, f"m{n}") for n in range(3)]
+        store.create(session_id, user_id="u", messages=messages, metadata={"a": WORDS})
+
+
+@pytest.mark.parametrize("value", DAMAGE.values(), ids=DAMAGE.keys())
+@pytest.mark.parametrize(
+    ("table", "column"), [(table, name) for table, names in COLUMNS.items() for name in names]
+)
+def test_a_damaged_cell_harms_its_session_alone(
+    store: SQLiteSessionStore, table: str, column: str, value: Any
+) -> None:
+    for name, call in CALLS.items():
+        begin(store)
+        damaged(store, table, column, value)
+        try:
+            call(store)
+        except SessionStoreError as error:
+            assert_says_nothing(error)
+            assert name not in ("list", "list of user", "prune")
+        for other in ("before", "after"):
+            assert len(store.get_messages(other, user_id="u")) == 3
+            assert store.append_message(other, said("more")) == 1
+        listed = [info.id for info in store.list_sessions(user_id="u").sessions]
+        assert [found for found in listed if found != "s"] == ["after", "before"]
+        assert not any(connection.in_transaction for connection in store._database.idle())
+
+
+def damaged(store: SQLiteSessionStore, table: str, column: str, value: Any) -> None:
+    if table == "sessionstore_sessions":
+        where = "id = 's'"
+    else:
+        key = "(SELECT session_key FROM sessionstore_sessions WHERE id = 's')"
+        where = f"session_key = {key} AND id = 'm1'"
+    new = "CAST(x'ff7365637265' AS TEXT)" if value is None else "?"
+    with outside(Path(store._path)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        values = [] if value is None else [value]
+        connection.execute(f"UPDATE {table} SET {column} = {new} WHERE {where}", values)
+
+
+def assert_says_nothing(error: BaseException | None) -> None:
+    while error:
+        assert "s3cret" not in f"{error} {error!r} {vars(error)}"
+        assert not isinstance(error, UnicodeDecodeError), "it holds what it could not decode"
+        error = error.__cause__ or error.__context__
+
+
+def test_a_session_that_cannot_be_read_is_named_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with SQLiteSessionStore(tmp_path / "sessions.db") as store:
+        for number in range(7):
+            store.create(f"s{number}", metadata={"a": WORDS})
+        with outside(tmp_path / "sessions.db") as connection:
+            connection.execute(
+                "UPDATE sessionstore_sessions SET metadata = substr(metadata, 1, 12) "
+                "WHERE id IN ('s5', 's4', 's3')"
+            )
+            connection.execute(
+                "UPDATE sessionstore_sessions SET updated_at = 'never' WHERE id IN ('s1', 's2')"
+            )
+        with caplog.at_level(logging.WARNING, "sessionstore"):
+            for _ in range(2):
+                pages = [store.list_sessions(limit=1)]
+                while pages[-1].cursor:
+                    pages.append(store.list_sessions(limit=1, cursor=pages[-1].cursor))
+                assert [[info.id for info in page.sessions] for page in pages] == [["s6"], ["s0"]]
+    named = sorted(record.getMessage().split("'")[1] for record in caplog.records)
+    assert named == ["s2", "s3", "s4", "s5"]  # the first whose time is no time stands for the rest
+    assert "s3cret" not in caplog.text
+
+
+def test_a_session_that_cannot_be_read_is_told_with_its_id(tmp_path: Path) -> None:
+    with SQLiteSessionStore(tmp_path / "sessions.db") as store:
+        store.create("s")
+        with outside(tmp_path / "sessions.db") as connection:
+            connection.execute("UPDATE sessionstore_sessions SET version = 'one'")
+        for call in (store.get, store.delete, lambda _: store.append_message("s", said("x"))):
+            with pytest.raises(CorruptMessageError, match="session 's'"):
+                call("s")
