@@ -13,6 +13,7 @@ from children import Children
 from sqlite_files import files_of, outside, said, write_lock
 
 from sessionstore import SessionStore, SQLiteSessionStore, StoreBusyError
+from sessionstore._call_deadline import until
 from sessionstore._sqlite_calls import Call
 from sessionstore._sqlite_transactions import COMMIT
 from sessionstore.testing.waiting import wait_until
@@ -155,6 +156,79 @@ def test_waiting_writers_hold_no_connections(path: Path) -> None:
         for thread in threads:
             thread.join()
         assert len(store.get_messages("s")) == 31
+
+
+def test_a_call_keeps_to_the_deadline_of_the_call_that_it_is_part_of(path: Path) -> None:
+    async def awaited() -> None:
+        with until(time.monotonic() + BRIEF):
+            await store.aappend_message("s", said("x"))
+
+    with SQLiteSessionStore(path, timeout=LONG) as store, write_lock(path):
+        for write in (lambda: store.append_message("s", said("x")), lambda: asyncio.run(awaited())):
+            start = time.monotonic()
+            with until(time.monotonic() + BRIEF), pytest.raises(StoreBusyError):
+                write()
+            assert BRIEF <= time.monotonic() - start < LONG / 2
+
+
+def test_all_waits_of_a_call_share_its_timeout(path: Path) -> None:
+    """For its turn, and then for SQLite's lock."""
+    with SQLiteSessionStore(path, timeout=3 * BRIEF) as store, write_lock(path):
+        call = store._database.call()
+        store._database.take(call, write=True)
+        threading.Timer(2 * BRIEF, store._database.settle, [call]).start()
+        start = time.monotonic()
+        with pytest.raises(StoreBusyError):
+            store.append_message("s", said("x"))
+        assert 3 * BRIEF <= time.monotonic() - start < 5 * BRIEF
+
+
+def test_the_wait_for_a_thread_counts(path: Path) -> None:
+    """Where the one before does not wait, but works on for longer."""
+    goes_on = threading.Event()
+
+    def slow(store: SQLiteSessionStore) -> Any:
+        flow = store._append_messages(
+            "s", [said("slow")], agent_id="a", user_id=None, expected_version=None
+        )
+        yield next(flow)
+        yield from flow
+        goes_on.wait()
+
+    async def main() -> None:
+        async with SQLiteSessionStore(path, timeout=BRIEF) as store:
+            first = asyncio.ensure_future(store._aplay(slow(store)))
+            others = [store.aappend_message("s", said("late")) for _ in range(3)]
+            outcomes = await asyncio.gather(*others, return_exceptions=True)
+            assert {type(outcome) for outcome in outcomes} == {StoreBusyError}
+            assert not first.done()
+            goes_on.set()
+            await first
+            assert [m.content for m in await store.aget_messages("s")] == ["first", "slow"]
+
+    asyncio.run(main())
+
+
+def test_writers_take_turns(path: Path) -> None:
+    """One that writes without a pause does not starve the others."""
+    with SQLiteSessionStore(path, timeout=LONG, synchronous="NORMAL") as store:
+        done = threading.Event()
+
+        def write_on() -> None:
+            while not done.is_set():
+                store.append_message("busy", said("x"))
+
+        busy = [threading.Thread(target=write_on) for _ in range(3)]
+        for thread in busy:
+            thread.start()
+        start = time.monotonic()
+        for _ in range(20):
+            store.append_message("s", said("x"))
+        took = time.monotonic() - start
+        done.set()
+        for thread in busy:
+            thread.join()
+        assert took < LONG / 4
 
 
 def test_so_many_readers_at_once_and_no_more(path: Path) -> None:

@@ -200,8 +200,9 @@ class Database:
     def _close(self, connection: sqlite3.Connection) -> None:
         with suppress(ValueError):
             self._connections.remove(connection)
-        self._identities.pop(connection, None)
         connection.close()
+        if identity := self._identities.pop(connection, None):
+            identity.closed()
 
     # -- Whether the file is still there ----------------------------------------------------------
 
@@ -279,7 +280,7 @@ class Database:
             if not self._in_memory:
                 self._identities[connection] = FileIdentity(self.path, before)
         except BaseException:
-            connection.close()
+            self._close(connection)
             raise
         return connection
 

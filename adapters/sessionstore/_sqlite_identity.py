@@ -49,7 +49,7 @@ class FileIdentity:
     was taken away. It costs a look at three names.
 
     Make one when the connection has read something, since SQLite opens the log then; keep it as
-    long as the connection, and let go of both together.
+    long as the connection, and call `closed` when that is closed.
 
     Args:
         path: The path that the caller gave, absolute.
@@ -157,6 +157,10 @@ class FileIdentity:
                 return
         if _file_id(self._names[1]) == self._files[1]:
             raise FileTakenAwayError(_STALE_LOG.format(self._path))
+
+    def closed(self) -> None:
+        """Say that the connection is closed, since an error's traceback may keep this alive."""
+        _open.pop(ref(self), None)
 
     def _require_all(self) -> None:
         for name, file in zip(self._names, self._files, strict=True):

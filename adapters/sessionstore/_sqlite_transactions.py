@@ -62,24 +62,18 @@ def _carry_out(database: Database, flow: Flow[T], call: Call, *, write: bool) ->
         result = play(flow, transaction.send)
         transaction.commit()
     except FileTakenAwayError:
-        _settle(database, call)
+        database.settle(call)
         let_go_of_what_was_taken_away(database)
         raise
     finally:
         call.thread = -call.thread  # it is over, and what it holds was left behind
-        _settle(database, call)
-    return result
-
-
-def _settle(database: Database, call: Call) -> None:
-    settled = False
-    try:
-        database.settle(call)
-        settled = True
-    finally:
-        if not settled:  # a Ctrl-C came here, too
+        try:
+            database.settle(call)
+        except BaseException:  # a Ctrl-C came here, too
             with Deferred(call.give_up):
                 database.settle(call)
+            raise
+    return result
 
 
 class _Transaction:

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from children import Children
+from sqlite_files import write_lock
+
+from sessionstore import SQLiteSessionStore
+
+BOMBARD = """
+    import _thread, gc, random, sys, threading, time
+    from sessionstore import SessionMessage, SQLiteSessionStore
+
+    path, rounds, most = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    store = SQLiteSessionStore(path, timeout=30, synchronous="NORMAL")
+    other = SQLiteSessionStore(path, timeout=30, synchronous="NORMAL")
+    store.create("s")
+    ready, armed = threading.Event(), True
+
+    def shoot():
+        while armed:
+            ready.wait()
+            ready.clear()
+            for _ in range(random.randint(1, most)):
+                time.sleep(random.random() * 0.0006)
+                _thread.interrupt_main()
+
+    gun = threading.Thread(target=shoot, daemon=True)
+    gun.start()
+    interrupted, threads = 0, []
+    for number in range(rounds):
+        batch = [SessionMessage("user", "x", id=f"{number} {n}") for n in range(3)]
+        acknowledged = False
+        try:
+            ready.set()
+            store.get_messages("s", limit=10)
+            acknowledged = store.append_messages("s", batch) == 3
+            store.list_sessions()
+            store.update("s", metadata={"a": number})
+            time.sleep(0.001)
+        except KeyboardInterrupt:
+            interrupted += 1
+        while True:
+            try:
+                while threads:
+                    threads[-1].join()
+                    threads.pop()
+                found = [m.id for m in store.get_messages("s", limit=3)]
+                there = found == [m.id for m in batch]
+                assert there or not any(m.id in found for m in batch), found
+                assert there or not acknowledged
+                assert not store._database.in_use()
+                assert not store._database._writing.holders()
+                assert not store._database._reading.holders()
+                threads.append(threading.Thread(target=store.get, args=("s",)))
+                threads[-1].start()
+                threads[-1].join()
+                threads.pop()
+                other.update("s", metadata={"b": number})
+                break
+            except KeyboardInterrupt:
+                pass
+    armed = False
+    while True:
+        try:
+            ready.set()
+            gun.join()
+            store.close()
+            other.close()
+            gc.collect()
+            time.sleep(0.01)
+            break
+        except KeyboardInterrupt:
+            pass
+    print(interrupted)
+"""
+
+
+@pytest.mark.parametrize("most", [1, 8], ids=["one Ctrl-C", "some at once"])
+def test_a_bombarded_store_does_all_or_nothing_and_holds_nothing(tmp_path: Path, most: int) -> None:
+    path = tmp_path / "sessions.db"
+    with Children() as children:
+        interrupted = int(children.run(BOMBARD, path, 300, most))
+    assert interrupted > 30
+    with SQLiteSessionStore(path) as store:
+        ids = [str(message.id).split() for message in store.get_messages("s")]
+    batches = [number for number, place in ids if place == "0"]
+    assert ids == [[number, place] for number in batches for place in "012"]
+    assert [file.name for file in tmp_path.iterdir()] == ["sessions.db"]
+
+
+WAIT = """
+    import os, signal, sys, threading
+    from sessionstore import SessionMessage, SQLiteSessionStore
+
+    store = SQLiteSessionStore(sys.argv[1], timeout=60)
+    if sys.argv[2] == "turn":
+        call = store._database.call()
+        store._database.take(call, write=True)
+    print("ready", flush=True)
+    try:
+        store.append_message("s", SessionMessage("user", "late"))
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    if sys.argv[2] == "turn":
+        store._database.settle(call)
+    assert not store._database.in_use()
+    input()
+    print(store.append_message("s", SessionMessage("user", "next")))
+"""
+
+
+@pytest.mark.parametrize("what", ["lock", "turn"])
+def test_ctrl_c_ends_the_wait_for_others(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "sessions.db"
+    with SQLiteSessionStore(path) as store:
+        store.create("s")
+    with Children() as children:
+        with write_lock(path):
+            child = children.start(WAIT, path, what)
+            assert child.stdout
+            assert child.stdin
+            assert child.stdout.readline() == "ready\n"
+            child.send_signal(2)
+            assert child.stdout.readline() == "interrupted\n"
+        child.stdin.write("go on\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "1\n"
+    with SQLiteSessionStore(path) as store:
+        assert [message.content for message in store.get_messages("s")] == ["next"]
