@@ -98,8 +98,8 @@ WAIT = """
     if sys.argv[2] == "turn":
         call = store._database.call()
         store._database.take(call, write=True)
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         store.append_message("s", SessionMessage("user", "late"))
     except KeyboardInterrupt:
         print("interrupted", flush=True)
