@@ -349,3 +349,56 @@ def test_a_child_is_told_that_memory_stays_with_its_parent() -> None:
     """
     with Children() as children:
         children.run(program)
+
+
+FORK_BESIDE_A_STUCK_CALL = """
+    import asyncio, os, sqlite3, sys, threading, time, warnings
+    from sessionstore import SessionMessage, SessionStoreError, SQLiteSessionStore
+
+    warnings.simplefilter("ignore", DeprecationWarning)
+    path, how = sys.argv[1:]
+    store, fresh = SQLiteSessionStore(path, timeout=0.3), SQLiteSessionStore(path, timeout=60)
+    store.create("s")
+    database = store._database
+
+    def hold():  # for longer than a fork waits for it
+        call = database.call()
+        if how == "opening":
+            database._opening.acquire()
+        else:
+            database.take(call, write=how == "writing")
+        held.set()
+        done.wait()
+        database._opening.release() if how == "opening" else database.settle(call)
+
+    held, done = threading.Event(), threading.Event()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        said = []
+        for call in (
+            lambda: store.append_message("s", SessionMessage("user", "x")),
+            lambda: asyncio.run(store.aget("s")),
+        ):
+            try:
+                call()
+            except SessionStoreError as error:
+                said.append("after the fork" in str(error))
+        fresh.append_message("s", SessionMessage("user", "of a child"))
+        os._exit(said != ([] if how == "opening" else [True, True]))
+    assert os.waitpid(child, 0)[1] == 0
+    done.set()
+    thread.join()
+    store.append_message("s", SessionMessage("user", "of the parent"))
+    print(store.get_messages("s")[-1].content)
+"""
+
+
+@pytest.mark.parametrize("how", ["reading", "writing", "opening"])
+def test_a_fork_beside_a_call_that_does_not_end(tmp_path: Path, how: str) -> None:
+    """The child works, or is told; it never waits for what its parent's thread holds."""
+    with Children() as children:
+        output = children.run(FORK_BESIDE_A_STUCK_CALL, tmp_path / "sessions.db", how)
+    assert output == "of the parent\n"

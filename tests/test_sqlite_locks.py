@@ -15,6 +15,7 @@ from sqlite_files import files_of, outside, said, write_lock
 from sessionstore import SessionStore, SQLiteSessionStore, StoreBusyError
 from sessionstore._call_deadline import until
 from sessionstore._sqlite_calls import Call
+from sessionstore._sqlite_slots import Slots
 from sessionstore._sqlite_transactions import COMMIT
 from sessionstore.testing.waiting import wait_until
 
@@ -209,26 +210,24 @@ def test_the_wait_for_a_thread_counts(path: Path) -> None:
     asyncio.run(main())
 
 
-def test_writers_take_turns(path: Path) -> None:
-    """One that writes without a pause does not starve the others."""
-    with SQLiteSessionStore(path, timeout=LONG, synchronous="NORMAL") as store:
-        done = threading.Event()
+def test_calls_are_let_in_in_the_order_in_which_they_came() -> None:
+    slots, order = Slots(1), list[str]()
+    first, second, third = (Call("a file", LONG) for _ in range(3))
 
-        def write_on() -> None:
-            while not done.is_set():
-                store.append_message("busy", said("x"))
+    def come_second() -> None:
+        slots.enter(second, bool)
+        order.append("second")
+        slots.leave(second)
 
-        busy = [threading.Thread(target=write_on) for _ in range(3)]
-        for thread in busy:
-            thread.start()
-        start = time.monotonic()
-        for _ in range(20):
-            store.append_message("s", said("x"))
-        took = time.monotonic() - start
-        done.set()
-        for thread in busy:
-            thread.join()
-        assert took < LONG / 4
+    slots.enter(first, bool)
+    thread = threading.Thread(target=come_second)
+    thread.start()
+    wait_until(lambda: bool(slots._waiting))
+    slots.leave(first)
+    slots.enter(third, bool)
+    order.append("third")
+    thread.join()
+    assert order == ["second", "third"]
 
 
 def test_so_many_readers_at_once_and_no_more(path: Path) -> None:

@@ -90,6 +90,8 @@ class SQLiteSessionStore(SessionStore):
     Any number of threads, event loops and processes of one machine may use a file at once. One
     writer at a time goes on, the others wait for it up to ``timeout``; readers never wait. An
     async method is one hop to a thread for the whole operation, and never blocks its event loop.
+    A call that is cancelled, or ended by a Ctrl-C, is settled when its caller goes on: it took
+    effect, or it never will.
     The file is opened at the first use, in write-ahead-log mode, and made when it is not there:
     readable and writable by the user alone. A store may be used before a fork and after it, on both
     sides; only one in memory that was used stays with the parent, and in the child raises
@@ -106,8 +108,8 @@ class SQLiteSessionStore(SessionStore):
             and loops, gone when the store is closed.
         retention_days: How long a session is kept after its last write, in days (fractions
             count); ``None`` keeps it for good.
-        timeout: How long an operation waits for other writers, in seconds; past it
-            `StoreUnavailableError`.
+        timeout: How long an operation waits for others, in seconds, all its waits together; past
+            it `StoreBusyError`.
         synchronous: ``"FULL"`` keeps what was acknowledged through a power cut; ``"NORMAL"`` only
             through a crash of the process, and is faster.
 
@@ -118,6 +120,10 @@ class SQLiteSessionStore(SessionStore):
 
     The first use raises `SessionStoreError`, and leaves the file as it is, when the file is
     damaged, is not one of this package, or was written by a newer version of it.
+
+    A file that is deleted, renamed or replaced while it is in use, or loses its ``-wal`` or
+    ``-shm``, is noticed: no write to it is acknowledged. The next call raises
+    `SessionStoreError`, and the one after it opens what is there then.
     """
 
     def __init__(
