@@ -603,3 +603,19 @@ def test_who_calls_a_large_expired_session_does_not_pay_for_it(
         assert call(store, "prune_expired") == 1
         with db._sync().connect() as connection:
             assert connection.scalar(messages) == (write == "append_message")
+
+
+@pytest.mark.parametrize(
+    ("db", "timeout"),
+    [
+        (SqliteAgentDb(), 5.0),
+        (SqliteAgentDb(timeout=0.5), 0.5),
+        (SqliteAgentDb(connect_args={"timeout": 2}), 2.0),
+        (AgentDb("sqlite://"), 5.0),
+        (AgentDb("sqlite:///some.db?timeout=3"), 3.0),
+        (AgentDb("sqlite:///some.db", connect_args={"timeout": 0}), 0.0),
+        (AgentDb(create_engine("sqlite://")), None),
+    ],
+)
+def test_a_store_says_how_long_a_call_may_take(db, timeout):
+    assert DbSessionStore(db).timeout == db.timeout == timeout

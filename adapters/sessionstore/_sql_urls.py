@@ -19,11 +19,13 @@ __all__ = [
     "no_driver",
     "require_encoded",
     "shown_url",
+    "sqlite_timeout",
     "url_of",
 ]
 
 _POOL_SIZE = 15
 POOL_TIMEOUT = 10.0
+_SQLITE_TIMEOUT = 5.0
 # The first one installed is taken; psycopg serves both colours under one name.
 _SYNC_DRIVERS: dict[str, tuple[str, ...]] = {
     "mariadb": ("pymysql", "mysqldb"),
@@ -125,6 +127,12 @@ def shown_url(parameters: dict[str, Any]) -> URL:
         port=int(port) if port.isdecimal() else None,
         database=database or None,
     )
+
+
+def sqlite_timeout(url: URL, options: dict[str, Any]) -> float:
+    """Give how long an operation on an SQLite file may wait, as ``sqlite3.connect`` is told it."""
+    given = options.get("connect_args", {}).get("timeout", url.query.get("timeout"))
+    return _SQLITE_TIMEOUT if given is None else float(given)
 
 
 def engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:

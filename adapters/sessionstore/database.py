@@ -34,6 +34,7 @@ try:
         no_driver,
         require_encoded,
         shown_url,
+        sqlite_timeout,
         url_of,
     )
     from sessionstore.direct import Query, asent, sent
@@ -145,6 +146,8 @@ class AgentDb:
         self._given = given
         self._in_thread = self.dialect_name == "sqlite" and not self._url.get_dialect().is_async
         self._options = engine_options
+        is_file = given is None and self.dialect_name == "sqlite"
+        self._timeout = sqlite_timeout(self._url, engine_options) if is_file else None
         self._tables = Tables(table_prefix, schema, self._migrations)
         self._create_schema = create_schema
         self._closed = False
@@ -171,6 +174,15 @@ class AgentDb:
     def dialect_name(self) -> str:
         """The kind of database in SQLAlchemy's words, such as ``"postgresql"`` or ``"sqlite"``."""
         return self._url.get_backend_name()
+
+    @property
+    def timeout(self) -> float | None:
+        """How long an operation may take, in seconds, all that is done in it included.
+
+        ``None`` where no bound is known: with an engine that was given, and with drivers whose
+        timeouts are set by ``connect_args``.
+        """
+        return self._timeout
 
     def ddl(self) -> str:
         """Give the SQL that creates the tables, for a team's own migrations.
@@ -416,14 +428,13 @@ class SqliteAgentDb(AgentDb):
     ) -> None:
         """Name the file; nothing is opened yet."""
         self._path = checked_path(path)
-        self._timeout = timeout
         super().__init__(
             URL.create("sqlite", database=self._path),
             **{**options, "connect_args": {"timeout": timeout, **options.get("connect_args", {})}},
         )
 
     def _new_engine(self) -> Engine:
-        engine, path, timeout = super()._new_engine(), self._path, self._timeout
+        engine, path, timeout = super()._new_engine(), self._path, self._timeout or 0.0
         is_shared = self._tables.prefix == DEFAULT_PREFIX
 
         def check(*_: object) -> None:

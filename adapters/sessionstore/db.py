@@ -115,6 +115,11 @@ class DbSessionStore(SessionStore):
         """Tell the database, without what a password may be in."""
         return f"DbSessionStore({self._db!r})"
 
+    @property
+    def timeout(self) -> float | None:
+        """How long a call may take, in seconds: what `AgentDb.timeout` says."""
+        return self._db.timeout
+
     def close(self) -> None:
         """Close the database, where the store has made the `AgentDb` itself."""
         if self._owns_db:
