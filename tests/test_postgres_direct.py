@@ -73,7 +73,7 @@ def test_who_listens_to_connections_hears_of_every_use(
         store = DbSessionStore(db)
         call(store, "append_message", "s", say())
         heard: list[Any] = []
-        loops = [of_loop.engine.sync_engine for of_loop in db._current()._loops.values()]
+        loops = [mine().engine.sync_engine for mine in db._current()._loops.values()]
         event.listen((loops or [db._sync()])[0], name, lambda *told: heard.append(told))
         for _ in range(3):
             call(store, "append_message", "s", say())
@@ -130,7 +130,7 @@ def test_tasks_that_are_cancelled_hand_on_no_reply(postgres: PostgresServer, sch
                 ended = await asyncio.gather(*tasks, return_exceptions=True)
                 for error in ended:
                     assert error is None or isinstance(error, asyncio.CancelledError), error
-            pool: Any = (await db._async()).sync_engine.pool
+            pool: Any = (await db._of_loop()).engine.sync_engine.pool
             assert pool.checkedout() == 0
 
     asyncio.run(main())

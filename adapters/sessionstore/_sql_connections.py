@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ManagesConnection
 
+from sessionstore._sql_unsettled import WHO, Backend
 from sessionstore.sql_errors import cause, is_disconnect, translated
 from sessionstore.stale import is_stale
 
-__all__ = ["autocommit", "begin_writing", "in_one_tongue", "replace_stale", "whole"]
+__all__ = [
+    "autocommit",
+    "backend_of",
+    "begin_writing",
+    "forsake",
+    "in_one_tongue",
+    "replace_stale",
+    "whole",
+]
 
 T = TypeVar("T")
 
@@ -54,6 +64,40 @@ def replace_stale(connection: Connection) -> None:
     """Replace a pooled connection that the server has closed meanwhile, without asking it."""
     while is_stale(connection.connection):
         connection.invalidate()
+
+
+def forsake(engine: Engine, pooled: ManagesConnection, error: BaseException) -> None:
+    """Have all pooled connections that are as old as one replaced before they are used again."""
+    engine.pool._invalidate(cast("Any", pooled), error, _checkin=False)  # noqa: SLF001
+
+
+_BACKEND = "sessionstore.backend"
+
+
+def backend_of(connection: Connection) -> Backend | None:
+    """Ask a new connection for the process of the server that serves it, and remember that.
+
+    Args:
+        connection: Of whatever driver.
+
+    Returns:
+        The process; ``None`` where a pooler stands before it, or it is not PostgreSQL's.
+    """
+    if connection.dialect.name != "postgresql":
+        return None
+    known = connection.info.get(_BACKEND, connection)
+    if known is connection:
+        with autocommit(connection, True):
+            found = Backend(*connection.exec_driver_sql(WHO).one())
+            connection.rollback()
+        known = found if found.pid == _told_pid(connection.connection.driver_connection) else None
+        connection.info[_BACKEND] = known
+    return cast("Backend | None", known)
+
+
+def _told_pid(driver: Any) -> int | None:
+    asked = getattr(driver, "get_server_pid", None)  # asyncpg's
+    return asked() if asked else getattr(getattr(driver, "info", None), "backend_pid", None)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ __all__ = [
     "engine_options",
     "is_in_memory",
     "no_driver",
+    "place_of",
+    "pool_size",
     "require_encoded",
     "shown_url",
     "sqlite_timeout",
@@ -112,6 +114,17 @@ def require_encoded(given: str) -> None:
 def is_in_memory(url: URL) -> bool:
     """Tell whether it is SQLite's without a file."""
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+def place_of(url: URL) -> tuple[str, ...]:
+    """Give what a database is known by in this process: its address, its name, the user."""
+    return tuple(str(part or "") for part in (url.host, url.port, url.database, url.username))
+
+
+def pool_size(options: dict[str, Any]) -> int | None:
+    """Give how many connections an engine opens at most; ``None`` where its pool says no number."""
+    size, more = options.get("pool_size"), options.get("max_overflow", 10)
+    return size + more if size and more >= 0 and "poolclass" not in options else None
 
 
 def shown_url(parameters: dict[str, Any]) -> URL:

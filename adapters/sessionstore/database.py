@@ -5,26 +5,35 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import random
+import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 try:
     from sqlalchemy import URL, Connection, Engine, create_engine, event
     from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, SQLAlchemyError
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+    from sqlalchemy.pool import NullPool
     from sqlalchemy.util import greenlet_spawn
 
     from sessionstore._sql_connections import (
         autocommit,
+        backend_of,
         begin_writing,
+        forsake,
         in_one_tongue,
         replace_stale,
         whole,
     )
-    from sessionstore._sql_engines import Engines
+    from sessionstore._sql_engines import Engines, OfLoop
+    from sessionstore._sql_gate import Gate
+    from sessionstore._sql_secrets import Sealed, hides_arguments
+    from sessionstore._sql_unsettled import is_settled, note, settle
     from sessionstore._sql_urls import (
         NO_URL,
         POOL_TIMEOUT,
@@ -32,6 +41,8 @@ try:
         engine_options,
         is_in_memory,
         no_driver,
+        place_of,
+        pool_size,
         require_encoded,
         shown_url,
         sqlite_timeout,
@@ -42,9 +53,12 @@ try:
     from sessionstore.sql_errors import (
         FOREIGN,
         cause,
+        is_answer,
         is_disconnect,
         is_missing_table,
+        is_read_only,
         is_safe_to_repeat,
+        is_timeout,
         is_unprepared,
         translated,
     )
@@ -56,8 +70,9 @@ except ImportError as _error:
         "'sessionstore[postgres]' for PostgreSQL"
     ) from _error
 
+from sessionstore._call_deadline import deadline_after
 from sessionstore._sqlite_file import checked_path, is_fresh, require_file, use_write_ahead_log
-from sessionstore.errors import SessionStoreError, StoreBusyError
+from sessionstore.errors import SessionStoreError, StoreBusyError, StoreTimeoutError
 from sessionstore.flow import Flow
 
 if TYPE_CHECKING:
@@ -67,7 +82,8 @@ __all__ = ["AgentDb", "PostgresAgentDb", "SqliteAgentDb", "Work", "open_db"]
 
 T = TypeVar("T")
 
-_TRIES = 50
+_TRIES = 10  # with their pauses they take about a second
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.25  # seconds
 _LEAST_CONNECT = 2.0  # seconds: libpq waits no shorter
 
 
@@ -81,11 +97,26 @@ class Work:
         at_once: It is a single statement, which needs no transaction around it.
         repeatable: To run it twice is as good as once: it may be sent again when the connection
             was lost before the reply.
+        session: What it is about, where that is one session: its writes, or its reads.
+        past_the_pool: Where all connections are in use it opens one of its own.
     """
 
     run: Callable[[Connection], Any]
     at_once: bool = False
     repeatable: bool = False
+    session: Hashable | None = None
+    past_the_pool: bool = False
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A while in which an operation asks for nothing.
+
+    Attributes:
+        seconds: How long.
+    """
+
+    seconds: float
 
 
 class AgentDb:
@@ -130,7 +161,10 @@ class AgentDb:
     """
 
     _migrations: ClassVar[tuple[Migration, ...]] = ()
+    _is_in_time: ClassVar[bool] = False
+    """Its connections keep the call's time by themselves, and know what they left behind."""
 
+    @hides_arguments
     def __init__(
         self,
         database: str | URL | Engine | AsyncEngine,
@@ -144,6 +178,7 @@ class AgentDb:
         given = database if isinstance(database, (Engine, AsyncEngine)) else None
         self._url = given.url if given is not None else url_of(cast("str | URL", database))
         self._given = given
+        self._place = place_of(self._url)
         self._in_thread = self.dialect_name == "sqlite" and not self._url.get_dialect().is_async
         self._options = engine_options
         is_file = given is None and self.dialect_name == "sqlite"
@@ -216,7 +251,7 @@ class AgentDb:
             yield from self._prepare()
         return (yield from self._insist(work))
 
-    def send(self, work: Work) -> Any:
+    def send(self, work: Work | Pause) -> Any:
         """Carry out some work on a blocking connection, once.
 
         Args:
@@ -228,17 +263,54 @@ class AgentDb:
         Raises:
             SQLAlchemyError: The database refuses, or can't be reached.
             OSError: As before, told by the operating system.
+            StoreUnavailableError: No connection was free in time.
         """
+        if isinstance(work, Pause):
+            time.sleep(work.seconds)
+            return None
+        gate = self._current().gate
         with self._in_turn(work):
-            return self._connected(self._sync(), work)
+            if gate is None:
+                return self._carried(self._sync(), work)
+            if not gate.try_enter(work.session):
+                if work.past_the_pool:
+                    return self._carried(self._make_engine(self._poolless()), work)
+                gate.enter(work.session)
+            with _passing(gate, work.session):
+                return self._carried(self._sync(), work)
 
-    async def asend(self, work: Work) -> Any:
+    async def asend(self, work: Work | Pause) -> Any:
         """Async twin of `send`; on SQLite one hop to a thread."""
+        if isinstance(work, Pause):
+            return await asyncio.sleep(work.seconds)
         if self._in_thread:
             return await asyncio.to_thread(self.send, work)
-        engine = await self._async()
+        if isinstance(self._given, AsyncEngine):
+            return await self._acarried(self._given, work)
+        mine = await self._of_loop()
+        gate = mine.gate
+        if gate is None:
+            return await self._acarried(mine.engine, work)
+        if not gate.try_enter(work.session):
+            if work.past_the_pool:
+                return await self._acarried(self._make_async_engine(self._poolless()), work)
+            await gate.aenter(work.session)
+        with _passing(gate, work.session):
+            return await self._acarried(mine.engine, work)
+
+    def _carried(self, engine: Engine, work: Work) -> Any:
+        return self._connected(engine, work)
+
+    async def _acarried(self, engine: AsyncEngine, work: Work) -> Any:
         # AsyncConnection does the same in several such steps, and in a task of its own to close.
-        return await greenlet_spawn(self._connected, engine.sync_engine, work)
+        spawned = greenlet_spawn(self._connected, engine.sync_engine, work)
+        deadline = None if self._is_in_time else deadline_after(None)
+        if deadline is None:
+            return await spawned
+        try:
+            return await asyncio.wait_for(spawned, max(0.0, deadline - time.monotonic()))
+        except asyncio.TimeoutError:
+            raise StoreTimeoutError("the database did not answer within its timeout") from None
 
     def close(self) -> None:
         """Close the connections that were opened here; later operations are refused."""
@@ -292,28 +364,48 @@ class AgentDb:
             raise
 
     def _insist(self, work: Work) -> Flow[Any]:
-        lost = False
-        for tries_left in reversed(range(_TRIES)):
+        renewed = False
+        for number in range(_TRIES):
             try:
                 return (yield work)
             except (SQLAlchemyError, OSError, asyncio.TimeoutError) as error:
-                # A lost connection is told so only where the work was undone, or is repeatable.
-                lost, again = lost or is_disconnect(error), is_disconnect(error) and not lost
-                if not (tries_left and (again or is_safe_to_repeat(error))):
+                # A lost connection is told so only where the work was undone, or is repeatable;
+                # and who says that it is read-only may be one whose place another has taken.
+                anew = not renewed and (is_disconnect(error) or is_read_only(error))
+                renewed = renewed or anew
+                pause = 0.0 if anew else _pause(number)
+                again = anew or (number + 1 < _TRIES and is_safe_to_repeat(error))
+                if not again or not _has_time(pause):
                     raise translated(error) from cause(error)
+            if pause:
+                yield Pause(pause)
         raise AssertionError  # the last try returns or raises
 
     def _connected(self, engine: Engine, work: Work) -> Any:
         with in_one_tongue(engine), engine.connect() as connection:
+            replace_stale(connection)
+            backend = None if self._is_in_time else backend_of(connection)
             try:
                 return self._carry_out(connection, work)
             except DBAPIError as error:
-                if is_unprepared(error):
+                if is_read_only(error) and not connection.invalidated:
+                    forsake(engine, connection.connection, error)
                     connection.invalidate(error)
+                elif is_unprepared(error):
+                    connection.invalidate(error)
+                elif connection.invalidated and backend:
+                    note(self._place, backend)
+                raise
+            except BaseException:
+                if connection.invalidated and backend:
+                    note(self._place, backend)
                 raise
 
     def _carry_out(self, connection: Connection, work: Work) -> Any:
-        replace_stale(connection)
+        if not is_settled(self._place):
+            with autocommit(connection, True):
+                settle(connection, self._place)
+                connection.rollback()
         # One that may not be sent twice, on a connection that does not tell whether it is stale,
         # is sent in a transaction: until its commit nothing is done.
         if work.at_once and (work.repeatable or tells_its_end(connection.connection)):
@@ -337,9 +429,7 @@ class AgentDb:
             return self._given
         return self._current().blocking(self._new_engine)
 
-    async def _async(self) -> AsyncEngine:
-        if isinstance(self._given, AsyncEngine):
-            return self._given
+    async def _of_loop(self) -> OfLoop:
         return await self._current().of_this_loop(self._new_async_engine)
 
     def _require_driver(self) -> None:
@@ -356,15 +446,36 @@ class AgentDb:
             raise ValueError("a database in memory has no async driver: use SqliteAgentDb()")
 
     def _new_engine(self) -> Engine:
-        url = self._with_driver(is_async=False)
-        return create_engine(url, **engine_options(url, self._options))
+        return self._make_engine(self._options)
 
     def _new_async_engine(self) -> AsyncEngine:
+        return self._make_async_engine(self._options)
+
+    def _make_engine(self, options: dict[str, Any]) -> Engine:
+        url = self._with_driver(is_async=False)
+        return create_engine(url, **engine_options(url, options))
+
+    def _make_async_engine(self, options: dict[str, Any]) -> AsyncEngine:
         url = self._with_driver(is_async=True)
         try:
-            return create_async_engine(url, **engine_options(url, self._options))
+            return create_async_engine(url, **engine_options(url, options))
         except InvalidRequestError as error:
             raise SessionStoreError(no_driver(url, "async ")) from error
+
+    def _poolless(self) -> dict[str, Any]:
+        others = {
+            name: value
+            for name, value in self._options.items()
+            if not name.startswith("pool") and name != "max_overflow"
+        }
+        return {**others, "poolclass": NullPool}
+
+    def _gates(self) -> Callable[[], Gate] | None:
+        if self._given is not None or self.dialect_name == "sqlite":
+            return None
+        options = engine_options(self._url, self._options)
+        size = pool_size(options)
+        return None if size is None else partial(Gate, size, options["pool_timeout"])
 
     def _with_driver(self, *, is_async: bool) -> URL:
         driver = driver_of(self._url, is_async=is_async)
@@ -378,7 +489,7 @@ class AgentDb:
         return known or self._engines.setdefault(os.getpid(), self._new_engines())
 
     def _new_engines(self) -> Engines:
-        engines = Engines()
+        engines = Engines(self._gates())  # which must not know this object
         weakref.finalize(self, engines.dispose)
         return engines
 
@@ -493,6 +604,9 @@ class PostgresAgentDb(AgentDb):
         ImportError: psycopg is not installed.
     """
 
+    _is_in_time = True
+
+    @hides_arguments
     def __init__(
         self,
         connection_string: str = "",
@@ -514,58 +628,59 @@ class PostgresAgentDb(AgentDb):
             _require_seconds("statement_timeout", statement_timeout)
         for given in (connection_string, parameters.get("dbname")):
             require_encoded(str(given))
-        self._statement_timeout = statement_timeout
-        self._finds_out = prepared_statements is None
-        self._parameters = {
+        named = {
+            **_KEEPALIVES,
             "connect_timeout": math.ceil(connect_timeout),
             **deadline.parameters(connection_string, parameters),
             "client_encoding": "UTF8",  # a database of another one is told so, at the first use
             "prepare_threshold": deadline.PREPARED_AFTER if prepared_statements else None,
             "autocommit": True,  # as the operations that are one statement want it
         }
+        self._parameters = Sealed(named)
         options = engine_options or {}
         waiting = {} if "poolclass" in options else {"pool_timeout": connect_timeout}
+        shown = shown_url(named)
+        place = place_of(shown.set(username=str(named.get("user") or "")))
+        self._connecting = deadline.Connecting(
+            self._parameters, statement_timeout, prepared_statements is None, place
+        )
         super().__init__(
-            shown_url(self._parameters),
+            shown,
             schema=schema,
             table_prefix=table_prefix,
             create_schema=create_schema,
             # Where all is in autocommit, and each transaction ended here, there is none to undo.
             **{"pool_reset_on_return": None, **waiting, **options},
         )
+        self._timeout, self._place = statement_timeout, place
 
-    def send(self, work: Work) -> Any:
+    def _carried(self, engine: Engine, work: Work) -> Any:
         """Carry out some work; a single statement by psycopg itself, where nobody listens."""
-        if isinstance(work.run, Query):
-            rows = sent(self._sync(), work.run, work.repeatable)
+        if isinstance(work.run, Query) and is_settled(self._place):
+            rows = sent(engine, work.run, work.repeatable)
             if rows is not None:
                 return rows
-        return super().send(work)
+        return super()._carried(engine, work)
 
-    async def asend(self, work: Work) -> Any:
-        """Async twin of `send`."""
-        if isinstance(work.run, Query):
-            rows = await asent((await self._async()).sync_engine, work.run, work.repeatable)
+    async def _acarried(self, engine: AsyncEngine, work: Work) -> Any:
+        if isinstance(work.run, Query) and is_settled(self._place):
+            rows = await asent(engine.sync_engine, work.run, work.repeatable)
             if rows is not None:
                 return rows
-        return await super().asend(work)
+        return await super()._acarried(engine, work)
 
-    def _new_engine(self) -> Engine:
-        from sessionstore.deadline import connector  # noqa: PLC0415 - as above
+    def _make_engine(self, options: dict[str, Any]) -> Engine:
+        creator = self._connecting.connect
+        return create_engine(_PSYCOPG, **engine_options(_PSYCOPG, options), creator=creator)
 
-        creator = connector(self._parameters, self._statement_timeout, self._finds_out)
-        return create_engine(_PSYCOPG, **engine_options(_PSYCOPG, self._options), creator=creator)
-
-    def _new_async_engine(self) -> AsyncEngine:
-        from sessionstore.deadline import async_connector  # noqa: PLC0415 - as above
-
-        creator = async_connector(self._parameters, self._statement_timeout, self._finds_out)
-        options = engine_options(_PSYCOPG, self._options)
-        if self._options.keys() <= _SIZES and not options["max_overflow"]:
-            options["poolclass"] = LoopPool
-        return create_async_engine(_PSYCOPG, **options, async_creator=creator)
+    def _make_async_engine(self, options: dict[str, Any]) -> AsyncEngine:
+        creator, made = self._connecting.aconnect, engine_options(_PSYCOPG, options)
+        if options.keys() <= _SIZES and not made["max_overflow"]:
+            made["poolclass"] = LoopPool
+        return create_async_engine(_PSYCOPG, **made, async_creator=creator)
 
 
+@hides_arguments
 def open_db(
     database: AgentDb | str | URL | Engine | AsyncEngine, timeout: float | None = None
 ) -> AgentDb:
@@ -605,6 +720,8 @@ def open_db(
     )
 
 
+# Before a load balancer or NAT gateway forgets a connection: AWS's do so after 350 seconds.
+_KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
 _SIZES = {"max_overflow", "pool_reset_on_return", "pool_size", "pool_timeout"}
 _PSYCOPG = URL.create("postgresql+psycopg")
 _RUN_DDL = (
@@ -620,3 +737,34 @@ _MIGRATE = (
 def _require_seconds(name: str, value: object) -> None:
     if not isinstance(value, (int, float)) or not 0 < value < math.inf:
         raise ValueError(f"{name} must be a number of seconds above 0")
+
+
+def _pause(number: int) -> float:
+    """Give how long to wait after a conflict: longer each time, and never as long as others do."""
+    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * float(2**number))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+
+
+def _has_time(seconds: float) -> bool:
+    deadline = deadline_after(None)
+    return deadline is None or time.monotonic() + seconds < deadline
+
+
+@contextmanager
+def _passing(gate: Gate, session: Hashable | None) -> Iterator[None]:
+    """Leave a gate, and say there what the call has shown of the database."""
+    answered, in_time = True, True
+    try:
+        yield
+    except (SQLAlchemyError, OSError, asyncio.TimeoutError, StoreTimeoutError) as error:
+        answered, in_time = is_answer(error), not is_timeout(error)
+        if not answered:
+            gate.failed(str(translated(error)))
+        raise
+    except SessionStoreError:
+        raise
+    except BaseException:
+        answered = False
+        raise
+    finally:
+        gate.leave(session, answered=answered, in_time=in_time)

@@ -9,6 +9,7 @@ from sessionstore.database import AgentDb, Work, open_db  # first, for its hint 
 
 from sqlalchemy import Connection, delete, func, insert, select, update  # isort: skip
 
+from sessionstore._call_deadline import deadline_after, until
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.direct import Query
 from sessionstore.errors import (
@@ -131,10 +132,12 @@ class DbSessionStore(SessionStore):
             await self._db.aclose()
 
     def _play(self, flow: Flow[T]) -> T:
-        return play(flow, self._db.send)
+        with until(deadline_after(self._db.timeout or None)):
+            return play(flow, self._db.send)
 
     async def _aplay(self, flow: Flow[T]) -> T:
-        return await aplay(flow, self._db.asend)
+        with until(deadline_after(self._db.timeout or None)):
+            return await aplay(flow, self._db.asend)
 
     # -- The operations ---------------------------------------------------------------------------
 
@@ -154,7 +157,7 @@ class DbSessionStore(SessionStore):
                 raise SessionExistsError(f"session {session_id!r} is already there")
             return self._make(connection, _new_row(session_id, agent_id, user_id, stored), records)
 
-        row = yield from self._in_transaction(work)
+        row = yield from self._in_transaction(work, session_id)
         return SessionData(**row.head(), messages=list(messages))
 
     def _get(
@@ -227,7 +230,7 @@ class DbSessionStore(SessionStore):
                 self._written(connection, grown)
             return added
 
-        return (yield from self._in_transaction(work))
+        return (yield from self._in_transaction(work, session_id))
 
     def _append_at_once(
         self,
@@ -279,7 +282,7 @@ class DbSessionStore(SessionStore):
                 raise SessionNotFoundError(f"the session has no message {message_id!r}")
             self._written(connection, row)
 
-        yield from self._in_transaction(work)
+        yield from self._in_transaction(work, session_id)
 
     def _delete_messages(
         self,
@@ -305,7 +308,7 @@ class DbSessionStore(SessionStore):
                 self._written(connection, row)
             return removed
 
-        return (yield from self._in_transaction(work))
+        return (yield from self._in_transaction(work, session_id))
 
     def _remove_at_once(
         self,
@@ -362,7 +365,7 @@ class DbSessionStore(SessionStore):
                 row = self._add(connection, row._replace(message_count=0), records)
             return self._written(connection, row)
 
-        row = yield from self._in_transaction(work)
+        row = yield from self._in_transaction(work, session_id)
         return row.info()
 
     def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]:
@@ -372,7 +375,7 @@ class DbSessionStore(SessionStore):
                 self._drop(connection, [row.session_key])
             return row is not None
 
-        return (yield from self._in_transaction(work))
+        return (yield from self._in_transaction(work, session_id))
 
     def _list_sessions(
         self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
@@ -400,18 +403,24 @@ class DbSessionStore(SessionStore):
         return pruned
 
     def _ping(self) -> Flow[None]:
-        yield from self._db.operation(Work(self._db.tables.stored_version, True, True))
+        yield from self._db.operation(
+            Work(self._db.tables.stored_version, True, True, past_the_pool=True)
+        )
 
     # -- Requests ---------------------------------------------------------------------------------
 
-    def _in_transaction(self, work: Callable[[Connection], T]) -> Flow[T]:
-        reply: T = yield from self._db.operation(Work(work))
+    def _in_transaction(
+        self, work: Callable[[Connection], T], session_id: str | None = None
+    ) -> Flow[T]:
+        reply: T = yield from self._db.operation(Work(work, session=session_id))
         return reply
 
     def _query(
         self, statement: Any, values: dict[str, Any], *, repeatable: bool = True
     ) -> Flow[Sequence[Any]]:
-        work = Work(Query(statement, values), at_once=True, repeatable=repeatable)
+        # Who reads waits for no lock, and not behind those who do.
+        session = (values["session_id"],) if "session_id" in values else values.get("id")
+        work = Work(Query(statement, values), True, repeatable, session)
         rows: Sequence[Any] = yield from self._db.operation(work)
         return rows
 

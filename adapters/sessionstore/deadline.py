@@ -8,10 +8,12 @@ for the statement to be cancelled, and leaves a server that does not even answer
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Generator
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -24,12 +26,16 @@ except ImportError as _error:
         "PostgresAgentDb needs the postgres extra: pip install 'sessionstore[postgres]'"
     ) from _error
 
+from sessionstore._call_deadline import deadline_after
+from sessionstore._sql_in_time import TOO_LATE, in_time, left
+from sessionstore._sql_secrets import Sealed
+from sessionstore._sql_unsettled import WHO, Backend, Place, note
+
 __all__ = [
     "PREPARED_AFTER",
     "AsyncDeadlineConnection",
+    "Connecting",
     "DeadlineConnection",
-    "async_connector",
-    "connector",
     "parameters",
 ]
 
@@ -37,8 +43,11 @@ T = TypeVar("T")
 
 PREPARED_AFTER = 5
 """How often a connection has sent a statement before it is prepared: one seldom used never is."""
-_GRACE = 1.0  # seconds for the server to cancel, and as long for it to say so
+_GRACE = 1.0  # seconds at most for the server to cancel a statement, and as long to say so
+_LOOKS = 0.1  # seconds between two looks at the clock, at most
+_LEAST = 0.005
 _NOTHING_READY: Any = 0
+_UNDER_WAY = (psycopg.pq.TransactionStatus.ACTIVE, psycopg.pq.TransactionStatus.UNKNOWN)
 
 
 class _TooSlowError(psycopg.OperationalError):
@@ -53,14 +62,52 @@ def _require_uninterrupted(slow: _TooSlowError, pgconn: Any) -> None:
         raise cause
 
 
-class DeadlineConnection(psycopg.Connection[Any]):
-    """A blocking connection whose every statement ends within `statement_timeout`.
+class _Clock:
+    """How long one exchange with the server may take; the last part of it is for cancelling.
 
     Attributes:
-        statement_timeout: Seconds; ``None`` waits for good.
+        statement_timeout: Seconds; ``None`` waits for as long as the call may take.
+        place: What the database is known by here.
+        backend: The server's process for this connection, where that is known.
+        end: When the exchange that is under way must be over.
+        limit: When it is to be cancelled.
     """
 
     statement_timeout: float | None = None
+    place: Place = ()
+    backend: Backend | None = None
+    end = limit = math.inf
+
+    def begin(self) -> float:
+        """Begin an exchange, and tell how often to look at the clock."""
+        end = deadline_after(self.statement_timeout)
+        if end is None:
+            self.end = self.limit = math.inf
+            return _LOOKS
+        left = max(0.0, end - time.monotonic())
+        self.end, self.limit = end, end - min(_GRACE, left / 4)
+        return max(_LEAST, min(_LOOKS, left / 10))
+
+    def for_cancelling(self, seconds: float) -> float:
+        """Give how long it may take to cancel, and let what is under way wait no longer."""
+        now = time.monotonic()
+        self.limit = min(self.end, now + 2 * _GRACE)
+        return max(_LEAST, min(seconds, _GRACE, self.end - now))
+
+    def note_unless_settled(self, pgconn: Any) -> None:
+        """Remember a statement of which the server has not said what became of it."""
+        if self.backend is not None and pgconn.transaction_status in _UNDER_WAY:
+            note(self.place, self.backend)
+
+
+class DeadlineConnection(psycopg.Connection[Any]):
+    """A blocking connection whose every statement ends in time.
+
+    Attributes:
+        clock: How long it may take.
+    """
+
+    clock = _Clock()
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         """Wait for an exchange with the server to end, as psycopg asks for it.
@@ -77,43 +124,71 @@ class DeadlineConnection(psycopg.Connection[Any]):
             psycopg.errors.QueryCanceled: It took too long, and the server ended it.
             psycopg.OperationalError: It took too long, and the server did not answer.
         """
+        clock = self.clock
+        interval = clock.begin()
+        if not args:
+            kwargs.setdefault("interval", interval)
         try:
-            return super().wait(_within(self.statement_timeout, gen), *args, **kwargs)
-        except _TooSlowError as slow:
-            _require_uninterrupted(slow, self.pgconn)
-        try:
-            self.cancel_safe(timeout=_GRACE)
-            return super().wait(_within(_GRACE, gen, begun=True), *args, **kwargs)
-        except psycopg.errors.QueryCanceled:
+            try:
+                return super().wait(_within(clock, gen), *args, **kwargs)
+            except _TooSlowError as slow:
+                _require_uninterrupted(slow, self.pgconn)
+            try:
+                self.cancel_safe()
+                return super().wait(_within(clock, gen, begun=True), *args, **kwargs)
+            except psycopg.errors.QueryCanceled:
+                raise
+            except psycopg.Error:
+                self.pgconn.finish()
+                raise psycopg.OperationalError(_SILENT) from None
+        except BaseException:
+            clock.note_unless_settled(self.pgconn)
             raise
-        except psycopg.Error:
-            self.pgconn.finish()
-            raise psycopg.OperationalError(_SILENT) from None
+
+    def cancel_safe(self, *, timeout: float = 30.0) -> None:
+        """Ask for the statement to be cancelled, and let it wait for that no longer than it may.
+
+        Args:
+            timeout: Seconds at most.
+        """
+        super().cancel_safe(timeout=self.clock.for_cancelling(timeout))
 
 
 class AsyncDeadlineConnection(psycopg.AsyncConnection[Any]):
     """The asyncio twin of `DeadlineConnection`.
 
     Attributes:
-        statement_timeout: Seconds; ``None`` waits for good.
+        clock: How long it may take.
     """
 
-    statement_timeout: float | None = None
+    clock = _Clock()
 
     async def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         """Async twin of `DeadlineConnection.wait`."""
+        clock = self.clock
+        interval = clock.begin()
+        if not args:
+            kwargs.setdefault("interval", interval)
         try:
-            return await super().wait(_within(self.statement_timeout, gen), *args, **kwargs)
-        except _TooSlowError as slow:
-            _require_uninterrupted(slow, self.pgconn)
-        try:
-            await self.cancel_safe(timeout=_GRACE)
-            return await super().wait(_within(_GRACE, gen, begun=True), *args, **kwargs)
-        except psycopg.errors.QueryCanceled:
+            try:
+                return await super().wait(_within(clock, gen), *args, **kwargs)
+            except _TooSlowError as slow:
+                _require_uninterrupted(slow, self.pgconn)
+            try:
+                await self.cancel_safe()
+                return await super().wait(_within(clock, gen, begun=True), *args, **kwargs)
+            except psycopg.errors.QueryCanceled:
+                raise
+            except psycopg.Error:
+                self.pgconn.finish()
+                raise psycopg.OperationalError(_SILENT) from None
+        except BaseException:
+            clock.note_unless_settled(self.pgconn)
             raise
-        except psycopg.Error:
-            self.pgconn.finish()
-            raise psycopg.OperationalError(_SILENT) from None
+
+    async def cancel_safe(self, *, timeout: float = 30.0) -> None:
+        """Async twin of `DeadlineConnection.cancel_safe`."""
+        await super().cancel_safe(timeout=self.clock.for_cancelling(timeout))
 
 
 def parameters(connection_string: str, further: dict[str, Any]) -> dict[str, Any]:
@@ -140,77 +215,86 @@ def parameters(connection_string: str, further: dict[str, Any]) -> dict[str, Any
         raise ValueError(_UNREADABLE) from None
 
 
-def connector(
-    parameters: dict[str, Any], statement_timeout: float | None, prepares: bool
-) -> Callable[[], DeadlineConnection]:
-    """Make what opens a blocking connection.
+class Connecting:
+    """What a connection to one database is opened with.
 
     Args:
         parameters: What psycopg's ``connect`` takes.
         statement_timeout: Seconds; ``None`` waits for good.
         prepares: Prepare statements where no pooler is between here and the server.
-
-    Returns:
-        A function that opens one.
+        place: What the database is known by here.
     """
 
-    def connect() -> DeadlineConnection:
-        connection = DeadlineConnection.connect(**parameters)
-        connection.statement_timeout = statement_timeout
-        connection.adapters.register_dumper(list, ListBinaryDumper)
-        if prepares:
-            try:
-                row = connection.execute(_WHO).fetchone()
-            except BaseException:
-                connection.close()
-                raise
-            _prepare_if(connection, row)
+    def __init__(
+        self,
+        parameters: Sealed,
+        statement_timeout: float | None,
+        prepares: bool,
+        place: Place,
+    ) -> None:
+        self._parameters = parameters
+        self._timeout = statement_timeout
+        self._prepares = prepares
+        self._place = place
+
+    def connect(self) -> DeadlineConnection:
+        """Open a blocking connection, within the time of the call.
+
+        Returns:
+            The connection.
+
+        Raises:
+            psycopg.Error: It is refused, or takes too long.
+        """
+        opening = partial(_open, self._parameters)
+        connection = in_time(opening, deadline_after(self._timeout), psycopg.OperationalError)
+        try:
+            self._prepare(connection)
+            self._know(connection, connection.execute(WHO).fetchone())
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
-    return connect
-
-
-def async_connector(
-    parameters: dict[str, Any], statement_timeout: float | None, prepares: bool
-) -> Callable[[], Awaitable[AsyncDeadlineConnection]]:
-    """Make what opens an asyncio connection: the twin of `connector`.
-
-    Args:
-        parameters: What psycopg's ``connect`` takes.
-        statement_timeout: Seconds; ``None`` waits for good.
-        prepares: Prepare statements where no pooler is between here and the server.
-
-    Returns:
-        A function that opens one.
-    """
-
-    async def connect() -> AsyncDeadlineConnection:
-        connection = await AsyncDeadlineConnection.connect(**parameters)
-        connection.statement_timeout = statement_timeout
-        connection.adapters.register_dumper(list, ListBinaryDumper)
-        if prepares:
-            try:
-                row = await (await connection.execute(_WHO)).fetchone()
-            except BaseException:
-                await connection.close()
-                raise
-            _prepare_if(connection, row)
+    async def aconnect(self) -> AsyncDeadlineConnection:
+        """Async twin of `connect`."""
+        end = deadline_after(self._timeout)
+        try:
+            connection = await asyncio.wait_for(_aopen(self._parameters), left(end))
+        except asyncio.TimeoutError:
+            raise psycopg.OperationalError(TOO_LATE) from None
+        try:
+            self._prepare(connection)
+            self._know(connection, await (await connection.execute(WHO)).fetchone())
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
-    return connect
+    def _prepare(self, connection: DeadlineConnection | AsyncDeadlineConnection) -> None:
+        connection.clock = clock = _Clock()
+        clock.statement_timeout, clock.place = self._timeout, self._place
+        connection.adapters.register_dumper(list, ListBinaryDumper)
+
+    def _know(self, connection: DeadlineConnection | AsyncDeadlineConnection, told: Any) -> None:
+        """Note the server's process, where it is the one that the connection was told of.
+
+        A pooler gives a number of its own, as what is asked to be cancelled by it is with whatever
+        process then has the work. Between its clients a process must not keep what one has
+        prepared, and may at any time work for another.
+        """
+        if told and told[0] == connection.info.backend_pid:
+            connection.clock.backend = Backend(*told)
+            if self._prepares:
+                connection.prepare_threshold = PREPARED_AFTER
 
 
-_WHO = "SELECT pg_backend_pid()"
+def _open(parameters: Sealed) -> DeadlineConnection:
+    return DeadlineConnection.connect(**parameters.opened())
 
 
-def _prepare_if(connection: psycopg.BaseConnection[Any], told: Any) -> None:
-    """Prepare statements where the server's process is the one that the connection was told of.
-
-    A pooler gives a number of its own, as what is asked to be cancelled by it is with whatever
-    process then has the work. Between its clients a process must not keep what one has prepared.
-    """
-    if told == (connection.info.backend_pid,):
-        connection.prepare_threshold = PREPARED_AFTER
+async def _aopen(parameters: Sealed) -> AsyncDeadlineConnection:
+    return await AsyncDeadlineConnection.connect(**parameters.opened())
 
 
 def _require_known(names: set[str]) -> None:
@@ -231,16 +315,20 @@ _SILENT = "statement timeout expired, and the server did not answer the request 
 
 
 def _within(
-    seconds: float | None, gen: Generator[Any, Any, T], *, begun: bool = False
+    clock: _Clock, gen: Generator[Any, Any, T], *, begun: bool = False
 ) -> Generator[Any, Any, T]:
-    """Pass an exchange through until its time is up; psycopg looks in every 0.1 seconds."""
-    deadline = float("inf") if seconds is None else time.monotonic() + seconds
+    """Pass an exchange through until its time is up, be the server silent or slow in what it says.
+
+    psycopg looks in whenever something is ready, and after each interval.
+    """
     try:
         wanted = gen.send(_NOTHING_READY if begun else None)
         while True:
             ready = yield wanted
-            if not ready and time.monotonic() > deadline:
+            if not ready and time.monotonic() > clock.limit:
                 raise _TooSlowError
             wanted = gen.send(ready)
+            if time.monotonic() > clock.limit:
+                raise _TooSlowError
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]

@@ -13,8 +13,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ManagesConnection
 from sqlalchemy.util import greenlet_spawn
 
+from sessionstore._sql_connections import forsake
 from sessionstore.loop_pool import LoopPool
-from sessionstore.sql_errors import cause, is_disconnect, is_unprepared, translated
+from sessionstore.sql_errors import (
+    cause,
+    is_disconnect,
+    is_read_only,
+    is_unprepared,
+    translated,
+)
 from sessionstore.stale import is_stale
 
 __all__ = ["Query", "asent", "sent"]
@@ -140,9 +147,10 @@ def _refuse(
         return
     lost = engine.dialect.is_disconnect(error, pooled.dbapi_connection, None)
     told = _told(error, engine, lost=lost)
-    if lost:  # so are all that are as old
-        engine.pool._invalidate(cast("Any", pooled), error, _checkin=False)  # noqa: SLF001
-    if lost or is_unprepared(told):
+    leads_nowhere = lost or is_read_only(told)
+    if leads_nowhere:  # so do all that are as old
+        forsake(engine, pooled, error)
+    if leads_nowhere or is_unprepared(told):
         pooled.invalidate(error)
     if is_disconnect(told) and not repeatable:
         raise translated(told) from cause(told)

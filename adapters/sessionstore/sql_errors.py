@@ -21,9 +21,12 @@ from sessionstore.errors import (
 __all__ = [
     "FOREIGN",
     "cause",
+    "is_answer",
     "is_disconnect",
     "is_missing_table",
+    "is_read_only",
     "is_safe_to_repeat",
+    "is_timeout",
     "is_unprepared",
     "translated",
 ]
@@ -34,12 +37,15 @@ _GONE = (StoreConnectionError, "the database can't be reached")
 _STOPPING = (StoreConnectionError, "the database is stopping or starting: try again")
 _CROWDED = (StoreBusyError, "the database takes no more connections")
 _READ_ONLY = (StoreReadOnlyError, "the database is read-only: a standby, or set so")
+_UNREACHED = (StoreConnectionError, "the database can't be reached within its timeout")
 _SLOW = (StoreTimeoutError, "the database did not answer within its timeout")
-_LOCKED = (StoreBusyError, "a lock in the database was not to be had within its timeout")
-_CROSSED = (StoreBusyError, "too many others wrote to this at once: try again")
+_LOCKED = (StoreBusyError, "timed out waiting for a lock in the database")
+_CROSSED = (StoreBusyError, "this conflicted with concurrent writes: try again")
 _TAKEN = (SessionStoreError, "the database has another row with this key already: see the cause")
 _REFUSED = (SessionStoreError, "a constraint on the tables refuses this: see the cause")
-_FAILING = (StoreConnectionError, "the database lacks memory or its disk fails")
+_FAILING = (StoreConnectionError, "the database's disk fails, or its server")
+_SHORT = (StoreBusyError, "the database is short of memory or another resource: try again")
+_NO_ROOM = (StoreReadOnlyError, "the disk of the database is full: make room")
 _FULL = (SessionStoreError, "the disk of the database is full: make room")
 _FORBIDDEN = (SessionStoreError, "the database refuses this for lack of permission: grant it")
 _LOGIN = (
@@ -77,6 +83,7 @@ _BY_STATE: dict[str, _Meaning] = {
     "3D000": _UNKNOWN,
     "3F000": _MISSING,
     "40": _CROSSED,
+    "40003": _GONE,  # nobody knows whether it was done
     "42501": _FORBIDDEN,
     "42703": _MISSING,
     "42P01": _MISSING,
@@ -84,9 +91,9 @@ _BY_STATE: dict[str, _Meaning] = {
     "42P06": _THERE,
     "42P07": _THERE,
     "42P10": _MISSING,
-    "53100": _FULL,
+    "53100": _NO_ROOM,
     "53300": _CROWDED,
-    "53": _FAILING,
+    "53": _SHORT,
     "54000": _TOO_BIG,
     "55000": _LOCKED_OUT,
     "55P03": _LOCKED,
@@ -99,28 +106,41 @@ _BY_STATE: dict[str, _Meaning] = {
 _BY_NUMBER: dict[int, _Meaning] = {
     1007: _THERE,
     1020: _CROSSED,
-    1021: _FULL,
-    1037: _FAILING,
+    1021: _NO_ROOM,
+    1037: _SHORT,
     1040: _CROWDED,
-    1041: _FAILING,
+    1041: _SHORT,
+    1043: _GONE,
     1044: _FORBIDDEN,
     1045: _LOGIN,
+    1047: _STOPPING,  # a node of a Galera cluster that is not ready
     1049: _UNKNOWN,
     1050: _THERE,
     1053: _STOPPING,
     1054: _MISSING,
     1062: _TAKEN,
     1061: _THERE,
-    1114: _FULL,
+    1114: _NO_ROOM,
+    1129: _GONE,
+    1130: _LOGIN,
     1142: _FORBIDDEN,
     1143: _FORBIDDEN,
     1146: _MISSING,
     1153: _TOO_BIG,
+    1158: _GONE,
+    1159: _GONE,
+    1160: _GONE,
+    1161: _GONE,
     1203: _CROWDED,
     1205: _LOCKED,
+    1206: _SHORT,
     1213: _CROSSED,
+    1226: _CROWDED,
     1290: _READ_ONLY,
     1317: _SLOW,
+    1412: _CROSSED,
+    1615: _CROSSED,
+    1637: _SHORT,
     1698: _LOGIN,
     1792: _READ_ONLY,
     1836: _READ_ONLY,
@@ -132,9 +152,12 @@ _BY_NUMBER: dict[int, _Meaning] = {
     2006: _GONE,
     2013: _GONE,
     2014: _GONE,
+    2026: _TLS,
     2055: _GONE,
     3024: _SLOW,
+    3572: _LOCKED,
     3819: _REFUSED,
+    4031: _GONE,
     4025: _REFUSED,
 }
 # By words: SQLite's.
@@ -159,10 +182,14 @@ _BY_REFUSAL: tuple[tuple[str, _Meaning], ...] = (
     ("too many connections", _CROWDED),
     ("remaining connection slots", _CROWDED),
     ("no more connections allowed", _CROWDED),
+    ("query_wait_timeout", _CROWDED),
+    ("session is read-only", _READ_ONLY),
+    ("in hot standby mode", _READ_ONLY),
     ("starting up", _STOPPING),
     ("shutting down", _STOPPING),
     ("in recovery mode", _STOPPING),
-    ("timeout expired", _SLOW),
+    ("statement timeout expired", _SLOW),
+    ("timeout expired", _UNREACHED),
     ("does not support SSL", _TLS),
     ("rejected SSL upgrade", _TLS),
     ("certificate", _TLS),
@@ -182,6 +209,8 @@ _BY_REFUSAL: tuple[tuple[str, _Meaning], ...] = (
     ("unrecognized configuration parameter", _MISSET),
     ('database "" does not exist', _UNKNOWN),
 )
+_PROTOCOL = "08P01"  # what PgBouncer says whatever the matter is
+_AN_OPTION = 1290  # the server runs with an option for which it refuses: mostly --read-only
 _A_NAME = re.compile('"[^"]*"')
 
 
@@ -224,6 +253,25 @@ def is_disconnect(error: Exception) -> bool:
     return lost and _meaning(error) is not _SLOW
 
 
+def is_read_only(error: Exception) -> bool:
+    """Tell whether a server took no write: another may be the one that does by now."""
+    return _meaning(error) is _READ_ONLY
+
+
+def is_timeout(error: Exception) -> bool:
+    """Tell whether it is for its time that a call ended, be it that the server has said so."""
+    return issubclass(_meaning(error)[0], StoreTimeoutError)
+
+
+def is_answer(error: Exception) -> bool:
+    """Tell whether the database itself has said so, and thus is there."""
+    if not issubclass(_meaning(error)[0], (StoreConnectionError, StoreTimeoutError)):
+        return not isinstance(error, PoolTimeoutError)
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return False
+    return _state(error.orig) is not None
+
+
 def is_missing_table(error: Exception) -> bool:
     """Tell whether a table of the store, or the schema that it should be in, is not there."""
     return _meaning(error) is _MISSING
@@ -244,20 +292,34 @@ def is_unprepared(error: DBAPIError) -> bool:
 
 
 def _meaning(error: Exception) -> _Meaning:
+    if isinstance(error, StoreTimeoutError):
+        return StoreTimeoutError, str(error)
     if isinstance(error, PoolTimeoutError):
         return StoreBusyError, "all connections of the pool are in use: try again"
     if isinstance(error, (OSError, asyncio.TimeoutError)):  # on Python 3.10 no OSError
         return _refusal(error) or _GONE
-    if not isinstance(error, DBAPIError):
-        return _OTHER
-    driver = error.orig
-    number = driver.args[0] if driver is not None and driver.args else None
-    if isinstance(number, int):
-        return _BY_NUMBER.get(number, _GONE if error.connection_invalidated else _OTHER)
-    state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
+    return _by_driver(error) if isinstance(error, DBAPIError) else _OTHER
+
+
+def _by_driver(error: DBAPIError) -> _Meaning:
+    state = _state(error.orig)
+    if isinstance(state, int):
+        if state == _AN_OPTION and "read" not in str(error.orig):
+            return _OTHER
+        return _BY_NUMBER.get(state, _GONE if error.connection_invalidated else _OTHER)
+    if state == _PROTOCOL:
+        return _refusal(error.orig) or _GONE
     if isinstance(state, str):
         return _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or _OTHER
     return _by_words(error)
+
+
+def _state(driver: Any) -> Any:
+    """Give what a server said in a code: an SQLSTATE, or MySQL's number."""
+    number = driver.args[0] if driver is not None and driver.args else None
+    if isinstance(number, int):
+        return number
+    return getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
 
 
 def _by_words(error: DBAPIError) -> _Meaning:
