@@ -47,7 +47,9 @@ def test_a_database_whose_name_is_a_url_is_read_as_one() -> None:
 
 def test_a_password_in_a_string_may_be_anything() -> None:
     password = "a+b://c@d/e"  # noqa: S105 - of no server
-    assert PostgresAgentDb(f"host=h password={password}")._parameters.opened()["password"] == password
+    assert (
+        PostgresAgentDb(f"host=h password={password}")._parameters.opened()["password"] == password
+    )
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ class Proxy:
         self._target = target
         self._mode = "pass"
         self._delay = 0.0
+        self._trickle = 0.0
         self._drops = 0
         self._then: Callable[[], object] = int
         self._turns = 0
@@ -52,7 +53,7 @@ class Proxy:
         if self._mode == "refuse":
             self._listener = self._listen(self.port)
             self._start(self._accept, self._listener)
-        self._mode, self._delay, self._drops = "pass", 0.0, 0
+        self._mode, self._delay, self._drops, self._trickle = "pass", 0.0, 0, 0.0
 
     def refuse(self) -> None:
         """Refuse new connections, and reset those that are open."""
@@ -70,6 +71,10 @@ class Proxy:
     def delay(self, seconds: float) -> None:
         """Hold each reply back for so long."""
         self._delay = seconds
+
+    def trickle(self, seconds: float) -> None:
+        """Bring each byte of a reply so long after the one before it."""
+        self._trickle = seconds
 
     def drop_replies(self, count: int = 1, then: Callable[[], object] = int) -> None:
         """Carry the next requests, and reset the connection in place of their replies.
@@ -165,7 +170,14 @@ class Proxy:
                     self._then()
                     return
                 time.sleep(self._delay)
-                client.sendall(data)
+                self._bring(client, data)
+
+    def _bring(self, client: socket.socket, data: bytes) -> None:
+        while self._trickle and data and not self._closed:
+            client.sendall(data[:1])
+            data = data[1:]
+            time.sleep(self._trickle)
+        client.sendall(data)
 
     def _asked(self, asking: bool) -> bool:
         if not asking:

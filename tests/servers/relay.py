@@ -25,6 +25,10 @@ class Relay:
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def lead_to(self, upstream: int) -> None:
+        """Have new connections go to another port; those that are open stay where they are."""
+        self._upstream = upstream
+
     def cut(self) -> None:
         """Break all connections, as a firewall that has forgotten them does."""
         while self._sockets:

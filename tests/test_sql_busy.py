@@ -1,0 +1,267 @@
+"""Busy is not away: locks, conflicts and pools that are full, and whom they hold up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from conftest import Call
+from servers.postgres import PostgresServer
+from servers.process import wait_until
+from servers.proxy import Proxy
+
+from sessionstore import (
+    DbSessionStore,
+    PostgresAgentDb,
+    SessionMessage,
+    StoreBusyError,
+    StoreConnectionError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from sessionstore._call_deadline import until
+from sessionstore._sql_gate import Gate
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+
+def say(text: str = "hello", **fields: Any) -> SessionMessage:
+    return SessionMessage("user", text, **fields)
+
+
+@contextmanager
+def locked(server: PostgresServer, schema: str, *sessions: str) -> Iterator[Any]:
+    """Have sessions locked by another; give what counts those who wait for them."""
+    rows = f"SELECT FROM {schema}.sessionstore_sessions WHERE id = ANY(%s) FOR UPDATE"
+    with (
+        psycopg.connect(server.url(), autocommit=True) as watching,
+        psycopg.connect(server.url()) as other,
+    ):
+        other.execute(rows.encode(), [list(sessions)])
+
+        def waiting() -> int:
+            found = watching.execute(_WAITING).fetchone()
+            return int(found[0]) if found else 0
+
+        yield waiting
+        other.rollback()
+
+
+@pytest.fixture
+def made(postgres: PostgresServer, schema: str) -> None:
+    """Have the tables, and two sessions: to make them takes its time."""
+    with PostgresAgentDb(postgres.url(), schema=schema) as db:
+        for name in ("slow", "free"):
+            DbSessionStore(db).append_message(name, say())
+
+
+@pytest.mark.usefixtures("made")
+def test_callers_of_a_locked_session_leave_connections_to_the_others(
+    postgres: PostgresServer, schema: str
+) -> None:
+    """Fifteen of them, on a pool of fifteen; and who waits among them does not blame the store."""
+    with (
+        PostgresAgentDb(postgres.url(), schema=schema, statement_timeout=2) as db,
+        locked(postgres, schema, "slow") as waiting,
+        ThreadPoolExecutor(15) as pool,
+    ):
+        store = DbSessionStore(db)
+        calls = [pool.submit(store.append_message, "slow", say()) for _ in range(15)]
+        wait_until(lambda: waiting() == 5, "they do not wait")
+        for _ in range(5):
+            assert store.append_message("free", say()) == 1
+            assert len(store.get_messages("slow")) == 1
+        assert waiting() == 5
+        told = {type(call.exception()) for call in calls}
+    assert told <= {StoreTimeoutError, StoreBusyError}
+
+
+@pytest.mark.usefixtures("made")
+def test_tasks_of_a_locked_session_leave_connections_to_the_others(
+    postgres: PostgresServer, schema: str
+) -> None:
+    async def main(waiting: Any) -> None:
+        async with PostgresAgentDb(postgres.url(), schema=schema, statement_timeout=2) as db:
+            store = DbSessionStore(db)
+            tasks = [
+                asyncio.create_task(store.aupdate("slow", metadata={"a": 1})) for _ in range(15)
+            ]
+            await asyncio.to_thread(wait_until, lambda: waiting() == 5, "they do not wait")
+            for _ in range(5):
+                assert await store.aappend_message("free", say()) == 1
+                assert len(await store.aget_messages("slow")) == 1
+            assert waiting() == 5
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {type(error) for error in ended} <= {StoreTimeoutError, StoreBusyError}
+
+    with locked(postgres, schema, "slow") as waiting:
+        asyncio.run(main(waiting))
+
+
+def test_what_the_server_says_of_a_lock_decides(
+    postgres: PostgresServer, schema: str, call: Call
+) -> None:
+    for setting, kind in (
+        ("lock_timeout", StoreBusyError),
+        ("statement_timeout", StoreTimeoutError),
+    ):
+        options = f"-c {setting}=100"
+        with PostgresAgentDb(postgres.url(), schema=schema, options=options) as db:
+            store = DbSessionStore(db)
+            call(store, "append_message", "s", say())
+            with locked(postgres, schema, "s"), pytest.raises(kind) as told:
+                call(store, "append_message", "s", say())
+            assert type(told.value) is kind
+            call(db, "close")
+
+
+def test_a_full_pool_is_busy_where_somebody_was_answered() -> None:
+    gate = Gate(2, 0.5)
+    for session in "xy":
+        assert gate.try_enter(session)
+    gate.failed("the network is gone")
+    with pytest.raises(StoreConnectionError, match=r"pool.*answers nobody.*the network is gone"):
+        gate.enter("z")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(gate.enter, "p"), pool.submit(gate.enter, "q")
+        wait_until(lambda: len(gate._waiting) == 2, "they do not wait")
+        gate.leave("x", answered=True)
+        told = {type(call.exception()) for call in (first, second)}
+    assert told == {type(None), StoreBusyError}
+
+
+def test_who_waits_behind_a_session_is_not_in_the_way_of_others() -> None:
+    gate = Gate(6, 5)
+    for _ in range(2):
+        assert gate.try_enter("x")
+
+    async def main() -> None:
+        waiting = asyncio.create_task(gate.aenter("x"))
+        given_up = asyncio.create_task(gate.aenter("x"))
+        await asyncio.sleep(0)
+        assert not gate.try_enter("x")
+        assert all(gate.try_enter(session) for session in "abcd")
+        assert not gate.try_enter("e")
+        gate.leave("a", answered=True)
+        assert gate.try_enter("e")
+        given_up.cancel()
+        gate.leave("x", answered=True)
+        await waiting
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        gate.leave("x", answered=True)
+        assert gate.try_enter("x")  # who was cancelled has left no trace
+
+    asyncio.run(main())
+
+
+def test_a_ping_goes_past_a_full_pool(postgres: PostgresServer, schema: str, call: Call) -> None:
+    options = {"pool_size": 1, "pool_timeout": 0.2}
+    with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
+        store = DbSessionStore(db)
+        call(store, "ping")
+        loops = [mine() for mine in db._current()._loops.values()]
+        gate = (loops or [db._current()])[0].gate  # type: ignore[union-attr]
+        assert gate is not None
+        assert gate.try_enter("x")
+        with pytest.raises(StoreConnectionError, match="pool"):
+            call(store, "append_message", "a", say())
+        call(store, "ping")
+        gate.leave("x", answered=True)
+        assert call(store, "append_message", "a", say()) == 1
+        call(db, "close")
+
+
+@pytest.mark.usefixtures("made")
+def test_a_dead_server_that_looks_like_a_full_pool_is_away(
+    postgres: PostgresServer, schema: str
+) -> None:
+    with Proxy(postgres.port) as proxy:
+        options = {"pool_size": 3}
+        db = PostgresAgentDb(
+            postgres.url(port=proxy.port),
+            schema=schema,
+            statement_timeout=0.8,
+            engine_options=options,
+        )
+        store = DbSessionStore(db)
+        wait_until(lambda: _answers(store), "it does not answer")
+        proxy.stall()
+
+        def read(number: int) -> Exception:
+            with pytest.raises((StoreConnectionError, StoreTimeoutError)) as told:
+                store.get_messages(f"s{number}")
+            return told.value
+
+        with ThreadPoolExecutor(8) as pool:
+            errors = list(pool.map(read, range(8)))
+        assert sum(isinstance(error, StoreConnectionError) for error in errors) >= 5
+        with pytest.raises(StoreConnectionError):
+            store.ping()
+        proxy.carry()
+        wait_until(lambda: _answers(store), "it does not answer")
+        db.close()
+
+
+def _answers(store: DbSessionStore) -> bool:
+    try:
+        store.ping()
+    except StoreUnavailableError:
+        return False
+    return True
+
+
+def test_conflicts_are_tried_a_few_times_with_pauses(
+    postgres: PostgresServer, schema: str, call: Call
+) -> None:
+    with PostgresAgentDb(postgres.url(), schema=schema, statement_timeout=5) as db:
+        store = DbSessionStore(db)
+        call(store, "append_message", "s", say())
+        with psycopg.connect(postgres.url(), autocommit=True) as admin:
+            admin.execute(
+                f"""
+                CREATE SEQUENCE {schema}.tries;
+                CREATE FUNCTION {schema}.conflict() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN
+                    PERFORM nextval('{schema}.tries');
+                    RAISE serialization_failure;
+                END $$;
+                CREATE TRIGGER conflict BEFORE INSERT ON {schema}.sessionstore_messages
+                FOR EACH ROW EXECUTE FUNCTION {schema}.conflict()""".encode()
+            )
+            began = time.monotonic()
+            with pytest.raises(StoreBusyError, match="concurrent writes"):
+                call(store, "append_message", "s", say())
+            took = time.monotonic() - began
+            tries = admin.execute(f"SELECT last_value FROM {schema}.tries".encode()).fetchone()
+        assert tries == (10,)
+        assert 0.2 < took < 3
+        call(db, "close")
+
+
+@pytest.mark.usefixtures("made")
+def test_conflicts_are_not_tried_past_the_time_of_the_call(
+    postgres: PostgresServer, schema: str, call: Call
+) -> None:
+    with PostgresAgentDb(postgres.url(), schema=schema) as db:
+        store = DbSessionStore(db)
+        call(store, "append_message", "s", say())
+        with psycopg.connect(postgres.url(), autocommit=True) as admin:
+            admin.execute(
+                f"""
+                CREATE FUNCTION {schema}.conflict() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE deadlock_detected; END $$;
+                CREATE TRIGGER conflict BEFORE INSERT ON {schema}.sessionstore_messages
+                FOR EACH ROW EXECUTE FUNCTION {schema}.conflict()""".encode()
+            )
+        began = time.monotonic()
+        with until(began + 0.25), pytest.raises(StoreBusyError):
+            call(store, "append_message", "s", say())
+        assert time.monotonic() - began < 0.5
+        call(db, "close")
