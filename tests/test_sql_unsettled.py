@@ -28,7 +28,9 @@ from sessionstore import (
 )
 from sessionstore import _sql_unsettled as unsettled
 
-_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+_WORKING = (
+    "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
+)
 
 
 def say(text: str = "hello", **fields: Any) -> SessionMessage:
@@ -126,16 +128,15 @@ def test_a_write_that_the_network_brings_late_has_no_effect(
         assert [message.id for message in call(store, "get_messages", "s")] == ["old"]
         call(store, "append_message", "s", say(id="new"))
         holding.bring()
-        wait_until(lambda: _only_ours_is_there(postgres, schema), "the old process stays")
+        wait_until(lambda: _nobody_works(postgres), "the old process stays")
         assert ids(made) == ["old", "new"]
         assert unsettled.is_settled(db._place)
         call(db, "close")
 
 
-def _only_ours_is_there(postgres: PostgresServer, schema: str) -> bool:
+def _nobody_works(postgres: PostgresServer) -> bool:
     with psycopg.connect(postgres.url(), autocommit=True) as watching:
-        sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
-        return watching.execute(sql).fetchone() == (0,)
+        return watching.execute(_WORKING).fetchone() == (0,)
 
 
 @pytest.mark.parametrize("driver", ["ours", "postgresql+psycopg", "postgresql+asyncpg"])
@@ -163,9 +164,7 @@ def test_a_task_that_is_cancelled_while_the_network_holds_its_write(
             assert seen == ["old"]
             await store.aappend_message("s", say(id="new"))
             holding.bring()
-            await asyncio.to_thread(
-                wait_until, lambda: _only_ours_is_there(postgres, schema), "it stays"
-            )
+            await asyncio.to_thread(wait_until, lambda: _nobody_works(postgres), "it stays")
             assert ids(made) == ["old", "new"]
 
     asyncio.run(main())
@@ -231,12 +230,12 @@ def test_ctrl_c_while_the_network_holds_a_write(
         assert time.monotonic() - began < 4
         store.append_message("s", say(id="new"))
         holding.bring()
-        wait_until(lambda: _only_ours_is_there(postgres, schema), "it stays")
+        wait_until(lambda: _nobody_works(postgres), "it stays")
         assert ids(made) == ["old", "new"]
 
 
 def test_another_process_of_the_same_number_is_left_alone(
-    postgres: PostgresServer, schema: str, made: DbSessionStore
+    postgres: PostgresServer, made: DbSessionStore
 ) -> None:
     """The name may lead to another server by now."""
     with psycopg.connect(postgres.url(), autocommit=True) as bystander:
