@@ -159,12 +159,12 @@ def test_a_timeout_reaches_redis(silence: int) -> None:
 
 def test_a_timeout_reaches_postgres() -> None:
     with open_store("postgresql://h/d", timeout=0.5, fallback=None) as store:
-        assert store._db._statement_timeout == 0.5
-        assert store._db._parameters["connect_timeout"] == 2  # libpq waits no shorter
+        assert store.timeout == 0.5
+        assert store._db._parameters.opened()["connect_timeout"] == 2  # libpq waits no shorter
     with open_store("postgresql://h/d", timeout=7, fallback=None) as store:
-        assert store._db._parameters["connect_timeout"] == 7
+        assert store._db._parameters.opened()["connect_timeout"] == 7
     with open_store("postgresql://h/d", fallback=None) as store:
-        assert store._db._statement_timeout == 10
+        assert store.timeout == 10
 
 
 @pytest.mark.parametrize("scheme", ["mysql+pymysql", "postgresql+psycopg2", "postgresql+asyncpg"])

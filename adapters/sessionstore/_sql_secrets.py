@@ -54,7 +54,7 @@ def hides_arguments(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - raised again, below
-            failure = error.with_traceback(None)
+            failure = _bare(error)
         del args, kwargs
         try:
             raise failure
@@ -62,3 +62,14 @@ def hides_arguments(function: Callable[P, T]) -> Callable[P, T]:
             failure = None
 
     return hiding
+
+
+def _bare(error: Exception) -> Exception:
+    """Take all frames from an error, and what it was not to be told with."""
+    if error.__suppress_context__:
+        error.__context__ = error.__cause__
+    told: BaseException | None = error
+    while told is not None:
+        told.__traceback__ = None
+        told = told.__cause__ or told.__context__
+    return error

@@ -10,6 +10,7 @@ from sessionstore.database import AgentDb, Work, open_db  # first, for its hint 
 from sqlalchemy import Connection, delete, func, insert, select, update  # isort: skip
 
 from sessionstore._call_deadline import deadline_after, until
+from sessionstore._sql_secrets import hides_arguments
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.direct import Query
 from sessionstore.errors import (
@@ -98,6 +99,7 @@ class DbSessionStore(SessionStore):
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
 
+    @hides_arguments
     def __init__(
         self,
         db: AgentDb | str | URL | Engine | AsyncEngine,
