@@ -8,8 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import make_url
 
 from sessionstore import AgentDb, DbSessionStore, PostgresAgentDb, open_store
+from sessionstore._sql_urls import engine_options
 
 _SQL = ["postgresql", "postgresql+psycopg", "postgresql+asyncpg", "mysql"]
 _REDIS = ["redis", "rediss+cluster"]  # where the last @ is the one that counts
@@ -125,3 +127,15 @@ except Exception as error:
 def test_a_store_names_its_database() -> None:
     with DbSessionStore("postgresql://u:a%40b@h/d") as store:
         assert repr(store) == "DbSessionStore(PostgresAgentDb('postgresql+psycopg://h/d'))"
+
+
+def test_keepalive_is_on_unless_it_is_set_otherwise() -> None:
+    db = PostgresAgentDb("postgresql://h/d?keepalives_idle=7", keepalives_count="2")
+    given = db._parameters.opened()
+    names = ("keepalives_idle", "keepalives_interval", "keepalives_count")
+    assert [str(given[name]) for name in names] == ["7", "10", "2"]
+    for driver in ("psycopg", "psycopg2"):
+        url = make_url(f"postgresql+{driver}://h/d?keepalives_idle=7")
+        arguments = engine_options(url, {"connect_args": {"keepalives_count": 2}})["connect_args"]
+        assert "keepalives_idle" not in arguments
+        assert [arguments[name] for name in names[1:]] == [10, 2]

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
 __all__ = [
+    "KEEPALIVES",
     "NO_URL",
     "POOL_TIMEOUT",
     "driver_of",
@@ -25,6 +26,8 @@ __all__ = [
     "url_of",
 ]
 
+KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
+"""For libpq: before a load balancer or NAT gateway forgets a connection, after 350 seconds, say."""
 _POOL_SIZE = 15
 POOL_TIMEOUT = 10.0
 _SQLITE_TIMEOUT = 5.0
@@ -161,6 +164,7 @@ def engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
         arguments["prepare_threshold"] = None
     if driver in ("psycopg", "psycopg2"):
         arguments["client_encoding"] = "UTF8"
+        arguments |= {name: n for name, n in KEEPALIVES.items() if name not in url.query}
         defaults["use_native_hstore"] = False  # which would ask the server for its number
     if backend in ("mysql", "mariadb"):
         # Without the gaps between rows locked, writers of different sessions do not meet.

@@ -35,6 +35,7 @@ try:
     from sessionstore._sql_secrets import Sealed, hides_arguments
     from sessionstore._sql_unsettled import is_settled, note, settle
     from sessionstore._sql_urls import (
+        KEEPALIVES,
         NO_URL,
         POOL_TIMEOUT,
         driver_of,
@@ -582,11 +583,13 @@ class PostgresAgentDb(AgentDb):
         connection_string: A ``postgresql://`` URL or a string such as ``"host=… dbname=…"``,
             with whatever libpq knows in it; what it leaves out comes from ``PGHOST`` and the
             like.
-        connect_timeout: How long to wait for a connection, in seconds: 2 or more, in full ones.
-        statement_timeout: How long to wait for a statement, in seconds; ``None`` waits for good.
-            Past it the statement is cancelled. A server that does not answer that either is left
-            after up to two seconds more (with libpq 17 or later: an older one's request to cancel
-            knows no timeout). Give a process that migrates large tables more.
+        connect_timeout: How long to wait for a connection to one host, in seconds: 2 or more, in
+            full ones; within the time of the call.
+        statement_timeout: How long a call may take, in seconds, the wait for a connection, first
+            use, its statements, answers that trickle and second tries included; ``None`` waits for
+            good. Shortly before it is over, a statement is cancelled (with libpq 17 or later in
+            time: an older one's request to cancel knows no timeout). Give a process that migrates
+            large tables more.
         prepared_statements: Let the server prepare statements that come again and again: it would
             spend as long on planning them as on the rest. ``None`` does so on connections that go
             straight to the server; a pooler in between shows by the number that it gives to the
@@ -629,7 +632,7 @@ class PostgresAgentDb(AgentDb):
         for given in (connection_string, parameters.get("dbname")):
             require_encoded(str(given))
         named = {
-            **_KEEPALIVES,
+            **KEEPALIVES,
             "connect_timeout": math.ceil(connect_timeout),
             **deadline.parameters(connection_string, parameters),
             "client_encoding": "UTF8",  # a database of another one is told so, at the first use
@@ -720,8 +723,6 @@ def open_db(
     )
 
 
-# Before a load balancer or NAT gateway forgets a connection: AWS's do so after 350 seconds.
-_KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 3}
 _SIZES = {"max_overflow", "pool_reset_on_return", "pool_size", "pool_timeout"}
 _PSYCOPG = URL.create("postgresql+psycopg")
 _RUN_DDL = (
