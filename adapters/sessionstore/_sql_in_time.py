@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = ["TOO_LATE", "in_time", "left"]
 
@@ -49,8 +49,9 @@ def in_time(opening: Callable[[], T], end: float | None, too_late: type[Exceptio
         if attempt.cancel():
             raise too_late(TOO_LATE) from None
         return attempt.result()
-    except BaseException:
-        attempt.cancel()
+    except BaseException:  # interrupted, perhaps with the connection there already
+        if not attempt.cancel() and attempt.exception() is None:
+            _close(attempt.result())
         raise
     finally:
         del attempt  # an error's traceback holds this frame
@@ -63,9 +64,11 @@ def _open(opening: Callable[[], T], attempt: concurrent.futures.Future[T]) -> No
         _tell(partial(attempt.set_exception, error))
         return
     if not _tell(partial(attempt.set_result, made)):
-        close = getattr(made, "close", None)
-        if close is not None:
-            close()
+        _close(made)
+
+
+def _close(made: Any) -> None:
+    made.close()
 
 
 def _tell(telling: Callable[[], None]) -> bool:

@@ -153,6 +153,12 @@ class DeadlineConnection(psycopg.Connection[Any]):
         """
         super().cancel_safe(timeout=self.clock.for_cancelling(timeout))
 
+    def __del__(self, *_: Any) -> None:
+        """End without psycopg's warning: who was interrupted while it opened leaves it so.
+
+        Its end closes it in any case.
+        """
+
 
 class AsyncDeadlineConnection(psycopg.AsyncConnection[Any]):
     """The asyncio twin of `DeadlineConnection`.
@@ -189,6 +195,9 @@ class AsyncDeadlineConnection(psycopg.AsyncConnection[Any]):
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Async twin of `DeadlineConnection.cancel_safe`."""
         await super().cancel_safe(timeout=self.clock.for_cancelling(timeout))
+
+    def __del__(self, *_: Any) -> None:
+        """End as `DeadlineConnection` does."""
 
 
 def parameters(connection_string: str, further: dict[str, Any]) -> dict[str, Any]:
