@@ -29,6 +29,8 @@ from sessionstore import (
     SessionNotFoundError,
     SessionStore,
     SessionStoreError,
+    StoreConnectionError,
+    StoreTimeoutError,
     StoreUnavailableError,
 )
 from sessionstore.testing import Stores
@@ -154,8 +156,9 @@ def test_a_crowd_waits_no_longer(roomy_proxy: Proxy) -> None:
             start = time.monotonic()
             calls = (store.aget("s") for _ in range(400))
             replies = await asyncio.gather(*calls, return_exceptions=True)
-            assert {type(reply) for reply in replies} == {StoreUnavailableError}
-            assert time.monotonic() - start < 4 * timeout
+            # Those without a connection are not told that it is busy: nobody was answered.
+            assert {type(reply) for reply in replies} <= {StoreTimeoutError, StoreConnectionError}
+            assert time.monotonic() - start < 2 * timeout
             roomy_proxy.carry()
             replies = [StoreUnavailableError()]
             while time.monotonic() - start < 60 and replies != [None] * 400:

@@ -88,7 +88,6 @@ def operations(store: Any, a: str = "", name: str = "s") -> dict[str, Callable[[
         "list by user": call("list_sessions", user_id="u", agent_id="default", limit=1),
         "delete": call("delete", name),
         "prune": call("prune_expired"),
-        "ping": call("ping"),
     }
 
 

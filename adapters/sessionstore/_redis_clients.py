@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import weakref
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from threading import BoundedSemaphore, Lock
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import redis
 import redis.asyncio
@@ -25,21 +26,25 @@ from redis.exceptions import AskError, ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from sessionstore._redis_errors import NobodyAnsweredError, is_of_full_pool
 from sessionstore._redis_lines import MAJOR, AsyncLines, Lines
 from sessionstore._redis_settings import Settings
+from sessionstore._redis_timed import SLOW, TimedPool, left, let_time
 from sessionstore.errors import SessionStoreError
 
-__all__ = ["WAIT", "Clients", "Command", "Transaction"]
+__all__ = ["WAIT", "Clients", "Command", "Probe", "Transaction"]
 
 WAIT = "WAIT"
 """The command that, last of several, asks how many replicas have them."""
 
 _ELSEWHERE = (AskError, redis.ConnectionError)  # MOVED is a kind of ASK
-_CONNECTS_AT_ONCE = 7  # the first redis-py whose asyncio pool does
 _AT_ONCE = 50  # requests of one event loop; the next ones wait for a connection of these
 _MANY = 10_000
 _NONE_FREE = "No connection available: each waits for an answer"
+_LOST = (redis.ConnectionError, redis.TimeoutError)
 _PATIENCE = 5.0  # seconds to wait for a turn, where a caller's client sets no timeout
+
+T = TypeVar("T")
 
 # redis-py is typed in part only, and otherwise in each version.
 SyncClient: TypeAlias = Any
@@ -59,6 +64,12 @@ class Transaction(NamedTuple):
     commands: tuple[tuple[Any, ...], ...]
 
 
+class Probe(NamedTuple):
+    """A command that goes by a connection of its own: past those that are all in use, or dead."""
+
+    command: Command
+
+
 # -- Making clients. None tries again by itself: how often to try is the store's to say. -----------
 
 
@@ -66,15 +77,22 @@ def _sync_client(settings: Settings) -> SyncClient:
     options = settings.options
     if settings.topology == "cluster":
         nodes = [ClusterNode(host, port) for host, port in settings.nodes]
+        options = _cluster_options(options, Retry) | {"connection_pool_class": TimedPool}
         try:
-            return redis.RedisCluster(startup_nodes=nodes, **_cluster_options(options, Retry))
+            return redis.RedisCluster(startup_nodes=nodes, url=_url(settings), **options)
         except IndexError as error:  # redis-py 5, of a Cluster without slots
             raise ClusterDownError("no slot is served") from error
     options = {"max_connections": _MANY, **options, "retry": Retry(NoBackoff(), 0)}
     if settings.topology == "single":
-        return redis.Redis(**options)
+        client = redis.Redis(**options)
+        let_time(client.connection_pool)
+        return client
     ours = {**settings.sentinel_options, "retry": Retry(NoBackoff(), 0)}
-    return Sentinel(settings.nodes, sentinel_kwargs=ours, **options).master_for(settings.service)
+    sentinel = Sentinel(settings.nodes, sentinel_kwargs=ours, **options)
+    client = sentinel.master_for(settings.service)
+    for one in (client, *sentinel.sentinels):
+        let_time(one.connection_pool)
+    return client
 
 
 def _async_client(settings: Settings) -> AsyncClient:
@@ -89,6 +107,13 @@ def _async_client(settings: Settings) -> AsyncClient:
     ours = {**settings.sentinel_options, "retry": async_retry.Retry(NoBackoff(), 0)}
     sentinel = async_sentinel.Sentinel(settings.nodes, sentinel_kwargs=ours, **options)
     return sentinel.master_for(settings.service)
+
+
+def _url(settings: Settings) -> str:
+    """Name a Cluster by a URL too: only so redis-py asks for a kind of pool."""
+    host, port = settings.nodes[0]
+    scheme = "rediss" if settings.options.get("ssl") else "redis"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _cluster_options(options: dict[str, Any], retry: Callable[..., Any]) -> dict[str, Any]:
@@ -133,6 +158,8 @@ class Clients:
         self._patience = settings.options.get("socket_timeout") or _PATIENCE
         self._at_once = min(_AT_ONCE, most or _AT_ONCE)
         self._turns = BoundedSemaphore(most) if most else None
+        self._answered = 0.0
+        self._last_error: Exception | None = None
         self._given = given
         self._given_loop: asyncio.AbstractEventLoop | None = None
         self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
@@ -148,7 +175,7 @@ class Clients:
 
     # -- The two colours --------------------------------------------------------------------------
 
-    def send(self, commands: list[Command] | Transaction) -> list[Any] | None:
+    def send(self, commands: list[Command] | Transaction | Probe) -> list[Any] | None:
         """Carry out commands, in one round trip to each node, and give the replies or errors.
 
         None at all lets go of idle connections: they lead to a server that is no longer a master.
@@ -158,48 +185,95 @@ class Clients:
         lines = self._lines
         if isinstance(commands, Transaction):
             return lines.transact(commands.commands) if lines else None
+        if isinstance(commands, Probe):
+            return _probed(client, commands.command)
         if lines is not None:
             if len(commands) == 1:
                 return [lines.send(commands[0].words)]
             if not commands:
                 lines.let_go()
-        turns = self._turns
-        if turns is None or client is self._given:
-            return _sent(client, commands)
         # redis-py's own pools, full, would refuse at once.
-        if not turns.acquire(timeout=self._patience):
-            raise redis.TimeoutError(_NONE_FREE)
+        turns = None if client is self._given else self._turns
+        began = time.monotonic()
+        if turns is not None and not turns.acquire(timeout=left(self._patience) or 0):
+            raise self._none_free(began)
         try:
-            return _sent(client, commands)
+            replies = _sent(client, commands)
+        except _LOST as error:
+            if client is self._given and is_of_full_pool(error):
+                raise self._none_free(began - self._patience) from error
+            self._last_error = error
+            _let_go(client)
+            raise
         finally:
-            turns.release()
+            if turns is not None:
+                turns.release()
+        self._answered = time.monotonic()
+        return replies
 
-    async def asend(self, commands: list[Command] | Transaction) -> list[Any] | None:
+    async def asend(self, commands: list[Command] | Transaction | Probe) -> list[Any] | None:
         """Async twin of `send`."""
         _, client, turns, _, lines = await self._async_one()
         if isinstance(commands, Transaction) and not lines:
             return None
+        if isinstance(commands, Probe):
+            return await _within(left(), _aprobed(client, commands.command))
         if not commands:
             if lines:
                 await lines.let_go()
-            if isinstance(client, redis.asyncio.Redis):
-                await client.connection_pool.disconnect(inuse_connections=False)
+            await _alet_go(client)
             return []
-        await _turn(turns, self._patience)
+        await self._turn(turns)
         try:
             if isinstance(commands, Transaction):
-                return await lines.transact(commands.commands)  # type: ignore[union-attr]
-            if lines and len(commands) == 1:
-                return [await lines.send(commands[0].words)]
-            if MAJOR >= _CONNECTS_AT_ONCE:
-                return await _asent(client, commands)
-            # Older ones connect one after the other, and each waits for all those before it.
-            return await asyncio.wait_for(_asent(client, commands), 2 * self._patience)
+                replies = await lines.transact(commands.commands)  # type: ignore[union-attr]
+            elif lines and len(commands) == 1:
+                replies = [await lines.send(commands[0].words)]
+            else:
+                replies = await self._asend_by_client(client, commands)
         except (AttributeError, TypeError, RuntimeError) as error:
             # What asyncio and uvloop give for writing to a connection that was just closed.
             raise redis.ConnectionError("the connection was closed") from error
+        except _LOST as error:
+            self._last_error = error
+            raise
         finally:
             turns.release()
+        self._answered = time.monotonic()
+        return replies
+
+    async def _asend_by_client(self, client: AsyncClient, commands: list[Command]) -> list[Any]:
+        try:
+            return await _within(left(), _asent(client, commands))
+        except _LOST as error:
+            if client is self._given and is_of_full_pool(error):
+                raise self._none_free(time.monotonic() - self._patience) from error
+            await _alet_go(client)
+            raise
+
+    async def _turn(self, turns: asyncio.Semaphore) -> None:
+        """Wait for a turn, but for no longer than for an answer."""
+        if not turns.locked():
+            await turns.acquire()
+            return
+        began = time.monotonic()
+        waiting = asyncio.ensure_future(turns.acquire())
+        try:
+            await asyncio.wait({waiting}, timeout=left(self._patience))
+        except BaseException:
+            if waiting.done() and not waiting.cancelled():
+                turns.release()
+            waiting.cancel()
+            raise
+        if not waiting.done():
+            waiting.cancel()
+            raise self._none_free(began)
+
+    def _none_free(self, began: float) -> Exception:
+        """Tell whether the server is busy, or gone: then those that have a connection hang."""
+        if self._answered >= began:
+            return redis.ConnectionError(_NONE_FREE)
+        return NobodyAnsweredError(self._last_error)
 
     def forget(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of the client of a loop, which closes it."""
@@ -260,7 +334,7 @@ class Clients:
             # A loop that ends elsewhere takes its own out meanwhile.
             for other in [other for other in list(self._loops) if other.is_closed()]:
                 if (kept := self._loops.pop(other, None)) is not None:
-                    _let_go(kept)
+                    _drop(kept)
             if isinstance(self._given, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
                 self._given_loop = self._given_loop or loop
                 if self._given_loop is loop:
@@ -293,28 +367,9 @@ class Clients:
             raise SessionStoreError("this store is closed")
 
 
-async def _turn(turns: asyncio.Semaphore, patience: float) -> None:
-    """Wait for a turn, but for no longer than for an answer."""
-    if not turns.locked():
-        await turns.acquire()
-        return
-    waiting = asyncio.ensure_future(turns.acquire())
-    try:
-        await asyncio.wait({waiting}, timeout=patience)
-    except asyncio.CancelledError:
-        if waiting.done():
-            turns.release()
-        waiting.cancel()
-        raise
-    if not waiting.done():
-        waiting.cancel()
-        raise redis.TimeoutError(_NONE_FREE)
-
-
 def _sent(client: SyncClient, commands: list[Command]) -> list[Any]:
     if not commands:
-        if isinstance(client, redis.Redis):
-            client.connection_pool.disconnect(inuse_connections=False)
+        _let_go(client)
         return []
     if len(commands) == 1:
         return [client.execute_command(*commands[0].words, **{NEVER_DECODE: True})]
@@ -372,6 +427,57 @@ def _target(client: Any, key: bytes) -> dict[str, Any]:
     return {"target_nodes": find(key)}
 
 
+def _let_go(client: SyncClient) -> None:
+    """Close the connections that wait: one that waited, too, was dead."""
+    if isinstance(client, redis.RedisCluster):
+        clients = [node.redis_connection for node in client.get_nodes()]
+    else:
+        clients = [client]
+    for one in clients:
+        if one is not None:
+            one.connection_pool.disconnect(inuse_connections=False)
+
+
+async def _alet_go(client: AsyncClient) -> None:
+    # A Cluster's client has no way to close what waits and nothing else.
+    if isinstance(client, redis.asyncio.Redis):
+        await client.connection_pool.disconnect(inuse_connections=False)
+
+
+def _probed(client: SyncClient, command: Command) -> list[Any]:
+    if isinstance(client, redis.RedisCluster):
+        return _sent(client, [command])
+    pool = client.connection_pool
+    connection = pool.connection_class(**pool.connection_kwargs)
+    try:
+        connection.connect()
+        connection.send_command(*command.words)
+        return [connection.read_response(disable_decoding=True)]
+    finally:
+        connection.disconnect()
+
+
+async def _aprobed(client: AsyncClient, command: Command) -> list[Any]:
+    if isinstance(client, redis.asyncio.RedisCluster):
+        return await _asent(client, [command])
+    pool: Any = client.connection_pool
+    connection = pool.connection_class(**pool.connection_kwargs)
+    try:
+        await connection.connect()
+        await connection.send_command(*command.words)
+        return [await connection.read_response(disable_decoding=True)]
+    finally:
+        await connection.disconnect(nowait=True)
+
+
+async def _within(seconds: float | None, work: Coroutine[Any, Any, T]) -> T:
+    """Wait for work, for so long."""
+    try:
+        return await asyncio.wait_for(work, seconds)
+    except asyncio.TimeoutError:
+        raise redis.TimeoutError(SLOW) from None
+
+
 async def _lifetime(
     loop: asyncio.AbstractEventLoop, client: AsyncClient, clients: weakref.ref[Clients]
 ) -> AsyncGenerator[None, None]:
@@ -404,7 +510,7 @@ def _close_elsewhere(kept: _OfLoop) -> None:
     if life is None:
         return
     if loop.is_closed():
-        _let_go(kept)
+        _drop(kept)
         return
 
     async def end() -> None:
@@ -415,7 +521,7 @@ def _close_elsewhere(kept: _OfLoop) -> None:
         loop.call_soon_threadsafe(lambda: ending.append(loop.create_task(end())))
 
 
-def _let_go(kept: _OfLoop) -> None:
+def _drop(kept: _OfLoop) -> None:
     """Close the sockets of a loop that was closed without shutting its generators down.
 
     No public way leads there, and left alone each would warn when it is collected.

@@ -19,7 +19,15 @@ from sessionstore.errors import (
     StoreTimeoutError,
 )
 
-__all__ = ["TRANSLATED", "is_demoted", "may_have_been_lost", "not_permitted", "translated"]
+__all__ = [
+    "TRANSLATED",
+    "NobodyAnsweredError",
+    "is_demoted",
+    "is_of_full_pool",
+    "may_have_been_lost",
+    "not_permitted",
+    "translated",
+]
 
 TRANSLATED = (
     driver.RedisError,
@@ -31,6 +39,24 @@ TRANSLATED = (
 """What a call of redis-py may raise that is not a fault of ours."""
 
 
+class NobodyAnsweredError(driver.ConnectionError):
+    """No connection got free in time, and nobody was answered meanwhile.
+
+    Args:
+        last: What the last one that had a connection was told.
+    """
+
+    def __init__(self, last: Exception | None) -> None:
+        """Keep what was told."""
+        super().__init__(_NOBODY_ANSWERED)
+        self.last = last
+
+
+_NOBODY_ANSWERED = "no connection to Redis got free in time, and nobody was answered meanwhile"
+_FULL = ("Too many connections", "No connection available")
+_FULL_KINDS: tuple[type[Exception], ...] = (
+    (driver.MaxConnectionsError,) if hasattr(driver, "MaxConnectionsError") else ()
+)
 _REFUSED = re.compile(r" to run the '([a-z|_]+)' command")
 _NOT_PERMITTED = (
     "Redis does not permit this user what the store needs: its keys, EVALSHA, EVAL, and the "
@@ -123,19 +149,21 @@ _TABLE = (
     _Row(
         StoreBusyError,
         "Redis has no connection left for this client",
-        ("max number of clients", "Too many connections", "No connection available"),
-        (driver.MaxConnectionsError,) if hasattr(driver, "MaxConnectionsError") else (),
+        ("max number of clients", *_FULL),
+        _FULL_KINDS,
     ),
     _Row(
+        StoreBusyError,
+        "the Redis Cluster is moving this session to another node",
+        ("TRYAGAIN", "ASK "),
+        (driver.TryAgainError,),
+    ),
+    _Row(StoreConnectionError, _NOBODY_ANSWERED, (), (NobodyAnsweredError,)),
+    _Row(
         StoreConnectionError,
-        "the Redis Cluster, or this part of it, is down or moving",
-        ("CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "ASK ", "slots are not covered"),
-        (
-            driver.ClusterError,
-            driver.TryAgainError,
-            driver.AskError,
-            driver.SlotNotCoveredError,
-        ),
+        "the Redis Cluster, or this part of it, is down",
+        ("CLUSTERDOWN", "MASTERDOWN", "slots are not covered"),
+        (driver.ClusterError, driver.AskError, driver.SlotNotCoveredError),
     ),
     _Row(
         StoreTimeoutError,
@@ -169,6 +197,8 @@ def translated(error: BaseException, session_id: str | None = None) -> SessionSt
         if isinstance(error, errors) or any(sign in text for sign in signs):
             if words is _NOT_PERMITTED and (refused := _REFUSED.findall(text)):
                 return kind(not_permitted(refused))
+            if isinstance(error, NobodyAnsweredError) and error.last is not None:
+                return kind(f"{words}; the last error was: {translated(error.last)}")
             named = kind is CorruptMessageError and session_id is not None
             return kind(f"session {session_id!r}: {words}" if named else words)
     return SessionStoreError("Redis refuses this: see the cause")
@@ -185,6 +215,11 @@ def not_permitted(commands: Iterable[str]) -> str:
     """
     lacking = " ".join(f"+{command.lower()}" for command in commands)
     return f"Redis does not permit this user what the store needs: its ACL lacks {lacking}"
+
+
+def is_of_full_pool(error: BaseException) -> bool:
+    """Tell whether redis-py's own pool has no connection left."""
+    return isinstance(error, _FULL_KINDS) or any(sign in str(error) for sign in _FULL)
 
 
 def is_demoted(error: BaseException) -> bool:

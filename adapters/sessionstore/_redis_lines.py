@@ -8,6 +8,8 @@ and closes them with itself.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FunctionType
@@ -17,6 +19,9 @@ import redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import NoPermissionError
 
+from sessionstore._call_deadline import until
+from sessionstore._redis_timed import SLOW, left
+
 __all__ = ["MAJOR", "AsyncLines", "Lines"]
 
 MAJOR = int(redis.__version__.split(".")[0])
@@ -24,7 +29,8 @@ MAJOR = int(redis.__version__.split(".")[0])
 
 _PLAIN_POOLS = 6  # the first redis-py whose pools are asked for a connection without a command
 _PEEKS = 8  # the first whose asyncio connections tell whether they are fit without waiting
-_SLOW = "the server did not answer within the timeout"
+_FORGOTTEN = 15.0  # seconds after which what is between may have forgotten a connection
+_LOST = (redis.ConnectionError, redis.TimeoutError)
 
 
 def _is_bare(method: Any) -> bool:
@@ -33,6 +39,13 @@ def _is_bare(method: Any) -> bool:
 
 
 _Words = tuple[Any, ...]
+_Line = tuple[Any, float]  # a connection, and since when it waits: 0 where it is new
+
+
+def _patience() -> float:
+    """Give how long a connection may take to show that it still leads somewhere."""
+    most = left()
+    return 0.5 if most is None else min(0.5, most / 4)
 
 
 def _transaction(commands: Sequence[_Words]) -> list[_Words]:
@@ -60,7 +73,7 @@ class Lines:
     def __init__(self, client: redis.Redis) -> None:
         """Take none yet."""
         self._pool: Any = client.connection_pool
-        self._idle: list[Any] = []
+        self._idle: list[_Line] = []
         self._transacts = True
 
     @staticmethod
@@ -70,17 +83,19 @@ class Lines:
 
     def send(self, words: tuple[Any, ...]) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
-        line = self._take()
+        line, since = self._take()
         try:
             line.send_packed_command(line.pack_command(*words))
             reply = line.read_response(disable_decoding=True)
         except redis.ResponseError:
-            self._idle.append(line)
+            self._keep(line)
             raise
-        except BaseException:
+        except BaseException as error:
             self._give_back(line)  # closed: its reply may be on the way, to be read by another
+            if isinstance(error, _LOST):
+                self._let_go_of_elders(since)
             raise
-        self._idle.append(line)
+        self._idle.append((line, time.monotonic()))
         return reply
 
     def transact(self, commands: Sequence[_Words]) -> list[Any] | None:
@@ -94,15 +109,19 @@ class Lines:
         """
         if not self._transacts:
             return None
-        line, fine = self._take(), False
+        (line, since), fine = self._take(), False
         try:
-            line.send_packed_command(line.pack_commands(_transaction(commands)))
+            packed = line.pack_commands(_transaction(commands))
+            line.send_packed_command(packed)
             replies = [self._read(line) for _ in range(len(commands) + 2)]
             results = _results(replies)
             self._transacts = fine = results is not None
+        except _LOST:
+            self._let_go_of_elders(since)
+            raise
         finally:
             if fine:
-                self._idle.append(line)
+                self._keep(line)
             else:  # a reply may be on the way, or the transaction not be over
                 self._give_back(line)
         return results
@@ -115,22 +134,43 @@ class Lines:
 
     def let_go(self) -> None:
         """Close those that wait: they lead to a server that is no longer the right one."""
-        with suppress(IndexError):  # other threads take them, too
-            while True:
-                self._give_back(self._idle.pop())
+        self._let_go_of_elders(math.inf)
 
-    def _take(self) -> Any:
+    def _let_go_of_elders(self, since: float) -> None:
+        """Close those that wait for as long as one that proved to be dead."""
+        for entry in [entry for entry in list(self._idle) if entry[1] <= since]:
+            with suppress(ValueError):  # other threads take them, too
+                self._idle.remove(entry)
+                self._give_back(entry[0])
+
+    def _take(self) -> _Line:
+        while True:
+            try:
+                line, since = self._idle.pop()
+            except IndexError:
+                return self._pool.get_connection(), 0.0
+            if self._is_fit(line, since):
+                return line, since
+            self._give_back(line)
+
+    def _is_fit(self, line: Any, since: float) -> bool:
+        """Tell whether it is open, has nothing to be read, and is not forgotten on the way."""
         try:
-            line = self._idle.pop()
-        except IndexError:
-            return self._pool.get_connection()
-        try:
-            if not line.can_read():  # neither closed by the server nor with a word of it
-                return line
+            if line.can_read():
+                return False
+            if since + _FORGOTTEN < time.monotonic() and not line.health_check_interval:
+                with until(time.monotonic() + _patience()):
+                    line.send_command("PING", check_health=False)
+                    line.read_response()
+        except redis.ResponseError:  # an ACL that does not permit it: it was answered
+            return True
         except redis.RedisError:
-            pass
-        self._give_back(line)
-        return self._pool.get_connection()
+            self._let_go_of_elders(since)
+            return False
+        return True
+
+    def _keep(self, line: Any) -> None:
+        self._idle.append((line, time.monotonic()))
 
     def _give_back(self, line: Any) -> None:
         line.disconnect()
@@ -142,14 +182,14 @@ class AsyncLines:
 
     Args:
         client: Whose pool makes them.
-        timeout: How long a command may take, in seconds; ``None`` is for good.
+        timeout: How long redis-py waits for a connection's first answers, in seconds.
     """
 
     def __init__(self, client: AsyncRedis, timeout: float | None) -> None:
         """Take none yet."""
         self._pool: Any = client.connection_pool
         self._timeout = timeout
-        self._idle: list[Any] = []
+        self._idle: list[_Line] = []
         self._transacts = True
 
     @staticmethod
@@ -160,41 +200,46 @@ class AsyncLines:
 
     async def send(self, words: tuple[Any, ...]) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
-        line = await self._take()
+        line, since = None, 0.0
         try:
-            async with asyncio.timeout(self._timeout):  # type: ignore[attr-defined]
+            async with asyncio.timeout(left(self._timeout)):  # type: ignore[attr-defined]
+                line, since = await self._take()
                 await line.send_packed_command(line.pack_command(*words))
                 reply = await line.read_response(disable_decoding=True)
         except redis.ResponseError:
-            self._idle.append(line)
+            if line is not None:  # else it was refused before it was one
+                self._keep(line)
             raise
-        except asyncio.TimeoutError:
-            await self._give_back(line)
-            raise redis.TimeoutError(_SLOW) from None
-        except BaseException:
-            await self._give_back(line)
+        except BaseException as error:
+            await self._failed(line, since, error)
+            if isinstance(error, asyncio.TimeoutError):
+                raise redis.TimeoutError(SLOW) from None
             raise
-        self._idle.append(line)
+        self._idle.append((line, time.monotonic()))
         return reply
 
     async def transact(self, commands: Sequence[_Words]) -> list[Any] | None:
         """Send commands that are carried out as one, as `Lines.transact` does."""
         if not self._transacts:
             return None
-        line, fine = await self._take(), False
+        line, since = None, 0.0
         try:
-            async with asyncio.timeout(self._timeout):  # type: ignore[attr-defined]
-                await line.send_packed_command(line.pack_commands(_transaction(commands)))
+            async with asyncio.timeout(left(self._timeout)):  # type: ignore[attr-defined]
+                line, since = await self._take()
+                packed = line.pack_commands(_transaction(commands))
+                await line.send_packed_command(packed)
                 replies = [await self._read(line) for _ in range(len(commands) + 2)]
             results = _results(replies)
-            self._transacts = fine = results is not None
-        except asyncio.TimeoutError:
-            raise redis.TimeoutError(_SLOW) from None
-        finally:
-            if fine:
-                self._idle.append(line)
-            else:
-                await self._give_back(line)
+        except BaseException as error:
+            await self._failed(line, since, error)
+            if isinstance(error, asyncio.TimeoutError):
+                raise redis.TimeoutError(SLOW) from None
+            raise
+        if results is None:  # the transaction may not be over
+            self._transacts = False
+            await self._give_back(line)
+        else:
+            self._keep(line)
         return results
 
     async def _read(self, line: Any) -> Any:
@@ -205,22 +250,54 @@ class AsyncLines:
 
     async def let_go(self) -> None:
         """Close those that wait: they lead to a server that is no longer the right one."""
-        while self._idle:
-            await self._give_back(self._idle.pop())
+        await self._let_go_of_elders(math.inf)
 
-    async def _take(self) -> Any:
-        if self._idle:
-            line = self._idle.pop()
+    async def _let_go_of_elders(self, since: float) -> None:
+        elders = [entry for entry in self._idle if entry[1] <= since]
+        self._idle[:] = [entry for entry in self._idle if entry[1] > since]
+        for line, _ in elders:
+            await self._give_back(line)
+
+    async def _take(self) -> _Line:
+        while self._idle:
+            line, since = self._idle.pop()
             try:
-                if not await line.can_read():
-                    return line
-            except redis.RedisError:
-                pass
+                fit = await self._is_fit(line, since)
+            except BaseException:
+                await self._give_back(line)
+                raise
+            if fit:
+                return line, since
             await self._give_back(line)
         line = await self._pool.get_connection()
         # One timeout for the whole of a command: redis-py's own makes a task of each half.
         line.socket_timeout = None
-        return line
+        return line, 0.0
+
+    async def _is_fit(self, line: Any, since: float) -> bool:
+        try:
+            if await line.can_read():
+                return False
+            if since + _FORGOTTEN < time.monotonic() and not line.health_check_interval:
+                async with asyncio.timeout(_patience()):  # type: ignore[attr-defined]
+                    await line.send_command("PING", check_health=False)
+                    await line.read_response()
+        except redis.ResponseError:
+            return True
+        except (redis.RedisError, asyncio.TimeoutError):
+            await self._let_go_of_elders(since)
+            return False
+        return True
+
+    async def _failed(self, line: Any, since: float, error: BaseException) -> None:
+        if line is None:
+            return
+        await self._give_back(line)
+        if isinstance(error, (*_LOST, asyncio.TimeoutError)):
+            await self._let_go_of_elders(since)
+
+    def _keep(self, line: Any) -> None:
+        self._idle.append((line, time.monotonic()))
 
     async def _give_back(self, line: Any) -> None:
         line.socket_timeout = self._timeout

@@ -40,6 +40,7 @@ __all__ = [
     "READ",
     "REMOVE",
     "REPLACE",
+    "SETTLE",
     "TOUCH",
     "UPDATE",
     "Script",
@@ -258,6 +259,8 @@ local function recall()
 end
 
 local done = recall()
+-- It was given up by who sent it, and arrives too late.
+if done and done.version >= LARGEST then return {'VOID'} end
 local over = done and (done.gone or redis.call('EXISTS', head) == 0)
 
 -- A write that the record does not know was not done, if the record reaches back so far.
@@ -388,6 +391,38 @@ local function new(agent)
   session.created = string.format('%.0f', session.updated)
   return session
 end
+"""
+)
+
+# Notes writes as given up, with a version that none can have, unless they are done. KEYS: 1 the
+# record. ARGV: their names.
+_SETTLE = (
+    _RECORD
+    + """
+local record, time, fine, late = KEYS[1], redis.call('TIME'), false, {}
+local writes = redis.pcall('GET', record) or ''
+if type(writes) == 'table' and not string.find(writes.err, 'WRONGTYPE', 1, true) then
+  return writes
+end
+fine = type(writes) == 'string' and #writes % EACH == 0
+if not fine then writes = '' end
+for _, write in ipairs(ARGV) do
+  local at = string.find(writes, write, 1, true)
+  while at and at % EACH ~= 1 do at = string.find(writes, write, at + 1, true) end
+  if not at then
+    late[#late + 1] = struct.pack(ENTRY, write, 2 ^ 53, time[1] * 1000000 + time[2], 0)
+  end
+end
+if #late > 0 then
+  if not fine then redis.call('UNLINK', record) end
+  if fine and #writes < 2 * KEPT * EACH then
+    redis.call('APPEND', record, table.concat(late))
+  else
+    redis.call('SET', record, string.sub(writes, -KEPT * EACH) .. table.concat(late))
+  end
+end
+redis.call('PEXPIRE', record, REMEMBERED)
+return {'OK', #late}
 """
 )
 
@@ -934,6 +969,7 @@ REPLACE = _script(_WRITE, _REPLACE)
 UPDATE = _script(_WRITE, _UPDATE)
 REMOVE = _script(_WRITE, _REMOVE)
 DELETE = _script(_WRITE, _DELETE)
+SETTLE = _script(_SETTLE)
 LIST = _script(_LIST)
 PRUNE = _script(_PRUNE)
 PAGE = _script(_PAGE)

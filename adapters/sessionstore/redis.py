@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote, unquote
@@ -14,14 +16,16 @@ from urllib.parse import quote, unquote
 import msgspec
 
 try:
-    from redis.exceptions import NoScriptError
+    from redis.exceptions import NoScriptError, RedisError, ResponseError
 except ImportError as _missing:
     raise ImportError(
         "RedisSessionStore needs the redis extra: pip install 'sessionstore[redis]'"
     ) from _missing
 
 from sessionstore import _redis_scripts as scripts
-from sessionstore._redis_clients import WAIT, Clients, Command, Transaction
+from sessionstore._call_deadline import deadline_after, until
+from sessionstore._redis_clients import WAIT, Clients, Command, Probe, Transaction
+from sessionstore._redis_doubts import Doubts
 from sessionstore._redis_errors import (
     TRANSLATED,
     is_demoted,
@@ -30,6 +34,8 @@ from sessionstore._redis_errors import (
     translated,
 )
 from sessionstore._redis_settings import settings_of_client, settings_of_url
+from sessionstore._redis_timed import left
+from sessionstore.bounds import StoreBounds
 from sessionstore.errors import (
     CorruptMessageError,
     InvalidMessageError,
@@ -39,6 +45,8 @@ from sessionstore.errors import (
     SessionExistsError,
     SessionNotFoundError,
     SessionStoreError,
+    StoreConnectionError,
+    StoreReadOnlyError,
     StoreTimeoutError,
 )
 from sessionstore.flow import Flow, aplay, play
@@ -70,6 +78,7 @@ T = TypeVar("T")
 _PAGE = 1000  # entries of an index that one script looks at: others wait for it
 _MOST_MESSAGES = 500_000  # Redis takes 2**20 words in one request
 _LARGEST = 512 * 2**20 - 1  # and so many bytes in one of them
+_BOUNDS = StoreBounds(messages=_MOST_MESSAGES, message_bytes=_LARGEST, write_bytes=_LARGEST)
 _LONGEST_TTL = 10**10
 _LONGEST_CURSOR = 16
 _INEXACT = 2**53  # from here on, a number of Lua stands for several
@@ -79,8 +88,11 @@ _RECEIPT = 5  # values that say what was done to which session; fewer where it i
 _PARTS = 3  # of an index's entry: the encoded id, agent and user
 _TIES = 50  # microseconds by which an index may move an activity on, to keep them apart
 
+_RECORD = 4  # which of a session's keys has its newest writes
+_NAME = 4  # where a write has its name
 _AGAIN = 5  # where a write is told that it comes a second time
 _UNKNOWN = "the connection to Redis broke: whether this was written before that can't be known"
+_doubts = Doubts()  # of all stores of this process: they may be of the same session
 _REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
     b"ACCESS": (SessionAccessError, "this session belongs to another user"),
     b"EXISTS": (SessionExistsError, "session {session!r} is already there"),
@@ -93,6 +105,7 @@ _REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
     b"NO-BEFORE": (InvalidMessageError, "the session has no message {message!r} to go before"),
     b"NO-AFTER": (InvalidMessageError, "the session has no message {message!r} to go on from"),
     b"UNKNOWN": (StoreTimeoutError, _UNKNOWN),
+    b"VOID": (StoreTimeoutError, "this write was given up before it arrived"),
     b"CORRUPT": (
         CorruptMessageError,
         "session {session!r} is not whole: one of its keys was changed or evicted",
@@ -185,11 +198,13 @@ class RedisSessionStore(SessionStore):
         self._ttl = _milliseconds(ttl_seconds)
         self._prefix = _prefix(key_prefix)
         self._timeout = timeout
+        self._most = timeout if isinstance(redis, str) else None
         self._wait = wait_replicas
         self._settings = (
             settings_of_url(redis, timeout) if isinstance(redis, str) else settings_of_client(redis)
         )
         self._clustered = self._settings.topology == "cluster"
+        self._where = str(self._settings)
         self._clients = Clients(self._settings, None if isinstance(redis, str) else redis)
         self._abandoned: list[Clients] = []
         self._permitted = False
@@ -208,11 +223,38 @@ class RedisSessionStore(SessionStore):
 
     # -- Carrying out -----------------------------------------------------------------------------
 
+    @property
+    def timeout(self) -> float | None:
+        """How long a call may take, in seconds; ``None`` where a client of yours says it."""
+        return self._most
+
+    @property
+    def bounds(self) -> StoreBounds:
+        """What Redis takes in one request."""
+        return _BOUNDS
+
     def _play(self, flow: Flow[T]) -> T:
-        return play(flow, self._current().send)
+        clients = self._current()
+        with until(deadline_after(self._most)):
+            try:
+                return play(flow, clients.send)
+            except Exception:
+                raise
+            except BaseException:  # Ctrl-C: what was under way is done by now, or never will be
+                if (place := _doubts.newest()) is not None:
+                    with suppress(*TRANSLATED, SessionStoreError):
+                        play(self._settling([place[1]]), clients.send)
+                raise
 
     async def _aplay(self, flow: Flow[T]) -> T:
-        return await aplay(flow, self._current().asend)
+        clients = self._current()
+        with until(deadline_after(self._most)):
+            try:
+                return await aplay(flow, clients.asend)
+            except asyncio.CancelledError:
+                if (place := _doubts.newest()) is not None:
+                    await _to_its_end(aplay(self._settling([place[1]]), clients.asend))
+                raise
 
     def _current(self) -> Clients:
         if self._clients.pid != os.getpid():
@@ -367,7 +409,10 @@ class RedisSessionStore(SessionStore):
         return pruned
 
     def _ping(self) -> Flow[None]:
-        yield from self._ask([_Call(scripts.PING, (self._index(b"all"),), ())])
+        try:
+            yield Probe(_Call(scripts.PING, (self._index(b"all"),), ()).by_text())
+        except TRANSLATED as error:
+            raise translated(error) from error
 
     # -- One session ------------------------------------------------------------------------------
 
@@ -399,7 +444,12 @@ class RedisSessionStore(SessionStore):
         if script is scripts.REMOVE:
             keys += (keys[0].removesuffix(b":session") + b":deleted",)
         call = _Write(script, keys, [*who, *args], session_id)
-        [reply] = yield from self._ask([call], wait=self._wait)
+        try:
+            [reply] = yield from self._ask([call], wait=self._wait)
+        except BaseException as error:
+            if _is_open(error):
+                _doubts.note((self._where, keys[_RECORD]), call.args[_NAME])
+            raise
         _accepted(reply, session=session_id, **names)
         if self._clustered and len(reply) >= _RECEIPT and reply[4]:
             member = b"/".join((_encoded(session_id), reply[2], reply[3]))
@@ -500,7 +550,7 @@ class RedisSessionStore(SessionStore):
         try:
             call = calls[0]
             known = self._permitted or not isinstance(call, _Write)
-            if known and not wait and len(calls) == 1:
+            if known and not wait and len(calls) == 1 and not _doubts:
                 try:  # what nearly every operation comes to, without all that may have to be added
                     if isinstance(call, _All) and (results := (yield call.at_once())) is not None:
                         return [call.reply(results)]
@@ -513,11 +563,9 @@ class RedisSessionStore(SessionStore):
             lost = error
         if is_demoted(lost):
             yield []  # lets go of the connections that lead there
-        passed = time.monotonic() - started
-        if not may_have_been_lost(lost) or passed > self._timeout / 2:
+        since = self._since(started) if may_have_been_lost(lost) else None
+        if since is None:
             raise translated(lost, session_id) from lost
-        # The second try may be on its way for as long as an answer is waited for.
-        since = int((passed + self._timeout) * 1_000_000)
         try:
             replies = yield from self._exchange([call.again(since) for call in calls], wait)
         except TRANSLATED as error:
@@ -525,6 +573,20 @@ class RedisSessionStore(SessionStore):
         if any(reply[0] == b"UNKNOWN" for reply in replies):
             raise StoreTimeoutError(_UNKNOWN) from lost
         return replies
+
+    def _since(self, started: float) -> int | None:
+        """Give how long ago a first try may have come, or nothing where it is too late for another.
+
+        The second may be on its way for as long as the call may still take.
+        """
+        passed = time.monotonic() - started
+        try:
+            rest = left()
+        except RedisError:
+            return None
+        if rest is None and passed > self._timeout / 2:
+            return None
+        return int((passed + (self._timeout if rest is None else rest)) * 1_000_000)
 
     def _exchange(
         self, calls: Sequence[_Call], wait: int, replies: list[Any] | None = None
@@ -534,6 +596,8 @@ class RedisSessionStore(SessionStore):
         asked = isinstance(calls[0], _Write) and not self._permitted
         if asked:
             yield from self._ask_permission(calls[0])
+        if _doubts:
+            yield from self._settling(_records_of(calls))
         if replies is None:
             replies, confirmed = yield from self._sent([call.by_hash() for call in calls], wait)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
@@ -554,6 +618,16 @@ class RedisSessionStore(SessionStore):
             )
         return replies
 
+    def _settling(self, records: Sequence[bytes] | None) -> Flow[None]:
+        """Have the server note what is in doubt as given up; ``None``: of all sessions."""
+        for place, names in _doubts.of(self._where, records):
+            call = _Call(scripts.SETTLE, (place[1],), names)
+            try:
+                yield [call.by_text()]
+            except ResponseError:
+                continue  # such as a replica's: what is asked next is told the same
+            _doubts.settle(place, names)
+
     def _ask_permission(self, call: _Call) -> Flow[None]:
         """Refuse a write that its user's permissions would end half way."""
         keys = tuple(call.keys[0] + part for part in (b":typed", b":absent"))
@@ -570,7 +644,8 @@ class RedisSessionStore(SessionStore):
 
     def _sent(self, commands: list[Command], wait: int) -> Flow[tuple[list[Any], Any]]:
         if wait:
-            patience = max(1, int(self._timeout * 500))
+            rest = left(self._timeout) or self._timeout
+            patience = max(1, int(rest * 500))
             last = Command(commands[-1].key, (WAIT, wait, patience))
             *replies, confirmed = yield [*commands, last]
             return replies, confirmed
@@ -674,6 +749,34 @@ class _Entry(NamedTuple):
         return self.member.split(b"/")[1:] == [fields.get(b"agent"), fields.get(b"user")]
 
 
+# -- What is in doubt -----------------------------------------------------------------------------
+
+
+def _is_open(error: BaseException) -> bool:
+    """Tell whether a write that ended so may still arrive, or has: nobody was answered."""
+    if isinstance(error, StoreReadOnlyError):
+        return False
+    return isinstance(error, (StoreTimeoutError, StoreConnectionError)) or not isinstance(
+        error, Exception
+    )
+
+
+def _records_of(calls: Sequence[_Call]) -> list[bytes] | None:
+    if calls[0].session_id is None:
+        return None
+    return [call.keys[_RECORD] for call in calls]
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for a task, also when this one is cancelled again."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # what can't be settled now is settled before the next call
+
+
 # -- To Redis, and back ----------------------------------------------------------------------------
 
 
@@ -717,11 +820,10 @@ def _require_few(messages: Sequence[Any]) -> None:
 
 def _records(messages: Sequence[SessionMessage]) -> list[bytes]:
     _require_few(messages)
+    bodies = [encode_message(message) for message in messages]
+    _BOUNDS.require(bodies)
     words: list[bytes] = []
-    for message in messages:
-        body = encode_message(message)
-        if len(body) > _LARGEST:
-            raise InvalidMessageError(f"message {message.id!r} is larger than Redis's 512 MB")
+    for message, body in zip(messages, bodies, strict=True):
         words += (str(message.id).encode(), body)
     return words
 

@@ -36,6 +36,9 @@ class Proxy:
         self._mode = "pass"
         self._delay = 0.0
         self._trickle = 0.0
+        self._open: set[socket.socket] = set()
+        self._held: set[socket.socket] = set()
+        self._forgotten: set[socket.socket] = set()
         self._drops = 0
         self._then: Callable[[], object] = int
         self._turns = 0
@@ -53,7 +56,8 @@ class Proxy:
         if self._mode == "refuse":
             self._listener = self._listen(self.port)
             self._start(self._accept, self._listener)
-        self._mode, self._delay, self._drops, self._trickle = "pass", 0.0, 0, 0.0
+        self._mode, self._delay, self._trickle, self._drops = "pass", 0.0, 0.0, 0
+        self._held, self._forgotten = set(), set()
 
     def refuse(self) -> None:
         """Refuse new connections, and reset those that are open."""
@@ -73,8 +77,16 @@ class Proxy:
         self._delay = seconds
 
     def trickle(self, seconds: float) -> None:
-        """Bring each byte of a reply so long after the one before it."""
+        """Carry replies byte by byte, each so long after the one before."""
         self._trickle = seconds
+
+    def hold(self) -> None:
+        """Keep what comes by the connections that are open now, until `carry`; new ones work."""
+        self._held = set(self._open)
+
+    def forget(self) -> None:
+        """Reset each connection that is open now when it is used again; new ones work."""
+        self._forgotten = set(self._open)
 
     def drop_replies(self, count: int = 1, then: Callable[[], object] = int) -> None:
         """Carry the next requests, and reset the connection in place of their replies.
@@ -145,21 +157,25 @@ class Proxy:
             try:
                 if self._mode not in ("refuse", "reset"):
                     server.connect(("127.0.0.1", self._target))
+                    self._open.add(client)
                     self._carry(client, server)
             except OSError:
                 pass
+            self._open.discard(client)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def _carry(self, client: socket.socket, server: socket.socket) -> None:
         asking = False
         while not self._closed and self._mode not in ("refuse", "reset"):
             ready, _, _ = select.select([client, server], [], [], _TICK)
-            if self._mode == "stall":
+            if self._mode == "stall" or client in self._held:
                 time.sleep(_TICK)
                 continue
             for end in ready:
                 data = end.recv(_CHUNK)
                 if not data:
+                    return
+                if client in self._forgotten:
                     return
                 if end is client:
                     asking = self._asked(asking)
@@ -170,14 +186,15 @@ class Proxy:
                     self._then()
                     return
                 time.sleep(self._delay)
-                self._bring(client, data)
+                self._answer(client, data)
 
-    def _bring(self, client: socket.socket, data: bytes) -> None:
-        while self._trickle and data and not self._closed:
-            client.sendall(data[:1])
-            data = data[1:]
+    def _answer(self, client: socket.socket, data: bytes) -> None:
+        size = 1 if self._trickle else len(data)
+        for start in range(0, len(data), size):
+            if self._closed:
+                return
             time.sleep(self._trickle)
-        client.sendall(data)
+            client.sendall(data[start : start + size])
 
     def _asked(self, asking: bool) -> bool:
         if not asking:

@@ -1,0 +1,79 @@
+"""The writes of this process of which nobody knows whether they will still take effect.
+
+The answer to a write may be lost while the write itself is on its way: in a server that hangs, in a
+proxy, in the buffers of a connection that was given up. Each write has a name. Before this process
+is told anything else of that session, it has the server note those names as done, so that what
+arrives later finds its own name and does nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+__all__ = ["Doubts", "Place"]
+
+Place = tuple[str, bytes]
+"""Where a Redis is, and the key of a session's newest writes in it."""
+
+_MOST_PLACES = 1000
+_MOST_NAMES = 64  # of one session: as many as the server remembers
+
+
+class Doubts:
+    """Names of writes whose outcome is not known, by the session that they are of."""
+
+    def __init__(self) -> None:
+        """Doubt nothing yet."""
+        self._lock = threading.RLock()  # which a signal's handler may come to in mid-work
+        self._names: dict[Place, list[bytes]] = {}
+        self._newest = threading.local()
+
+    def __bool__(self) -> bool:
+        """Tell whether there are any."""
+        return bool(self._names)
+
+    def note(self, place: Place, name: bytes) -> None:
+        """Keep a name until `settle`.
+
+        Args:
+            place: Whose write it is.
+            name: The write's.
+        """
+        with self._lock:
+            names = self._names.pop(place, [])
+            self._names[place] = [*names, name][-_MOST_NAMES:]
+            if len(self._names) > _MOST_PLACES:
+                del self._names[next(iter(self._names))]
+        self._newest.place = place
+
+    def newest(self) -> Place | None:
+        """Give the place of what this thread has noted last, once."""
+        place: Place | None = self._newest.__dict__.pop("place", None)
+        return place
+
+    def of(self, where: str, keys: Iterable[bytes] | None) -> list[tuple[Place, list[bytes]]]:
+        """Give what is in doubt.
+
+        Args:
+            where: In which Redis.
+            keys: Of these sessions; ``None`` for all.
+        """
+        with self._lock:
+            if keys is not None:
+                places = [(where, key) for key in keys]
+            else:
+                places = [place for place in self._names if place[0] == where]
+            return [(place, self._names[place]) for place in places if place in self._names]
+
+    def settle(self, place: Place, names: Iterable[bytes]) -> None:
+        """Forget names that the server has noted.
+
+        Args:
+            place: Whose writes they are.
+            names: The writes'.
+        """
+        with self._lock:
+            kept = [name for name in self._names.pop(place, []) if name not in set(names)]
+            if kept:
+                self._names[place] = kept
