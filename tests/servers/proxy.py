@@ -42,6 +42,7 @@ class Proxy:
         self._drops = 0
         self._then: Callable[[], object] = int
         self._turns = 0
+        self._answers = 0
         self._clients = 0
         self._lock = threading.Lock()
         self._closed = False
@@ -101,6 +102,15 @@ class Proxy:
         """Give how often a client has begun to send, and was answered, until now."""
         with self._lock:
             return self._turns
+
+    def held(self) -> int:
+        """Give how many of the connections that are held have something to be carried."""
+        ready, _, _ = select.select([end for end in self._held if end.fileno() >= 0], [], [], 0)
+        return sum(bool(end.recv(1, socket.MSG_PEEK)) for end in ready)
+
+    def answered(self) -> int:
+        """Give how many pieces of a server's answers were there to be carried until now."""
+        return self._answers
 
     def connections(self) -> int:
         """Give how many clients have connected until now."""
@@ -174,6 +184,8 @@ class Proxy:
             for end in ready:
                 data = end.recv(_CHUNK)
                 if not data:
+                    if asking and end is client and server.recv(_CHUNK):
+                        self._answers += 1  # which nobody waits for
                     return
                 if client in self._forgotten:
                     return
@@ -182,6 +194,7 @@ class Proxy:
                     server.sendall(data)
                     continue
                 asking = False
+                self._answers += 1
                 if self._drop():
                     self._then()
                     return

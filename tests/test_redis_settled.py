@@ -1,0 +1,283 @@
+"""A call that was cancelled, interrupted or given up took effect, or it never will."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from servers import redis as redis_servers
+from servers.process import wait_until
+from servers.proxy import Proxy
+
+from sessionstore import RedisSessionStore, StoreTimeoutError, StoreUnavailableError
+from sessionstore.testing.samples import conversation, ids, said
+
+TIMEOUT = 0.4
+
+
+@pytest.fixture
+def proxy(redis_server: redis_servers.Server) -> Iterator[Proxy]:
+    with Proxy(redis_server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def calm(redis_server: redis_servers.Server) -> Iterator[RedisSessionStore]:
+    """A store with a way of its own to the server: another process's, say."""
+    redis_server.run("FLUSHALL")
+    with RedisSessionStore(redis_server.url) as store:
+        store.append_messages("s", conversation(3))
+        yield store
+
+
+@pytest.fixture
+def store(calm: RedisSessionStore, proxy: Proxy) -> Iterator[RedisSessionStore]:  # noqa: ARG001
+    with RedisSessionStore(f"redis://127.0.0.1:{proxy.port}", timeout=TIMEOUT) as store:
+        yield store
+
+
+WRITES: dict[str, tuple[str, dict[str, Any]]] = {
+    "create": ("acreate", {"messages": [said("x", "late")]}),
+    "append": ("aappend_messages", {"messages": [said("x", "late")]}),
+    "replace": ("areplace_message", {"message": said("late", "m0")}),
+    "update": ("aupdate", {"messages": [said("x", "late")]}),
+    "remove": ("adelete_messages", {"message_ids": ["m0"]}),
+    "delete": ("adelete", {}),
+}
+
+
+async def cancelled(call: Any, after: float) -> None:
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(call, after)
+
+
+def state(store: RedisSessionStore, session_id: str) -> Any:
+    session = store.get(session_id)
+    return session and (session.version, [(m.id, m.content) for m in session.messages])
+
+
+def let_through(proxy: Proxy) -> None:
+    """Have all that was held back arrive, and wait until it did."""
+    answered = proxy.answered()
+    held = proxy.held()
+    proxy.carry()
+    wait_until(lambda: proxy.answered() >= answered + held, "what was held back has arrived")
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_cancelled_write_that_arrives_late_does_nothing(
+    name: str, store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
+) -> None:
+    method, arguments = WRITES[name]
+    session_id = "new" if name == "create" else "s"
+
+    async def main() -> None:
+        await store.aappend_message("warm", said("x"))
+        proxy.hold()
+        await cancelled(getattr(store, method)(session_id, **arguments), TIMEOUT / 4)
+        assert await store.aappend_messages("s", [said("y", "after")]) == 1
+        before = state(calm, session_id)
+        let_through(proxy)
+        assert state(calm, session_id) == before
+        assert "after" in ids(calm.get_messages("s"))
+        await store.aclose()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_cancelled_write_is_settled_when_it_is_back(
+    name: str, store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
+) -> None:
+    """Another process, too, sees no more of it."""
+    method, arguments = WRITES[name]
+    session_id = "new" if name == "create" else "s"
+
+    async def main() -> None:
+        await store.aappend_message("warm", said("x"))
+        before = state(calm, session_id)
+        proxy.hold()
+        await cancelled(getattr(store, method)(session_id, **arguments), TIMEOUT / 4)
+        let_through(proxy)
+        assert state(calm, session_id) == before
+        await store.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_stood_still(
+    store: RedisSessionStore, calm: RedisSessionStore, redis_server: redis_servers.Server
+) -> None:
+    """Nothing can be settled meanwhile: then the next call settles it."""
+
+    async def main() -> None:
+        await store.aappend_message("warm", said("x"))
+        redis_server.pause()
+        try:
+            started = time.monotonic()
+            await cancelled(store.aupdate("s", messages=[said("x", "late")]), TIMEOUT / 4)
+            assert time.monotonic() - started < TIMEOUT + 0.3
+        finally:
+            redis_server.resume()
+        at_once = ids(await store.aget_messages("s"))
+        assert await store.aappend_messages("s", [said("y", "after")]) == 1
+        assert ids(calm.get_messages("s")) == [*at_once, "after"]
+        await store.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_write_that_timed_out_does_nothing_later(
+    store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
+) -> None:
+    store.append_message("warm", said("x"))
+    proxy.hold()
+    with pytest.raises(StoreTimeoutError):
+        store.update("s", messages=[said("x", "late")])
+    other = RedisSessionStore(f"redis://127.0.0.1:{proxy.port}", timeout=TIMEOUT)
+    assert other.append_messages("s", [said("y", "after")]) == 1
+    let_through(proxy)
+    assert ids(calm.get_messages("s")) == ["m0", "m1", "m2", "after"]
+    other.close()
+
+
+def test_a_list_comes_after_what_was_given_up(
+    store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
+) -> None:
+    store.append_message("warm", said("x"))
+    proxy.hold()
+    with pytest.raises(StoreTimeoutError):
+        store.delete("s")
+    listed = store.list_sessions().sessions
+    assert "s" in [info.id for info in listed]
+    let_through(proxy)
+    assert "s" in [info.id for info in calm.list_sessions().sessions]
+
+
+def test_a_write_that_took_effect_stays(
+    store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
+) -> None:
+    async def main() -> None:
+        await store.aappend_message("warm", said("x"))
+        proxy.delay(TIMEOUT / 2)  # each answer is late
+        await cancelled(store.aappend_messages("s", [said("x", "done")]), TIMEOUT / 4)
+        assert ids(calm.get_messages("s")) == ["m0", "m1", "m2", "done"]
+        proxy.carry()
+        assert ids(await store.aget_messages("s")) == ["m0", "m1", "m2", "done"]
+        await store.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_call_that_is_cancelled_twice(
+    store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
+) -> None:
+    async def main() -> None:
+        await store.aappend_message("warm", said("x"))
+        proxy.hold()
+        task = asyncio.create_task(store.aupdate("s", messages=[said("x", "late")]))
+        await asyncio.sleep(TIMEOUT / 4)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        let_through(proxy)
+        assert ids(calm.get_messages("s")) == ["m0", "m1", "m2"]
+        await store.aclose()
+
+    asyncio.run(main())
+
+
+def test_a_loop_that_ends_while_a_call_is_under_way(
+    store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
+) -> None:
+    async def main() -> None:
+        await store.aappend_message("warm", said("x"))
+        proxy.hold()
+        task = asyncio.create_task(store.aupdate("s", messages=[said("x", "late")]))
+        await asyncio.sleep(TIMEOUT / 4)
+        assert not task.done()
+
+    asyncio.run(main())
+    assert store.append_messages("s", [said("y", "after")]) == 1
+    let_through(proxy)
+    assert ids(calm.get_messages("s")) == ["m0", "m1", "m2", "after"]
+
+
+def test_calls_that_are_cancelled_while_they_wait_for_a_connection(
+    calm: RedisSessionStore, proxy: Proxy
+) -> None:
+    url = f"redis://127.0.0.1:{proxy.port}?max_connections=1"
+
+    async def main() -> None:
+        async with RedisSessionStore(url, timeout=TIMEOUT) as store:
+            await store.aappend_message("warm", said("x"))
+            proxy.hold()
+            calls = [store.aappend_messages("s", [said("x", f"late{n}")]) for n in range(5)]
+            tasks = [asyncio.create_task(call) for call in calls]
+            await asyncio.sleep(TIMEOUT / 4)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            let_through(proxy)
+            assert ids(calm.get_messages("s")) == ["m0", "m1", "m2"]
+            assert await store.aappend_messages("s", [said("y", "after")]) == 1
+            assert ids(await store.aget_messages("s")) == ["m0", "m1", "m2", "after"]
+
+    asyncio.run(main())
+
+
+PROGRAM = """
+import sys
+from sessionstore import RedisSessionStore, SessionMessage
+store = RedisSessionStore(sys.argv[1], timeout=5.0)
+store.append_message("warm", SessionMessage("user", "x"))
+print("warm", flush=True)
+sys.stdin.readline()
+try:
+    store.update("s", messages=[SessionMessage("user", "x", id="late")])
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_ctrl_c(calm: RedisSessionStore, proxy: Proxy) -> None:
+    url = f"redis://127.0.0.1:{proxy.port}"
+    command = [sys.executable, "-c", PROGRAM, url]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "warm\n"
+        proxy.hold()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        wait_until(lambda: proxy.held() == 1, "the write is on its way")
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        let_through(proxy)
+        assert ids(calm.get_messages("s")) == ["m0", "m1", "m2"]
+        process.stdin.write("\n")
+
+
+def test_nothing_is_settled_that_was_answered(
+    store: RedisSessionStore, redis_server: redis_servers.Server
+) -> None:
+    """An ordinary day asks nothing more of the server."""
+    store.append_message("s", said("x"))
+    with suppress(StoreUnavailableError):
+        store.append_message("s", said("x"))
+    before = redis_server.info("commandstats")
+    store.append_message("s", said("x"))
+    after = redis_server.info("commandstats")
+    assert after.get("cmdstat_eval") == before.get("cmdstat_eval")
