@@ -22,6 +22,16 @@ from sessionstore.testing.samples import conversation, ids, said
 TIMEOUT = 0.4
 
 
+WRITES: dict[str, tuple[str, dict[str, Any]]] = {
+    "create": ("acreate", {"messages": [said("x", "late")]}),
+    "append": ("aappend_messages", {"messages": [said("x", "late")]}),
+    "replace": ("areplace_message", {"message": said("late", "m0")}),
+    "update": ("aupdate", {"messages": [said("x", "late")]}),
+    "remove": ("adelete_messages", {"message_ids": ["m0"]}),
+    "delete": ("adelete", {}),
+}
+
+
 @pytest.fixture
 def proxy(redis_server: redis_servers.Server) -> Iterator[Proxy]:
     with Proxy(redis_server.port) as proxy:
@@ -33,6 +43,10 @@ def calm(redis_server: redis_servers.Server) -> Iterator[RedisSessionStore]:
     """A store with a way of its own to the server: another process's, say."""
     redis_server.run("FLUSHALL")
     with RedisSessionStore(redis_server.url) as store:
+        for name, (method, arguments) in WRITES.items():  # the server must know the scripts
+            if name != "create":
+                store.append_message(name, said("x", "m0"))
+            getattr(store, method[1:])(name, **arguments)
         store.append_messages("s", conversation(3))
         yield store
 
@@ -41,16 +55,6 @@ def calm(redis_server: redis_servers.Server) -> Iterator[RedisSessionStore]:
 def store(calm: RedisSessionStore, proxy: Proxy) -> Iterator[RedisSessionStore]:  # noqa: ARG001
     with RedisSessionStore(f"redis://127.0.0.1:{proxy.port}", timeout=TIMEOUT) as store:
         yield store
-
-
-WRITES: dict[str, tuple[str, dict[str, Any]]] = {
-    "create": ("acreate", {"messages": [said("x", "late")]}),
-    "append": ("aappend_messages", {"messages": [said("x", "late")]}),
-    "replace": ("areplace_message", {"message": said("late", "m0")}),
-    "update": ("aupdate", {"messages": [said("x", "late")]}),
-    "remove": ("adelete_messages", {"message_ids": ["m0"]}),
-    "delete": ("adelete", {}),
-}
 
 
 async def cancelled(call: Any, after: float) -> None:
