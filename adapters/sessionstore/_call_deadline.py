@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 from sessionstore.errors import StoreTimeoutError
@@ -30,21 +28,27 @@ def deadline_after(seconds: float | None) -> float | None:
     return own if outer is None or own < outer else outer
 
 
-@contextmanager
-def until(deadline: float | None) -> Iterator[None]:
+class until:  # noqa: N801 - read as a word of the with statement
     """Let all that is done in this block, in this thread or task, end by a time.
 
     Args:
         deadline: The time, of `time.monotonic`; ``None`` leaves all as it is.
     """
-    if deadline is None:
-        yield
-        return
-    token = _deadline.set(deadline)
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
+
+    __slots__ = ("_deadline", "_token")
+
+    def __init__(self, deadline: float | None) -> None:
+        """Change nothing yet."""
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        """Set the time."""
+        self._token = None if self._deadline is None else _deadline.set(self._deadline)
+
+    def __exit__(self, *error: object) -> None:
+        """Set the time that was set before."""
+        if self._token is not None:
+            _deadline.reset(self._token)
 
 
 def remaining(seconds: float | None) -> float | None:

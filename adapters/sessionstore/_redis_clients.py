@@ -219,10 +219,7 @@ class Clients:
         if isinstance(commands, Probe):
             return await _within(left(), _aprobed(client, commands.command))
         if not commands:
-            if lines:
-                await lines.let_go()
-            await _alet_go(client)
-            return []
+            return await _alet_go(client, lines)
         await self._turn(turns)
         try:
             if isinstance(commands, Transaction):
@@ -237,10 +234,12 @@ class Clients:
         except _LOST as error:
             self._last_error = error
             raise
+        else:
+            if turns.locked() or client is self._given:  # somebody may wait, and ask about it
+                self._answered = time.monotonic()
+            return replies
         finally:
             turns.release()
-        self._answered = time.monotonic()
-        return replies
 
     async def _asend_by_client(self, client: AsyncClient, commands: list[Command]) -> list[Any]:
         try:
@@ -438,10 +437,13 @@ def _let_go(client: SyncClient) -> None:
             one.connection_pool.disconnect(inuse_connections=False)
 
 
-async def _alet_go(client: AsyncClient) -> None:
+async def _alet_go(client: AsyncClient, lines: AsyncLines | None = None) -> list[Any]:
+    if lines:
+        await lines.let_go()
     # A Cluster's client has no way to close what waits and nothing else.
     if isinstance(client, redis.asyncio.Redis):
         await client.connection_pool.disconnect(inuse_connections=False)
+    return []
 
 
 def _probed(client: SyncClient, command: Command) -> list[Any]:

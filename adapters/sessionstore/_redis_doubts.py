@@ -21,17 +21,17 @@ _MOST_NAMES = 64  # of one session: as many as the server remembers
 
 
 class Doubts:
-    """Names of writes whose outcome is not known, by the session that they are of."""
+    """Names of writes whose outcome is not known, by the session that they are of.
+
+    Attributes:
+        names: All there are.
+    """
 
     def __init__(self) -> None:
         """Doubt nothing yet."""
         self._lock = threading.RLock()  # which a signal's handler may come to in mid-work
-        self._names: dict[Place, list[bytes]] = {}
+        self.names: dict[Place, list[bytes]] = {}
         self._newest = threading.local()
-
-    def __bool__(self) -> bool:
-        """Tell whether there are any."""
-        return bool(self._names)
 
     def note(self, place: Place, name: bytes) -> None:
         """Keep a name until `settle`.
@@ -41,10 +41,10 @@ class Doubts:
             name: The write's.
         """
         with self._lock:
-            names = self._names.pop(place, [])
-            self._names[place] = [*names, name][-_MOST_NAMES:]
-            if len(self._names) > _MOST_PLACES:
-                del self._names[next(iter(self._names))]
+            names = self.names.pop(place, [])
+            self.names[place] = [*names, name][-_MOST_NAMES:]
+            if len(self.names) > _MOST_PLACES:
+                del self.names[next(iter(self.names))]
         self._newest.place = place
 
     def newest(self) -> Place | None:
@@ -63,8 +63,8 @@ class Doubts:
             if keys is not None:
                 places = [(where, key) for key in keys]
             else:
-                places = [place for place in self._names if place[0] == where]
-            return [(place, self._names[place]) for place in places if place in self._names]
+                places = [place for place in self.names if place[0] == where]
+            return [(place, self.names[place]) for place in places if place in self.names]
 
     def settle(self, place: Place, names: Iterable[bytes]) -> None:
         """Forget names that the server has noted.
@@ -74,6 +74,6 @@ class Doubts:
             names: The writes'.
         """
         with self._lock:
-            kept = [name for name in self._names.pop(place, []) if name not in set(names)]
+            kept = [name for name in self.names.pop(place, []) if name not in set(names)]
             if kept:
-                self._names[place] = kept
+                self.names[place] = kept

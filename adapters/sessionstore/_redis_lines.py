@@ -39,7 +39,7 @@ def _is_bare(method: Any) -> bool:
 
 
 _Words = tuple[Any, ...]
-_Line = tuple[Any, float]  # a connection, and since when it waits: 0 where it is new
+_Line = tuple[Any, float]  # a connection, and when it was last taken: 0 where it is new
 
 
 def _patience() -> float:
@@ -83,19 +83,20 @@ class Lines:
 
     def send(self, words: tuple[Any, ...]) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
-        line, since = self._take()
+        now = time.monotonic()
+        line, since = self._take(now)
         try:
             line.send_packed_command(line.pack_command(*words))
             reply = line.read_response(disable_decoding=True)
         except redis.ResponseError:
-            self._keep(line)
+            self._idle.append((line, now))
             raise
         except BaseException as error:
             self._give_back(line)  # closed: its reply may be on the way, to be read by another
             if isinstance(error, _LOST):
                 self._let_go_of_elders(since)
             raise
-        self._idle.append((line, time.monotonic()))
+        self._idle.append((line, now))
         return reply
 
     def transact(self, commands: Sequence[_Words]) -> list[Any] | None:
@@ -109,7 +110,8 @@ class Lines:
         """
         if not self._transacts:
             return None
-        (line, since), fine = self._take(), False
+        now = time.monotonic()
+        (line, since), fine = self._take(now), False
         try:
             packed = line.pack_commands(_transaction(commands))
             line.send_packed_command(packed)
@@ -121,7 +123,7 @@ class Lines:
             raise
         finally:
             if fine:
-                self._keep(line)
+                self._idle.append((line, now))
             else:  # a reply may be on the way, or the transaction not be over
                 self._give_back(line)
         return results
@@ -143,22 +145,22 @@ class Lines:
                 self._idle.remove(entry)
                 self._give_back(entry[0])
 
-    def _take(self) -> _Line:
+    def _take(self, now: float) -> _Line:
         while True:
             try:
                 line, since = self._idle.pop()
             except IndexError:
                 return self._pool.get_connection(), 0.0
-            if self._is_fit(line, since):
+            if self._is_fit(line, since, now):
                 return line, since
             self._give_back(line)
 
-    def _is_fit(self, line: Any, since: float) -> bool:
+    def _is_fit(self, line: Any, since: float, now: float) -> bool:
         """Tell whether it is open, has nothing to be read, and is not forgotten on the way."""
         try:
             if line.can_read():
                 return False
-            if since + _FORGOTTEN < time.monotonic() and not line.health_check_interval:
+            if since + _FORGOTTEN < now and not line.health_check_interval:
                 with until(time.monotonic() + _patience()):
                     line.send_command("PING", check_health=False)
                     line.read_response()
@@ -168,9 +170,6 @@ class Lines:
             self._let_go_of_elders(since)
             return False
         return True
-
-    def _keep(self, line: Any) -> None:
-        self._idle.append((line, time.monotonic()))
 
     def _give_back(self, line: Any) -> None:
         line.disconnect()
@@ -200,32 +199,32 @@ class AsyncLines:
 
     async def send(self, words: tuple[Any, ...]) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
-        line, since = None, 0.0
+        line, since, now = None, 0.0, time.monotonic()
         try:
             async with asyncio.timeout(left(self._timeout)):  # type: ignore[attr-defined]
-                line, since = await self._take()
+                line, since = await self._take(now)
                 await line.send_packed_command(line.pack_command(*words))
                 reply = await line.read_response(disable_decoding=True)
         except redis.ResponseError:
             if line is not None:  # else it was refused before it was one
-                self._keep(line)
+                self._idle.append((line, now))
             raise
         except BaseException as error:
             await self._failed(line, since, error)
             if isinstance(error, asyncio.TimeoutError):
                 raise redis.TimeoutError(SLOW) from None
             raise
-        self._idle.append((line, time.monotonic()))
+        self._idle.append((line, now))
         return reply
 
     async def transact(self, commands: Sequence[_Words]) -> list[Any] | None:
         """Send commands that are carried out as one, as `Lines.transact` does."""
         if not self._transacts:
             return None
-        line, since = None, 0.0
+        line, since, now = None, 0.0, time.monotonic()
         try:
             async with asyncio.timeout(left(self._timeout)):  # type: ignore[attr-defined]
-                line, since = await self._take()
+                line, since = await self._take(now)
                 packed = line.pack_commands(_transaction(commands))
                 await line.send_packed_command(packed)
                 replies = [await self._read(line) for _ in range(len(commands) + 2)]
@@ -239,7 +238,7 @@ class AsyncLines:
             self._transacts = False
             await self._give_back(line)
         else:
-            self._keep(line)
+            self._idle.append((line, now))
         return results
 
     async def _read(self, line: Any) -> Any:
@@ -258,11 +257,11 @@ class AsyncLines:
         for line, _ in elders:
             await self._give_back(line)
 
-    async def _take(self) -> _Line:
+    async def _take(self, now: float) -> _Line:
         while self._idle:
             line, since = self._idle.pop()
             try:
-                fit = await self._is_fit(line, since)
+                fit = await self._is_fit(line, since, now)
             except BaseException:
                 await self._give_back(line)
                 raise
@@ -274,11 +273,11 @@ class AsyncLines:
         line.socket_timeout = None
         return line, 0.0
 
-    async def _is_fit(self, line: Any, since: float) -> bool:
+    async def _is_fit(self, line: Any, since: float, now: float) -> bool:
         try:
             if await line.can_read():
                 return False
-            if since + _FORGOTTEN < time.monotonic() and not line.health_check_interval:
+            if since + _FORGOTTEN < now and not line.health_check_interval:
                 async with asyncio.timeout(_patience()):  # type: ignore[attr-defined]
                     await line.send_command("PING", check_health=False)
                     await line.read_response()
@@ -295,9 +294,6 @@ class AsyncLines:
         await self._give_back(line)
         if isinstance(error, (*_LOST, asyncio.TimeoutError)):
             await self._let_go_of_elders(since)
-
-    def _keep(self, line: Any) -> None:
-        self._idle.append((line, time.monotonic()))
 
     async def _give_back(self, line: Any) -> None:
         line.socket_timeout = self._timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,6 +17,16 @@ from sessionstore.url import REDIS_SCHEMES
 __all__ = ["Settings", "settings_of_client", "settings_of_url"]
 
 _SENTINEL_PORT, _REDIS_PORT = 26379, 6379
+
+# What is between forgets connections on which nothing is said; some systems have no such options.
+_KEEPALIVE: dict[str, Any] = {
+    "socket_keepalive": True,
+    "socket_keepalive_options": {
+        getattr(socket, name): value
+        for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    },
+}
 
 
 class Settings(NamedTuple):
@@ -85,7 +96,9 @@ def settings_of_url(url: str, timeout: float) -> Settings:
         raise ValueError("this URL of Redis is not valid: a Cluster has no database but 0")
     if topology:
         options.pop("host")
-    waits = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    waits: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+    if "unix_socket_path" not in options:
+        waits |= _KEEPALIVE
     ours = _sentinel_options(options, timeout / max(1, len(nodes)))
     return Settings(topology or "single", nodes, service, waits | options, ours)
 

@@ -20,6 +20,20 @@ __all__ = ["SLOW", "TimedPool", "left", "let_time"]
 
 SLOW = "the server did not answer within the timeout"
 
+_PASSED_ON = (
+    "close",
+    "fileno",
+    "getpeercert",
+    "getpeername",
+    "getsockname",
+    "getsockopt",
+    "gettimeout",
+    "pending",
+    "setblocking",
+    "setsockopt",
+    "shutdown",
+)
+_NOT_WAITED_FOR = 16_384  # bytes that the kernel takes at once, where no others are on their way
 _EXACT = 0.01  # seconds by which a socket may wait longer: to set its timeout is a system call
 
 
@@ -45,9 +59,9 @@ class _TimedSocket:
         self._plain = plain
         self._most = most
         self._timeout = plain.gettimeout()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._plain, name)
+        for name in _PASSED_ON:  # to ask for each when it is called takes as long as a command
+            if (method := getattr(plain, name, None)) is not None:
+                setattr(self, name, method)
 
     def settimeout(self, seconds: float | None) -> None:
         self._plain.settimeout(seconds)
@@ -61,9 +75,10 @@ class _TimedSocket:
         self._limit()
         return self._plain.recv_into(*args)
 
-    def sendall(self, *args: Any) -> Any:
-        self._limit()
-        return self._plain.sendall(*args)
+    def sendall(self, data: Any, *args: Any) -> Any:
+        if len(data) > _NOT_WAITED_FOR:
+            self._limit()
+        return self._plain.sendall(data, *args)
 
     def _limit(self) -> None:
         now = self._timeout

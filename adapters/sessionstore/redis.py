@@ -550,7 +550,7 @@ class RedisSessionStore(SessionStore):
         try:
             call = calls[0]
             known = self._permitted or not isinstance(call, _Write)
-            if known and not wait and len(calls) == 1 and not _doubts:
+            if known and not wait and len(calls) == 1 and not _doubts.names:
                 try:  # what nearly every operation comes to, without all that may have to be added
                     if isinstance(call, _All) and (results := (yield call.at_once())) is not None:
                         return [call.reply(results)]
@@ -596,7 +596,7 @@ class RedisSessionStore(SessionStore):
         asked = isinstance(calls[0], _Write) and not self._permitted
         if asked:
             yield from self._ask_permission(calls[0])
-        if _doubts:
+        if _doubts.names:
             yield from self._settling(_records_of(calls))
         if replies is None:
             replies, confirmed = yield from self._sent([call.by_hash() for call in calls], wait)
@@ -820,11 +820,14 @@ def _require_few(messages: Sequence[Any]) -> None:
 
 def _records(messages: Sequence[SessionMessage]) -> list[bytes]:
     _require_few(messages)
-    bodies = [encode_message(message) for message in messages]
-    _BOUNDS.require(bodies)
     words: list[bytes] = []
-    for message, body in zip(messages, bodies, strict=True):
+    total = 0
+    for message in messages:
+        body = encode_message(message)
+        total += len(body)
         words += (str(message.id).encode(), body)
+    if total > _LARGEST:
+        _BOUNDS.require(words[1::2])
     return words
 
 

@@ -1,0 +1,126 @@
+"""Connections that something between has forgotten while they were idle."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from servers import redis as redis_servers
+from servers.proxy import Proxy
+
+from sessionstore import RedisSessionStore, StoreTimeoutError, _redis_lines, open_store
+from sessionstore.testing.samples import said
+
+CONNECTIONS = 6
+TOPOLOGIES = ["redis_server", "redis_cluster", "old_redis_guarded"]
+
+
+@pytest.fixture
+def proxy(redis_server: redis_servers.Server) -> Iterator[Proxy]:
+    redis_server.run("FLUSHALL")
+    with Proxy(redis_server.port) as proxy:
+        yield proxy
+
+
+def warm(store: Any) -> None:
+    """Have so many connections opened at once."""
+    barrier = threading.Barrier(CONNECTIONS)
+
+    def write(number: int) -> None:
+        barrier.wait()
+        for _ in range(10):
+            store.append_message(f"w{number}", said("x"))
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+async def awarm(store: Any) -> None:
+    await store.aappend_message("w", said("x"))
+    for _ in range(5):
+        calls = (store.aappend_message(f"w{n}", said("x")) for n in range(CONNECTIONS))
+        await asyncio.gather(*calls)
+
+
+def failed(
+    colour: str, proxy: Proxy, fail: Callable[[Proxy], None], timeout: float
+) -> list[Exception]:
+    """Give what calls raised after the connections there are were forgotten."""
+    errors: list[Exception] = []
+    store = RedisSessionStore(f"redis://127.0.0.1:{proxy.port}", timeout=timeout)
+
+    async def main() -> None:
+        await awarm(store)
+        fail(proxy)
+        for number in range(12):
+            try:
+                await store.aappend_message("s", said("x", str(number)))
+            except StoreTimeoutError as error:
+                errors.append(error)
+        await store.aclose()
+
+    if colour == "async":
+        asyncio.run(main())
+        return errors
+    with store:
+        warm(store)
+        fail(proxy)
+        for number in range(12):
+            try:
+                store.append_message("s", said("x", str(number)))
+            except StoreTimeoutError as error:
+                errors.append(error)
+    return errors
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_reset_at_the_next_use(proxy: Proxy, colour: str) -> None:
+    assert failed(colour, proxy, Proxy.forget, timeout=20.0) == []
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_dropped_in_silence(proxy: Proxy, colour: str) -> None:
+    assert len(failed(colour, proxy, Proxy.hold, timeout=0.5)) <= 1
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_dropped_in_silence_and_idle_for_long(
+    proxy: Proxy, colour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those are asked first, for a moment only, so that not even one call fails."""
+    monkeypatch.setattr(_redis_lines, "_FORGOTTEN", 0.0)
+    assert failed(colour, proxy, Proxy.hold, timeout=2.0) == []
+
+
+def test_a_healthy_redis_is_not_degraded(proxy: Proxy) -> None:
+    url = f"redis://127.0.0.1:{proxy.port}"
+    with open_store(url, timeout=0.3, retry_after=0.05) as store:
+        warm(store)
+        proxy.hold()
+        for number in range(12):
+            store.append_message("s", said("x", str(number)))
+        started = time.monotonic()
+        while store.is_degraded() or store.pending():  # type: ignore[attr-defined]
+            store.recover()
+        assert time.monotonic() - started < 2
+        assert len(store.get_messages("s")) == 12
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_reset_at_the_next_use_everywhere(topology: str, request: pytest.FixtureRequest) -> None:
+    nodes = request.getfixturevalue(topology)
+    servers = getattr(nodes, "masters", None) or [getattr(nodes, "master", nodes)]
+    with RedisSessionStore(nodes.url, timeout=20.0) as store:
+        warm(store)
+        for server in servers:
+            server.run("CLIENT", "KILL", "TYPE", "normal")
+        for number in range(12):
+            assert store.append_message("reset", said("x", str(number))) == 1
+        store.delete("reset")
