@@ -274,6 +274,13 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def started(program: str, *args: str, warnings: str = "error") -> subprocess.Popen[str]:
+    """Start a program in which each warning is an error that is shown."""
+    command = [sys.executable, "-W", warnings, "-c", program, *args]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
 def test_import_needs_no_driver() -> None:
     program = "import sessionstore, sys; assert 'redis' not in sys.modules; sessionstore.Redis"
     done = run(program)
@@ -307,6 +314,62 @@ def test_a_loop_that_is_only_closed(alone: redis_servers.Server) -> None:
     store.close()
     gc.collect()
     wait_until(lambda: connected(alone) == 0, "connections are closed")
+
+
+def test_a_loop_that_is_only_dropped(alone: redis_servers.Server) -> None:
+    """Nobody closes it: its connections go with it all the same, and nothing complains of them."""
+    program = """
+import asyncio, gc, sys
+from sessionstore import RedisSessionStore
+store = RedisSessionStore(sys.argv[1])
+for _ in range(13):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(asyncio.wait_for(store.aget("s"), 10))
+    del loop
+gc.collect()
+print("dropped", flush=True)
+sys.stdin.readline()
+"""
+    # In which order the collector ends what it found together is its own affair.
+    with started(program, alone.url, warnings="default::RuntimeWarning") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "dropped\n"
+        wait_until(lambda: connected(alone) == 0, "connections are closed")
+        _, complaints = process.communicate("\n", timeout=30)
+        assert (process.returncode, complaints) == (0, "")
+
+
+def test_loops_that_are_left_open_at_exit(alone: redis_servers.Server) -> None:
+    """As notebooks do that run a loop within a loop: it is never closed, nor ended."""
+    program = """
+import asyncio, sys, warnings
+from sessionstore import RedisSessionStore
+warnings.filterwarnings("ignore", "unclosed event loop")  # which is the program's own doing
+store = RedisSessionStore(sys.argv[1])
+
+def run_within(loop, call):
+    # What nest_asyncio does: the task and the loop that run are put aside.
+    outer, task = asyncio.get_running_loop(), asyncio.current_task()
+    asyncio.tasks._leave_task(outer, task)
+    asyncio._set_running_loop(None)
+    try:
+        return loop.run_until_complete(call)
+    finally:
+        asyncio._set_running_loop(outer)
+        asyncio.tasks._enter_task(outer, task)
+
+async def main(inner):
+    await store.aget("s")
+    run_within(inner, store.aget("s"))
+    await store.aget("s")
+
+loops = [asyncio.new_event_loop(), asyncio.new_event_loop()]
+loops[0].run_until_complete(main(loops[1]))
+print("done", flush=True)
+"""
+    with started(program, alone.url) as process:
+        said_there, complaints = process.communicate("\n", timeout=30)
+    assert (process.returncode, said_there, complaints) == (0, "done\n", "")
 
 
 def test_a_store_that_is_only_dropped(alone: redis_servers.Server) -> None:

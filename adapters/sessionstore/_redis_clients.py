@@ -6,11 +6,13 @@ One client serves all threads; each event loop has one of its own, closed when i
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
+from contextvars import Context
 from threading import BoundedSemaphore, Lock
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -26,7 +28,7 @@ from redis.exceptions import AskError, ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from sessionstore._redis_errors import NobodyAnsweredError, is_of_full_pool
+from sessionstore._redis_errors import NobodyAnsweredError, is_of_full_pool, translated
 from sessionstore._redis_lines import MAJOR, AsyncLines, Lines
 from sessionstore._redis_settings import Settings
 from sessionstore._redis_timed import SLOW, TimedPool, left, let_time
@@ -42,6 +44,7 @@ _AT_ONCE = 50  # requests of one event loop; the next ones wait for a connection
 _MANY = 10_000
 _NONE_FREE = "No connection available: each waits for an answer"
 _LOST = (redis.ConnectionError, redis.TimeoutError)
+_FOR_GOOD = 10.0**8  # seconds: three years
 _PATIENCE = 5.0  # seconds to wait for a turn, where a caller's client sets no timeout
 
 T = TypeVar("T")
@@ -130,12 +133,34 @@ def _cluster_options(options: dict[str, Any], retry: Callable[..., Any]) -> dict
 # -- One process's clients -------------------------------------------------------------------------
 
 
-class _OfLoop(NamedTuple):
-    loop: asyncio.AbstractEventLoop
-    client: AsyncClient
-    turns: asyncio.Semaphore
-    life: AsyncGenerator[None, None] | None
-    lines: AsyncLines | None = None
+class _OfLoop:
+    """What one event loop has.
+
+    The loop holds this, and no store does: so it goes with the loop, also one that was dropped
+    without being closed, and takes its connections with it.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        client: AsyncClient,
+        turns: asyncio.Semaphore,
+        *,
+        lines: AsyncLines | None = None,
+    ) -> None:
+        self.loop, self.client, self.turns, self.lines = loop, client, turns, lines
+        self.life: AsyncGenerator[None, None] | None = None
+        self.is_open = [True]
+        self.pid = os.getpid()
+        self.stay()
+
+    def stay(self) -> None:
+        """Be held by the loop alone."""
+        self.loop.call_later(_FOR_GOOD, self.stay, context=Context())
+
+    def __del__(self) -> None:
+        if self.life is not None and os.getpid() == self.pid:
+            _drop(self)
 
 
 class Clients:
@@ -159,10 +184,10 @@ class Clients:
         self._at_once = min(_AT_ONCE, most or _AT_ONCE)
         self._turns = BoundedSemaphore(most) if most else None
         self._answered = 0.0
-        self._last_error: Exception | None = None
+        self._last_error: str | None = None  # in words: an error holds its frames, and those a loop
         self._given = given
         self._given_loop: asyncio.AbstractEventLoop | None = None
-        self._loops: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
+        self._loops: dict[int, weakref.ref[_OfLoop]] = {}
 
     def after_fork(self) -> Clients:
         """Give the clients of a process that was forked off this one's.
@@ -202,7 +227,7 @@ class Clients:
         except _LOST as error:
             if client is self._given and is_of_full_pool(error):
                 raise self._none_free(began - self._patience) from error
-            self._last_error = error
+            self._last_error = str(translated(error))
             _let_go(client)
             raise
         finally:
@@ -213,7 +238,8 @@ class Clients:
 
     async def asend(self, commands: list[Command] | Transaction | Probe) -> list[Any] | None:
         """Async twin of `send`."""
-        _, client, turns, _, lines = await self._async_one()
+        kept = await self._async_one()
+        client, turns, lines = kept.client, kept.turns, kept.lines
         if isinstance(commands, Transaction) and not lines:
             return None
         if isinstance(commands, Probe):
@@ -232,7 +258,7 @@ class Clients:
             # What asyncio and uvloop give for writing to a connection that was just closed.
             raise redis.ConnectionError("the connection was closed") from error
         except _LOST as error:
-            self._last_error = error
+            self._last_error = str(translated(error))
             raise
         else:
             if turns.locked() or client is self._given:  # somebody may wait, and ask about it
@@ -276,7 +302,7 @@ class Clients:
 
     def forget(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of the client of a loop, which closes it."""
-        self._loops.pop(loop, None)
+        self._loops.pop(id(loop), None)
 
     def close(self) -> None:
         """Close our own clients; those of other event loops are closed there, when they run."""
@@ -288,7 +314,7 @@ class Clients:
     async def aclose(self) -> None:
         """Async twin of `close`, which also waits for the client of the running loop."""
         loop = asyncio.get_running_loop()
-        own = self._loops.get(loop)
+        own = self._of(loop)
         for kept in self._shut():
             if kept is not own:
                 _close_elsewhere(kept)
@@ -315,11 +341,14 @@ class Clients:
 
     async def _async_one(self) -> _OfLoop:
         loop = asyncio.get_running_loop()
-        kept = self._loops.get(loop)
-        if kept is None:
-            kept = await self._join(loop)
+        kept = self._of(loop) or await self._join(loop)
         self._refuse_closed()
         return kept
+
+    def _of(self, loop: asyncio.AbstractEventLoop) -> _OfLoop | None:
+        kept = self._loops.get(id(loop))
+        found = None if kept is None else kept()
+        return found if found is not None and found.loop is loop else None
 
     def _may_have_lines(self) -> bool:
         # Of a pool with few connections, none is held back from what needs several commands.
@@ -328,38 +357,37 @@ class Clients:
         return self.settings.topology == "single" and own
 
     async def _join(self, loop: asyncio.AbstractEventLoop) -> _OfLoop:
-        turns = asyncio.Semaphore(self._at_once)
         with self._lock:
-            # A loop that ends elsewhere takes its own out meanwhile.
-            for other in [other for other in list(self._loops) if other.is_closed()]:
-                if (kept := self._loops.pop(other, None)) is not None:
-                    _drop(kept)
+            self._loops = {key: ref for key, ref in self._loops.items() if ref() is not None}
             if isinstance(self._given, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
                 self._given_loop = self._given_loop or loop
                 if self._given_loop is loop:
-                    turns = asyncio.Semaphore(_AT_ONCE)
-                    self._loops[loop] = _OfLoop(loop, self._given, turns, None)
-                    return self._loops[loop]
+                    return self._kept(_OfLoop(loop, self._given, asyncio.Semaphore(_AT_ONCE)))
             client = _async_client(self.settings)
-            life = _lifetime(loop, client, weakref.ref(self))
             wait = self.settings.options.get("socket_timeout", _PATIENCE)
             possible = self._may_have_lines() and AsyncLines.are_possible()
             lines = AsyncLines(client, wait) if possible else None
-            kept = self._loops[loop] = _OfLoop(loop, client, turns, life, lines)
-        if kept.life:
-            await kept.life.__anext__()
+            turns = asyncio.Semaphore(self._at_once)
+            kept = self._kept(_OfLoop(loop, client, turns, lines=lines))
+            kept.life = _lifetime(loop, client, weakref.ref(self), kept.is_open)
+        await kept.life.__anext__()
+        return kept
+
+    def _kept(self, kept: _OfLoop) -> _OfLoop:
+        self._loops[id(kept.loop)] = weakref.ref(kept)
+        _all.add(kept)
         return kept
 
     def _shut(self) -> list[_OfLoop]:
         with self._lock:
             self._closed = True
-            kept, self._loops = list(self._loops.values()), {}
+            refs, self._loops = list(self._loops.values()), {}
             client, self._sync = self._sync, None
         if client is not None:
             client.close()
             for sentinel in _sentinels(client):
                 sentinel.close()
-        return kept
+        return [kept for ref in refs if (kept := ref()) is not None]
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -481,7 +509,10 @@ async def _within(seconds: float | None, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _lifetime(
-    loop: asyncio.AbstractEventLoop, client: AsyncClient, clients: weakref.ref[Clients]
+    loop: asyncio.AbstractEventLoop,
+    client: AsyncClient,
+    clients: weakref.ref[Clients],
+    is_open: list[bool],
 ) -> AsyncGenerator[None, None]:
     """Close a client when its loop ends: before that, a loop closes its generators.
 
@@ -493,7 +524,8 @@ async def _lifetime(
     finally:
         if (owner := clients()) is not None:
             owner.forget(loop)
-        await _aclose(client)
+        if is_open:
+            await _aclose(client)
 
 
 def _sentinels(client: Any) -> list[Any]:
@@ -524,12 +556,15 @@ def _close_elsewhere(kept: _OfLoop) -> None:
 
 
 def _drop(kept: _OfLoop) -> None:
-    """Close the sockets of a loop that was closed without shutting its generators down.
+    """Close the sockets of a loop that was closed, or dropped, before its generators were ended.
 
     No public way leads there, and left alone each would warn when it is collected.
     """
     if kept.life is None:
         return
+    kept.is_open.clear()  # so that its end waits for nothing
+    with suppress(StopIteration, StopAsyncIteration, RuntimeError):
+        kept.life.aclose().send(None)
     for connection in _connections(kept.client):
         writer = getattr(connection, "_writer", None)
         if writer is None:
@@ -539,6 +574,17 @@ def _drop(kept: _OfLoop) -> None:
         if sock := getattr(transport, "_sock", None):
             sock.close()
             transport._sock, transport._closing = None, True  # noqa: SLF001
+
+
+def _drop_all() -> None:
+    """Close what loops have that were never closed: as a process ends, each would complain."""
+    for kept in list(_all):
+        if kept.pid == os.getpid() and not kept.loop.is_running():
+            _drop(kept)
+
+
+_all: weakref.WeakSet[_OfLoop] = weakref.WeakSet()
+atexit.register(_drop_all)
 
 
 def _connections(client: Any) -> list[Any]:

@@ -46,7 +46,7 @@ class NobodyAnsweredError(driver.ConnectionError):
         last: What the last one that had a connection was told.
     """
 
-    def __init__(self, last: Exception | None) -> None:
+    def __init__(self, last: str | None) -> None:
         """Keep what was told."""
         super().__init__(_NOBODY_ANSWERED)
         self.last = last
@@ -198,7 +198,7 @@ def translated(error: BaseException, session_id: str | None = None) -> SessionSt
             if words is _NOT_PERMITTED and (refused := _REFUSED.findall(text)):
                 return kind(not_permitted(refused))
             if isinstance(error, NobodyAnsweredError) and error.last is not None:
-                return kind(f"{words}; the last error was: {translated(error.last)}")
+                return kind(f"{words}; the last error was: {error.last}")
             named = kind is CorruptMessageError and session_id is not None
             return kind(f"session {session_id!r}: {words}" if named else words)
     return SessionStoreError("Redis refuses this: see the cause")

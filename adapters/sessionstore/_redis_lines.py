@@ -39,7 +39,7 @@ def _is_bare(method: Any) -> bool:
 
 
 _Words = tuple[Any, ...]
-_Line = tuple[Any, float]  # a connection, and when it was last taken: 0 where it is new
+_Line = tuple[Any, float]  # a connection, and since when it waits: 0 where it is new
 
 
 def _patience() -> float:
@@ -83,20 +83,19 @@ class Lines:
 
     def send(self, words: tuple[Any, ...]) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
-        now = time.monotonic()
-        line, since = self._take(now)
+        line, since = self._take()
         try:
             line.send_packed_command(line.pack_command(*words))
             reply = line.read_response(disable_decoding=True)
         except redis.ResponseError:
-            self._idle.append((line, now))
+            self._idle.append((line, time.monotonic()))
             raise
         except BaseException as error:
             self._give_back(line)  # closed: its reply may be on the way, to be read by another
             if isinstance(error, _LOST):
                 self._let_go_of_elders(since)
             raise
-        self._idle.append((line, now))
+        self._idle.append((line, time.monotonic()))
         return reply
 
     def transact(self, commands: Sequence[_Words]) -> list[Any] | None:
@@ -110,8 +109,7 @@ class Lines:
         """
         if not self._transacts:
             return None
-        now = time.monotonic()
-        (line, since), fine = self._take(now), False
+        (line, since), fine = self._take(), False
         try:
             packed = line.pack_commands(_transaction(commands))
             line.send_packed_command(packed)
@@ -123,7 +121,7 @@ class Lines:
             raise
         finally:
             if fine:
-                self._idle.append((line, now))
+                self._idle.append((line, time.monotonic()))
             else:  # a reply may be on the way, or the transaction not be over
                 self._give_back(line)
         return results
@@ -145,22 +143,22 @@ class Lines:
                 self._idle.remove(entry)
                 self._give_back(entry[0])
 
-    def _take(self, now: float) -> _Line:
+    def _take(self) -> _Line:
         while True:
             try:
                 line, since = self._idle.pop()
             except IndexError:
                 return self._pool.get_connection(), 0.0
-            if self._is_fit(line, since, now):
+            if self._is_fit(line, since):
                 return line, since
             self._give_back(line)
 
-    def _is_fit(self, line: Any, since: float, now: float) -> bool:
+    def _is_fit(self, line: Any, since: float) -> bool:
         """Tell whether it is open, has nothing to be read, and is not forgotten on the way."""
         try:
             if line.can_read():
                 return False
-            if since + _FORGOTTEN < now and not line.health_check_interval:
+            if since + _FORGOTTEN < time.monotonic() and not line.health_check_interval:
                 with until(time.monotonic() + _patience()):
                     line.send_command("PING", check_health=False)
                     line.read_response()
@@ -199,32 +197,32 @@ class AsyncLines:
 
     async def send(self, words: tuple[Any, ...]) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
-        line, since, now = None, 0.0, time.monotonic()
+        line, since = None, 0.0
         try:
             async with asyncio.timeout(left(self._timeout)):  # type: ignore[attr-defined]
-                line, since = await self._take(now)
+                line, since = await self._take()
                 await line.send_packed_command(line.pack_command(*words))
                 reply = await line.read_response(disable_decoding=True)
         except redis.ResponseError:
             if line is not None:  # else it was refused before it was one
-                self._idle.append((line, now))
+                self._idle.append((line, time.monotonic()))
             raise
         except BaseException as error:
             await self._failed(line, since, error)
             if isinstance(error, asyncio.TimeoutError):
                 raise redis.TimeoutError(SLOW) from None
             raise
-        self._idle.append((line, now))
+        self._idle.append((line, time.monotonic()))
         return reply
 
     async def transact(self, commands: Sequence[_Words]) -> list[Any] | None:
         """Send commands that are carried out as one, as `Lines.transact` does."""
         if not self._transacts:
             return None
-        line, since, now = None, 0.0, time.monotonic()
+        line, since = None, 0.0
         try:
             async with asyncio.timeout(left(self._timeout)):  # type: ignore[attr-defined]
-                line, since = await self._take(now)
+                line, since = await self._take()
                 packed = line.pack_commands(_transaction(commands))
                 await line.send_packed_command(packed)
                 replies = [await self._read(line) for _ in range(len(commands) + 2)]
@@ -238,7 +236,7 @@ class AsyncLines:
             self._transacts = False
             await self._give_back(line)
         else:
-            self._idle.append((line, now))
+            self._idle.append((line, time.monotonic()))
         return results
 
     async def _read(self, line: Any) -> Any:
@@ -257,11 +255,11 @@ class AsyncLines:
         for line, _ in elders:
             await self._give_back(line)
 
-    async def _take(self, now: float) -> _Line:
+    async def _take(self) -> _Line:
         while self._idle:
             line, since = self._idle.pop()
             try:
-                fit = await self._is_fit(line, since, now)
+                fit = await self._is_fit(line, since)
             except BaseException:
                 await self._give_back(line)
                 raise
@@ -273,11 +271,11 @@ class AsyncLines:
         line.socket_timeout = None
         return line, 0.0
 
-    async def _is_fit(self, line: Any, since: float, now: float) -> bool:
+    async def _is_fit(self, line: Any, since: float) -> bool:
         try:
             if await line.can_read():
                 return False
-            if since + _FORGOTTEN < now and not line.health_check_interval:
+            if since + _FORGOTTEN < time.monotonic() and not line.health_check_interval:
                 async with asyncio.timeout(_patience()):  # type: ignore[attr-defined]
                     await line.send_command("PING", check_health=False)
                     await line.read_response()
