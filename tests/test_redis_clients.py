@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+from frames import shows
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.sentinel import Sentinel
 from servers import redis as redis_servers
@@ -210,6 +211,10 @@ def test_a_url_that_is_none(url: str) -> None:
         RedisSessionStore(url)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
+    assert shows(caught.value, "secret") == []
+    with pytest.raises(ValueError, match="URL") as caught:
+        open_store(url)
+    assert shows(caught.value, "secret") == []
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+from frames import shows
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
@@ -674,6 +675,7 @@ def require_refused(call: Callable[[], Any], match: str) -> None:
     assert type(caught.value) is SessionStoreError
     for secret in (SECRET, "pass%3Aw%40rd"):
         assert secret not in "".join(traceback.format_exception(caught.value))
+        assert shows(caught.value, secret) == []
 
 
 @pytest.mark.parametrize("topology", ["redis", "redis+cluster"])

@@ -77,14 +77,12 @@ class Probe(NamedTuple):
 
 
 def _sync_client(settings: Settings) -> SyncClient:
-    options = settings.options
     if settings.topology == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in settings.nodes]
-        options = _cluster_options(options, Retry) | {"connection_pool_class": TimedPool}
         try:
-            return redis.RedisCluster(startup_nodes=nodes, url=_url(settings), **options)
+            return redis.RedisCluster(**_of_cluster(settings))
         except IndexError as error:  # redis-py 5, of a Cluster without slots
             raise ClusterDownError("no slot is served") from error
+    options = settings.options
     options = {"max_connections": _MANY, **options, "retry": Retry(NoBackoff(), 0)}
     if settings.topology == "single":
         client = redis.Redis(**options)
@@ -110,6 +108,14 @@ def _async_client(settings: Settings) -> AsyncClient:
     ours = {**settings.sentinel_options, "retry": async_retry.Retry(NoBackoff(), 0)}
     sentinel = async_sentinel.Sentinel(settings.nodes, sentinel_kwargs=ours, **options)
     return sentinel.master_for(settings.service)
+
+
+def _of_cluster(settings: Settings) -> dict[str, Any]:
+    """Give the arguments of a client that connects as it is made."""
+    nodes = [ClusterNode(host, port) for host, port in settings.nodes]
+    options = _cluster_options(settings.options, Retry)
+    pools = {"connection_pool_class": TimedPool, "url": _url(settings)}
+    return {"startup_nodes": nodes, **pools, **options}
 
 
 def _url(settings: Settings) -> str:

@@ -332,7 +332,7 @@ local function begin(session)
     if session.user ~= '' then indexes[3] = prefix .. '{:user:' .. session.user .. '}' end
     -- No two activities are the same, so that a page of the index ends between two sessions.
     -- An activity that is no time of ours must not spread.
-    local newest = redis.call('ZREVRANGEBYSCORE', indexes[1], string.format('%.0f', LARGEST),
+    local newest = redis.call('ZREVRANGEBYSCORE', indexes[1], '(' .. string.format('%.0f', LARGEST),
       '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
     if newest[2] then session.updated = math.max(session.updated, tonumber(newest[2]) + 1) end
     for i = 2, #indexes do redis.call('ZCARD', indexes[i]) end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import re
@@ -75,6 +76,9 @@ __all__ = ["RedisSessionStore"]
 
 T = TypeVar("T")
 
+_logger = logging.getLogger("sessionstore")
+
+_MOST_TOLD = 1000  # sessions that can't be read, by which the log is not filled
 _PAGE = 1000  # entries of an index that one script looks at: others wait for it
 _MOST_MESSAGES = 500_000  # Redis takes 2**20 words in one request
 _LARGEST = 512 * 2**20 - 1  # and so many bytes in one of them
@@ -181,6 +185,8 @@ class RedisSessionStore(SessionStore):
         InvalidSessionError: ``ttl_seconds`` is not a number above 0, or ``key_prefix`` no text.
     """
 
+    _where = ""
+
     def __init__(
         self,
         redis: Client | str = "redis://localhost:6379",
@@ -200,18 +206,28 @@ class RedisSessionStore(SessionStore):
         self._timeout = timeout
         self._most = timeout if isinstance(redis, str) else None
         self._wait = wait_replicas
-        self._settings = (
-            settings_of_url(redis, timeout) if isinstance(redis, str) else settings_of_client(redis)
-        )
+        wrong = ""
+        try:
+            self._settings = (
+                settings_of_url(redis, timeout)
+                if isinstance(redis, str)
+                else settings_of_client(redis)
+            )
+        except ValueError as error:
+            wrong = str(error)
+        if wrong:  # and no frame that whoever shows tracebacks finds the URL in
+            del redis
+            raise ValueError(wrong)
         self._clustered = self._settings.topology == "cluster"
         self._where = str(self._settings)
         self._clients = Clients(self._settings, None if isinstance(redis, str) else redis)
         self._abandoned: list[Clients] = []
         self._permitted = False
+        self._told: dict[str, None] = {}
 
     def __repr__(self) -> str:
         """Tell where the Redis is: never a password."""
-        return f"RedisSessionStore({str(self._settings)!r})"
+        return f"RedisSessionStore({self._where!r})"
 
     def close(self) -> None:
         """Close the connections that the store opened; later operations raise an error."""
@@ -394,11 +410,23 @@ class RedisSessionStore(SessionStore):
         while True:
             look = self._look_apart if self._clustered else self._look
             entries, below = yield from look(index, wanted, limit + 1 - len(found), below)
-            found += [(e.activity, info) for e in entries if (info := e.info()) is not None]
+            read = [(entry.activity, self._info(entry)) for entry in entries]
+            found += [(activity, info) for activity, info in read if info is not None]
             if not below or len(found) > limit:
                 break
         more = found[limit - 1][0].decode() if len(found) > limit else None
         return SessionPage([info for _, info in found[:limit]], more)
+
+    def _info(self, entry: _Entry) -> SessionInfo | None:
+        """Give a session, or nothing where its head can't be read: one must not break a list."""
+        if (info := entry.info()) is None and entry.id not in self._told:
+            self._told[entry.id] = None
+            if len(self._told) > _MOST_TOLD:
+                del self._told[next(iter(self._told))]
+            _logger.warning(
+                "%r: session %r can't be read, and is left out of lists", self, entry.id
+            )
+        return info
 
     def _prune_expired(self) -> Flow[int]:
         above, pruned = b"0", 0
@@ -738,7 +766,7 @@ class _Entry(NamedTuple):
         return unquote(self.member.split(b"/")[0].decode())
 
     def info(self) -> SessionInfo | None:
-        """Give the session, or nothing where its head can't be read: one must not break a list."""
+        """Give the session, or nothing where its head can't be read."""
         try:
             return _info(self.id, self.head)
         except (CorruptMessageError, UnicodeDecodeError):

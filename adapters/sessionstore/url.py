@@ -134,7 +134,14 @@ def _opened(
     )
 
     check_options(**options)
-    store = _named(url, retention_days, _waits(timeout))
+    wrong: Exception | None = None
+    try:
+        store = _named(url, retention_days, _waits(timeout))
+    except Exception as error:  # noqa: BLE001 - raised again
+        wrong = _without_frames(error)
+    if wrong is not None:
+        del url
+        raise wrong
     if fallback is None:
         return store
     if _is_local(url):
@@ -142,6 +149,15 @@ def _opened(
             opened(fallback).close()
         return store
     return FallbackSessionStore(store, fallback=fallback, **options)
+
+
+def _without_frames(error: Exception) -> Exception:
+    """Take its frames from an error and its causes: they show the URL, and so a password."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 def _waits(timeout: object) -> dict[str, Any]:

@@ -1,0 +1,152 @@
+"""What somebody else wrote where the store keeps its own: it harms that session, and no other."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import redis
+from servers import redis as redis_servers
+
+from sessionstore import (
+    CorruptMessageError,
+    InvalidMessageError,
+    RedisSessionStore,
+    SessionExistsError,
+    StoreBounds,
+)
+from sessionstore.testing.samples import conversation, ids, said
+
+NO_NUMBERS = [
+    b"",
+    b"x",
+    b"-1",
+    b"1.5",
+    b"nan",
+    b"inf",
+    b"9" * 30,
+    b"9007199254740993",
+    b"\xff",
+    b"1e5",
+]
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"{uuid.uuid4()}:"
+
+
+@pytest.fixture
+def client(redis_server: redis_servers.Server) -> Iterator[redis.Redis]:
+    with redis_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis_server: redis_servers.Server, prefix: str) -> Iterator[RedisSessionStore]:
+    with RedisSessionStore(redis_server.url, key_prefix=prefix, ttl_seconds=1000) as store:
+        for name in ("damaged", "sound"):
+            store.create(name, messages=conversation(4), metadata={"title": "t"})
+            store.delete_messages(name, ["m1"])
+        yield store
+
+
+def require_only_it_is_harmed(store: RedisSessionStore) -> None:
+    for use in (
+        lambda: store.get("damaged"),
+        lambda: store.get_messages("damaged", limit=2),
+        lambda: store.get_messages("damaged", before="m2"),
+        lambda: store.append_message("damaged", said("x")),
+        lambda: store.replace_message("damaged", said("x", "m2")),
+        lambda: store.delete_messages("damaged", ["m2"]),
+        lambda: store.update("damaged", metadata={"a": 1}),
+    ):
+        with suppress(CorruptMessageError, SessionExistsError):
+            use()
+    assert store.append_message("sound", said("x")) == 1
+    assert ids(store.get_messages("sound", limit=2))[0] == "m3"
+    assert "sound" in [info.id for info in store.list_sessions().sessions]
+    assert "sound" in [info.id for info in store.list_sessions(agent_id="default").sessions]
+    assert store.prune_expired() == 0
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+@pytest.mark.parametrize(
+    "field", ["agent", "user", "created", "updated", "version", "count", "first", "gaps", ":title"]
+)
+def test_a_field_of_the_head(
+    store: RedisSessionStore, client: redis.Redis, prefix: str, field: str, value: bytes
+) -> None:
+    client.hset(f"{prefix}{{damaged}}:session", field, value)
+    require_only_it_is_harmed(store)
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_positions_and_records(
+    store: RedisSessionStore, client: redis.Redis, prefix: str, value: bytes
+) -> None:
+    tag = f"{prefix}{{damaged}}:"
+    client.hset(tag + "positions", "m2", value)
+    client.append(tag + "writes", value)
+    client.lpush(tag + "deleted", value)
+    client.zadd(f"{prefix}{{:all}}", {value: 1})
+    require_only_it_is_harmed(store)
+
+
+@pytest.mark.parametrize("score", [2.0**53, 2.0**60, 1e300, float("inf"), -5, 1.5])
+def test_an_activity_that_is_none_does_not_spread(
+    store: RedisSessionStore, client: redis.Redis, prefix: str, score: float
+) -> None:
+    for index in ("{:all}", "{:agent:default}"):
+        client.zadd(prefix + index, {"damaged/default/": score})
+    require_only_it_is_harmed(store)
+
+
+def test_what_is_left_out_of_lists_is_named_once(
+    store: RedisSessionStore,
+    client: redis.Redis,
+    prefix: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    client.hset(f"{prefix}{{damaged}}:session", ":title", '"a secret')
+    with caplog.at_level(logging.WARNING, "sessionstore"):
+        for _ in range(3):
+            assert [info.id for info in store.list_sessions().sessions] == ["sound"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert "'damaged'" in told[0]
+    assert "secret" not in told[0]
+
+
+def test_what_is_too_large_is_known_before_it_is_sent(store: RedisSessionStore) -> None:
+    assert isinstance(store.bounds, StoreBounds)
+    many = [said("x", str(number)) for number in range(500_001)]
+    for write in (
+        lambda: store.append_messages("sound", many),
+        lambda: store.update("sound", messages=many),
+        lambda: store.create("new", messages=many),
+    ):
+        with pytest.raises(InvalidMessageError, match="500"):
+            write()
+    assert ids(store.get_messages("sound")) == ["m0", "m2", "m3"]
+
+
+def test_a_clock_that_is_set_back(
+    store: RedisSessionStore, client: redis.Redis, prefix: str
+) -> None:
+    """What was last written is listed first, whatever the server's clock said before."""
+    later: Any = 4_000_000_000_000_000
+    client.hset(f"{prefix}{{damaged}}:session", "updated", later)
+    client.zadd(f"{prefix}{{:all}}", {"damaged/default/": later})
+    store.append_message("sound", said("x"))
+    listed = store.list_sessions().sessions
+    assert [info.id for info in listed] == ["sound", "damaged"]
+    before = listed[1].updated_at
+    store.append_message("damaged", said("x"))
+    listed = store.list_sessions().sessions
+    assert [info.id for info in listed] == ["damaged", "sound"]
+    assert listed[0].updated_at > listed[1].updated_at > before
