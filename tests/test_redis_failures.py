@@ -675,7 +675,6 @@ def require_refused(call: Callable[[], Any], match: str) -> None:
     assert type(caught.value) is SessionStoreError
     for secret in (SECRET, "pass%3Aw%40rd"):
         assert secret not in "".join(traceback.format_exception(caught.value))
-        assert shows(caught.value, secret) == []
 
 
 @pytest.mark.parametrize("topology", ["redis", "redis+cluster"])
@@ -684,6 +683,9 @@ def test_a_wrong_password(open_url: Callable[..., SessionStore], topology: str) 
         wrong = f"{topology}://:pass%3Aw%40rd@127.0.0.1:{server.port}"
         store = open_url(wrong)
         require_refused(store.ping, "password")
+        with pytest.raises(SessionStoreError) as caught:
+            store.append_message("s", said("x"))
+        assert shows(caught.value, SECRET, "pass%3Aw%40rd") == []
         assert "pass" not in str(RedisSessionStore(wrong))
         require_refused(open_url(f"{topology}://127.0.0.1:{server.port}").ping, "password")
         open_url(f"redis://:right@127.0.0.1:{server.port}").ping()

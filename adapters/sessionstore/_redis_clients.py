@@ -102,7 +102,9 @@ def _async_client(settings: Settings) -> AsyncClient:
         nodes = [async_cluster.ClusterNode(host, port) for host, port in settings.nodes]
         kwargs = _cluster_options(options, async_retry.Retry)
         return redis.asyncio.RedisCluster(startup_nodes=nodes, **kwargs)
-    options = {"max_connections": _MANY, **options, "retry": async_retry.Retry(NoBackoff(), 0)}
+    # The call's own timeout is enough: redis-py's makes tasks, and may lose that of the call.
+    ours = {"socket_timeout": None, "retry": async_retry.Retry(NoBackoff(), 0)}
+    options = {"max_connections": _MANY, **options, **ours}
     if settings.topology == "single":
         return redis.asyncio.Redis(**options)
     ours = {**settings.sentinel_options, "retry": async_retry.Retry(NoBackoff(), 0)}
@@ -275,7 +277,8 @@ class Clients:
 
     async def _asend_by_client(self, client: AsyncClient, commands: list[Command]) -> list[Any]:
         try:
-            return await _within(left(), _asent(client, commands))
+            most = None if client is self._given else self._patience
+            return await _within(left(most), _asent(client, commands))
         except _LOST as error:
             if client is self._given and is_of_full_pool(error):
                 raise self._none_free(time.monotonic() - self._patience) from error

@@ -179,7 +179,7 @@ class AsyncLines:
 
     Args:
         client: Whose pool makes them.
-        timeout: How long redis-py waits for a connection's first answers, in seconds.
+        timeout: How long a command may take, in seconds; ``None`` is for as long as the call.
     """
 
     def __init__(self, client: AsyncRedis, timeout: float | None) -> None:
@@ -266,10 +266,7 @@ class AsyncLines:
             if fit:
                 return line, since
             await self._give_back(line)
-        line = await self._pool.get_connection()
-        # One timeout for the whole of a command: redis-py's own makes a task of each half.
-        line.socket_timeout = None
-        return line, 0.0
+        return await self._pool.get_connection(), 0.0
 
     async def _is_fit(self, line: Any, since: float) -> bool:
         try:
@@ -294,6 +291,5 @@ class AsyncLines:
             await self._let_go_of_elders(since)
 
     async def _give_back(self, line: Any) -> None:
-        line.socket_timeout = self._timeout
         await line.disconnect(nowait=True)
         await self._pool.release(line)
