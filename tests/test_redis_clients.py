@@ -32,6 +32,7 @@ from sessionstore import (
     StoreTimeoutError,
     open_store,
 )
+from sessionstore import redis as redis_store
 from sessionstore.testing.samples import conversation, ids, said
 
 
@@ -537,6 +538,35 @@ def write_both(store: RedisSessionStore, number: int) -> None:
         store.append_message("s", said("x", f"child{number}.{count}"))
     asyncio.run(main())
     store.close()
+
+
+def test_a_fork_while_another_thread_is_at_work(
+    redis_server: redis_servers.Server, prefix: str
+) -> None:
+    """A lock that it held would never be released in the child."""
+    with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+        store.append_message("s", said("x"))
+        held, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with redis_store._doubts._lock, store._current()._lock:
+                held.set()
+                over.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+
+        def in_child() -> None:
+            redis_store._doubts.note(("elsewhere", b"key"), b"12345678")
+            assert store.append_message("s", said("x")) == 1
+
+        child = multiprocessing.get_context("fork").Process(target=in_child)
+        child.start()
+        over.set()
+        thread.join()
+        child.join(30)
+        assert child.exitcode == 0
 
 
 def test_a_fork_leaves_the_callers_async_client_alone(alone: redis_servers.Server) -> None:

@@ -8,6 +8,7 @@ arrives later finds its own name and does nothing.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 
@@ -29,6 +30,12 @@ class Doubts:
 
     def __init__(self) -> None:
         """Doubt nothing yet."""
+        self.renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        """Begin anew: another thread may have held the lock as this process was forked."""
         self._lock = threading.RLock()  # which a signal's handler may come to in mid-work
         self.names: dict[Place, list[bytes]] = {}
         self._newest = threading.local()

@@ -143,6 +143,18 @@ class RedisSessionStore(SessionStore):
     those writes has a TTL: a server that evicts under a ``volatile-`` policy may take it early, and
     then a second try is a first one, which adds no message twice, but may do another write twice.
 
+    A call that was cancelled or interrupted is settled when it comes back: it took effect, or it
+    never will. Where no answer came (also of a call that raised `StoreTimeoutError`), the write is
+    noted in the session's record as given up, at once where there is time left, and else before
+    this process is told anything else of the session; arriving later, it does nothing. That holds
+    for a minute: what something between held back for longer is not recognised. Under Cluster, a
+    cancelled write's session may be missing from lists until its next write.
+
+    A connection that waited for 15 seconds first shows, by a ``PING`` of half a second at most,
+    that it still leads somewhere (one machine; sync, and async on Python 3.11 or later); where one
+    proves to be dead, those that waited for as long are closed, too. `ping` opens a connection of
+    its own (not under Cluster), so that it tells of the server and not of a full pool.
+
     Under Cluster a session is in one slot, and the lists of sessions are in others. They are
     written after the session, in a second round trip; if that fails, the session is written but
     may be missing from lists until its next write (trying again is one), and the error is
@@ -164,8 +176,10 @@ class RedisSessionStore(SessionStore):
             ``redis+sentinel://host1,host2/service/db``, ``redis+cluster://host1,host2``, with
             redis-py's options for connections after a ``?``. ``decode_responses`` and the like
             change nothing; ``retry_on_timeout`` and ``retry_on_error`` are refused, since the store
-            itself tries again. With ``max_connections``, a call waits up to the timeout for a free
-            one. Or a client of redis-py, sync or async, which is
+            itself tries again. TCP keepalive is on unless ``socket_keepalive`` says otherwise.
+            With ``max_connections``, a call waits up to the timeout for a free one:
+            `StoreBusyError` where others were answered meanwhile, and else
+            `StoreConnectionError`. Or a client of redis-py, sync or async, which is
             used as it is, with its own timeouts and retries, and never closed; the other colour
             and other event loops get clients of ours, made from its settings.
         key_prefix: What all keys start with. Stores with different prefixes share nothing.
@@ -173,14 +187,16 @@ class RedisSessionStore(SessionStore):
             count); ``None`` sets no expiry and takes none away. An index goes with the last
             session in it; before that, each write takes a few expired sessions out of its
             indexes, and a list or `prune_expired` those that it comes upon.
-        timeout: How long to wait for a connection, and for an answer, in seconds. A batch of
-            100,000 messages at once may need more than the default.
+        timeout: How long a call may take, in seconds: waiting for a connection, opening it, what
+            first use asks, the answer, and a second try. To look a host's name up may take longer.
+            A batch of 100,000 messages at once may need more than the default. A client of yours
+            has its own timeouts and retries in place of this, each of which counts by itself.
         wait_replicas: How many replicas must have a write before it returns. Where fewer have
             it after half the timeout, the write is on the master all the same, and
             `StoreUnavailableError` says so.
 
     Raises:
-        ValueError: The URL, ``timeout`` or ``wait_replicas`` is none of what it may be.
+        ValueError: The URL, ``timeout`` or ``wait_replicas`` is invalid.
         TypeError: ``redis`` is neither a URL nor a client of redis-py.
         InvalidSessionError: ``ttl_seconds`` is not a number above 0, or ``key_prefix`` no text.
     """
