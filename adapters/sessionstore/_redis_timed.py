@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 from redis.connection import ConnectionPool
+from redis.sentinel import SentinelManagedConnection
 
 from sessionstore._call_deadline import remaining
 from sessionstore.errors import StoreTimeoutError
@@ -102,7 +103,19 @@ def _timed(kind: type[Any]) -> type[Any]:
         finally:
             self.socket_timeout, self.socket_connect_timeout = most, first
 
-    return type(kind.__name__, (kind,), {"_connect": connect, "__module__": __name__})
+    def read_response(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return kind.read_response(self, *args, **options)
+        except redis.ResponseError:
+            raise
+        except BaseException:  # the reply may be on its way: redis-py would have it read by another
+            self.disconnect()
+            raise
+
+    methods: dict[str, Any] = {"_connect": connect, "__module__": __name__}
+    if issubclass(kind, SentinelManagedConnection):
+        methods["read_response"] = read_response
+    return type(kind.__name__, (kind,), methods)
 
 
 class TimedPool(ConnectionPool):

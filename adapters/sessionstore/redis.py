@@ -147,8 +147,7 @@ class RedisSessionStore(SessionStore):
     never will. Where no answer came (also of a call that raised `StoreTimeoutError`), the write is
     noted in the session's record as given up, at once where there is time left, and else before
     this process is told anything else of the session; arriving later, it does nothing. That holds
-    for a minute: what something between held back for longer is not recognised. Under Cluster, a
-    cancelled write's session may be missing from lists until its next write.
+    for a minute: what something between held back for longer is not recognised.
 
     A connection that waited for 15 seconds first shows, by a ``PING`` of half a second at most,
     that it still leads somewhere (one machine; sync, and async on Python 3.11 or later); where one
@@ -307,7 +306,7 @@ class RedisSessionStore(SessionStore):
         metadata: dict[str, Any],
     ) -> Flow[SessionData]:
         fields, records = _fields(metadata), _records(messages)
-        args = [_encoded(agent_id), len(fields), *fields, *records]
+        args = [_encoded(agent_id), _number(len(fields)), *fields, *records]
         reply = yield from self._write(scripts.CREATE, session_id, user_id, args)
         return SessionData(**_head(session_id, reply[5]), messages=list(messages))
 
@@ -403,7 +402,7 @@ class RedisSessionStore(SessionStore):
         ]
         records = _records(messages or ())
         replaces = b"" if messages is None else b"1"
-        args = [_number(expected_version), replaces, len(fields), *fields, *records]
+        args = [_number(expected_version), replaces, _number(len(fields)), *fields, *records]
         reply = yield from self._write(
             scripts.UPDATE, session_id, user_id, args, expected=expected_version
         )
@@ -490,18 +489,22 @@ class RedisSessionStore(SessionStore):
         call = _Write(script, keys, [*who, *args], session_id)
         try:
             [reply] = yield from self._ask([call], wait=self._wait)
+            _accepted(reply, session=session_id, **names)
+            if self._clustered and len(reply) >= _RECEIPT and reply[4]:
+                yield from self._list_apart(script, session_id, reply)
         except BaseException as error:
             if _is_open(error):
                 _doubts.note((self._where, keys[_RECORD]), call.args[_NAME])
             raise
-        _accepted(reply, session=session_id, **names)
-        if self._clustered and len(reply) >= _RECEIPT and reply[4]:
-            member = b"/".join((_encoded(session_id), reply[2], reply[3]))
-            if script is scripts.DELETE:
-                yield from self._ask(self._drops(_Entry(member, reply[4], [])))
-            else:
-                yield from self._ask(self._touches(member, reply[4]))
         return reply if len(reply) > 1 else [*reply, 0]
+
+    def _list_apart(
+        self, script: scripts.Script, session_id: str, reply: list[Any]
+    ) -> Flow[list[Any]]:
+        member = b"/".join((_encoded(session_id), reply[2], reply[3]))
+        if script is scripts.DELETE:
+            return (yield from self._ask(self._drops(_Entry(member, reply[4], []))))
+        return (yield from self._ask(self._touches(member, reply[4])))
 
     def _keys(self, encoded_id: bytes) -> tuple[bytes, ...]:
         tagged = self._prefix + b"{" + encoded_id + b"}:"
@@ -531,26 +534,28 @@ class RedisSessionStore(SessionStore):
     def _look(
         self, index: bytes, wanted: bytes, limit: int, below: bytes
     ) -> Flow[tuple[list[_Entry], bytes]]:
-        args = (self._prefix, wanted, limit, below, _PAGE)
+        args = (self._prefix, wanted, _number(limit), below, _number(_PAGE))
         [[_, found, rest]] = yield from self._ask([_Call(scripts.LIST, (index,), args)])
         return [_Entry(*found[i : i + 3]) for i in range(0, len(found), 3)], rest
 
     def _look_apart(
         self, index: bytes, wanted: bytes, limit: int, below: bytes
     ) -> Flow[tuple[list[_Entry], bytes]]:
-        args = (below, min(limit, _PAGE), wanted, _PAGE)
+        args = (below, _number(min(limit, _PAGE)), wanted, _number(_PAGE))
         [[_, flat, rest]] = yield from self._ask([_Call(scripts.PAGE, (index,), args)])
         live, _ = yield from self._checked(flat)
         return live, rest
 
     def _prune(self, above: bytes) -> Flow[tuple[int, bytes]]:
-        args = (self._prefix, self._ttl, above, _PAGE)
+        args = (self._prefix, _number(self._ttl), above, _number(_PAGE))
         call = _Call(scripts.PRUNE, (self._index(b"all"),), args)
         [[_, pruned, rest]] = yield from self._ask([call])
         return int(pruned), rest
 
     def _prune_apart(self, above: bytes) -> Flow[tuple[int, bytes]]:
-        call = _Call(scripts.OLDEST, (self._index(b"all"),), (above, _PAGE, self._ttl))
+        call = _Call(
+            scripts.OLDEST, (self._index(b"all"),), (above, _number(_PAGE), _number(self._ttl))
+        )
         [[_, flat]] = yield from self._ask([call])
         _, gone = yield from self._checked(flat)
         return gone, flat[-1] if len(flat) == 2 * _PAGE else b""
@@ -583,7 +588,7 @@ class RedisSessionStore(SessionStore):
         return [_Call(scripts.TOUCH, keys, args) for keys in self._indexes(member)]
 
     def _drops(self, entry: _Entry) -> list[_Call]:
-        args = (entry.member, int(entry.activity) + _TIES)
+        args = (entry.member, _number(int(entry.activity) + _TIES))
         return [_Call(scripts.DROP, keys, args) for keys in self._indexes(entry.member)]
 
     # -- Asking Redis -----------------------------------------------------------------------------
@@ -668,16 +673,29 @@ class RedisSessionStore(SessionStore):
             call = _Call(scripts.SETTLE, (place[1],), names)
             try:
                 yield [call.by_text()]
+                if self._clustered:
+                    yield from self._listing_anew(place[1])
             except ResponseError:
                 continue  # such as a replica's: what is asked next is told the same
             _doubts.settle(place, names)
+
+    def _listing_anew(self, record: bytes) -> Flow[None]:
+        """Enter a session into the lists: what ended a write came before that, perhaps."""
+        head = record.removesuffix(b":writes") + b":session"
+        [reply] = yield [_Call(scripts.PEEK, (head,), ()).by_text()]
+        fields = _pairs(reply[1]) if len(reply) > 1 else {}
+        if fields.get(b"updated", b"").isdigit() and b"agent" in fields:
+            encoded_id = head.partition(b"{")[2].partition(b"}")[0]
+            member = b"/".join((encoded_id, fields[b"agent"], fields.get(b"user", b"")))
+            for call in self._touches(member, fields[b"updated"]):
+                yield [call.by_text()]
 
     def _ask_permission(self, call: _Call) -> Flow[None]:
         """Refuse a write that its user's permissions would end half way."""
         keys = tuple(call.keys[0] + part for part in (b":typed", b":absent"))
         commands = [_Call(scripts.PROBE, keys, ()).by_text()]
         if self._wait:
-            commands.append(Command(keys[0], (WAIT, 0, 1)))
+            commands.append(Command(keys[0], (WAIT, b"0", b"1")))
         replies = yield commands
         for reply in replies:
             if isinstance(reply, Exception):
@@ -690,7 +708,7 @@ class RedisSessionStore(SessionStore):
         if wait:
             rest = left(self._timeout) or self._timeout
             patience = max(1, int(rest * 500))
-            last = Command(commands[-1].key, (WAIT, wait, patience))
+            last = Command(commands[-1].key, (WAIT, _number(wait), _number(patience)))
             *replies, confirmed = yield [*commands, last]
             return replies, confirmed
         try:
@@ -701,7 +719,11 @@ class RedisSessionStore(SessionStore):
 
 
 class _Call(NamedTuple):
-    """One call of a script."""
+    """One call of a script.
+
+    No word is a number: hiredis has Python write those, and ends the process where a signal, such
+    as that of Ctrl-C, is handled just then.
+    """
 
     script: scripts.Script
     keys: tuple[bytes, ...]
@@ -715,7 +737,8 @@ class _Call(NamedTuple):
         return self._command("EVAL", self.script.text)
 
     def _command(self, name: str, script: bytes) -> Command:
-        return Command(self.keys[0], (name, script, len(self.keys), *self.keys, *self.args))
+        count = b"%d" % len(self.keys)
+        return Command(self.keys[0], (name, script, count, *self.keys, *self.args))
 
     def again(self, since: int) -> _Call:  # noqa: ARG002
         """Give the same call, as it is made a second time, so many microseconds later."""
@@ -728,7 +751,7 @@ class _Write(_Call):
     __slots__ = ()
 
     def again(self, since: int) -> _Call:
-        return self._replace(args=[*self.args[:_AGAIN], since, *self.args[_AGAIN + 1 :]])
+        return self._replace(args=[*self.args[:_AGAIN], _number(since), *self.args[_AGAIN + 1 :]])
 
 
 class _All(_Call):
@@ -748,7 +771,7 @@ class _All(_Call):
                 ("LLEN", messages),
                 ("HLEN", positions),
                 ("ZCARD", gaps),
-                ("LRANGE", messages, 0, -1),
+                ("LRANGE", messages, b"0", b"-1"),
             )
         )
 
