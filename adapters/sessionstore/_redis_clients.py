@@ -225,6 +225,9 @@ class Clients:
                 return [lines.send(commands[0].words)]
             if not commands:
                 lines.let_go()
+        return self._send_by_client(client, commands)
+
+    def _send_by_client(self, client: SyncClient, commands: list[Command]) -> list[Any]:
         # redis-py's own pools, full, would refuse at once.
         turns = None if client is self._given else self._turns
         began = time.monotonic()
@@ -236,6 +239,11 @@ class Clients:
             if client is self._given and is_of_full_pool(error):
                 raise self._none_free(began - self._patience) from error
             self._last_error = str(translated(error))
+            _let_go(client)
+            raise
+        except Exception:
+            raise
+        except BaseException:  # one of them may have a reply that nobody has read
             _let_go(client)
             raise
         finally:
