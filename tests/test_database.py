@@ -410,7 +410,7 @@ def test_a_fork_amid_a_write_leaves_the_child_free(tmp_path: Path, name: str) ->
     with SqliteAgentDb(name if name == ":memory:" else tmp_path / name) as db:
         store = DbSessionStore(db)
         store.append_message("s", say())
-        with db._current().turn:
+        with db._runs()._turn:
             child = os.fork()
             if not child:
                 code = 1

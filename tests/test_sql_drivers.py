@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -155,7 +156,10 @@ def caller(database: Database) -> Iterator[Caller]:
 
 def _driver_of(db: AgentDb, *, is_async: bool) -> str:
     def work(connection: Any) -> str:
-        return type(connection.connection.driver_connection).__module__.partition(".")[0]
+        driver = connection.connection.driver_connection
+        if isinstance(driver, sqlite3.Connection):  # or a subclass of ours
+            return "sqlite3"
+        return type(driver).__module__.partition(".")[0]
 
     flow = db.operation(Work(work, at_once=True, repeatable=True))
     return asyncio.run(aplay(flow, db.asend)) if is_async else play(flow, db.send)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from contextvars import ContextVar
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
+from typing import Any, TypeVar
 
 from sessionstore.errors import StoreTimeoutError
 
-__all__ = ["deadline_after", "remaining", "until"]
+__all__ = ["deadline_after", "remaining", "until", "within"]
+
+T = TypeVar("T")
 
 _deadline: ContextVar[float | None] = ContextVar("sessionstore_deadline", default=None)
 
@@ -49,6 +53,43 @@ class until:  # noqa: N801 - read as a word of the with statement
         """Set the time that was set before."""
         if self._token is not None:
             _deadline.reset(self._token)
+
+
+def within(seconds: float | None, function: Callable[..., T], *args: Any) -> T:
+    """Call a blocking function, which must be over in time, and all that it does.
+
+    Unlike `until` it leaves no deadline behind where Ctrl-C comes between any two of its steps.
+
+    Args:
+        seconds: How long it may take; ``None`` for as long as the call it is part of.
+        function: What to call.
+        args: With what.
+
+    Returns:
+        What it returns.
+    """
+    return called_by(deadline_after(seconds), function, *args)
+
+
+def called_by(deadline: float | None, function: Callable[..., T], *args: Any) -> T:
+    """Call a blocking function, which must be over by a time: as `within`.
+
+    Args:
+        deadline: The time, of `time.monotonic`; ``None`` leaves all as it is.
+        function: What to call.
+        args: With what.
+
+    Returns:
+        What it returns.
+    """
+    if deadline is None:
+        return function(*args)
+    return copy_context().run(_called, deadline, function, args)
+
+
+def _called(deadline: float, function: Callable[..., T], args: tuple[Any, ...]) -> T:
+    _deadline.set(deadline)
+    return function(*args)
 
 
 def remaining(seconds: float | None) -> float | None:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 try:
-    from sqlalchemy import URL, Connection, Engine, create_engine, event
+    from sqlalchemy import URL, Connection, Engine, create_engine
     from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, SQLAlchemyError
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
     from sqlalchemy.pool import NullPool
@@ -24,7 +24,6 @@ try:
     from sessionstore._sql_connections import (
         autocommit,
         backend_of,
-        begin_writing,
         forsake,
         in_one_tongue,
         replace_stale,
@@ -37,7 +36,6 @@ try:
     from sessionstore._sql_urls import (
         KEEPALIVES,
         NO_URL,
-        POOL_TIMEOUT,
         driver_of,
         engine_options,
         is_in_memory,
@@ -49,6 +47,8 @@ try:
         sqlite_timeout,
         url_of,
     )
+    from sessionstore._sqlite_engine import SqliteFile, async_sqlite_engine, sqlite_engine
+    from sessionstore._sqlite_runs import SqliteRuns
     from sessionstore.direct import Query, asent, sent
     from sessionstore.loop_pool import LoopPool
     from sessionstore.sql_errors import (
@@ -72,8 +72,8 @@ except ImportError as _error:
     ) from _error
 
 from sessionstore._call_deadline import deadline_after
-from sessionstore._sqlite_file import checked_path, is_fresh, require_file, use_write_ahead_log
-from sessionstore.errors import SessionStoreError, StoreBusyError, StoreTimeoutError
+from sessionstore._sqlite_file import checked_path
+from sessionstore.errors import SessionStoreError, StoreTimeoutError
 from sessionstore.flow import Flow
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ class AgentDb:
         self._closed = False
         # By process: a connection must not cross a fork, nor be closed on the far side of it.
         self._engines: dict[int, Engines] = {}
+        self._sqlite_runs: dict[int, SqliteRuns] = {}
         if given is None:
             try:
                 self._require_driver()
@@ -269,23 +270,24 @@ class AgentDb:
         if isinstance(work, Pause):
             time.sleep(work.seconds)
             return None
+        if self.dialect_name == "sqlite":
+            return self._runs().run(work)
         gate = self._current().gate
-        with self._in_turn(work):
-            if gate is None:
-                return self._carried(self._sync(), work)
-            if not gate.try_enter(work.session):
-                if work.past_the_pool:
-                    return self._carried(self._make_engine(self._poolless()), work)
-                gate.enter(work.session)
-            with _passing(gate, work.session):
-                return self._carried(self._sync(), work)
+        if gate is None:
+            return self._carried(self._sync(), work)
+        if not gate.try_enter(work.session):
+            if work.past_the_pool:
+                return self._carried(self._make_engine(self._poolless()), work)
+            gate.enter(work.session)
+        with _passing(gate, work.session):
+            return self._carried(self._sync(), work)
 
     async def asend(self, work: Work | Pause) -> Any:
         """Async twin of `send`; on SQLite one hop to a thread."""
         if isinstance(work, Pause):
             return await asyncio.sleep(work.seconds)
         if self._in_thread:
-            return await asyncio.to_thread(self.send, work)
+            return await self._runs().arun(work)
         if isinstance(self._given, AsyncEngine):
             return await self._acarried(self._given, work)
         mine = await self._of_loop()
@@ -303,6 +305,8 @@ class AgentDb:
         return self._connected(engine, work)
 
     async def _acarried(self, engine: AsyncEngine, work: Work) -> Any:
+        if self.dialect_name == "sqlite":
+            return await self._runs().arun_on(engine, work)
         # AsyncConnection does the same in several such steps, and in a task of its own to close.
         spawned = greenlet_spawn(self._connected, engine.sync_engine, work)
         deadline = None if self._is_in_time else deadline_after(None)
@@ -317,6 +321,7 @@ class AgentDb:
         """Close the connections that were opened here; later operations are refused."""
         self._closed = True
         self._current().dispose()
+        self._dispose_runs()
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
@@ -324,6 +329,7 @@ class AgentDb:
         engines = self._current()
         await engines.leave(asyncio.get_running_loop())
         await asyncio.to_thread(engines.dispose)
+        await asyncio.to_thread(self._dispose_runs)
 
     def __enter__(self) -> Self:
         """Give the database, to be closed when the block ends."""
@@ -340,6 +346,10 @@ class AgentDb:
     async def __aexit__(self, *_: object) -> None:
         """Close the database."""
         await self.aclose()
+
+    def _dispose_runs(self) -> None:
+        if runs := self._sqlite_runs.get(os.getpid()):
+            runs.dispose()
 
     def _prepare(self) -> Flow[None]:
         version = yield from self._insist(Work(self._found_version, True, True))
@@ -415,7 +425,6 @@ class AgentDb:
         with autocommit(connection, False):
             transaction = connection.begin()
             try:
-                begin_writing(connection)
                 reply = work.run(connection)
             except BaseException:
                 transaction.rollback()
@@ -428,6 +437,8 @@ class AgentDb:
     def _sync(self) -> Engine:
         if isinstance(self._given, Engine):
             return self._given
+        if self.dialect_name == "sqlite":
+            return self._runs().engine()
         return self._current().blocking(self._new_engine)
 
     async def _of_loop(self) -> OfLoop:
@@ -458,6 +469,8 @@ class AgentDb:
 
     def _make_async_engine(self, options: dict[str, Any]) -> AsyncEngine:
         url = self._with_driver(is_async=True)
+        if url.get_backend_name() == "sqlite":
+            return async_sqlite_engine(url, self._options, self._sqlite_file())
         try:
             return create_async_engine(url, **engine_options(url, options))
         except InvalidRequestError as error:
@@ -494,18 +507,25 @@ class AgentDb:
         weakref.finalize(self, engines.dispose)
         return engines
 
-    @contextmanager
-    def _in_turn(self, work: Work) -> Iterator[None]:
-        if work.at_once or self.dialect_name != "sqlite":
-            yield
-            return
-        turn = self._current().turn
-        if not turn.acquire(timeout=POOL_TIMEOUT):
-            raise StoreBusyError("other writers held the SQLite file for too long")
-        try:
-            yield
-        finally:
-            turn.release()
+    def _runs(self) -> SqliteRuns:
+        known = self._sqlite_runs.get(os.getpid())
+        return known or self._sqlite_runs.setdefault(os.getpid(), self._new_runs())
+
+    def _new_runs(self) -> SqliteRuns:
+        in_memory = self._given is None and is_in_memory(self._url)
+        runs = SqliteRuns(self._new_file_engine(), self._timeout, in_memory=in_memory)
+        weakref.finalize(self, runs.dispose)
+        return runs
+
+    def _new_file_engine(self) -> Callable[[list[Any] | None], Engine]:
+        if isinstance(self._given, Engine):
+            given = self._given
+            return lambda _: given
+        url = self._with_driver(is_async=False)
+        return partial(sqlite_engine, url, self._options, self._sqlite_file())
+
+    def _sqlite_file(self) -> SqliteFile:
+        return SqliteFile()
 
 
 class SqliteAgentDb(AgentDb):
@@ -545,26 +565,9 @@ class SqliteAgentDb(AgentDb):
             **{**options, "connect_args": {"timeout": timeout, **options.get("connect_args", {})}},
         )
 
-    def _new_engine(self) -> Engine:
-        engine, path, timeout = super()._new_engine(), self._path, self._timeout or 0.0
+    def _sqlite_file(self) -> SqliteFile:
         is_shared = self._tables.prefix == DEFAULT_PREFIX
-
-        def check(*_: object) -> None:
-            require_file(path)
-
-        def use_log(connection: Any, _: object) -> None:
-            try:
-                if is_shared:
-                    is_fresh(connection, path)
-                use_write_ahead_log(connection, timeout)
-            except BaseException:
-                connection.close()
-                raise
-
-        if path != ":memory:":
-            event.listen(engine, "do_connect", check)
-            event.listen(engine, "connect", use_log)
-        return engine
+        return SqliteFile(required=True, shared=is_shared, write_ahead=True)
 
 
 class PostgresAgentDb(AgentDb):

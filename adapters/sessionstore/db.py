@@ -9,7 +9,7 @@ from sessionstore.database import AgentDb, Work, open_db  # first, for its hint 
 
 from sqlalchemy import Connection, delete, func, insert, select, update  # isort: skip
 
-from sessionstore._call_deadline import deadline_after, until
+from sessionstore._call_deadline import deadline_after, until, within
 from sessionstore._sql_secrets import hides_arguments
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.direct import Query
@@ -134,8 +134,7 @@ class DbSessionStore(SessionStore):
             await self._db.aclose()
 
     def _play(self, flow: Flow[T]) -> T:
-        with until(deadline_after(self._db.timeout or None)):
-            return play(flow, self._db.send)
+        return within(self._db.timeout or None, lambda: play(flow, self._db.send))
 
     async def _aplay(self, flow: Flow[T]) -> T:
         with until(deadline_after(self._db.timeout or None)):
