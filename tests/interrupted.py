@@ -27,7 +27,7 @@ def main(kind: str, path: str, rounds: int) -> None:
     random.seed(kind)
     with _opened(kind, path) as db:
         for number in range(rounds):
-            for fault in _faults_of(DbSessionStore(db), kind, path, str(number)):
+            for fault in _faults_of(DbSessionStore(db), path, str(number)):
                 print(number, fault)  # noqa: T201
     gc.collect()
     for fault in _heard:
@@ -40,7 +40,7 @@ def _opened(kind: str, path: str) -> AgentDb:
     return SqliteAgentDb(path if kind == "SqliteAgentDb" else ":memory:")
 
 
-def _faults_of(store: DbSessionStore, kind: str, path: str, name: str) -> Iterator[str]:
+def _faults_of(store: DbSessionStore, path: str, name: str) -> Iterator[str]:
     batch = [SessionMessage("user", "x", id=f"{name}.{place}") for place in range(BATCH)]
     acknowledged = False
     try:
@@ -51,7 +51,7 @@ def _faults_of(store: DbSessionStore, kind: str, path: str, name: str) -> Iterat
             store.update("s", metadata={"round": name})
     except KeyboardInterrupt:
         pass
-    if kind != "memory" and os.path.getsize(path):
+    if os.path.exists(path):
         with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
             try:
                 other.execute("BEGIN IMMEDIATE")
