@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,10 +11,13 @@ from sessionstore.database import AgentDb, Work, open_db  # first, for its hint 
 from sqlalchemy import Connection, delete, func, insert, select, update  # isort: skip
 
 from sessionstore._call_deadline import deadline_after, until, within
+from sessionstore._sql_cells import checked, checked_parts
+from sessionstore._sql_clock import oldest_live, times
 from sessionstore._sql_secrets import hides_arguments
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.direct import Query
 from sessionstore.errors import (
+    CorruptMessageError,
     InvalidMessageError,
     SessionExistsError,
     SessionNotFoundError,
@@ -29,7 +33,6 @@ from sessionstore.models import (
     decode_metadata,
     encode_metadata,
     merge_metadata,
-    now_microseconds,
     retention_microseconds,
 )
 from sessionstore.rows import (
@@ -46,6 +49,9 @@ from sessionstore.statements import (
     Reading,
     appending,
     listing,
+    locking,
+    moment,
+    noting,
     reading,
     removing,
     seeking,
@@ -61,6 +67,7 @@ __all__ = ["DbSessionStore"]
 
 T = TypeVar("T")
 
+_logger = logging.getLogger(__name__)
 _MANY = 500
 _NO_VERSION = 2**62
 
@@ -113,6 +120,7 @@ class DbSessionStore(SessionStore):
         self._db = open_db(db, timeout)
         self._sessions = self._db.tables.sessions
         self._messages = self._db.tables.messages
+        self._unlisted: set[int] = set()
 
     def __repr__(self) -> str:
         """Tell the database, without what a password may be in."""
@@ -169,8 +177,8 @@ class DbSessionStore(SessionStore):
         head = _head(rows)
         if head is None:
             return None
-        row = Row._make(head[3:])
-        require_owner(row.user_id, user_id)
+        require_owner(head[6], user_id)
+        row = checked(head[3:])
         return SessionData(**row.head(), messages=_oldest_first(session_id, rows))
 
     def _get_messages(
@@ -242,14 +250,12 @@ class DbSessionStore(SessionStore):
         expected_version: int | None,
     ) -> Flow[int | None]:
         """Append by PostgreSQL's one statement; ``None`` where it has settled nothing."""
-        oldest = self._oldest_live()
         values = {
             "id": escaped(session_id),
             "agent_id": escaped(agent_id),
             "user_id": None if user_id is None else escaped(user_id),
             "expected": None if expected_version is None else min(expected_version, _NO_VERSION),
-            "now": now_microseconds(),
-            "oldest": oldest,
+            "oldest": self._times()["oldest"],
             "count": len(records),
             "ids": [escaped(message_id) for message_id, _ in records],
             "bodies": [body for _, body in records],
@@ -257,10 +263,10 @@ class DbSessionStore(SessionStore):
 
         statement = appending(self._db.tables)
         [reply] = yield from self._query(statement, values, repeatable=expected_version is None)
-        was_there, owner, updated_at, version, added, made = reply
+        was_there, owner, is_live, version, added, made = reply
         if made:
             return int(added)
-        if not was_there or updated_at < oldest:
+        if not (was_there and is_live):
             require_version(0, expected_version)
             return None
         if owner is not None and user_id is not None:
@@ -319,20 +325,18 @@ class DbSessionStore(SessionStore):
         expected_version: int | None,
     ) -> Flow[list[str] | None]:
         """Delete by PostgreSQL's one statement; ``None`` where it has settled nothing."""
-        oldest = self._oldest_live()
         ids = {escaped(message_id): message_id for message_id in message_ids}
         values = {
             "id": escaped(session_id),
             "user_id": None if user_id is None else escaped(user_id),
             "expected": None if expected_version is None else min(expected_version, _NO_VERSION),
-            "now": now_microseconds(),
-            "oldest": oldest,
+            "oldest": self._times()["oldest"],
             "ids": list(ids),
         }
 
         [reply] = yield from self._query(removing(self._db.tables), values, repeatable=False)
-        was_there, owner, updated_at, version, settled, removed = reply
-        if not was_there or updated_at < oldest:
+        was_there, owner, is_live, version, settled, removed = reply
+        if not (was_there and is_live):
             require_version(0, expected_version)
             return []
         if owner is not None and user_id is not None:
@@ -352,6 +356,7 @@ class DbSessionStore(SessionStore):
         expected_version: int | None,
     ) -> Flow[SessionInfo]:
         records = None if messages is None else encoded(messages)
+        sessions = self._sessions.c
         if metadata is not None:
             encode_metadata(metadata)
 
@@ -364,14 +369,17 @@ class DbSessionStore(SessionStore):
             if records is not None:
                 self._clear(connection, [row.session_key])
                 row = self._add(connection, row._replace(message_count=0), records)
-            return self._written(connection, row)
+            self._written(connection, row, metadata=metadata is not None)
+            written = select(sessions.version, sessions.updated_at)
+            found = connection.execute(written.where(sessions.session_key == row.session_key)).one()
+            return row._replace(version=found.version, updated_at=found.updated_at)
 
         row = yield from self._in_transaction(work, session_id)
         return row.info()
 
     def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]:
         def work(connection: Connection) -> bool:
-            row = self._find(connection, session_id, user_id)
+            row = self._find(connection, session_id, user_id, damaged=True)
             if row:
                 self._drop(connection, [row.session_key])
             return row is not None
@@ -381,7 +389,7 @@ class DbSessionStore(SessionStore):
     def _list_sessions(
         self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
     ) -> Flow[SessionPage]:
-        values: dict[str, Any] = {"oldest": self._oldest_live(), "limit": limit + 1}
+        values: dict[str, Any] = {"oldest": self._times()["oldest"], "limit": limit + 1}
         values |= {} if agent_id is None else {"agent_id": agent_id}
         values |= {} if user_id is None else {"user_id": user_id}
         if cursor is not None:
@@ -389,9 +397,28 @@ class DbSessionStore(SessionStore):
         statement = listing(
             self._db.tables, agent_id is not None, user_id is not None, cursor is not None
         )
-        rows = [Row._make(row) for row in (yield from self._query(statement, values))]
-        more = rows[limit - 1].cursor() if len(rows) > limit else None
-        return SessionPage([row.info() for row in rows[:limit]], more)
+        rows = yield from self._query(statement, values)
+        infos = [info for row in rows[:limit] if (info := self._listed(row))]
+        if len(rows) <= limit:
+            return SessionPage(infos, None)
+        last = Row._make(rows[limit - 1]).cursor()
+        if len(infos) == limit:
+            return SessionPage(infos, last)
+        # Others take the place of those that can't be read.
+        page = yield from self._list_sessions(
+            agent_id=agent_id, user_id=user_id, limit=limit - len(infos), cursor=last
+        )
+        return SessionPage([*infos, *page.sessions], page.cursor)
+
+    def _listed(self, columns: Sequence[Any]) -> SessionInfo | None:
+        """Give what a list tells of a session: nothing, and once a warning, if it is damaged."""
+        try:
+            return checked(columns).info()
+        except CorruptMessageError as error:
+            if columns[0] not in self._unlisted:
+                self._unlisted.add(columns[0])
+                _logger.warning("%s; it is left out of lists", error)
+            return None
 
     def _prune_expired(self) -> Flow[int]:
         pruned = 0
@@ -427,26 +454,30 @@ class DbSessionStore(SessionStore):
 
     def _read(self, asked: Reading, session_id: str, **values: Any) -> Flow[Sequence[Any]]:
         given = {name: value for name, value in values.items() if value is not None}
-        given |= {"session_id": session_id, "oldest": self._oldest_live()}
+        given |= {"session_id": session_id, "oldest": self._times()["oldest"]}
         if asked.named and self._db.dialect_name in ("mariadb", "mysql"):
             [(given["place"],)] = yield from self._query(seeking(self._db.tables), given)
             asked = asked._replace(sought=True)
-        return (yield from self._query(reading(self._db.tables, asked), given))
+        rows = yield from self._query(reading(self._db.tables, asked), given)
+        return checked_parts(session_id, rows, FIRST)
 
     # -- Within a transaction ---------------------------------------------------------------------
 
-    def _find(self, connection: Connection, session_id: str, user_id: str | None) -> Row | None:
+    def _find(
+        self, connection: Connection, session_id: str, user_id: str | None, *, damaged: bool = False
+    ) -> Row | None:
         """Lock a session; an expired one is dropped, or hidden until it is pruned."""
-        named = select(*self._sessions.c).where(self._sessions.c.id == session_id)
-        found = connection.execute(named.with_for_update()).one_or_none()
+        values = {"session_id": session_id, **self._times()}
+        found = connection.execute(locking(self._db.tables), values).one_or_none()
         if found is None:
             return None
-        row = Row._make(found)
-        if row.updated_at < self._oldest_live():
+        *columns, is_live = found
+        row = Row._make(columns)
+        if not is_live:
             self._discard(connection, row)
             return None
         require_owner(row.user_id, user_id)
-        return row
+        return row if damaged else checked(columns)
 
     def _require(self, connection: Connection, session_id: str, user_id: str | None) -> Row:
         row = self._find(connection, session_id, user_id)
@@ -455,7 +486,8 @@ class DbSessionStore(SessionStore):
         return row
 
     def _make(self, connection: Connection, row: Row, records: Sequence[tuple[str, str]]) -> Row:
-        row = row._replace(message_count=len(records), last_position=len(records))
+        count, now = len(records), self._next_time(connection)
+        row = row._replace(created_at=now, updated_at=now, message_count=count, last_position=count)
         values = {name: value for name, value in row._asdict().items() if name != "session_key"}
         made: Any = connection.execute(insert(self._sessions).values(values)).inserted_primary_key
         row = row._replace(session_key=made[0])
@@ -515,19 +547,27 @@ class DbSessionStore(SessionStore):
             ]
             connection.execute(insert(self._messages), values)
 
-    def _written(self, connection: Connection, row: Row) -> Row:
-        row = row._replace(version=row.version + 1, updated_at=now_microseconds())
-        changed = ("updated_at", "metadata", "version", "message_count", "last_position")
-        connection.execute(
-            update(self._sessions)
-            .where(self._sessions.c.session_key == row.session_key)
-            .values({name: getattr(row, name) for name in changed})
-        )
-        return row
+    def _written(self, connection: Connection, row: Row, *, metadata: bool = False) -> None:
+        values: dict[str, Any] = {
+            "key": row.session_key,
+            "count": row.message_count,
+            "last": row.last_position,
+            **self._times(),
+        }
+        if metadata:
+            values["changed"] = row.metadata
+        at_once = self._db.dialect_name not in ("mariadb", "mysql")
+        if not at_once:  # which refuse to read a table that they change
+            values["next"] = self._next_time(connection)
+        connection.execute(noting(self._db.tables, metadata, at_once), values)
+
+    def _next_time(self, connection: Connection) -> int:
+        now, newest = connection.execute(moment(self._db.tables), self._times()).one()
+        return max(int(now), int(newest) + 1)
 
     def _discard(self, connection: Connection, expired: Row) -> None:
         """Drop an expired session; a large one is left to `prune_expired`, which takes its time."""
-        if expired.message_count > PRUNE_MESSAGES:
+        if _counted(expired.message_count) > PRUNE_MESSAGES:
             self._bury(connection, expired.session_key)
         else:
             self._drop(connection, [expired.session_key])
@@ -544,21 +584,24 @@ class DbSessionStore(SessionStore):
     def _prune_some(self, connection: Connection) -> tuple[int, int]:
         """Drop some expired sessions; tell how many were found and how many dropped."""
         sessions = self._sessions.c
-        expired = sessions.updated_at < self._oldest_live()
+        expired = sessions.updated_at < oldest_live()
         counts = (sessions.session_key, sessions.message_count)
-        found = connection.execute(select(*counts).where(expired).limit(PRUNE_SESSIONS)).all()
+        found = connection.execute(
+            select(*counts).where(expired).limit(PRUNE_SESSIONS), self._times()
+        ).all()
         keys: list[int] = []
         messages = 0
-        if found and found[0].message_count > PRUNE_MESSAGES:
+        if found and _counted(found[0].message_count) > PRUNE_MESSAGES:
             return 1, self._prune_slice(connection, found[0].session_key)
         for session_key, message_count in found:
-            if keys and messages + message_count > PRUNE_MESSAGES:
+            messages += _counted(message_count)
+            if keys and messages > PRUNE_MESSAGES:
                 break
             keys.append(session_key)
-            messages += message_count
         # Others may have written to one since, or prune too: in the same order, so never crosswise.
         still = select(sessions.session_key).where(sessions.session_key.in_(keys), expired)
-        locked = connection.scalars(still.order_by(sessions.session_key).with_for_update()).all()
+        in_order = still.order_by(sessions.session_key).with_for_update()
+        locked = connection.scalars(in_order, self._times()).all()
         self._drop(connection, locked)
         return len(keys), len(locked)
 
@@ -566,9 +609,9 @@ class DbSessionStore(SessionStore):
         """Drop a part of a large expired session; tell whether that was the end of it."""
         sessions, messages = self._sessions.c, self._messages.c
         named = sessions.session_key == session_key
-        expired = sessions.updated_at < self._oldest_live()
+        expired = sessions.updated_at < oldest_live()
         locked = select(sessions.session_key).where(named, expired).with_for_update()
-        if connection.execute(locked).one_or_none() is None:
+        if connection.execute(locked, self._times()).one_or_none() is None:
             return 0
         own = messages.session_key == session_key
         first = connection.scalar(select(func.min(messages.position)).where(own))
@@ -584,13 +627,17 @@ class DbSessionStore(SessionStore):
         named = self._sessions.c.session_key == session_key
         connection.execute(update(self._sessions).where(named).values(buried(session_key)))
 
-    def _oldest_live(self) -> int:
-        return 0 if self._retention is None else now_microseconds() - self._retention
+    def _times(self) -> dict[str, int]:
+        return times(self._db.dialect_name, self._retention)
 
 
 def _new_row(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Row:
-    now = now_microseconds()
-    return Row(0, session_id, agent_id, user_id, metadata, now, now, 1, 0, 0)
+    return Row(0, session_id, agent_id, user_id, metadata, 0, 0, 1, 0, 0)
+
+
+def _counted(count: Any) -> int:
+    """Give how many messages a session has; as many as there may be where that is damaged."""
+    return count if type(count) is int else PRUNE_MESSAGES + 1
 
 
 def _head(rows: Sequence[Any]) -> Any:

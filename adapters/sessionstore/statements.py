@@ -21,9 +21,20 @@ from sqlalchemy import (
     text,
     type_coerce,
     union_all,
+    update,
 )
 from sqlalchemy.sql.selectable import ScalarSelect
 
+from sessionstore._sql_cells import raw, raw_columns
+from sessionstore._sql_clock import (
+    LATEST,
+    NOW,
+    OLDEST,
+    newest,
+    next_time,
+    now,
+    oldest_live,
+)
 from sessionstore.tables import Tables
 
 __all__ = [
@@ -32,6 +43,9 @@ __all__ = [
     "Reading",
     "appending",
     "listing",
+    "locking",
+    "moment",
+    "noting",
     "reading",
     "removing",
     "seeking",
@@ -77,14 +91,14 @@ def reading(tables: Tables, asked: Reading) -> Any:
         asked: What is to be read.
 
     Returns:
-        A statement with the parameters ``session_id``, ``oldest`` (the microseconds before which
-        a session has expired), and as asked ``user_id``, ``message`` or ``place``, ``limit``.
+        A statement with the parameters ``session_id``, ``oldest`` (see
+        `times`), and as asked ``user_id``, ``message`` or ``place``, ``limit``.
     """
     head = (
         select(*tables.sessions.c)
         .where(
             tables.sessions.c.id == bindparam("session_id"),
-            tables.sessions.c.updated_at >= bindparam("oldest", type_=BigInteger),
+            tables.sessions.c.updated_at >= oldest_live(),
         )
         .cte("head")
     )
@@ -98,7 +112,7 @@ def reading(tables: Tables, asked: Reading) -> Any:
         place = bindparam("place", type_=BigInteger)
     position = type_coerce(null(), BigInteger) if place is None else place
     body = type_coerce(null(), Text)
-    told = list(head.c) if asked.whole else [head.c.user_id]
+    told = raw_columns(head.c) if asked.whole else [raw(head.c.user_id)]
     parts = [
         select(_kind(HEAD).label("part"), position.label("position"), body.label("body"), *told),
         _part(LAST, _messages(tables, key, place, asked), len(told)),
@@ -152,7 +166,7 @@ def _first_message(tables: Tables, key: ScalarSelect[Any]) -> Any:
 
 def _part(part: int, messages: Any, told: int) -> Any:
     rows = messages.subquery()
-    return select(_kind(part), rows.c.position, rows.c.body, *[null() for _ in range(told)])
+    return select(_kind(part), rows.c.position, raw(rows.c.body), *[null() for _ in range(told)])
 
 
 def _kind(part: int) -> ColumnElement[int]:
@@ -175,7 +189,7 @@ def listing(tables: Tables, by_agent: bool, by_user: bool, further: bool) -> Any
     """
     sessions = tables.sessions
     c = sessions.c
-    page = select(*c).where(c.updated_at >= bindparam("oldest", type_=BigInteger))
+    page = select(*raw_columns(c)).where(c.updated_at >= oldest_live(), c.updated_at <= LATEST)
     if by_user:
         page = page.where(c.user_id == bindparam("user_id"))
     if by_agent:
@@ -189,6 +203,55 @@ def listing(tables: Tables, by_agent: bool, by_user: bool, further: bool) -> Any
         page = page.where(c.updated_at <= time, or_(c.updated_at < time, c.session_key < key))
     page = page.order_by(c.updated_at.desc(), c.session_key.desc())
     return page.limit(bindparam("limit", type_=BigInteger))
+
+
+@lru_cache(maxsize=16)
+def locking(tables: Tables) -> Any:
+    """Make the statement that locks a session's row.
+
+    Args:
+        tables: The store's.
+
+    Returns:
+        A statement with the parameters ``session_id`` and ``oldest``, for the row's columns and
+        whether the session is live.
+    """
+    c = tables.sessions.c
+    is_live = (c.updated_at >= oldest_live()).label("is_live")
+    named = select(*raw_columns(c), is_live).where(c.id == bindparam("session_id"))
+    return named.with_for_update()
+
+
+@lru_cache(maxsize=16)
+def moment(tables: Tables) -> Any:
+    """Make the statement that gives the time now, and that of the newest write to any session."""
+    return select(now(), newest(tables.sessions))
+
+
+@lru_cache(maxsize=64)
+def noting(tables: Tables, metadata: bool, at_once: bool) -> Any:
+    """Make the statement that notes a write in a session's row, which is locked.
+
+    Args:
+        tables: The store's.
+        metadata: Its metadata changes.
+        at_once: The time of the write is found here; otherwise it is given.
+
+    Returns:
+        A statement with the parameters ``key``, ``count``, ``last``, and as asked ``changed``,
+        ``now`` or ``next``.
+    """
+    sessions = tables.sessions
+    values: dict[Any, Any] = {
+        sessions.c.version: sessions.c.version + 1,
+        sessions.c.message_count: bindparam("count", type_=BigInteger),
+        sessions.c.last_position: bindparam("last", type_=BigInteger),
+        sessions.c.updated_at: next_time(sessions) if at_once else bindparam("next"),
+    }
+    if metadata:
+        values[sessions.c.metadata] = bindparam("changed")
+    own = sessions.c.session_key == bindparam("key", type_=BigInteger)
+    return update(sessions).where(own).values(values)
 
 
 @lru_cache(maxsize=16)
@@ -206,30 +269,33 @@ def appending(tables: Tables) -> TextClause:
         tables: The store's.
 
     Returns:
-        A statement with the parameters ``id``, ``agent_id``, ``user_id``, ``expected``, ``now``,
+        A statement with the parameters ``id``, ``agent_id``, ``user_id``, ``expected``,
         ``oldest``, ``count``, ``ids`` and ``bodies``, the ids without NUL. Its one row tells
-        whether the session was there, its owner, last write and version; how many messages were
-        added; and whether the session was made.
+        whether the session was there, its owner, whether it is live, its version; how many
+        messages were added; and whether the session was made.
     """
     return _of(tables, _APPEND)
 
 
 _APPEND = """
-WITH found AS MATERIALIZED (
+WITH times AS MATERIALIZED (
+    SELECT {oldest} AS oldest, greatest({now},
+        (SELECT max(updated_at) + 1 FROM {sessions})) AS now
+), found AS MATERIALIZED (
     SELECT session_key, user_id, updated_at, version, last_position
     FROM {sessions} WHERE id = CAST(:id AS text) FOR NO KEY UPDATE
 ), made AS (
     INSERT INTO {sessions} (id, agent_id, user_id, metadata, created_at, updated_at, version,
         message_count, last_position)
     SELECT CAST(:id AS text), CAST(:agent_id AS text), CAST(:user_id AS text), '{}',
-        CAST(:now AS bigint), CAST(:now AS bigint), 1,
-        CAST(:count AS bigint), CAST(:count AS bigint)
+        times.now, times.now, 1, CAST(:count AS bigint), CAST(:count AS bigint)
+    FROM times
     WHERE NOT EXISTS (SELECT FROM found) AND coalesce(CAST(:expected AS bigint), 0) = 0
     ON CONFLICT (id) DO NOTHING
     RETURNING session_key
 ), writable AS (
-    SELECT session_key, last_position FROM found
-    WHERE updated_at >= CAST(:oldest AS bigint)
+    SELECT session_key, last_position FROM found, times
+    WHERE updated_at >= times.oldest
         AND (CAST(:user_id AS text) IS NULL OR user_id IS NULL OR user_id = CAST(:user_id AS text))
         AND version = coalesce(CAST(:expected AS bigint), version)
     UNION ALL
@@ -243,15 +309,16 @@ WITH found AS MATERIALIZED (
     RETURNING position
 ), counted AS (
     UPDATE {sessions} AS session SET version = session.version + 1,
-        updated_at = CAST(:now AS bigint),
+        updated_at = greatest(times.now, session.updated_at + 1),
         message_count = session.message_count + (SELECT count(*) FROM added),
         last_position = session.last_position + CAST(:count AS bigint)
-    FROM found
+    FROM found, times
     WHERE session.session_key = found.session_key AND (SELECT count(*) FROM added) > 0
 )
-SELECT found.session_key IS NOT NULL, found.user_id, found.updated_at, found.version,
+SELECT found.session_key IS NOT NULL, found.user_id,
+    found.updated_at >= times.oldest, found.version,
     (SELECT count(*) FROM added), (SELECT count(*) FROM made)
-FROM (VALUES (1)) AS one (row) LEFT JOIN found ON true
+FROM times LEFT JOIN found ON true
 """
 
 
@@ -267,22 +334,26 @@ def removing(tables: Tables) -> TextClause:
         tables: The store's.
 
     Returns:
-        A statement with the parameters ``id``, ``user_id``, ``expected``, ``now``, ``oldest`` and
+        A statement with the parameters ``id``, ``user_id``, ``expected``, ``oldest`` and
         ``ids``, the ids without NUL. Its one row tells whether the session was there, its owner,
-        last write and version; whether that is settled; and the ids that were deleted, in order.
+        whether it is live, its version; whether that is settled; and the ids that were deleted, in
+        order.
     """
     return _of(tables, _REMOVE)
 
 
 _REMOVE = """
-WITH seen AS MATERIALIZED (
+WITH times AS MATERIALIZED (
+    SELECT {oldest} AS oldest, greatest({now},
+        (SELECT max(updated_at) + 1 FROM {sessions})) AS now
+), seen AS MATERIALIZED (
     SELECT version FROM {sessions} WHERE id = CAST(:id AS text)
 ), found AS MATERIALIZED (
     SELECT session_key, user_id, updated_at, version
     FROM {sessions} WHERE id = CAST(:id AS text) FOR NO KEY UPDATE
 ), writable AS (
-    SELECT session_key FROM found
-    WHERE updated_at >= CAST(:oldest AS bigint)
+    SELECT session_key FROM found, times
+    WHERE updated_at >= times.oldest
         AND (CAST(:user_id AS text) IS NULL OR user_id IS NULL OR user_id = CAST(:user_id AS text))
         AND version = coalesce(CAST(:expected AS bigint), version)
         AND version = (SELECT version FROM seen)
@@ -293,15 +364,16 @@ WITH seen AS MATERIALIZED (
     RETURNING message.id, message.position
 ), counted AS (
     UPDATE {sessions} AS session SET version = session.version + 1,
-        updated_at = CAST(:now AS bigint),
+        updated_at = greatest(times.now, session.updated_at + 1),
         message_count = session.message_count - (SELECT count(*) FROM removed)
-    FROM writable
+    FROM writable, times
     WHERE session.session_key = writable.session_key AND EXISTS (SELECT FROM removed)
 )
-SELECT found.session_key IS NOT NULL, found.user_id, found.updated_at, found.version,
+SELECT found.session_key IS NOT NULL, found.user_id,
+    found.updated_at >= times.oldest, found.version,
     found.version = (SELECT version FROM seen),
     (SELECT array_agg(id ORDER BY position) FROM removed)
-FROM (VALUES (1)) AS one (row) LEFT JOIN found ON true
+FROM times LEFT JOIN found ON true
 """
 
 
@@ -310,4 +382,5 @@ def _of(tables: Tables, sql: str) -> TextClause:
     quote = URL.create("postgresql+psycopg").get_dialect()().identifier_preparer.format_table
     names = {"{sessions}": quote(tables.sessions), "{messages}": quote(tables.messages)}
     written = {mark: name.replace("%%", "%").replace(":", "\\:") for mark, name in names.items()}
+    sql = sql.replace("{now}", NOW).replace("{oldest}", OLDEST)
     return text(re.sub("|".join(names), lambda found: written[found[0]], sql))

@@ -71,12 +71,12 @@ class _Id(TypeDecorator[str]):
             return escaped(value)
         return value
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         if value is None:
             return None
         if dialect.name in _MYSQL:
             return bytes(value).decode()
-        return _unescaped(value) if dialect.name == "postgresql" else str(value)
+        return _unescaped(value) if dialect.name == "postgresql" else _text(value)
 
 
 def escaped(value: str) -> str:
@@ -94,6 +94,14 @@ def escaped(value: str) -> str:
         The same id where it holds neither NUL nor the control character that marks an escape.
     """
     return value.replace(_ESCAPE, f"{_ESCAPE}1").replace("\0", f"{_ESCAPE}0")
+
+
+def _text(value: Any) -> Any:
+    """Give what SQLite has for a text; what is none is for the reader to refuse."""
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return value
 
 
 def _unescaped(value: str) -> str:

@@ -1,0 +1,99 @@
+"""What comes out of an SQL table, whatever is in it: SQLite's columns hold values of any type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from sessionstore._sql_clock import LATEST
+from sessionstore.errors import CorruptMessageError
+from sessionstore.rows import Row
+
+__all__ = ["checked", "checked_parts", "raw", "raw_columns"]
+
+_NUMBERS = ("session_key", "created_at", "updated_at", "version", "message_count", "last_position")
+
+
+class raw(FunctionElement[Any]):  # noqa: N801 - it is written as a function
+    """Text as its bytes on SQLite, whose driver would quote what is not UTF-8 in an error."""
+
+    inherit_cache = True
+    name = "raw"
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        """Take a column of text."""
+        super().__init__(column)
+        self.type = column.type
+
+
+@compiles(raw)
+def _as_it_is(element: raw, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(raw, "sqlite")
+def _as_bytes(element: raw, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **kw)} AS BLOB)"
+
+
+def raw_columns(columns: Iterable[ColumnElement[Any]]) -> list[Any]:
+    """Give the columns of the table of sessions, its text by `raw`."""
+    return [
+        column if column.key in _NUMBERS else raw(column).label(str(column.key))
+        for column in columns
+    ]
+
+
+def checked(columns: Sequence[Any]) -> Row:
+    """Make a row of the columns of the table of sessions.
+
+    Args:
+        columns: Their values.
+
+    Returns:
+        The row. Whether its metadata can be read shows when it is.
+
+    Raises:
+        CorruptMessageError: One of them is not what a store has written.
+    """
+    row = Row._make(columns)
+    numbers = (row.session_key, row.version, row.message_count, row.last_position)
+    if (
+        all(type(number) is int and 0 <= number < LATEST for number in numbers)
+        and all(type(at) is int and -LATEST // 5 < at <= LATEST for at in row[5:7])
+        and type(row.id) is type(row.agent_id) is str
+        and (row.user_id is None or type(row.user_id) is str)
+        and isinstance(row.metadata, (str, bytes))
+    ):
+        return row
+    named = repr(row.id) if isinstance(row.id, str) else f"number {row.session_key}"
+    raise CorruptMessageError(f"session {named}: what is stored of it can't be read")
+
+
+def checked_parts(session_id: str, rows: Sequence[Any], first: int) -> Sequence[Any]:
+    """Check the rows of a read: the position of each, and the body of those behind the head.
+
+    Args:
+        session_id: Named by the error.
+        rows: What `reading` gave.
+        first: The least kind of a row that is a message.
+
+    Returns:
+        The same rows.
+
+    Raises:
+        CorruptMessageError: One of them is not what a store has written.
+    """
+    for part, position, body, *_ in rows:
+        if part >= first:
+            fits = type(position) is int and body is not None
+        else:
+            fits = position is None or type(position) is int
+        if not fits:
+            raise CorruptMessageError(f"session {session_id!r}: a stored message can't be read")
+    return rows
