@@ -14,11 +14,10 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from sessionstore._clock import clock
+from sessionstore.rows import LATEST
 
-__all__ = ["LATEST", "NOW", "OLDEST", "newest", "next_time", "now", "oldest_live", "times"]
+__all__ = ["NOW", "OLDEST", "newest", "next_time", "now", "oldest_live", "times"]
 
-LATEST = 253_402_300_799_999_998
-"""The last moment of the year 9999, but one: a column with a later one is damaged."""
 _FOR_GOOD = 2**62
 _NOW = "CAST(extract(epoch FROM {}()) * 1000000 AS bigint)"
 NOW = _NOW.format("clock_timestamp")
@@ -107,7 +106,7 @@ def newest(sessions: Table) -> Any:
     """Give the time of the newest write to any session, from the index; 0 where there is none."""
     others = sessions.alias()
     at = others.c.updated_at
-    found = select(at).where(at <= LATEST).order_by(at.desc()).limit(1).scalar_subquery()
+    found = select(at).where(at < LATEST).order_by(at.desc()).limit(1).scalar_subquery()
     return func.coalesce(cast(found, BigInteger().with_variant(Integer(), "sqlite")), 0)
 
 

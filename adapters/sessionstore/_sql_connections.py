@@ -55,9 +55,10 @@ def whole(step: Callable[[], T], repeatable: bool) -> T:
     try:
         return step()
     except DBAPIError as error:
-        if is_disconnect(error) and not repeatable:
-            raise translated(error) from cause(error)
-        raise
+        if repeatable or not is_disconnect(error):
+            raise
+        told, driver = translated(error), cause(error)
+    raise told from driver  # out here, as it would have SQLAlchemy's, which holds parameters
 
 
 def replace_stale(connection: Connection) -> None:

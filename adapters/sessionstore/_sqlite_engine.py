@@ -13,8 +13,8 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from sessionstore._sql_urls import engine_options, is_in_memory
 from sessionstore._sql_file_calls import SLICE
+from sessionstore._sql_urls import engine_options, is_in_memory
 from sessionstore._sqlite_file import is_fresh, make_private, require_file, use_write_ahead_log
 
 __all__ = ["KeptConnection", "SqliteFile", "async_sqlite_engine", "sqlite_engine"]

@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from sessionstore._call_deadline import deadline_after
-from sessionstore._sqlite_attempt import attempt
 from sessionstore._sql_file_calls import Call, is_busy
+from sessionstore._sqlite_attempt import attempt
 from sessionstore._sqlite_engine import KeptConnection
 from sessionstore.errors import SessionStoreError
 

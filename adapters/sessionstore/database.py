@@ -386,8 +386,10 @@ class AgentDb:
                 renewed = renewed or anew
                 pause = 0.0 if anew else _pause(number)
                 again = anew or (number + 1 < _TRIES and is_safe_to_repeat(error))
-                if not again or not _has_time(pause):
-                    raise translated(error) from cause(error)
+                failure = not again or not _has_time(pause)
+                told, driver = translated(error), cause(error)
+            if failure:  # out here, as the error would have SQLAlchemy's, which holds parameters
+                raise told from driver
             if pause:
                 yield Pause(pause)
         raise AssertionError  # the last try returns or raises

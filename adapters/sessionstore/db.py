@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +16,6 @@ from sessionstore._sql_secrets import hides_arguments
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.direct import Query
 from sessionstore.errors import (
-    CorruptMessageError,
     InvalidMessageError,
     SessionExistsError,
     SessionNotFoundError,
@@ -38,6 +36,7 @@ from sessionstore.models import (
 from sessionstore.rows import (
     PRUNE_MESSAGES,
     PRUNE_SESSIONS,
+    Readable,
     Row,
     buried,
     encoded,
@@ -67,7 +66,6 @@ __all__ = ["DbSessionStore"]
 
 T = TypeVar("T")
 
-_logger = logging.getLogger(__name__)
 _MANY = 500
 _NO_VERSION = 2**62
 
@@ -120,7 +118,7 @@ class DbSessionStore(SessionStore):
         self._db = open_db(db, timeout)
         self._sessions = self._db.tables.sessions
         self._messages = self._db.tables.messages
-        self._unlisted: set[int] = set()
+        self._readable = Readable()
 
     def __repr__(self) -> str:
         """Tell the database, without what a password may be in."""
@@ -397,11 +395,11 @@ class DbSessionStore(SessionStore):
         statement = listing(
             self._db.tables, agent_id is not None, user_id is not None, cursor is not None
         )
-        rows = yield from self._query(statement, values)
-        infos = [info for row in rows[:limit] if (info := self._listed(row))]
+        rows = [Row._make(row) for row in (yield from self._query(statement, values))]
+        infos = self._readable.infos(rows[:limit])
         if len(rows) <= limit:
             return SessionPage(infos, None)
-        last = Row._make(rows[limit - 1]).cursor()
+        last = rows[limit - 1].cursor()
         if len(infos) == limit:
             return SessionPage(infos, last)
         # Others take the place of those that can't be read.
@@ -409,16 +407,6 @@ class DbSessionStore(SessionStore):
             agent_id=agent_id, user_id=user_id, limit=limit - len(infos), cursor=last
         )
         return SessionPage([*infos, *page.sessions], page.cursor)
-
-    def _listed(self, columns: Sequence[Any]) -> SessionInfo | None:
-        """Give what a list tells of a session: nothing, and once a warning, if it is damaged."""
-        try:
-            return checked(columns).info()
-        except CorruptMessageError as error:
-            if columns[0] not in self._unlisted:
-                self._unlisted.add(columns[0])
-                _logger.warning("%s; it is left out of lists", error)
-            return None
 
     def _prune_expired(self) -> Flow[int]:
         pruned = 0

@@ -211,6 +211,7 @@ _BY_REFUSAL: tuple[tuple[str, _Meaning], ...] = (
 )
 _PROTOCOL = "08P01"  # what PgBouncer says whatever the matter is
 _AN_OPTION = 1290  # the server runs with an option for which it refuses: mostly --read-only
+_UNDECODED = "Could not decode to UTF-8"
 _A_NAME = re.compile('"[^"]*"')
 
 
@@ -233,6 +234,8 @@ def cause(error: Exception) -> BaseException:
     What PostgreSQL tells beside the message itself is taken out, as it may quote a whole row.
     """
     driver = error.orig or error if isinstance(error, DBAPIError) else error
+    if str(driver).startswith(_UNDECODED):  # sqlite3 quotes what it can't decode
+        driver.args = (_UNDECODED,)
     message = getattr(getattr(driver, "diag", None), "message_primary", None)
     if message:  # psycopg, psycopg2
         driver.args = (message,)

@@ -25,9 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import ScalarSelect
 
-from sessionstore._sql_cells import raw, raw_columns
+from sessionstore._sql_cells import number, raw, raw_columns
 from sessionstore._sql_clock import (
-    LATEST,
     NOW,
     OLDEST,
     newest,
@@ -166,7 +165,8 @@ def _first_message(tables: Tables, key: ScalarSelect[Any]) -> Any:
 
 def _part(part: int, messages: Any, told: int) -> Any:
     rows = messages.subquery()
-    return select(_kind(part), rows.c.position, raw(rows.c.body), *[null() for _ in range(told)])
+    found = (number(rows.c.position), raw(rows.c.body))
+    return select(_kind(part), *found, *[null() for _ in range(told)])
 
 
 def _kind(part: int) -> ColumnElement[int]:
@@ -189,7 +189,7 @@ def listing(tables: Tables, by_agent: bool, by_user: bool, further: bool) -> Any
     """
     sessions = tables.sessions
     c = sessions.c
-    page = select(*raw_columns(c)).where(c.updated_at >= oldest_live(), c.updated_at <= LATEST)
+    page = select(*raw_columns(c)).where(c.updated_at >= oldest_live())
     if by_user:
         page = page.where(c.user_id == bindparam("user_id"))
     if by_agent:
