@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from threading import Event, Lock
+from threading import Lock
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -35,7 +35,7 @@ class Call:
     def __init__(self, deadline: float | None, *, on_loop: bool = False) -> None:
         self.deadline = deadline
         self._on_loop = on_loop
-        self._cancelled = Event()
+        self._is_cancelled = False
         self._claim = Lock()
 
     def claim(self) -> bool:
@@ -44,7 +44,7 @@ class Call:
 
     def cancel(self) -> None:
         """Let it end soon: it takes effect only if it is being committed already."""
-        self._cancelled.set()
+        self._is_cancelled = True
 
     def require_wanted(self) -> None:
         """Go on only if the caller still waits.
@@ -52,7 +52,7 @@ class Call:
         Raises:
             CallCancelledError: It does not.
         """
-        if self._cancelled.is_set():
+        if self._is_cancelled:
             raise CallCancelledError
 
     def slice(self) -> float:
@@ -86,7 +86,7 @@ class Call:
         if self._on_loop:
             await_only(asyncio.sleep(seconds))
         else:
-            self._cancelled.wait(seconds)
+            time.sleep(seconds)
         self.require_wanted()
 
 

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from sessionstore._sql_file_calls import SLICE
 from sessionstore._sql_urls import engine_options, is_in_memory
 from sessionstore._sqlite_file import is_fresh, make_private, require_file, use_write_ahead_log
+from sessionstore._sqlite_identity import FileIdentity
 
-__all__ = ["KeptConnection", "SqliteFile", "async_sqlite_engine", "sqlite_engine"]
+__all__ = ["KeptConnection", "SqliteFile", "async_sqlite_engine", "identity_of", "sqlite_engine"]
 
 _QUEUE_ONLY = ("max_overflow", "pool_size", "pool_timeout", "pool_use_lifo")
 
@@ -27,9 +28,11 @@ class KeptConnection(sqlite3.Connection):
 
     Attributes:
         last: The newest cursor: one that was left half read would keep a closed file locked.
+        identity: What it has open, as long as it is open.
     """
 
     last: sqlite3.Cursor | None = None
+    identity: list[FileIdentity] | None = None
 
     def cursor(self, *args: Any) -> Any:
         """Make a cursor."""
@@ -47,6 +50,7 @@ class KeptConnection(sqlite3.Connection):
         with suppress(sqlite3.Error):  # it is closed already
             self.undo()
         super().close()
+        _release(self.identity)
 
     def end(self) -> None:
         """Close the connection for good."""
@@ -85,14 +89,10 @@ class SqliteFile:
 
     def opened(self, connection: Any, path: str) -> None:
         """See to a connection that is new."""
-        try:
-            if self.shared and is_fresh(connection, path):
-                make_private(path)
-            if self.write_ahead:
-                use_write_ahead_log(connection, 0.0)
-        except BaseException:
-            connection.close()
-            raise
+        if self.shared and is_fresh(connection, path):
+            make_private(path)
+        if self.write_ahead:
+            use_write_ahead_log(connection, 0.0)
 
 
 def sqlite_engine(
@@ -147,12 +147,20 @@ def _with_short_waits(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def identity_of(connection: Connection) -> FileIdentity | None:
+    """Give what a connection of an engine that was made here has open; not one in memory."""
+    found = connection.info.get(_IDENTITY)
+    return found[0] if found else None
+
+
 def _listen(engine: Engine, file: SqliteFile, kept: list[KeptConnection] | None) -> None:
     in_memory = is_in_memory(engine.url)
 
-    def connect(dialect: Any, _: object, given: list[Any], named: dict[str, Any]) -> Any:
+    def connect(dialect: Any, record: Any, given: list[Any], named: dict[str, Any]) -> Any:
         if not (in_memory or named.get("uri")):
-            file.before(given[0])
+            path = given[0]
+            file.before(path)
+            record.info[_BEFORE] = (path, FileIdentity.look(path))
         if kept is None:
             return None
         if not (in_memory and kept):
@@ -162,10 +170,43 @@ def _listen(engine: Engine, file: SqliteFile, kept: list[KeptConnection] | None)
             kept.extend(map(open_one, given))
         return kept[-1]
 
-    def opened(connection: Any, _: object) -> None:
-        if not in_memory:
-            file.opened(connection, str(engine.url.database))
+    def opened(connection: Any, record: Any) -> None:
+        if _BEFORE not in record.info:
+            return
+        path, before = record.info.pop(_BEFORE)
+        try:
+            file.opened(connection, path)
+            identity = [FileIdentity(path, before, log=_has_log(connection))]
+        except BaseException:
+            connection.close()
+            raise
+        record.info[_IDENTITY] = identity
+        if isinstance(connection, KeptConnection):
+            connection.identity = identity
+
+    def closed(_: object, record: Any) -> None:
+        _release(record.info.pop(_IDENTITY, None))
 
     event.listen(engine, "do_connect", connect)
-    if file.write_ahead:
-        event.listen(engine, "connect", opened)
+    event.listen(engine, "connect", opened)
+    event.listen(engine, "close", closed)
+
+
+def _release(identity: list[FileIdentity] | None) -> None:
+    while identity:
+        identity.pop().closed()
+
+
+_BEFORE, _IDENTITY = "sessionstore.before", "sessionstore.identity"
+
+
+def _has_log(connection: Any) -> bool:
+    """Read something, for which SQLite opens the log, and tell whether there is one."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute("SELECT count(*) FROM sqlite_master")
+        cursor.fetchall()
+        cursor.execute("PRAGMA journal_mode")
+        return str(cursor.fetchall()[0][0]) == "wal"
+    finally:
+        cursor.close()

@@ -28,6 +28,7 @@ from sessionstore._call_deadline import deadline_after
 from sessionstore._sql_file_calls import Call, is_busy
 from sessionstore._sqlite_attempt import attempt
 from sessionstore._sqlite_engine import KeptConnection
+from sessionstore._sqlite_identity import FileTakenAwayError
 from sessionstore.errors import SessionStoreError
 
 __all__ = ["SqliteRuns"]
@@ -104,6 +105,9 @@ class SqliteRuns:
         while True:
             try:
                 return attempt(self.engine(), work, call)
+            except FileTakenAwayError:
+                self._let_go()
+                raise
             except Exception as error:
                 if self._timeout is None or not is_busy(error):
                     raise
@@ -131,6 +135,18 @@ class SqliteRuns:
         with suppress(RuntimeError):
             while True:
                 self._turn.release()
+
+    def _let_go(self) -> None:
+        """Close the connections that nobody uses: what they have open was taken away."""
+        with self._opening:
+            others = self._others
+        if others is not None:
+            others.dispose()
+        if self._main_at_work.acquire(blocking=False):
+            try:
+                self._close_main()
+            finally:
+                self._main_at_work.release()
 
     def _close_main(self) -> None:
         self._main = None
@@ -181,6 +197,10 @@ class SqliteRuns:
         while True:
             try:
                 return attempt(engine, work, call)
+            except FileTakenAwayError:
+                self._let_go()
+                engine.dispose()
+                raise
             except Exception as error:
                 if self._timeout is None or not is_busy(error):
                     raise

@@ -73,6 +73,7 @@ except ImportError as _error:
 
 from sessionstore._call_deadline import deadline_after
 from sessionstore._sqlite_file import checked_path
+from sessionstore._sqlite_identity import FileTakenAwayError
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
 from sessionstore.flow import Flow
 
@@ -251,7 +252,11 @@ class AgentDb:
             raise SessionStoreError("this database is closed")
         if not self._current().ready:
             yield from self._prepare()
-        return (yield from self._insist(work))
+        try:
+            return (yield from self._insist(work))
+        except FileTakenAwayError:
+            self._current().ready = False  # another may be there now, with or without tables
+            raise
 
     def send(self, work: Work | Pause) -> Any:
         """Carry out some work on a blocking connection, once.
