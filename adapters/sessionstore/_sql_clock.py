@@ -98,7 +98,7 @@ def times(dialect_name: str, retention: int | None) -> dict[str, int]:
         A time on SQLite; elsewhere how long before the server's time it is.
     """
     if dialect_name == "sqlite":
-        return {"oldest": clock.oldest_live(retention), "now": clock.stamp()}
+        return {"oldest": clock.oldest_live(retention), "now": clock.stamp(0)}
     return {"oldest": _FOR_GOOD if retention is None else retention, "now": 0}
 
 
