@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sessionstore.errors import StoreTimeoutError
 
-__all__ = ["deadline_after", "remaining", "until", "within"]
+__all__ = ["called_by", "deadline_after", "remaining", "until", "within"]
 
 T = TypeVar("T")
 
@@ -33,7 +33,9 @@ def deadline_after(seconds: float | None) -> float | None:
 
 
 class until:  # noqa: N801 - read as a word of the with statement
-    """Let all that is done in this block, in this thread or task, end by a time.
+    """Let all that is done in this block of a coroutine end by a time.
+
+    For what blocks there is `called_by`: Ctrl-C between two steps would leave the time set here.
 
     Args:
         deadline: The time, of `time.monotonic`; ``None`` leaves all as it is.

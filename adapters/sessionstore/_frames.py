@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
-__all__ = ["without_frames"]
+__all__ = ["hides_arguments", "without_frames"]
 
 E = TypeVar("E", bound=BaseException)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def hides_arguments(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function that is given a URL or a password raise without what it was given.
+
+    Services that collect errors, and consoles, show the variables of each frame of a traceback.
+
+    Args:
+        function: What raises for an argument that is not usable.
+
+    Returns:
+        The same, whose frames are in no traceback of its errors.
+    """
+
+    @wraps(function)
+    def hiding(*args: P.args, **kwargs: P.kwargs) -> T:
+        failure: Exception | None = None
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - raised again, below
+            failure = without_frames(error)
+        del args, kwargs
+        try:
+            raise failure
+        finally:
+            failure = None
+
+    return hiding
 
 
 def without_frames(error: E) -> E:
@@ -20,6 +52,8 @@ def without_frames(error: E) -> E:
     Returns:
         The same error.
     """
+    if error.__suppress_context__:
+        error.__context__ = error.__cause__
     seen: set[int] = set()
     rest: list[BaseException | None] = [error]
     while rest:

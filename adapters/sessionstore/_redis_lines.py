@@ -19,7 +19,7 @@ import redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import NoPermissionError
 
-from sessionstore._call_deadline import until
+from sessionstore._call_deadline import called_by
 from sessionstore._redis_timed import SLOW, left
 
 __all__ = ["MAJOR", "AsyncLines", "Lines"]
@@ -159,9 +159,7 @@ class Lines:
             if line.can_read():
                 return False
             if since + _FORGOTTEN < time.monotonic() and not line.health_check_interval:
-                with until(time.monotonic() + _patience()):
-                    line.send_command("PING", check_health=False)
-                    line.read_response()
+                called_by(time.monotonic() + _patience(), _pinged, line)
         except redis.ResponseError:  # an ACL that does not permit it: it was answered
             return True
         except redis.RedisError:
@@ -293,3 +291,8 @@ class AsyncLines:
     async def _give_back(self, line: Any) -> None:
         await line.disconnect(nowait=True)
         await self._pool.release(line)
+
+
+def _pinged(line: Any) -> None:
+    line.send_command("PING", check_health=False)
+    line.read_response()

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection
 
-from sessionstore._call_deadline import deadline_after, remaining, until
+from sessionstore._call_deadline import called_by, deadline_after, remaining
 
 __all__ = ["WHO", "Backend", "Place", "is_settled", "note", "settle"]
 
@@ -85,7 +85,10 @@ def settle(connection: Connection, place: Place) -> None:
 def _end(connection: Connection, backend: Backend) -> None:
     deadline = deadline_after(_PATIENCE)
     statement = _END.format(int(backend.pid), backend.began.replace("'", ""))
-    with until(deadline):
-        while connection.exec_driver_sql(statement).scalar():
-            remaining(None)
-            connection.exec_driver_sql(_PAUSE)
+    called_by(deadline, _end_by, connection, statement)
+
+
+def _end_by(connection: Connection, statement: str) -> None:
+    while connection.exec_driver_sql(statement).scalar():
+        remaining(None)
+        connection.exec_driver_sql(_PAUSE)

@@ -152,6 +152,8 @@ async def outcome(call: Call, future: Future[T]) -> T:
     """
     import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
 
+    from sessionstore._settling import ended  # noqa: PLC0415 - as asyncio
+
     loop = asyncio.get_running_loop()
     # Where a thread is free, none has to look whether it comes in time.
     timer = loop.call_later(call.left(), future.cancel) if call.queued and call.left() else None
@@ -159,9 +161,8 @@ async def outcome(call: Call, future: Future[T]) -> T:
         await _end_of(future, loop)
     except asyncio.CancelledError:
         call.give_up()
-        while not (future.cancel() or future.done()):
-            with suppress(asyncio.CancelledError):  # the first is raised, when all is settled
-                await _end_of(future, loop)
+        if not future.cancel():
+            await ended(_end_of(future, loop))
         raise
     except GeneratorExit:  # the loop is gone: nothing can be awaited
         settle(call, future)
@@ -175,15 +176,15 @@ async def outcome(call: Call, future: Future[T]) -> T:
 
 
 def _end_of(future: Future[Any], loop: AbstractEventLoop) -> asyncio.Future[None]:
-    ended: asyncio.Future[None] = loop.create_future()
+    over: asyncio.Future[None] = loop.create_future()
 
     def end() -> None:
-        if not ended.done():
-            ended.set_result(None)
+        if not over.done():
+            over.set_result(None)
 
     def tell(_: Future[Any]) -> None:
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(end)
 
     future.add_done_callback(tell)
-    return ended
+    return over

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from sessionstore._call_deadline import deadline_after
+from sessionstore._settling import ended
 from sessionstore._sql_file_calls import Call, is_busy
 from sessionstore._sqlite_attempt import attempt
 from sessionstore._sqlite_engine import KeptConnection
@@ -186,9 +187,7 @@ class SqliteRuns:
             return await asyncio.shield(doing)
         except asyncio.CancelledError:
             call.cancel()
-            while not doing.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([doing])
+            await ended(doing)
             if not doing.cancelled():
                 doing.exception()  # nobody is there to hear it
             raise

@@ -21,6 +21,7 @@ try:
     from sqlalchemy.pool import NullPool
     from sqlalchemy.util import greenlet_spawn
 
+    from sessionstore._frames import hides_arguments
     from sessionstore._sql_connections import (
         autocommit,
         backend_of,
@@ -31,7 +32,7 @@ try:
     )
     from sessionstore._sql_engines import Engines, OfLoop
     from sessionstore._sql_gate import Gate
-    from sessionstore._sql_secrets import Sealed, hides_arguments
+    from sessionstore._sql_secrets import Sealed
     from sessionstore._sql_unsettled import is_settled, note, settle
     from sessionstore._sql_urls import (
         KEEPALIVES,

@@ -10,9 +10,9 @@ from sessionstore.database import AgentDb, Work, open_db  # first, for its hint 
 from sqlalchemy import Connection, delete, func, insert, select, update  # isort: skip
 
 from sessionstore._call_deadline import deadline_after, until, within
+from sessionstore._frames import hides_arguments
 from sessionstore._sql_cells import checked, checked_parts
 from sessionstore._sql_clock import oldest_live, times
-from sessionstore._sql_secrets import hides_arguments
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.direct import Query
 from sessionstore.errors import (

@@ -15,7 +15,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from sessionstore._call_deadline import until
+from sessionstore._call_deadline import called_by, until
+from sessionstore._frames import hides_arguments
+from sessionstore._settling import ended
 from sessionstore._tickets import Ticket, ticket
 from sessionstore.adoption import adopt_all
 from sessionstore.bounds import StoreBounds
@@ -180,6 +182,7 @@ class FallbackSessionStore(SessionStore):
         TypeError: A number is none, or a callback can't be called, or is async.
     """
 
+    @hides_arguments
     def __init__(
         self,
         primary: SessionStore,
@@ -866,8 +869,7 @@ _Request: TypeAlias = (
 def _send(request: _Request) -> Any:
     if len(request) == 2 or request[2] is None:  # noqa: PLR2004 - no time is set
         return request[0]._play(request[1])
-    with until(request[2]):
-        return request[0]._play(request[1])
+    return called_by(request[2], request[0]._play, request[1])
 
 
 async def _asend(request: _Request) -> Any:
@@ -879,9 +881,7 @@ async def _asend(request: _Request) -> Any:
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
     task = asyncio.ensure_future(work)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait([task])
+    await ended(task)
     with suppress(SessionStoreError):
         task.result()
 

@@ -24,7 +24,8 @@ except ImportError as _missing:
     ) from _missing
 
 from sessionstore import _redis_scripts as scripts
-from sessionstore._call_deadline import deadline_after, until
+from sessionstore._call_deadline import deadline_after, until, within
+from sessionstore._frames import hides_arguments
 from sessionstore._redis_clients import WAIT, Clients, Command, Probe, Transaction
 from sessionstore._redis_doubts import Doubts
 from sessionstore._redis_errors import (
@@ -36,6 +37,7 @@ from sessionstore._redis_errors import (
 )
 from sessionstore._redis_settings import settings_of_client, settings_of_url
 from sessionstore._redis_timed import left
+from sessionstore._settling import ended
 from sessionstore.bounds import StoreBounds
 from sessionstore.errors import (
     CorruptMessageError,
@@ -202,6 +204,7 @@ class RedisSessionStore(SessionStore):
 
     _where = ""
 
+    @hides_arguments
     def __init__(
         self,
         redis: Client | str = "redis://localhost:6379",
@@ -221,18 +224,9 @@ class RedisSessionStore(SessionStore):
         self._timeout = timeout
         self._most = timeout if isinstance(redis, str) else None
         self._wait = wait_replicas
-        wrong = ""
-        try:
-            self._settings = (
-                settings_of_url(redis, timeout)
-                if isinstance(redis, str)
-                else settings_of_client(redis)
-            )
-        except ValueError as error:
-            wrong = str(error)
-        if wrong:  # and no frame that whoever shows tracebacks finds the URL in
-            del redis
-            raise ValueError(wrong)
+        self._settings = (
+            settings_of_url(redis, timeout) if isinstance(redis, str) else settings_of_client(redis)
+        )
         self._clustered = self._settings.topology == "cluster"
         self._where = str(self._settings)
         self._clients = Clients(self._settings, None if isinstance(redis, str) else redis)
@@ -265,17 +259,19 @@ class RedisSessionStore(SessionStore):
         return _BOUNDS
 
     def _play(self, flow: Flow[T]) -> T:
-        clients = self._current()
-        with until(deadline_after(self._most)):
-            try:
-                return play(flow, clients.send)
-            except Exception:
-                raise
-            except BaseException:  # Ctrl-C: what was under way is done by now, or never will be
-                if (place := _doubts.newest()) is not None:
-                    with suppress(*TRANSLATED, SessionStoreError):
-                        play(self._settling([place[1]]), clients.send)
-                raise
+        result: T = within(self._most, self._played, flow, self._current())
+        return result
+
+    def _played(self, flow: Flow[T], clients: Clients) -> T:
+        try:
+            return play(flow, clients.send)
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C: what was under way is done by now, or never will be
+            if (place := _doubts.newest()) is not None:
+                with suppress(*TRANSLATED, SessionStoreError):
+                    play(self._settling([place[1]]), clients.send)
+            raise
 
     async def _aplay(self, flow: Flow[T]) -> T:
         clients = self._current()
@@ -837,9 +833,7 @@ def _records_of(calls: Sequence[_Call]) -> list[bytes] | None:
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
     """Wait for a task, also when this one is cancelled again."""
     task = asyncio.ensure_future(work)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({task})
+    await ended(task)
     if not task.cancelled():
         task.exception()  # what can't be settled now is settled before the next call
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from sessionstore._frames import without_frames
+from sessionstore._frames import hides_arguments
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.models import retention_microseconds
@@ -37,6 +37,7 @@ _SQL = {
 }
 
 
+@hides_arguments
 def open_store(
     url: str,
     *,
@@ -103,6 +104,12 @@ def open_store(
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
+    from sessionstore.fallback import (  # noqa: PLC0415 - what a plain import can do without
+        FallbackSessionStore,
+        check_options,
+        opened,
+    )
+
     options: dict[str, Any] = {
         "on_fallback": on_fallback,
         "on_recover": on_recover,
@@ -113,35 +120,8 @@ def open_store(
         "max_messages": max_messages,
         "unknown": unknown,
     }
-    try:
-        return _opened(url, fallback, retention_days, timeout, options)
-    except Exception as error:  # noqa: BLE001 - raised again
-        url, fallback = "", None  # what shows an error with its frames shows their variables, too
-        raise without_frames(error)  # noqa: B904 - it is the same
-
-
-def _opened(
-    url: str,
-    fallback: SessionStore | str | None,
-    retention_days: float | None,
-    timeout: float | None,
-    options: dict[str, Any],
-) -> SessionStore:
-    from sessionstore.fallback import (  # noqa: PLC0415 - what a plain import can do without
-        FallbackSessionStore,
-        check_options,
-        opened,
-    )
-
     check_options(**options)
-    wrong: Exception | None = None
-    try:
-        store = _named(url, retention_days, _waits(timeout))
-    except Exception as error:  # noqa: BLE001 - raised again
-        wrong = _without_frames(error)
-    if wrong is not None:
-        del url
-        raise wrong
+    store = _named(url, retention_days, _waits(timeout))
     if fallback is None:
         return store
     if _is_local(url):
@@ -149,15 +129,6 @@ def _opened(
             opened(fallback).close()
         return store
     return FallbackSessionStore(store, fallback=fallback, **options)
-
-
-def _without_frames(error: Exception) -> Exception:
-    """Take its frames from an error and its causes: they show the URL, and so a password."""
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return error
 
 
 def _waits(timeout: object) -> dict[str, Any]:
