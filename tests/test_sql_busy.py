@@ -261,7 +261,8 @@ def test_conflicts_are_not_tried_past_the_time_of_the_call(
                 FOR EACH ROW EXECUTE FUNCTION {schema}.conflict()""".encode()
             )
         began = time.monotonic()
-        with until(began + 0.25), pytest.raises(StoreBusyError):
+        # Which of the two depends on where the time is up: between two tries, or in one.
+        with until(began + 0.25), pytest.raises((StoreBusyError, StoreTimeoutError)):
             call(store, "append_message", "s", say())
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 0.75  # all tries together take about a second
         call(db, "close")

@@ -196,6 +196,7 @@ def test_close_waits_no_longer_than_the_timeout(path: Path) -> None:
 
 
 def test_a_store_that_is_dropped_closes_its_file(path: Path) -> None:
+    others = set(threading.enumerate())
     store = SQLiteSessionStore(path)
     store.append_message("s", said("x"))
     asyncio.run(store.aappend_message("s", said("x")))
@@ -204,7 +205,9 @@ def test_a_store_that_is_dropped_closes_its_file(path: Path) -> None:
     del store
     gc.collect()
     assert files_of(path) == ["sessions.db"]
-    wait_until(lambda: not any("sqlite" in thread.name for thread in threading.enumerate()))
+    wait_until(
+        lambda: not any("sqlite" in thread.name for thread in {*threading.enumerate()} - others)
+    )
 
 
 def test_a_program_that_closes_nothing_ends_without_a_word(path: Path) -> None:

@@ -320,6 +320,6 @@ def test_no_frame_of_an_error_holds_a_password(url: str, options: dict[str, Any]
     for given in ({"url": url, "fallback": None}, {"url": "redis://localhost", "fallback": url}):
         with pytest.raises((ValueError, TypeError)) as caught:
             open_store(**given, **options)
-        assert "options=" in variables_of(caught.value)
+        assert "function=" in variables_of(caught.value)
         assert PASSWORD not in variables_of(caught.value)
         assert PASSWORD not in f"{caught.value}"
