@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Deferred"]
+__all__ = ["Deferred", "interrupt_behind"]
 
 
 def _as_written_in_c(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,3 +69,22 @@ class Deferred:
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._came = True
         self._give_up()
+
+
+def interrupt_behind(
+    error: BaseException | None, handled: BaseException | None
+) -> BaseException | None:
+    """Give the interrupt that an error is, or came of: a driver's clean-up may fail after it.
+
+    Args:
+        error: What was raised.
+        handled: What the caller is handling, which is behind every error of theirs.
+
+    Returns:
+        The `KeyboardInterrupt` or the like, or ``None``.
+    """
+    while error is not None and error is not handled:
+        if not isinstance(error, Exception):
+            return error
+        error = error.__context__
+    return None

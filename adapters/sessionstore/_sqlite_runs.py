@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from sessionstore._call_deadline import deadline_after
+from sessionstore._interrupts import interrupt_behind
 from sessionstore._settling import ended
 from sessionstore._sql_file_calls import Call, is_busy
 from sessionstore._sqlite_attempt import attempt
@@ -84,7 +85,7 @@ class SqliteRuns:
             with self._main_at_work:
                 return self._in_turn(work, call)
         except BaseException as error:
-            interrupt = _interrupt_behind(error, handled)
+            interrupt = interrupt_behind(error, handled)
             if interrupt is None:
                 raise
             self._abandon()
@@ -240,17 +241,6 @@ class SqliteRuns:
 
 def _is_main() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-def _interrupt_behind(
-    error: BaseException | None, handled: BaseException | None
-) -> BaseException | None:
-    """Give the interrupt that an error is, or came of: SQLAlchemy's clean-up may fail after it."""
-    while error is not None and error is not handled:
-        if not isinstance(error, Exception):
-            return error
-        error = error.__context__
-    return None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import random
+import sys
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator
@@ -22,6 +23,7 @@ try:
     from sqlalchemy.util import greenlet_spawn
 
     from sessionstore._frames import hides_arguments
+    from sessionstore._interrupts import interrupt_behind
     from sessionstore._sql_connections import (
         autocommit,
         backend_of,
@@ -381,11 +383,14 @@ class AgentDb:
             raise
 
     def _insist(self, work: Work) -> Flow[Any]:
-        renewed = False
+        renewed, handled = False, sys.exc_info()[1]
         for number in range(_TRIES):
             try:
                 return (yield work)
             except (SQLAlchemyError, OSError, asyncio.TimeoutError) as error:
+                # Else a Ctrl-C that broke the connection off would be taken for a lost one.
+                if interrupt := interrupt_behind(error, handled):
+                    raise interrupt from None
                 # A lost connection is told so only where the work was undone, or is repeatable;
                 # and who says that it is read-only may be one whose place another has taken.
                 anew = not renewed and (is_disconnect(error) or is_read_only(error))

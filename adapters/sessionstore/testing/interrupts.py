@@ -35,6 +35,8 @@ class InterruptContract(ColouredSuite):
     as hiredis 3 does while it packs a command.
     """
 
+    # Python swallows what is raised in a finalizer, such as SQLAlchemy's, and says so.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer that interrupts")
     def test_ctrl_c_leaves_all_or_nothing(self, open_store: OpenStore) -> None:
         """Whenever it comes: what is read next stays, and other threads go on."""
@@ -105,8 +107,18 @@ def _require_consistent(store: SessionStore) -> None:
 def in_a_thread(call: Callable[[], T]) -> T:
     """Call in another thread, which has to come back: nothing that it needs is left held."""
     results: list[T] = []
-    thread = threading.Thread(target=lambda: results.append(call()), daemon=True)
+    errors: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            errors.append(error)
+
+    thread = threading.Thread(target=guarded, daemon=True)
     thread.start()
     thread.join(_PATIENCE)
-    assert results, "a call in another thread does not come back, or fails"
+    if errors:
+        raise errors[0]
+    assert results, "a call in another thread does not come back"
     return results[0]
