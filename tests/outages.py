@@ -47,13 +47,17 @@ class Writers:
             "writers go on",
             60,
         )
-        assert self.faults == []
+        self._raise_faults()
 
     def stop(self) -> None:
         self._stopping = True
         for thread in self._threads:
             thread.join()
-        assert self.faults == []
+        self._raise_faults()
+
+    def _raise_faults(self) -> None:
+        if self.faults:
+            raise self.faults[0]
 
     def start_threads(self) -> None:
         for writer in range(len(self.acknowledged)):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from faults import FaultyStore
+from servers.process import wait_until
 from test_fallback_faults import Stage, said
 
 from sessionstore import (
@@ -17,9 +21,11 @@ from sessionstore import (
     SessionMessage,
     SessionStore,
     SessionStoreError,
+    SQLiteSessionStore,
     StoreBounds,
     StoreBusyError,
     StoreTimeoutError,
+    StoreUnavailableError,
     refusals,
 )
 from sessionstore.flow import Flow
@@ -187,6 +193,75 @@ def test_who_reads_is_answered_by_a_primary_that_takes_no_writes() -> None:
     assert stage.primary.asked == []  # it is away now: nobody waits for it
 
 
+@pytest.mark.parametrize(
+    "error", [StoreBusyError("no connection is left"), SessionStoreError("the login is refused")]
+)
+def test_what_comes_of_a_probe_is_not_the_callers(error: SessionStoreError) -> None:
+    """The call that happens to probe is answered as the others are, and the next probe waits."""
+    stage = stage_of("s", retry_after=0.001, retry_cap=3600)
+    stage.primary.go_down()
+    stage.store.append_messages("s", said("b"))
+    stage.primary.come_back()
+    ping = stage.primary.inner._ping
+
+    def refused() -> Flow[None]:
+        raise error
+
+    stage.primary.inner._ping = refused
+    for number in range(50):
+        assert stage.store.append_messages("s", said(str(number))) == 1
+        assert len(stage.seen()) == number + 3
+    assert stage.store.is_degraded()
+    assert stage.store.stats().probes < 25
+    assert not stage.store.recover()
+    stage.primary.inner._ping = ping
+    assert stage.store.recover()
+    assert len(stage.kept()) == 52
+
+
+def test_recover_is_refused_by_a_busy_store_and_condemns_nobody() -> None:
+    stage = stage_of("s")
+
+    def refused() -> Flow[None]:
+        raise BUSY
+
+    stage.primary.inner._ping = refused
+    assert not stage.store.recover()
+    assert not stage.store.is_degraded()
+
+
+def test_a_session_that_probed_in_vain_is_not_left_alone_when_the_store_is_back() -> None:
+    stage = stage_of("s", "t", "old", retry_after=0, retry_cap=0)
+    stage.primary.script("slow", "slow", then="slow")
+    stage.store.append_messages("s", said("b"))
+    stage.store.append_messages("t", said("b"))
+    assert stage.store.is_degraded()
+    stage.store._circuits._retry_after = stage.store._circuits._retry_cap = 3600
+    for _ in range(5):
+        stage.seen("old")
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.store.stats().slow_sessions == 0
+    stage.primary.inner.append_messages("old", said("theirs"))
+    assert stage.seen("old") == ["a", "theirs"]
+
+
+def test_only_a_write_ends_an_outage_that_a_read_only_primary_began() -> None:
+    told: list[str] = []
+    stage = Stage(on_recover=lambda: told.append("back"))
+    stage.store.append_messages("s", said("a"))
+    stage.primary.take_no_writes()
+    with pytest.raises(StoreUnavailableError):
+        stage.store.delete("unseen")  # nothing waits
+    for _ in range(3):
+        assert not stage.store.recover()
+    assert told == []
+    stage.primary.come_back()
+    stage.store.append_messages("s", said("b"))
+    assert told == ["back"]
+    assert stage.store.recover()
+
+
 # -- Busy --------------------------------------------------------------------------------------
 
 
@@ -251,11 +326,56 @@ def test_who_comes_after_an_outage_does_not_wait_for_all_that_their_session_has_
     assert store.timeout == primary.timeout
 
 
+def test_a_fallback_file_that_is_held_keeps_no_call_longer(tmp_path: Path) -> None:
+    primary = Timed(InMemorySessionStore())
+    file = SQLiteSessionStore(tmp_path / "outage.db")
+    store = FallbackSessionStore(primary, fallback=file, retry_after=0)
+    store.append_messages("s", said("a"))
+    primary.go_down()
+    store.append_messages("s", said("b"))
+    with closing(sqlite3.connect(tmp_path / "outage.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        calls: list[Any] = [
+            lambda: store.append_messages("s", said("c")),
+            lambda: store.get("s"),
+            lambda: store.get("other"),
+        ]
+        for is_back in (False, True):
+            for call in calls:
+                before = time.monotonic()
+                with suppress(StoreUnavailableError):
+                    call()
+                assert time.monotonic() - before < 4 * primary.timeout < file.timeout
+            if not is_back:
+                primary.come_back()
+    wait_until(store.recover, "all is put back")
+    assert [m.id for m in primary.inner.get_messages("s")] == ["a", "b"]
+    store.close()
+
+
+def test_batches_grow_again_after_one_that_was_too_slow() -> None:
+    stage = stage_of("s", retry_after=0, retry_cap=0)
+    stage.primary.go_down()
+    for number in range(1000):
+        stage.store.append_messages("s", said(str(number)))
+    stage.primary.come_back()
+    stage.primary.slow["s"] = SLOW
+    for _ in range(12):
+        assert not stage.store.recover()
+    stage.primary.come_back()
+    stage.primary.asked.clear()
+    assert stage.store.recover()
+    requests = [one for one in stage.primary.asked if one == ("_append_messages", "s")]
+    assert len(requests) < 20
+    assert len(stage.kept()) == 1001
+
+
 # -- What the primary never takes --------------------------------------------------------------
 
 
+@pytest.mark.parametrize("directly", [False, True])
 def test_a_write_that_the_primary_never_takes_is_set_aside_at_last(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    directly: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(refusals, "_PATIENCE", 0)
     stage = stage_of("bad", "good")
@@ -274,9 +394,12 @@ def test_a_write_that_the_primary_never_takes_is_set_aside_at_last(
         stage.store.recover()
     assert [write.session_id for write in stage.store.pending()] == ["bad"]  # it takes no others
     for number in range(10):
-        stage.primary.go_down()
-        stage.store.append_messages("good", said(str(number)))
-        stage.primary.come_back()
+        if directly:
+            stage.store.append_messages("good", said(str(number)))
+        else:
+            stage.primary.go_down()
+            stage.store.append_messages("good", said(str(number)))
+            stage.primary.come_back()
         stage.store.recover()
     assert stage.store.recover()
     assert [write.reason for write in stage.store.rejected()] == ["SessionStoreError"]

@@ -61,6 +61,8 @@ class Damaged:
                 "bytes": b"\xff\xfe" + text.encode(),
                 "inside": text.replace('\\"kind\\"', '\\"kin', 1),
                 "newer": text.replace('\\"append\\"', '\\"fork\\"', 1),
+                "named": text.replace('\\"messages\\"', '\\"nessages\\"', 1),
+                "emptied": text.replace('\\"messages\\":[{', '\\"messages\\":[],\\"x\\":[{', 1),
                 "role": text.replace('"role":"write"', '"role":"fence"', 1),
                 "value": value,
             }[how]
@@ -71,7 +73,15 @@ class Damaged:
         return [message.id for message in self.primary.inner.get_messages(session_id)]
 
 
-HOW = [("cut", None), ("bytes", None), ("inside", None), ("newer", None), ("role", None)]
+HOW = [
+    ("cut", None),
+    ("named", None),
+    ("emptied", None),
+    ("bytes", None),
+    ("inside", None),
+    ("newer", None),
+    ("role", None),
+]
 HOW += [("value", value) for value in ("", 7, 1.5, "[]", "null", '{"role": 1}')]
 
 

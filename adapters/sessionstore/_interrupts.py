@@ -84,7 +84,7 @@ def interrupt_behind(
         The `KeyboardInterrupt` or the like, or ``None``.
     """
     while error is not None and error is not handled:
-        if not isinstance(error, Exception):
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):  # no task's being cancelled
             return error
         error = error.__context__
     return None

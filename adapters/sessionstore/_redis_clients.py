@@ -313,7 +313,8 @@ class Clients:
 
     def _none_free(self, began: float) -> Exception:
         """Tell whether the server is busy, or gone: then those that have a connection hang."""
-        if self._answered >= began:
+        # Who waits when Redis falls silent began a moment before: somebody was answered then.
+        if self._answered >= (began + time.monotonic()) / 2:
             return redis.ConnectionError(_NONE_FREE)
         return NobodyAnsweredError(self._last_error)
 

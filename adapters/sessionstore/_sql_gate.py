@@ -166,10 +166,10 @@ class Gate:
     def _refusal(self, waiting: _Waiting) -> SessionStoreError:
         mine = self._sessions.get(waiting.session)
         if mine is not None and self._share <= mine.in_use < self._size:
-            if mine.answered >= waiting.since:
+            if mine.answered >= waiting.half():
                 return StoreBusyError("too many calls on this session at once: try again")
             return StoreTimeoutError("the calls on this session before this one got no answer")
-        if self._answered >= waiting.since:
+        if self._answered >= waiting.half():
             return StoreBusyError("all connections of the pool are in use: try again")
         last = f"; the last failure: {self._failure}" if self._failure else ""
         words = "all connections of the pool are in use, and the database answers nobody"
@@ -192,6 +192,13 @@ class _Waiting:
     ) -> None:
         self.session, self.wake, self._deadline = session, wake, deadline
         self.since, self.granted = time.monotonic(), False
+
+    def half(self) -> float:
+        """Give the middle of the time that it has waited.
+
+        Who waits when the database falls silent began a moment before: somebody was answered then.
+        """
+        return (self.since + time.monotonic()) / 2
 
     def left(self) -> float | None:
         """Give how long it may still wait."""

@@ -11,9 +11,25 @@ from typing import NamedTuple
 import msgspec
 
 from sessionstore.entries import read_entries
-from sessionstore.errors import CorruptMessageError, SessionStoreError, StoreUnavailableError
+from sessionstore.errors import (
+    CorruptMessageError,
+    SessionExistsError,
+    SessionStoreError,
+    StoreUnavailableError,
+)
 from sessionstore.flow import Flow
-from sessionstore.journal import BASE, DONE, JOURNALS, REJECTED, VOID, WRITE, Journal, keeper
+from sessionstore.journal import (
+    ADOPTED_BY,
+    ADOPTING,
+    BASE,
+    DONE,
+    JOURNALS,
+    REJECTED,
+    VOID,
+    WRITE,
+    Journal,
+    keeper,
+)
 from sessionstore.models import SessionInfo, SessionMessage
 from sessionstore.owners import is_looked_after
 from sessionstore.standby import KnownSession
@@ -85,23 +101,26 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
     Returns:
         Whether all were taken over. Of others it can't be told yet: ask again in a minute.
     """
-    whole = True
+    whole, abandoned = _abandoned(journal, (yield from _listed(store)))
+    if not abandoned:
+        yield from _restore_rejected(journal, store)
+        return whole
+    if not (yield from _begin(journal, store)):
+        return False
     found: defaultdict[str, _Found] = defaultdict(_Found)
     over: dict[str, str] = {}
     nameless: list[_Nameless] = []
-    for info in (yield from _listed(store)):
-        if journal.looks_after(info.id):
-            continue
-        owner = keeper(info)
-        if owner != journal.owner and is_looked_after(owner, info.updated_at):
-            whole = False
-        elif (yield from journal.seize(info.id, info.version)):
+    # Looked for again: who was at it before has taken some.
+    whole, abandoned = _abandoned(journal, (yield from _listed(store)))
+    for info in abandoned:
+        if (yield from journal.seize(info.id, info.version)):
             try:
                 read = _read(*(yield from read_entries(store, info.id)))
             except StoreUnavailableError:
                 raise
             except SessionStoreError as error:
                 _logger.error("a journal of the fallback can't be read: %s", type(error).__name__)
+                journal.offer(_unreadable(info.id, "", ""))
                 journal.keep_damaged(info.id, [])
                 continue
             _set_aside(journal, info, read)
@@ -110,8 +129,47 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
     _give_names(nameless, found)
     for session_id, there in found.items():
         _take_over(journal, session_id, there, over, show)
+    yield store, store._delete(ADOPTING, user_id=None)
     yield from _restore_rejected(journal, store)
     return whole
+
+
+def _abandoned(journal: Journal, infos: list[SessionInfo]) -> tuple[bool, list[SessionInfo]]:
+    """Pick the journals of those who are gone: of each all or none.
+
+    What one of them says of writes is in another: one that was written to says of all that its
+    owner is there.
+    """
+    by_owner: defaultdict[str, list[SessionInfo]] = defaultdict(list)
+    for info in infos:
+        if not journal.looks_after(info.id):
+            by_owner[keeper(info)].append(info)
+    whole, abandoned = True, []
+    for owner, theirs in by_owner.items():
+        newest = max(info.updated_at for info in theirs)
+        if owner != journal.owner and is_looked_after(owner, newest):
+            whole = False
+        else:
+            abandoned += theirs
+    return whole, abandoned
+
+
+def _begin(journal: Journal, store: SessionStore) -> Flow[bool]:
+    """Be the only process that takes over: two at once would tear apart what belongs together."""
+    there = yield store, store._get(ADOPTING, limit=0, user_id=None)
+    if there is None:
+        make = store._create(
+            ADOPTING, [], agent_id=ADOPTING, user_id=None, metadata={ADOPTED_BY: journal.owner}
+        )
+        try:
+            yield store, make
+        except SessionExistsError:
+            return False
+        return True
+    owner = keeper(there)
+    if owner != journal.owner and is_looked_after(owner, there.updated_at):
+        return False
+    return (yield from journal.seize(ADOPTING, there.version))
 
 
 def _restore_rejected(journal: Journal, store: SessionStore) -> Flow[None]:

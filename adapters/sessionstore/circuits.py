@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from threading import Lock
 
 import msgspec
@@ -95,6 +96,17 @@ class Circuits:
                 circuit.delay = min(circuit.delay * 2, self._retry_cap)
             jitter = 1 + random.random() / 4  # noqa: S311 - no secret
             circuit.next_try = time.monotonic() + circuit.delay * jitter
+
+    def clear(self, keep: Callable[[str], bool] | None = None) -> None:
+        """Leave none alone any more: the primary is back.
+
+        Args:
+            keep: Tells those for which that is not known yet.
+        """
+        if self._open:
+            with self._lock:
+                for session_id in [one for one in self._open if keep is None or not keep(one)]:
+                    del self._open[session_id]
 
     def answered(self, session_id: str | None) -> None:
         """Take note that the primary answers for the session again."""

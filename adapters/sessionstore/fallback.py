@@ -16,9 +16,9 @@ import msgspec
 from msgspec.structs import replace
 
 from sessionstore._call_deadline import called_by, until
-from sessionstore._frames import hides_arguments
+from sessionstore._frames import without_frames
 from sessionstore._settling import ended
-from sessionstore._tickets import Ticket, ticket
+from sessionstore._tickets import Ticket, is_within, ticket
 from sessionstore.adoption import adopt_all
 from sessionstore.bounds import StoreBounds
 from sessionstore.circuits import Circuits
@@ -52,6 +52,10 @@ T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
 
 _TRIES = 10
+# In seconds: what the fallback has at least, where the primary's timeout is not shorter.
+_LEAST = 1.0
+# Of a call's time, when nothing more is begun that it does not need.
+_CHORES_END = 0.75
 _ADOPT_AGAIN = 61.0  # seconds: by then it can be told whether others have abandoned a journal
 
 
@@ -182,7 +186,6 @@ class FallbackSessionStore(SessionStore):
         TypeError: A number is none, or a callback can't be called, or is async.
     """
 
-    @hides_arguments
     def __init__(
         self,
         primary: SessionStore,
@@ -209,7 +212,11 @@ class FallbackSessionStore(SessionStore):
             unknown=unknown,
         )
         self._primary = primary
-        self._fallback = opened(fallback)
+        try:
+            self._fallback = opened(fallback)
+        except Exception as error:  # noqa: BLE001 - raised again
+            fallback = ""  # it may hold a password, and this frame is shown with its variables
+            raise without_frames(error)  # noqa: B904 - it is the same
         self._unknown = unknown
         self._health = Health(retry_after, retry_cap, on_fallback, on_recover, primary)
         self._circuits = Circuits(retry_after, retry_cap)
@@ -222,10 +229,11 @@ class FallbackSessionStore(SessionStore):
     def _begin(self) -> None:
         max_sessions, max_messages, max_pending = self._bounds
         self._standby = Standby(max_sessions, max_messages)
-        self._journal = Journal(self._fallback, max_pending)
+        self._journal = Journal(self._fallback, max_pending, self._standby.unpin)
         self._triage = Triage(self._primary, self._health, self._circuits)
-        self._replay = Replay(self._primary, self._journal, self._standby, self._triage)
+        self._replay = Replay(self._primary, self._journal, self._triage)
         self._adopt_at: float | None = None
+        self._adopter: Ticket | None = None
         self._outage = f"outage-{new_id()}:"
         # Where it was forgotten to close the store: at the end of the process, or of the object.
         self._farewell = weakref.finalize(self, _report_lost, self._journal, self._fallback)
@@ -379,7 +387,10 @@ class FallbackSessionStore(SessionStore):
         """Let go of all that a call still holds that Ctrl-C broke off, be it in the act of that."""
         self._health.give_back(call)
         self._circuits.give_back(call)
+        self._replay.give_back(call)
         self._journal.give_back(call)
+        if is_within(self._adopter, call):
+            self._adopter = None
         for session_id in self._standby.pinned():
             if not self._journal.holds(session_id):
                 self._standby.unpin(session_id)
@@ -579,10 +590,10 @@ class FallbackSessionStore(SessionStore):
         """Ask the primary, where that may answer; else, or if it does not, answer."""
         permit = self._health.permit(reads=not writes)
         if permit is None:
-            return (yield from answer())
+            return (yield from self._answered(answer, time.monotonic()))
         if not self._circuits.enter(session_id):
             self._health.end(permit)
-            return (yield from answer())
+            return (yield from self._answered(answer, time.monotonic()))
         started, deadline = time.monotonic(), None
         try:
             ready = True
@@ -595,7 +606,7 @@ class FallbackSessionStore(SessionStore):
                 self._triage.heard(session_id)
                 learn(result)
                 if permit.is_probe or self._has_chores():
-                    yield from self._tidy(permit, wrote=writes)
+                    yield from self._tidy(permit, started, wrote=writes)
                 return result
         except (StoreBusyError, OutageError):  # it is there, and this is the caller's to know
             self._triage.heard(None)
@@ -604,37 +615,62 @@ class FallbackSessionStore(SessionStore):
             self._triage.failed(session_id, permit, error, started, deadline)
         except SessionStoreError:  # a caller's mistake: to tell so needs a primary that is there
             self._triage.heard(session_id)
-            yield from self._tidy(permit, wrote=False)
+            yield from self._tidy(permit, started, wrote=False)
             raise
         finally:
             self._circuits.leave(session_id)
             self._health.end(permit)
-        return (yield from answer())
+        return (yield from self._answered(answer, started))
+
+    def _answered(self, answer: Callable[[], Flow[T]], started: float) -> Flow[T]:
+        """Answer from the fallback, which has what is left of the call's time, but not too little.
+
+        A file that another process holds just now is waited for in that time, and no longer.
+        """
+        timeout = self._primary.timeout
+        if timeout is None:
+            return (yield from answer())
+        end = max(started + timeout, time.monotonic() + min(timeout, _LEAST))
+        return (yield from by(end, answer()))
 
     def _make_ready(
         self, session_id: str | None, permit: Permit, deadline: float | None
     ) -> Flow[bool]:
         """End the outage, if it can be, and put the session's writes back before the call."""
         if permit.is_probe and not permit.needs_write:
-            yield self._primary, self._primary._ping(), deadline
-            self._health.answered(permit)
+            try:
+                yield self._primary, self._primary._ping(), deadline
+            except SessionStoreError as error:  # whatever it is, this caller has not asked for it
+                self._health.failed(permit, error)
+                return False
+            self._triage.back(permit)
         if session_id is None or not self._journal.holds(session_id):
             return True
         if self._health.is_degraded and not permit.is_probe:
             return False  # it takes no writes
-        return (yield from self._replay.session(session_id, permit, deadline))
+        return (yield from by(deadline, self._replay.session(session_id, permit, deadline)))
 
     def _has_chores(self) -> bool:
         return self._journal.has_work or self._adopt_at is not None
 
-    def _tidy(self, permit: Permit, *, wrote: bool) -> Flow[None]:
-        """Do what else is due after the primary has answered. Nothing of it fails the caller."""
+    def _tidy(self, permit: Permit, started: float, *, wrote: bool) -> Flow[None]:
+        """Do what else is due after the primary has answered, in the time that is left.
+
+        Nothing of it fails the caller.
+        """
         if wrote:
-            self._health.answered(permit)
+            self._triage.back(permit)
+            self._replay.took_another()
+        timeout = self._primary.timeout
+        deadline = None if timeout is None else started + timeout * _CHORES_END
+        if deadline is None or time.monotonic() < deadline:
+            yield from by(deadline, self._do_chores(permit, deadline))
+
+    def _do_chores(self, permit: Permit, deadline: float | None) -> Flow[None]:
         if self._adopt_at is not None and time.monotonic() > self._adopt_at:
             yield from self._adopt()
         if self._journal.has_work and not self._health.is_degraded:
-            yield from self._replay.next_one(permit)
+            yield from self._replay.next_one(permit, deadline)
 
     def _write(self, write: PendingWrite, expected_version: int | None = None) -> Flow[Any]:
         def ask(store: SessionStore) -> Flow[Any]:
@@ -721,46 +757,61 @@ class FallbackSessionStore(SessionStore):
         permit = self._health.permit(now=True)
         if permit is None:  # somebody is trying just now
             return False
+        whole = False
         try:
             yield self._primary, self._primary._ping()
             self._health.heard()
+            self._circuits.clear(self._journal.holds)
             if not permit.needs_write:
-                self._health.answered(permit)
-            yield from self._adopt()
+                self._triage.back(permit)
+            whole = yield from self._adopt()
             yield from self._replay.all(permit)
-            self._health.answered(permit)
-        except StoreBusyError:
-            pass
-        except StoreUnavailableError as error:
-            self._health.failed(permit, error)
+        except SessionStoreError as error:
+            away = isinstance(error, StoreUnavailableError) and not isinstance(
+                error, StoreBusyError
+            )
+            if permit.is_probe or away:
+                self._health.failed(permit, error)
         finally:
             self._health.end(permit)
-        return not (self.is_degraded() or self._journal.size or self._journal.has_unnoted)
+        return whole and not (self.is_degraded() or self._journal.size or self._journal.has_unnoted)
 
     def _closing(self) -> Flow[None]:
         if self._closed:
             return
         self._closed = True
-        if self._journal.size or self._journal.has_unnoted:
-            yield from self._recovering()
-        else:  # what is done with is not to be put back by the next one
-            yield from self._journal.sweep()
-        self._journal.leave()
-        self._farewell.detach()
+        try:
+            if self._journal.size or self._journal.has_unnoted:
+                yield from self._recovering()
+            else:  # what is done with is not to be put back by the next one
+                yield from self._journal.sweep()
+        finally:
+            self._journal.leave()
+            self._farewell.detach()
         waiting = self._journal.size
         if waiting and isinstance(self._fallback, InMemorySessionStore):
             _logger.error("closed with %d writes that the store lacks: see pending()", waiting)
         if self._journal.has_unnoted:
             _logger.error("closed before the fallback could note what was put back: see its store")
 
-    def _adopt(self) -> Flow[None]:
-        """Take over what processes that are gone have left in the fallback store."""
+    def _adopt(self) -> Flow[bool]:
+        """Take over what processes that are gone have left in the fallback store.
+
+        Returns:
+            Whether nobody else is at it just now.
+        """
+        if self._adopter is not None:
+            return False
+        self._adopter, self._adopt_at = ticket(), None
+        whole = False
         try:
             whole = yield from adopt_all(self._journal, self._fallback, self._show_adopted)
         except SessionStoreError as error:
             _logger.warning("the fallback could not be looked through: %s", type(error).__name__)
-            whole = False
-        self._adopt_at = None if whole else time.monotonic() + _ADOPT_AGAIN
+        finally:
+            self._adopter = None
+            self._adopt_at = None if whole else time.monotonic() + _ADOPT_AGAIN
+        return True
 
     def _show_adopted(
         self, session_id: str, base: KnownSession | None, writes: list[PendingWrite]
@@ -843,7 +894,7 @@ def _require_callback(name: str, callback: object) -> None:
         raise TypeError(f"{name} must be a function or None, {_not(callback)}")
     called = callback if inspect.isroutine(callback) else getattr(callback, "__call__", None)  # noqa: B004
     if inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(called):
-        raise TypeError(f"{name} can't be async: both colours call it, where no loop may run")
+        raise TypeError(f"{name} can't be async: sync calls call it, too, where no loop may run")
 
 
 def _not(value: object) -> str:
@@ -877,6 +928,28 @@ async def _asend(request: _Request) -> Any:
         return await request[0]._aplay(request[1])
     with until(request[2]):
         return await request[0]._aplay(request[1])
+
+
+def by(deadline: float | None, flow: Flow[T]) -> Flow[T]:
+    """Give those requests of a flow a time to be over by that have none of their own."""
+    if deadline is None:
+        return (yield from flow)
+    resume: Callable[[Any], Any] = flow.send
+    value: Any = None
+    try:
+        while True:
+            request = resume(value)
+            if len(request) == 2:  # noqa: PLR2004 - as above
+                request = (*request, deadline)
+            try:
+                resume, value = flow.send, (yield request)
+            except Exception as error:  # noqa: BLE001 - handed to the flow, which raises it again
+                resume, value = flow.throw, error
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    finally:
+        value = None
+        flow.close()
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:

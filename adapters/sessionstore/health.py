@@ -11,7 +11,7 @@ from threading import Lock
 import msgspec
 
 from sessionstore._tickets import Ticket, is_within, ticket
-from sessionstore.errors import StoreReadOnlyError, StoreUnavailableError
+from sessionstore.errors import SessionStoreError, StoreReadOnlyError, StoreUnavailableError
 
 __all__ = ["PING", "Health", "Permit"]
 
@@ -110,8 +110,10 @@ class Health:
             self.probes += 1
             return Permit(self.fallbacks, is_probe=True, needs_write=self._reads_only)
 
-    def failed(self, permit: Permit, error: StoreUnavailableError) -> None:
+    def failed(self, permit: Permit, error: SessionStoreError) -> None:
         """Take note that the primary is away."""
+        if not isinstance(error, StoreUnavailableError):
+            _logger.error("%r refuses to be tried: %r", self._primary, error)
         if self._is_new_outage(permit, error):
             msg = "%r is unavailable, the fallback answers: %r"
             _logger.warning(msg, self._primary, error)
@@ -151,7 +153,7 @@ class Health:
         if is_within(self._prober, call):
             self._prober = None
 
-    def _is_new_outage(self, permit: Permit, error: StoreUnavailableError) -> bool:
+    def _is_new_outage(self, permit: Permit, error: SessionStoreError) -> bool:
         reads_only = isinstance(error, StoreReadOnlyError)
         with self._lock:
             now = time.monotonic()

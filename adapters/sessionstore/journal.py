@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from sessionstore._tickets import Ticket, is_within, ticket
 from sessionstore.errors import (
+    OutageError,
     SessionConflictError,
     SessionNotFoundError,
     SessionStoreError,
@@ -29,7 +30,18 @@ from sessionstore.owners import leave, name_for
 from sessionstore.store import SessionStore
 from sessionstore.writes import PendingWrite, decode_write, encode_write, first_batch, kind_of
 
-__all__ = ["BASE", "DONE", "JOURNALS", "REJECTED", "VOID", "WRITE", "Journal", "keeper"]
+__all__ = [
+    "ADOPTED_BY",
+    "ADOPTING",
+    "BASE",
+    "DONE",
+    "JOURNALS",
+    "REJECTED",
+    "VOID",
+    "WRITE",
+    "Journal",
+    "keeper",
+]
 
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
@@ -39,9 +51,10 @@ _logger = logging.getLogger("sessionstore")
 # writes that the primary has or refused, and a write that was not taken in after all.
 JOURNALS = "sessionstore:journal"
 REJECTED = "sessionstore:rejected"
+ADOPTING = "sessionstore:adopting"  # whose owner alone takes over what others have left
 BASE, WRITE, DONE, VOID = "base", "write", "done", "void"
 
-_ADOPTED_BY = "adopted_by"
+ADOPTED_BY = "adopted_by"
 
 # In seconds. So long after its last entry nobody can have taken a journal over: see owners.py.
 _LEASE = 30.0
@@ -49,6 +62,9 @@ _LEASE = 30.0
 _LATE = 60.0
 # So long after the fallback store has failed it is left alone with what can wait.
 _REST = 1.0
+
+# So many failures to write into a journal are kept in mind before it must take word of them.
+_MOST_VOIDS = 1_000
 
 # What one request puts back at most, so that it is done within the primary's timeout.
 _BATCH_BYTES = 1_000_000
@@ -63,10 +79,12 @@ class Journal:
     Args:
         store: The fallback store.
         max_pending: How many writes it takes in.
+        ended: Is called for a session, with the lock held, when nothing of it is in here any more.
     """
 
-    def __init__(self, store: SessionStore, max_pending: int) -> None:
+    def __init__(self, store: SessionStore, max_pending: int, ended: Callable[[str], None]) -> None:
         self._store = store
+        self._ended = ended
         self._max_pending = max_pending
         self._lock = Lock()
         self._left = False
@@ -83,6 +101,7 @@ class Journal:
         # Journals that hold what can't be read, so that they stay: each with the ids of the writes
         # in it that are over, until it is written there.
         self._damaged: dict[str, list[str]] = {}
+        self._sweeper: Ticket | None = None
         self._rests_until = 0.0  # the last one could not be deleted
         self.owner: str = name_for(self)
         self.journaled: int = 0
@@ -115,7 +134,7 @@ class Journal:
     @property
     def has_work(self) -> bool:
         """Whether something waits that nobody sees to just now."""
-        litter = self._litter or (self._graves and self._has_ripe())
+        litter = self._sweeper is None and (self._litter or (self._graves and self._has_ripe()))
         return bool(self._waiting or (litter and time.monotonic() >= self._rests_until))
 
     def holds(self, session_id: str) -> bool:
@@ -179,6 +198,8 @@ class Journal:
         line = self._expect(write.session_id, base, arrival)
         try:
             if (yield from self.keep(line)):
+                if len(line.voids) >= _MOST_VOIDS:  # the store fails: does it still?
+                    yield from self._add(line, [])
                 yield from self._enter(line, arrival)
             if arrival.error is not None and line.voids:
                 with suppress(SessionStoreError):
@@ -219,6 +240,7 @@ class Journal:
         """Write it into the journal, and show all that is there up to it, in that order."""
         entries = [_entry(WRITE, arrival.body, arrival.id)]
         while not arrival.over:
+            arrival.sent = True
             yield from self._add(line, entries)
             entries, order = [], [arrival.id]
             if len(line.arrivals) > 1:  # who was first?
@@ -245,8 +267,8 @@ class Journal:
             line.base, line.begun = None, True
             if len(line.journals) == 1:  # the others are as old as they were
                 line.touched = begun
-            line.voids = [void for void in line.voids if void not in voids]
-            line.done = [write_id for write_id in line.done if write_id not in done]
+            line.voids = _without(line.voids, voids)
+            line.done = _without(line.done, done)
             self._settle(line)
 
     def _order(self, line: Line) -> Flow[list[str]]:
@@ -317,7 +339,7 @@ class Journal:
             try:
                 if (yield from self.seize(journal, there.version)):
                     return True
-            except StoreUnavailableError:
+            except OutageError:
                 return True  # it is away itself, and holds expected_version back: nobody can
         return True
 
@@ -326,7 +348,7 @@ class Journal:
         claim = self._store._update(
             journal,
             messages=None,
-            metadata={_ADOPTED_BY: self.owner},
+            metadata={ADOPTED_BY: self.owner},
             user_id=None,
             expected_version=version,
         )
@@ -338,6 +360,8 @@ class Journal:
 
     def give_back(self, call: Ticket) -> None:
         """Finish what a call was in the middle of when Ctrl-C broke it off, and let go of all."""
+        if is_within(self._sweeper, call):
+            self._sweeper = None
         with self._lock:
             for line in list(self._lines.values()):
                 line.mend()
@@ -427,25 +451,37 @@ class Journal:
             self._settle(line, ended=not (line.writes or line.arrivals or line.done))
             return line.session_id not in self._lines
 
-    def sweep(self) -> Flow[None]:
-        """Delete the journals that nobody needs any more."""
-        yield from self._mark_graves()
-        while self._litter:
-            with self._lock:
-                journal = next(iter(self._litter), None)
-                if journal is None:
-                    return
-                del self._litter[journal]
-            try:
-                yield from self._clear(journal)
-            except BaseException as error:
-                with self._lock:  # in front: those behind it may tell that its writes are over
-                    self._litter = {journal: None, **self._litter}
-                    self._rests_until = time.monotonic() + _REST
-                if not isinstance(error, SessionStoreError):
-                    raise
-                _logger.warning("a journal could not be deleted: %s", _kind(error))
-                return
+    def sweep(self, most: int | None = None) -> Flow[None]:
+        """Delete the journals that nobody needs any more. One caller at a time is at it.
+
+        Args:
+            most: At most so many; ``None`` for all.
+        """
+        if self._sweeper is not None:
+            return
+        self._sweeper = ticket()
+        try:
+            yield from self._mark_graves()
+            # From the front: those behind it may tell that its writes are over.
+            while self._litter and most != 0 and (yield from self._sweep_one()):
+                most = None if most is None else most - 1
+        finally:
+            self._sweeper = None
+
+    def _sweep_one(self) -> Flow[bool]:
+        with self._lock:
+            journal = next(iter(self._litter), None)
+        if journal is None:
+            return False
+        try:
+            yield from self._clear(journal)
+        except SessionStoreError as error:
+            self._rests_until = time.monotonic() + _REST
+            _logger.warning("a journal could not be deleted: %s", _kind(error))
+            return False
+        with self._lock:  # until now it was looked after
+            self._litter.pop(journal, None)
+        return True
 
     def _clear(self, journal: str) -> Flow[None]:
         """Delete a journal; of one that is damaged, only tell that its writes are over."""
@@ -513,7 +549,7 @@ class Journal:
     # -- With the lock held -----------------------------------------------------------------------
 
     def _arrived(self, line: Line, arrival: Arrival) -> None:
-        if not arrival.over and arrival.id not in line.voids:
+        if arrival.sent and not arrival.over and arrival.id not in line.voids:
             line.voids.append(arrival.id)
         line.arrivals.pop(arrival.id, None)
         if not arrival.over or arrival.error is not None:
@@ -534,6 +570,7 @@ class Journal:
 
     def _end(self, line: Line) -> None:
         del self._lines[line.session_id]
+        self._ended(line.session_id)
         *others, own = line.journals
         self._litter.update(dict.fromkeys(others))
         if line.doubtful:
@@ -546,6 +583,7 @@ class Journal:
             _logger.warning("another process has taken %d writes over", len(line.writes))
             line.given_up = True
             self._lines.pop(line.session_id)
+            self._ended(line.session_id)
             self._waiting.pop(line.session_id, None)
             self._size -= len(line.writes)
             line.writes.clear()
@@ -567,7 +605,12 @@ class Journal:
 
 def keeper(journal: SessionInfo | SessionData) -> str:
     """Tell who looks after a journal."""
-    return str(journal.metadata.get(_ADOPTED_BY) or journal.user_id or "")
+    return str(journal.metadata.get(ADOPTED_BY) or journal.user_id or "")
+
+
+def _without(ids: list[str], gone: list[str]) -> list[str]:
+    known = set(gone)
+    return [each for each in ids if each not in known] if gone else ids
 
 
 def _is_fresh(line: Line) -> bool:

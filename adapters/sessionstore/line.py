@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -28,6 +28,7 @@ class Arrival(msgspec.Struct, eq=False):
         before: The stamp before it was shown.
         result: What ``show`` gave.
         error: What ``show`` raised: it is not taken in.
+        sent: It may be in the journal, whatever became of the request.
         over: One of the two is there.
     """
 
@@ -39,6 +40,7 @@ class Arrival(msgspec.Struct, eq=False):
     before: int | None = None
     result: Any = None
     error: SessionStoreError | None = None
+    sent: bool = False
     over: bool = False
 
 
@@ -81,6 +83,8 @@ class Line(msgspec.Struct, eq=False):
     taken: bool = False
     given_up: bool = False
     most: int = 500
+
+    MOST: ClassVar[int] = 500
 
     def show(self, order: Iterable[str]) -> int:
         """Show writes that the journal has, and count them.

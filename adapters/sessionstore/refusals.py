@@ -33,6 +33,7 @@ REFUSED = (
 # So often, and for so many seconds, a write is tried while the primary takes others. One that
 # fails by being slow may wait for a lock: it is given far longer.
 _TRIES, _PATIENCE = 5, 60.0
+_MOST = 10_000
 _LATE_TRIES, _LATE_PATIENCE = 8, 900.0
 
 
@@ -47,7 +48,7 @@ class Refusals:
 
     def __init__(self) -> None:
         self.taken: int = 0
-        """How many replays the primary has taken."""
+        """How many writes the primary has taken, while others waited for it."""
         self._failed: dict[str, _Failed] = {}
 
     def is_final(self, write_id: str, error: SessionStoreError, *, whole: bool) -> bool:
@@ -65,6 +66,8 @@ class Refusals:
         ):
             return False
         now = time.monotonic()
+        if len(self._failed) >= _MOST:  # those of sessions that another process has taken over
+            self._failed.clear()
         failed = self._failed.setdefault(write_id, _Failed(now, self.taken))
         failed.tries += 1
         late = isinstance(error, StoreTimeoutError)

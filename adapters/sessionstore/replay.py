@@ -7,9 +7,11 @@ import time
 
 from msgspec.structs import replace
 
+from sessionstore._tickets import Ticket
 from sessionstore.errors import (
     SessionStoreError,
     StoreBusyError,
+    StoreConnectionError,
     StoreTimeoutError,
     StoreUnavailableError,
 )
@@ -18,7 +20,6 @@ from sessionstore.health import Permit
 from sessionstore.journal import Journal
 from sessionstore.line import Line
 from sessionstore.refusals import Refusals
-from sessionstore.standby import Standby
 from sessionstore.store import SessionStore
 from sessionstore.triage import Triage
 from sessionstore.writes import PendingWrite, joined
@@ -28,7 +29,8 @@ __all__ = ["Replay"]
 _logger = logging.getLogger("sessionstore")
 
 # A caller who has nothing to do with a session gives its replay this part of the timeout.
-_CHORE = 0.25
+_CHORE = 0.5
+_SWEPT = 8  # journals, at most, that one call deletes
 
 
 class Replay:
@@ -37,19 +39,16 @@ class Replay:
     Args:
         primary: Where they go.
         journal: Where they are.
-        standby: Lets go of a session when all of its writes are back.
         triage: Is told how the primary answers, and tells which sessions to leave alone.
     """
 
-    def __init__(
-        self, primary: SessionStore, journal: Journal, standby: Standby, triage: Triage
-    ) -> None:
+    def __init__(self, primary: SessionStore, journal: Journal, triage: Triage) -> None:
         self._primary = primary
         self._journal = journal
-        self._standby = standby
         self._triage = triage
         self._health = triage.health
         self._circuits = triage.circuits
+        self._chores = triage.circuits.anew()
         self._refusals = Refusals()
 
     def session(
@@ -89,27 +88,45 @@ class Replay:
         finally:
             empty = self._journal.release(line)
             if empty:
-                self._standby.unpin(session_id)
                 self._circuits.answered(session_id)
+                self._chores.answered(session_id)
         if empty:
-            yield from self._journal.sweep()
+            yield from self._journal.sweep(_SWEPT)
         return empty
 
-    def next_one(self, permit: Permit) -> Flow[None]:
+    def give_back(self, call: Ticket) -> None:
+        """Let others try what a call was at that was broken off."""
+        self._chores.give_back(call)
+
+    def took_another(self) -> None:
+        """Take note that the primary has taken a write: what it fails to take is that one's."""
+        self._refusals.taken += 1
+
+    def next_one(self, permit: Permit, deadline: float | None) -> Flow[None]:
         """Put one batch of the session back that has waited longest, and may be tried now.
 
         So all comes back in the end, and no caller pays for all that others have written.
+
+        Args:
+            permit: The caller's, to ask the primary.
+            deadline: When the caller's time is up.
         """
-        session_id = self._journal.next_waiting(self._circuits.is_open)
-        if session_id is not None and self._circuits.enter(session_id):
-            started, deadline = time.monotonic(), self._triage.deadline(_CHORE)
+        session_id = self._journal.next_waiting(self._is_left_alone)
+        if session_id is not None and self._chores.enter(session_id):
+            short = self._triage.deadline(_CHORE)
+            deadline = min(filter(None, (short, deadline)), default=None)
             try:
                 yield from self.session(session_id, permit, deadline, batches=1)
+            except StoreTimeoutError:  # it had little time: its own callers may give it more
+                self._chores.failed(session_id)
             except StoreUnavailableError as error:
-                self._triage.failed(session_id, permit, error, started, deadline)
+                self._health.failed(permit, error)
             finally:
-                self._circuits.leave(session_id)
-        yield from self._journal.sweep()
+                self._chores.leave(session_id)
+        yield from self._journal.sweep(_SWEPT)
+
+    def _is_left_alone(self, session_id: str) -> bool:
+        return self._circuits.is_open(session_id) or self._chores.is_open(session_id)
 
     def all(self, permit: Permit) -> Flow[None]:
         """Put everything back, but for the sessions that are not answered for.
@@ -166,7 +183,8 @@ class Replay:
                     yield from self._batch(line, [write], permit, deadline)
                 return
             if len(batch) > 1 or not self._refusals.is_final(batch[0].id, error, whole=whole):
-                line.most = max(1, len(batch) // 2)
+                if not isinstance(error, (StoreConnectionError, StoreBusyError)):
+                    line.most = max(1, len(batch) // 2)
                 raise
             yield from self._set_aside(batch[0], error)
             taken = False
@@ -174,11 +192,12 @@ class Replay:
         else:
             self._journal.put_back(line, batch)
             self._journal.replayed += len(batch)
-            self._refusals.taken += 1
+            line.most = min(2 * line.most, Line.MOST)
+            self.took_another()
             taken = True
         self._health.heard()
         if taken or not permit.needs_write:
-            self._health.answered(permit)
+            self._triage.back(permit)
         for write in batch:
             self._refusals.forget(write.id)
         try:

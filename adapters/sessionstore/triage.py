@@ -67,12 +67,19 @@ class Triage:
             deadline: When the caller's time is up; ``None`` for the primary's own timeout.
         """
         late = isinstance(error, StoreTimeoutError)
-        if late and session_id not in (None, PING):
+        fair = late and session_id is not None and self._was_fair(started, deadline)
+        if fair and session_id != PING:
             self.circuits.failed(str(session_id))
         if not late or permit.is_probe:
             self.health.failed(permit, error)
-        elif session_id is not None and self._was_fair(started, deadline):
+        elif fair and session_id is not None:
             self.health.timed_out(permit, session_id, error)
+
+    def back(self, permit: Permit) -> None:
+        """End the outage, where this caller is the one who probes: nobody is left alone then."""
+        if permit.is_probe:
+            self.health.answered(permit)
+            self.circuits.clear()
 
     def waited_all(self, started: float) -> bool:
         """Tell whether a request that has failed was given the whole of the primary's timeout.

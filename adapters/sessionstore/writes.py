@@ -33,7 +33,9 @@ __all__ = [
 _TRIES = 10
 
 
-class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PendingWrite(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
     """A write that a fallback has taken in for its primary.
 
     Attributes:
@@ -79,6 +81,18 @@ class PendingWrite(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     def rewrites(self) -> bool:
         """Tell whether it takes messages away."""
         return self.kind == "delete" or (self.kind == "update" and self.messages is not None)
+
+    def is_whole(self) -> bool:
+        """Tell whether it has what its kind needs: what is damaged may lack it."""
+        if self.kind in ("append", "create"):
+            return self.messages is not None
+        if self.kind == "replace":
+            return self.messages is not None and len(self.messages) == 1
+        if self.kind == "remove":
+            return bool(self.message_ids)
+        if self.kind == "update":
+            return self.messages is not None or self.metadata is not None
+        return self.kind == "delete"
 
     def on(self, store: SessionStore, expected_version: int | None = None) -> Flow[Any]:
         """Give the store's flow for this write, as the caller asked for it."""
@@ -205,7 +219,7 @@ def decode_write(raw: bytes | str) -> PendingWrite:
     """
     try:
         write = _decoder.decode(raw)
-        if write.kind != "unreadable" and write.id:
+        if write.id and write.is_whole():
             return write
     except (msgspec.MsgspecError, UnicodeError, ValueError, OverflowError, RecursionError):
         pass  # the error quotes what it could not read

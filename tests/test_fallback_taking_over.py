@@ -1,0 +1,162 @@
+"""Taking over what others have left: once, as one, and never again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from test_fallback_faults import Stage, said
+
+from sessionstore import (
+    FallbackSessionStore,
+    OutageError,
+    StoreBusyError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+    journal,
+)
+
+
+def left_half_done() -> Stage:
+    """A dead process has put its update back, noted that in another journal, and died, too."""
+    stage = Stage()
+    stage.store.append_messages("s", said("a"))
+    stage.store.get("s")
+    stage.primary.go_down()
+    stage.store.update("s", metadata={"title": "old"})
+    stage.store.append_messages("s", said("b"))
+    stage.crash()
+    stage.primary.script(None, None, then="down")  # the ping, and the update
+    assert not stage.store.recover()
+    stage.primary.come_back()
+    stage.primary.inner.update("s", metadata={"title": "new"})
+    return stage
+
+
+def is_new(stage: Stage) -> bool:
+    data = stage.primary.inner.get("s")
+    return data is not None and data.metadata == {"title": "new"}
+
+
+@pytest.mark.parametrize("step", range(2, 9))
+def test_two_who_start_at_once_do_not_tear_apart_what_belongs_together(step: int) -> None:
+    stage = left_half_done()
+    stage.store._journal.leave()
+    others: list[FallbackSessionStore] = []
+
+    def start_another(left: int) -> Callable[[], object]:
+        def later() -> None:
+            if left:
+                stage.fallback.meanwhile = start_another(left - 1)
+            else:
+                others.append(stage.open())
+
+        return later
+
+    stage.fallback.meanwhile = start_another(step)
+    first = stage.open()
+    for store in (*others, first):
+        assert store.recover()
+    assert is_new(stage)
+    assert stage.kept() == ["a", "b"]
+    assert stage.fallback.inner.list_sessions().sessions == []
+
+
+def test_one_who_dies_while_taking_over_leaves_it_to_the_next() -> None:
+    stage = left_half_done()
+    stage.store._journal.leave()
+    stage.fallback.script(None, None, None, None, then="down")
+    stage.open()._journal.leave()
+    stage.fallback.come_back()
+    with stage.open() as store:
+        assert store.recover()
+    assert is_new(stage)
+    assert stage.kept() == ["a", "b"]
+
+
+def test_a_journal_is_looked_after_until_it_is_deleted() -> None:
+    """Somebody looks for what others have left while it is being deleted."""
+    stage = left_half_done()
+    delete = stage.fallback.inner._delete
+    sweeping, go_on = threading.Event(), threading.Event()
+
+    def slow(session_id: str, **kwargs: Any) -> Any:
+        sweeping.set()
+        assert go_on.wait(30)
+        return delete(session_id, **kwargs)
+
+    stage.fallback.inner._delete = slow
+    thread = threading.Thread(target=lambda: stage.store.get("s"))
+    thread.start()
+    assert sweeping.wait(30)
+    stage.store.update("s", metadata={"title": "newest"})
+    stage.store.recover()
+    go_on.set()
+    thread.join()
+    stage.fallback.inner._delete = delete
+    assert stage.store.recover()
+    assert stage.store.get("s").metadata == {"title": "newest"}
+
+
+def test_one_at_a_time_looks_for_what_others_have_left() -> None:
+    stage = left_half_done()
+    seen: list[bool] = []
+
+    def look_too() -> None:
+        seen.append(stage.store._play(stage.store._adopt()))
+
+    stage.fallback.meanwhile = look_too
+    assert stage.store._play(stage.store._adopt())
+    assert seen == [False]
+    stage.fallback.meanwhile = lambda: seen.append(stage.store.recover())
+    assert stage.store._play(stage.store._adopt())
+    assert seen[-1] is False  # it can't be told yet that nothing waits
+
+
+@pytest.mark.parametrize(
+    "error", [StoreTimeoutError("no answer"), StoreBusyError("locked"), StoreUnavailableError("?")]
+)
+def test_who_can_not_renew_a_journal_acknowledges_nothing_in_it(
+    error: StoreUnavailableError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another may have taken it over meanwhile, and be about to delete it."""
+    stage = Stage()
+    stage.primary.go_down()
+    stage.store.append_messages("s", said("a"))
+    monkeypatch.setattr(journal, "_LEASE", 0)
+    update = stage.fallback.inner._update
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    stage.fallback.inner._update = fails
+    with pytest.raises(StoreUnavailableError):
+        stage.store.append_messages("s", said("b"))
+    error = OutageError("its own outage")  # then nobody else can, either
+    stage.fallback.inner._update = fails
+    assert stage.store.append_messages("s", said("c")) == 1
+    stage.fallback.inner._update = update
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == ["a", "c"]
+
+
+def test_closing_leaves_its_journals_to_others_whatever_fails() -> None:
+    stage = Stage()
+    stage.primary.go_down()
+    stage.store.append_messages("s", said("a"))
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ValueError("a fault of a store")
+
+    stage.primary.inner._ping = broken
+    stage.primary.come_back()
+    with pytest.raises(ValueError, match="a fault"):
+        stage.store.close()
+    del stage.primary.inner._ping
+    with stage.open() as store:
+        assert [write.session_id for write in store.pending()] == ["s"]
+        assert store.recover()
+    assert stage.kept() == ["a"]
