@@ -105,7 +105,7 @@ class FallbackSessionStore(SessionStore):
     - Any other `StoreUnavailableError`, as of a store that knows nothing of those: as the first.
 
     A call takes the primary's timeout at most, with what it puts back before: past it, the journal
-    answers.
+    answers. Where its file is held by another process just then, that may take a second more.
 
     *Reads* in an outage give what is known of a session, and what was written since. A session
     never seen reads as empty, unless ``unknown="raise"``. A list of sessions is marked `partial`.
