@@ -120,6 +120,27 @@ def test_one_entry_that_can_not_be_read_keeps_no_other_back(
         assert store.rejected() == []
 
 
+@pytest.mark.parametrize("value", [10**15, "text"])
+def test_an_entry_that_is_out_of_reach_is_not_deleted_without_a_word(
+    tmp_path: Path, number: int, value: object
+) -> None:
+    damaged = Damaged(tmp_path / "outage.db")
+    with closing(sqlite3.connect(damaged.path)) as file, file:
+        content = f'%"content\\":\\"{number}\\"%'
+        changed = file.execute(
+            "UPDATE sessionstore_messages SET position = ? WHERE body LIKE ?", (value, content)
+        )
+        assert changed.rowcount == 1
+    with damaged.open() as store:
+        assert store.recover()
+        others = {str(n) for n in range(50) if n != number}
+        assert others <= {*damaged.kept()}
+        is_there = str(number) in damaged.kept()
+        assert is_there or [write.kind for write in store.rejected()] == ["unreadable"]
+    with SQLiteSessionStore(damaged.path) as file:
+        assert is_there or len(file.list_sessions(agent_id=journal.JOURNALS).sessions) == 1
+
+
 def test_two_entries_that_can_not_be_read(tmp_path: Path) -> None:
     damaged = Damaged(tmp_path / "outage.db")
     damaged.change(10, "cut")

@@ -115,7 +115,10 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
     for info in abandoned:
         if (yield from journal.seize(info.id, info.version)):
             try:
-                read = _read(*(yield from read_entries(store, info.id)))
+                entries, gap = yield from read_entries(store, info.id)
+                if gap is None and len(entries) < info.message_count:  # some are out of reach
+                    gap = len(entries)
+                read = _read(entries, gap)
             except StoreUnavailableError:
                 raise
             except SessionStoreError as error:
