@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from types import BuiltinFunctionType
 
 import pytest
 from children import Children
 from sqlite_files import write_lock
 
 from sessionstore import SQLiteSessionStore
+from sessionstore._interrupts import _get_handler, _set_handler
 
 BOMBARD = """
     import _thread, gc, random, sys, threading, time
@@ -129,3 +132,10 @@ def test_ctrl_c_ends_the_wait_for_others(tmp_path: Path, what: str) -> None:
         assert child.stdout.readline() == "1\n"
     with SQLiteSessionStore(path) as store:
         assert [message.content for message in store.get_messages("s")] == ["next"]
+
+
+def test_handlers_are_looked_up_without_a_detour_through_enums() -> None:
+    for function, name in ((_get_handler, "getsignal"), (_set_handler, "signal")):
+        assert isinstance(function, BuiltinFunctionType)
+        assert function.__name__ == name
+    assert _get_handler(signal.SIGINT) is signal.getsignal(signal.SIGINT)

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 __all__ = ["Deferred", "interrupt_behind"]
 
 
-def _as_written_in_c(function: Callable[..., Any]) -> Callable[..., Any]:
-    # What `signal` wraps around it, to give enums, takes longer than many a call.
-    wrapped: Callable[..., Any] = getattr(function, "__wrapped__", function)
-    return wrapped
+def _as_written_in_c(name: str) -> Callable[..., Any]:
+    # What `signal` puts around each, to give enums, takes longer than many a call. A function that
+    # is written in C names its module.
+    module = getattr(signal.default_int_handler, "__self__", None)
+    found: Callable[..., Any] = getattr(module, name, getattr(signal, name))
+    return found
 
 
-_get_handler = _as_written_in_c(signal.getsignal)
-_set_handler = _as_written_in_c(signal.signal)
+_get_handler = _as_written_in_c("getsignal")
+_set_handler = _as_written_in_c("signal")
 
 
 class Deferred:
