@@ -60,15 +60,25 @@ class FileIdentity:
         FileTakenAwayError: They are not in place already now.
     """
 
-    __slots__ = ("__weakref__", "_files", "_folder", "_looked", "_names", "_path", "_resolved")
+    __slots__ = (
+        "__weakref__",
+        "_files",
+        "_folder",
+        "_looked",
+        "_names",
+        "_path",
+        "_resolved",
+        "_state",
+    )
 
     def __init__(self, path: str, before: _FileId | None, *, log: bool = True) -> None:
         self._path = path
         self._resolved = os.path.realpath(path)
+        self._folder = os.path.dirname(self._resolved)
         self._names = _names_of(path)[: 3 if log else 1]
         self._files = tuple(map(_file_id, self._names))
         self._looked = float("-inf")
-        self._folder: tuple[int, ...] | None = None
+        self._state: tuple[int, ...] | None = None  # of the folder, when all was in place
         if self._files[0] != before:
             raise FileTakenAwayError(_TAKEN.format(path, _NOTHING))
         self._require_all()
@@ -101,28 +111,29 @@ class FileIdentity:
                 missing is noticed a moment later at worst.
         """
         try:
-            if _id_of(os.stat(self._path)) != self._files[0]:
+            found = os.stat(self._path)
+            if (found.st_dev, found.st_ino) != self._files[0]:
                 return False
             if time.monotonic() - self._looked > _MOMENT:
                 return self._look_at_all()
             # The log itself is not looked at after each write: on Linux since 6.13 that makes the
             # next flush of it take half as long again. To delete it changes its folder.
-            if written and (self._folder is None or _state_of(self._resolved) != self._folder):
+            if written and (self._state is None or _state_of(self._folder) != self._state):
                 return self._look_at_all()
         except OSError:
             return False
         return True
 
     def _look_at_all(self) -> bool:
-        self._looked, self._folder = float("-inf"), None
-        now, folder = time.monotonic(), _state_of(self._resolved)
+        self._looked, self._state = float("-inf"), None
+        now, state = time.monotonic(), _state_of(self._folder)
         for name, file in zip(self._names, self._files, strict=True):
             if _id_of(os.stat(name)) != file:
                 return False
         self._looked = now
         # Within a tick of the file system's clock, one change may hide another.
-        if time.time_ns() - folder[2] > _TICK:
-            self._folder = folder
+        if time.time_ns() - state[2] > _TICK:
+            self._state = state
         return True
 
     def require_in_place(self, outcome: str = _NOTHING, *, written: bool = False) -> None:
@@ -191,8 +202,8 @@ def _id_of(found: os.stat_result) -> _FileId:
     return found.st_dev, found.st_ino
 
 
-def _state_of(path: str) -> tuple[int, ...]:
-    found = os.stat(os.path.dirname(path))
+def _state_of(folder: str) -> tuple[int, ...]:
+    found = os.stat(folder)
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 

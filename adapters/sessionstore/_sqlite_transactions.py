@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -77,6 +76,8 @@ def _carry_out(database: Database, flow: Flow[T], call: Call, *, write: bool) ->
 
 
 class _Transaction:
+    __slots__ = ("_call", "_connection", "_database", "_write")
+
     def __init__(self, database: Database, call: Call, *, write: bool) -> None:
         self._database = database
         self._call = call
@@ -130,13 +131,14 @@ class _Transaction:
 def _execute(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Any:
     if type(parameters) is list:
         return connection.executemany(sql, parameters)
-    # Closed, since a statement that failed midway would keep its transaction open.
-    with closing(connection.execute(sql, parameters)) as cursor:
-        try:
-            return cursor.fetchall() if cursor.description else cursor
-        except sqlite3.OperationalError as error:
-            if "decode" not in str(error):
-                raise
+    cursor = connection.execute(sql, parameters)
+    try:
+        return cursor.fetchall() if cursor.description else cursor
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error):
+            raise
+    finally:  # a statement that failed midway would keep its transaction open
+        cursor.close()
     # Not within the block above, since the driver's error quotes what can't be decoded.
     connection.text_factory = _text
     try:

@@ -109,13 +109,13 @@ class Row(NamedTuple):
         Raises:
             CorruptMessageError: It does.
         """
-        times, counts = self[5:7], self[7:]
         if (
             tuple(map(type, self)) in _SOUND
-            and min(times) >= _EARLIEST
-            and max(times) <= LATEST
-            and min(counts) >= 0
-            and max(counts) <= _MOST
+            and _EARLIEST <= self.created_at <= LATEST
+            and _EARLIEST <= self.updated_at <= LATEST
+            and 0 <= self.version <= _MOST
+            and 0 <= self.message_count <= _MOST
+            and 0 <= self.last_position <= _MOST
         ):
             return
         raise CorruptMessageError(f"session {self.id!r} can't be read: its row is damaged")

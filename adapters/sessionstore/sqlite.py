@@ -58,8 +58,11 @@ _MAKE = """INSERT INTO sessionstore_sessions
     VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0)"""
 _ADD = """INSERT INTO sessionstore_messages (session_key, position, id, body) VALUES (?, ?, ?, ?)
     ON CONFLICT (session_key, id) DO NOTHING"""
-_WRITTEN = """UPDATE sessionstore_sessions SET version = version + 1, updated_at = ?,
+_WRITTEN = """UPDATE sessionstore_sessions SET version = version + 1, updated_at = max(?,
+    1 + CAST((SELECT coalesce(max(updated_at), 0) FROM sessionstore_sessions
+        WHERE updated_at < ?) AS INTEGER)),
     metadata = CAST(? AS TEXT), message_count = ?, last_position = ? WHERE session_key = ?"""
+_TIME = "SELECT updated_at FROM sessionstore_sessions WHERE session_key = ?"
 _LAST = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
     WHERE session_key = ? AND position < ? ORDER BY position DESC LIMIT ?"""
 _FIRST = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
@@ -202,8 +205,8 @@ class SQLiteSessionStore(SessionStore):
             raise SessionExistsError(f"session {session_id!r} is already there")
         row = yield from _make(session_id, agent_id, user_id, stored, expired)
         row = yield from _add(row, records)
-        row = yield from _written(row)
-        return SessionData(**row.head(), messages=list(messages))
+        yield from _written(row)
+        return SessionData(**row._replace(version=1).head(), messages=list(messages))
 
     def _get(
         self, session_id: str, *, limit: int | None, user_id: str | None
@@ -316,8 +319,9 @@ class SQLiteSessionStore(SessionStore):
         if records is not None:
             yield _CLEAR, (row.session_key,)
             row = yield from _add(row._replace(message_count=0), records)
-        row = yield from _written(row)
-        return row.info()
+        yield from _written(row)
+        [[now]] = yield _TIME, (row.session_key,)
+        return row._replace(version=row.version + 1, updated_at=now).info()
 
     def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]:
         yield WRITE
@@ -450,14 +454,12 @@ def _remove(row: Row, message_ids: Sequence[str]) -> Flow[list[str]]:
     return [message_id for _, message_id in found]
 
 
-def _written(row: Row) -> Flow[Row]:
-    now = row.updated_at if row.version == 0 else (yield from _now())  # it was made just now
-    row = row._replace(version=row.version + 1, updated_at=now)
-    yield (
-        _WRITTEN,
-        (row.updated_at, row.metadata, row.message_count, row.last_position, row.session_key),
-    )
-    return row
+def _written(row: Row) -> Flow[None]:
+    """Note that a session was written to, later than any other."""
+    made_just_now = row.version == 0
+    now, others = (row.updated_at, 0) if made_just_now else (clock.now(), LATEST)
+    counts = row.message_count, row.last_position
+    yield _WRITTEN, (now, others, row.metadata, *counts, row.session_key)
 
 
 def _prune(expired: list[tuple[int, int]]) -> Flow[int]:
