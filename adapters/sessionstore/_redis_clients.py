@@ -194,6 +194,8 @@ class Clients:
         self._answered = 0.0
         self._last_error: str | None = None  # in words: an error holds its frames, and those a loop
         self._given = given
+        # Asked once: a client of redis-py takes long to say what it is.
+        self._given_is_sync = isinstance(given, (redis.Redis, redis.RedisCluster))
         self._given_loop: asyncio.AbstractEventLoop | None = None
         self._loops: dict[int, weakref.ref[_OfLoop]] = {}
 
@@ -203,8 +205,7 @@ class Clients:
         redis-py makes a sync client's connections anew after a fork. An async one's are still
         the parent's sockets, so that the child needs a client of its own.
         """
-        sync = isinstance(self._given, (redis.Redis, redis.RedisCluster))
-        return Clients(self.settings, self._given if sync else None)
+        return Clients(self.settings, self._given if self._given_is_sync else None)
 
     # -- The two colours --------------------------------------------------------------------------
 
@@ -343,7 +344,7 @@ class Clients:
 
     def _sync_one(self) -> SyncClient:
         self._refuse_closed()
-        if isinstance(self._given, (redis.Redis, redis.RedisCluster)):
+        if self._given_is_sync:
             return self._given
         if self._sync is None:
             # Outside the lock: a Cluster's client connects when it is made.

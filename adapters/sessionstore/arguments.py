@@ -90,7 +90,11 @@ def checked_id(value: object, name: str) -> str:
     Raises:
         InvalidSessionError: It is no text of 1 to `MAX_ID_LENGTH` characters.
     """
-    if isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
+    if (
+        isinstance(value, str)
+        and 0 < len(value) <= MAX_ID_LENGTH
+        and (value.isascii() or _is_unicode(value))
+    ):
         return str.__str__(value)
     raise InvalidSessionError(f"{name} {_fault(value)}")
 
@@ -123,14 +127,16 @@ def checked_message_id(value: object) -> str:
     Raises:
         InvalidMessageError: It is no text of 1 to `MAX_ID_LENGTH` characters.
     """
-    if isinstance(value, str) and 0 < len(value) <= MAX_ID_LENGTH and _is_unicode(value):
+    if (
+        isinstance(value, str)
+        and 0 < len(value) <= MAX_ID_LENGTH
+        and (value.isascii() or _is_unicode(value))
+    ):
         return str.__str__(value)
     raise InvalidMessageError(f"a message id {_fault(value)}")
 
 
 def _is_unicode(value: str) -> bool:
-    if value.isascii():
-        return True
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -268,9 +274,11 @@ def _ready_message(message: SessionMessage) -> SessionMessage:
         raise InvalidMessageError(f"a message must be a SessionMessage, not {kind}")
     if not _is_flat(message):
         _require_shallow(message)
-    created_at = _in_utc(message.created_at)
-    if created_at is not message.created_at:
-        message = replace(message, created_at=created_at)
+    given = message.created_at
+    if not (type(given) is datetime and given.tzinfo is timezone.utc):
+        created_at = _in_utc(given)
+        if created_at is not given:
+            message = replace(message, created_at=created_at)
     if message.id is None:
         return replace(message, id=new_id())
     checked_message_id(message.id)
@@ -300,6 +308,8 @@ def without_repeats(messages: list[SessionMessage]) -> list[SessionMessage]:
     Returns:
         The messages, in their order.
     """
+    if len({message.id for message in messages}) == len(messages):
+        return messages
     firsts: dict[str | None, SessionMessage] = {}
     for message in messages:
         firsts.setdefault(message.id, message)
