@@ -102,11 +102,11 @@ def checked_parts(session_id: str, rows: Sequence[Any], first: int) -> Sequence[
     Raises:
         CorruptMessageError: One of them is not what a store has written.
     """
-    for part, position, body, *_ in rows:
-        if part >= first:
-            fits = type(position) is int and body is not None
+    for row in rows:
+        if type(row[1]) is int:
+            fits = row[0] < first or row[2] is not None
         else:
-            fits = position is None or type(position) is int
+            fits = row[0] < first and row[1] is None
         if not fits:
             raise CorruptMessageError(f"session {session_id!r}: a stored message can't be read")
     return rows

@@ -16,7 +16,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sessionstore._clock import clock
 from sessionstore.rows import LATEST
 
-__all__ = ["NOW", "OLDEST", "newest", "next_time", "now", "oldest_live", "times"]
+__all__ = ["NOW", "OLDEST", "newest", "next_time", "now", "oldest", "oldest_live", "times"]
 
 _FOR_GOOD = 2**62
 _NOW = "CAST(extract(epoch FROM {}()) * 1000000 AS bigint)"
@@ -98,8 +98,15 @@ def times(dialect_name: str, retention: int | None) -> dict[str, int]:
         A time on SQLite; elsewhere how long before the server's time it is.
     """
     if dialect_name == "sqlite":
-        return {"oldest": clock.oldest_live(retention), "now": clock.stamp(0)}
-    return {"oldest": _FOR_GOOD if retention is None else retention, "now": 0}
+        return {"oldest": oldest(dialect_name, retention), "now": clock.stamp(0)}
+    return {"oldest": oldest(dialect_name, retention), "now": 0}
+
+
+def oldest(dialect_name: str, retention: int | None) -> int:
+    """Give the parameter of `oldest_live` alone, as `times` does."""
+    if dialect_name == "sqlite":
+        return clock.oldest_live(retention)
+    return _FOR_GOOD if retention is None else retention
 
 
 def newest(sessions: Table) -> Any:

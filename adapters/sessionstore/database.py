@@ -9,8 +9,7 @@ import random
 import sys
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
@@ -182,6 +181,7 @@ class AgentDb:
         """Name the database; nothing is opened yet."""
         given = database if isinstance(database, (Engine, AsyncEngine)) else None
         self._url = given.url if given is not None else url_of(cast("str | URL", database))
+        self._dialect_name = self._url.get_backend_name()
         self._given = given
         self._place = place_of(self._url)
         self._in_thread = self.dialect_name == "sqlite" and not self._url.get_dialect().is_async
@@ -214,7 +214,7 @@ class AgentDb:
     @property
     def dialect_name(self) -> str:
         """The kind of database in SQLAlchemy's words, such as ``"postgresql"`` or ``"sqlite"``."""
-        return self._url.get_backend_name()
+        return self._dialect_name
 
     @property
     def timeout(self) -> float | None:
@@ -287,7 +287,7 @@ class AgentDb:
             if work.past_the_pool:
                 return self._carried(self._make_engine(self._poolless()), work)
             gate.enter(work.session)
-        with _passing(gate, work.session):
+        with _Passing(gate, work.session):
             return self._carried(self._sync(), work)
 
     async def asend(self, work: Work | Pause) -> Any:
@@ -306,7 +306,7 @@ class AgentDb:
             if work.past_the_pool:
                 return await self._acarried(self._make_async_engine(self._poolless()), work)
             await gate.aenter(work.session)
-        with _passing(gate, work.session):
+        with _Passing(gate, work.session):
             return await self._acarried(mine.engine, work)
 
     def _carried(self, engine: Engine, work: Work) -> Any:
@@ -767,21 +767,29 @@ def _has_time(seconds: float) -> bool:
     return deadline is None or time.monotonic() + seconds < deadline
 
 
-@contextmanager
-def _passing(gate: Gate, session: Hashable | None) -> Iterator[None]:
-    """Leave a gate, and say there what the call has shown of the database."""
-    answered, in_time = True, True
-    try:
-        yield
-    except (SQLAlchemyError, OSError, asyncio.TimeoutError, StoreTimeoutError) as error:
-        answered, in_time = is_answer(error), not is_timeout(error)
-        if not answered:
-            gate.failed(str(translated(error)))
-        raise
-    except SessionStoreError:
-        raise
-    except BaseException:
-        answered = False
-        raise
-    finally:
-        gate.leave(session, answered=answered, in_time=in_time)
+class _Passing:
+    """Leaves a gate, and says there what the call has shown of the database."""
+
+    __slots__ = ("_gate", "_session")
+
+    def __init__(self, gate: Gate, session: Hashable | None) -> None:
+        self._gate, self._session = gate, session
+
+    def __enter__(self) -> None:
+        """Do nothing: the gate was passed."""
+
+    def __exit__(self, _: object, error: BaseException | None, traceback: object) -> None:
+        """Leave it."""
+        answered = in_time = True
+        try:
+            if isinstance(error, _SHOWING):
+                answered, in_time = is_answer(error), not is_timeout(error)
+                if not answered:
+                    self._gate.failed(str(translated(error)))
+            elif error is not None and not isinstance(error, SessionStoreError):
+                answered = False
+        finally:
+            self._gate.leave(self._session, answered=answered, in_time=in_time)
+
+
+_SHOWING = (SQLAlchemyError, OSError, asyncio.TimeoutError, StoreTimeoutError)

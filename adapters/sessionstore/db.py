@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update  # isort
 from sessionstore._call_deadline import deadline_after, until, within
 from sessionstore._frames import hides_arguments
 from sessionstore._sql_cells import checked, checked_parts
-from sessionstore._sql_clock import oldest_live, times
+from sessionstore._sql_clock import oldest, oldest_live, times
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.direct import Query
 from sessionstore.errors import (
@@ -140,7 +140,8 @@ class DbSessionStore(SessionStore):
             await self._db.aclose()
 
     def _play(self, flow: Flow[T]) -> T:
-        return within(self._db.timeout or None, lambda: play(flow, self._db.send))
+        result: T = within(self._db.timeout or None, play, flow, self._db.send)
+        return result
 
     async def _aplay(self, flow: Flow[T]) -> T:
         with until(deadline_after(self._db.timeout or None)):
@@ -253,7 +254,7 @@ class DbSessionStore(SessionStore):
             "agent_id": escaped(agent_id),
             "user_id": None if user_id is None else escaped(user_id),
             "expected": None if expected_version is None else min(expected_version, _NO_VERSION),
-            "oldest": self._times()["oldest"],
+            "oldest": self._oldest(),
             "count": len(records),
             "ids": [escaped(message_id) for message_id, _ in records],
             "bodies": [body for _, body in records],
@@ -328,7 +329,7 @@ class DbSessionStore(SessionStore):
             "id": escaped(session_id),
             "user_id": None if user_id is None else escaped(user_id),
             "expected": None if expected_version is None else min(expected_version, _NO_VERSION),
-            "oldest": self._times()["oldest"],
+            "oldest": self._oldest(),
             "ids": list(ids),
         }
 
@@ -387,7 +388,7 @@ class DbSessionStore(SessionStore):
     def _list_sessions(
         self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
     ) -> Flow[SessionPage]:
-        values: dict[str, Any] = {"oldest": self._times()["oldest"], "limit": limit + 1}
+        values: dict[str, Any] = {"oldest": self._oldest(), "limit": limit + 1}
         values |= {} if agent_id is None else {"agent_id": agent_id}
         values |= {} if user_id is None else {"user_id": user_id}
         if cursor is not None:
@@ -442,7 +443,7 @@ class DbSessionStore(SessionStore):
 
     def _read(self, asked: Reading, session_id: str, **values: Any) -> Flow[Sequence[Any]]:
         given = {name: value for name, value in values.items() if value is not None}
-        given |= {"session_id": session_id, "oldest": self._times()["oldest"]}
+        given |= {"session_id": session_id, "oldest": self._oldest()}
         if asked.named and self._db.dialect_name in ("mariadb", "mysql"):
             [(given["place"],)] = yield from self._query(seeking(self._db.tables), given)
             asked = asked._replace(sought=True)
@@ -618,6 +619,9 @@ class DbSessionStore(SessionStore):
     def _times(self) -> dict[str, int]:
         return times(self._db.dialect_name, self._retention)
 
+    def _oldest(self) -> int:
+        return oldest(self._db.dialect_name, self._retention)
+
 
 def _new_row(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Row:
     return Row(0, session_id, agent_id, user_id, metadata, 0, 0, 1, 0, 0)
@@ -633,7 +637,7 @@ def _head(rows: Sequence[Any]) -> Any:
 
 
 def _oldest_first(session_id: str, rows: Sequence[Any]) -> list[SessionMessage]:
-    messages = sorted((position, body) for part, position, body, *_ in rows if part > FIRST)
+    messages = sorted([(row[1], row[2]) for row in rows if row[0] > FIRST])
     return decode_messages(session_id, [body for _, body in messages])
 
 
