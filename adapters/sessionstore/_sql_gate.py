@@ -111,7 +111,8 @@ class Gate:
                 mine.in_use -= 1
                 if not mine.in_use:
                     del self._sessions[session]
-            self._grant_next()
+            if self._waiting:
+                self._grant_next()
 
     def failed(self, words: str) -> None:
         """Note why the database could not be reached, for those who wait in vain.

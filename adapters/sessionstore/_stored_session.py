@@ -15,7 +15,7 @@ from sessionstore.models import SessionInfo, decode_metadata, from_microseconds
 __all__ = ["StoredSession"]
 
 
-class Tail(NamedTuple):
+class Tail(msgspec.Struct):
     """Messages at a session's end: the place of the first, and all of them."""
 
     start: int
