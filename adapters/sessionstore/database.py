@@ -780,13 +780,16 @@ class _Passing:
 
     def __exit__(self, _: object, error: BaseException | None, traceback: object) -> None:
         """Leave it."""
+        if error is None:
+            self._gate.leave(self._session, answered=True)
+            return
         answered = in_time = True
         try:
             if isinstance(error, _SHOWING):
                 answered, in_time = is_answer(error), not is_timeout(error)
                 if not answered:
                     self._gate.failed(str(translated(error)))
-            elif error is not None and not isinstance(error, SessionStoreError):
+            elif not isinstance(error, SessionStoreError):
                 answered = False
         finally:
             self._gate.leave(self._session, answered=answered, in_time=in_time)
