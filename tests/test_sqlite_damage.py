@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +146,17 @@ def test_a_session_that_cannot_be_read_is_told_with_its_id(tmp_path: Path) -> No
         for call in (store.get, store.delete, lambda _: store.append_message("s", said("x"))):
             with pytest.raises(CorruptMessageError, match="session 's'"):
                 call("s")
+
+
+def test_messages_that_are_left_under_a_number_harm_no_session_that_is_given_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "sessions.db"
+    with SQLiteSessionStore(path) as store:
+        store.append_messages("damaged", [said("x"), said("y")])
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE sessionstore_messages SET session_key = session_key + 1")
+    with SQLiteSessionStore(path) as store:
+        for session_id in ("next", "one more"):
+            assert store.append_messages(session_id, [said("a"), said("b")]) == 2
+            assert [m.content for m in store.get_messages(session_id)] == ["a", "b"]

@@ -410,6 +410,8 @@ def _make(
         yield from _drop(expired.session_key)
     now = yield from _now()
     made = yield _MAKE, (session_id, agent_id, user_id, metadata, now, now)
+    # Numbers are given again: messages of a damaged session may be left under this one.
+    yield _CLEAR, (made.lastrowid,)
     return Row(made.lastrowid, session_id, agent_id, user_id, metadata, now, now, 0, 0, 0)
 
 
