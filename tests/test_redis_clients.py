@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from traceback import walk_stack
 from typing import Any
 
 import pytest
@@ -496,6 +497,51 @@ def test_a_cancelled_task_harms_no_other(redis_server: redis_servers.Server, pre
                 await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(main())
+
+
+def interrupted_at(step: int, call: Any) -> bool:
+    """Call, break it off where a step begins or ends, and tell whether there are so many."""
+    steps = iter(range(step))
+
+    def watch(frame: Any, event: str, _: Any) -> Any:
+        name = frame.f_code.co_filename
+        if "_redis_" not in name and not name.endswith("connection.py"):
+            return None
+        if event not in ("call", "return") or next(steps, None) is not None:
+            return watch
+        if any(one.f_code.co_name == "__del__" for one, _ in walk_stack(frame)):
+            return watch  # Python would swallow it
+        raise KeyboardInterrupt
+
+    before = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+# A socket that is just being made is left to the collector, which says so.
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("connected_before", [True, False])
+def test_ctrl_c_leaves_no_reply_and_no_connection(
+    alone: redis_servers.Server, *, connected_before: bool
+) -> None:
+    """At whichever step: of a command, or of the greeting of a connection that is opened for it."""
+    with RedisSessionStore(alone.url, timeout=20.0) as store, alone.client() as other:
+        store.append_message("s", said("x", "m0"))
+        step = 0
+        while interrupted_at(step, lambda: store.get("s")):
+            assert ids(store.get_messages("s")) == ["m0"]
+            if not connected_before:
+                other.client_kill_filter(_type="normal")
+            step += 1
+        assert step > 30
+        gc.collect()
+        wait_until(lambda: connected(alone) <= 2, "all but the store's and the other's are closed")
 
 
 def test_threads_share_one_store(redis_server: redis_servers.Server, prefix: str) -> None:

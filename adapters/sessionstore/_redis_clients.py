@@ -402,6 +402,8 @@ class Clients:
             self._closed = True
             refs, self._loops = list(self._loops.values()), {}
             client, self._sync = self._sync, None
+        if self._lines is not None:
+            self._lines.close()
         if client is not None:
             client.close()
             for sentinel in _sentinels(client):

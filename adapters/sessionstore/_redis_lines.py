@@ -1,8 +1,9 @@
 """One command at a time, the shortest way: on connections of redis-py, past its clients and pools.
 
 What those do around each command, for commands of every kind, takes as long as the command. So
-connections that the pool has made wait here for the next command; the pool counts them as in use,
-and closes them with itself.
+connections wait here for the next command. Those of a loop are its pool's, which counts them as in
+use, and closes them with itself. Those of threads are nobody else's: so one that Ctrl-C takes from
+the thread that holds it, between any two steps, is closed when it is collected.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from types import FunctionType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import redis
 from redis.asyncio import Redis as AsyncRedis
@@ -67,13 +69,14 @@ class Lines:
     """Connections that wait for the next command of any thread.
 
     Args:
-        client: Whose pool makes them.
+        client: Whose pool says what they are like.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         """Take none yet."""
         self._pool: Any = client.connection_pool
         self._idle: list[_Line] = []
+        self._open: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._transacts = True
 
     @staticmethod
@@ -91,7 +94,7 @@ class Lines:
             self._idle.append((line, time.monotonic()))
             raise
         except BaseException as error:
-            self._give_back(line)  # closed: its reply may be on the way, to be read by another
+            line.disconnect()  # closed: its reply may be on the way, to be read by another
             if isinstance(error, _LOST):
                 self._let_go_of_elders(since)
             raise
@@ -123,7 +126,7 @@ class Lines:
             if fine:
                 self._idle.append((line, time.monotonic()))
             else:  # a reply may be on the way, or the transaction not be over
-                self._give_back(line)
+                line.disconnect()
         return results
 
     def _read(self, line: Any) -> Any:
@@ -131,6 +134,12 @@ class Lines:
             return line.read_response(disable_decoding=True)
         except redis.ResponseError as error:
             return error.with_traceback(None)
+
+    def close(self) -> None:
+        """Close all, also those that other threads wait at."""
+        for ref in self._open.valuerefs():
+            if (line := ref()) is not None:
+                line.disconnect()
 
     def let_go(self) -> None:
         """Close those that wait: they lead to a server that is no longer the right one."""
@@ -141,17 +150,23 @@ class Lines:
         for entry in [entry for entry in list(self._idle) if entry[1] <= since]:
             with suppress(ValueError):  # other threads take them, too
                 self._idle.remove(entry)
-                self._give_back(entry[0])
+                entry[0].disconnect()
 
     def _take(self) -> _Line:
         while True:
             try:
                 line, since = self._idle.pop()
             except IndexError:
-                return self._pool.get_connection(), 0.0
+                return self._opened(), 0.0
             if self._is_fit(line, since):
                 return line, since
-            self._give_back(line)
+            line.disconnect()
+
+    def _opened(self) -> Any:
+        line = self._pool.connection_class(**self._pool.connection_kwargs)
+        self._open[id(line)] = line
+        line.connect()
+        return line
 
     def _is_fit(self, line: Any, since: float) -> bool:
         """Tell whether it is open, has nothing to be read, and is not forgotten on the way."""
@@ -165,11 +180,10 @@ class Lines:
         except redis.RedisError:
             self._let_go_of_elders(since)
             return False
+        except BaseException:
+            line.disconnect()
+            raise
         return True
-
-    def _give_back(self, line: Any) -> None:
-        line.disconnect()
-        self._pool.release(line)
 
 
 class AsyncLines:

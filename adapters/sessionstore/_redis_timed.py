@@ -93,6 +93,19 @@ class _TimedSocket:
             self.settimeout(wanted)
 
 
+def _all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Close what an interrupt left half open: the reply to a greeting may be on its way."""
+
+    def opened(self: Any, *args: Any, **options: Any) -> Any:
+        try:
+            return method(self, *args, **options)
+        except BaseException:
+            self.disconnect()
+            raise
+
+    return opened
+
+
 @lru_cache
 def _timed(kind: type[Any]) -> type[Any]:
     def connect(self: Any) -> Any:
@@ -113,6 +126,9 @@ def _timed(kind: type[Any]) -> type[Any]:
             raise
 
     methods: dict[str, Any] = {"_connect": connect, "__module__": __name__}
+    for name in ("connect", "connect_check_health"):  # redis-py 5 has the first alone
+        if hasattr(kind, name):
+            methods[name] = _all_or_nothing(getattr(kind, name))
     if issubclass(kind, SentinelManagedConnection):
         methods["read_response"] = read_response
     return type(kind.__name__, (kind,), methods)
