@@ -473,6 +473,36 @@ def test_connections_are_not_waited_for_without_end(alone: redis_servers.Server)
         assert store.append_message("s", said("x")) == 1
 
 
+@pytest.mark.parametrize("fallback", ["memory:", None])
+def test_who_waits_as_an_outage_begins_is_not_told_that_redis_is_busy(
+    alone: redis_servers.Server, fallback: Any
+) -> None:
+    """Others were answered since the wait began: that was before."""
+    count, timeout = 64, 0.5
+
+    async def main() -> list[Any]:
+        url = f"{alone.url}?max_connections=4"
+        async with open_store(url, timeout=timeout, fallback=fallback) as store:
+            paused = asyncio.Event()
+
+            async def write(number: int) -> None:
+                while not paused.is_set():
+                    await store.aappend_message(f"s{number}", said("x"))
+
+            calls = [asyncio.create_task(write(number)) for number in range(count)]
+            for number in range(count):  # each has a turn before this one has its next
+                await store.aget(f"s{number}")
+            alone.pause()
+            try:
+                paused.set()
+                return await asyncio.gather(*calls, return_exceptions=True)
+            finally:
+                alone.resume()
+
+    told = {type(error) for error in asyncio.run(main()) if error}
+    assert told <= (set() if fallback else {StoreTimeoutError, StoreConnectionError})
+
+
 def test_a_callers_client_refuses_as_it_does(alone: redis_servers.Server) -> None:
     client = redis.Redis(port=alone.port, max_connections=1, socket_timeout=5.0)
     with RedisSessionStore(client) as store, client.pipeline() as pipeline:

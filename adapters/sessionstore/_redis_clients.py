@@ -45,6 +45,7 @@ _MANY = 10_000
 _NONE_FREE = "No connection available: each waits for an answer"
 _LOST = (redis.ConnectionError, redis.TimeoutError)
 _FOR_GOOD = 10.0**8  # seconds: three years
+_LATELY = 8  # the part of a wait within which somebody is answered where Redis is only busy
 _PATIENCE = 5.0  # seconds to wait for a turn, where a caller's client sets no timeout
 
 T = TypeVar("T")
@@ -314,10 +315,13 @@ class Clients:
 
     def _none_free(self, began: float) -> Exception:
         """Tell whether the server is busy, or gone: then those that have a connection hang."""
-        # Who waits when Redis falls silent began a moment before: somebody was answered then.
-        if self._answered >= (began + time.monotonic()) / 2:
+        if self._answered < began:
+            return NobodyAnsweredError(self._last_error)
+        now = time.monotonic()
+        if now - self._answered < (now - began) / _LATELY:
             return redis.ConnectionError(_NONE_FREE)
-        return NobodyAnsweredError(self._last_error)
+        # Whoever waits when Redis falls silent saw others answered before.
+        return redis.TimeoutError(SLOW)
 
     def forget(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let go of the client of a loop, which closes it."""

@@ -179,10 +179,10 @@ class RedisSessionStore(SessionStore):
             change nothing; ``retry_on_timeout`` and ``retry_on_error`` are refused, since the store
             itself tries again. TCP keepalive is on unless ``socket_keepalive`` says otherwise.
             With ``max_connections``, a call waits up to the timeout for a free one:
-            `StoreBusyError` where others were answered meanwhile, and else
-            `StoreConnectionError`. Or a client of redis-py, sync or async, which is
-            used as it is, with its own timeouts and retries, and never closed; the other colour
-            and other event loops get clients of ours, made from its settings.
+            `StoreBusyError` where others are answered to the end, `StoreConnectionError` where
+            nobody was meanwhile, and else `StoreTimeoutError`. Or a client of redis-py, sync or
+            async, which is used as it is, with its own timeouts and retries, and never closed; the
+            other colour and other event loops get clients of ours, made from its settings.
         key_prefix: What all keys start with. Stores with different prefixes share nothing.
         ttl_seconds: How long a session is kept after its last write, in seconds (fractions
             count); ``None`` sets no expiry and takes none away. An index goes with the last
