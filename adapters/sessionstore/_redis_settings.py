@@ -181,8 +181,22 @@ _NOT_TAKEN = {
 }
 
 
+class _Secret(str):
+    """A password that is sent as it is, and shown to nobody: redis-py 6 has it in each repr."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    __str__ = __repr__
+
+
 def _of_both_colours(kwargs: dict[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in kwargs.items() if name in _SHARED}
+    for name in ("password", "sentinel_password"):
+        if isinstance(options.get(name), str):
+            options[name] = _Secret(options[name])
     if "path" in kwargs:
         options["unix_socket_path"] = kwargs["path"]
     if "SSL" in getattr(kwargs.get("connection_class"), "__name__", ""):
