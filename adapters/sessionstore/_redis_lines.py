@@ -29,7 +29,6 @@ __all__ = ["MAJOR", "AsyncLines", "Lines"]
 MAJOR = int(redis.__version__.split(".")[0])
 """The first number of redis-py's version."""
 
-_PLAIN_POOLS = 6  # the first redis-py whose pools are asked for a connection without a command
 _PEEKS = 8  # the first whose asyncio connections tell whether they are fit without waiting
 _FORGOTTEN = 15.0  # seconds after which what is between may have forgotten a connection
 _LOST = (redis.ConnectionError, redis.TimeoutError)
@@ -81,8 +80,8 @@ class Lines:
 
     @staticmethod
     def are_possible() -> bool:
-        """Tell whether this redis-py knows the way, and nobody listens to its clients."""
-        return MAJOR >= _PLAIN_POOLS and _is_bare(redis.Redis.execute_command)
+        """Tell whether nobody listens to redis-py's clients."""
+        return _is_bare(redis.Redis.execute_command)
 
     def send(self, words: tuple[Any, ...]) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
