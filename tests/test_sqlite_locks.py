@@ -12,7 +12,7 @@ import pytest
 from children import Children
 from sqlite_files import files_of, outside, said, write_lock
 
-from sessionstore import SessionStore, SQLiteSessionStore, StoreBusyError
+from sessionstore import SessionStore, SQLiteSessionStore, StoreBusyError, StoreTimeoutError
 from sessionstore._call_deadline import until
 from sessionstore._sqlite_calls import Call
 from sessionstore._sqlite_slots import Slots
@@ -170,6 +170,27 @@ def test_a_call_keeps_to_the_deadline_of_the_call_that_it_is_part_of(path: Path)
             with until(time.monotonic() + BRIEF), pytest.raises(StoreBusyError):
                 write()
             assert BRIEF <= time.monotonic() - start < LONG / 2
+
+
+def test_an_async_call_that_is_late_when_it_comes_does_not_wait_for_a_thread(path: Path) -> None:
+    """For its own time it is the file that was busy; for that of a call around it, too late."""
+
+    async def main(store: SQLiteSessionStore) -> None:
+        async def write() -> None:
+            await store.aappend_message("s", said("x"))
+
+        with write_lock(path):
+            first = asyncio.create_task(write())
+            await asyncio.to_thread(wait_until, lambda: store._database.in_use() == 1)
+            start = time.monotonic()
+            for late in (start - 1, start + BRIEF):
+                with until(late), pytest.raises(StoreTimeoutError):
+                    await write()
+            assert time.monotonic() - start < LONG / 2
+        await first
+
+    with SQLiteSessionStore(path, timeout=LONG) as store:
+        asyncio.run(main(store))
 
 
 def test_all_waits_of_a_call_share_its_timeout(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessionstore._call_deadline import deadline_after
 from sessionstore._sqlite_errors import BUSY
-from sessionstore.errors import StoreBusyError
+from sessionstore.errors import StoreBusyError, StoreTimeoutError, StoreUnavailableError
 
 if TYPE_CHECKING:
     import asyncio
@@ -119,6 +119,12 @@ class Call:
         """Give the error of a call whose time is up."""
         return StoreBusyError(BUSY.format(self._path))
 
+    def too_late(self) -> StoreUnavailableError:
+        """Give the error of a call that never began: late by itself, or for that it is part of."""
+        if self._outer is not None and self._outer <= time.monotonic():
+            return StoreTimeoutError("the call's time is up")
+        return self.busy()
+
     def _still_left(self) -> float:
         self.require_wanted()
         left = self.left()
@@ -148,7 +154,7 @@ async def outcome(call: Call, future: Future[T]) -> T:
         What the call gives.
 
     Raises:
-        StoreBusyError: No thread was free in time.
+        StoreUnavailableError: No thread was free in time.
     """
     import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
 
@@ -156,7 +162,7 @@ async def outcome(call: Call, future: Future[T]) -> T:
 
     loop = asyncio.get_running_loop()
     # Where a thread is free, none has to look whether it comes in time.
-    timer = loop.call_later(call.left(), future.cancel) if call.queued and call.left() else None
+    timer = loop.call_later(call.left(), future.cancel) if call.queued else None
     try:
         await _end_of(future, loop)
     except asyncio.CancelledError:
@@ -171,7 +177,7 @@ async def outcome(call: Call, future: Future[T]) -> T:
         if timer:
             timer.cancel()
     if future.cancelled():
-        raise call.busy()
+        raise call.too_late()
     return future.result()
 
 
