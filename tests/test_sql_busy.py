@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -27,6 +29,7 @@ from sessionstore import (
 )
 from sessionstore._call_deadline import until
 from sessionstore._sql_gate import Gate
+from sessionstore._tickets import Ticket
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
@@ -121,41 +124,77 @@ def test_what_the_server_says_of_a_lock_decides(
             call(db, "close")
 
 
-def test_a_full_pool_is_busy_where_somebody_was_answered() -> None:
-    gate = Gate(2, 0.5)
-    for session in "xy":
-        assert gate.try_enter(session)
+def test_a_full_pool_whose_database_answers_nobody_is_away() -> None:
+    gate = Gate(2, 0.1)
+    assert all(gate.try_enter(session) for session in "xy")
     gate.failed("the network is gone")
     with pytest.raises(StoreConnectionError, match=r"pool.*answers nobody.*the network is gone"):
         gate.enter("z")
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.submit(gate.enter, "p"), pool.submit(gate.enter, "q")
-        wait_until(lambda: len(gate._waiting) == 2, "they do not wait")
-        gate.leave("x", answered=True)
-        told = {type(call.exception()) for call in (first, second)}
-    assert told == {type(None), StoreBusyError}
+
+
+def refusal_behind(gate: Gate, served: float = math.inf, *, fail: bool = False) -> type:
+    """Have one wait in vain behind 60 others, who are answered until some time has passed."""
+    end = time.monotonic() + served
+    over = Event()
+
+    def come_again() -> None:
+        while not over.is_set():
+            with suppress(StoreUnavailableError):
+                place = gate.enter("crowd")
+                over.wait(0.002 if time.monotonic() < end else 60)
+                if fail:
+                    gate.failed("one got no answer")
+                gate.leave(place, answered=True)
+
+    with ThreadPoolExecutor(60) as pool:
+        for _ in range(60):
+            pool.submit(come_again)
+        wait_until(lambda: len(gate._waiting) > 50, "they do not wait")
+        try:
+            with pytest.raises(StoreUnavailableError) as told:
+                gate.enter("crowd")
+        finally:
+            over.set()
+    return told.type
+
+
+def test_a_pool_that_is_too_small_for_those_who_are_answered_is_busy() -> None:
+    assert refusal_behind(Gate(1, 0.05)) is StoreBusyError
+
+
+def test_in_doubt_it_is_the_time_of_a_session_that_is_up() -> None:
+    """One who waits when a database falls silent came a moment before: so somebody was answered."""
+    assert refusal_behind(Gate(1, 0.4), 0.15) is StoreTimeoutError
+    assert refusal_behind(Gate(1, 0.05), fail=True) is StoreTimeoutError
+    with until(time.monotonic() + 0.03):  # the most of its time was spent before
+        assert refusal_behind(Gate(1, 5)) is StoreTimeoutError
+    with until(time.monotonic() - 1):
+        assert refusal_behind(Gate(1, 5)) is StoreTimeoutError
 
 
 def test_who_waits_behind_a_session_is_not_in_the_way_of_others() -> None:
     gate = Gate(6, 5)
-    for _ in range(2):
-        assert gate.try_enter("x")
+    places = [gate.try_enter("x") for _ in range(2)]
+
+    def leave(place: Ticket | None) -> None:
+        assert place is not None
+        gate.leave(place, answered=True)
 
     async def main() -> None:
         waiting = asyncio.create_task(gate.aenter("x"))
         given_up = asyncio.create_task(gate.aenter("x"))
         await asyncio.sleep(0)
         assert not gate.try_enter("x")
-        assert all(gate.try_enter(session) for session in "abcd")
+        others = [gate.try_enter(session) for session in "abcd"]
         assert not gate.try_enter("e")
-        gate.leave("a", answered=True)
+        leave(others[0])
         assert gate.try_enter("e")
         given_up.cancel()
-        gate.leave("x", answered=True)
+        leave(places[0])
         await waiting
         with pytest.raises(asyncio.CancelledError):
             await given_up
-        gate.leave("x", answered=True)
+        leave(places[1])
         assert gate.try_enter("x")  # who was cancelled has left no trace
 
     asyncio.run(main())
@@ -169,11 +208,12 @@ def test_a_ping_goes_past_a_full_pool(postgres: PostgresServer, schema: str, cal
         loops = [mine() for mine in db._current()._loops.values()]
         gate = (loops or [db._current()])[0].gate  # type: ignore[union-attr]
         assert gate is not None
-        assert gate.try_enter("x")
+        place = gate.try_enter("x")
+        assert place is not None
         with pytest.raises(StoreConnectionError, match="pool"):
             call(store, "append_message", "a", say())
         call(store, "ping")
-        gate.leave("x", answered=True)
+        gate.leave(place, answered=True)
         assert call(store, "append_message", "a", say()) == 1
         call(db, "close")
 

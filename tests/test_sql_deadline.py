@@ -164,7 +164,8 @@ def test_a_pool_is_waited_for_in_the_time_of_the_call(
         store.ping()
         gate = db._current().gate
         assert gate is not None
-        assert gate.try_enter(None)
+        place = gate.try_enter(None)
+        assert place
         with over_in_time(), pytest.raises(StoreConnectionError, match="pool"):
             store.append_message("s", say())
-        gate.leave(None, answered=True)
+        gate.leave(place, answered=True)

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from threading import Event, Lock
 
-from sessionstore._call_deadline import deadline_after
+from sessionstore._call_deadline import deadline_after, remaining
+from sessionstore._tickets import Ticket, is_within, ticket
 from sessionstore.errors import (
     SessionStoreError,
     StoreBusyError,
@@ -16,9 +17,18 @@ from sessionstore.errors import (
     StoreTimeoutError,
 )
 
-__all__ = ["Gate"]
+__all__ = ["Alone", "Gate"]
 
 _SHARES = 3  # how many sessions that are stuck it takes to use a pool up
+_TURNS = 2  # how often a pool is passed on in a wait, where it is only too small for a crowd
+_MOST = 0.5
+_LATELY = 0.1  # the part of a wait in which somebody was answered, where the database is there
+
+
+class Alone(str):
+    """What stands for a session that only one call at a time may be at."""
+
+    __slots__ = ()
 
 
 class Gate:
@@ -27,6 +37,9 @@ class Gate:
     A pool by itself waits for a time of its own, whatever is left of the call; calls on one
     session that is locked would use it up for everybody; and it can't tell whether the others
     that use it are answered.
+
+    One step of a dictionary takes a place and notes whose it is, so that `give_back` finds what a
+    call holds that a Ctrl-C broke off between any two steps.
 
     Args:
         size: How many may pass at a time.
@@ -38,13 +51,13 @@ class Gate:
         self._share = max(1, size // _SHARES)
         self._timeout = timeout
         self._lock = Lock()
-        self._in_use = 0
-        self._sessions: dict[Hashable, _OfSession] = {}
+        self._inside: dict[Ticket, Hashable | None] = {}
         self._waiting: deque[_Waiting] = deque()
-        self._answered = float("-inf")
-        self._failure = ""
+        self._answers = _Answers()
+        self._answers_on: dict[Hashable, _Answers] = {}
+        self._failure, self._failed = "", float("-inf")
 
-    def try_enter(self, session: Hashable | None) -> bool:
+    def try_enter(self, session: Hashable | None) -> Ticket | None:
         """Pass, if that is possible at once.
 
         Args:
@@ -52,67 +65,90 @@ class Gate:
                 are two: who reads does not wait for a lock.
 
         Returns:
-            Whether it was; then `leave` must follow.
+            What `leave` must be given then; ``None`` where it was not.
         """
         with self._lock:
-            return self._enter(session)
+            return self._enter(session, ticket())
 
-    def enter(self, session: Hashable | None) -> None:
+    def enter(self, session: Hashable | None) -> Ticket:
         """Pass as soon as it is possible.
 
         Args:
             session: As for `try_enter`.
+
+        Returns:
+            As for `try_enter`.
 
         Raises:
             StoreUnavailableError: It was not, in time.
         """
         granted = Event()
         waiting = self._queued(session, granted.set)
-        if waiting is None:
-            return
-        try:
-            granted.wait(waiting.left())
-        except BaseException:
-            self._withdraw(waiting)
-            raise
-        self._require_granted(waiting)
+        if not waiting.granted:
+            try:
+                granted.wait(waiting.left())
+            except BaseException:
+                self._withdraw(waiting)
+                raise
+            self._require_granted(waiting)
+        return waiting.place
 
-    async def aenter(self, session: Hashable | None) -> None:
+    async def aenter(self, session: Hashable | None) -> Ticket:
         """Async twin of `enter`."""
-        granted = asyncio.Event()
-        waiting = self._queued(session, granted.set)
-        if waiting is None:
-            return
-        try:
-            await asyncio.wait_for(granted.wait(), waiting.left())
-        except asyncio.TimeoutError:
-            pass
-        except BaseException:
-            self._withdraw(waiting)
-            raise
-        self._require_granted(waiting)
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
 
-    def leave(self, session: Hashable | None, *, answered: bool, in_time: bool = True) -> None:
+        def wake() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        waiting = self._queued(session, wake)
+        if not waiting.granted:
+            left = waiting.left()
+            timer = None if left is None else loop.call_later(left, wake)
+            try:
+                await woken  # asyncio.wait_for would take a cancelled one for granted at times
+            except BaseException:
+                self._withdraw(waiting)
+                raise
+            finally:
+                if timer:
+                    timer.cancel()
+            self._require_granted(waiting)
+        return waiting.place
+
+    def leave(self, place: Ticket, *, answered: bool, in_time: bool = True) -> None:
         """Let the next one pass.
 
         Args:
-            session: As it was given on entering.
+            place: What was given on entering.
             answered: The database has answered.
             in_time: It was not for its time that the call ended.
         """
         with self._lock:
-            now = time.monotonic()
+            session = self._inside.pop(place, None)
             if answered:
-                self._answered = now
-            self._in_use -= 1
+                self._answers.note()
             if session is not None:
-                mine = self._sessions[session]
-                mine.answered = now if answered and in_time else mine.answered
-                mine.in_use -= 1
-                if not mine.in_use:
-                    del self._sessions[session]
-            if self._waiting:
-                self._grant_next()
+                if session not in self._inside.values():
+                    self._answers_on.pop(session, None)
+                elif answered and in_time:
+                    self._answers_on.setdefault(session, _Answers()).note()
+            self._grant_next()
+
+    def give_back(self, call: Ticket) -> None:
+        """Take all back that a call holds, or waits for, which Ctrl-C broke off.
+
+        Args:
+            call: The ticket with which it began.
+        """
+        with self._lock:
+            for waiting in [one for one in self._waiting if is_within(one.place, call)]:
+                self._waiting.remove(waiting)
+            for place in [one for one in self._inside if is_within(one, call)]:
+                del self._inside[place]
+            while self._grant_next():  # nobody may have come to it where a place was left
+                pass
 
     def failed(self, words: str) -> None:
         """Note why the database could not be reached, for those who wait in vain.
@@ -120,41 +156,54 @@ class Gate:
         Args:
             words: Nothing that is secret.
         """
-        self._failure = words
+        self._failure, self._failed = words, time.monotonic()
 
-    def _enter(self, session: Hashable | None) -> bool:
-        if self._in_use >= self._size:
+    def _enter(self, session: Hashable | None, place: Ticket) -> Ticket | None:
+        inside = self._inside
+        if len(inside) >= self._size or self._is_crowded(session):
+            return None
+        inside[place] = session
+        return place
+
+    def _is_crowded(self, session: Hashable | None) -> bool:
+        if session is None:
             return False
-        if session is not None:
-            mine = self._sessions.setdefault(session, _OfSession())
-            if mine.in_use >= self._share:
-                return False
-            mine.in_use += 1
-        self._in_use += 1
-        return True
+        share = self._share_of(session)
+        return len(self._inside) >= share and list(self._inside.values()).count(session) >= share
 
-    def _queued(self, session: Hashable | None, wake: Callable[[], object]) -> _Waiting | None:
+    def _share_of(self, session: Hashable) -> int:
+        return 1 if isinstance(session, Alone) else self._share
+
+    def _queued(self, session: Hashable | None, wake: Callable[[], object]) -> _Waiting:
+        remaining(None)  # who has no time left does not blame the database
+        waiting = _Waiting(session, wake, deadline_after(self._timeout))
         with self._lock:
-            if self._enter(session):
-                return None
-            waiting = _Waiting(session, wake, deadline_after(self._timeout))
-            self._waiting.append(waiting)
-            return waiting
+            waiting.granted = self._enter(session, waiting.place) is not None
+            if not waiting.granted:
+                waiting.answers = self._answers.count
+                waiting.answers_on = self._on(session).count
+                self._waiting.append(waiting)
+        return waiting
 
-    def _grant_next(self) -> None:
-        for waiting in self._waiting:
-            if self._enter(waiting.session):
-                self._waiting.remove(waiting)
-                waiting.granted = True
-                waiting.wake()
-                return
+    def _on(self, session: Hashable | None) -> _Answers:
+        return self._answers_on.get(session) or _Answers()
+
+    def _grant_next(self) -> bool:
+        if len(self._inside) < self._size:
+            for waiting in self._waiting:
+                if self._enter(waiting.session, waiting.place):
+                    self._waiting.remove(waiting)
+                    waiting.granted = True
+                    waiting.wake()
+                    return True
+        return False
 
     def _withdraw(self, waiting: _Waiting) -> None:
         with self._lock:
             if not waiting.granted:
                 self._waiting.remove(waiting)
                 return
-        self.leave(waiting.session, answered=False)
+        self.leave(waiting.place, answered=False)
 
     def _require_granted(self, waiting: _Waiting) -> None:
         with self._lock:
@@ -165,34 +214,71 @@ class Gate:
         raise refusal
 
     def _refusal(self, waiting: _Waiting) -> SessionStoreError:
-        mine = self._sessions.get(waiting.session)
-        if mine is not None and self._share <= mine.in_use < self._size:
-            if mine.answered >= waiting.half():
+        if len(self._inside) < self._size and self._is_crowded(waiting.session):
+            turns = (
+                self._on(waiting.session).count - waiting.answers_on,
+                self._share_of(waiting.session),
+            )
+            if self._is_crowd(waiting, self._on(waiting.session).last, *turns):
                 return StoreBusyError("too many calls on this session at once: try again")
             return StoreTimeoutError("the calls on this session before this one got no answer")
-        if self._answered >= waiting.half():
+        answers = self._answers.count - waiting.answers
+        if self._is_crowd(waiting, self._answers.last, answers, self._size):
             return StoreBusyError("all connections of the pool are in use: try again")
+        if answers or not self._has_waited(waiting):
+            return StoreTimeoutError(
+                "the calls before this one get no answer any more, or too late"
+            )
         last = f"; the last failure: {self._failure}" if self._failure else ""
         words = "all connections of the pool are in use, and the database answers nobody"
         return StoreConnectionError(words + last)
 
+    def _is_crowd(self, waiting: _Waiting, last: float, answers: int, places: int) -> bool:
+        """Tell whether those before this one are answered: all, quickly, and up to this moment.
 
-class _OfSession:
-    __slots__ = ("answered", "in_use")
+        Who waits when the database falls silent, or comes back, was there before or is after that:
+        somebody was answered meanwhile. In such a doubt nobody is told that it is busy.
+        """
+        now = time.monotonic()
+        is_told_now = last >= now - (now - waiting.since) * _LATELY
+        none_failed = self._failed < waiting.since
+        return (
+            is_told_now and none_failed and answers >= _TURNS * places and self._has_waited(waiting)
+        )
+
+    def _has_waited(self, waiting: _Waiting) -> bool:
+        """Tell whether it was here that most of its time was spent."""
+        return time.monotonic() - waiting.since >= self._timeout * _MOST
+
+
+class _Answers:
+    __slots__ = ("count", "last")
 
     def __init__(self) -> None:
-        self.in_use = 0
-        self.answered = float("-inf")
+        self.count, self.last = 0, float("-inf")
+
+    def note(self) -> None:
+        self.count, self.last = self.count + 1, time.monotonic()
 
 
 class _Waiting:
-    __slots__ = ("_deadline", "granted", "session", "since", "wake")
+    __slots__ = (
+        "_deadline",
+        "answers",
+        "answers_on",
+        "granted",
+        "place",
+        "session",
+        "since",
+        "wake",
+    )
 
     def __init__(
         self, session: Hashable | None, wake: Callable[[], object], deadline: float | None
     ) -> None:
         self.session, self.wake, self._deadline = session, wake, deadline
-        self.since, self.granted = time.monotonic(), False
+        self.since, self.granted, self.place = time.monotonic(), False, ticket()
+        self.answers = self.answers_on = 0
 
     def half(self) -> float:
         """Give the middle of the time that it has waited.

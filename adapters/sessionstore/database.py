@@ -32,7 +32,7 @@ try:
         whole,
     )
     from sessionstore._sql_engines import Engines, OfLoop
-    from sessionstore._sql_gate import Gate
+    from sessionstore._sql_gate import Alone, Gate
     from sessionstore._sql_secrets import Sealed
     from sessionstore._sql_unsettled import is_settled, note, settle
     from sessionstore._sql_urls import (
@@ -76,6 +76,7 @@ except ImportError as _error:
 from sessionstore._call_deadline import deadline_after
 from sessionstore._sqlite_file import checked_path
 from sessionstore._sqlite_identity import FileTakenAwayError
+from sessionstore._tickets import Ticket
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
 from sessionstore.flow import Flow
 
@@ -103,6 +104,7 @@ class Work:
             was lost before the reply.
         session: What it is about, where that is one session: its writes, or its reads.
         past_the_pool: Where all connections are in use it opens one of its own.
+        is_needless: Asked once it is this work's turn; where it is, the reply is ``None``.
     """
 
     run: Callable[[Connection], Any]
@@ -110,6 +112,7 @@ class Work:
     repeatable: bool = False
     session: Hashable | None = None
     past_the_pool: bool = False
+    is_needless: Callable[[], bool] = bool
 
 
 @dataclass(frozen=True)
@@ -283,12 +286,22 @@ class AgentDb:
         gate = self._current().gate
         if gate is None:
             return self._carried(self._sync(), work)
-        if not gate.try_enter(work.session):
+        place = gate.try_enter(work.session)
+        if place is None:
             if work.past_the_pool:
                 return self._carried(self._make_engine(self._poolless()), work)
-            gate.enter(work.session)
-        with _Passing(gate, work.session):
-            return self._carried(self._sync(), work)
+            place = gate.enter(work.session)
+        with _passing(gate, place):
+            return None if work.is_needless() else self._carried(self._sync(), work)
+
+    def give_back(self, call: Ticket) -> None:
+        """Give back what a blocking call still holds that Ctrl-C broke off.
+
+        Args:
+            call: The ticket with which it began.
+        """
+        if gate := self._current().gate:
+            gate.give_back(call)
 
     async def asend(self, work: Work | Pause) -> Any:
         """Async twin of `send`; on SQLite one hop to a thread."""
@@ -302,12 +315,13 @@ class AgentDb:
         gate = mine.gate
         if gate is None:
             return await self._acarried(mine.engine, work)
-        if not gate.try_enter(work.session):
+        place = gate.try_enter(work.session)
+        if place is None:
             if work.past_the_pool:
                 return await self._acarried(self._make_async_engine(self._poolless()), work)
-            await gate.aenter(work.session)
-        with _Passing(gate, work.session):
-            return await self._acarried(mine.engine, work)
+            place = await gate.aenter(work.session)
+        with _passing(gate, place):
+            return None if work.is_needless() else await self._acarried(mine.engine, work)
 
     def _carried(self, engine: Engine, work: Work) -> Any:
         return self._connected(engine, work)
@@ -360,15 +374,23 @@ class AgentDb:
             runs.dispose()
 
     def _prepare(self) -> Flow[None]:
-        version = yield from self._insist(Work(self._found_version, True, True))
-        if version < self._tables.version:
+        engines = self._current()
+
+        def is_ready() -> bool:
+            return engines.ready
+
+        # One at a time: all who come to an empty database at once would crowd each other out.
+        look = Work(self._found_version, True, True, _LOOK, is_needless=is_ready)
+        version = yield from self._insist(look)
+        if version is not None and version < self._tables.version:
             if not self._create_schema:
                 raise SessionStoreError(_RUN_DDL if version == 0 else _MIGRATE)
-            version = yield from self._insist(Work(self._tables.bring_up))
-        if version > self._tables.version:
+            bring_up = Work(self._tables.bring_up, session=_BRING_UP, is_needless=is_ready)
+            version = yield from self._insist(bring_up)
+        if version is not None and version > self._tables.version:
             msg = "the tables were made by a newer version of sessionstore: upgrade it"
             raise SessionStoreError(msg)
-        self._current().ready = True
+        engines.ready = True
 
     def _found_version(self, connection: Connection) -> int:
         if connection.dialect.name == "postgresql":
@@ -657,7 +679,9 @@ class PostgresAgentDb(AgentDb):
         }
         self._parameters = Sealed(named)
         options = engine_options or {}
-        waiting = {} if "poolclass" in options else {"pool_timeout": connect_timeout}
+        wait = options.get("pool_timeout", connect_timeout)
+        shortest = wait if statement_timeout is None else min(wait, statement_timeout)
+        waiting = {} if "poolclass" in options else {"pool_timeout": shortest}
         shown = shown_url(named)
         place = place_of(shown.set(username=str(named.get("user") or "")))
         self._connecting = deadline.Connecting(
@@ -669,7 +693,7 @@ class PostgresAgentDb(AgentDb):
             table_prefix=table_prefix,
             create_schema=create_schema,
             # Where all is in autocommit, and each transaction ended here, there is none to undo.
-            **{"pool_reset_on_return": None, **waiting, **options},
+            **{"pool_reset_on_return": None, **options, **waiting},
         )
         self._timeout, self._place = statement_timeout, place
 
@@ -739,6 +763,7 @@ def open_db(
     )
 
 
+_LOOK, _BRING_UP = Alone("which version of the tables there is"), Alone("bringing them up")
 _SIZES = {"max_overflow", "pool_reset_on_return", "pool_size", "pool_timeout"}
 _PSYCOPG = URL.create("postgresql+psycopg")
 _RUN_DDL = (
@@ -767,32 +792,21 @@ def _has_time(seconds: float) -> bool:
     return deadline is None or time.monotonic() + seconds < deadline
 
 
-class _Passing:
-    """Leaves a gate, and says there what the call has shown of the database."""
-
-    __slots__ = ("_gate", "_session")
-
-    def __init__(self, gate: Gate, session: Hashable | None) -> None:
-        self._gate, self._session = gate, session
-
-    def __enter__(self) -> None:
-        """Do nothing: the gate was passed."""
-
-    def __exit__(self, _: object, error: BaseException | None, traceback: object) -> None:
-        """Leave it."""
-        if error is None:
-            self._gate.leave(self._session, answered=True)
-            return
-        answered = in_time = True
-        try:
-            if isinstance(error, _SHOWING):
-                answered, in_time = is_answer(error), not is_timeout(error)
-                if not answered:
-                    self._gate.failed(str(translated(error)))
-            elif not isinstance(error, SessionStoreError):
-                answered = False
-        finally:
-            self._gate.leave(self._session, answered=answered, in_time=in_time)
-
-
-_SHOWING = (SQLAlchemyError, OSError, asyncio.TimeoutError, StoreTimeoutError)
+@contextmanager
+def _passing(gate: Gate, place: Ticket) -> Iterator[None]:
+    """Leave a gate, and say there what the call has shown of the database."""
+    answered, in_time = True, True
+    try:
+        yield
+    except (SQLAlchemyError, OSError, asyncio.TimeoutError, StoreTimeoutError) as error:
+        answered, in_time = is_answer(error), not is_timeout(error)
+        if not answered:
+            gate.failed(str(translated(error)))
+        raise
+    except SessionStoreError:
+        raise
+    except BaseException:
+        answered = False
+        raise
+    finally:
+        gate.leave(place, answered=answered, in_time=in_time)
