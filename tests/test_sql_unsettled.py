@@ -214,6 +214,35 @@ def test_a_server_that_hung_and_goes_on(schema: str) -> None:
         server.stop()
 
 
+def test_a_user_who_may_end_no_process_waits_until_it_ends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = PostgresServer()
+    try:
+        with psycopg.connect(server.url(), autocommit=True) as admin:
+            admin.execute("CREATE ROLE app LOGIN PASSWORD 'x'")
+            admin.execute("GRANT CREATE ON DATABASE postgres TO app")
+            admin.execute("GRANT CREATE ON SCHEMA public TO app")
+            admin.execute("REVOKE EXECUTE ON FUNCTION pg_terminate_backend FROM PUBLIC")
+        url = make_url(server.url()).set(username="app", password="x", drivername="postgresql")
+        named = url.render_as_string(hide_password=False)
+        with PostgresAgentDb(named, statement_timeout=1) as db:
+            store = DbSessionStore(db)
+            store.append_message("s", say(id="old"))
+            for number in range(2):
+                server.freeze()
+                with pytest.raises(StoreUnavailableError):
+                    store.append_message("s", say(id=f"late {number}"))
+                server.thaw()
+                first = ids(store)
+                assert unsettled.is_settled(db._place)
+                store.append_message("s", say(id=f"new {number}"))
+                assert ids(store) == [*first, f"new {number}"]
+    finally:
+        server.stop()
+    assert [record.message for record in caplog.records].count(unsettled._NOT_ENDED) == 1
+
+
 def test_ctrl_c_while_the_network_holds_a_write(
     holding: Holding, postgres: PostgresServer, schema: str, made: DbSessionStore
 ) -> None:

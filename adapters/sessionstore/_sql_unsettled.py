@@ -8,12 +8,15 @@ first sees to it that this process is gone: by then the statement has taken effe
 
 from __future__ import annotations
 
-from threading import Lock
+import logging
+import time
 from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from sessionstore._call_deadline import called_by, deadline_after, remaining
+from sessionstore._fork_locks import fork_safe_lock
 
 __all__ = ["WHO", "Backend", "Place", "is_settled", "note", "settle"]
 
@@ -29,10 +32,20 @@ _END = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid = {}"
     " AND CAST(extract(epoch FROM backend_start) AS text) = '{}'"
 )
+_IS_THERE = _END.replace("pg_terminate_backend(pid)", "*")
 _PAUSE = "SELECT pg_sleep(0.005)"
 _PATIENCE = 5.0
-_lock = Lock()
+_OWN_END = 3.0  # seconds in which one that can't be ended ends by itself, or is forgotten
+_FORBIDDEN = "42501"
+_NOT_ENDED = (
+    "the database lets its user call no pg_terminate_backend: what a lost connection had sent may "
+    "take effect late. Grant EXECUTE on it"
+)
+_logger = logging.getLogger("sessionstore")
+_told: set[Place] = set()
+_lock = fork_safe_lock()
 _unsettled: dict[Place, set[Backend]] = {}
+_waited_until: dict[Backend, float] = {}
 
 
 class Backend(NamedTuple):
@@ -66,6 +79,9 @@ def is_settled(place: Place) -> bool:
 def settle(connection: Connection, place: Place) -> None:
     """End the processes that were remembered, and wait until they are gone.
 
+    Where the database does not let its user end them, their own end is waited for, no longer than
+    such a statement may take, as is whether they can be seen at all.
+
     Args:
         connection: To the same database, in autocommit.
         place: The database.
@@ -74,7 +90,7 @@ def settle(connection: Connection, place: Place) -> None:
         StoreTimeoutError: One does not end. It stays remembered.
     """
     for backend in tuple(_unsettled.get(place, ())):
-        _end(connection, backend)
+        called_by(deadline_after(_PATIENCE), _end, connection, place, backend)
         with _lock:
             left: Any = _unsettled.get(place, set())
             left.discard(backend)
@@ -82,13 +98,32 @@ def settle(connection: Connection, place: Place) -> None:
                 _unsettled.pop(place, None)
 
 
-def _end(connection: Connection, backend: Backend) -> None:
-    deadline = deadline_after(_PATIENCE)
-    statement = _END.format(int(backend.pid), backend.began.replace("'", ""))
-    called_by(deadline, _end_by, connection, statement)
+def _end(connection: Connection, place: Place, backend: Backend) -> None:
+    try:
+        while _counted(connection, _END, backend):
+            _pause(connection)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _FORBIDDEN:
+            raise
+        connection.rollback()
+        _await_end(connection, place, backend)
 
 
-def _end_by(connection: Connection, statement: str) -> None:
-    while connection.exec_driver_sql(statement).scalar():
-        remaining(None)
-        connection.exec_driver_sql(_PAUSE)
+def _await_end(connection: Connection, place: Place, backend: Backend) -> None:
+    if place not in _told:
+        _told.add(place)
+        _logger.warning(_NOT_ENDED)
+    until = _waited_until.setdefault(backend, time.monotonic() + _OWN_END)
+    while _counted(connection, _IS_THERE, backend) and time.monotonic() < until:
+        _pause(connection)
+    _waited_until.pop(backend, None)
+
+
+def _counted(connection: Connection, statement: str, backend: Backend) -> int:
+    named = statement.format(int(backend.pid), backend.began.replace("'", ""))
+    return int(connection.exec_driver_sql(named).scalar() or 0)
+
+
+def _pause(connection: Connection) -> None:
+    remaining(None)
+    connection.exec_driver_sql(_PAUSE)
