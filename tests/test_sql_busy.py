@@ -141,7 +141,7 @@ def refusal_behind(gate: Gate, served: float = math.inf, *, fail: bool = False) 
         while not over.is_set():
             with suppress(StoreUnavailableError):
                 place = gate.enter("crowd")
-                over.wait(0.002 if time.monotonic() < end else 60)
+                over.wait(0.03 if time.monotonic() < end else 60)
                 if fail:
                     gate.failed("one got no answer")
                 gate.leave(place, answered=True)
@@ -159,7 +159,7 @@ def refusal_behind(gate: Gate, served: float = math.inf, *, fail: bool = False) 
 
 
 def test_a_pool_that_is_too_small_for_those_who_are_answered_is_busy() -> None:
-    assert refusal_behind(Gate(1, 0.05)) is StoreBusyError
+    assert refusal_behind(Gate(1, 1)) is StoreBusyError
 
 
 def test_in_doubt_it_is_the_time_of_a_session_that_is_up() -> None:

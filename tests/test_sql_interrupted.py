@@ -14,8 +14,9 @@ from servers.postgres import PostgresServer
 
 from sessionstore import DbSessionStore, PostgresAgentDb, SessionMessage, StoreUnavailableError
 from sessionstore import _sql_gate as gates
+from sessionstore.database import AgentDb, _Passing
 
-_OURS = ("send", "_passing")
+_OURS = {AgentDb.send.__code__, _Passing.__exit__.__code__, _Passing.__enter__.__code__}
 
 
 def interrupted(call: Callable[[], object], step: int) -> bool:
@@ -25,7 +26,7 @@ def interrupted(call: Callable[[], object], step: int) -> bool:
     def at_step(frame: FrameType, event: str, _: object) -> Any:
         nonlocal seen
         code = frame.f_code
-        if code.co_filename != gates.__file__ and code.co_name not in _OURS:
+        if code.co_filename != gates.__file__ and code not in _OURS:
             return None
         line = linecache.getline(code.co_filename, frame.f_lineno)
         # Python looks for signals at calls: never between a lock and the block that it guards.

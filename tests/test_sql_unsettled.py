@@ -224,7 +224,7 @@ def test_a_user_who_may_end_no_process_waits_until_it_ends(
             admin.execute("GRANT CREATE ON DATABASE postgres TO app")
             admin.execute("GRANT CREATE ON SCHEMA public TO app")
             admin.execute("REVOKE EXECUTE ON FUNCTION pg_terminate_backend FROM PUBLIC")
-        url = make_url(server.url()).set(username="app", password="x", drivername="postgresql")
+        url = make_url(server.url()).set(username="app", password="x")  # noqa: S106
         named = url.render_as_string(hide_password=False)
         with PostgresAgentDb(named, statement_timeout=1) as db:
             store = DbSessionStore(db)

@@ -20,9 +20,9 @@ from sessionstore.errors import (
 __all__ = ["Alone", "Gate"]
 
 _SHARES = 3  # how many sessions that are stuck it takes to use a pool up
-_TURNS = 2  # how often a pool is passed on in a wait, where it is only too small for a crowd
-_MOST = 0.5
-_LATELY = 0.1  # the part of a wait in which somebody was answered, where the database is there
+# A pool is too small for a crowd where, for most of the time that a call may take, it waited while
+# others were answered: from soon after it came, without a pause, each place several times over.
+_MOST, _START, _PAUSE, _TURNS = 0.5, 0.25, 0.1, 2
 
 
 class Alone(str):
@@ -128,13 +128,14 @@ class Gate:
         with self._lock:
             session = self._inside.pop(place, None)
             if answered:
-                self._answers.note()
+                self._answers.note(self._timeout * _PAUSE)
             if session is not None:
                 if session not in self._inside.values():
                     self._answers_on.pop(session, None)
                 elif answered and in_time:
-                    self._answers_on.setdefault(session, _Answers()).note()
-            self._grant_next()
+                    self._answers_on.setdefault(session, _Answers()).note(self._timeout * _PAUSE)
+            if self._waiting:
+                self._grant_next()
 
     def give_back(self, call: Ticket) -> None:
         """Take all back that a call holds, or waits for, which Ctrl-C broke off.
@@ -214,16 +215,13 @@ class Gate:
         raise refusal
 
     def _refusal(self, waiting: _Waiting) -> SessionStoreError:
-        if len(self._inside) < self._size and self._is_crowded(waiting.session):
-            turns = (
-                self._on(waiting.session).count - waiting.answers_on,
-                self._share_of(waiting.session),
-            )
-            if self._is_crowd(waiting, self._on(waiting.session).last, *turns):
+        if len(self._inside) < self._size:  # it is its own session that it has waited for
+            on, share = self._on(waiting.session), self._share_of(waiting.session)
+            if self._is_crowd(waiting, on, on.count - waiting.answers_on, share):
                 return StoreBusyError("too many calls on this session at once: try again")
             return StoreTimeoutError("the calls on this session before this one got no answer")
         answers = self._answers.count - waiting.answers
-        if self._is_crowd(waiting, self._answers.last, answers, self._size):
+        if self._is_crowd(waiting, self._answers, answers, self._size):
             return StoreBusyError("all connections of the pool are in use: try again")
         if answers or not self._has_waited(waiting):
             return StoreTimeoutError(
@@ -233,18 +231,18 @@ class Gate:
         words = "all connections of the pool are in use, and the database answers nobody"
         return StoreConnectionError(words + last)
 
-    def _is_crowd(self, waiting: _Waiting, last: float, answers: int, places: int) -> bool:
-        """Tell whether those before this one are answered: all, quickly, and up to this moment.
+    def _is_crowd(self, waiting: _Waiting, told: _Answers, answers: int, places: int) -> bool:
+        """Tell whether those before this one are answered: all, without a pause, up to now.
 
         Who waits when the database falls silent, or comes back, was there before or is after that:
         somebody was answered meanwhile. In such a doubt nobody is told that it is busy.
         """
         now = time.monotonic()
-        is_told_now = last >= now - (now - waiting.since) * _LATELY
+        is_told_now = told.last >= now - self._timeout * _PAUSE
+        is_told_all_along = told.since <= waiting.since + (now - waiting.since) * _START
         none_failed = self._failed < waiting.since
-        return (
-            is_told_now and none_failed and answers >= _TURNS * places and self._has_waited(waiting)
-        )
+        is_served = is_told_now and is_told_all_along and none_failed
+        return is_served and answers >= _TURNS * places and self._has_waited(waiting)
 
     def _has_waited(self, waiting: _Waiting) -> bool:
         """Tell whether it was here that most of its time was spent."""
@@ -252,13 +250,17 @@ class Gate:
 
 
 class _Answers:
-    __slots__ = ("count", "last")
+    __slots__ = ("count", "last", "since")
 
     def __init__(self) -> None:
         self.count, self.last = 0, float("-inf")
+        self.since = float("inf")
 
-    def note(self) -> None:
-        self.count, self.last = self.count + 1, time.monotonic()
+    def note(self, longest_pause: float) -> None:
+        now = time.monotonic()
+        if now - self.last > longest_pause:
+            self.since = now
+        self.count, self.last = self.count + 1, now
 
 
 class _Waiting:
@@ -279,13 +281,6 @@ class _Waiting:
         self.session, self.wake, self._deadline = session, wake, deadline
         self.since, self.granted, self.place = time.monotonic(), False, ticket()
         self.answers = self.answers_on = 0
-
-    def half(self) -> float:
-        """Give the middle of the time that it has waited.
-
-        Who waits when the database falls silent began a moment before: somebody was answered then.
-        """
-        return (self.since + time.monotonic()) / 2
 
     def left(self) -> float | None:
         """Give how long it may still wait."""

@@ -291,7 +291,7 @@ class AgentDb:
             if work.past_the_pool:
                 return self._carried(self._make_engine(self._poolless()), work)
             place = gate.enter(work.session)
-        with _passing(gate, place):
+        with _Passing(gate, place):
             return None if work.is_needless() else self._carried(self._sync(), work)
 
     def give_back(self, call: Ticket) -> None:
@@ -320,7 +320,7 @@ class AgentDb:
             if work.past_the_pool:
                 return await self._acarried(self._make_async_engine(self._poolless()), work)
             place = await gate.aenter(work.session)
-        with _passing(gate, place):
+        with _Passing(gate, place):
             return None if work.is_needless() else await self._acarried(mine.engine, work)
 
     def _carried(self, engine: Engine, work: Work) -> Any:
@@ -792,21 +792,32 @@ def _has_time(seconds: float) -> bool:
     return deadline is None or time.monotonic() + seconds < deadline
 
 
-@contextmanager
-def _passing(gate: Gate, place: Ticket) -> Iterator[None]:
-    """Leave a gate, and say there what the call has shown of the database."""
-    answered, in_time = True, True
-    try:
-        yield
-    except (SQLAlchemyError, OSError, asyncio.TimeoutError, StoreTimeoutError) as error:
-        answered, in_time = is_answer(error), not is_timeout(error)
-        if not answered:
-            gate.failed(str(translated(error)))
-        raise
-    except SessionStoreError:
-        raise
-    except BaseException:
-        answered = False
-        raise
-    finally:
-        gate.leave(place, answered=answered, in_time=in_time)
+class _Passing:
+    """Leaves a gate, and says there what the call has shown of the database."""
+
+    __slots__ = ("_gate", "_place")
+
+    def __init__(self, gate: Gate, place: Ticket) -> None:
+        self._gate, self._place = gate, place
+
+    def __enter__(self) -> None:
+        """Do nothing: the gate was passed."""
+
+    def __exit__(self, _: object, error: BaseException | None, traceback: object) -> None:
+        """Leave it."""
+        if error is None:
+            self._gate.leave(self._place, answered=True)
+            return
+        answered = in_time = True
+        try:
+            if isinstance(error, _SHOWING):
+                answered, in_time = is_answer(error), not is_timeout(error)
+                if not answered:
+                    self._gate.failed(str(translated(error)))
+            elif not isinstance(error, SessionStoreError):
+                answered = False
+        finally:
+            self._gate.leave(self._place, answered=answered, in_time=in_time)
+
+
+_SHOWING = (SQLAlchemyError, OSError, asyncio.TimeoutError, StoreTimeoutError)

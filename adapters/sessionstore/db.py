@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update  # isort
 from sessionstore._call_deadline import deadline_after, until, within
 from sessionstore._frames import hides_arguments
 from sessionstore._sql_cells import checked, checked_parts
-from sessionstore._sql_clock import oldest_live, times
+from sessionstore._sql_clock import oldest, oldest_live, times
 from sessionstore._tickets import ticket
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.direct import Query
@@ -143,12 +143,13 @@ class DbSessionStore(SessionStore):
     def _play(self, flow: Flow[T]) -> T:
         call = ticket()
         try:
-            return within(self._db.timeout or None, lambda: play(flow, self._db.send))
+            result: T = within(self._db.timeout or None, play, flow, self._db.send)
         except Exception:
             raise
         except BaseException:  # Ctrl-C, between any two steps
             self._db.give_back(call)
             raise
+        return result
 
     async def _aplay(self, flow: Flow[T]) -> T:
         with until(deadline_after(self._db.timeout or None)):
