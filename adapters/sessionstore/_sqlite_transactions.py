@@ -131,8 +131,9 @@ class _Transaction:
 def _execute(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Any:
     if type(parameters) is list:
         return connection.executemany(sql, parameters)
-    cursor = connection.execute(sql, parameters)
+    cursor = connection.cursor()
     try:
+        cursor.execute(sql, parameters)  # on Python 3.10 it reads the first row, too
         return cursor.fetchall() if cursor.description else cursor
     except sqlite3.OperationalError as error:
         if "decode" not in str(error):
