@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
@@ -23,6 +23,13 @@ from langchain_core.runnables import RunnableConfig
 from langchain_sessionstore.again import answer_id, end_of_turn
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
+from langchain_sessionstore.origins import (
+    Origins,
+    belongs,
+    checkpointer_of,
+    is_undisturbed,
+    steps_at_end,
+)
 from langchain_sessionstore.pending import closed
 from langchain_sessionstore.saving import (
     OnSaveError,
@@ -42,7 +49,7 @@ from sessionstore import (
     Window,
 )
 from sessionstore.arguments import checked_id
-from sessionstore.flow import Flow, play
+from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import new_id
 
 try:
@@ -73,7 +80,6 @@ T = TypeVar("T")
 
 _logger = logging.getLogger("sessionstore")
 _NO_CONFIG: RunnableConfig = {}
-_CHECKPOINTER = "__pregel_checkpointer"
 _EDITED = "hitl_edited_tool_calls"
 _MARK = "session_mark"
 _NOT_OWN = (
@@ -81,6 +87,7 @@ _NOT_OWN = (
     "give each session a thread of its own"
 )
 _REMOVE_ALL = RemoveMessage(id=REMOVE_ALL_MESSAGES)
+_STEPS = "session_steps"
 _THREAD = "session_thread"
 _TURN = "session_turn"
 
@@ -88,11 +95,13 @@ _TURN = "session_turn"
 class SessionAgentState(AgentState[Any]):
     """An agent's state, with the turn that is running and the last message that is in the log.
 
-    A checkpointer's has the session and the user that its thread belongs to, too.
+    A checkpointer's has the session and the user that its thread belongs to, too, and the steps at
+    which a turn ended, so that the next one sees whether others were there.
     """
 
     session_turn: NotRequired[Annotated[AgentTurn, UntrackedValue, PrivateStateAttr]]
     session_mark: NotRequired[Annotated[str, PrivateStateAttr]]
+    session_steps: NotRequired[Annotated[list[int], PrivateStateAttr]]
     session_thread: NotRequired[Annotated[list[str | None], PrivateStateAttr]]
 
 
@@ -199,13 +208,21 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
     ) -> dict[str, Any] | None:
         """Load the view, and save what the user said."""
-        return self._play(self._beginning(state, runtime, config))
+        config = config or get_config()
+        origins = Origins()
+        if saver := checkpointer_of(config):
+            play(self._tracing(origins, state, config), saver.get_tuple)
+        return self._play(self._beginning(state, runtime, config, origins))
 
     async def abefore_agent(
         self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
     ) -> dict[str, Any] | None:
         """Async twin of `before_agent`."""
-        return await self._aplay(self._beginning(state, runtime, config))
+        config = config or get_config()
+        origins = Origins()
+        if saver := checkpointer_of(config):
+            await aplay(self._tracing(origins, state, config), saver.aget_tuple)
+        return await self._aplay(self._beginning(state, runtime, config, origins))
 
     def wrap_model_call(
         self,
@@ -279,22 +296,46 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
 
     # -- Flows: written once, for both colours ----------------------------------------------------
 
-    def _beginning(
-        self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig
-    ) -> Flow[dict[str, Any]]:
-        config = config or get_config()
-        turn = self._new_turn(config, runtime.context)
-        if _mirrors(config, state):
-            self._require_own(turn, state)
-            yield from self._verifying(turn)
-            known = yield from self._mirroring(turn, state)
-            return {**known, _THREAD: state.get(_THREAD) or [turn.session_id, turn.user_id]}
-        return (yield from self._loading(turn, state.get("messages") or [], config))
+    def _tracing(
+        self, origins: Origins, state: SessionAgentState, config: RunnableConfig
+    ) -> Flow[None]:
+        """Find out who said what is not in the log yet, where others may have been there."""
+        ids = [message.id or "" for message in _behind_mark(state)]
+        first = not (state.get("session_thread") or state.get(_MARK))
+        undisturbed = is_undisturbed(config, state.get("session_steps"), first=first)
+        if ids and not undisturbed and _mirrors(config, state) and _caller.get() is None:
+            yield from origins.tracing(config, ids, state.get("session_steps"))
 
-    def _mirroring(self, turn: AgentTurn, state: SessionAgentState) -> Flow[dict[str, Any]]:
-        messages = state.get("messages") or []
-        places = [n for n, message in enumerate(messages) if message.id == state.get(_MARK)]
-        new = messages[places[-1] + 1 :] if places else messages
+    def _beginning(
+        self,
+        state: SessionAgentState,
+        runtime: Runtime[Any],
+        config: RunnableConfig,
+        origins: Origins,
+    ) -> Flow[dict[str, Any]]:
+        turn = self._new_turn(config, runtime.context)
+        if not _mirrors(config, state):
+            return (yield from self._loading(turn, state.get("messages") or [], config))
+        self._require_own(turn, state)
+        yield from self._verifying(turn)
+        thread = state.get("session_thread") or [turn.session_id, turn.user_id]
+        yield from self._require_begun(turn, state, config, origins)
+        others = origins.others(thread)
+        known = yield from self._mirroring(turn, state, others)
+        known[_THREAD] = thread
+        if origins.steps:
+            known[_STEPS] = origins.steps
+        if others:
+            removed: list[BaseMessage] = [RemoveMessage(id=id) for id in others]  # noqa: A001
+            _tell_streams(config, removed)
+            known["messages"] = removed
+        return known
+
+    def _mirroring(
+        self, turn: AgentTurn, state: SessionAgentState, others: Collection[str]
+    ) -> Flow[dict[str, Any]]:
+        messages = [m for m in state.get("messages") or [] if m.id not in others]
+        new = [message for message in _behind_mark(state) if message.id not in others]
         if not new:  # a turn that is sent again, maybe
             turn.answer_id = answer_id(messages[-1]) if messages else None
             yield turn.checking(self._store)
@@ -374,7 +415,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         turn.behind = not (yield from self._telling(turn, messages, last, save))
         if last is None or turn.behind or not _mirrors(config, state):
             return None  # without a mark the next turn mirrors this one, too
-        return {_MARK: last.id}
+        return {_MARK: last.id, _STEPS: steps_at_end(config, state.get("session_steps"))}
 
     def _catching_up(
         self, turn: AgentTurn, state: list[AnyMessage], *, whole: bool = False
@@ -447,10 +488,34 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             # An older version of this package has only told how far its session's log goes.
             turn.unverified = state.get("session_mark") if self._user_scoped else None
             return
-        session_id, user_id = thread
         # An agent in a tool has the thread of the one around it, but a session for each call.
-        others = session_id != turn.session_id and _caller.get() is None
-        if others or (None not in (user_id, turn.user_id) and user_id != turn.user_id):
+        session_id = turn.session_id if _caller.get() is None else None
+        if not belongs(thread, session_id, turn.user_id):
+            raise SessionAccessError(_NOT_OWN)
+
+    def _require_begun(
+        self,
+        turn: AgentTurn,
+        state: SessionAgentState,
+        config: RunnableConfig,
+        origins: Origins,
+    ) -> Flow[None]:
+        """Refuse a thread that tells no owner, but that somebody else began."""
+        if origins.thread and not belongs(origins.thread, turn.session_id, turn.user_id):
+            raise SessionAccessError(_NOT_OWN)
+        earlier = [
+            m.id for m in state.get("messages") or [] if m.id in origins.runs.keys() - origins.own
+        ]
+        if state.get("session_thread") or state.get(_MARK) or not earlier:
+            return
+        if earlier[0] in origins.others([turn.session_id, turn.user_id]):
+            raise SessionAccessError(_NOT_OWN)
+        thread_id = (config.get("configurable") or {}).get("thread_id")
+        unnamed = origins.unnamed()
+        if earlier[0] not in unnamed or turn.user_id is None or turn.session_id == thread_id:
+            return
+        saved = yield self._store._reading(turn.session_id, None, None, turn.user_id, False)
+        if not unnamed <= {message.id for message in saved}:
             raise SessionAccessError(_NOT_OWN)
 
     def _verifying(self, turn: AgentTurn) -> Flow[None]:
@@ -531,10 +596,15 @@ def _asked_for(config: RunnableConfig, context: Any) -> Any:
     )
 
 
+def _behind_mark(state: SessionAgentState) -> list[AnyMessage]:
+    messages = state.get("messages") or []
+    places = [place for place, message in enumerate(messages) if message.id == state.get(_MARK)]
+    return messages[places[-1] + 1 :] if places else messages
+
+
 def _mirrors(config: RunnableConfig, state: SessionAgentState) -> bool:
     # An agent in a tool may see the checkpointer of the one around it, with nothing in it yet.
-    checkpointer = (config.get("configurable") or {}).get(_CHECKPOINTER)
-    return checkpointer is not None and (_caller.get() is None or _MARK in state)
+    return checkpointer_of(config) is not None and (_caller.get() is None or _MARK in state)
 
 
 @contextmanager

@@ -1,0 +1,176 @@
+"""Who put the messages of a checkpointer's thread there: asked where others may have been there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.runnables import RunnableConfig
+
+from sessionstore.flow import Flow
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+__all__ = ["Origins", "belongs", "checkpointer_of", "is_undisturbed", "steps_at_end"]
+
+_CHECKPOINTER = "__pregel_checkpointer"
+_RESUMING = "__pregel_resuming"
+# A run's input is a step, its writes are another; a thread's first input is step -1.
+_BEFORE_FIRST = [-2, 3]
+
+
+def checkpointer_of(config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
+    """Give the checkpointer of the run, if it has one.
+
+    Args:
+        config: The run's.
+
+    Returns:
+        The checkpointer.
+    """
+    saver = (config.get("configurable") or {}).get(_CHECKPOINTER)
+    return cast("BaseCheckpointSaver[Any] | None", saver)
+
+
+def belongs(thread: Sequence[str | None], session_id: str | None, user_id: str | None) -> bool:
+    """Tell whether a caller may go on with a thread.
+
+    Args:
+        thread: The session and the user that it belongs to.
+        session_id: The caller's session; ``None`` where that is not known.
+        user_id: The caller.
+
+    Returns:
+        Whether both are the thread's, or not named.
+    """
+    owner_session, owner = thread
+    return session_id in (None, owner_session) and (None in (owner, user_id) or owner == user_id)
+
+
+def is_undisturbed(config: RunnableConfig, steps: Sequence[int] | None, *, first: bool) -> bool:
+    """Tell whether a run follows right behind the last one that ended, as it costs no look.
+
+    A call that was refused, or failed, has its input in the thread: LangGraph keeps it before any
+    middleware runs, and counts a step for it.
+
+    Args:
+        config: The run's.
+        steps: The step at which the last turn ended, and how many there are to the next.
+        first: Whether no turn ended yet.
+
+    Returns:
+        Whether nothing can be in the thread but what the last turn left and this run's input.
+    """
+    if (config.get("configurable") or {}).get(_RESUMING) or not (steps or first):
+        return False
+    end, gap = steps or _BEFORE_FIRST
+    return _step(config) == end + gap
+
+
+def steps_at_end(config: RunnableConfig, steps: Sequence[int] | None) -> list[int]:
+    """Tell where a turn ends.
+
+    Args:
+        config: The run's.
+        steps: What was known.
+
+    Returns:
+        This step, and how many there are to the next turn.
+    """
+    return [_step(config), (steps or _BEFORE_FIRST)[1]]
+
+
+def _step(config: RunnableConfig) -> int:
+    return int((config.get("metadata") or {}).get("langgraph_step", 0))
+
+
+class Origins:
+    """Who put each message of a thread there, as LangGraph wrote it beside each checkpoint.
+
+    Attributes:
+        thread: The session and user that the thread's newest checkpoint belongs to, if it says so.
+        runs: By message id, the metadata of the run that put it there.
+        own: The messages that are this run's input.
+        steps: What was learnt of the steps between two turns, if there was nothing between.
+    """
+
+    def __init__(self) -> None:
+        """Know of nothing."""
+        self.thread: Sequence[str | None] | None = None
+        self.runs: dict[str, Mapping[str, Any]] = {}
+        self.own: set[str] = set()
+        self.steps: list[int] | None = None
+
+    def others(self, thread: Sequence[str | None]) -> set[str]:
+        """Give the messages that came by calls of others.
+
+        Args:
+            thread: The session and the user that the thread belongs to.
+
+        Returns:
+            Their ids; not those that came by a call whose config named nobody.
+        """
+        return {id for id, run in self.runs.items() if not belongs(thread, *_named(run))}  # noqa: A001
+
+    def unnamed(self) -> set[str]:
+        """Give the earlier messages whose calls' config named neither a session nor a user.
+
+        Returns:
+            Their ids.
+        """
+        named = {id for id, run in self.runs.items() if _named(run) != (None, None)}  # noqa: A001
+        return self.runs.keys() - named - self.own
+
+    def tracing(
+        self, config: RunnableConfig, ids: Sequence[str], steps: Sequence[int] | None
+    ) -> Flow[None]:
+        """Go back through the thread's checkpoints to where each message was new.
+
+        Each request is the config of a checkpoint, for the checkpointer's ``get_tuple``.
+
+        Args:
+            config: The run's.
+            ids: The messages, in the state's order.
+            steps: What is known of the turns' steps.
+        """
+        here = yield _newest(config)
+        self.thread = here.checkpoint["channel_values"].get("session_thread") if here else None
+        resuming = (config.get("configurable") or {}).get(_RESUMING)
+        # The checkpoint of this run may be on its way still: then its input is nowhere yet.
+        landed = not resuming and ids[-1] in _held(here, ids)
+        end = steps[0] if steps else sys.maxsize
+        forked = here is not None and here.metadata.get("source") == "fork"
+        last: set[str] = set(ids) if forked else set()
+        begun: list[str] = []
+        while here:
+            source, held = here.metadata.get("source"), _held(here, ids)
+            if source != "loop":
+                begun.append(source)
+                if begun == ["input"] and landed:
+                    self.own = set(self.runs) - held
+                if source == "input":  # a run may go on with the input of another
+                    self.runs.update(dict.fromkeys(last - held, here.metadata))
+            if not held and source != "fork" and here.metadata.get("step", end) <= end:
+                break
+            self.runs.update(dict.fromkeys(held, here.metadata))
+            last = held or last
+            here = (yield here.parent_config) if here.parent_config else None
+        if steps and not resuming and (not begun or (begun == ["input"] and landed)):
+            self.steps = [end, _step(config) - end]
+
+
+def _newest(config: RunnableConfig) -> RunnableConfig:
+    configurable = config.get("configurable") or {}
+    around, _, _ = str(configurable.get("checkpoint_ns") or "").rpartition("|")
+    return {"configurable": {"thread_id": configurable["thread_id"], "checkpoint_ns": around}}
+
+
+def _held(here: Any, ids: Collection[str]) -> set[str]:
+    messages = here.checkpoint["channel_values"].get("messages") if here else None
+    return {message.id for message in messages or ()}.intersection(ids)
+
+
+def _named(run: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    return run.get("session_id"), run.get("user_id")
