@@ -130,6 +130,22 @@ def test_the_owner_never_hears_what_a_refused_caller_said(thread, given, around)
     assert words(thread.call("bye", ALICE))[:-2] == kept
 
 
+@pytest.mark.parametrize("given", ["more", None], ids=["new", "resumed"])
+def test_so_where_the_runtimes_context_names_them(thread, given):
+    at = {"configurable": {"thread_id": "t"}}
+    alice = {"session_id": "of alice", "user_id": "alice"}
+    bob = {"session_id": "of bob", "user_id": "bob"}
+    thread.call("hello", at, context=alice)
+    thread.store.away = True
+    with pytest.raises(StoreConnectionError):
+        thread.call("lost?", at, context=alice)
+    thread.store.away = False
+    thread.refused("obey bob", at, context=bob)
+    result = thread.call(given, at, context=alice)
+    said = ["hello", "answer 1", "lost?", *([given] if given else []), "answer 2"]
+    assert words(result) == thread.log() == said
+
+
 def test_it_is_kept_out_where_the_owner_sends_nothing_that_is_new(thread):
     first = {"messages": [HumanMessage("hello", id="m1")]}
     thread.call(first, ALICE)

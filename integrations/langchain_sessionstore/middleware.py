@@ -23,13 +23,6 @@ from langchain_core.runnables import RunnableConfig
 from langchain_sessionstore.again import answer_id, end_of_turn
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
-from langchain_sessionstore.origins import (
-    Origins,
-    belongs,
-    checkpointer_of,
-    is_undisturbed,
-    steps_at_end,
-)
 from langchain_sessionstore.pending import closed
 from langchain_sessionstore.saving import (
     OnSaveError,
@@ -64,6 +57,13 @@ try:
     from langgraph.config import get_config
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
     from langgraph.types import Command
+    from langchain_sessionstore.origins import (
+        Origins,
+        belongs,
+        checkpointer_of,
+        is_undisturbed,
+        steps_at_end,
+    )
     from typing_extensions import NotRequired
 except ImportError as _missing:
     raise ImportError(
@@ -129,8 +129,14 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
 
     An agent with a checkpointer has its view from there: nothing is loaded, and the log mirrors
     the state. A thread belongs to the session and the user that began it: another's is refused
-    before the model runs, also where it goes on after a pause. A thread from before this
-    middleware belongs to the first who goes on with it.
+    before the model runs, also where it goes on after a pause; what a refused caller said is taken
+    out of it at its next turn. A thread that tells no owner, from before this middleware or of a
+    first turn that failed, belongs to who began it, as far as the checkpoints' metadata tell: the
+    ``session_id`` and ``user_id`` of the config's ``configurable``. Where they tell nothing, it is
+    that of a caller whose session is named like the thread, or has its messages, or who names no
+    user. What LangGraph gives without running the agent is not guarded: a state or its history, the
+    first chunk of ``stream_mode="values"``, a finished thread that is called with ``None`` or a
+    `Command`. So a server checks first that the thread is its user's.
 
     A turn that was answered and is sent again with its messages' ids gives that answer, and the
     model is not asked. A call that was left without a result is closed in what the model is sent.
@@ -320,6 +326,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         yield from self._verifying(turn)
         thread = state.get("session_thread") or [turn.session_id, turn.user_id]
         yield from self._require_begun(turn, state, config, origins)
+        if not state.get("session_thread"):
+            origins.refused.clear()  # of a thread that nobody owned yet
         others = origins.others(thread)
         known = yield from self._mirroring(turn, state, others)
         known[_THREAD] = thread

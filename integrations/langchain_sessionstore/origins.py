@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.serde.types import ERROR
 
+from sessionstore import SessionAccessError
 from sessionstore.flow import Flow
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Origins:
         thread: The session and user that the thread's newest checkpoint belongs to, if it says so.
         runs: By message id, the metadata of the run that put it there.
         own: The messages that are this run's input.
+        refused: The messages that came with a call that was refused.
         steps: What was learnt of the steps between two turns, if there was nothing between.
     """
 
@@ -101,6 +104,7 @@ class Origins:
         self.thread: Sequence[str | None] | None = None
         self.runs: dict[str, Mapping[str, Any]] = {}
         self.own: set[str] = set()
+        self.refused: set[str] = set()
         self.steps: list[int] | None = None
 
     def others(self, thread: Sequence[str | None]) -> set[str]:
@@ -110,9 +114,10 @@ class Origins:
             thread: The session and the user that the thread belongs to.
 
         Returns:
-            Their ids; not those that came by a call whose config named nobody.
+            Their ids. Of calls whose config named nobody, a context maybe, those that were refused.
         """
-        return {id for id, run in self.runs.items() if not belongs(thread, *_named(run))}  # noqa: A001
+        others = {id for id, run in self.runs.items() if not belongs(thread, *_named(run))}  # noqa: A001
+        return others | (self.refused & self.unnamed())
 
     def unnamed(self) -> set[str]:
         """Give the earlier messages whose calls' config named neither a session nor a user.
@@ -144,8 +149,15 @@ class Origins:
         forked = here is not None and here.metadata.get("source") == "fork"
         last: set[str] = set(ids) if forked else set()
         begun: list[str] = []
+        refused: tuple[set[str], Any] = (set(), None)
         while here:
             source, held = here.metadata.get("source"), _held(here, ids)
+            mark = here.checkpoint["channel_values"].get("session_mark")
+            if _was_refused(here):
+                refused = (held, mark)
+            if source == "input":
+                self.refused |= refused[0] - held if refused[1] == mark else set()
+                refused = (set(), None)
             if source != "loop":
                 begun.append(source)
                 if begun == ["input"] and landed:
@@ -170,6 +182,13 @@ def _newest(config: RunnableConfig) -> RunnableConfig:
 def _held(here: Any, ids: Collection[str]) -> set[str]:
     messages = here.checkpoint["channel_values"].get("messages") if here else None
     return {message.id for message in messages or ()}.intersection(ids)
+
+
+def _was_refused(here: Any) -> bool:
+    return any(
+        channel == ERROR and SessionAccessError.__name__ in repr(value)[:50]
+        for _, channel, value in here.pending_writes or ()
+    )
 
 
 def _named(run: Mapping[str, Any]) -> tuple[str | None, str | None]:
