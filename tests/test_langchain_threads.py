@@ -131,6 +131,20 @@ def test_a_runtime_context_that_names_another_is_refused_too():
     assert len(model.shown) == 1
 
 
+def test_a_refused_resume_takes_nothing_out_of_the_thread():
+    store = InMemorySessionStore()
+    agent, _ = agent_of(calls("ask"), "well", tools=[ask], store=store)
+    thread = {"configurable": {"thread_id": "t"}}
+    alice = {"session_id": "of alice", "user_id": "alice"}
+    agent.invoke(said("go"), thread, context=alice)
+    with pytest.raises(SessionAccessError):
+        agent.invoke(Command(resume="no"), thread, context={"session_id": "b", "user_id": "bob"})
+    result = agent.invoke(said("never mind"), thread, context=alice)
+    kept = ["go", "", "never mind", "well"]
+    assert [message.content for message in result["messages"]] == kept
+    assert [message.content for message in store.get_messages("of alice")] == kept
+
+
 def unmark(agent, at=ALICE):
     """Make a thread as an older version left it: it tells how far the log goes, but not whose."""
     state = agent.checkpointer.get_tuple(at).checkpoint["channel_values"]

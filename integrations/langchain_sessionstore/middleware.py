@@ -57,6 +57,8 @@ try:
     from langgraph.config import get_config
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
     from langgraph.types import Command
+    from typing_extensions import NotRequired
+
     from langchain_sessionstore.origins import (
         Origins,
         belongs,
@@ -64,7 +66,6 @@ try:
         is_undisturbed,
         steps_at_end,
     )
-    from typing_extensions import NotRequired
 except ImportError as _missing:
     raise ImportError(
         "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.11'"
