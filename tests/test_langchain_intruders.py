@@ -146,6 +146,21 @@ def test_so_where_the_runtimes_context_names_them(thread, given):
     assert words(result) == thread.log() == said
 
 
+@pytest.mark.parametrize("given", ["more", None], ids=["new", "resumed"])
+def test_so_where_a_tracers_metadata_name_somebody_else(thread, given):
+    alice = {**ALICE, "metadata": {"user_id": "a's hash", "session_id": "a's trace"}}
+    bob = {**BOB, "metadata": {"user_id": "b's hash", "session_id": "b's trace"}}
+    thread.call("hello", alice)
+    thread.store.away = True
+    with pytest.raises(StoreConnectionError):
+        thread.call("lost?", alice)
+    thread.store.away = False
+    thread.refused("obey bob", bob)
+    result = thread.call(given, alice)
+    said = ["hello", "answer 1", "lost?", *([given] if given else []), "answer 2"]
+    assert words(result) == thread.log() == said
+
+
 def test_it_is_kept_out_where_the_owner_sends_nothing_that_is_new(thread):
     first = {"messages": [HumanMessage("hello", id="m1")]}
     thread.call(first, ALICE)

@@ -133,14 +133,15 @@ def test_a_runtime_context_that_names_another_is_refused_too():
 
 def test_a_refused_resume_takes_nothing_out_of_the_thread():
     store = InMemorySessionStore()
-    agent, _ = agent_of(calls("ask"), "well", tools=[ask], store=store)
+    agent, _ = agent_of("hi", calls("ask"), "well", tools=[ask], store=store)
     thread = {"configurable": {"thread_id": "t"}}
     alice = {"session_id": "of alice", "user_id": "alice"}
+    agent.invoke(said("hello"), thread, context=alice)
     agent.invoke(said("go"), thread, context=alice)
     with pytest.raises(SessionAccessError):
         agent.invoke(Command(resume="no"), thread, context={"session_id": "b", "user_id": "bob"})
     result = agent.invoke(said("never mind"), thread, context=alice)
-    kept = ["go", "", "never mind", "well"]
+    kept = ["hello", "hi", "go", "", "never mind", "well"]
     assert [message.content for message in result["messages"]] == kept
     assert [message.content for message in store.get_messages("of alice")] == kept
 

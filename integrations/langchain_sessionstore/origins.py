@@ -105,6 +105,7 @@ class Origins:
         self.runs: dict[str, Mapping[str, Any]] = {}
         self.own: set[str] = set()
         self.refused: set[str] = set()
+        self._told = True
         self.steps: list[int] | None = None
 
     def others(self, thread: Sequence[str | None]) -> set[str]:
@@ -116,7 +117,7 @@ class Origins:
         Returns:
             Their ids. Of calls whose config named nobody, a context maybe, those that were refused.
         """
-        others = {id for id, run in self.runs.items() if not belongs(thread, *_named(run))}  # noqa: A001
+        others = {id for id, run in self.runs.items() if not belongs(thread, *self._named(run))}  # noqa: A001
         return others | (self.refused & self.unnamed())
 
     def unnamed(self) -> set[str]:
@@ -125,8 +126,11 @@ class Origins:
         Returns:
             Their ids.
         """
-        named = {id for id, run in self.runs.items() if _named(run) != (None, None)}  # noqa: A001
+        named = {id for id, run in self.runs.items() if self._named(run) != (None, None)}  # noqa: A001
         return self.runs.keys() - named - self.own
+
+    def _named(self, run: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        return (run.get("session_id"), run.get("user_id")) if self._told else (None, None)
 
     def tracing(
         self, config: RunnableConfig, ids: Sequence[str], steps: Sequence[int] | None
@@ -140,6 +144,7 @@ class Origins:
             ids: The messages, in the state's order.
             steps: What is known of the turns' steps.
         """
+        self._told = _is_told(config)
         here = yield _newest(config)
         self.thread = here.checkpoint["channel_values"].get("session_thread") if here else None
         resuming = (config.get("configurable") or {}).get(_RESUMING)
@@ -173,6 +178,13 @@ class Origins:
             self.steps = [end, _step(config) - end]
 
 
+def _is_told(config: RunnableConfig) -> bool:
+    # Metadata of the caller's own, for a tracer maybe, hide what the configurable says.
+    configurable, metadata = config.get("configurable") or {}, config.get("metadata") or {}
+    names = ("session_id", "user_id")
+    return all(metadata.get(name) in (None, configurable.get(name)) for name in names)
+
+
 def _newest(config: RunnableConfig) -> RunnableConfig:
     configurable = config.get("configurable") or {}
     around, _, _ = str(configurable.get("checkpoint_ns") or "").rpartition("|")
@@ -189,7 +201,3 @@ def _was_refused(here: Any) -> bool:
         channel == ERROR and SessionAccessError.__name__ in repr(value)[:50]
         for _, channel, value in here.pending_writes or ()
     )
-
-
-def _named(run: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    return run.get("session_id"), run.get("user_id")
