@@ -134,7 +134,7 @@ def test_a_full_pool_whose_database_answers_nobody_is_away() -> None:
 
 def refusal_behind(gate: Gate, served: float = math.inf, *, fail: bool = False) -> type:
     """Have one wait in vain behind 60 others, who are answered until some time has passed."""
-    end = time.monotonic() + served
+    end = math.inf
     over = Event()
 
     def come_again() -> None:
@@ -150,6 +150,7 @@ def refusal_behind(gate: Gate, served: float = math.inf, *, fail: bool = False) 
         for _ in range(60):
             pool.submit(come_again)
         wait_until(lambda: len(gate._waiting) > 50, "they do not wait")
+        end = time.monotonic() + served
         try:
             with pytest.raises(StoreUnavailableError) as told:
                 gate.enter("crowd")
