@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 from langchain.agents import create_agent
@@ -15,7 +16,12 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from scripted import Scripted
 
 from langchain_sessionstore import SessionMiddleware
-from sessionstore import InMemorySessionStore, SessionAccessError, StoreConnectionError
+from sessionstore import (
+    InMemorySessionStore,
+    InvalidSessionError,
+    SessionAccessError,
+    StoreConnectionError,
+)
 
 
 class Thread:
@@ -39,7 +45,11 @@ class Thread:
 
     def refused(self, given, config, **kwargs):
         before = len(self.shown)
-        with pytest.raises(SessionAccessError):
+        # Of an async turn that goes on, LangGraph tells no config there: so it is refused anyhow.
+        untold = self.asynchronous and given is None and sys.version_info < (3, 11)
+        with pytest.raises(
+            (SessionAccessError, InvalidSessionError) if untold else SessionAccessError
+        ):
             self.call(given, config, **kwargs)
         assert len(self.shown) == before
 

@@ -31,6 +31,7 @@ _SHARED = (
 _NOTHING = "nothing was written or read"
 
 _MOMENT = 0.02  # seconds
+_LOOKS, _BETWEEN = 20, 0.005
 _TICK = 100_000_000  # nanoseconds
 
 _FileId = tuple[int, int]
@@ -82,7 +83,8 @@ class FileIdentity:
         if self._files[0] != before:
             raise FileTakenAwayError(_TAKEN.format(path, _NOTHING))
         self._require_all()
-        _require_apart(path, self._files)
+        if _is_torn(self._files):
+            raise FileTakenAwayError(_SHARED.format(path))
         _open[ref(self, _forget)] = self._files
 
     @staticmethod
@@ -99,9 +101,15 @@ class FileIdentity:
             FileTakenAwayError: SQLite would take the log of a file that was taken away, and that
                 this process still has open, for that of the new one.
         """
-        files = tuple(map(_file_id, _names_of(path)))
-        _require_apart(path, files)
-        return files[0]
+        names = _names_of(path)
+        files = tuple(map(_file_id, names))
+        for _ in range(_LOOKS):
+            if not _is_torn(files):
+                return files[0]
+            # One that is being closed just now takes its log along, before it says that it is gone.
+            time.sleep(_BETWEEN)
+            files = tuple(map(_file_id, names))
+        raise FileTakenAwayError(_SHARED.format(path))
 
     def in_place(self, *, written: bool = False) -> bool:
         """Tell whether the names still lead to what is open.
@@ -207,13 +215,14 @@ def _state_of(folder: str) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
-def _require_apart(path: str, files: tuple[_FileId | None, ...]) -> None:
+def _is_torn(files: tuple[_FileId | None, ...]) -> bool:
     # SQLite shares the log's index between the connections of a process to one file, and finds the
     # log by its name: a new connection beside one whose files were taken away would mix the two.
     for others in list(_open.values()):
         same = [mine == its for mine, its in zip(files, others, strict=False)]
         if any(same) and not all(same):
-            raise FileTakenAwayError(_SHARED.format(path))
+            return True
+    return False
 
 
 # What the connections of this process have open. Looked at and changed in one step each: it needs
