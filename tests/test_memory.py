@@ -53,6 +53,7 @@ def interrupted_at(step: int) -> Iterator[None]:
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for this when tracing begins
     sys.settrace(trace)
     try:
         yield

@@ -588,8 +588,9 @@ def test_too_few_replicas(open_url: Callable[..., SessionStore]) -> None:
 
 def test_loading(open_url: Callable[..., SessionStore]) -> None:
     with redis_servers.single(key_load_delay=10_000, rdbcompression="no") as server:
-        # While it loads, a server looks at its clients after every two megabytes only.
-        store = open_url(server.url)
+        # While it loads, a server looks at its clients after every two megabytes only: and a first
+        # call of one timeout has several questions.
+        store = open_url(server.url, timeout=10)
         for number in range(40):
             store.append_message(str(number), said("x" * 2**20))
         server.run("SAVE")

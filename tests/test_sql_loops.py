@@ -74,7 +74,7 @@ def test_a_loop_that_is_closed_takes_its_connections_along(
     """At once, without the collector, where its generators are not closed first."""
     db = opened(postgres, schema, driver)
     store = DbSessionStore(db)
-    # That there are no tables yet is an error of the driver, whose frames SQLAlchemy ties in a knot.
+    # There are no tables yet: SQLAlchemy ties the frames of the driver's error in a knot.
     asyncio.run(store.aappend_message("s", say()))
     gc.disable()
     try:

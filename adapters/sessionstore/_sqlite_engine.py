@@ -34,7 +34,7 @@ class KeptConnection(sqlite3.Connection):
     last: sqlite3.Cursor | None = None
     identity: list[FileIdentity] | None = None
 
-    def cursor(self, *args: Any) -> Any:
+    def cursor(self, *args: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Make a cursor."""
         self.last = made = super().cursor(*args)
         return made

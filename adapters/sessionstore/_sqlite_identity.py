@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 from contextlib import suppress
+from typing import Any
 from weakref import ref
 
 from sessionstore.errors import SessionStoreError
@@ -85,7 +86,8 @@ class FileIdentity:
         self._require_all()
         if _is_torn(self._files):
             raise FileTakenAwayError(_SHARED.format(path))
-        _open[ref(self, _forget)] = self._files
+        named: ref[Any] = ref(self, _forget)
+        _open[named] = self._files
 
     @staticmethod
     def look(path: str) -> tuple[int, int] | None:
@@ -227,10 +229,10 @@ def _is_torn(files: tuple[_FileId | None, ...]) -> bool:
 
 # What the connections of this process have open. Looked at and changed in one step each: it needs
 # no lock, which a fork could leave held.
-_open: dict[ref[FileIdentity], tuple[_FileId | None, ...]] = {}
+_open: dict[ref[Any], tuple[_FileId | None, ...]] = {}
 
 
-def _forget(identity: ref[FileIdentity]) -> None:
+def _forget(identity: ref[Any]) -> None:
     _open.pop(identity, None)
 
 

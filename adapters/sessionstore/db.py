@@ -559,8 +559,8 @@ class DbSessionStore(SessionStore):
         connection.execute(noting(self._db.tables, metadata, at_once), values)
 
     def _next_time(self, connection: Connection) -> int:
-        now, newest = connection.execute(moment(self._db.tables), self._times()).one()
-        return max(int(now), int(newest) + 1)
+        found: Any = connection.execute(moment(self._db.tables), self._times()).one()
+        return max(int(found[0]), int(found[1]) + 1)
 
     def _discard(self, connection: Connection, expired: Row) -> None:
         """Drop an expired session; a large one is left to `prune_expired`, which takes its time."""

@@ -168,14 +168,18 @@ class Origins:
                 if begun == ["input"] and landed:
                     self.own = set(self.runs) - held
                 if source == "input":  # a run may go on with the input of another
-                    self.runs.update(dict.fromkeys(last - held, here.metadata))
+                    self._note(last - held, here.metadata)
             if not held and source != "fork" and here.metadata.get("step", end) <= end:
                 break
-            self.runs.update(dict.fromkeys(held, here.metadata))
+            self._note(held, here.metadata)
             last = held or last
             here = (yield here.parent_config) if here.parent_config else None
         if steps and not resuming and (not begun or (begun == ["input"] and landed)):
             self.steps = [end, _step(config) - end]
+
+    def _note(self, ids: set[str], run: Any) -> None:
+        for each in ids:
+            self.runs[each] = run
 
 
 def _is_told(config: RunnableConfig) -> bool:
