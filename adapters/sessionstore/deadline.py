@@ -76,7 +76,8 @@ class _Clock:
     statement_timeout: float | None = None
     place: Place = ()
     backend: Backend | None = None
-    end = limit = math.inf
+    end: float = math.inf
+    limit: float = math.inf
 
     def begin(self) -> float:
         """Begin an exchange, and tell how often to look at the clock."""
@@ -107,7 +108,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
         clock: How long it may take.
     """
 
-    clock = _Clock()
+    clock: _Clock = _Clock()
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         """Wait for an exchange with the server to end, as psycopg asks for it.
@@ -167,7 +168,7 @@ class AsyncDeadlineConnection(psycopg.AsyncConnection[Any]):
         clock: How long it may take.
     """
 
-    clock = _Clock()
+    clock: _Clock = _Clock()
 
     async def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         """Async twin of `DeadlineConnection.wait`."""
