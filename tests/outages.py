@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from servers.outage import Primary
 from servers.process import wait_until
 
-from sessionstore import FallbackSessionStore, SessionMessage, SessionStore
+from sessionstore import FallbackSessionStore, SessionMessage, SessionStore, StoreBusyError
 from sessionstore.flow import Flow, aplay, play
 
 Fault = Callable[[Primary], AbstractContextManager[None]]
@@ -104,13 +104,19 @@ class Writers:
         if call is None:
             return time.sleep(_PAUSE)
         name, *arguments = call
-        return getattr(self._store, name)(*arguments)
+        while True:
+            with suppress(StoreBusyError):  # others are in the way: the caller is to try again
+                return getattr(self._store, name)(*arguments)
 
     async def _asend(self, call: tuple[Any, ...] | None) -> Any:
         if call is None:
             return await asyncio.sleep(len(self.acknowledged) * _PAUSE / 8)
         name, *arguments = call
-        return await getattr(self._store, f"a{name}")(*arguments)
+        while True:
+            with suppress(
+                StoreBusyError
+            ):  # as above; who never comes through is seen by `progress`
+                return await getattr(self._store, f"a{name}")(*arguments)
 
     # -- What they were promised ------------------------------------------------------------------
 
