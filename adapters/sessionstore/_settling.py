@@ -6,13 +6,28 @@ import asyncio
 import math
 import sys
 import time
+from collections.abc import Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-__all__ = ["ended"]
+__all__ = ["ended", "to_its_end"]
 
 _AT_ONCE = 0.005  # seconds: who cancels again within these does so at each turn of the loop
 _SHORTEST, _LONGEST = 0.000_1, 0.002
+
+
+async def to_its_end(work: Coroutine[Any, Any, None]) -> BaseException | None:
+    """Do some work to its end, however often the caller is cancelled.
+
+    Args:
+        work: The work, in a task of its own.
+
+    Returns:
+        The error that it ended with; ``None`` without one.
+    """
+    task = asyncio.ensure_future(work)
+    await ended(task)
+    return None if task.cancelled() else task.exception()
 
 
 async def ended(work: asyncio.Future[Any]) -> None:

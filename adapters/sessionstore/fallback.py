@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -17,7 +16,7 @@ from msgspec.structs import replace
 
 from sessionstore._call_deadline import called_by, until
 from sessionstore._frames import without_frames
-from sessionstore._settling import ended
+from sessionstore._settling import to_its_end
 from sessionstore._tickets import Ticket, is_within, ticket
 from sessionstore.adoption import adopt_all
 from sessionstore.bounds import StoreBounds
@@ -380,7 +379,9 @@ class FallbackSessionStore(SessionStore):
             raise
         except BaseException:  # a cancelled caller: as above
             if self._journal.has_voids:
-                await _to_its_end(aplay(self._journal.write_voids(), _asend))
+                error = await to_its_end(aplay(self._journal.write_voids(), _asend))
+                if error is not None and not isinstance(error, SessionStoreError):
+                    raise error from None
             raise
 
     def _give_back(self, call: Ticket) -> None:
@@ -950,13 +951,6 @@ def by(deadline: float | None, flow: Flow[T]) -> Flow[T]:
     finally:
         value = None
         flow.close()
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    task = asyncio.ensure_future(work)
-    await ended(task)
-    with suppress(SessionStoreError):
-        task.result()
 
 
 def _forget_journals(fallback: InMemorySessionStore) -> None:

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
@@ -37,7 +37,7 @@ from sessionstore._redis_errors import (
 )
 from sessionstore._redis_settings import settings_of_client, settings_of_url
 from sessionstore._redis_timed import left
-from sessionstore._settling import ended
+from sessionstore._settling import to_its_end
 from sessionstore.bounds import StoreBounds
 from sessionstore.errors import (
     CorruptMessageError,
@@ -280,7 +280,8 @@ class RedisSessionStore(SessionStore):
                 return await aplay(flow, clients.asend)
             except asyncio.CancelledError:
                 if (place := _doubts.newest()) is not None:
-                    await _to_its_end(aplay(self._settling([place[1]]), clients.asend))
+                    # What can't be settled now is settled before the next call.
+                    await to_its_end(aplay(self._settling([place[1]]), clients.asend))
                 raise
 
     def _current(self) -> Clients:
@@ -828,14 +829,6 @@ def _records_of(calls: Sequence[_Call]) -> list[bytes] | None:
     if calls[0].session_id is None:
         return None
     return [call.keys[_RECORD] for call in calls]
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for a task, also when this one is cancelled again."""
-    task = asyncio.ensure_future(work)
-    await ended(task)
-    if not task.cancelled():
-        task.exception()  # what can't be settled now is settled before the next call
 
 
 # -- To Redis, and back ----------------------------------------------------------------------------
