@@ -32,14 +32,12 @@ class Engines:
     Attributes:
         pid: The process.
         ready: It has found the tables: those in memory are not there after a fork.
-        turn: SQLite lets writers in by chance, not in turn: those of one process queue up here.
         gate: What stands before the pool of the threads.
     """
 
     def __init__(self, new_gate: Callable[[], Gate] | None) -> None:
         self.pid = os.getpid()
         self.ready = False
-        self.turn = Lock()
         self._new_gate = new_gate
         self.gate = new_gate() if new_gate else None
         self._lock = Lock()
