@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from servers import redis as redis_servers
+from servers.process import wait_until
 from servers.proxy import Proxy
 
 from sessionstore import RedisSessionStore, StoreTimeoutError, _redis_lines, open_store
@@ -125,3 +126,23 @@ def test_reset_at_the_next_use_everywhere(topology: str, request: pytest.Fixture
         for number in range(12):
             assert store.append_message("reset", said("x", str(number))) == 1
         store.delete("reset")
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_a_closed_store_holds_no_connection(
+    topology: str, call: Callable[..., Any], request: pytest.FixtureRequest
+) -> None:
+    nodes = request.getfixturevalue(topology)
+    servers = getattr(nodes, "masters", None) or [getattr(nodes, "master", nodes)]
+
+    def connections() -> set[bytes]:
+        lines = (line for server in servers for line in server.run("CLIENT", "LIST").splitlines())
+        return {line.split(b" fd=")[0] for line in lines if b"cmd=client" not in line}
+
+    before = connections()
+    store = RedisSessionStore(nodes.url)
+    for number in range(6):
+        call(store, "append_message", f"s{number}", said("x"))
+    assert connections() - before
+    call(store, "close")
+    wait_until(lambda: not connections() - before, "nothing is left open")

@@ -354,11 +354,12 @@ class Clients:
             # Outside the lock: a Cluster's client connects when it is made.
             made = _sync_client(self.settings)
             with self._lock:
-                if self._sync is None and self._may_have_lines() and Lines.are_possible():
+                one = self._sync if self._closed else self._sync or made
+                if one is not self._sync and self._may_have_lines() and Lines.are_possible():
                     self._lines = Lines(made)
-                one = self._sync = self._sync or made
+                self._sync = one
             if one is not made:
-                made.close()
+                _close_client(made)
         self._refuse_closed()
         return self._sync
 
@@ -409,14 +410,20 @@ class Clients:
         if self._lines is not None:
             self._lines.close()
         if client is not None:
-            client.close()
-            for sentinel in _sentinels(client):
-                sentinel.close()
+            _close_client(client)
         return [kept for ref in refs if (kept := ref()) is not None]
 
     def _refuse_closed(self) -> None:
         if self._closed:
             raise SessionStoreError("this store is closed")
+
+
+def _close_client(client: SyncClient) -> None:
+    client.close()
+    for sentinel in _sentinels(client):
+        sentinel.close()
+    if isinstance(client, redis.RedisCluster):
+        client.disconnect_connection_pools()  # which its `close` leaves open
 
 
 def _sent(client: SyncClient, commands: list[Command]) -> list[Any]:
