@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 from servers import redis as redis_servers
 from servers.process import wait_until
 
@@ -127,6 +129,29 @@ def killed_and_restarted(name: str | None, kind: type[Writers] = Writers) -> Non
             writers.wait_for_more(50)
         writers.require_all()
         assert writers.refused
+
+
+@pytest.mark.parametrize("name", redis_servers.binaries())
+def test_a_server_killed_while_it_wrote_half_of_a_change(name: str) -> None:
+    with (
+        redis_servers.single(name, appendonly="yes", appendfsync="always") as server,
+        RedisSessionStore(server.url) as store,
+    ):
+        for number in range(2):
+            store.append_messages(
+                "s", [SessionMessage("user", "x", id=f"{number}{n}") for n in "ab"]
+            )
+        for number in range(2, 4):
+            server.kill()
+            log = max(server.home.rglob("appendonly.aof*"), key=lambda file: file.stat().st_size)
+            if number == 2:
+                os.truncate(log, log.stat().st_size - 20)
+            server.start()
+            store.append_messages(
+                "s", [SessionMessage("user", "x", id=f"{number}{n}") for n in "ab"]
+            )
+        stored = [message.id for message in store.get_messages("s")]
+        assert stored == ["0a", "0b", "2a", "2b", "3a", "3b"]
 
 
 def test_a_server_killed_twenty_times() -> None:
