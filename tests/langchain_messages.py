@@ -14,16 +14,18 @@ from langchain_core.messages.content import KNOWN_BLOCK_TYPES
 # Lone surrogates are no Unicode text, and refused.
 texts = st.text(max_size=20)
 ids = st.none() | st.text(min_size=1, max_size=20)
+names = texts | st.sampled_from(["$bytes", "$$bytes"])  # what the tag of bytes is, and escaped
 values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
+    | st.binary(max_size=20)
     | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
     max_leaves=6,
 )
-objects = st.dictionaries(texts, values, max_size=3)
+objects = st.dictionaries(names, values, max_size=3)
 block_types = st.sampled_from([*sorted(KNOWN_BLOCK_TYPES), "image_url", "tool_use", "a_future_one"])
 blocks = st.builds(lambda kind, rest: {**rest, "type": kind}, block_types, objects)
 contents = texts | st.lists(texts | blocks, max_size=4)

@@ -25,7 +25,7 @@ from langchain_core.messages import (
 )
 from langchain_messages import any_message
 from msgspec.structs import replace
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from langchain_sessionstore import to_langchain, to_session
 from sessionstore import InMemorySessionStore, InvalidMessageError
@@ -82,15 +82,6 @@ def test_a_chunk_comes_back_as_its_full_message(chunk):
     assert back.__dict__ == full.__dict__
 
 
-def test_a_derived_class_comes_back_as_its_base():
-    class Shout(HumanMessage):
-        loudness: int = 11
-
-    back = there_and_back(Shout("HELLO", id="1"))
-    assert type(back) is HumanMessage
-    assert back.content == "HELLO"
-
-
 def test_a_class_of_another_kind_is_refused():
     class Alien(BaseMessage):
         type: str = "alien"
@@ -143,7 +134,7 @@ def test_a_decoded_message_is_a_message_like_any_other():
 # -- What is not JSON -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("artifact", [object(), {1, 2}, {"at": math.nan}, b"x", {1: 2}])
+@pytest.mark.parametrize("artifact", [object(), {1, 2}, {"at": math.nan}, {b"x": 1}, {1: 2}])
 def test_an_artifact_that_is_not_json_is_left_out_with_a_warning(artifact):
     message = ToolMessage("ok", tool_call_id="c", artifact=artifact, id="1")
     with pytest.warns(UserWarning, match="artifact") as caught:
@@ -169,7 +160,7 @@ def around_itself() -> dict[str, Any]:
         HumanMessage("a secret", additional_kwargs={"at": datetime.now(timezone.utc)}),
         AIMessage("a secret", response_metadata={"score": math.nan}),
         AIMessage("a secret", tool_calls=[{"name": "f", "args": {"x": {1, 2}}, "id": "c"}]),
-        HumanMessage([{"type": "image", "base64": b"a secret"}]),
+        HumanMessage([{"type": "image", "base64": {b"a secret": b"x"}}]),
         HumanMessage("a secret", additional_kwargs={1: 2}),
         HumanMessage("a secret \ud800"),
         AIMessage("a secret", additional_kwargs={"parsed": Opaque(inside=object())}),
@@ -182,44 +173,6 @@ def test_anything_else_that_is_not_json_is_refused_before_anything_is_written(me
         store.append_messages("s", [to_session(HumanMessage("fine")), to_session(message)])
     assert store.get("s") is None
     assert "secret" not in str(caught.value)
-
-
-class Step(BaseModel):
-    at: datetime
-
-
-class Plan(BaseModel):
-    steps: list[Step]
-    key: SecretStr = SecretStr("secret")
-
-
-def test_a_pydantic_model_in_a_message_comes_back_as_its_json():
-    plan = Plan(steps=[Step(at=datetime(2026, 1, 2, tzinfo=timezone.utc))])
-    data = {"steps": [{"at": "2026-01-02T00:00:00Z"}], "key": "**********"}
-    message = AIMessage(
-        "ok",
-        id="1",
-        additional_kwargs={"parsed": plan, "refusal": None},
-        response_metadata={"all": [{"plans": (plan, None)}]},
-        x_provider=plan,
-    )
-    back = there_and_back(message)
-    assert back == AIMessage(
-        "ok",
-        id="1",
-        additional_kwargs={"parsed": data, "refusal": None},
-        response_metadata={"all": [{"plans": [data, None]}]},
-        x_provider=data,
-    )
-    assert message.additional_kwargs["parsed"] is plan
-    assert same(there_and_back(back), back)
-
-
-def test_a_pydantic_model_that_no_longer_fits_its_fields_is_told_to_nobody():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        message = AIMessage("", additional_kwargs={"parsed": Step.model_construct(at="a secret")})
-        assert there_and_back(message).additional_kwargs == {"parsed": {"at": "a secret"}}
 
 
 def test_no_warning_where_there_is_nothing_to_warn_of():

@@ -21,14 +21,14 @@ from msgspec.structs import replace
 
 from sessionstore.models import SessionMessage, ToolCall
 
-__all__ = ["tag_bytes", "untag_bytes"]
+__all__ = ["holds_bytes", "tag_bytes", "untag_bytes"]
 
 _TAG = "$bytes"
 _OURS, _HOLDS_BYTES = "sessionstore", "bytes"
 _BINARY = (bytes, bytearray, memoryview)
 # In MessagePack bytes begin with one of these. Other data may have them, too: it is a first look,
 # at a third of what it costs to go through a message.
-_MARKS = (b"\xc4", b"\xc5", b"\xc6")
+_BIN_8, _BIN_16, _BIN_32 = b"\xc4", b"\xc5", b"\xc6"
 _pack = msgspec.msgpack.Encoder(enc_hook=lambda v: b"" if isinstance(v, bytes) else None).encode
 
 _Change: TypeAlias = Callable[[Any], Any]
@@ -57,7 +57,7 @@ def tag_bytes(message: SessionMessage) -> SessionMessage:
     if not _may_hold_bytes(message):
         return message
     try:
-        if not _holds_bytes((message.content, message.tool_calls, message.extra)):
+        if not holds_bytes((message.content, message.tool_calls, message.extra)):
             return message
         tagged = _mapped(message, _tagged)
     except RecursionError:
@@ -85,6 +85,22 @@ def untag_bytes(message: SessionMessage) -> SessionMessage:
         return message  # no codec wrote it
 
 
+def holds_bytes(value: object) -> bool:
+    """Tell whether there are bytes in a value.
+
+    Args:
+        value: Any value: its lists, tuples and dicts are looked through.
+
+    Returns:
+        Whether one of them is, or holds, bytes.
+    """
+    if isinstance(value, dict):
+        return any(map(holds_bytes, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(holds_bytes, value))
+    return isinstance(value, _BINARY)
+
+
 def _may_hold_bytes(message: SessionMessage) -> bool:
     if type(message.content) is str and not message.extra and not message.tool_calls:
         return False
@@ -92,15 +108,7 @@ def _may_hold_bytes(message: SessionMessage) -> bool:
         packed = _pack((message.content, message.tool_calls, message.extra))
     except (TypeError, ValueError, OverflowError, RecursionError):
         return True  # a number beyond 64 bits, say
-    return any(mark in packed for mark in _MARKS)
-
-
-def _holds_bytes(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_holds_bytes, value.values()))
-    if isinstance(value, (list, tuple)):
-        return any(map(_holds_bytes, value))
-    return isinstance(value, _BINARY)
+    return _BIN_8 in packed or _BIN_16 in packed or _BIN_32 in packed
 
 
 def _mapped(message: SessionMessage, change: _Change) -> SessionMessage:

@@ -6,22 +6,28 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
 from langchain_core.messages import (
     AIMessage,
+    AIMessageChunk,
     BaseMessage,
     ChatMessage,
+    ChatMessageChunk,
     FunctionMessage,
+    FunctionMessageChunk,
     HumanMessage,
+    HumanMessageChunk,
     RemoveMessage,
     SystemMessage,
+    SystemMessageChunk,
     ToolMessage,
+    ToolMessageChunk,
 )
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from langchain_sessionstore.values import declared_beyond, json_of, why_not_kept
 from sessionstore import InvalidMessageError, SessionMessage, ToolCall
-from sessionstore.models import why_not_json
+from sessionstore.binary import tag_bytes, untag_bytes
 
 __all__ = [
     "to_langchain",
@@ -50,13 +56,14 @@ _ROLES = {
 # LlamaIndex's words for a developer's, a Cohere model's and a Gemini model's message.
 _FOREIGN = {"developer": "system", "chatbot": "ai", "model": "ai"}
 _KINDS = {**{role: kind for kind, role in _ROLES.items()}, **_FOREIGN}
-_CHUNKS = {
-    "HumanMessageChunk": "human",
-    "AIMessageChunk": "ai",
-    "SystemMessageChunk": "system",
-    "ToolMessageChunk": "tool",
-    "FunctionMessageChunk": "function",
-    "ChatMessageChunk": "chat",
+_KIND_OF: dict[type[BaseMessage], str] = {
+    **{cls: kind for kind, cls in _CLASSES.items()},
+    HumanMessageChunk: "human",
+    AIMessageChunk: "ai",
+    SystemMessageChunk: "system",
+    ToolMessageChunk: "tool",
+    FunctionMessageChunk: "function",
+    ChatMessageChunk: "chat",
 }
 
 # A message's fields go into those of SessionMessage; the rest goes under extra["langchain"].
@@ -65,8 +72,6 @@ _UNKNOWN = "model_extra"
 _STRINGS = "strings"
 _CALL_EXTRAS = "call_extras"
 _CALL = {"name", "args", "id"}
-
-_encode = msgspec.json.Encoder().encode
 
 # What another framework knows of a message goes along where neither LangChain's comparisons nor
 # its dumps look, and copies take it with them.
@@ -119,10 +124,11 @@ def to_session(message: BaseMessage) -> SessionMessage:
     """Give the `SessionMessage` that holds all of a LangChain message.
 
     A chunk is kept as the full message that it is a part of. A Pydantic model beside what was said,
-    such as a provider's ``additional_kwargs["parsed"]``, is kept as its ``model_dump(mode="json")``
-    and comes back as that data: what is stored is never imported. A message that another framework
-    wrote, and that was not changed since it was read, is the one that is stored, with all that the
-    other framework knows of it.
+    such as a provider's ``additional_kwargs["parsed"]`` or a tool's `Document`, is kept as its
+    ``model_dump(mode="json")`` and comes back as that data: what is stored is never imported. Bytes
+    are kept, and come back as bytes. A message that another framework wrote, and that was not
+    changed since it was read, is the one that is stored, with all that the other framework knows of
+    it.
 
     Example:
         >>> from langchain_core.messages import HumanMessage
@@ -132,7 +138,8 @@ def to_session(message: BaseMessage) -> SessionMessage:
 
     Args:
         message: A message of any class of langchain-core, or of a class derived from one; the
-            latter comes back as the class of langchain-core.
+            latter comes back as the class of langchain-core, with the fields that its class
+            declares as extras: ``message.field`` is as before, ``isinstance`` is not.
 
     Returns:
         The message in the words of no framework. It shares content with the original.
@@ -142,25 +149,24 @@ def to_session(message: BaseMessage) -> SessionMessage:
             can't hold is refused when the message is stored.)
 
     Warns:
-        UserWarning: A tool's artifact is not JSON: it is left out. No model sees an artifact.
+        UserWarning: A tool's artifact, or a field that a derived class declares, is not JSON: it is
+            left out. No model sees them. And once for each derived class that declares fields.
     """
     if not isinstance(message, BaseMessage):
         raise InvalidMessageError(f"a message must be a BaseMessage, not {type(message).__name__}")
-    kind = _CHUNKS.get(message.type, message.type)
-    if kind not in _TEMPLATES:
-        raise InvalidMessageError(f"{type(message).__name__} is no message class of langchain-core")
+    kind = _KIND_OF.get(type(message)) or _kind_derived(message)
     fields = message.__dict__
     stored = fields.get(_STORED)
     if stored is not None and to_langchain(stored) == message:
         return stored  # type: ignore[no-any-return]
-    extra = _rest_of(message, _TEMPLATES[kind])
+    extra = _rest_of(message, kind)
     role = _ROLES.get(kind) or fields["role"]
     if kind == "chat" and role in _KINDS:
         extra["type"] = kind
     content = fields["content"]
     if type(content) is list:
         content = _blocks(content, extra)
-    return SessionMessage(
+    stored = SessionMessage(
         role,
         content,
         id=message.id or None,
@@ -169,6 +175,7 @@ def to_session(message: BaseMessage) -> SessionMessage:
         tool_call_id=fields.get("tool_call_id"),
         extra={"langchain": extra} if extra else {},
     )
+    return tag_bytes(stored)
 
 
 def to_langchain(message: SessionMessage) -> BaseMessage:
@@ -188,7 +195,8 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
     """
     if _is_plain(message) and (plain := _OF_PLAIN.get(message.role)):
         return _made(plain.cls, plain.filled_in(message), {"content", "id"}, {})
-    extra = _extra_of(message)
+    stored, message = message, _with_bytes(message)
+    extra: dict[str, Any] = message.extra.get("langchain") or {}
     kind = extra.get("type") or _KINDS.get(message.role, "chat")
     template = _TEMPLATES.get(kind) or _TEMPLATES["chat"]
     values = template.filled_in(message)
@@ -212,6 +220,7 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
     if extra:
         unknown = _fill_in(values, given, extra, message)
     elif _is_foreign(message, kind):
+        values[_STORED] = stored
         _set_foreign(values, given, message, kind)
     return _made(template.cls, values, given, unknown)
 
@@ -246,48 +255,44 @@ def to_langchain_messages(messages: Iterable[SessionMessage]) -> list[BaseMessag
     return [to_langchain(message) for message in messages]
 
 
-def _rest_of(message: BaseMessage, template: _Template) -> dict[str, Any]:
-    fields = message.__dict__
+def _kind_derived(message: BaseMessage) -> str:
+    kind = _KIND_OF.get(_base_of(message), message.type)
+    if kind not in _TEMPLATES:
+        raise InvalidMessageError(f"{type(message).__name__} is no message class of langchain-core")
+    return kind
+
+
+def _base_of(message: BaseMessage) -> type[BaseMessage]:
+    return next((cls for cls in type(message).__mro__ if cls in _KIND_OF), BaseMessage)
+
+
+def _rest_of(message: BaseMessage, kind: str) -> dict[str, Any]:
+    fields, template = message.__dict__, _TEMPLATES[kind]
     rest: dict[str, Any] = {}
     for name in template.rest:
-        value = fields.get(name)
-        if name == "artifact":
-            if value is not None and _is_json(value):
-                rest[name] = value
-        elif value != template.values[name]:
+        default = template.values[name]
+        value = fields.get(name, default)
+        if name != "artifact" and value != default:
             rest[name] = value
-    if message.__pydantic_extra__:
-        rest[_UNKNOWN] = dict(message.__pydantic_extra__)
-    return _without_models(rest) if rest else rest
-
-
-def _without_models(rest: dict[str, Any]) -> dict[str, Any]:
-    try:
-        try:
-            _encode(rest)  # a tenth of the time that looking takes
-        except TypeError:
-            return {name: _as_json(value) for name, value in rest.items()}
-    except (ValueError, OverflowError, RecursionError):
-        pass  # it is refused when it is stored
+    unknown = message.__pydantic_extra__ or {}
+    if type(message) not in _KIND_OF:
+        unknown = {**declared_beyond(message, _base_of(message)), **unknown}
+    if unknown:
+        rest[_UNKNOWN] = dict(unknown)
+    if rest:
+        rest = json_of(rest)
+    if fields.get("artifact") is not None:
+        _add_artifact(rest, fields["artifact"])
     return rest
 
 
-def _as_json(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", warnings=False)  # a warning would tell a user's words
-    if isinstance(value, dict):
-        return {key: _as_json(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_as_json(inner) for inner in value]
-    return value
-
-
-def _is_json(artifact: object) -> bool:
-    why = why_not_json(artifact)
-    if why:
+def _add_artifact(rest: dict[str, Any], artifact: object) -> None:
+    artifact = json_of(artifact)
+    if why := why_not_kept(artifact):
         msg = f"a tool's artifact is not kept, since it is not JSON: it holds {why}"
         warnings.warn(msg, UserWarning, stacklevel=2)
-    return not why
+    else:
+        rest["artifact"] = artifact
 
 
 def _blocks(content: list[Any], extra: dict[str, Any]) -> list[dict[str, Any]]:
@@ -307,12 +312,11 @@ def _calls(calls: Sequence[Any], extra: dict[str, Any]) -> list[ToolCall]:
     ]
 
 
-def _extra_of(message: SessionMessage) -> dict[str, Any]:
+def _with_bytes(message: SessionMessage) -> SessionMessage:
     if not isinstance(message, SessionMessage):
         kind = type(message).__name__
         raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
-    extra: dict[str, Any] = message.extra.get("langchain") or {}
-    return extra
+    return untag_bytes(message)
 
 
 def _is_plain(message: SessionMessage) -> bool:
@@ -376,7 +380,6 @@ def _set_foreign(
     values: dict[str, Any], given: set[str], message: SessionMessage, kind: str
 ) -> None:
     """Set what LangChain is to know of a message that another framework wrote."""
-    values[_STORED] = message
     if message.role == "developer":
         values["additional_kwargs"] = {"__openai_role__": "developer"}
         given.add("additional_kwargs")
