@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from numbers import Real
 from typing import Any, Protocol, TypeAlias
@@ -11,7 +12,29 @@ from sessionstore.models import SessionMessage
 __all__ = ["LanguageModel", "TokenCounter", "approximate_tokens", "count_tokens", "is_counter"]
 
 _TOKENS_OF_MEDIA = 85  # a small image's; what is sent as a file is not read as text
-_MEDIA = ("image", "image_url", "input_image", "audio", "input_audio", "video", "file", "document")
+_MEDIA = (
+    "audio",
+    "audio_url",
+    "computer_screenshot",
+    "document",
+    "file",
+    "image",
+    "image_generation_call",
+    "image_url",
+    "input_audio",
+    "input_file",
+    "input_image",
+    "input_video",
+    "media",
+    "video",
+    "video_url",
+)
+# A model reads these as text, whatever they hold.
+_TEXTS = ("arguments", "content", "text")
+_ARGUMENTS = ("args", "input")
+_LONG = 4 * _TOKENS_OF_MEDIA  # as text it would cost more
+_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+[;,]")
+_BASE64 = re.compile(r"[\w+/=\r\n-]+", re.ASCII)  # the one for addresses, too
 
 
 class LanguageModel(Protocol):
@@ -29,7 +52,8 @@ TokenCounter: TypeAlias = Callable[[list[Any]], float] | LanguageModel
 def approximate_tokens(messages: Iterable[SessionMessage]) -> int:
     """Estimate how many tokens messages cost: a quarter of their characters, and 3 each.
 
-    An image, a sound or another file costs 85, however long it is.
+    An image, a sound or another file costs 85, however long it is, in whatever block it stands:
+    a text of base64 is one wherever a model does not read it as text.
 
     Args:
         messages: The messages.
@@ -43,9 +67,35 @@ def approximate_tokens(messages: Iterable[SessionMessage]) -> int:
 def _tokens_of(content: str | list[dict[str, Any]]) -> int:
     if isinstance(content, str):
         return len(content) // 4
-    media = [block for block in content if block.get("type") in _MEDIA]
-    text = sum(len(str(block)) for block in content if block.get("type") not in _MEDIA)
+    media: list[Any] = []
+    text = sum(len(str(_without_media(block, media))) for block in content)
     return text // 4 + _TOKENS_OF_MEDIA * len(media)
+
+
+def _without_media(value: Any, media: list[Any]) -> Any:
+    """Give what is left of a value as text, and add each of its media to a list."""
+    if isinstance(value, list):
+        return [_without_media(inner, media) for inner in value]
+    if isinstance(value, dict):
+        if value.get("type") not in _MEDIA:
+            return {key: _field(key, inner, media) for key, inner in value.items()}
+    elif not _is_medium(value):
+        return value
+    media.append(value)
+    return ""
+
+
+def _field(key: str, value: Any, media: list[Any]) -> Any:
+    is_text = key in _ARGUMENTS or (key in _TEXTS and isinstance(value, str))
+    return value if is_text else _without_media(value, media)
+
+
+def _is_medium(value: object) -> bool:
+    if not isinstance(value, str) or len(value) <= _LONG:
+        return False
+    if _DATA_URL.match(value):
+        return True
+    return bool(_BASE64.fullmatch(value[:_LONG]) and _BASE64.fullmatch(value[-_LONG:]))
 
 
 def is_counter(counter: object) -> bool:
