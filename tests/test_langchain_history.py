@@ -268,3 +268,20 @@ def test_a_factory_refuses_at_once_what_no_history_of_it_could_use(store, option
 
 def test_a_history_of_a_factory_tells_its_session_and_its_store(store):
     assert repr(session_history_factory(store)("s")).endswith(f"History('s', {store!r})")
+
+
+@pytest.mark.parametrize("session_id", ["", None, 5, "x" * 513, "\ud800"])
+def test_a_session_id_that_is_none_is_refused_when_the_history_is_made(store, session_id):
+    with pytest.raises(InvalidSessionError, match="session_id"):
+        SessionChatMessageHistory(session_id, store)
+    with pytest.raises(InvalidSessionError, match="session_id"):
+        session_history_factory(store)(session_id)
+
+
+@pytest.mark.parametrize("ids", [{"user_id": ""}, {"user_id": 5}, {"agent_id": ""}])
+def test_so_are_a_user_and_an_agent(store, ids):
+    with pytest.raises(InvalidSessionError, match=next(iter(ids))):
+        SessionChatMessageHistory("s", store, **ids)
+    if "user_id" in ids:
+        with pytest.raises(InvalidSessionError, match="user_id"):
+            session_history_factory(store)("s", **ids)

@@ -587,6 +587,40 @@ def test_a_wrong_key_of_the_output_is_told_with_what_was_kept(store, key, hint):
     assert log(store) == [("user", "a")]
 
 
+def nothing(values):
+    yield from (value for value in values if value is None)
+
+
+async def anothing(values):
+    async for value in values:
+        if value is None:
+            yield value
+
+
+@pytest.mark.parametrize(
+    "runnable",
+    [RunnableLambda(lambda _: None), RunnableGenerator(nothing, anothing)],
+    ids=["None", "nothing"],
+)
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+def test_a_runnable_that_gives_no_answer_is_a_failed_save(store, runnable, how):
+    chain = with_session_history(runnable, store)
+
+    async def of_astream():
+        return [chunk async for chunk in chain.astream("a", CONFIG)]
+
+    calls = {
+        "invoke": lambda: chain.invoke("a", CONFIG),
+        "ainvoke": lambda: asyncio.run(chain.ainvoke("a", CONFIG)),
+        "stream": lambda: list(chain.stream("a", CONFIG)),
+        "astream": lambda: asyncio.run(of_astream()),
+    }
+    with pytest.raises(SessionSaveError, match="gave None, which is no answer") as caught:
+        calls[how]()
+    assert (caught.value.answer, caught.value.input_saved) == (None, True)
+    assert log(store) == [("user", "a")]
+
+
 def test_on_save_error_takes_the_failure_and_the_answer_is_given():
     failures = []
     chain = with_session_history(echo, Failing(), on_save_error=failures.append)

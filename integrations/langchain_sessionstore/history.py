@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
 
+from langchain_sessionstore.adding import adding
 from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
 from langchain_sessionstore.echo import turn_of
 from langchain_sessionstore.pending import closed
@@ -19,7 +20,8 @@ from sessionstore import (
     SessionStore,
     Window,
 )
-from sessionstore.arguments import checked_id
+from sessionstore.arguments import checked_id, optional_id
+from sessionstore.flow import Flow, aplay, play
 
 if TYPE_CHECKING:
     from langchain_core.chat_history import BaseChatMessageHistory
@@ -54,6 +56,10 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         window: What `messages` shows of the session, in the form that models take; ``None`` for
             all of it, as it was written. Its `token_counter` may be LangChain's: see
             `langchain_token_counter`.
+
+    Raises:
+        TypeError: The store is no `SessionStore`, or the window is no `Window`.
+        InvalidSessionError: One of the ids is empty, too long or no text.
     """
 
     def __init__(
@@ -66,10 +72,10 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         window: Window | None = None,
     ) -> None:
         super().__init__()
-        self.session_id = session_id
+        self.session_id = checked_id(session_id, "session_id")
         self._store = _checked_store(store)
-        self._agent_id = agent_id
-        self._user_id = user_id
+        self._agent_id = checked_id(agent_id, "agent_id")
+        self._user_id = optional_id(user_id, "user_id")
         self._window = langchain_window(window)
 
     def __repr__(self) -> str:
@@ -114,6 +120,9 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Append messages: all or none, in order; those that the session holds add nothing.
 
+        But where a turn's answer alone has the id of an older message, since a cache or a model
+        gives the same message again, it is added with an id of its own, in a second step.
+
         Args:
             messages: The messages. Those without an id are given one in the store.
 
@@ -123,21 +132,11 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
                 `SessionStore.delete_messages`.
             SessionStoreError: Any of the errors of `SessionStore.append_messages`.
         """
-        self._store.append_messages(
-            self.session_id,
-            _said(messages),
-            agent_id=self._agent_id,
-            user_id=self._user_id,
-        )
+        play(self._adding(messages), self._store._play)
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Async twin of `add_messages`."""
-        await self._store.aappend_messages(
-            self.session_id,
-            _said(messages),
-            agent_id=self._agent_id,
-            user_id=self._user_id,
-        )
+        await aplay(self._adding(messages), self._store._aplay)
 
     def clear(self) -> None:
         """Remove all messages. The session stays, with its owner and its metadata.
@@ -153,6 +152,15 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         """Async twin of `clear`."""
         with suppress(SessionNotFoundError):
             await self._areplace([])
+
+    def _adding(self, messages: Sequence[BaseMessage]) -> Flow[None]:
+        return adding(
+            self._store,
+            self.session_id,
+            _said(messages),
+            agent_id=self._agent_id,
+            user_id=self._user_id,
+        )
 
     def _replace(self, messages: list[SessionMessage]) -> None:
         self._store.update(self.session_id, messages=messages, user_id=self._user_id)

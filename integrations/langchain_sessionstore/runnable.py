@@ -15,6 +15,7 @@ from langchain_core.runnables.utils import get_unique_config_specs
 from msgspec.structs import replace
 from pydantic import BaseModel, RootModel, create_model
 
+from langchain_sessionstore.adding import adding
 from langchain_sessionstore.again import sent_again
 from langchain_sessionstore.codec import to_langchain_messages, to_session, to_session_messages
 from langchain_sessionstore.echo import gives_all_back, what_is_new
@@ -102,7 +103,8 @@ def with_session_history(
     Returns:
         A `Runnable` with the input and output of the one given. Besides the runnable's and the
         store's own errors its calls raise `InvalidSessionError` for a missing config key and
-        `SessionSaveError` for a turn that could not be saved, or of which only the input was.
+        `SessionSaveError` for a turn that could not be saved, or of which only the input was: where
+        the runnable gives ``None``, say.
 
     Raises:
         TypeError: The store, the window or ``on_save_error`` is none; the latter must not be async.
@@ -321,8 +323,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         history, answer_id = sent_again(to_langchain_messages(stored), brought)
         shown = closed(history, new)
         value = self._keys.given(input, shown, new)
-        made_ids = not any(message.id for message in brought)
-        return _Turn(session_id, user_id, value, new, shown, answer_id, made_ids=made_ids)
+        return _Turn(session_id, user_id, value, new, shown, answer_id)
 
     def _answer(self, turn: _Turn, total: Any, outcome: Outcome) -> Any:
         """Tell what a stream came to: a graph's chunks are its steps, its states, or neither."""
@@ -370,10 +371,10 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
                 answer = replace(to_session(said[0]), id=turn.answer_id)
                 yield self._store._replacing(turn.session_id, answer, turn.user_id)
                 return
-        added = yield self._appending(turn, [*turn.new, *said])
-        if turn.made_ids and len(said) == 1 and added == len(turn.new):
-            # A cached answer that was given before the window: the session holds its id.
-            yield self._appending(turn, [said[0].model_copy(update={"id": new_id()})])
+        stored = to_session_messages([*turn.new, *said])
+        yield from adding(
+            self._store, turn.session_id, stored, agent_id=self._agent_id, user_id=turn.user_id
+        )
 
     def _failed(self, answer: Any, error: SessionStoreError, *, input_saved: bool = False) -> None:
         failed(self._on_save_error, answer, error, input_saved=input_saved)
@@ -403,7 +404,6 @@ class _Turn:
     new: list[BaseMessage]  # what the user said, each with an id
     shown: list[BaseMessage]  # what the session held, as far as the runnable saw it
     answer_id: str | None  # what answered it when it was sent before
-    made_ids: bool  # none of them had an id before
 
 
 async def _once(value: Any) -> AsyncIterator[Any]:

@@ -43,9 +43,9 @@ class Keys:
         return _messages(_picked(input, self.input, "input"), HumanMessage, "input")
 
     def answers(self, output: Any) -> list[BaseMessage]:
-        """Give the messages that an output holds; ``None``, where nothing came, holds none."""
+        """Give the messages that an output holds."""
         if output is None:
-            return []
+            raise InvalidMessageError("the runnable gave None, which is no answer")
         return _messages(_picked(output, self.output, "output"), AIMessage, "output")
 
     def given(self, input: Any, history: list[BaseMessage], new: list[BaseMessage]) -> Any:

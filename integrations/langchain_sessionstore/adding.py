@@ -1,0 +1,52 @@
+"""Adding a turn to a session, whose answer may have the id of an older one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from sessionstore import InvalidMessageError, SessionMessage, SessionStore
+from sessionstore.flow import Flow
+from sessionstore.models import new_id
+
+__all__ = ["adding"]
+
+
+def adding(
+    store: SessionStore,
+    session_id: str,
+    messages: Sequence[SessionMessage],
+    *,
+    agent_id: str,
+    user_id: str | None,
+) -> Flow[None]:
+    """Append a turn in one step; an answer that was given before is added with an id of its own.
+
+    A cache, or a model that gives one message again and again, gives its id again, too: the store
+    takes it for the older one, and leaves it out. Only then a second step adds it.
+
+    Args:
+        store: Where the session is.
+        session_id: Its id.
+        messages: The turn: what was said, and behind it the answer.
+        agent_id: The agent of the session, if this makes it.
+        user_id: The caller.
+
+    Returns:
+        A flow, whose requests are the store's flows.
+    """
+    named = [message if message.id else replace(message, id=new_id()) for message in messages]
+    added = yield store._appending(session_id, named, agent_id, user_id, None)
+    one_was_there = len({message.id for message in named}) == added + 1 > 1
+    if not one_was_there or named[-1].role != "assistant":
+        return
+    *_, asked, answer = named
+    try:
+        # A question that is asked again has its new answer behind it; one that is new has nothing.
+        behind = yield store._reading(session_id, None, None, user_id, False, after=asked.id)
+    except InvalidMessageError:
+        return  # somebody deleted the question meanwhile
+    if all(message.id != answer.id for message in behind):
+        again = replace(answer, id=new_id())
+        yield store._appending(session_id, [again], agent_id, user_id, None)

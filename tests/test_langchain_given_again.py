@@ -1,0 +1,135 @@
+"""A model, or a cache, that gives one message again and again: each turn keeps its answer."""
+
+import asyncio
+import warnings
+from itertools import cycle
+
+import pytest
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.runnables import RunnableLambda
+
+from langchain_sessionstore import (
+    SessionChatMessageHistory,
+    session_history_factory,
+    with_session_history,
+)
+from sessionstore import InMemorySessionStore, Window
+
+CONFIG = {"configurable": {"session_id": "s"}}
+
+
+def plain(store, window):
+    return lambda session_id: SessionChatMessageHistory(session_id, store, window=window)
+
+
+def from_factory(store, window):
+    return session_history_factory(store, window=window)
+
+
+def remembering(histories, model, store, window):
+    if histories is with_session_history:
+        return with_session_history(model, store, window=window)
+    from langchain_core.runnables.history import RunnableWithMessageHistory  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return RunnableWithMessageHistory(model, histories(store, window))
+
+
+def words(store):
+    return [message.content for message in store.get_messages("s")]
+
+
+@pytest.mark.parametrize("ids", [False, True], ids=["", "with ids"])
+@pytest.mark.parametrize("window", [None, Window(max_messages=2)], ids=str)
+@pytest.mark.parametrize("histories", [plain, from_factory, with_session_history])
+def test_each_turn_keeps_its_answer(histories, window, ids):
+    store = InMemorySessionStore()
+    model = GenericFakeChatModel(messages=cycle([AIMessage("hi")]))
+    chain = remembering(histories, model, store, window)
+    for n in range(4):
+        asked = [HumanMessage(f"q{n}", id=f"h{n}" if ids else None)]
+        answer = asyncio.run(chain.ainvoke(asked, CONFIG)) if n % 2 else chain.invoke(asked, CONFIG)
+        assert answer.content == "hi"
+    assert words(store) == ["q0", "hi", "q1", "hi", "q2", "hi", "q3", "hi"]
+    found = store.get_messages("s")
+    assert len({message.id for message in found}) == 8
+
+
+H1, H2 = HumanMessage("q1", id="h1"), HumanMessage("q2", id="h2")
+A1, A2 = AIMessage("a1", id="a1"), AIMessage("a2", id="a2")
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ([[H1, A1], [H1, A1]], ["q1", "a1"]),  # a retry
+        ([[H1, A1], [H1, A2]], ["q1", "a1", "a2"]),  # the same question, another answer
+        ([[H1], [H1, A1]], ["q1", "a1"]),
+        ([[H1, A1], [H2], [H1, A2]], ["q1", "a1", "q2", "a2"]),
+        ([[H1, A1], [A1]], ["q1", "a1"]),
+        ([[H1, A1], [H1, A1, H2, A2]], ["q1", "a1", "q2", "a2"]),  # the whole conversation
+        ([[H1, A1], [H1, A1, H2]], ["q1", "a1", "q2"]),
+        ([[H1, A1], [A1, H2]], ["q1", "a1", "q2"]),
+        ([[H1, A1, H2], [SystemMessage("s", id="s1"), H1]], ["q1", "a1", "q2", "s"]),
+        ([[H1, H1, A1]], ["q1", "a1"]),  # a graph's answer begins with what it was asked
+        ([[H1, A1], [H2, A1]], ["q1", "a1", "q2", "a1"]),
+        ([[H1, A1], [HumanMessage("q2"), A1], [HumanMessage("q3"), A1]], "q1 a1 q2 a1 q3 a1"),
+    ],
+)
+def test_what_is_added_again_is_added_once_but_for_an_answer_to_something_new(added, said):
+    store = InMemorySessionStore()
+    history = SessionChatMessageHistory("s", store)
+    for turn in added:
+        history.add_messages(turn)
+    assert words(store) == (said.split() if isinstance(said, str) else said)
+    again = InMemorySessionStore()
+    history = SessionChatMessageHistory("s", again)
+    for turn in added:
+        asyncio.run(history.aadd_messages(turn))
+    assert words(again) == words(store)
+
+
+def test_only_an_answer_that_was_left_out_costs_another_step():
+    class Counting(InMemorySessionStore):
+        calls = 0
+
+        def _play(self, flow):
+            self.calls += 1
+            return super()._play(flow)
+
+    store = Counting()
+    history = SessionChatMessageHistory("s", store)
+    steps = []
+    for turn in ([H1, A1], [H1, A1], [H1, H1, A2], [HumanMessage("q3"), AIMessage("a3")], [H2, A1]):
+        before = store.calls
+        history.add_messages(turn)
+        steps.append(store.calls - before)
+    assert steps == [1, 1, 2, 1, 3]
+
+
+def test_a_question_that_is_deleted_meanwhile_takes_nothing_along():
+    class Deleting(InMemorySessionStore):
+        def _append_messages(self, session_id, messages, **rest):
+            added = yield from super()._append_messages(session_id, messages, **rest)
+            yield from super()._delete_messages(
+                session_id, ["h2"], user_id=None, expected_version=None
+            )
+            return added
+
+    store = Deleting()
+    history = SessionChatMessageHistory("s", store)
+    history.add_messages([H1, A1])
+    history.add_messages([H2, A1])
+    assert words(store) == ["q1", "a1"]
+
+
+def test_a_runnable_that_gives_a_constant_is_one_too():
+    store = InMemorySessionStore()
+    constant = AIMessage("hi", id="constant")
+    chain = remembering(plain, RunnableLambda(lambda _: constant), store, None)
+    for text in ("a", "b"):
+        chain.invoke(text, CONFIG)
+    assert words(store) == ["a", "hi", "b", "hi"]
+    assert constant.id == "constant"
