@@ -4,14 +4,17 @@ import warnings
 from datetime import datetime, timezone
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
     BaseMessage,
     ChatMessage,
     ChatMessageChunk,
+    FunctionMessage,
     FunctionMessageChunk,
     HumanMessage,
     HumanMessageChunk,
@@ -23,13 +26,28 @@ from langchain_core.messages import (
     message_chunk_to_message,
     message_to_dict,
 )
-from langchain_messages import any_message
+from langchain_messages import any_message, texts, values
 from msgspec.structs import replace
 from pydantic import BaseModel
 
 from langchain_sessionstore import to_langchain, to_session
-from sessionstore import InMemorySessionStore, InvalidMessageError
+from sessionstore import (
+    CorruptMessageError,
+    InMemorySessionStore,
+    InvalidMessageError,
+    SessionMessage,
+)
 from sessionstore.models import decode_message, encode_message
+
+CLASSES = (
+    HumanMessage,
+    AIMessage,
+    SystemMessage,
+    ToolMessage,
+    FunctionMessage,
+    RemoveMessage,
+    ChatMessage,
+)
 
 
 def there_and_back(message: BaseMessage) -> BaseMessage:
@@ -95,6 +113,61 @@ def test_a_class_of_another_kind_is_refused():
 def test_what_is_no_stored_message_is_refused():
     with pytest.raises(InvalidMessageError, match="must be a SessionMessage, not str"):
         to_langchain("x")
+
+
+known = st.dictionaries(
+    st.sampled_from(
+        [
+            *("type", "strings", "call_extras", "model_extra", "additional_kwargs", "artifact"),
+            *("status", "usage_metadata", "invalid_tool_calls", "id", "content", "role"),
+            *("tool_calls", "tool_call_id", "example", "name", "__class__", "lc"),
+        ]
+    ),
+    values | st.just([{"lc": 1, "type": "constructor", "id": ["os", "system"]}]),
+    max_size=3,
+)
+
+
+@given(
+    st.sampled_from(["user", "assistant", "tool", "function", "critic", "remove", "developer"]),
+    st.just("x") | st.lists(st.dictionaries(texts, values, max_size=2), max_size=2),
+    st.sampled_from([[], [{"name": "f", "args": {}, "id": None}]]),
+    known,
+    st.sampled_from([{}, {"sessionstore": {"bytes": True}}, {"sessionstore": {"bytes": [1]}}]),
+)
+def test_hostile_data_is_read_as_data_or_refused(role, content, calls, extra, mark):
+    raw = {"role": role, "content": content, "id": "1", "tool_calls": calls}
+    raw |= {"created_at": "2026-01-01T00:00:00Z", "extra": {"langchain": extra, **mark}}
+    stored = decode_message(msgspec.json.encode(raw))
+    try:
+        read = to_langchain(stored)
+    except CorruptMessageError:
+        return
+    assert type(read) in CLASSES
+    assert same(there_and_back(read), read)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"type": ["human"]},
+        {"strings": 5},
+        {"call_extras": [5]},
+        {"model_extra": "secret"},
+        {"additional_kwargs": "secret"},
+        {"usage_metadata": ["secret"]},
+        {"content": "secret"},
+        {"tool_calls": "secret"},
+    ],
+    ids=str,
+)
+def test_what_no_codec_wrote_is_a_damaged_message(extra):
+    call = {"name": "f", "args": {}, "id": "c"}
+    content = [{"type": "text", "text": "secret"}]
+    stored = SessionMessage("assistant", content, id="m1", tool_calls=[call])
+    with pytest.raises(CorruptMessageError, match=r"message 'm1' .*extra\['langchain'\]") as caught:
+        to_langchain(replace(stored, extra={"langchain": extra}))
+    assert "secret" not in f"{caught.value}{caught.value.__context__}"
 
 
 def test_odd_tool_calls_are_kept_as_they_are():

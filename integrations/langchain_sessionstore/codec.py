@@ -7,26 +7,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langchain_core.messages import (
-    AIMessage,
     AIMessageChunk,
     BaseMessage,
     ChatMessage,
     ChatMessageChunk,
-    FunctionMessage,
     FunctionMessageChunk,
-    HumanMessage,
     HumanMessageChunk,
-    RemoveMessage,
-    SystemMessage,
     SystemMessageChunk,
-    ToolMessage,
     ToolMessageChunk,
 )
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
+from langchain_sessionstore.templates import CARRIED, CLASSES, TEMPLATES, Template, made
 from langchain_sessionstore.values import declared_beyond, json_of, why_not_kept
-from sessionstore import InvalidMessageError, SessionMessage, ToolCall
+from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage, ToolCall
 from sessionstore.binary import tag_bytes, untag_bytes
 
 __all__ = [
@@ -36,15 +29,6 @@ __all__ = [
     "to_session_messages",
 ]
 
-_CLASSES: dict[str, type[BaseMessage]] = {
-    "human": HumanMessage,
-    "ai": AIMessage,
-    "system": SystemMessage,
-    "tool": ToolMessage,
-    "function": FunctionMessage,
-    "remove": RemoveMessage,
-    "chat": ChatMessage,
-}
 _ROLES = {
     "human": "user",
     "ai": "assistant",
@@ -57,7 +41,7 @@ _ROLES = {
 _FOREIGN = {"developer": "system", "chatbot": "ai", "model": "ai"}
 _KINDS = {**{role: kind for kind, role in _ROLES.items()}, **_FOREIGN}
 _KIND_OF: dict[type[BaseMessage], str] = {
-    **{cls: kind for kind, cls in _CLASSES.items()},
+    **{cls: kind for kind, cls in CLASSES.items()},
     HumanMessageChunk: "human",
     AIMessageChunk: "ai",
     SystemMessageChunk: "system",
@@ -66,8 +50,7 @@ _KIND_OF: dict[type[BaseMessage], str] = {
     ChatMessageChunk: "chat",
 }
 
-# A message's fields go into those of SessionMessage; the rest goes under extra["langchain"].
-_CARRIED = {"type", "role", "content", "id", "name", "tool_calls", "tool_call_id"}
+# Under extra["langchain"], beside the fields that SessionMessage has no place for.
 _UNKNOWN = "model_extra"
 _STRINGS = "strings"
 _CALL_EXTRAS = "call_extras"
@@ -78,46 +61,7 @@ _CALL = {"name", "args", "id"}
 _STORED = "_session_message"
 
 
-class _Template:
-    """What a fresh message of one class looks like, so that decoding only fills in."""
-
-    def __init__(self, cls: type[BaseMessage]) -> None:
-        fields = cls.model_fields
-        self.cls = cls
-        self.values: dict[str, Any] = {}
-        self.dicts: list[str] = []
-        self.lists: list[str] = []
-        for name, field in fields.items():
-            default = field.get_default(call_default_factory=True)
-            self.values[name] = None if default is PydanticUndefined else default
-            if isinstance(default, dict):
-                self.dicts.append(name)
-            if isinstance(default, list):
-                self.lists.append(name)
-        self.rest = [name for name in fields if name not in _CARRIED]
-
-    def filled_in(self, message: SessionMessage) -> dict[str, Any]:
-        """Give a new message's fields: its content, its id, and what all of its class have."""
-        values = self.values.copy()
-        for name in self.dicts:
-            values[name] = {}
-        for name in self.lists:
-            values[name] = []
-        values["content"] = message.content
-        values["id"] = message.id
-        return values
-
-
-_TEMPLATES = {kind: _Template(cls) for kind, cls in _CLASSES.items()}
-_OF_PLAIN = {_ROLES[kind]: _TEMPLATES[kind] for kind in ("human", "ai", "system")}
-
-# A model of pydantic keeps its state in these. To set them one by one, past its own way to be made,
-# is what most of the time to read a history goes into.
-_new = object.__new__
-_set_fields = BaseModel.__dict__["__dict__"].__set__
-_set_given = BaseModel.__dict__["__pydantic_fields_set__"].__set__
-_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
-_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
+_OF_PLAIN = {_ROLES[kind]: TEMPLATES[kind] for kind in ("human", "ai", "system")}
 
 
 def to_session(message: BaseMessage) -> SessionMessage:
@@ -192,37 +136,20 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
 
     Raises:
         InvalidMessageError: It is no `SessionMessage`.
+        CorruptMessageError: What it says of LangChain is none of what `to_session` writes.
     """
+    if not isinstance(message, SessionMessage):
+        kind = type(message).__name__
+        raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
     if _is_plain(message) and (plain := _OF_PLAIN.get(message.role)):
-        return _made(plain.cls, plain.filled_in(message), {"content", "id"}, {})
-    stored, message = message, _with_bytes(message)
-    extra: dict[str, Any] = message.extra.get("langchain") or {}
-    kind = extra.get("type") or _KINDS.get(message.role, "chat")
-    template = _TEMPLATES.get(kind) or _TEMPLATES["chat"]
-    values = template.filled_in(message)
-    given = {"content", "id"}
-    if message.name is not None:
-        values["name"] = message.name
-        given.add("name")
-    if kind == "ai":
-        if message.tool_calls:
-            values["tool_calls"] = [{**call, "type": "tool_call"} for call in message.tool_calls]
-            given.add("tool_calls")
-    elif kind == "tool":
-        values["tool_call_id"] = message.tool_call_id or ""
-        given.add("tool_call_id")
-    elif kind == "function":
-        values["name"] = message.name or ""
-    elif template.cls is ChatMessage:
-        values["role"] = message.role
-        given.add("role")
-    unknown: dict[str, Any] = {}
-    if extra:
-        unknown = _fill_in(values, given, extra, message)
-    elif _is_foreign(message, kind):
-        values[_STORED] = stored
-        _set_foreign(values, given, message, kind)
-    return _made(template.cls, values, given, unknown)
+        return made(plain.cls, plain.filled_in(message), {"content", "id"}, {})
+    try:
+        return _read(message, untag_bytes(message))
+    except (TypeError, ValueError, AttributeError, LookupError):
+        pass  # it may quote the message, so that it must be no part of the error's chain
+    raise CorruptMessageError(
+        f"message {message.id!r} can't be read as LangChain's: its extra['langchain'] is damaged"
+    )
 
 
 def to_session_messages(messages: Iterable[BaseMessage]) -> list[SessionMessage]:
@@ -257,7 +184,7 @@ def to_langchain_messages(messages: Iterable[SessionMessage]) -> list[BaseMessag
 
 def _kind_derived(message: BaseMessage) -> str:
     kind = _KIND_OF.get(_base_of(message), message.type)
-    if kind not in _TEMPLATES:
+    if kind not in TEMPLATES:
         raise InvalidMessageError(f"{type(message).__name__} is no message class of langchain-core")
     return kind
 
@@ -267,7 +194,7 @@ def _base_of(message: BaseMessage) -> type[BaseMessage]:
 
 
 def _rest_of(message: BaseMessage, kind: str) -> dict[str, Any]:
-    fields, template = message.__dict__, _TEMPLATES[kind]
+    fields, template = message.__dict__, TEMPLATES[kind]
     rest: dict[str, Any] = {}
     for name in template.rest:
         default = template.values[name]
@@ -312,16 +239,9 @@ def _calls(calls: Sequence[Any], extra: dict[str, Any]) -> list[ToolCall]:
     ]
 
 
-def _with_bytes(message: SessionMessage) -> SessionMessage:
-    if not isinstance(message, SessionMessage):
-        kind = type(message).__name__
-        raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
-    return untag_bytes(message)
-
-
 def _is_plain(message: SessionMessage) -> bool:
     """Tell whether a message is its role, its content and its id: nearly all are."""
-    return isinstance(message, SessionMessage) and not (
+    return not (
         message.extra
         or message.tool_calls
         or message.name is not None
@@ -329,19 +249,42 @@ def _is_plain(message: SessionMessage) -> bool:
     )
 
 
-def _made(
-    cls: type[BaseMessage], values: dict[str, Any], given: set[str], unknown: dict[str, Any]
-) -> BaseMessage:
-    made: BaseMessage = _new(cls)
-    _set_fields(made, values)
-    _set_given(made, given)
-    _set_extra(made, unknown)
-    _set_private(made, None)
-    return made
+def _read(stored: SessionMessage, message: SessionMessage) -> BaseMessage:
+    extra: dict[str, Any] = message.extra.get("langchain") or {}
+    kind = extra.get("type") or _KINDS.get(message.role, "chat")
+    template = TEMPLATES.get(kind) or TEMPLATES["chat"]
+    values = template.filled_in(message)
+    given = {"content", "id"}
+    if message.name is not None:
+        values["name"] = message.name
+        given.add("name")
+    if kind == "ai":
+        if message.tool_calls:
+            values["tool_calls"] = [{**call, "type": "tool_call"} for call in message.tool_calls]
+            given.add("tool_calls")
+    elif kind == "tool":
+        values["tool_call_id"] = message.tool_call_id or ""
+        given.add("tool_call_id")
+    elif kind == "function":
+        values["name"] = message.name or ""
+    elif template.cls is ChatMessage:
+        values["role"] = message.role
+        given.add("role")
+    unknown: dict[str, Any] = {}
+    if extra:
+        unknown = _fill_in(template, values, given, extra, message)
+    elif _is_foreign(message, kind):
+        values[_STORED] = stored
+        _set_foreign(values, given, message, kind)
+    return made(template.cls, values, given, unknown)
 
 
 def _fill_in(
-    values: dict[str, Any], given: set[str], extra: dict[str, Any], message: SessionMessage
+    template: Template,
+    values: dict[str, Any],
+    given: set[str],
+    extra: dict[str, Any],
+    message: SessionMessage,
 ) -> dict[str, Any]:
     """Set what only LangChain knows, and give what this version of it has no field for."""
     unknown: dict[str, Any] = {}
@@ -358,6 +301,8 @@ def _fill_in(
         elif name == _UNKNOWN:
             unknown.update(value)
         elif name in values:
+            if name in CARRIED or not template.takes(name, value):
+                raise TypeError(name)
             values[name] = value
             given.add(name)
         else:
