@@ -152,6 +152,36 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
     )
 
 
+def _read(stored: SessionMessage, message: SessionMessage) -> BaseMessage:
+    extra: dict[str, Any] = message.extra.get("langchain") or {}
+    kind = extra.get("type") or _KINDS.get(message.role, "chat")
+    template = TEMPLATES.get(kind) or TEMPLATES["chat"]
+    values = template.filled_in(message)
+    given = {"content", "id"}
+    if message.name is not None:
+        values["name"] = message.name
+        given.add("name")
+    if kind == "ai":
+        if message.tool_calls:
+            values["tool_calls"] = [{**call, "type": "tool_call"} for call in message.tool_calls]
+            given.add("tool_calls")
+    elif kind == "tool":
+        values["tool_call_id"] = message.tool_call_id or ""
+        given.add("tool_call_id")
+    elif kind == "function":
+        values["name"] = message.name or ""
+    elif template.cls is ChatMessage:
+        values["role"] = message.role
+        given.add("role")
+    unknown: dict[str, Any] = {}
+    if extra:
+        unknown = _fill_in(template, values, given, extra, message)
+    elif _is_foreign(message, kind):
+        values[_STORED] = stored
+        _set_foreign(values, given, message, kind)
+    return made(template.cls, values, given, unknown)
+
+
 def to_session_messages(messages: Iterable[BaseMessage]) -> list[SessionMessage]:
     """Give the `SessionMessage` of each message: see `to_session`.
 
@@ -247,36 +277,6 @@ def _is_plain(message: SessionMessage) -> bool:
         or message.name is not None
         or message.tool_call_id is not None
     )
-
-
-def _read(stored: SessionMessage, message: SessionMessage) -> BaseMessage:
-    extra: dict[str, Any] = message.extra.get("langchain") or {}
-    kind = extra.get("type") or _KINDS.get(message.role, "chat")
-    template = TEMPLATES.get(kind) or TEMPLATES["chat"]
-    values = template.filled_in(message)
-    given = {"content", "id"}
-    if message.name is not None:
-        values["name"] = message.name
-        given.add("name")
-    if kind == "ai":
-        if message.tool_calls:
-            values["tool_calls"] = [{**call, "type": "tool_call"} for call in message.tool_calls]
-            given.add("tool_calls")
-    elif kind == "tool":
-        values["tool_call_id"] = message.tool_call_id or ""
-        given.add("tool_call_id")
-    elif kind == "function":
-        values["name"] = message.name or ""
-    elif template.cls is ChatMessage:
-        values["role"] = message.role
-        given.add("role")
-    unknown: dict[str, Any] = {}
-    if extra:
-        unknown = _fill_in(template, values, given, extra, message)
-    elif _is_foreign(message, kind):
-        values[_STORED] = stored
-        _set_foreign(values, given, message, kind)
-    return made(template.cls, values, given, unknown)
 
 
 def _fill_in(
