@@ -294,12 +294,14 @@ def _fill_in(
         if name == _STRINGS:
             values["content"] = _with_strings(message.content, value)
         elif name == _CALL_EXTRAS:
-            if len(value) == len(message.tool_calls):  # they are as LangChain wrote them
+            # Where they are as LangChain wrote them, in a message that can have some.
+            if "tool_calls" in values and len(value) == len(message.tool_calls):
                 values["tool_calls"] = [
-                    {**call, **more} for call, more in zip(message.tool_calls, value, strict=True)
+                    {**call, **{key: more[key] for key in more if key not in _CALL}}
+                    for call, more in zip(message.tool_calls, value, strict=True)
                 ]
         elif name == _UNKNOWN:
-            unknown.update(value)
+            unknown |= {**value}
         elif name in values:
             if name in CARRIED or not template.takes(name, value):
                 raise TypeError(name)

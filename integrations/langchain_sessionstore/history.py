@@ -72,7 +72,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         window: Window | None = None,
     ) -> None:
         super().__init__()
-        self.session_id = checked_id(session_id, "session_id")
+        self.session_id: str = checked_id(session_id, "session_id")
         self._store = _checked_store(store)
         self._agent_id = checked_id(agent_id, "agent_id")
         self._user_id = optional_id(user_id, "user_id")

@@ -50,7 +50,7 @@ class Template:
                 self.dicts.append(name)
             if isinstance(default, list):
                 self.lists.append(name)
-        self.rest = [name for name in fields if name not in CARRIED]
+        self.rest: list[str] = [name for name in fields if name not in CARRIED]
 
     def filled_in(self, message: SessionMessage) -> dict[str, Any]:
         """Give a new message's fields: its content, its id, and what all of its class have."""
@@ -68,6 +68,8 @@ class Template:
         if name == "usage_metadata":
             return value is None or isinstance(value, dict)
         default = self.values[name]
+        if isinstance(default, list):
+            return isinstance(value, list) and all(isinstance(item, dict) for item in value)
         return default is None or isinstance(value, type(default))
 
 
