@@ -17,7 +17,7 @@ from langchain_core.messages import (
     ToolMessageChunk,
 )
 
-from langchain_sessionstore.templates import CARRIED, CLASSES, TEMPLATES, Template, made
+from langchain_sessionstore.templates import CLASSES, TEMPLATES, Template, made
 from langchain_sessionstore.values import declared_beyond, json_of, why_not_kept
 from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage, ToolCall
 from sessionstore.binary import tag_bytes, untag_bytes
@@ -303,7 +303,9 @@ def _fill_in(
         elif name == _UNKNOWN:
             unknown |= {**value}
         elif name in values:
-            if name in CARRIED or not template.takes(name, value):
+            if not isinstance(value, template.types[name]):
+                raise TypeError(name)
+            if name == "invalid_tool_calls" and not all(isinstance(call, dict) for call in value):
                 raise TypeError(name)
             values[name] = value
             given.add(name)

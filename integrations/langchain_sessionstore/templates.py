@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from sessionstore import SessionMessage
 
-__all__ = ["CARRIED", "CLASSES", "TEMPLATES", "Template", "made"]
+__all__ = ["CLASSES", "TEMPLATES", "Template", "made"]
 
 CLASSES: dict[str, type[BaseMessage]] = {
     "human": HumanMessage,
@@ -31,7 +31,7 @@ CLASSES: dict[str, type[BaseMessage]] = {
     "chat": ChatMessage,
 }
 # A message's fields go into those of SessionMessage; the rest goes under extra["langchain"].
-CARRIED = frozenset({"type", "role", "content", "id", "name", "tool_calls", "tool_call_id"})
+_CARRIED = frozenset({"type", "role", "content", "id", "name", "tool_calls", "tool_call_id"})
 
 
 class Template:
@@ -50,7 +50,11 @@ class Template:
                 self.dicts.append(name)
             if isinstance(default, list):
                 self.lists.append(name)
-        self.rest: list[str] = [name for name in fields if name not in CARRIED]
+        self.rest: list[str] = [name for name in fields if name not in _CARRIED]
+        # What a stored value of each may be: what no codec wrote is not to pass for a message.
+        self.types: dict[str, Any] = {name: _type_of(self.values[name]) for name in self.rest}
+        if "usage_metadata" in self.types:
+            self.types["usage_metadata"] = (dict, type(None))
 
     def filled_in(self, message: SessionMessage) -> dict[str, Any]:
         """Give a new message's fields: its content, its id, and what all of its class have."""
@@ -63,14 +67,9 @@ class Template:
         values["id"] = message.id
         return values
 
-    def takes(self, name: str, value: object) -> bool:
-        """Tell whether a field that only LangChain knows may hold a stored value."""
-        if name == "usage_metadata":
-            return value is None or isinstance(value, dict)
-        default = self.values[name]
-        if isinstance(default, list):
-            return isinstance(value, list) and all(isinstance(item, dict) for item in value)
-        return default is None or isinstance(value, type(default))
+
+def _type_of(default: object) -> type:
+    return object if default is None else type(default)
 
 
 TEMPLATES = {kind: Template(cls) for kind, cls in CLASSES.items()}
