@@ -66,7 +66,7 @@ try:
         translated,
     )
     from sessionstore.stale import tells_its_end
-    from sessionstore.tables import DEFAULT_PREFIX, Migration, Tables
+    from sessionstore.tables import DEFAULT_PREFIX, Migration, Tables, tables_of
 except ImportError as _error:
     raise ImportError(
         "AgentDb and DbSessionStore need the sql extra: pip install 'sessionstore[sql]', or "
@@ -191,7 +191,7 @@ class AgentDb:
         self._options = engine_options
         is_file = given is None and self.dialect_name == "sqlite"
         self._timeout = sqlite_timeout(self._url, engine_options) if is_file else None
-        self._tables = Tables(table_prefix, schema, self._migrations)
+        self._tables = tables_of(table_prefix, schema, self._migrations)
         self._create_schema = create_schema
         self._closed = False
         # By process: a connection must not cross a fork, nor be closed on the far side of it.

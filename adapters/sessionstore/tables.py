@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import (
@@ -36,7 +37,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from sessionstore._sqlite_file import SCHEMA, SCHEMA_VERSION
 from sessionstore.errors import SessionStoreError
 
-__all__ = ["DEFAULT_PREFIX", "Migration", "Tables", "escaped"]
+__all__ = ["DEFAULT_PREFIX", "Migration", "Tables", "escaped", "tables_of"]
 
 T = TypeVar("T")
 
@@ -269,6 +270,23 @@ class Tables:
 
 Migration: TypeAlias = Callable[[Connection, Tables], None]
 """Changes the tables of one version into those of the next, in the connection's transaction."""
+
+
+@lru_cache(maxsize=16)
+def tables_of(
+    prefix: str, schema: str | None = None, migrations: tuple[Migration, ...] = ()
+) -> Tables:
+    """Give the tables of these names, the same to all: the statements over them are made once.
+
+    Args:
+        prefix: As in `Tables`.
+        schema: As in `Tables`.
+        migrations: As in `Tables`.
+
+    Raises:
+        ValueError: The prefix is not usable in a name.
+    """
+    return Tables(prefix, schema, migrations)
 
 
 class _Alone:
