@@ -1,7 +1,6 @@
 """`SessionChatStore` beside LlamaIndex's own `SimpleChatStore`, and in what LlamaIndex builds."""
 
 import asyncio
-import json
 import threading
 import uuid
 
@@ -24,20 +23,16 @@ from llama_index.core.llms import ChatMessage, MockLLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.memory import ChatMemoryBuffer, ChatSummaryMemoryBuffer
 from llama_index.core.storage.chat_store import SimpleChatStore
-from llama_index.core.workflow import Context, JsonSerializer
 from llama_index_stores import KINDS, Counting, Loop, opened
 
 from llama_index_sessionstore import SessionChatStore
 from sessionstore import (
     InMemorySessionStore,
     InvalidMessageError,
-    InvalidSessionError,
     RedisSessionStore,
     SessionAccessError,
     SessionMessage,
     SessionStoreError,
-    SQLiteSessionStore,
-    open_store,
 )
 
 
@@ -324,61 +319,6 @@ def test_what_is_no_store_is_refused():
         SessionChatStore().bind({})
 
 
-# -- Dumps ----------------------------------------------------------------------------------------
-
-SECRET = "hunter2"  # noqa: S105 - that no dump may show
-
-
-@pytest.mark.parametrize("cls", [ChatMemoryBuffer, ChatSummaryMemoryBuffer])
-def test_a_dump_has_no_secret_and_is_usable_once_it_has_its_store(cls):
-    url = f"redis://user:{SECRET}@127.0.0.1:1/0"
-    closed = open_store(url, fallback=None)
-    chat_store = SessionChatStore(closed, agent_id="helper", user_id="alice")
-    memory = cls.from_defaults(chat_store=chat_store, chat_store_key="s1", token_limit=500)
-    texts = [
-        *(memory.to_string(), memory.model_dump_json(), chat_store.to_json()),
-        *(repr(memory), str(memory), repr(chat_store), str(chat_store)),
-        *(repr(memory.to_dict()), repr(memory.model_dump()), repr(chat_store.to_dict())),
-    ]
-    closed.close()
-    for text in texts:
-        assert SECRET not in text
-        assert "127.0.0.1" not in text
-    store = InMemorySessionStore()
-    for loaded in (cls.from_string(memory.to_string()), cls.from_dict(memory.to_dict())):
-        with pytest.raises(SessionStoreError, match=r"bind\(store\)"):
-            loaded.put(ChatMessage("Hello!"))
-        with pytest.raises(InvalidSessionError, match="user_id="):
-            loaded.chat_store.bind(store)
-        with pytest.raises(SessionStoreError, match=r"bind\(store\)"):
-            loaded.put(ChatMessage("Hello!"))
-        loaded.chat_store.bind(store, user_id="alice")
-        loaded.put(ChatMessage("Hello!"))
-        assert (loaded.chat_store_key, loaded.token_limit) == ("s1", 500)
-        assert (loaded.chat_store.agent_id, loaded.chat_store.user_id) == ("helper", "alice")
-    assert said(loaded.get()) == ["Hello!", "Hello!"]
-    assert (store.get("s1").agent_id, store.get("s1").user_id) == ("helper", "alice")
-    assert "Hello" not in json.dumps(loaded.to_dict())
-
-
-@pytest.mark.parametrize("written", ["alice", None])
-def test_a_dump_does_not_choose_its_user(written):
-    store = InMemorySessionStore()
-    store.create("s1", user_id="alice", messages=[SessionMessage("user", "my PIN is 1234")])
-    bobs = SessionChatStore(store, user_id="bob")
-    memory = ChatMemoryBuffer.from_defaults(chat_store=bobs, chat_store_key="s1")
-    dump = memory.to_dict()
-    dump["chat_store"]["user_id"] = written
-    loaded = ChatMemoryBuffer.from_dict(dump)
-    loaded.chat_store.bind(store, user_id="bob")
-    with pytest.raises(SessionAccessError):
-        loaded.get()
-    assert loaded.chat_store.user_id == "bob"
-    loaded.chat_store.bind(store)  # another store keeps the user that was handed in
-    with pytest.raises(SessionAccessError):
-        loaded.get()
-
-
 # -- In LlamaIndex's memories, engines and agents -------------------------------------------------
 
 
@@ -533,20 +473,3 @@ def test_a_react_agent(store, run):
     assert run(ask()) == ("Sunny.", "Sunny.")
     told = said(memory_of(store).get())
     assert (told[0], "And now?" in told) == ("Weather?", True)
-
-
-@making_agents
-def test_a_workflows_context_is_dumped_without_the_store(run, tmp_path):
-    async def ask():
-        with SQLiteSessionStore(tmp_path / "secret.db") as store:
-            agent = function_agent()
-            context = Context(agent)
-            await agent.run("Weather?", memory=memory_of(store), ctx=context)
-            dumped = context.to_dict(serializer=JsonSerializer())
-            assert "secret.db" not in json.dumps(dumped)
-            restored = Context.from_dict(agent, dumped, serializer=JsonSerializer())
-            memory = await restored.store.get("memory")
-            memory.chat_store.bind(store)
-            return said(await memory.aget())
-
-    assert run(ask())[0] == "Weather?"

@@ -4,12 +4,10 @@ import ast
 import asyncio
 import gc
 import json
-import pickle
 import textwrap
 import threading
 import time
 import uuid
-from functools import partial
 from itertools import chain
 
 import pytest
@@ -42,7 +40,6 @@ from llama_index.core.vector_stores import SimpleVectorStore
 from llama_index_stores import KINDS, Counting, Loop, opened
 from servers import redis as redis_servers
 from sqlalchemy.ext.asyncio import create_async_engine
-from workflows.context.serializers import PickleSerializer
 
 from langchain_sessionstore import SessionChatMessageHistory
 from llama_index_sessionstore import AsyncSessionChatStore, SessionChatStore
@@ -52,7 +49,6 @@ from sessionstore import (
     RedisSessionStore,
     SessionAccessError,
     SessionMessage,
-    SessionStoreError,
     SQLiteSessionStore,
     StoreUnavailableError,
     open_store,
@@ -303,32 +299,6 @@ def test_a_dump_of_a_memory_has_no_word_of_its_store(run):
     run(loaded.aput(ChatMessage("Hello!")))
     assert (loaded.session_id, loaded.token_limit) == ("s", 500)
     assert said(run(chat_store.get_messages("s"))) == ["Hello!"]
-
-
-def pickled(memory):
-    return pickle.loads(pickle.dumps(memory))  # noqa: S301 - made here
-
-
-def serialized(memory):
-    return PickleSerializer().deserialize(PickleSerializer().serialize(memory))
-
-
-@pytest.mark.parametrize("through", [pickled, serialized])
-def test_a_pickled_memory_goes_on_once_it_is_given_its_store(run, through):
-    with SQLiteSessionStore() as store:
-        chat_store = AsyncSessionChatStore(store, agent_id="a", user_id="alice")
-        memory = Memory.from_defaults(session_id="s", chat_store=chat_store, token_limit=500)
-        run(memory.aput(ChatMessage("I am Alice.")))
-        loaded = through(memory)
-        for attempt in (loaded.aget, loaded.areset, partial(loaded.aput, ChatMessage("x"))):
-            with pytest.raises(SessionStoreError, match=r"bind\(store\)"):
-                run(attempt())
-        loaded.sql_store.bind(store)
-        assert (loaded.sql_store.agent_id, loaded.sql_store.user_id) == ("a", "alice")
-        run(loaded.aput(ChatMessage("Hello!")))
-        assert said(run(memory.aget())) == said(run(loaded.aget())) == ["I am Alice.", "Hello!"]
-    with pytest.raises(TypeError, match="must be a SessionStore, not dict"):
-        loaded.sql_store.bind({})
 
 
 # -- What a call costs ----------------------------------------------------------------------------

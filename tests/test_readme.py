@@ -52,7 +52,7 @@ def test_the_snippets_run_and_say_what_they_promise(tmp_path, redis, warm):
         "Your name is Bob. 4\n",
         "4 messages in view\n" * 2,
         "2 messages for the model\n",
-        "human My name is Dora.\nhuman What is my name?\nai user: My name is\n",
+        "human My name is Dora.\nhuman What is my name?\nai user: My name is\nMy name is Dora.\n",
         "My name is Erin.\n",
         "[1, 1]\n",
         "Hello! A greeting\n",

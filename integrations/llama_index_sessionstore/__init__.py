@@ -1,7 +1,8 @@
 """LlamaIndex's memory on a `sessionstore.SessionStore`.
 
 `SessionChatStore` is a chat store for `ChatMemoryBuffer`, chat engines and agents;
-`AsyncSessionChatStore` is one for `Memory`. Each is imported at its first use, with what it needs
+`AsyncSessionChatStore` is one for `Memory`; `register_store` names a store, so that what is loaded
+from a dump finds it. Each is imported at its first use, with what it needs
 of llama-index-core.
 """
 
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llama_index_sessionstore.async_chat_store import AsyncSessionChatStore
-    from llama_index_sessionstore.chat_store import SessionChatStore
+    from llama_index_sessionstore.chat_store import SessionChatStore, register_store
     from llama_index_sessionstore.codec import (
         to_llama_index,
         to_llama_index_messages,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncSessionChatStore",
     "SessionChatStore",
+    "register_store",
     "to_llama_index",
     "to_llama_index_messages",
     "to_session",
@@ -37,6 +39,7 @@ if find_spec("llama_index") is None or find_spec("llama_index.core") is None:
 _MODULES = {
     "AsyncSessionChatStore": "async_chat_store",
     "SessionChatStore": "chat_store",
+    "register_store": "chat_store",  # to find a store, a dump must find the class first
     "to_llama_index": "codec",
     "to_llama_index_messages": "codec",
     "to_session": "codec",

@@ -9,10 +9,11 @@ from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, MessageStatus
 from msgspec.structs import replace
 
+from llama_index_sessionstore.binding import StoreBinding
 from llama_index_sessionstore.chat_store import METADATA, listed, told_apart
 from llama_index_sessionstore.codec import to_llama_index, to_llama_index_messages, to_session
 from llama_index_sessionstore.turns import Queue, Turn, Turns
@@ -69,7 +70,7 @@ class _Mark(NamedTuple):
         return {METADATA: told}
 
 
-class AsyncSessionChatStore(AsyncDBChatStore):
+class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
     """The sessions of a store as the chat store of LlamaIndex's `Memory`: a key is a session's id.
 
     Give it to ``Memory.from_defaults(session_id=…, chat_store=…)``. The oldest messages of a
@@ -87,9 +88,12 @@ class AsyncSessionChatStore(AsyncDBChatStore):
     In an outage of a store with a fallback, archiving goes on; then two processes may archive the
     same message.
 
-    A pickle of it, or of a memory that holds it, tells the agent and the user, and has no word of
-    the store: what is unpickled works once it is given the store, see `bind`; until then each call
-    raises a `SessionStoreError`. Where a `Memory` is loaded from its dump, hand this in anew.
+    A dump or a pickle of it, or a pickle of a memory that holds it, names the agent and the user,
+    and has no word of the store but its name. What is loaded works at once in the process that
+    made the dump, and in others where the store is registered: see `register_store`. Else it works
+    once it is given the store and the user, see `bind`; until then each call raises a
+    `SessionStoreError`. A `Memory` leaves its chat store out of its dump: where you load one from
+    its dump, hand this in anew.
 
     Example:
         >>> import asyncio
@@ -111,43 +115,24 @@ class AsyncSessionChatStore(AsyncDBChatStore):
 
     Raises:
         TypeError: The store is no `SessionStore`.
+        InvalidSessionError: An id is empty, too long, or no string.
     """
 
-    agent_id: str = Field(default="default", description="The agent of the sessions made here.")
-    user_id: str | None = Field(default=None, description="The caller.")
-    _store: SessionStore | None = PrivateAttr(default=None)
     _guesses: dict[str, int] = PrivateAttr(default_factory=dict)
 
     def __init__(
-        self, store: SessionStore, *, agent_id: str = "default", user_id: str | None = None
+        self,
+        store: SessionStore | None = None,
+        *,
+        agent_id: str = "default",
+        user_id: str | None = None,
     ) -> None:
-        super().__init__(agent_id=agent_id, user_id=user_id)  # type: ignore[call-arg]
-        self.bind(store)
+        super().__init__(store, agent_id=agent_id, user_id=user_id)
 
     @classmethod
     def class_name(cls) -> str:
         """Give the name by which LlamaIndex's dumps call this class."""
         return "AsyncSessionChatStore"
-
-    def bind(self, store: SessionStore) -> None:
-        """Hand the store in, after this or a memory that holds it was unpickled.
-
-        Args:
-            store: Where the sessions are.
-
-        Raises:
-            TypeError: It is no `SessionStore`.
-        """
-        if not isinstance(store, SessionStore):
-            msg = f"store must be a SessionStore, not {type(store).__name__}"
-            raise TypeError(msg)
-        _turns_of.setdefault(store, Turns())
-        self._store = store
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Give what a pickle holds: all but the store."""
-        private = {**(self.__pydantic_private__ or {}), "_store": None}
-        return {**super().__getstate__(), "__pydantic_private__": private}
 
     # -- LlamaIndex's methods ---------------------------------------------------------------------
 
@@ -559,16 +544,10 @@ class AsyncSessionChatStore(AsyncDBChatStore):
         return self._bound._deleting_messages(key, ids, self.user_id, version)
 
     @property
-    def _bound(self) -> SessionStore:
-        if self._store is None:
-            raise SessionStoreError(
-                "this chat store was pickled: hand it its store with bind(store)"
-            )
-        return self._store
-
-    @property
     def _turns(self) -> Turns:
-        return _turns_of[self._bound]
+        store = self._bound
+        turns = _turns_of.get(store)
+        return turns or _turns_of.setdefault(store, Turns())
 
     async def _aplay(self, flow: Flow[T]) -> T:
         return await aplay(flow, self._bound._aplay)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import EllipsisType
 from typing import TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.storage.chat_store import BaseChatStore
 from llama_index.core.storage.chat_store.loading import RECOGNIZED_CHAT_STORES
 from msgspec.structs import replace
 
+from llama_index_sessionstore.binding import StoreBinding
 from llama_index_sessionstore.codec import to_llama_index, to_llama_index_messages, to_session
+from llama_index_sessionstore.registry import register_store
 from sessionstore import (
-    InvalidSessionError,
     SessionExistsError,
     SessionInfo,
     SessionMessage,
     SessionNotFoundError,
     SessionStore,
-    SessionStoreError,
 )
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import new_id
 
-__all__ = ["METADATA", "SessionChatStore", "listed", "told_apart"]
+__all__ = ["METADATA", "SessionChatStore", "listed", "register_store", "told_apart"]
 
 T = TypeVar("T")
 METADATA = "llama_index"
@@ -35,17 +33,19 @@ _NEAR = 16
 _ALL_ACTIVE = {METADATA: None}
 
 
-class SessionChatStore(BaseChatStore):
+class SessionChatStore(StoreBinding, BaseChatStore):
     """The sessions of a store as LlamaIndex's chat store: a key is a session's id.
 
     For `ChatMemoryBuffer`, `ChatSummaryMemoryBuffer`, chat engines and agents. It keeps no copy:
     every call is carried out by the store, natively in both colours. Where LlamaIndex's
     `SimpleChatStore` has a defined behaviour, this is the same.
 
-    A dump of it, or of a memory that holds it, tells the agent and the user, and has no word of the
-    store: no address, no password, no message. What is loaded from a dump works once it is given
-    the store, and the user where the dump names one: who holds a dump can write another user into
-    it, so that is not believed. See `bind`.
+    A dump or a pickle of it, or of a memory or a workflow's `Context` that holds it, names the
+    agent and the user, and has no word of the store but its name: no address, no password, no
+    message. What is loaded works at once in the process that made the dump, and in others where
+    the store is registered: see `register_store`. Else it works once it is given the store, see
+    `bind`; until then each call raises a `SessionStoreError`. Who holds a dump can write another
+    user into it, so that is not believed where it comes from another process.
 
     Example:
         >>> from llama_index_sessionstore import SessionChatStore
@@ -61,12 +61,11 @@ class SessionChatStore(BaseChatStore):
         agent_id: The agent of the sessions that this makes, and whose keys it lists.
         user_id: The caller: a session of another user raises `SessionAccessError`. The owner of
             the sessions that this makes. ``None`` checks nothing.
-    """
 
-    agent_id: str = Field(default="default", description="The agent of the sessions made here.")
-    user_id: str | None = Field(default=None, description="The caller.")
-    _store: SessionStore | None = PrivateAttr(default=None)
-    _is_loaded: bool = PrivateAttr(default=False)
+    Raises:
+        TypeError: The store is no `SessionStore`.
+        InvalidSessionError: An id is empty, too long, or no string.
+    """
 
     def __init__(
         self,
@@ -75,51 +74,12 @@ class SessionChatStore(BaseChatStore):
         agent_id: str = "default",
         user_id: str | None = None,
     ) -> None:
-        super().__init__(agent_id=agent_id, user_id=user_id)  # type: ignore[call-arg]
-        if store is not None:
-            self.bind(store, user_id=user_id)
-        else:  # LlamaIndex makes what it loads from a dump this way
-            self._is_loaded = True
+        super().__init__(store, agent_id=agent_id, user_id=user_id)
 
     @classmethod
     def class_name(cls) -> str:
         """Give the name by which LlamaIndex's dumps call this class."""
         return "SessionChatStore"
-
-    def bind(self, store: SessionStore, *, user_id: str | EllipsisType | None = ...) -> None:
-        """Hand the store in, and the user, after a memory was loaded from its dump.
-
-        Example:
-            >>> from llama_index.core.memory import ChatMemoryBuffer
-            >>> from sessionstore import InMemorySessionStore
-            >>> store = InMemorySessionStore()
-            >>> from llama_index_sessionstore import SessionChatStore
-            >>> memory = ChatMemoryBuffer.from_defaults(
-            ...     chat_store=SessionChatStore(store), chat_store_key="s1"
-            ... )
-            >>> loaded = ChatMemoryBuffer.from_string(memory.to_string())
-            >>> loaded.chat_store.bind(store)
-
-        Args:
-            store: Where the sessions are.
-            user_id: The caller; ``None`` checks nothing. It may be left out where the dump names
-                no user, but give it wherever you have one: it counts, whatever the dump says.
-
-        Raises:
-            TypeError: The store is no `SessionStore`.
-            InvalidSessionError: The dump names a user, and none is given here.
-        """
-        if not isinstance(store, SessionStore):
-            msg = f"store must be a SessionStore, not {type(store).__name__}"
-            raise TypeError(msg)
-        if user_id is not ...:
-            self.user_id = user_id
-        elif self._is_loaded and self.user_id is not None:
-            raise InvalidSessionError(
-                "this chat store was loaded from a dump that names a user, which anybody may have "
-                "written there: hand in the user, too, with bind(store, user_id=...)"
-            )
-        self._store, self._is_loaded = store, False
 
     # -- LlamaIndex's methods, in both colours ----------------------------------------------------
 
@@ -322,13 +282,6 @@ class SessionChatStore(BaseChatStore):
             key, place + 1, None, self.user_id, keep_system=False, after=""
         )
         return messages[place] if place < len(messages) else None
-
-    @property
-    def _bound(self) -> SessionStore:
-        if self._store is None:
-            msg = "this chat store was loaded from a dump: hand it its store with bind(store)"
-            raise SessionStoreError(msg)
-        return self._store
 
     def _play(self, flow: Flow[T]) -> T:
         return play(flow, self._bound._play)

@@ -1,0 +1,158 @@
+"""`register_store`: the stores of this process by name, for chat stores that come out of a dump.
+
+A dump of a chat store says where its store is to be found, in two ways. The *name* is the one under
+which the store was registered: it holds in every process that registers a store under it. The
+*binding* holds in this process only: an id of the store and the chat store's user, signed with a
+key that never leaves the process. So a workflow, which dumps its memory and loads it again each
+time it runs, goes on with the store and the user that it had, and a user that somebody has written
+into a dump is seen to be none of ours.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import weakref
+from types import EllipsisType
+from typing import NamedTuple
+
+import msgspec
+
+from sessionstore import SessionStore
+from sessionstore.arguments import optional_id
+from sessionstore.models import new_id
+
+__all__ = [
+    "Registration",
+    "binding_of",
+    "bound_by",
+    "is_name",
+    "name_of",
+    "register_store",
+    "registered",
+]
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
+_key = secrets.token_bytes(32)
+_registered: dict[str, Registration] = {}
+_ids: weakref.WeakKeyDictionary[SessionStore, str] = weakref.WeakKeyDictionary()
+_stores: weakref.WeakValueDictionary[str, SessionStore] = weakref.WeakValueDictionary()
+
+
+class Registration(NamedTuple):
+    """A store, and what is known of the user for whom a dump is loaded.
+
+    Attributes:
+        store: The store.
+        user_id: The caller, whatever a dump says; ``...`` where the registration names none.
+        trust_dumps: The user that a dump names is the caller.
+    """
+
+    store: SessionStore
+    user_id: str | EllipsisType | None = ...
+    trust_dumps: bool = False
+
+
+def register_store(
+    name: str,
+    store: SessionStore,
+    *,
+    user_id: str | EllipsisType | None = ...,
+    trust_dumps: bool = False,
+) -> None:
+    """Name a store, so that chat stores that come out of a dump find it, in any process.
+
+    Call it where the process starts, under the same name in each. The dump of a chat store of this
+    store, or of a memory or a workflow's `Context` that holds one, then says the name, and what is
+    loaded goes on with the store that has the name there.
+
+    Who holds a dump can write another user into it, so that is not believed: name the user here,
+    hand them in with ``bind(store, user_id=...)``, or trust dumps. A dump that names no user needs
+    none of it.
+
+    Example:
+        >>> from llama_index.core.llms import ChatMessage
+        >>> from llama_index.core.memory import ChatMemoryBuffer
+        >>> from llama_index_sessionstore import SessionChatStore, register_store
+        >>> from sessionstore import InMemorySessionStore
+        >>> store = InMemorySessionStore()
+        >>> register_store("main", store)
+        >>> memory = ChatMemoryBuffer.from_defaults(
+        ...     chat_store=SessionChatStore(store), chat_store_key="s1"
+        ... )
+        >>> loaded = ChatMemoryBuffer.from_string(memory.to_string())
+        >>> loaded.put(ChatMessage("Hello!"))
+
+    Args:
+        name: Up to 100 letters, digits, dots, dashes and underscores. A name that is taken gets
+            this store from now on.
+        store: The store.
+        user_id: The caller of every chat store that is loaded by this name; ``None`` checks
+            nothing. It counts, whatever the dump says.
+        trust_dumps: Believe the user that a dump names. Only for dumps that nobody else can write.
+
+    Raises:
+        TypeError: The store is no `SessionStore`, or the name no string.
+        ValueError: The name has other characters; or both a user and trust are given.
+        InvalidSessionError: The user's id is empty, or too long.
+    """
+    if not isinstance(store, SessionStore):
+        raise TypeError(f"store must be a SessionStore, not {type(store).__name__}")
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, not {type(name).__name__}")
+    if not is_name(name):
+        raise ValueError(
+            "name must be 1 to 100 ASCII letters, digits, dots, dashes and underscores"
+        )
+    if user_id is not ...:
+        optional_id(user_id, "user_id")
+        if trust_dumps:
+            raise ValueError("give a user_id or trust_dumps=True: a user_id counts in any case")
+    _registered[name] = Registration(store, user_id, trust_dumps)
+
+
+def registered(name: str | None) -> Registration | None:
+    """Give what is registered under a name."""
+    return None if name is None else _registered.get(name)
+
+
+def name_of(store: SessionStore) -> str | None:
+    """Give the name under which a store is registered; the latest where it has several."""
+    names = [name for name, known in list(_registered.items()) if known.store is store]
+    return names[-1] if names else None
+
+
+def binding_of(store: SessionStore, user_id: str | None) -> str:
+    """Give what tells this process which store and which user a chat store has.
+
+    Args:
+        store: The store.
+        user_id: The user.
+
+    Returns:
+        A text that nobody can make who has not been given it.
+    """
+    store_id = _ids.setdefault(store, new_id())
+    _stores[store_id] = store
+    return f"{store_id}.{_signature(store_id, user_id)}"
+
+
+def bound_by(binding: str | None, user_id: str | None) -> SessionStore | None:
+    """Give the store that a binding is about, where this process has made it for this user."""
+    store_id, _, signature = (binding or "").partition(".")
+    store = _stores.get(store_id)
+    if store is None:
+        return None
+    expected = _signature(store_id, user_id).encode()
+    return store if hmac.compare_digest(signature.encode(errors="replace"), expected) else None
+
+
+def is_name(value: object) -> bool:
+    """Tell whether a store may be registered under this."""
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _signature(store_id: str, user_id: str | None) -> str:
+    text = msgspec.json.encode([store_id, user_id])
+    return hmac.digest(_key, text, "sha256").hex()
