@@ -26,6 +26,7 @@ from llama_index.core.storage.chat_store import SimpleChatStore
 from llama_index_stores import KINDS, Counting, Loop, opened
 
 from llama_index_sessionstore import SessionChatStore
+from llama_index_sessionstore import chat_store as chat_store_module
 from sessionstore import (
     InMemorySessionStore,
     InvalidMessageError,
@@ -165,6 +166,42 @@ def test_all_that_simple_chat_store_defines_is_the_same_here(store, run):
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+class NoneForTheLast(SimpleChatStore):
+    """A version that gives ``None`` for the last message of an empty history."""
+
+    def delete_last_message(self, key):
+        return self.store[key].pop() if self.store.get(key) else None
+
+
+class NoneBeforeTheOldest(NoneForTheLast):
+    """A version that gives ``None`` for a negative index out of range, too."""
+
+    def delete_message(self, key, idx):
+        held = self.store.get(key, [])
+        return held.pop(idx) if -len(held) <= idx < len(held) else None
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("version", [SimpleChatStore, NoneForTheLast, NoneBeforeTheOldest])
+def test_where_there_is_no_message_the_installed_version_counts(monkeypatch, run, colour, version):
+    monkeypatch.setattr(chat_store_module, "SimpleChatStore", version)
+    call = either(run, colour)
+    ours = SessionChatStore(InMemorySessionStore())
+
+    def outcome(chat_store, *args):
+        try:
+            return call(chat_store, *args)
+        except IndexError:
+            return IndexError
+
+    for held in ([], [ChatMessage("a"), ChatMessage("b")]):
+        for args in (("delete_message", -3), ("delete_message", 2), ("delete_last_message",)):
+            for chat_store in (theirs := version(), ours):
+                chat_store.set_messages("s", [*held])
+            name, *places = args
+            assert outcome(ours, name, "s", *places) == outcome(theirs, name, "s", *places)
 
 
 def test_a_message_that_is_set_twice_is_there_twice():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
-from llama_index.core.storage.chat_store import BaseChatStore
+from llama_index.core.storage.chat_store import BaseChatStore, SimpleChatStore
 from llama_index.core.storage.chat_store.loading import RECOGNIZED_CHAT_STORES
 from msgspec.structs import replace
 
@@ -173,14 +173,15 @@ class SessionChatStore(StoreBinding, BaseChatStore):
             The message; ``None`` where there is no session, or ``idx`` is beyond its newest.
 
         Raises:
-            IndexError: A negative ``idx`` is beyond the oldest.
+            IndexError: A negative ``idx`` is beyond the oldest, and the installed LlamaIndex's
+                `SimpleChatStore` raises this, too. Where that gives ``None``, so does this.
             SessionStoreError: Any of the errors of `SessionStore.delete_messages`.
         """
-        return self._play(self._deleting_one(key, idx))
+        return self._play(self._deleting_at(key, idx))
 
     async def adelete_message(self, key: str, idx: int) -> ChatMessage | None:
         """Async twin of `delete_message`."""
-        return await self._aplay(self._deleting_one(key, idx))
+        return await self._aplay(self._deleting_at(key, idx))
 
     def delete_last_message(self, key: str) -> ChatMessage | None:
         """Delete the newest message.
@@ -192,14 +193,15 @@ class SessionChatStore(StoreBinding, BaseChatStore):
             The message; ``None`` where there is no session.
 
         Raises:
-            IndexError: The session holds no message.
+            IndexError: The session holds no message, and the installed LlamaIndex's
+                `SimpleChatStore` raises this, too. Where that gives ``None``, so does this.
             SessionStoreError: Any of the errors of `SessionStore.delete_messages`.
         """
-        return self._play(self._deleting_one(key, -1))
+        return self._play(self._deleting_last(key))
 
     async def adelete_last_message(self, key: str) -> ChatMessage | None:
         """Async twin of `delete_last_message`."""
-        return await self._aplay(self._deleting_one(key, -1))
+        return await self._aplay(self._deleting_last(key))
 
     def get_keys(self) -> list[str]:
         """Give the ids of all sessions of this agent, and of this user where one is named.
@@ -251,6 +253,22 @@ class SessionChatStore(StoreBinding, BaseChatStore):
             return None
         return to_llama_index_messages(session.messages)
 
+    def _deleting_at(self, key: str, idx: int) -> Flow[ChatMessage | None]:
+        try:
+            return (yield from self._deleting_one(key, idx))
+        except IndexError:
+            if _raises(lambda theirs: theirs.delete_message("", idx)):
+                raise
+            return None
+
+    def _deleting_last(self, key: str) -> Flow[ChatMessage | None]:
+        try:
+            return (yield from self._deleting_one(key, -1))
+        except IndexError:
+            if _raises(lambda theirs: theirs.delete_last_message("")):
+                raise
+            return None
+
     def _deleting_one(self, key: str, idx: int) -> Flow[ChatMessage | None]:
         while True:
             message = yield from self._at(key, idx)
@@ -288,6 +306,15 @@ class SessionChatStore(StoreBinding, BaseChatStore):
 
     async def _aplay(self, flow: Flow[T]) -> T:
         return await aplay(flow, self._bound._aplay)
+
+
+def _raises(delete: Callable[[BaseChatStore], object]) -> bool:
+    """Ask the installed LlamaIndex about an empty history: its versions differ there."""
+    try:
+        delete(SimpleChatStore(store={"": []}))
+    except IndexError:
+        return True
+    return False
 
 
 def listed(store: SessionStore, agent_id: str, user_id: str | None) -> Flow[list[SessionInfo]]:
