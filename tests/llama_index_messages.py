@@ -31,8 +31,12 @@ values = st.recursive(
     | st.booleans()
     | st.integers(-(2**63), 2**63)
     | st.floats(allow_nan=False, allow_infinity=False)
+    | st.binary(max_size=9)
     | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(texts | st.sampled_from(["$bytes", "$$bytes"]), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 objects = st.dictionaries(texts, values, max_size=3)

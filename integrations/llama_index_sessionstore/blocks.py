@@ -23,8 +23,11 @@ from llama_index.core.base.llms.types import (
     VideoBlock,
 )
 from pydantic import AnyUrl, BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-__all__ = ["Block", "block_of", "dump_of", "made"]
+from llama_index_sessionstore.values import data_of, declared_beyond
+
+__all__ = ["DECLARED", "Block", "block_of", "declared_of", "dump_of", "made", "with_declared"]
 
 B = TypeVar("B", bound=BaseModel)
 Block = dict[str, Any]
@@ -41,8 +44,16 @@ _CLASSES: dict[str, type[BaseContentBlock]] = {
     "thinking": ThinkingBlock,
     "tool_call": ToolCallBlock,
 }
+_FIELDS: dict[type[BaseModel], dict[str, FieldInfo]] = {
+    cls: dict(cls.model_fields) for cls in _CLASSES.values()
+}
 _BYTES = {"image", "audio", "video", "data"}
 _IS_PATH = "is_path"
+DECLARED = "declared"
+"""Under this: what the class declares that an application derived from a message or a block.
+
+It goes along where neither the framework's own comparisons nor its dumps look.
+"""
 
 # A model of pydantic keeps its state in these. To set them one by one, past its own way to be made,
 # is what most of the time to read a history goes into.
@@ -79,19 +90,59 @@ def dump_of(block: BaseModel) -> Block:
         block: A content block of LlamaIndex.
 
     Returns:
-        One JSON object: bytes as text in base64, paths and addresses as text.
+        One object, as data: media as text in base64, paths and addresses as text, other bytes as
+        bytes. What a class derived from a block of LlamaIndex declares is under a key of its own.
     """
     if any(isinstance(value, io.IOBase) for value in block.__dict__.values()):
         block = type(block).model_validate(block.model_dump())  # which reads it
+    fields = _FIELDS.get(type(block)) or _base_of(block).model_fields
     dump: Block = {}
-    for name, field in type(block).model_fields.items():
+    for name, field in fields.items():
         value = getattr(block, name)
         if name != "block_type" and value == field.get_default(call_default_factory=True):
             continue
         if isinstance(value, PurePath) and isinstance(block, DocumentBlock):
             dump[_IS_PATH] = True  # of this block alone, the path may be plain text as well
         dump[name] = _json_of(value)
+    if (type(block) not in _FIELDS or len(block.__dict__) > len(fields)) and (
+        declared := declared_of(block)
+    ):
+        dump[DECLARED] = declared
     return dump
+
+
+def declared_of(block: BaseModel) -> Block:
+    """Give what a block has beyond the fields of LlamaIndex's own class.
+
+    Args:
+        block: A block of a class that an application derived, or one that has come back from it.
+
+    Returns:
+        The fields as data, by name.
+    """
+    known = _FIELDS.get(type(block))
+    if known is None:
+        return declared_beyond(block, _base_of(block))
+    return {name: value for name, value in block.__dict__.items() if name not in known}
+
+
+def with_declared(cls: type[BaseModel], fields: Block, declared: Block | None) -> Block:
+    """Give a model its own fields, and beside them what a derived class declared.
+
+    Args:
+        cls: The model's class.
+        fields: Its own fields.
+        declared: What `declared_of` gave.
+
+    Returns:
+        Both; without names that mean something else to the class.
+    """
+    beside = {name: it for name, it in (declared or {}).items() if not hasattr(cls, name)}
+    return {**beside, **fields}
+
+
+def _base_of(block: BaseModel) -> type[BaseModel]:
+    return next((cls for cls in type(block).__mro__ if cls in _FIELDS), type(block))
 
 
 def block_of(dump: Mapping[str, Any]) -> BaseContentBlock | None:
@@ -110,6 +161,7 @@ def block_of(dump: Mapping[str, Any]) -> BaseContentBlock | None:
     if cls is None:
         return None
     values = dict(dump)
+    declared = values.pop(DECLARED, None)
     is_path = values.pop(_IS_PATH, cls is not DocumentBlock)
     for name, value in dump.items():
         if name in _BYTES:
@@ -121,7 +173,7 @@ def block_of(dump: Mapping[str, Any]) -> BaseContentBlock | None:
             if values[name] is None:
                 return None
     try:
-        return _built(cls, _with_nested(cls, values))
+        return _built(cls, _with_nested(cls, values), declared)
     except (KeyError, TypeError):  # another version's block of that name
         return None
 
@@ -143,14 +195,14 @@ def _known(dump: Block) -> BaseContentBlock:
     return block
 
 
-def _built(cls: type[B], values: Mapping[str, Any]) -> B:
+def _built(cls: type[B], values: Mapping[str, Any], declared: Block | None = None) -> B:
     fields = {
         name: values[name]
         if field.is_required() or name in values
         else field.get_default(call_default_factory=True)
         for name, field in cls.model_fields.items()
     }
-    return made(cls, fields, set(values))
+    return made(cls, with_declared(cls, fields, declared) if declared else fields, set(values))
 
 
 def _address(url: str) -> AnyUrl | None:
@@ -165,6 +217,8 @@ def _json_of(value: Any) -> Any:
         return dump_of(value)
     if isinstance(value, list):
         return [_json_of(item) for item in value]
+    if isinstance(value, (dict, BaseModel)):
+        return data_of(value)
     if isinstance(value, bytes):
         return value.decode() if value.isascii() else base64.b64encode(value).decode()
     return str(value) if isinstance(value, (PurePath, AnyUrl)) else value

@@ -15,13 +15,27 @@ from llama_index.core.base.llms.types import (
 )
 from pydantic_core import PydanticSerializationError
 
-from llama_index_sessionstore.blocks import Block, block_of, dump_of, made
+from llama_index_sessionstore.blocks import (
+    DECLARED,
+    Block,
+    block_of,
+    declared_of,
+    dump_of,
+    made,
+    with_declared,
+)
 from llama_index_sessionstore.standard import from_standard, placeholder, to_standard
+from llama_index_sessionstore.values import data_of, declared_beyond
 from sessionstore import InvalidMessageError, SessionMessage, ToolCall
+from sessionstore.binary import tag_bytes, untag_bytes
 
 __all__ = ["to_llama_index", "to_llama_index_messages", "to_session", "to_session_messages"]
 
-_ROLES = {role.value: role for role in MessageRole}
+_ROLES = {
+    **{role.value: role for role in MessageRole},
+    "human": MessageRole.USER,
+    "ai": MessageRole.ASSISTANT,
+}
 _USER = MessageRole.USER  # to look an enum's member up takes as long as to look up its role
 _RESULTS = ("tool", "function")
 _CALLS = ("tool_call", "tool_use", "function_call")
@@ -38,6 +52,7 @@ _CONTENT, _CALL, _BLOCK, _AND = "content", "call", "block", "and"
 # A ChatMessage has no id. The message that was stored goes along with the one that is read, where
 # neither the framework's own comparisons nor its dumps look, and its copies take it with them.
 _STORED = "_session_message"
+_CALL_FIELDS = {"tool_call_id", "tool_name", "tool_kwargs"}
 _TEXT = dict(TextBlock(text="").__dict__)
 
 
@@ -57,7 +72,14 @@ def to_session(message: ChatMessage) -> SessionMessage:
         message: The message.
 
     Returns:
-        The message in the words of no framework.
+        The message in the words of no framework. A Pydantic model beside what was said is kept as
+        its ``model_dump(mode="json")`` and comes back as that data; bytes come back as bytes. Where
+        an application derived a class from a message or a block, LlamaIndex's own comes back, with
+        what the derived one declares as attributes.
+
+    Warns:
+        UserWarning: Once for each derived class that declares fields; and where such a field is
+            left out, since it is neither JSON nor bytes.
 
     Raises:
         InvalidMessageError: It is no `ChatMessage`, or pydantic can't dump it, as where it is
@@ -69,7 +91,7 @@ def to_session(message: ChatMessage) -> SessionMessage:
     try:
         if stored is not None and to_llama_index(stored) == message:
             return stored  # type: ignore[no-any-return]
-        encoded = _encoded(message)
+        encoded = tag_bytes(_encoded(message, _declared(message, stored)))
     except (PydanticSerializationError, RecursionError):  # which may quote the message
         raise InvalidMessageError(
             f"a message of the role {message.role.value!r} can't be stored as JSON: "
@@ -86,7 +108,8 @@ def to_llama_index(message: SessionMessage) -> ChatMessage:
     """Give back the LlamaIndex message that a `SessionMessage` holds.
 
     What another framework wrote comes in LlamaIndex's blocks; where it has none for a part of it,
-    a text in brackets names that part. A role that LlamaIndex does not know comes as ``user``.
+    a text in brackets names that part. A role that LlamaIndex does not know comes as ``user``; but
+    ``ai`` as ``assistant``.
 
     Args:
         message: The stored message.
@@ -94,6 +117,9 @@ def to_llama_index(message: SessionMessage) -> ChatMessage:
     Returns:
         A message equal to the one that `to_session` was given.
     """
+    stored = message
+    if message.extra:
+        message = untag_bytes(message)
     extra: dict[str, Any] = (message.extra and message.extra.get("llama_index")) or {}
     kwargs = dict(extra.get(_KWARGS) or ()) if extra else {}
     if message.name is not None:
@@ -104,8 +130,10 @@ def to_llama_index(message: SessionMessage) -> ChatMessage:
         "role": _ROLES.get(message.role, _USER),
         "additional_kwargs": kwargs,
         "blocks": _blocks(message, extra.get(_BLOCKS)),
-        _STORED: message,
+        _STORED: stored,
     }
+    if DECLARED in extra:
+        values = with_declared(ChatMessage, values, extra[DECLARED])
     return made(ChatMessage, values, {"role", "additional_kwargs", "blocks"})
 
 
@@ -139,9 +167,18 @@ def to_llama_index_messages(messages: Iterable[SessionMessage]) -> list[ChatMess
 # -- Writing --------------------------------------------------------------------------------------
 
 
-def _encoded(message: ChatMessage) -> SessionMessage:
+def _declared(message: ChatMessage, stored: SessionMessage | None) -> Block:
+    if type(message) is not ChatMessage:
+        return declared_beyond(message, ChatMessage)
+    if stored is None or not stored.extra:
+        return {}
+    known: Block = untag_bytes(stored).extra.get("llama_index") or {}
+    return known.get(DECLARED) or {}
+
+
+def _encoded(message: ChatMessage, declared: Block) -> SessionMessage:
     role = message.role.value
-    kwargs = message.model_dump(include={_KWARGS})[_KWARGS] if message.additional_kwargs else {}
+    kwargs = data_of(message.additional_kwargs) if message.additional_kwargs else {}
     name = kwargs.pop("name") if isinstance(kwargs.get("name"), str) else None
     is_result = role in _RESULTS and isinstance(kwargs.get("tool_call_id"), str)
     tool_call_id = kwargs.pop("tool_call_id") if is_result else None
@@ -152,6 +189,8 @@ def _encoded(message: ChatMessage) -> SessionMessage:
     extra: dict[str, Any] = {_KWARGS: kwargs} if kwargs else {}
     if made_of != _default(content, calls) or (role == "assistant" and isinstance(content, list)):
         extra[_BLOCKS] = made_of
+    if declared:
+        extra[DECLARED] = declared
     return SessionMessage(
         role,
         content,
@@ -168,11 +207,11 @@ def _taken_apart(blocks: list[Any]) -> tuple[list[Block], list[ToolCall], list[A
     calls: list[ToolCall] = []
     made_of: list[Any] = []
     for block in blocks:
-        dump = dump_of(block)
         if isinstance(block, ToolCallBlock):
             made_of.append(_call_entry(block, len(calls)))
-            calls.append(_call(block.tool_name, block.tool_kwargs, block.tool_call_id))
+            calls.append(_call(block.tool_name, data_of(block.tool_kwargs), block.tool_call_id))
             continue
+        dump = dump_of(block)
         standard = to_standard(dump)
         back = from_standard(standard) if standard else None
         if standard and back:
@@ -208,9 +247,12 @@ def _beyond(dump: Block, back: Block) -> Block:
 
 
 def _call_entry(block: ToolCallBlock, place: int) -> Block:
+    beyond: Block = {}
     if isinstance(block.tool_kwargs, str):
-        return {_CALL: place, _AND: {"tool_kwargs": block.tool_kwargs}}
-    return {_CALL: place}
+        beyond["tool_kwargs"] = block.tool_kwargs
+    if declared := declared_of(block):
+        beyond[DECLARED] = declared
+    return {_CALL: place, _AND: beyond} if beyond else {_CALL: place}
 
 
 def _call(name: str, arguments: Any, call_id: str | None) -> ToolCall:
@@ -288,8 +330,16 @@ def _read(part: Block) -> BaseContentBlock:
 
 
 def _call_block(call: ToolCall, beyond: Block | None = None) -> ToolCallBlock:
-    return ToolCallBlock.model_construct(
-        tool_call_id=call["id"],
-        tool_name=call["name"],
-        tool_kwargs=beyond["tool_kwargs"] if beyond else call["args"],
+    beyond = beyond or {}
+    fields = {
+        "block_type": "tool_call",
+        "tool_call_id": call["id"],
+        "tool_name": call["name"],
+        "tool_kwargs": beyond.get("tool_kwargs", call["args"]),
+    }
+    declared = beyond.get(DECLARED)
+    return made(
+        ToolCallBlock,
+        with_declared(ToolCallBlock, fields, declared) if declared else fields,
+        _CALL_FIELDS,
     )
