@@ -2,17 +2,24 @@
 
 import asyncio
 import copy
+import enum
 import json
 import pickle
 import uuid
 
 import pytest
 from children import Children
-from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
+from llama_index.core.base.llms.types import ToolCallBlock
 from llama_index.core.llms import ChatMessage
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.memory import ChatMemoryBuffer, ChatSummaryMemoryBuffer, Memory
-from llama_index.core.workflow import Context, JsonSerializer
+from llama_index.core.workflow import (
+    Context,
+    HumanResponseEvent,
+    InputRequiredEvent,
+    JsonSerializer,
+)
 from llama_index_stores import Loop
 from pydantic import BaseModel, ValidationError
 from workflows.context.serializers import PickleSerializer
@@ -173,7 +180,7 @@ ELSEWHERE = """
     from llama_index_sessionstore import register_store
     assert "SessionChatStore" in RECOGNIZED_CHAT_STORES
     from sessionstore import SessionStoreError, SQLiteSessionStore
-    from test_llama_index_restored import JsonSerializer, agent, restored, said
+    from test_llama_index_restored import JsonSerializer, agent, chat_store_of, restored
 
     async def refused(dump, serializer):
         memory = await restored(dump, serializer).store.get("memory")
@@ -188,12 +195,16 @@ ELSEWHERE = """
         with SQLiteSessionStore(path) as store:
             for dump, serializer in dumps:
                 assert "register_store('main', store)" in await refused(dump, serializer)
+            for dump, serializer in dumps:
+                context = restored(dump, serializer)
+                chat_store_of(await context.store.get("memory")).bind(store, user_id="alice")
+                await agent().run("bound", ctx=context)
             register_store("main", store)
             for dump, serializer in dumps:
                 assert "InvalidSessionError" in await refused(dump, serializer)
             register_store("main", store, trust_dumps=True)
             for dump, serializer in dumps:
-                await agent().run("two", ctx=restored(dump, serializer))
+                await agent().run("found", ctx=restored(dump, serializer))
 
     warnings.simplefilter("ignore", DeprecationWarning)
     asyncio.run(main(*sys.argv[1:]))
@@ -218,9 +229,60 @@ def test_a_context_goes_on_in_another_process(run, tmp_path):
         children.run(ELSEWHERE, tmp_path / "sessions.db", dumps)
         for cls in (ChatSummaryMemoryBuffer, Memory):
             session = store.get(cls.__name__)
-            assert said(session.messages) == ["one", "Yes.", "two", "Yes."]
+            assert said(session.messages) == ["one", "Yes.", "bound", "Yes.", "found", "Yes."]
             assert session.user_id == "alice"
-        assert said(store.get_messages("ChatMemoryBuffer")).count("two") == 2
+        buffered = said(store.get_messages("ChatMemoryBuffer"))
+        assert (buffered.count("bound"), buffered.count("found")) == (2, 2)
+
+
+async def approve(ctx: Context, question: str) -> str:
+    """Ask somebody."""
+    asked = InputRequiredEvent(prefix=question)
+    answer = await ctx.wait_for_event(HumanResponseEvent, waiter_id=question, waiter_event=asked)
+    return answer.response
+
+
+def asking(messages, **_):
+    if messages[-1].role == "tool":
+        return ChatMessage(f"They say {messages[-1].content}", role="assistant")
+    call = ToolCallBlock(tool_call_id="c1", tool_name="approve", tool_kwargs={"question": "?"})
+    return ChatMessage(role="assistant", blocks=[call])
+
+
+def waiting_agent():
+    model = MockFunctionCallingLLM(response_generator=asking, is_chat_model=True)
+    return FunctionAgent(name="asker", description="x", llm=model, tools=[approve], streaming=False)
+
+
+def waiting_workflow():
+    return AgentWorkflow(agents=[waiting_agent()], root_agent="asker")
+
+
+@making_agents
+@pytest.mark.parametrize("made", [waiting_agent, waiting_workflow])
+@pytest.mark.parametrize(
+    ("cls", "serializer"), [(Memory, PickleSerializer), (ChatMemoryBuffer, JsonSerializer)]
+)
+def test_a_context_that_waits_for_somebody_goes_on(run, store, made, cls, serializer):
+    async def talk():
+        asker = made()
+        running = asker.run(
+            "Delete it", ctx=Context(asker), memory=memory_of(cls, store, user_id="alice")
+        )
+        async for event in running.stream_events():
+            if isinstance(event, InputRequiredEvent):
+                break
+        dump = json.dumps(running.ctx.to_dict(serializer=serializer()))
+        await running.cancel_run()
+        asker = made()
+        context = Context.from_dict(asker, json.loads(dump), serializer=serializer())
+        running = asker.run(ctx=context)
+        context.send_event(HumanResponseEvent(response="yes"))
+        await running
+
+    run(talk())
+    held = SessionChatStore(store, user_id="alice").get_messages("s")
+    assert said(held) == ["Delete it", None, "yes", "They say yes"]
 
 
 # -- Dumps, pickles and copies --------------------------------------------------------------------
@@ -486,6 +548,19 @@ def test_registrations_that_are_refused(store):
 
 
 # -- Made with ids that can't be ------------------------------------------------------------------
+
+
+class Name(str, enum.Enum):
+    ALICE = "alice"
+
+
+@BOTH
+def test_an_id_that_is_an_enum_is_its_text(store, cls):
+    chat_store = cls(store, agent_id=Name.ALICE, user_id=Name.ALICE)
+    assert type(chat_store.agent_id) is type(chat_store.user_id) is str
+    assert THROUGH["from_dict"](chat_store)._bound is store
+    chat_store.bind(store, user_id=Name.ALICE)
+    assert type(chat_store.user_id) is str
 
 
 @BOTH

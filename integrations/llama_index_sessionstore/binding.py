@@ -47,9 +47,8 @@ class StoreBinding(BaseModel):
         agent_id: str = "default",
         user_id: str | None = None,
     ) -> None:
-        checked_id(agent_id, "agent_id")
-        optional_id(user_id, "user_id")
-        super().__init__(agent_id=agent_id, user_id=user_id)
+        agent_id = checked_id(agent_id, "agent_id")
+        super().__init__(agent_id=agent_id, user_id=optional_id(user_id, "user_id"))
         if store is not None:  # LlamaIndex makes what it loads from a dump without one
             self.bind(store, user_id=user_id)
 
