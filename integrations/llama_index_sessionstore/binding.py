@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import EllipsisType
-from typing import Any
+from typing import Any, ClassVar
 
 from llama_index.core.bridge.pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic import ModelWrapValidatorHandler, computed_field, model_validator
@@ -32,7 +32,7 @@ _UNTRUSTED = (
 class StoreBinding(BaseModel):
     """A chat store's store and user, which outlive a dump of it: see `bind`."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     agent_id: str = Field(default="default", description="The agent of the sessions made here.")
     user_id: str | None = Field(default=None, description="The caller.")
