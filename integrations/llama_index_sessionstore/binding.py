@@ -166,7 +166,7 @@ class StoreBinding(BaseModel):
         """Bind this to the store of its dump, and to its user, where they are known here."""
         name, binding = self._origin
         store = bound_by(binding, self.user_id)
-        known = None if store else registered(name)
+        known = registered(name) if store is None else None
         if store is not None:
             self.bind(store, user_id=self.user_id)
         elif known is not None and known.user_id is not ...:

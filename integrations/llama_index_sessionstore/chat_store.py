@@ -37,7 +37,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
     """The sessions of a store as LlamaIndex's chat store: a key is a session's id.
 
     For `ChatMemoryBuffer`, `ChatSummaryMemoryBuffer`, chat engines and agents. It keeps no copy:
-    every call is carried out by the store, natively in both colours. Where LlamaIndex's
+    every call is carried out by the store, natively, sync and async. Where LlamaIndex's
     `SimpleChatStore` has a defined behaviour, this is the same.
 
     A dump or a pickle of it, or of a memory or a workflow's `Context` that holds it, names the
@@ -81,7 +81,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
         """Give the name by which LlamaIndex's dumps call this class."""
         return "SessionChatStore"
 
-    # -- LlamaIndex's methods, in both colours ----------------------------------------------------
+    # -- LlamaIndex's methods, sync and async ------------------------------------------------------
 
     def set_messages(self, key: str, messages: list[ChatMessage]) -> None:
         """Replace all messages of a session, in one step; make the session where there is none.
