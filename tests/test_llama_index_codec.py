@@ -16,7 +16,12 @@ from llama_index_messages import PNG, any_message
 from msgspec.structs import replace
 
 from llama_index_sessionstore import SessionChatStore, to_llama_index, to_session
-from sessionstore import InMemorySessionStore, InvalidMessageError, SessionMessage
+from sessionstore import (
+    CorruptMessageError,
+    InMemorySessionStore,
+    InvalidMessageError,
+    SessionMessage,
+)
 from sessionstore.models import decode_message, encode_message
 
 
@@ -123,6 +128,39 @@ def test_what_json_cannot_hold_is_refused():
 def test_what_is_no_message_is_refused():
     with pytest.raises(InvalidMessageError, match="must be a ChatMessage, not str"):
         to_session("Hello!")
+
+
+@pytest.mark.parametrize("given", [{"role": "user"}, None, ChatMessage("x")])
+def test_what_is_no_stored_message_is_refused(given):
+    with pytest.raises(InvalidMessageError, match="must be a SessionMessage, not"):
+        to_llama_index(given)
+
+
+CALLS = [{"name": "f", "args": {}, "id": "c1"}]
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        *("s3cret", 5, ["s3cret"]),
+        *({"additional_kwargs": "s3cret"}, {"additional_kwargs": [1]}, {"declared": ["s3cret"]}),
+        *({"blocks": [{"block": "s3cret"}]}, {"blocks": [{"call": 0, "and": "s3cret"}]}),
+        {"blocks": [{"block": {"block_type": "image", "image": 5}}]},
+        {"blocks": [{"block": {"block_type": "text", "text": "x", "declared": "s3cret"}}]},
+    ],
+)
+def test_what_no_codec_wrote_is_a_clear_error(damaged):
+    stored = SessionMessage("user", "x", tool_calls=CALLS, extra={"llama_index": damaged})
+    with pytest.raises(CorruptMessageError, match=r"extra\['llama_index'\] is damaged") as caught:
+        to_llama_index(stored)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("damaged", [5, [None], ["x"], [9], [{"content": 0, "and": 5}], [{}]])
+def test_blocks_that_fit_no_content_are_passed_over(damaged):
+    extra = {"llama_index": {"blocks": damaged}}
+    assert to_llama_index(SessionMessage("user", "x", extra=extra)) == ChatMessage("x")
 
 
 # -- Calls and results ----------------------------------------------------------------------------

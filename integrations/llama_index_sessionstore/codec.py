@@ -26,7 +26,7 @@ from llama_index_sessionstore.blocks import (
 )
 from llama_index_sessionstore.standard import from_standard, placeholder, to_standard
 from llama_index_sessionstore.values import data_of, declared_beyond
-from sessionstore import InvalidMessageError, SessionMessage, ToolCall
+from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage, ToolCall
 from sessionstore.binary import tag_bytes, untag_bytes
 
 __all__ = ["to_llama_index", "to_llama_index_messages", "to_session", "to_session_messages"]
@@ -116,25 +116,21 @@ def to_llama_index(message: SessionMessage) -> ChatMessage:
 
     Returns:
         A message equal to the one that `to_session` was given.
+
+    Raises:
+        InvalidMessageError: It is no `SessionMessage`.
+        CorruptMessageError: What it says of LlamaIndex is not what `to_session` writes.
     """
-    stored = message
-    if message.extra:
-        message = untag_bytes(message)
-    extra: dict[str, Any] = (message.extra and message.extra.get("llama_index")) or {}
-    kwargs = dict(extra.get(_KWARGS) or ()) if extra else {}
-    if message.name is not None:
-        kwargs["name"] = message.name
-    if message.tool_call_id is not None:
-        kwargs["tool_call_id"] = message.tool_call_id
-    values = {
-        "role": _ROLES.get(message.role, _USER),
-        "additional_kwargs": kwargs,
-        "blocks": _blocks(message, extra.get(_BLOCKS)),
-        _STORED: stored,
-    }
-    if DECLARED in extra:
-        values = with_declared(ChatMessage, values, extra[DECLARED])
-    return made(ChatMessage, values, {"role", "additional_kwargs", "blocks"})
+    if not isinstance(message, SessionMessage):
+        kind = type(message).__name__
+        raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
+    try:
+        return _decoded(message)
+    except (TypeError, ValueError, AttributeError, LookupError):
+        pass  # it may quote the message, so that it must be no part of the error's chain
+    raise CorruptMessageError(
+        f"message {message.id!r} can't be read as LlamaIndex's: its extra['llama_index'] is damaged"
+    )
 
 
 def to_session_messages(messages: Iterable[ChatMessage]) -> list[SessionMessage]:
@@ -280,6 +276,27 @@ def _calls_in(kwargs: dict[str, Any]) -> list[ToolCall]:
 
 
 # -- Reading --------------------------------------------------------------------------------------
+
+
+def _decoded(message: SessionMessage) -> ChatMessage:
+    stored = message
+    if message.extra:
+        message = untag_bytes(message)
+    extra: dict[str, Any] = (message.extra and message.extra.get("llama_index")) or {}
+    kwargs = dict(extra.get(_KWARGS) or ()) if extra else {}
+    if message.name is not None:
+        kwargs["name"] = message.name
+    if message.tool_call_id is not None:
+        kwargs["tool_call_id"] = message.tool_call_id
+    values = {
+        "role": _ROLES.get(message.role, _USER),
+        "additional_kwargs": kwargs,
+        "blocks": _blocks(message, extra.get(_BLOCKS)),
+        _STORED: stored,
+    }
+    if DECLARED in extra:
+        values = with_declared(ChatMessage, values, extra[DECLARED])
+    return made(ChatMessage, values, {"role", "additional_kwargs", "blocks"})
 
 
 def _blocks(message: SessionMessage, made_of: list[Any] | None) -> list[BaseContentBlock]:
