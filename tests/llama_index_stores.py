@@ -82,10 +82,14 @@ class Counting(InMemorySessionStore):
 
 
 class Loop:
-    """An event loop for a test's calls, one after the other."""
+    """An event loop for a test's calls, one after the other.
+
+    LlamaIndex's sync methods take the thread's, too: they would make one that nobody closes.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)
 
     def __call__(self, work: Any) -> Any:
         return self._loop.run_until_complete(work)
@@ -94,3 +98,4 @@ class Loop:
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
+        asyncio.set_event_loop(None)
