@@ -136,8 +136,10 @@ def test_a_closed_store_holds_no_connection(
     servers = getattr(nodes, "masters", None) or [getattr(nodes, "master", nodes)]
 
     def connections() -> set[bytes]:
-        lines = (line for server in servers for line in server.run("CLIENT", "LIST").splitlines())
-        return {line.split(b" fd=")[0] for line in lines if b"cmd=client" not in line}
+        lists = (server.run("CLIENT", "LIST", "TYPE", "NORMAL") for server in servers)
+        lines = [line for clients in lists for line in clients.splitlines()]
+        others = (b"cmd=client", b"name=sentinel")
+        return {line.split(b" fd=")[0] for line in lines if not any(o in line for o in others)}
 
     before = connections()
     store = RedisSessionStore(nodes.url)
