@@ -72,7 +72,9 @@ FIELDS = {
         "status": st.sampled_from(["success", "error"]),
     },
     ChatMessage: {
-        "role": st.sampled_from(["user", "assistant", "tool", "critic", "developer", "remove"])
+        "role": st.sampled_from(
+            ["user", "assistant", "tool", "critic", "developer", "remove", "human", "ai"]
+        )
     },
     FunctionMessage: {"name": texts},
 }

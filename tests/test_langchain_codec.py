@@ -69,6 +69,26 @@ def test_every_message_comes_back_equal(message):
     assert same(there_and_back(message), message)
 
 
+@pytest.mark.parametrize("role", ["human", "ai", "user", "assistant"])
+def test_a_chat_message_of_any_role_comes_back_equal_from_a_store(role):
+    """Which takes `human` and `ai` for `user` and `assistant`."""
+    message = ChatMessage(role=role, content="Hello!", id="m1")
+    with InMemorySessionStore() as store:
+        store.append_message("s", to_session(message))
+        [stored] = store.get_messages("s")
+    assert stored.role in ("user", "assistant")
+    assert same(to_langchain(stored), message)
+
+
+@pytest.mark.parametrize("role", ["human", "ai"])
+def test_what_was_stored_by_langchains_name_of_a_role_is_still_read(role):
+    old = decode_message(
+        f'{{"role":"{role}","content":"Hello!","id":"m","created_at":"2026-01-02T03:04:05Z"}}'
+    )
+    assert old.role == role
+    assert same(to_langchain(old), ChatMessage(role=role, content="Hello!", id="m"))
+
+
 def test_a_removal_comes_back_equal():
     assert same(there_and_back(RemoveMessage(id="1")), RemoveMessage(id="1"))
 

@@ -225,6 +225,18 @@ def test_a_message_that_removes_another_is_refused(store):
     assert words(history.messages) == ["Hello!"]
 
 
+@pytest.mark.parametrize("message", [HumanMessage("Hello!"), AIMessage("Hi.", id="m1")])
+def test_a_single_message_where_a_list_belongs_is_told_so(store, message):
+    history = SessionChatMessageHistory("s", store)
+    with pytest.raises(InvalidMessageError, match=r"^messages must be a list.*give \[message\]$"):
+        history.add_messages(message)
+    with pytest.raises(InvalidMessageError, match=r"give \[message\]$"):
+        asyncio.run(history.aadd_messages(message))
+    with pytest.raises(InvalidMessageError, match=r"give \[message\]$"):
+        history.messages = message
+    assert history.messages == []
+
+
 def test_a_history_of_a_factory_takes_what_repeats_itself_where_nothing_was_shown(store):
     turns = [HumanMessage("yes"), AIMessage("ok")] * 2
     get_session_history = session_history_factory(store)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
@@ -11,20 +11,24 @@ from msgspec.structs import replace
 from sessionstore.errors import (
     InvalidMessageError,
     InvalidSessionError,
+    InvalidTypeError,
     SessionAccessError,
     SessionConflictError,
 )
-from sessionstore.models import SessionMessage, new_id
+from sessionstore.models import ROLE_NAMES, MessageLike, SessionMessage, new_id
 
 __all__ = [
     "MAX_DEPTH",
     "MAX_ID_LENGTH",
     "NO_LIMIT",
+    "checked_flag",
     "checked_id",
     "checked_limit",
     "checked_message_id",
+    "checked_message_ids",
     "checked_messages",
     "checked_metadata",
+    "checked_replacement",
     "checked_version",
     "optional_id",
     "require_owner",
@@ -90,12 +94,10 @@ def checked_id(value: object, name: str) -> str:
     Raises:
         InvalidSessionError: It is no text of 1 to `MAX_ID_LENGTH` characters.
     """
-    if (
-        isinstance(value, str)
-        and 0 < len(value) <= MAX_ID_LENGTH
-        and (value.isascii() or _is_unicode(value))
-    ):
-        return str.__str__(value)
+    if isinstance(value, str):
+        value = str.__str__(value)
+        if 0 < len(value) <= MAX_ID_LENGTH and (value.isascii() or _is_unicode(value)):
+            return value
     raise InvalidSessionError(f"{name} {_fault(value)}")
 
 
@@ -127,13 +129,39 @@ def checked_message_id(value: object) -> str:
     Raises:
         InvalidMessageError: It is no text of 1 to `MAX_ID_LENGTH` characters.
     """
-    if (
-        isinstance(value, str)
-        and 0 < len(value) <= MAX_ID_LENGTH
-        and (value.isascii() or _is_unicode(value))
-    ):
-        return str.__str__(value)
+    if isinstance(value, str):
+        value = str.__str__(value)
+        if 0 < len(value) <= MAX_ID_LENGTH and (value.isascii() or _is_unicode(value)):
+            return value
     raise InvalidMessageError(f"a message id {_fault(value)}")
+
+
+def checked_message_ids(message_ids: Iterable[str]) -> list[str]:
+    """Check what names some messages.
+
+    Args:
+        message_ids: What the caller gave.
+
+    Returns:
+        The ids, as plain strings, each of them once.
+
+    Raises:
+        InvalidMessageError: It is not a list of ids, or one of them is not valid.
+    """
+    if isinstance(message_ids, _TEXTS):
+        raise InvalidMessageError("message_ids must be a list of ids, not a single one: give [id]")
+    ids = _iterated(message_ids, "message_ids must be a list of ids")
+    return list(dict.fromkeys(map(checked_message_id, ids)))
+
+
+_TEXTS = (str, bytes, bytearray, memoryview)
+
+
+def _iterated(given: Iterable[Any], words: str) -> Iterator[Any]:
+    try:
+        return iter(given)
+    except TypeError:
+        raise InvalidMessageError(f"{words}, not {type(given).__name__}") from None
 
 
 def _is_unicode(value: str) -> bool:
@@ -170,8 +198,8 @@ def checked_limit(value: object) -> int | None:
         return None
     if type(value) is int and value >= 0:
         return min(value, NO_LIMIT)
-    raise InvalidSessionError(
-        "limit must be a whole number of 0 or more: how many messages; or None for all"
+    raise _refusal(
+        value, "limit must be a whole number of 0 or more: how many messages; or None for all"
     )
 
 
@@ -189,24 +217,78 @@ def checked_version(value: object) -> int | None:
     """
     if value is None or (type(value) is int and value >= 0):
         return value
-    raise InvalidSessionError("expected_version must be a whole number of 0 or more, or None")
+    raise _refusal(value, "expected_version must be a whole number of 0 or more, or None")
 
 
-def checked_messages(messages: Iterable[SessionMessage]) -> list[SessionMessage]:
+def _refusal(value: object, words: str) -> InvalidSessionError:
+    return InvalidSessionError(words) if type(value) is int else InvalidTypeError(words)
+
+
+def checked_flag(value: object, name: str) -> bool:
+    """Check what is yes or no.
+
+    Args:
+        value: What the caller gave.
+        name: What to call it in an error.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidTypeError: It is neither ``True`` nor ``False``.
+    """
+    if type(value) is bool:
+        return value
+    raise InvalidTypeError(f"{name} must be True or False, not {type(value).__name__}")
+
+
+def checked_messages(messages: Iterable[MessageLike]) -> list[SessionMessage]:
     """Make messages ready to be stored; the caller's are not touched.
 
     Args:
-        messages: What the caller gave.
+        messages: What the caller gave: messages, or mappings of their fields.
 
     Returns:
-        The messages, each with an id, and with its time in UTC.
+        The messages, each with an id, with one of the contract's names for its role, and with its
+        time in UTC.
 
     Raises:
-        InvalidMessageError: One is no message, or has an id or a time that can't be stored.
+        InvalidMessageError: It is not a list, or one of it is not a message, or has an id or a time
+            that can't be stored.
     """
-    if isinstance(messages, SessionMessage):
-        raise InvalidMessageError("messages must be a list of messages, not a single one")
-    return [_ready_message(message) for message in messages]
+    if type(messages) in (list, tuple):
+        return [_ready_message(message) for message in messages]
+    if isinstance(messages, (SessionMessage, Mapping, *_TEXTS)):
+        raise InvalidMessageError(_NO_LIST.format(type(messages).__name__))
+    ready = []
+    for message in _iterated(messages, "messages must be a list of messages"):
+        is_one = not isinstance(messages, (Collection, Iterator))
+        if is_one and not isinstance(message, (SessionMessage, Mapping)):
+            # A model of pydantic, as LangChain's messages are, goes through its fields.
+            raise InvalidMessageError(_NO_LIST.format(type(messages).__name__))
+        ready.append(_ready_message(message))
+    return ready
+
+
+_NO_LIST = "messages must be a list of messages, not a single {}: give [message]"
+
+
+def checked_replacement(message: MessageLike) -> SessionMessage:
+    """Make the message that takes another one's place ready to be stored.
+
+    Args:
+        message: What the caller gave.
+
+    Returns:
+        The message.
+
+    Raises:
+        InvalidMessageError: It is not a message, can't be stored, or has no id.
+    """
+    given = message if isinstance(message, SessionMessage) else _of_mapping(message)
+    if given.id is None:
+        raise InvalidMessageError("replace_message needs a message with an id: set its id")
+    return _ready_message(given)
 
 
 def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -239,7 +321,7 @@ def _is_deep(*values: object) -> bool:
         level = [
             inner
             for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            for inner in (dict.values(outer) if isinstance(outer, dict) else outer)
             if isinstance(inner, _CONTAINERS)
         ]
         if len(level) > _WIDE:  # a list that holds itself twice has no end, and gets ever wider
@@ -260,7 +342,10 @@ def _is_flat(message: SessionMessage) -> bool:
 
 def _require_shallow(message: SessionMessage) -> None:
     calls = message.tool_calls if isinstance(message.tool_calls, (list, tuple)) else ()
-    args = [part for call in calls if isinstance(call, dict) for part in call.values()]
+    args: list[object] = []
+    for call in calls:
+        if isinstance(call, dict):
+            args += dict.values(call)  # type: ignore[arg-type]
     if _is_deep(message.content, message.metadata, message.extra, *args):
         fields = ("content", "metadata", "extra")
         deep = next((name for name in fields if _is_deep(getattr(message, name))), "tool call")
@@ -268,10 +353,9 @@ def _require_shallow(message: SessionMessage) -> None:
         raise InvalidMessageError(msg)
 
 
-def _ready_message(message: SessionMessage) -> SessionMessage:
+def _ready_message(message: MessageLike) -> SessionMessage:
     if not isinstance(message, SessionMessage):
-        kind = type(message).__name__
-        raise InvalidMessageError(f"a message must be a SessionMessage, not {kind}")
+        message = _of_mapping(message)
     if not _is_flat(message):
         _require_shallow(message)
     given = message.created_at
@@ -279,10 +363,48 @@ def _ready_message(message: SessionMessage) -> SessionMessage:
         created_at = _in_utc(given)
         if created_at is not given:
             message = replace(message, created_at=created_at)
+    role = message.role
+    if type(role) is not str or role in ROLE_NAMES:
+        message = replace(message, role=_plain_role(role))
     if message.id is None:
         return replace(message, id=new_id())
-    checked_message_id(message.id)
-    return message
+    message_id = checked_message_id(message.id)
+    # `str` of a member of an enum is its name: one id would be there twice.
+    return message if message_id is message.id else replace(message, id=message_id)
+
+
+def _plain_role(role: Any) -> Any:
+    if not isinstance(role, str):
+        return role  # refused with the other fields of the wrong type
+    role = str.__str__(role)
+    return ROLE_NAMES.get(role, role)
+
+
+def _of_mapping(given: object) -> SessionMessage:
+    if not isinstance(given, Mapping):
+        raise InvalidMessageError(_no_message(type(given)))
+    fields = dict(given)
+    if "role" not in fields or not fields.keys() <= _FIELDS:  # not named: who knows what they are
+        raise InvalidMessageError(
+            "a mapping for a message has a role, and no other fields than a SessionMessage: "
+            + ", ".join(SessionMessage.__struct_fields__)
+        )
+    return SessionMessage(**fields)
+
+
+_FIELDS = frozenset(SessionMessage.__struct_fields__)
+_CODECS = {"langchain": "langchain_sessionstore", "llama": "llama_index_sessionstore"}
+_INSTEAD = (
+    'give a SessionMessage, or a mapping of its fields: {"role": "user", "content": "Hello!"}'
+)
+
+
+def _no_message(kind: type) -> str:
+    words = f"a message must be a SessionMessage or a mapping of its fields, not {kind.__name__}"
+    package, _, _ = str(kind.__module__).partition("_")
+    if codec := _CODECS.get(package):
+        return f"{words}: {codec}.to_session(message) makes one of it"
+    return f"{words}: {_INSTEAD}"
 
 
 def _in_utc(moment: object) -> datetime:

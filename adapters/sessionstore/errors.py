@@ -4,6 +4,7 @@ __all__ = [
     "CorruptMessageError",
     "InvalidMessageError",
     "InvalidSessionError",
+    "InvalidTypeError",
     "OutageError",
     "SessionAccessError",
     "SessionConflictError",
@@ -79,6 +80,10 @@ class InvalidSessionError(SessionStoreError, ValueError):
 
     Nothing was written.
     """
+
+
+class InvalidTypeError(InvalidSessionError, TypeError):
+    """An argument other than a message has the wrong type, such as a limit that is a string."""
 
 
 class InvalidMessageError(SessionStoreError, ValueError):

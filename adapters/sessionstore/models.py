@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import msgspec
 
 from sessionstore.errors import CorruptMessageError, InvalidMessageError, InvalidSessionError
 
 __all__ = [
+    "ROLE_NAMES",
     "SYSTEM_ROLES",
+    "MessageLike",
     "SessionData",
     "SessionInfo",
     "SessionMessage",
@@ -37,6 +39,9 @@ __all__ = [
 
 SYSTEM_ROLES = frozenset({"system", "developer"})
 """The roles of a system message; newer models of OpenAI have the second name for it."""
+
+ROLE_NAMES = {"human": "user", "ai": "assistant"}
+"""LangChain's names for two roles, and those that they are stored under."""
 
 
 def _now() -> datetime:
@@ -73,8 +78,8 @@ class SessionMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         SessionMessage(role='user', id='m1', content=<17 characters>)
 
     Attributes:
-        role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``; any other framework role is
-            kept as it is.
+        role: ``"system"``, ``"user"``, ``"assistant"`` or ``"tool"``; a store takes ``"human"``
+            and ``"ai"`` for user and assistant, and keeps any other framework role as it is.
         content: The text, or a list of content blocks named as LangChain's standard content
             blocks (``{"type": "text", "text": …}``, ``{"type": "image", …}``, …).
         id: Unique within its session. A store gives one to a message that has none.
@@ -106,6 +111,14 @@ class SessionMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
         return [("role", self.role), ("id", self.id)]
+
+
+MessageLike: TypeAlias = SessionMessage | Mapping[str, Any]
+"""What a store takes for a message: one, or a mapping of its fields.
+
+``{"role": "user", "content": "Hello!"}``, say: ``role`` has to be there, and nothing else that a
+`SessionMessage` does not have.
+"""
 
 
 class _Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -399,9 +412,14 @@ def _is_plain(message: SessionMessage) -> bool:
 
 
 def _unfit(message: SessionMessage) -> str:
+    texts = [text for text in (message.name, message.tool_call_id) if text is not None]
+    if not all(isinstance(text, str) for text in (message.role, *texts)):
+        return _WRONG_TYPE.format(message.id)  # written as text, it would come back as that
     for field in ("content", "tool_calls", "metadata", "extra"):
         if why := why_not_json(getattr(message, field)):
             return f"message {message.id!r} can't be stored as JSON: its {field} holds {why}"
+    if not all(isinstance(call, dict) for call in message.tool_calls):
+        return f"message {message.id!r} has a tool call that is not a dict of name, args and id"
     if any(call.keys() - ToolCall.__annotations__.keys() for call in message.tool_calls):
         return f"message {message.id!r} has a tool call with more than name, args and id"
     return ""

@@ -9,19 +9,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessionstore.arguments import (
     NO_LIMIT,
+    checked_flag,
     checked_id,
     checked_limit,
     checked_message_id,
+    checked_message_ids,
     checked_messages,
     checked_metadata,
+    checked_replacement,
     checked_version,
     optional_id,
     without_repeats,
 )
 from sessionstore.bounds import StoreBounds
-from sessionstore.errors import InvalidMessageError, InvalidSessionError
+from sessionstore.errors import InvalidMessageError, InvalidSessionError, InvalidTypeError
 from sessionstore.flow import Flow
-from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, new_id
+from sessionstore.models import (
+    MessageLike,
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    SessionPage,
+    new_id,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -57,15 +67,20 @@ class SessionStore(ABC):
     An async method is the sync one of the same name with an ``a`` before it, and promises the
     same. A store may be used from any number of threads and event loops at once.
 
+    Wherever a message is taken, a mapping of its fields is, too: ``{"role": "user", "content":
+    "Hello!"}``. The roles ``human`` and ``ai`` are taken for ``user`` and ``assistant``.
+
     Every method may raise `StoreUnavailableError` (as a `StoreConnectionError` where the backend
     can't be reached, a `StoreTimeoutError` where it gave no answer in time, a `StoreBusyError`
     where it answers, but others stand in the way), `SessionStoreError` (it refuses), and
-    `InvalidSessionError` or `InvalidMessageError` (an argument is not valid; nothing was sent).
+    `InvalidSessionError` or `InvalidMessageError` (an argument is not valid; nothing was sent; where
+    its type is wrong an `InvalidSessionError` may be an `InvalidTypeError`, a `TypeError`, too).
     Further errors are named at each method.
 
     A backend implements the abstract flows below, and `_play` and `_aplay`, which carry out the
     requests that its flows yield (see `sessionstore.flow`). Ids, limits and versions are checked
-    before a flow gets them; each message has an id, none twice in a batch, and a time in UTC. What
+    before a flow gets them; each is a `SessionMessage` with an id, none twice in a batch, and a time in
+    UTC; ids are plain strings. What
     is not checked is whether messages and metadata are JSON: a flow turns them into their stored
     form first, with `sessionstore.models.encode_message` and `encode_metadata`, which refuse what
     is not, and reads them with `decode_messages` and `decode_metadata`, so that what a caller holds
@@ -90,7 +105,7 @@ class SessionStore(ABC):
         *,
         agent_id: str = "default",
         user_id: str | None = None,
-        messages: Iterable[SessionMessage] = (),
+        messages: Iterable[MessageLike] = (),
         metadata: dict[str, Any] | None = None,
     ) -> SessionData:
         """Make a new session.
@@ -117,7 +132,7 @@ class SessionStore(ABC):
         *,
         agent_id: str = "default",
         user_id: str | None = None,
-        messages: Iterable[SessionMessage] = (),
+        messages: Iterable[MessageLike] = (),
         metadata: dict[str, Any] | None = None,
     ) -> SessionData:
         """Async twin of `create`."""
@@ -179,6 +194,7 @@ class SessionStore(ABC):
             SessionAccessError: The session belongs to another user.
             InvalidMessageError: The session has no message with the id ``before`` or ``after``, or
                 ``after`` was given together with ``before`` or ``keep_system``.
+            InvalidTypeError: ``limit`` is not a whole number, or ``keep_system`` not a ``bool``.
             CorruptMessageError: A stored message among these can't be read.
         """
         return self._play(
@@ -203,7 +219,7 @@ class SessionStore(ABC):
     def append_message(
         self,
         session_id: str,
-        message: SessionMessage,
+        message: MessageLike,
         *,
         agent_id: str = "default",
         user_id: str | None = None,
@@ -232,7 +248,7 @@ class SessionStore(ABC):
     async def aappend_message(
         self,
         session_id: str,
-        message: SessionMessage,
+        message: MessageLike,
         *,
         agent_id: str = "default",
         user_id: str | None = None,
@@ -246,7 +262,7 @@ class SessionStore(ABC):
     def append_messages(
         self,
         session_id: str,
-        messages: Iterable[SessionMessage],
+        messages: Iterable[MessageLike],
         *,
         agent_id: str = "default",
         user_id: str | None = None,
@@ -288,7 +304,7 @@ class SessionStore(ABC):
     async def aappend_messages(
         self,
         session_id: str,
-        messages: Iterable[SessionMessage],
+        messages: Iterable[MessageLike],
         *,
         agent_id: str = "default",
         user_id: str | None = None,
@@ -300,7 +316,7 @@ class SessionStore(ABC):
         )
 
     def replace_message(
-        self, session_id: str, message: SessionMessage, *, user_id: str | None = None
+        self, session_id: str, message: MessageLike, *, user_id: str | None = None
     ) -> None:
         """Swap the message that has the same id for this one, in its place.
 
@@ -317,7 +333,7 @@ class SessionStore(ABC):
         self._play(self._replacing(session_id, message, user_id))
 
     async def areplace_message(
-        self, session_id: str, message: SessionMessage, *, user_id: str | None = None
+        self, session_id: str, message: MessageLike, *, user_id: str | None = None
     ) -> None:
         """Async twin of `replace_message`."""
         await self._aplay(self._replacing(session_id, message, user_id))
@@ -380,7 +396,7 @@ class SessionStore(ABC):
         self,
         session_id: str,
         *,
-        messages: Iterable[SessionMessage] | None = None,
+        messages: Iterable[MessageLike] | None = None,
         metadata: dict[str, Any] | None = None,
         user_id: str | None = None,
         expected_version: int | None = None,
@@ -408,7 +424,7 @@ class SessionStore(ABC):
         self,
         session_id: str,
         *,
-        messages: Iterable[SessionMessage] | None = None,
+        messages: Iterable[MessageLike] | None = None,
         metadata: dict[str, Any] | None = None,
         user_id: str | None = None,
         expected_version: int | None = None,
@@ -655,7 +671,7 @@ class SessionStore(ABC):
         session_id: str | None,
         agent_id: str,
         user_id: str | None,
-        messages: Iterable[SessionMessage],
+        messages: Iterable[MessageLike],
         metadata: dict[str, Any] | None,
     ) -> Flow[SessionData]:
         return self._create(
@@ -694,13 +710,13 @@ class SessionStore(ABC):
             before=None if before is None else checked_message_id(before),
             after=after if after is None or after == "" else checked_message_id(after),
             user_id=optional_id(user_id, "user_id"),
-            keep_system=keep_system,
+            keep_system=checked_flag(keep_system, "keep_system"),
         )
 
     def _appending(
         self,
         session_id: str,
-        messages: Iterable[SessionMessage],
+        messages: Iterable[MessageLike],
         agent_id: str,
         user_id: str | None,
         expected_version: int | None,
@@ -713,14 +729,11 @@ class SessionStore(ABC):
             expected_version=checked_version(expected_version),
         )
 
-    def _replacing(
-        self, session_id: str, message: SessionMessage, user_id: str | None
-    ) -> Flow[None]:
-        [ready] = checked_messages([message])
-        if message.id is None:
-            raise InvalidMessageError("replace_message needs a message with an id: set its id")
+    def _replacing(self, session_id: str, message: MessageLike, user_id: str | None) -> Flow[None]:
         return self._replace_message(
-            checked_id(session_id, "session_id"), ready, user_id=optional_id(user_id, "user_id")
+            checked_id(session_id, "session_id"),
+            checked_replacement(message),
+            user_id=optional_id(user_id, "user_id"),
         )
 
     def _deleting_messages(
@@ -730,11 +743,9 @@ class SessionStore(ABC):
         user_id: str | None,
         expected_version: int | None,
     ) -> Flow[list[str]]:
-        if isinstance(message_ids, str):
-            raise InvalidMessageError("message_ids must be a list of ids, not a single one")
         return self._delete_messages(
             checked_id(session_id, "session_id"),
-            list(dict.fromkeys(map(checked_message_id, message_ids))),
+            checked_message_ids(message_ids),
             user_id=optional_id(user_id, "user_id"),
             expected_version=checked_version(expected_version),
         )
@@ -742,7 +753,7 @@ class SessionStore(ABC):
     def _updating(
         self,
         session_id: str,
-        messages: Iterable[SessionMessage] | None,
+        messages: Iterable[MessageLike] | None,
         metadata: dict[str, Any] | None,
         user_id: str | None,
         expected_version: int | None,
@@ -764,9 +775,10 @@ class SessionStore(ABC):
         self, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
     ) -> Flow[SessionPage]:
         if type(limit) is not int or limit < 1:
-            raise InvalidSessionError("limit must be a whole number of 1 or more: sessions a page")
+            kind = InvalidSessionError if type(limit) is int else InvalidTypeError
+            raise kind("limit must be a whole number of 1 or more: sessions a page")
         if cursor is not None and type(cursor) is not str:
-            raise InvalidSessionError("cursor is not one that list_sessions gave")
+            raise InvalidTypeError("cursor is not one that list_sessions gave")
         return self._list_sessions(
             agent_id=optional_id(agent_id, "agent_id"),
             user_id=optional_id(user_id, "user_id"),

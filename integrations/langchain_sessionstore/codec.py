@@ -21,6 +21,7 @@ from langchain_sessionstore.templates import CLASSES, TEMPLATES, Template, made
 from langchain_sessionstore.values import declared_beyond, json_of, why_not_kept
 from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage, ToolCall
 from sessionstore.binary import tag_bytes, untag_bytes
+from sessionstore.models import ROLE_NAMES
 
 __all__ = [
     "to_langchain",
@@ -105,8 +106,10 @@ def to_session(message: BaseMessage) -> SessionMessage:
         return stored  # type: ignore[no-any-return]
     extra = _rest_of(message, kind)
     role = _ROLES.get(kind) or fields["role"]
-    if kind == "chat" and role in _KINDS:
+    if kind == "chat" and (role in _KINDS or role in ROLE_NAMES):
         extra["type"] = kind
+    if role in ROLE_NAMES:  # a store would take it for the other one
+        extra["role"], role = role, ROLE_NAMES[role]
     content = fields["content"]
     if type(content) is list:
         content = _blocks(content, extra)

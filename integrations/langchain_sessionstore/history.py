@@ -197,6 +197,8 @@ def _checked_store(store: SessionStore) -> SessionStore:
 
 
 def _said(messages: Sequence[BaseMessage]) -> list[SessionMessage]:
+    if isinstance(messages, BaseMessage):  # which can be gone through: by its fields
+        raise InvalidMessageError("messages must be a list of messages: give [message]")
     if any(isinstance(message, RemoveMessage) for message in messages):
         raise InvalidMessageError(
             "a RemoveMessage can't be added to a history: "
@@ -239,7 +241,9 @@ class _OneCallHistory(SessionChatMessageHistory):
         self._shown = None
 
     def _new_of(self, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
-        return messages if self._shown is None else turn_of(messages, self._shown)
+        if self._shown is None or isinstance(messages, BaseMessage):  # which is refused
+            return messages
+        return turn_of(messages, self._shown)
 
     def _replace(self, messages: list[SessionMessage]) -> None:
         super()._replace(messages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sessionstore.testing.appending import AppendContract
+from sessionstore.testing.arguments import ArgumentContract
 from sessionstore.testing.cancelling import CancelContract
 from sessionstore.testing.concurrency import ConcurrencyContract
 from sessionstore.testing.content import ContentContract
@@ -31,6 +32,7 @@ class SessionStoreConformance(
     VersionContract,
     OwnershipContract,
     IdentifierContract,
+    ArgumentContract,
     ContentContract,
     ExpiryContract,
     LifetimeContract,

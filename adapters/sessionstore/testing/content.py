@@ -192,7 +192,8 @@ BAD_MESSAGES: dict[str, Any] = {
     "created_at: after the last year": _with(
         created_at=datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))
     ),
-    "a dict": {"role": "user", "content": SECRET},
+    "a dict without a role": {"content": SECRET},
+    "a dict with what has no place": {"role": "user", "content": "x", SECRET: SECRET},
     "a text": SECRET,
     "None": None,
 }
