@@ -20,6 +20,7 @@ from sessionstore.errors import (
     InvalidMessageError,
     SessionExistsError,
     SessionNotFoundError,
+    SessionStoreError,
 )
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import (
@@ -120,6 +121,7 @@ class DbSessionStore(SessionStore):
         self._sessions = self._db.tables.sessions
         self._messages = self._db.tables.messages
         self._readable = Readable()
+        self._closed = False
 
     def __repr__(self) -> str:
         """Tell the database, without what a password may be in."""
@@ -131,16 +133,23 @@ class DbSessionStore(SessionStore):
         return self._db.timeout
 
     def close(self) -> None:
-        """Close the database, where the store has made the `AgentDb` itself."""
+        """Close the store, and the database where the store has made the `AgentDb` itself."""
+        self._closed = True
         if self._owns_db:
             self._db.close()
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
+        self._closed = True
         if self._owns_db:
             await self._db.aclose()
 
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise SessionStoreError("this store is closed")
+
     def _play(self, flow: Flow[T]) -> T:
+        self._refuse_closed()
         call = ticket()
         try:
             result: T = within(self._db.timeout or None, play, flow, self._db.send)
@@ -152,6 +161,7 @@ class DbSessionStore(SessionStore):
         return result
 
     async def _aplay(self, flow: Flow[T]) -> T:
+        self._refuse_closed()
         with until(deadline_after(self._db.timeout or None)):
             return await aplay(flow, self._db.asend)
 

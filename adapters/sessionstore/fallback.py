@@ -243,7 +243,8 @@ class FallbackSessionStore(SessionStore):
         self._farewell.detach()
         if isinstance(self._fallback, InMemorySessionStore):
             # A copy of the parent's journals, which will be out of date when the parent is gone.
-            _forget_journals(self._fallback)
+            with suppress(SessionStoreError):  # it is closed: nobody reads them any more
+                _forget_journals(self._fallback)
         self._begin()
 
     def __repr__(self) -> str:

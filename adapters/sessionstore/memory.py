@@ -62,8 +62,8 @@ def _at_once(
 class InMemorySessionStore(SessionStore):
     """Sessions in this process: for tests, notebooks, and as a fallback.
 
-    Two stores share nothing. After `close` the sessions are still there. After a fork both sides go
-    on with a copy of their own. A write that Ctrl-C interrupts took effect, or it never will.
+    Two stores share nothing. After `close` calls raise `SessionStoreError`. After a fork both sides
+    go on with a copy of their own. A write that Ctrl-C interrupts took effect, or it never will.
 
     Example:
         >>> from sessionstore import InMemorySessionStore, SessionMessage
@@ -99,15 +99,24 @@ class InMemorySessionStore(SessionStore):
             dict
         )
         self._activity = count(1)
+        self._closed = False
 
     def __repr__(self) -> str:
         """Tell how many sessions there are."""
         return f"InMemorySessionStore(<{len(self._sessions)} sessions>)"
 
+    def close(self) -> None:
+        """Close the store; later calls raise `SessionStoreError`."""
+        self._closed = True
+
     def _play(self, flow: Flow[T]) -> T:
+        if self._closed:
+            raise SessionStoreError("this store is closed")
         return play(flow, _refuse)
 
     async def _aplay(self, flow: Flow[T]) -> T:
+        if self._closed:
+            raise SessionStoreError("this store is closed")
         return play(flow, _refuse)
 
     @_at_once

@@ -73,21 +73,21 @@ class SessionStore(ABC):
     Every method may raise `StoreUnavailableError` (as a `StoreConnectionError` where the backend
     can't be reached, a `StoreTimeoutError` where it gave no answer in time, a `StoreBusyError`
     where it answers, but others stand in the way), `SessionStoreError` (it refuses), and
-    `InvalidSessionError` or `InvalidMessageError` (an argument is not valid; nothing was sent; where
-    its type is wrong an `InvalidSessionError` may be an `InvalidTypeError`, a `TypeError`, too).
+    `InvalidSessionError` or `InvalidMessageError` (an argument is not valid; nothing was sent). For
+    an argument of the wrong type the former may be an `InvalidTypeError`, which is a `TypeError`.
     Further errors are named at each method.
 
     A backend implements the abstract flows below, and `_play` and `_aplay`, which carry out the
     requests that its flows yield (see `sessionstore.flow`). Ids, limits and versions are checked
-    before a flow gets them; each is a `SessionMessage` with an id, none twice in a batch, and a time in
-    UTC; ids are plain strings. What
-    is not checked is whether messages and metadata are JSON: a flow turns them into their stored
-    form first, with `sessionstore.models.encode_message` and `encode_metadata`, which refuse what
-    is not, and reads them with `decode_messages` and `decode_metadata`, so that what a caller holds
-    is never what the store holds. What messages and metadata nest deeper than 64 levels is refused
-    before a flow gets it. `require_owner` and `require_version` in `sessionstore.arguments`
-    raise what the contract asks for, in the same atomic step as the work. `sessionstore.testing`
-    has the tests that a new store has to pass.
+    before a flow gets them, and ids are plain strings; each message is a `SessionMessage` with an
+    id, none twice in a batch, and a time in UTC. What is not checked is whether messages and
+    metadata are JSON: a flow turns them into their stored form first, with
+    `sessionstore.models.encode_message` and `encode_metadata`, which refuse what is not, and reads
+    them with `decode_messages` and `decode_metadata`, so that what a caller holds is never what the
+    store holds. What messages and metadata nest deeper than 64 levels is refused before a flow gets
+    it. `require_owner` and `require_version` in `sessionstore.arguments` raise what the contract
+    asks for, in the same atomic step as the work. `sessionstore.testing` has the tests that a new
+    store has to pass.
 
     A backend that waits for anything gives its `timeout`, and ends each call by it, whatever is
     done in the call: waiting for a lock or a connection, each receive, second tries, what the first
@@ -532,7 +532,10 @@ class SessionStore(ABC):
         return StoreBounds()
 
     def close(self) -> None:  # noqa: B027 - a store that opens nothing has nothing to close
-        """Close what the store opened itself; to close twice is fine."""
+        """Close what the store opened itself; later calls raise `SessionStoreError`.
+
+        To close twice is fine.
+        """
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
