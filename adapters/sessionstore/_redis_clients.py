@@ -28,6 +28,7 @@ from redis.exceptions import AskError, ClusterDownError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from sessionstore import _redis_multi as multi
 from sessionstore._redis_errors import NobodyAnsweredError, is_of_full_pool, translated
 from sessionstore._redis_lines import MAJOR, AsyncLines, Lines
 from sessionstore._redis_settings import Settings
@@ -196,7 +197,9 @@ class Clients:
         self._last_error: str | None = None  # in words: an error holds its frames, and those a loop
         self._given = given
         # Asked once: a client of redis-py takes long to say what it is.
-        self._given_is_sync = isinstance(given, (redis.Redis, redis.RedisCluster))
+        self._given_is_sync = (
+            isinstance(given, (redis.Redis, redis.RedisCluster)) or multi.mode_of(given) == "sync"
+        )
         self._given_loop: asyncio.AbstractEventLoop | None = None
         self._loops: dict[int, weakref.ref[_OfLoop]] = {}
 
@@ -217,6 +220,8 @@ class Clients:
         The reply to a transaction is nothing where there are none: then nothing was done.
         """
         client = self._sync_one()
+        if self.settings.databases:  # to which a probe is a command as all
+            return None if isinstance(commands, Transaction) else multi.sent(client, commands)
         lines = self._lines
         if isinstance(commands, Transaction):
             return lines.transact(commands.commands) if lines else None
@@ -261,7 +266,9 @@ class Clients:
         if isinstance(commands, Transaction) and not lines:
             return None
         if isinstance(commands, Probe):
-            return await _within(left(), _aprobed(client, commands.command))
+            several = self.settings.databases
+            probed = multi.asent(client, commands) if several else _aprobed(client, *commands)
+            return await _within(left(), probed)
         if not commands:
             return await _alet_go(client, lines)
         await self._turn(turns)
@@ -286,6 +293,8 @@ class Clients:
             turns.release()
 
     async def _asend_by_client(self, client: AsyncClient, commands: list[Command]) -> list[Any]:
+        if self.settings.databases:
+            return await multi.asent(client, commands)
         try:
             most = None if client is self._given else self._patience
             return await _within(left(most), _asent(client, commands))
@@ -350,6 +359,8 @@ class Clients:
         self._refuse_closed()
         if self._given_is_sync:
             return self._given
+        if self.settings.databases:
+            multi.refuse_other_mode(self._given)
         if self._sync is None:
             # Outside the lock: a Cluster's client connects when it is made.
             made = _sync_client(self.settings)
@@ -383,10 +394,12 @@ class Clients:
     async def _join(self, loop: asyncio.AbstractEventLoop) -> _OfLoop:
         with self._lock:
             self._loops = {key: ref for key, ref in self._loops.items() if ref() is not None}
-            if isinstance(self._given, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
+            if self._given is not None and not self._given_is_sync:
                 self._given_loop = self._given_loop or loop
                 if self._given_loop is loop:
                     return self._kept(_OfLoop(loop, self._given, asyncio.Semaphore(_AT_ONCE)))
+            if self.settings.databases:
+                multi.refuse_elsewhere(self._given)
             client = _async_client(self.settings)
             wait = self.settings.options.get("socket_timeout", _PATIENCE)
             possible = self._may_have_lines() and AsyncLines.are_possible()

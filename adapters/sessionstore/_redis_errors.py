@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from importlib import import_module
+from typing import NamedTuple, TypeAlias
 
 from redis import exceptions as driver
 
@@ -29,7 +30,26 @@ __all__ = [
     "translated",
 ]
 
-TRANSLATED = (
+_Kinds: TypeAlias = tuple[type[Exception], ...]
+
+
+def _of_multi(*names: str) -> _Kinds:
+    """Give a `MultiDBClient`'s own errors, which derive from none of redis-py's."""
+    try:
+        module = import_module("redis.multidb.exception")
+    except ImportError:  # before redis-py 7
+        return ()
+    return tuple(getattr(module, name) for name in names if hasattr(module, name))
+
+
+_UNHEALTHY = _of_multi("InitialHealthCheckFailedError")
+_UNDECIDED = _of_multi(
+    "NoValidDatabaseException", "TemporaryUnavailableException", "UnhealthyDatabaseException"
+)
+
+TRANSLATED: _Kinds = (
+    *_UNHEALTHY,
+    *_UNDECIDED,
     driver.RedisError,
     driver.RedisClusterException,  # is no RedisError, nor are those that derive from it
     OSError,
@@ -159,6 +179,18 @@ _TABLE = (
         (driver.TryAgainError,),
     ),
     _Row(StoreConnectionError, _NOBODY_ANSWERED, (), (NobodyAnsweredError,)),
+    _Row(
+        StoreConnectionError,
+        "too few databases of the MultiDBClient answer for its initial_health_check_policy",
+        (),
+        _UNHEALTHY,
+    ),
+    _Row(
+        StoreConnectionError,
+        "no database of the MultiDBClient can be reached, or its fail-over is under way",
+        (),
+        _UNDECIDED,
+    ),
     _Row(
         StoreConnectionError,
         "the Redis Cluster, or this part of it, is down",

@@ -12,6 +12,7 @@ from redis.asyncio import sentinel as async_sentinel
 from redis.connection import parse_url
 from redis.sentinel import SentinelConnectionPool
 
+from sessionstore._redis_multi import mode_of
 from sessionstore.url import REDIS_SCHEMES
 
 __all__ = ["Settings", "settings_of_client", "settings_of_url"]
@@ -42,9 +43,13 @@ class Settings(NamedTuple):
     """Arguments of ``redis.Redis``, without those that are of one colour only."""
     sentinel_options: dict[str, Any]
     """The same for the Sentinels themselves."""
+    databases: tuple[str, ...] = ()
+    """Where those of a `MultiDBClient` are, which is used as it is: nothing else is known of it."""
 
     def __repr__(self) -> str:
         """Tell where it is: never a password."""
+        if self.databases:
+            return ", ".join(self.databases)
         if self.nodes:
             hosts = ",".join(f"{host}:{port}" for host, port in self.nodes)
             return f"redis+{self.topology}://{hosts}" + (f"/{self.service}" if self.service else "")
@@ -112,6 +117,10 @@ def settings_of_client(client: Any) -> Settings:
     Raises:
         TypeError: It is no client of redis-py that this package knows.
     """
+    if mode_of(client):
+        databases = [settings_of_client(database.client) for database, _ in client.get_databases()]
+        places = tuple(map(str, databases))
+        return Settings(databases[0].topology, (), "", {}, {}, places)
     if isinstance(client, redis.RedisCluster):
         manager = client.nodes_manager
         nodes = tuple((node.host, int(node.port)) for node in manager.startup_nodes.values())

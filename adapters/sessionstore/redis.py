@@ -71,8 +71,12 @@ if TYPE_CHECKING:
     from redis import Redis, RedisCluster
     from redis.asyncio import Redis as AsyncRedis
     from redis.asyncio import RedisCluster as AsyncRedisCluster
+    from redis.asyncio.multidb.client import MultiDBClient as AsyncMultiDBClient
+    from redis.multidb.client import MultiDBClient
 
-    Client: TypeAlias = Redis | RedisCluster | AsyncRedis | AsyncRedisCluster
+    Client: TypeAlias = (
+        Redis | RedisCluster | MultiDBClient | AsyncRedis | AsyncRedisCluster | AsyncMultiDBClient
+    )
 
 __all__ = ["RedisSessionStore"]
 
@@ -182,7 +186,10 @@ class RedisSessionStore(SessionStore):
             `StoreBusyError` where others are answered to the end, `StoreConnectionError` where
             nobody was meanwhile, and else `StoreTimeoutError`. Or a client of redis-py, sync or
             async, which is used as it is, with its own timeouts and retries, and never closed; the
-            other colour and other event loops get clients of ours, made from its settings.
+            other mode and other event loops get clients of ours, made from its settings. A
+            `MultiDBClient`, which fails over between databases, serves its own mode alone (the
+            other raises `TypeError`), an async one on one event loop; what its databases have not
+            replicated yet, a fail-over does not find.
         key_prefix: What all keys start with. Stores with different prefixes share nothing.
         ttl_seconds: How long a session is kept after its last write, in seconds (fractions
             count); ``None`` sets no expiry and takes none away. An index goes with the last
@@ -194,7 +201,7 @@ class RedisSessionStore(SessionStore):
             has its own timeouts and retries in place of this, each of which counts by itself.
         wait_replicas: How many replicas must have a write before it returns. Where fewer have
             it after half the timeout, the write is on the master all the same, and
-            `StoreUnavailableError` says so.
+            `StoreUnavailableError` says so. Not for a `MultiDBClient`.
 
     Raises:
         ValueError: The URL, ``timeout`` or ``wait_replicas`` is invalid.
@@ -227,6 +234,8 @@ class RedisSessionStore(SessionStore):
         self._settings = (
             settings_of_url(redis, timeout) if isinstance(redis, str) else settings_of_client(redis)
         )
+        if wait_replicas and self._settings.databases:
+            raise ValueError("wait_replicas is not for a MultiDBClient: its databases replicate")
         self._clustered = self._settings.topology == "cluster"
         self._where = str(self._settings)
         self._clients = Clients(self._settings, None if isinstance(redis, str) else redis)
