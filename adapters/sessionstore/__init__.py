@@ -5,7 +5,7 @@ and `DbSessionStore` keep it, `FallbackSessionStore` goes on when one of them is
 `open_store` makes the one that a URL names.
 
 A name whose driver is not installed raises an `ImportError` that tells what to install, from
-`hasattr` too; `dir` leaves it out.
+`hasattr` too; `dir` and a star leave it out.
 """
 
 from importlib import import_module
@@ -38,17 +38,16 @@ from sessionstore.url import open_store
 from sessionstore.window import Window
 
 if TYPE_CHECKING:
-    # Not in __all__, as a star would import their drivers: the aliases make them public.
-    from sessionstore.database import AgentDb as AgentDb
-    from sessionstore.database import PostgresAgentDb as PostgresAgentDb
-    from sessionstore.database import SqliteAgentDb as SqliteAgentDb
-    from sessionstore.db import DbSessionStore as DbSessionStore
+    from sessionstore.database import AgentDb, PostgresAgentDb, SqliteAgentDb
+    from sessionstore.db import DbSessionStore
     from sessionstore.fallback import FallbackSessionStore, FallbackStats
-    from sessionstore.redis import RedisSessionStore as RedisSessionStore
+    from sessionstore.redis import RedisSessionStore
     from sessionstore.writes import PendingWrite
 
 __all__ = [
+    "AgentDb",
     "CorruptMessageError",
+    "DbSessionStore",
     "FallbackSessionStore",
     "FallbackStats",
     "InMemorySessionStore",
@@ -57,6 +56,8 @@ __all__ = [
     "InvalidTypeError",
     "OutageError",
     "PendingWrite",
+    "PostgresAgentDb",
+    "RedisSessionStore",
     "SQLiteSessionStore",
     "SessionAccessError",
     "SessionConflictError",
@@ -68,6 +69,7 @@ __all__ = [
     "SessionPage",
     "SessionStore",
     "SessionStoreError",
+    "SqliteAgentDb",
     "StoreBounds",
     "StoreBusyError",
     "StoreConnectionError",
@@ -78,6 +80,10 @@ __all__ = [
     "Window",
     "open_store",
 ]
+
+_NAMES = __all__
+if not TYPE_CHECKING:
+    del __all__  # asked for as the others are: what a star can't import is not among them
 
 # What needs a driver, or not everybody needs, is imported when it is first asked for.
 _MODULES = {
@@ -101,6 +107,8 @@ _DRIVERS = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return list(filter(_can_be_had, _NAMES))
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if not _can_be_had(name):
@@ -113,7 +121,7 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     # Whoever looks at each name, as help and inspect do, is to meet none that raises.
     dunders = {name for name in globals() if name.startswith("__")}
-    return sorted({*dunders, *__all__, *filter(_can_be_had, _MODULES)})
+    return sorted({*dunders, "__all__", *filter(_can_be_had, _NAMES)})
 
 
 def _can_be_had(name: str) -> bool:

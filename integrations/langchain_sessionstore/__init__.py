@@ -3,7 +3,8 @@
 `SessionMiddleware` is an agent's memory, `with_session_history` a chain's;
 `SessionChatMessageHistory` and `session_history_factory` fit `RunnableWithMessageHistory` as it
 stands. Each is imported at its first use, with what it needs of LangChain. Without the package
-langchain `SessionMiddleware` raises an `ImportError` that tells so, and `dir` leaves it out.
+langchain `SessionMiddleware` raises an `ImportError` that tells so, and `dir` and a star leave it
+out.
 """
 
 from importlib import import_module
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
         to_session_messages,
     )
     from langchain_sessionstore.history import SessionChatMessageHistory, session_history_factory
-    from langchain_sessionstore.middleware import SessionMiddleware as SessionMiddleware
+    from langchain_sessionstore.middleware import SessionMiddleware
     from langchain_sessionstore.runnable import SessionHistoryRunnable, with_session_history
     from langchain_sessionstore.saving import SessionSaveError
     from langchain_sessionstore.tokens import langchain_token_counter
 
-# SessionMiddleware is not among them: a star would import langchain, which not everybody has.
 __all__ = [
     "SessionChatMessageHistory",
     "SessionHistoryRunnable",
+    "SessionMiddleware",
     "SessionSaveError",
     "langchain_token_counter",
     "session_history_factory",
@@ -36,6 +37,9 @@ __all__ = [
     "to_session_messages",
     "with_session_history",
 ]
+
+if not TYPE_CHECKING:
+    del __all__  # asked for as the others are: what a star can't import is not among them
 
 if find_spec("langchain_core") is None:
     raise ImportError(
@@ -58,6 +62,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__all__":
+        return list(filter(_can_be_had, _MODULES))
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
@@ -66,5 +72,8 @@ def __getattr__(name: str) -> object:
 def __dir__() -> list[str]:
     # Whoever looks at each name, as help and inspect do, is to meet none that raises.
     dunders = {name for name in globals() if name.startswith("__")}
-    missing = {"SessionMiddleware"} if find_spec("langchain") is None else set()
-    return sorted({*dunders, *_MODULES} - missing)
+    return sorted({*dunders, "__all__", *filter(_can_be_had, _MODULES)})
+
+
+def _can_be_had(name: str) -> bool:
+    return name != "SessionMiddleware" or find_spec("langchain") is not None
