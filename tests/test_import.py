@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from children import Children
 
+from sessionstore.url import KNOWN
+
 IMPORT = """
     import sys
 
@@ -106,19 +108,18 @@ HINT = """
 """
 NEEDS = "ImportError a URL that starts with {!r} needs SQLAlchemy: pip install {}"
 NO_STORE = "ValueError no store for a URL that starts with {!r}: "
-KNOWN = (
-    "use memory:, sqlite:///FILE, redis://HOST, postgresql://HOST, "
-    "or another URL of SQLAlchemy, which needs the sql extra: pip install 'sessionstore[sql]'"
-)
+USE = f"use {KNOWN}"
+SQL_EXTRA = f"{USE}, which needs the sql extra: pip install 'sessionstore[sql]'"
+UNKNOWN = f"SQLAlchemy knows no such database; {USE}"
 
 
 @pytest.mark.parametrize(
     ("without", "scheme", "said"),
     [
-        ("sqlalchemy", "reddis", NO_STORE.format("reddis") + KNOWN),
-        ("sqlalchemy", "mongodb", NO_STORE.format("mongodb") + KNOWN),
-        ("", "reddis", NO_STORE.format("reddis") + "SQLAlchemy knows no such database"),
-        ("", "mongodb+srv", NO_STORE.format("mongodb+srv") + "SQLAlchemy knows no such database"),
+        ("sqlalchemy", "reddis", NO_STORE.format("reddis") + SQL_EXTRA),
+        ("sqlalchemy", "mongodb", NO_STORE.format("mongodb") + SQL_EXTRA),
+        ("", "reddis", NO_STORE.format("reddis") + UNKNOWN),
+        ("", "mongodb+srv", NO_STORE.format("mongodb+srv") + UNKNOWN),
         ("sqlalchemy", "postgresql", NEEDS.format("postgresql", "'sessionstore[postgres]'")),
         (
             "sqlalchemy",

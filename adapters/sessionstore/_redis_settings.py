@@ -13,6 +13,7 @@ from redis.connection import parse_url
 from redis.sentinel import SentinelConnectionPool
 
 from sessionstore._redis_multi import mode_of
+from sessionstore._redis_options import UrlError, checked_query
 from sessionstore.url import REDIS_SCHEMES
 
 __all__ = ["Settings", "settings_of_client", "settings_of_url"]
@@ -93,10 +94,12 @@ def settings_of_url(url: str, timeout: float) -> Settings:
                 )
         rest = f"{user}{at}host/{path}?{parts.query}"
     try:
-        options = _options(f"{base}://{rest}")
+        options = _options(f"{base}://{rest}", topology)
         nodes = _nodes(hosts, _SENTINEL_PORT if topology == "sentinel" else _REDIS_PORT)
     except ValueError as error:
         raise ValueError(f"this URL of Redis is not valid: {_reason(error)}") from None
+    if topology and not nodes:
+        raise ValueError("this URL of Redis is not valid: it names no host")
     if topology == "cluster" and options.get("db"):
         raise ValueError("this URL of Redis is not valid: a Cluster has no database but 0")
     if topology:
@@ -213,15 +216,16 @@ def _of_both_colours(kwargs: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-def _options(url: str) -> dict[str, Any]:
-    parsed = parse_url(url)
+def _options(url: str, topology: str) -> dict[str, Any]:
     parts = urlsplit(url)
+    numbers = checked_query(parts.query, parts.scheme, topology)
+    parsed = {**parse_url(url), **numbers}
+    if parts.scheme == "unix" and not parts.path.strip("/"):
+        raise UrlError("a socket is unix:///path/of/the.sock")
     if parts.scheme != "unix" and not parts.path.strip("/").isdigit() and parts.path.strip("/"):
-        raise _UrlError("a database is a number")
+        raise UrlError("a database is a number")
     for name in sorted(parsed.keys() - _SHARED - _WITHOUT_EFFECT - {"path", "connection_class"}):
-        raise _UrlError(_NOT_TAKEN.get(name, f"there is no option {name!r}"))
-    if parsed.get("max_connections", 1) < 1:
-        raise _UrlError("max_connections is a number above 0")
+        raise UrlError(_NOT_TAKEN.get(name, f"there is no option {name!r}"))
     return _of_both_colours(parsed)
 
 
@@ -236,6 +240,8 @@ def _require_encoded(url: str) -> None:
         beyond += parts.path  # which is a socket's else, of any name
     if "@" in beyond:
         raise ValueError(_ENCODE)
+    if parts.fragment or any(char <= " " for char in parts.netloc):
+        raise ValueError(_ODD)
 
 
 _ENCODE = (
@@ -243,16 +249,14 @@ _ENCODE = (
     "urllib.parse.quote(password, safe='') does, in which @ is %40, / is %2F and ? is %3F"
 )
 
+_ODD = "this URL of Redis is not valid: # is %23 in a URL, and no host has a blank in its name"
+
 
 _LOOK = "look at its ports and options, and percent-encode its user and password"
 
 
-class _UrlError(ValueError):
-    """Says what is wrong in words of ours: the parsers' own may quote a password."""
-
-
 def _reason(error: ValueError) -> str:
-    return str(error) if isinstance(error, _UrlError) else _LOOK
+    return str(error) if isinstance(error, UrlError) else _LOOK
 
 
 def _sentinel_options(options: dict[str, Any], timeout: float) -> dict[str, Any]:
@@ -265,4 +269,6 @@ def _sentinel_options(options: dict[str, Any], timeout: float) -> dict[str, Any]
 
 def _nodes(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
     parts = [urlsplit(f"//{host}") for host in hosts.split(",") if host]
+    if any(part.port == 0 for part in parts):
+        raise UrlError("a port must be a whole number from 1 to 65535")
     return tuple((part.hostname or "localhost", part.port or port) for part in parts)

@@ -10,6 +10,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
+from sessionstore.url import KNOWN, THREE_SLASHES
+
 __all__ = [
     "KEEPALIVES",
     "NO_URL",
@@ -60,11 +62,14 @@ _ENCODE = (
     "a password or another value in this URL is not percent-encoded: write it as "
     "urllib.parse.quote(password, safe='') does, in which @ is %40, / is %2F and ? is %3F"
 )
-_NO_DIALECT = "no store for a URL that starts with {!r}: SQLAlchemy knows no such database"
+_NO_DIALECT = (
+    f"no store for a URL that starts with {{!r}}: SQLAlchemy knows no such database; use {KNOWN}"
+)
 
 
 def url_of(given: str | URL) -> URL:
     """Read a URL, and refuse one that can't be meant, without a word of what is in it."""
+    _require_a_url(given)
     try:
         url = make_url(given)
         if url.drivername == "postgres":
@@ -78,11 +83,22 @@ def url_of(given: str | URL) -> URL:
         raise ValueError(_NO_DIALECT.format(url.drivername[:20])) from None
     except (ArgumentError, ValueError):
         raise ValueError(NO_URL) from None
-    if isinstance(given, str) and url.get_backend_name() != "sqlite":
+    if url.get_backend_name() == "sqlite":
+        if url.host:
+            raise ValueError(f"no store for a URL of SQLite with a host: {THREE_SLASHES}")
+    elif isinstance(given, str):
         require_encoded(given)
     if "+" in url.drivername:
         return url
     return url.set(drivername=driver_of(url, is_async=False) or url.drivername)
+
+
+def _require_a_url(given: object) -> None:
+    if not isinstance(given, (str, URL)):
+        kind = type(given).__name__
+        raise TypeError(f"a database must be a URL, an AgentDb or an engine, not {kind}")
+    if isinstance(given, str) and "://" not in given:
+        raise ValueError(f"no store for a URL without a scheme: {THREE_SLASHES}")
 
 
 def driver_of(url: URL, *, is_async: bool) -> str | None:

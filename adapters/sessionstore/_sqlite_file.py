@@ -75,8 +75,13 @@ def checked_path(path: str | os.PathLike[str]) -> str:
 
     Raises:
         SessionStoreError: It names no file, or a folder, or its folder does not exist.
+        TypeError: It is not a path.
     """
-    name = os.fspath(path)
+    name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(name, str):
+        kind = type(path).__name__
+        raise TypeError(f"path must be a string, or a path such as pathlib's, not {kind}")
+    name = str.__str__(name)
     if name == MEMORY:
         return name
     if not name or "\0" in name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
     "checked_messages",
     "checked_metadata",
     "checked_replacement",
+    "checked_seconds",
     "checked_version",
     "optional_id",
     "require_owner",
@@ -240,6 +242,32 @@ def checked_flag(value: object, name: str) -> bool:
     if type(value) is bool:
         return value
     raise InvalidTypeError(f"{name} must be True or False, not {type(value).__name__}")
+
+
+def checked_seconds(value: object, name: str = "timeout") -> float:
+    """Check how long something may take.
+
+    Args:
+        value: What the caller gave.
+        name: What to call it in an error.
+
+    Returns:
+        The same.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is not above 0, or longer than a system's clocks can say.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a number of seconds above 0")
+    if value > _LONGEST:
+        raise ValueError(f"{name} must be a number of seconds of at most {_LONGEST:,}")
+    return value
+
+
+_LONGEST = 10**9  # thirty years; from ten times as many on, sockets overflow
 
 
 def checked_messages(messages: Iterable[MessageLike]) -> list[SessionMessage]:

@@ -33,6 +33,7 @@ try:
     )
     from sessionstore._sql_engines import Engines, OfLoop
     from sessionstore._sql_gate import Alone, Gate
+    from sessionstore._sql_options import require_libpq, require_options
     from sessionstore._sql_secrets import Sealed
     from sessionstore._sql_unsettled import is_settled, note, settle
     from sessionstore._sql_urls import (
@@ -77,6 +78,7 @@ from sessionstore._call_deadline import deadline_after
 from sessionstore._sqlite_file import checked_path
 from sessionstore._sqlite_identity import FileTakenAwayError
 from sessionstore._tickets import Ticket
+from sessionstore.arguments import checked_seconds
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
 from sessionstore.flow import Flow
 
@@ -182,6 +184,7 @@ class AgentDb:
         **engine_options: Any,
     ) -> None:
         """Name the database; nothing is opened yet."""
+        _require_schema(schema, table_prefix, create_schema)
         given = database if isinstance(database, (Engine, AsyncEngine)) else None
         self._url = given.url if given is not None else url_of(cast("str | URL", database))
         self._dialect_name = self._url.get_backend_name()
@@ -189,6 +192,8 @@ class AgentDb:
         self._place = place_of(self._url)
         self._in_thread = self.dialect_name == "sqlite" and not self._url.get_dialect().is_async
         self._options = engine_options
+        if given is None:
+            require_options(self._url)
         is_file = given is None and self.dialect_name == "sqlite"
         self._timeout = sqlite_timeout(self._url, engine_options) if is_file else None
         self._tables = tables_of(table_prefix, schema, self._migrations)
@@ -664,6 +669,9 @@ class PostgresAgentDb(AgentDb):
         """Name the database; nothing is opened yet."""
         from sessionstore import deadline  # noqa: PLC0415 - the other databases need no psycopg
 
+        if not isinstance(connection_string, str):
+            kind = type(connection_string).__name__
+            raise TypeError(f"connection_string must be a string, not {kind}")
         _require_seconds("connect_timeout", connect_timeout)
         if statement_timeout is not None:
             _require_seconds("statement_timeout", statement_timeout)
@@ -677,6 +685,7 @@ class PostgresAgentDb(AgentDb):
             "prepare_threshold": deadline.PREPARED_AFTER if prepared_statements else None,
             "autocommit": True,  # as the operations that are one statement want it
         }
+        require_libpq(named)
         self._parameters = Sealed(named)
         options = engine_options or {}
         wait = options.get("pool_timeout", connect_timeout)
@@ -723,6 +732,16 @@ class PostgresAgentDb(AgentDb):
         return create_async_engine(_PSYCOPG, **made, async_creator=creator)
 
 
+def _require_schema(schema: object, table_prefix: object, create_schema: object) -> None:
+    if schema is not None and not isinstance(schema, str):
+        raise TypeError(f"schema must be a string or None, not {type(schema).__name__}")
+    if not isinstance(table_prefix, str):
+        raise TypeError(f"table_prefix must be a string, not {type(table_prefix).__name__}")
+    if type(create_schema) is not bool:
+        kind = type(create_schema).__name__
+        raise TypeError(f"create_schema must be True or False, not {kind}")
+
+
 @hides_arguments
 def open_db(
     database: AgentDb | str | URL | Engine | AsyncEngine, timeout: float | None = None
@@ -746,6 +765,8 @@ def open_db(
             raise ValueError("timeout is for a URL: give the AgentDb or the engine its own")
         return database if isinstance(database, AgentDb) else AgentDb(database)
     url = url_of(database)
+    if timeout is not None:
+        checked_seconds(timeout)
     if url.drivername == "postgresql+psycopg":
         # What SQLAlchemy writes is not always what libpq reads: a blank stays one.
         written = url.render_as_string(hide_password=False).replace(" ", "%20")

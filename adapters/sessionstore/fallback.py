@@ -210,6 +210,8 @@ class FallbackSessionStore(SessionStore):
             max_messages=max_messages,
             unknown=unknown,
         )
+        if not isinstance(primary, SessionStore):
+            raise TypeError(f"primary must be a store, such as open_store(url), {_not(primary)}")
         self._primary = primary
         try:
             self._fallback = opened(fallback)

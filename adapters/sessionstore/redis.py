@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import re
 import time
@@ -38,6 +37,7 @@ from sessionstore._redis_errors import (
 from sessionstore._redis_settings import settings_of_client, settings_of_url
 from sessionstore._redis_timed import left
 from sessionstore._settling import to_its_end
+from sessionstore.arguments import NO_LIMIT, checked_seconds
 from sessionstore.bounds import StoreBounds
 from sessionstore.errors import (
     CorruptMessageError,
@@ -204,8 +204,8 @@ class RedisSessionStore(SessionStore):
             `StoreUnavailableError` says so. Not for a `MultiDBClient`.
 
     Raises:
-        ValueError: The URL, ``timeout`` or ``wait_replicas`` is invalid.
-        TypeError: ``redis`` is neither a URL nor a client of redis-py.
+        ValueError: The URL, one of its options, ``timeout`` or ``wait_replicas`` is invalid.
+        TypeError: ``redis`` is neither a URL nor a client of redis-py, or ``timeout`` no number.
         InvalidSessionError: ``ttl_seconds`` is not a number above 0, or ``key_prefix`` no text.
     """
 
@@ -222,9 +222,8 @@ class RedisSessionStore(SessionStore):
         wait_replicas: int = 0,
     ) -> None:
         """Name the server; nothing is connected yet."""
-        if not 0 < timeout < math.inf:
-            raise ValueError("timeout must be a number of seconds above 0")
-        if type(wait_replicas) is not int or wait_replicas < 0:
+        checked_seconds(timeout)
+        if type(wait_replicas) is not int or not 0 <= wait_replicas <= NO_LIMIT:
             raise ValueError("wait_replicas must be a whole number, 0 or more")
         self._ttl = _milliseconds(ttl_seconds)
         self._prefix = _prefix(key_prefix)
@@ -855,7 +854,7 @@ def _milliseconds(ttl_seconds: float | None) -> int | None:
 def _prefix(key_prefix: str) -> bytes:
     """Keep a prefix from looking like a hash tag, so that the first brace ends it."""
     try:
-        return quote(key_prefix, safe=_PLAIN).encode()
+        return quote(str.__str__(key_prefix), safe=_PLAIN).encode()
     except (TypeError, UnicodeEncodeError):
         raise InvalidSessionError("key_prefix must be valid Unicode text") from None
 

@@ -119,7 +119,8 @@ class SQLiteSessionStore(SessionStore):
     Raises:
         SessionStoreError: The file's folder does not exist, or the path is a folder.
         InvalidSessionError: ``retention_days`` is not a number above 0.
-        ValueError: ``timeout`` or ``synchronous`` is none of what it may be.
+        ValueError: ``timeout`` or ``synchronous`` is invalid.
+        TypeError: ``path`` is not a path, or ``timeout`` not a number.
 
     The first use raises `SessionStoreError`, and leaves the file as it is, when the file is
     damaged, is not one of this package, or was written by a newer version of it.
@@ -140,6 +141,8 @@ class SQLiteSessionStore(SessionStore):
         """Name the file; nothing is opened yet."""
         if synchronous not in ("FULL", "NORMAL"):
             raise ValueError('synchronous must be "FULL" or "NORMAL"')
+        if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
+            raise TypeError(f"timeout must be a number of seconds, not {type(timeout).__name__}")
         if not timeout >= 0:
             raise ValueError("timeout must be a number of seconds, 0 or more")
         self._retention = retention_microseconds(retention_days)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Literal
 
 from sessionstore._frames import hides_arguments
+from sessionstore.arguments import checked_seconds
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.models import retention_microseconds
 from sessionstore.sqlite import SQLiteSessionStore
 from sessionstore.store import SessionStore
 
-__all__ = ["REDIS_SCHEMES", "open_store"]
+__all__ = ["KNOWN", "REDIS_SCHEMES", "THREE_SLASHES", "open_store"]
 
 REDIS_SCHEMES = (
     "redis",
@@ -26,6 +26,19 @@ REDIS_SCHEMES = (
     "rediss+cluster",
 )
 """The schemes of the URLs that name a Redis."""
+
+KNOWN = (
+    "memory:, sqlite:///FILE, postgresql://HOST, mysql://HOST, mariadb://HOST, "
+    + ", ".join(f"{scheme}://" for scheme in REDIS_SCHEMES)
+    + ", or another URL of SQLAlchemy"
+)
+"""The URLs of the stores that there are, to be named in an error."""
+
+THREE_SLASHES = (
+    "a file of SQLite has three slashes before its path, sqlite:///sessions.db, "
+    "and four before an absolute one, sqlite:////var/lib/sessions.db"
+)
+"""What to say of a URL of SQLite, or of a path where a URL belongs."""
 
 # What each needs, where SQLAlchemy is not there to tell.
 _SQL = {
@@ -134,12 +147,7 @@ def open_store(
 def _waits(timeout: object) -> dict[str, Any]:
     if timeout is None:
         return {}
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
-        kind = type(timeout).__name__
-        raise TypeError(f"timeout must be a number of seconds, or None, not {kind}")
-    if not 0 < timeout < math.inf:
-        raise ValueError("timeout must be a number of seconds above 0, or None")
-    return {"timeout": timeout}
+    return {"timeout": checked_seconds(timeout)}
 
 
 def _is_local(url: str) -> bool:
@@ -159,6 +167,8 @@ def _named(url: str, retention_days: float | None, waits: dict[str, Any]) -> Ses
         )
     if scheme == "memory" and not rest.strip("/"):
         return InMemorySessionStore(retention_days)
+    if scheme == "sqlite" and rest != "//" and not rest.startswith("///"):
+        raise ValueError(f"no store for a URL of SQLite like this: {THREE_SLASHES}")
     if scheme == "sqlite" and (rest == "//" or rest.startswith("///")):
         if "?" in rest:
             raise ValueError("an SQLite URL takes no query: give SQLiteSessionStore its options")
@@ -176,8 +186,7 @@ def _named(url: str, retention_days: float | None, waits: dict[str, Any]) -> Ses
     # The URL itself may hold a password: only what it starts with is told.
     raise ValueError(
         f"no store for a URL that starts with {scheme[:20]!r}: "
-        "use memory:, sqlite:///FILE, redis://HOST, postgresql://HOST, "
-        "or another URL of SQLAlchemy, which needs the sql extra: pip install 'sessionstore[sql]'"
+        f"use {KNOWN}, which needs the sql extra: pip install 'sessionstore[sql]'"
     )
 
 

@@ -1,0 +1,235 @@
+"""Each option in a URL is checked when the store is made: none waits for the first use to fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessionstore import (
+    AgentDb,
+    DbSessionStore,
+    FallbackSessionStore,
+    InMemorySessionStore,
+    PostgresAgentDb,
+    RedisSessionStore,
+    SqliteAgentDb,
+    SQLiteSessionStore,
+    open_store,
+)
+from sessionstore.url import REDIS_SCHEMES
+
+SECRET = "s3cret"  # noqa: S105 - a value that no error quotes
+
+REDIS = {
+    "port=abc": "port must be a whole number from 1 to 65535",
+    "port=0": "port must be",
+    "port=70000": "port must be",
+    "db=-1": "db must be a whole number of 0 or more",
+    f"db={SECRET}": "db must be",
+    "protocol=4": "protocol must be 2 or 3",
+    "socket_timeout=abc": "socket_timeout must be a number of seconds above 0",
+    "socket_timeout=nan": "socket_timeout must be",
+    "socket_timeout=inf": "socket_timeout must be",
+    "socket_connect_timeout=-1": "socket_connect_timeout must be",
+    "socket_keepalive=maybe": "socket_keepalive must be true or false",
+    "socket_keepalive_options=x": "can't be said in a URL: give the store a client",
+    "credential_provider=x": "can't be said in a URL",
+    "health_check_interval=-1": "health_check_interval must be a whole number",
+    "max_connections=99999999999": "max_connections must be a whole number above 0",
+    "client_name=a%20b": "client_name must be printable ASCII without blanks",
+    "ssl=true": "is said by the URL's scheme",
+    "connection_class=x": "is said by the URL's scheme",
+    "unix_socket_path=/tmp/x": "is said by the URL's scheme",
+    f"{SECRET}=1": "there is no option",
+}
+TLS = {
+    "ssl_ca_certs=/nowhere": "ssl_ca_certs names a file that is not there",
+    "ssl_keyfile=/nowhere": "ssl_keyfile names a file",
+    "ssl_certfile=/nowhere": "ssl_certfile names a file",
+    "ssl_ca_path=/nowhere": "names a folder",
+    "ssl_ca_data=x": "certificates in PEM",
+    "ssl_cert_reqs=x": "must be none, optional or required",
+    "ssl_check_hostname=x": "must be true or false",
+    "ssl_min_version=1": "ssl.TLSVersion",
+    "ssl_ciphers=x": "no cipher",
+}
+BASES = ("redis://h", "rediss://h", "redis+sentinel://h/n", "redis+cluster://h", "unix:///tmp/s")
+
+
+@pytest.mark.parametrize(("option", "words"), REDIS.items())
+def test_an_option_of_redis(option: str, words: str) -> None:
+    for base in BASES:
+        if option.startswith("port") and base not in ("redis://h", "rediss://h"):
+            words = "port (must be|is no option here: it goes before the path)"
+        with pytest.raises(ValueError, match=words) as caught:
+            open_store(f"{base}?{option}")
+        if SECRET not in option.partition("=")[0]:
+            assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(("option", "words"), TLS.items())
+def test_an_option_of_tls(option: str, words: str) -> None:
+    for base in ("rediss://h", "rediss+sentinel://h/n", "rediss+cluster://h"):
+        with pytest.raises(ValueError, match=words):
+            open_store(f"{base}?{option}")
+    # Whoever writes one means TLS: without it a password would go unencrypted.
+    with pytest.raises(ValueError, match="let the URL start with rediss"):
+        open_store(f"redis://h?{option}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://h:0/n",
+        "redis+sentinel:///n",
+        "redis+cluster://h:99999",
+        "redis+cluster:///",
+        "redis+sentinel://h/n?port=1",
+        "redis+cluster://h?host=x",
+        "redis://h?sentinel_password=x",
+        "redis://a b",
+        "redis://h#x",
+        "redis+sentinel://h/n#x",
+        "unix://socket",
+    ],
+)
+def test_a_url_of_redis_that_can_not_be_meant(url: str) -> None:
+    with pytest.raises(ValueError, match="this URL of Redis is not valid"):
+        open_store(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("redis://?port=1234", {"port": 1234}),
+        ("redis://h?protocol=3&socket_keepalive=no", {"protocol": 3, "socket_keepalive": False}),
+        ("rediss://h?ssl_min_version=771&ssl_cert_reqs=none", {"ssl_min_version": 771}),
+        ("redis+sentinel://h/n?client_name=me&db=3", {"client_name": "me", "db": 3}),
+    ],
+)
+def test_options_that_are_valid(url: str, options: dict[str, Any]) -> None:
+    with RedisSessionStore(url) as store:
+        assert options.items() <= store._settings.options.items()
+
+
+POSTGRES = {
+    "sslmode=x": "sslmode must be one of disable, allow, prefer",
+    "connect_timeout=x": "connect_timeout must be a whole number",
+    "port=x": "port must be a whole number from 1 to 65535",
+    "keepalives=x": "keepalives must be one of 0, 1",
+    "keepalives_idle=x": "keepalives_idle must be a whole number",
+    "tcp_user_timeout=x": "tcp_user_timeout must be a whole number",
+    "target_session_attrs=x": "target_session_attrs must be one of any, read-write",
+    "ssl_min_protocol_version=x": "must be one of TLSv1, ",
+    "channel_binding=x": "must be one of disable, prefer, require",
+    "gssencmode=x": "must be one of",
+    "load_balance_hosts=x": "must be one of disable, random",
+    "sslnegotiation=x": "must be one of",
+    "sslmode=verify-full&sslrootcert=/nowhere": "sslrootcert names a file that is not there",
+    "nosuch=x": "knows no (parameter|option) 'nosuch'",
+}
+
+
+@pytest.mark.parametrize(("option", "words"), POSTGRES.items())
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_an_option_of_postgresql(driver: str, option: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        open_store(f"postgresql+{driver}://h/d?{option}")
+    if driver == "psycopg" and "connect_timeout" not in option:  # a number there
+        given = dict(part.split("=") for part in option.split("&"))
+        with pytest.raises(ValueError, match=words):
+            PostgresAgentDb("host=h", **given)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql+psycopg://h:99999/d", "port must be a whole number"),
+        ("postgresql+psycopg2://h:0/d", "port must be a whole number"),
+        ("postgresql+asyncpg://h/d?sslmode=require", "asyncpg knows no option 'sslmode'"),
+        ("postgresql+asyncpg://h/d?ssl=x", "ssl must be one of disable"),
+        ("postgresql+asyncpg://h/d?timeout=5", r"AgentDb\(url, connect_args="),
+        ("mysql+pymysql://h:99999/d", "port must be a whole number"),
+        ("mysql+pymysql://h/d?nosuch=1", "pymysql knows no option 'nosuch'"),
+        ("mysql+pymysql://h/d?connect_timeout=x", "an option .* can't have"),
+        ("mysql+pymysql://h/d?charset=x", "charset is not one"),
+        ("sqlite+pysqlite:///s.db?timeout=x", "timeout must be a number of seconds"),
+        ("sqlite+pysqlite:///s.db?timeout=nan", "timeout must be a number of seconds"),
+        ("sqlite+pysqlite:///s.db?nosuch=1", "knows no option 'nosuch'"),
+        ("sqlite+aiosqlite:///s.db?timeout=x", "timeout must be a number of seconds"),
+    ],
+)
+def test_an_option_of_another_driver(url: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        open_store(url)
+
+
+# -- What is nearly a URL ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://sessions.db", "sqlite:sessions.db", "sqlite:/s.db", "sqlite+pysqlite://s.db"]
+)
+def test_a_file_of_sqlite_has_three_slashes(url: str) -> None:
+    with pytest.raises(ValueError, match=r"no store for a URL.* three slashes .*sqlite:///sess"):
+        open_store(url)
+
+
+@pytest.mark.parametrize("path", ["agent.db", "/var/lib/agent.db", "sqlite:agent.db"])
+def test_a_path_where_a_url_belongs(path: str) -> None:
+    for make in (DbSessionStore, AgentDb):
+        with pytest.raises(ValueError, match=r"three slashes .*sqlite:///sessions.db"):
+            make(path)
+
+
+def test_an_unknown_scheme_is_told_the_known_ones() -> None:
+    for scheme in ("mongodb", "reddis", "sqllite"):
+        with pytest.raises(
+            ValueError, match=f"no store for a URL that starts with '{scheme}'"
+        ) as e:
+            open_store(f"{scheme}://u:{SECRET}@h")
+        known = [f"{scheme}://" for scheme in (*REDIS_SCHEMES, "postgresql", "mysql", "mariadb")]
+        for name in ("memory:", "sqlite:///", *known):
+            assert name in str(e.value)
+        assert SECRET not in str(e.value)
+
+
+# -- Arguments of the stores -------------------------------------------------------------------
+
+ODD: list[Any] = [b"x", [], {}, object(), str, 1j, True]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
+def test_an_argument_of_the_wrong_type(odd: Any, tmp_path: Path) -> None:
+    file = tmp_path / "s.db"
+    calls: dict[str, Any] = {
+        "SQLiteSessionStore path": lambda: SQLiteSessionStore(odd),
+        "SqliteAgentDb path": lambda: SqliteAgentDb(odd),
+        "SQLiteSessionStore timeout": lambda: SQLiteSessionStore(file, timeout=odd),
+        "RedisSessionStore timeout": lambda: RedisSessionStore(timeout=odd),
+        "RedisSessionStore redis": lambda: RedisSessionStore(odd),
+        "DbSessionStore timeout": lambda: DbSessionStore("sqlite://", timeout=odd),
+        "AgentDb database": lambda: AgentDb(odd),
+        "AgentDb schema": lambda: AgentDb("sqlite://", schema=odd),
+        "PostgresAgentDb connection_string": lambda: PostgresAgentDb(odd),
+        "FallbackSessionStore primary": lambda: FallbackSessionStore(odd),
+    }
+    if odd is not True:
+        calls["AgentDb create_schema"] = lambda: AgentDb("sqlite://", create_schema=odd)
+    for name, call in calls.items():
+        argument = name.split()[1]
+        with pytest.raises(TypeError, match=rf"{argument} must be|an? {argument} must be"):
+            call()
+
+
+def test_a_class_where_a_store_belongs() -> None:
+    with pytest.raises(TypeError, match="primary must be a store"):
+        FallbackSessionStore(InMemorySessionStore)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timeout", [10**10, 10**30])
+def test_a_timeout_that_no_socket_can_keep(timeout: float) -> None:
+    with pytest.raises(ValueError, match="at most 1,000,000,000"):
+        RedisSessionStore(timeout=timeout)
