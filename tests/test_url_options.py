@@ -93,6 +93,8 @@ def test_an_option_of_tls(option: str, words: str) -> None:
         "redis://h#x",
         "redis+sentinel://h/n#x",
         "unix://socket",
+        "redis://a..b",
+        f"redis+cluster://h,{'a' * 64}.b",
     ],
 )
 def test_a_url_of_redis_that_can_not_be_meant(url: str) -> None:

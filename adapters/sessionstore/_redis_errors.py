@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import re
 from collections.abc import Iterable
 from importlib import import_module
@@ -10,6 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from redis import exceptions as driver
 
+from sessionstore._reasons import reason_of
 from sessionstore.errors import (
     CorruptMessageError,
     InvalidMessageError,
@@ -111,6 +114,17 @@ _TABLE = (
         SessionStoreError,
         "Redis's certificate is not to be trusted: look at ssl_ca_certs, and at the host's name",
         ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed"),
+    ),
+    _Row(
+        SessionStoreError,
+        "what answers there does not speak TLS: write redis:// in place of rediss://",
+        ("WRONG_VERSION_NUMBER", "wrong version number", "record layer failure"),
+    ),
+    _Row(
+        SessionStoreError,
+        "what answers there does not speak Redis's protocol: if it is TLS, write rediss://",
+        ("Protocol error", "Protocol Error"),
+        (driver.InvalidResponse,),
     ),
     _Row(
         SessionStoreError,
@@ -222,18 +236,59 @@ def translated(error: BaseException, session_id: str | None = None) -> SessionSt
     Returns:
         The error to raise from it.
     """
+    row, error = _row_of(error)
+    if row is None:
+        return SessionStoreError("Redis refuses this: see the cause")
+    kind, words = row.kind, row.words
+    if words is _NOT_PERMITTED and (refused := _REFUSED.findall(str(error))):
+        return kind(not_permitted(refused))
+    if isinstance(error, NobodyAnsweredError) and error.last is not None:
+        return kind(f"{words}; the last error was: {error.last}")
+    if row is _LOST:
+        reason = reason_of(error) or (_NO_MASTER if _NO_MASTER_FOUND in str(error) else "")
+        return kind(f"{words}: {reason}" if reason else words)
+    named = kind is CorruptMessageError and session_id is not None
+    return kind(f"session {session_id!r}: {words}" if named else words)
+
+
+def _row_of(error: BaseException) -> tuple[_Row | None, BaseException]:
+    """Give the row that fits, and the error that it fits: a Cluster's may hide another."""
     if isinstance(error, driver.RedisClusterException) and error.__cause__:
         error = error.__cause__  # what no node of the Cluster could be reached for
     text = str(error)
-    for kind, words, signs, errors in _TABLE:
-        if isinstance(error, errors) or any(sign in text for sign in signs):
-            if words is _NOT_PERMITTED and (refused := _REFUSED.findall(text)):
-                return kind(not_permitted(refused))
-            if isinstance(error, NobodyAnsweredError) and error.last is not None:
-                return kind(f"{words}; the last error was: {error.last}")
-            named = kind is CorruptMessageError and session_id is not None
-            return kind(f"session {session_id!r}: {words}" if named else words)
-    return SessionStoreError("Redis refuses this: see the cause")
+    for row in _TABLE:
+        if isinstance(error, row.errors) or any(sign in text for sign in row.signs):
+            return row, error
+    return None, error
+
+
+_LOST = _TABLE[-1]
+_NO_MASTER_FOUND = "No master found"
+_NO_MASTER = "no Sentinel that answers knows a master of this name"
+
+
+def hint_of_tls(error: BaseException, is_tls: bool) -> str:
+    """Say what a server that never answered may lack: TLS, or a client's.
+
+    Args:
+        error: One of `TRANSLATED`.
+        is_tls: Whether the client speaks it.
+
+    Returns:
+        The end of an error's words; ``""`` where there is nothing to be said.
+    """
+    row, error = _row_of(error)
+    if is_tls and row is not None and row.kind is StoreTimeoutError:
+        return "; if it speaks no TLS, write redis:// in place of rediss://"
+    if not is_tls and row is _LOST and reason_of(error) in _CUT_OFF:
+        return "; if it speaks TLS, write rediss:// in place of redis://"
+    return ""
+
+
+_CUT_OFF = {
+    "Connection closed by server",
+    *(os.strerror(code) for code in (errno.ECONNRESET, errno.EPIPE)),
+}
 
 
 def not_permitted(commands: Iterable[str]) -> str:
@@ -264,4 +319,4 @@ def may_have_been_lost(error: BaseException) -> bool:
 
     After a timeout there is no time left to try again; a server that refuses has answered.
     """
-    return translated(error).args == (_TABLE[-1].words,)
+    return _row_of(error)[0] is _LOST

@@ -220,6 +220,7 @@ def _options(url: str, topology: str) -> dict[str, Any]:
     parts = urlsplit(url)
     numbers = checked_query(parts.query, parts.scheme, topology)
     parsed = {**parse_url(url), **numbers}
+    _require_host(None if parts.scheme == "unix" else parts.hostname)
     if parts.scheme == "unix" and not parts.path.strip("/"):
         raise UrlError("a socket is unix:///path/of/the.sock")
     if parts.scheme != "unix" and not parts.path.strip("/").isdigit() and parts.path.strip("/"):
@@ -267,8 +268,19 @@ def _sentinel_options(options: dict[str, Any], timeout: float) -> dict[str, Any]
     return ours | {name: value for name, value in options.items() if name.startswith("ssl")}
 
 
+def _require_host(host: str | None) -> None:
+    try:
+        (host or "").encode("idna")
+    except UnicodeError:  # which would come as if what is stored there could not be read
+        raise UrlError(
+            "its host is no name: a part between two dots is empty or too long"
+        ) from None
+
+
 def _nodes(hosts: str, port: int) -> tuple[tuple[str, int], ...]:
     parts = [urlsplit(f"//{host}") for host in hosts.split(",") if host]
     if any(part.port == 0 for part in parts):
         raise UrlError("a port must be a whole number from 1 to 65535")
+    for part in parts:
+        _require_host(part.hostname)
     return tuple((part.hostname or "localhost", part.port or port) for part in parts)

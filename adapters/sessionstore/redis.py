@@ -29,6 +29,7 @@ from sessionstore._redis_clients import WAIT, Clients, Command, Probe, Transacti
 from sessionstore._redis_doubts import Doubts
 from sessionstore._redis_errors import (
     TRANSLATED,
+    hint_of_tls,
     is_demoted,
     may_have_been_lost,
     not_permitted,
@@ -460,7 +461,7 @@ class RedisSessionStore(SessionStore):
         try:
             yield Probe(_Call(scripts.PING, (self._index(b"all"),), ()).by_text())
         except TRANSLATED as error:
-            raise translated(error) from error
+            raise self._error_of(error) from error
 
     # -- One session ------------------------------------------------------------------------------
 
@@ -619,14 +620,22 @@ class RedisSessionStore(SessionStore):
             yield []  # lets go of the connections that lead there
         since = self._since(started) if may_have_been_lost(lost) else None
         if since is None:
-            raise translated(lost, session_id) from lost
+            raise self._error_of(lost, session_id) from lost
         try:
             replies = yield from self._exchange([call.again(since) for call in calls], wait)
         except TRANSLATED as error:
-            raise translated(error, session_id) from error
+            raise self._error_of(error, session_id) from error
         if any(reply[0] == b"UNKNOWN" for reply in replies):
             raise StoreTimeoutError(_UNKNOWN) from lost
         return replies
+
+    def _error_of(self, error: BaseException, session_id: str | None = None) -> SessionStoreError:
+        told = translated(error, session_id)
+        # Who has permitted a write has answered.
+        hint = (
+            "" if self._permitted else hint_of_tls(error, bool(self._settings.options.get("ssl")))
+        )
+        return type(told)(f"{told}{hint}") if hint else told
 
     def _since(self, started: float) -> int | None:
         """Give how long ago a first try may have come, or nothing where it is too late for another.

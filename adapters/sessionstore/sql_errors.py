@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from sessionstore._reasons import reason_of
 from sessionstore.errors import (
     InvalidMessageError,
     SessionStoreError,
@@ -224,8 +225,10 @@ def translated(error: Exception) -> SessionStoreError:
     Returns:
         The error to raise, from `cause` of the same error.
     """
-    kind, words = _meaning(error)
-    return kind(words)
+    meaning = _meaning(error)
+    kind, words = meaning
+    reason = reason_of(error) if meaning is _GONE else ""
+    return kind(f"{words}: {reason}" if reason else words)
 
 
 def cause(error: Exception) -> BaseException:
