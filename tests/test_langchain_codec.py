@@ -30,7 +30,7 @@ from langchain_messages import any_message, texts, values
 from msgspec.structs import replace
 from pydantic import BaseModel
 
-from langchain_sessionstore import to_langchain, to_session
+from langchain_sessionstore import to_langchain, to_session, to_session_messages
 from sessionstore import (
     CorruptMessageError,
     InMemorySessionStore,
@@ -314,3 +314,16 @@ def test_what_a_newer_langchain_knows_is_kept():
     assert message.mood == "fine"
     assert to_session(message).extra == {"langchain": {"model_extra": {"mood": "fine"}}}
     assert stored.extra == {}
+
+
+def test_a_message_of_langchain_where_one_of_ours_belongs_is_told_how():
+    words = r"not HumanMessage: langchain_sessionstore.to_session\(message\) makes one of it"
+    with InMemorySessionStore() as store, pytest.raises(InvalidMessageError, match=words):
+        store.append_message("s", HumanMessage("Hello!"))
+    with (
+        InMemorySessionStore() as store,
+        pytest.raises(InvalidMessageError, match=r"give \[message\]$"),
+    ):
+        store.append_messages("s", HumanMessage("Hello!"))
+    with pytest.raises(InvalidMessageError, match=r"give \[message\]$"):
+        to_session_messages(HumanMessage("Hello!"))

@@ -15,7 +15,12 @@ from llama_index.core.base.llms.types import (
 from llama_index_messages import PNG, any_message
 from msgspec.structs import replace
 
-from llama_index_sessionstore import SessionChatStore, to_llama_index, to_session
+from llama_index_sessionstore import (
+    SessionChatStore,
+    to_llama_index,
+    to_session,
+    to_session_messages,
+)
 from sessionstore import (
     CorruptMessageError,
     InMemorySessionStore,
@@ -246,3 +251,12 @@ def test_what_is_nested_too_deep_is_refused(depth, place):
         SessionChatStore(store).add_message("s", message)
     assert "s3cret" not in str(caught.value)
     assert store.get("s") is None
+
+
+def test_a_message_of_llama_index_where_one_of_ours_belongs_is_told_how():
+    message = ChatMessage(content="Hello!")
+    words = r"not ChatMessage: llama_index_sessionstore.to_session\(message\) makes one of it"
+    with InMemorySessionStore() as store, pytest.raises(InvalidMessageError, match=words):
+        store.append_message("s", message)
+    with pytest.raises(InvalidMessageError, match=r"give \[message\]$"):
+        to_session_messages(message)

@@ -393,3 +393,18 @@ def test_a_token_counter_of_ones_own() -> None:
     assert Window(max_tokens=6, token_counter=counter).view(log) == log[2:]
     assert Window(max_tokens=16, token_counter=counter).view(log) == log
     assert Window(max_tokens=15, token_counter=counter).view(log) == log[2:]
+
+
+def test_a_view_of_mappings() -> None:
+    """As a store takes them; what is neither a message nor a mapping is told so."""
+    log: list[Any] = [
+        {"role": "human", "content": "1"},
+        SessionMessage("ai", "2"),
+        {"role": "user", "content": "3"},
+    ]
+    seen = Window(max_messages=2).view(log)
+    assert [(message.role, message.content) for message in seen] == [("user", "3")]
+    seen = Window().view(log)
+    assert [message.role for message in seen] == ["user", "assistant", "user"]
+    with pytest.raises(InvalidMessageError, match="not tuple: give a SessionMessage, or a mapping"):
+        Window().view([("user", "1")])  # type: ignore[list-item]

@@ -32,6 +32,7 @@ __all__ = [
     "checked_replacement",
     "checked_seconds",
     "checked_version",
+    "named_messages",
     "optional_id",
     "require_owner",
     "require_version",
@@ -296,6 +297,26 @@ def checked_messages(messages: Iterable[MessageLike]) -> list[SessionMessage]:
             raise InvalidMessageError(_NO_LIST.format(type(messages).__name__))
         ready.append(_ready_message(message))
     return ready
+
+
+def named_messages(messages: Iterable[MessageLike]) -> list[SessionMessage]:
+    """Take mappings for messages, and other names of roles for the contract's, and change no more.
+
+    Args:
+        messages: What the caller gave.
+
+    Returns:
+        The messages.
+
+    Raises:
+        InvalidMessageError: One of them is not a message.
+    """
+    taken = []
+    for given in messages:
+        message = given if isinstance(given, SessionMessage) else _of_mapping(given)
+        role = _plain_role(message.role)
+        taken.append(message if role is message.role else replace(message, role=role))
+    return taken
 
 
 _NO_LIST = "messages must be a list of messages, not a single {}: give [message]"

@@ -7,9 +7,10 @@ from itertools import chain
 
 import msgspec
 
+from sessionstore.arguments import named_messages
 from sessionstore.errors import InvalidMessageError
 from sessionstore.flow import Flow, aplay, play
-from sessionstore.models import SYSTEM_ROLES, SessionMessage
+from sessionstore.models import SYSTEM_ROLES, MessageLike, SessionMessage
 from sessionstore.store import SessionStore
 from sessionstore.tokens import TokenCounter, approximate_tokens, count_tokens, is_counter
 from sessionstore.turns import INTERRUPTED, Turn, turns_of
@@ -103,7 +104,7 @@ class Window(msgspec.Struct, frozen=True):
         """Async twin of `load`."""
         return await aplay(self.loading(store, session_id, user_id), store._aplay)
 
-    def view(self, messages: Sequence[SessionMessage]) -> list[SessionMessage]:
+    def view(self, messages: Sequence[MessageLike]) -> list[SessionMessage]:
         """Give the view of a log, or of as much of its end as was read.
 
         Args:
@@ -116,9 +117,13 @@ class Window(msgspec.Struct, frozen=True):
             TypeError: The token counter is async, gives no number, or is a model that only
                 `langchain_sessionstore` can ask.
             ValueError: The token counter gives a negative number, or NaN.
+            InvalidMessageError: One of them is neither a message nor a mapping of its fields.
         """
-        first = _first(messages)
-        return self._shown(first, turns_of(messages[len(first) :]), _Tokens(self, first))
+        return self._view(named_messages(messages))
+
+    def _view(self, log: Sequence[SessionMessage]) -> list[SessionMessage]:
+        first = _first(log)
+        return self._shown(first, turns_of(log[len(first) :]), _Tokens(self, first))
 
     def loading(
         self, store: SessionStore, session_id: str, user_id: str | None
@@ -137,7 +142,7 @@ class Window(msgspec.Struct, frozen=True):
         size = self._first_page()
         log = yield store._reading(session_id, size, None, user_id, size is not None)
         if size is None:
-            return self.view(log)
+            return self._view(log)
         first, log = log[:-size], log[-size:]
         tokens, found, turns = _Tokens(self, first), len(log), list[Turn]()
         while found == size and self._may_go_on(log, turns := turns_of(log), tokens):
@@ -149,7 +154,7 @@ class Window(msgspec.Struct, frozen=True):
         if (
             _first(log) != first
         ):  # the first page began with the log's first: nothing is counted yet
-            return self.view(log)
+            return self._view(log)
         return self._shown(first, turns_of(log[len(first) :]), tokens)
 
     def _first_page(self) -> int | None:

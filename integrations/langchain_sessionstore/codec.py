@@ -195,8 +195,10 @@ def to_session_messages(messages: Iterable[BaseMessage]) -> list[SessionMessage]
         One for each, in the same order.
 
     Raises:
-        InvalidMessageError: One of them is no message that langchain-core knows.
+        InvalidMessageError: It is not a list, or one of it is no message that langchain-core knows.
     """
+    if isinstance(messages, BaseMessage):  # which can be gone through: by its fields
+        raise InvalidMessageError("messages must be a list of messages: give [message]")
     return [to_session(message) for message in messages]
 
 

@@ -197,14 +197,13 @@ def _checked_store(store: SessionStore) -> SessionStore:
 
 
 def _said(messages: Sequence[BaseMessage]) -> list[SessionMessage]:
-    if isinstance(messages, BaseMessage):  # which can be gone through: by its fields
-        raise InvalidMessageError("messages must be a list of messages: give [message]")
+    stored = to_session_messages(messages)
     if any(isinstance(message, RemoveMessage) for message in messages):
         raise InvalidMessageError(
             "a RemoveMessage can't be added to a history: "
             "use store.delete_messages(session_id, [message_id])"
         )
-    return to_session_messages(messages)
+    return stored
 
 
 _INPUT = [HumanMessage("")]  # a call brings some, which its history does not see

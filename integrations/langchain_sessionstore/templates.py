@@ -55,6 +55,8 @@ class Template:
         self.types: dict[str, Any] = {name: _type_of(self.values[name]) for name in self.rest}
         if "usage_metadata" in self.types:
             self.types["usage_metadata"] = (dict, type(None))
+        if "role" in self.values:
+            self.types["role"] = str  # another name of the one that a store keeps
 
     def filled_in(self, message: SessionMessage) -> dict[str, Any]:
         """Give a new message's fields: its content, its id, and what all of its class have."""

@@ -145,6 +145,8 @@ def to_session_messages(messages: Iterable[ChatMessage]) -> list[SessionMessage]
     Raises:
         InvalidMessageError: One of them is no `ChatMessage`.
     """
+    if isinstance(messages, ChatMessage):  # which can be gone through: by its fields
+        raise InvalidMessageError("messages must be a list of messages: give [message]")
     return [to_session(message) for message in messages]
 
 
