@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from servers import redis as redis_servers
@@ -131,6 +132,28 @@ def test_every_operation_async(
         assert await client.ping()
 
     in_a_loop(work, redis_server.url, other_server.url)
+
+
+def test_it_is_started_once(prefix: str) -> None:
+    """Each start would leave a round of health checks behind, each of which is a PING."""
+
+    def pings(server: redis_servers.Server) -> int:
+        return int(server.info("commandstats")["cmdstat_ping"]["calls"])
+
+    async def work(client: Any) -> None:
+        store = RedisSessionStore(client, key_prefix=prefix)
+        await asyncio.gather(*(store.aget(f"s{number}") for number in range(20)))
+
+    with redis_servers.single() as server:
+        before = pings(server)
+        in_a_loop(work, server.url, health_check_interval=60)
+        assert pings(server) - before == 1
+        before = pings(server)
+        with sync_client(server.url, health_check_interval=60) as client:
+            store = RedisSessionStore(client, key_prefix=prefix)
+            with ThreadPoolExecutor(8) as threads:
+                list(threads.map(store.get, map(str, range(8))))
+        assert pings(server) - before == 1
 
 
 @contextmanager
@@ -284,3 +307,10 @@ def test_databases_that_are_clusters(redis_cluster: redis_servers.Cluster, prefi
         assert len(store.list_sessions().sessions) == 5
         assert store.delete("s0")
         assert len(store.list_sessions().sessions) == 4
+
+    async def work(client: Any) -> None:
+        store = RedisSessionStore(client, key_prefix=prefix)
+        assert await store.aappend_message("s9", said("x")) == 1
+        assert len((await store.alist_sessions()).sessions) == 5
+
+    in_a_loop(work, node.url, client_class=redis.asyncio.RedisCluster)

@@ -418,9 +418,10 @@ def _unfit(message: SessionMessage) -> str:
     for field in ("content", "tool_calls", "metadata", "extra"):
         if why := why_not_json(getattr(message, field)):
             return f"message {message.id!r} can't be stored as JSON: its {field} holds {why}"
-    if not all(isinstance(call, dict) for call in message.tool_calls):
-        return f"message {message.id!r} has a tool call that is not a dict of name, args and id"
-    if any(call.keys() - ToolCall.__annotations__.keys() for call in message.tool_calls):
+    calls = message.tool_calls
+    if not isinstance(calls, (list, tuple)) or not all(isinstance(call, dict) for call in calls):
+        return f"message {message.id!r} has tool calls that are not a list of dicts"
+    if any(call.keys() - ToolCall.__annotations__.keys() for call in calls):
         return f"message {message.id!r} has a tool call with more than name, args and id"
     return ""
 

@@ -100,6 +100,8 @@ def _field(name: str, bad: Any) -> SessionMessage:
 _BAD_MESSAGES = [
     *_NO_MESSAGES,
     *(_field(name, bad) for name, values in _BAD_FIELDS.items() for bad in values),
+    # Two faults at once: to tell of the one, nothing is to be made of the other.
+    *(SessionMessage("\ud800", tool_calls=bad) for bad in _BAD_FIELDS["tool_calls"]),
 ]
 _NO_LISTS: list[Any] = [*_PLAIN, *_TEXTS, {}, {"role": "user"}, said("x", "m9"), [7], _numbers]
 _NO_IDS: list[Any] = [*_PLAIN, [], {}, (), "", "\ud800", "x" * 1000]
