@@ -164,6 +164,6 @@ def test_a_store_that_was_answered_before_is_not_told_of_tls(
     ):
         store.create("s")
         server.pause()
-        with pytest.raises(StoreTimeoutError, match="^Redis did not answer in time$"):
+        with pytest.raises(StoreTimeoutError, match=r"^Redis did not answer in time$"):
             store.get("s")
         server.resume()
