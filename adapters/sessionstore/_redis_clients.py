@@ -356,7 +356,7 @@ class Clients:
     # -- Making and keeping them ------------------------------------------------------------------
 
     def _sync_one(self) -> SyncClient:
-        self._refuse_closed()
+        self.refuse_closed()
         if self._given_is_sync:
             return self._given
         if self.settings.databases:
@@ -371,13 +371,13 @@ class Clients:
                 self._sync = one
             if one is not made:
                 _close_client(made)
-        self._refuse_closed()
+        self.refuse_closed()
         return self._sync
 
     async def _async_one(self) -> _OfLoop:
         loop = asyncio.get_running_loop()
         kept = self._of(loop) or await self._join(loop)
-        self._refuse_closed()
+        self.refuse_closed()
         return kept
 
     def _of(self, loop: asyncio.AbstractEventLoop) -> _OfLoop | None:
@@ -426,7 +426,8 @@ class Clients:
             _close_client(client)
         return [kept for ref in refs if (kept := ref()) is not None]
 
-    def _refuse_closed(self) -> None:
+    def refuse_closed(self) -> None:
+        """Raise an error where the store was closed."""
         if self._closed:
             raise SessionStoreError("this store is closed")
 

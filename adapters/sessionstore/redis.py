@@ -268,7 +268,9 @@ class RedisSessionStore(SessionStore):
         return _BOUNDS
 
     def _play(self, flow: Flow[T]) -> T:
-        result: T = within(self._most, self._played, flow, self._current())
+        clients = self._current()
+        clients.refuse_closed()  # a flow may have nothing to ask for
+        result: T = within(self._most, self._played, flow, clients)
         return result
 
     def _played(self, flow: Flow[T], clients: Clients) -> T:
@@ -284,6 +286,7 @@ class RedisSessionStore(SessionStore):
 
     async def _aplay(self, flow: Flow[T]) -> T:
         clients = self._current()
+        clients.refuse_closed()
         with until(deadline_after(self._most)):
             try:
                 return await aplay(flow, clients.asend)
