@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from sessionstore import InMemorySessionStore, InvalidSessionError
+from sessionstore import (
+    InMemorySessionStore,
+    InvalidMessageError,
+    InvalidSessionError,
+    SessionMessage,
+    SessionStore,
+    SQLiteSessionStore,
+)
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 1.0, None, "5", True])
@@ -32,3 +40,30 @@ def test_metadata_that_is_no_dict(metadata: Any) -> None:
     store.create("s")
     with pytest.raises(InvalidSessionError, match=words):
         store.update("s", metadata=metadata)
+
+
+ENDLESS: list[Any] = []
+ENDLESS += [ENDLESS]
+
+
+@pytest.mark.parametrize("kind", [InMemorySessionStore, SQLiteSessionStore])
+def test_a_message_to_page_from(kind: Callable[[], SessionStore]) -> None:
+    with kind() as store:
+        store.append_message("s", SessionMessage("user", "Hello!", id="m0"))
+        for ways, words in (
+            ({"before": "x"}, "no message 'x' to go before"),
+            ({"after": "x"}, "no message 'x' to go on from"),
+            ({"after": "m0", "before": "m0"}, "after can't be given together with before"),
+            ({"after": "", "keep_system": True}, "after can't be given together with keep_system"),
+        ):
+            with pytest.raises(InvalidMessageError, match=words):
+                store.get_messages("s", **ways)
+
+
+def test_what_is_nested_too_deep() -> None:
+    store = InMemorySessionStore()
+    message = SessionMessage("user", "Hello!", id="m0", metadata={"a": ENDLESS})
+    with pytest.raises(InvalidMessageError, match="its metadata is nested too deep: at most 64"):
+        store.append_message("s", message)
+    with pytest.raises(InvalidSessionError, match="metadata is nested too deep: at most 64"):
+        store.create("s", metadata={"a": ENDLESS})
