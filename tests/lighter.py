@@ -15,3 +15,7 @@ class Lighter:
     test_any_messages_come_back_equal = test_any_metadata_comes_back_equal = None
     # 100,000 messages: the statements are the same.
     test_a_long_session = None
+    # Processes of their own, which differ by the driver at most.
+    test_a_writer_that_is_killed = test_what_the_system_refuses = None
+    test_an_async_call_that_waits_leaves_the_loop_free = None
+    test_a_call_that_is_cancelled_as_it_waits = None

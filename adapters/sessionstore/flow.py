@@ -3,6 +3,18 @@
 A flow yields requests to its backend, gets each reply back from its ``yield``, and returns the
 operation's result. It does no input or output itself, so the same flow serves the blocking and
 the asyncio methods of a store. The idea is that of httpx's ``auth_flow``.
+
+What a request is, is between a store's flows and its ``_play`` and ``_aplay``: SQL, a command, or a
+function of what the backend holds. One request that does all of an operation is best: what is
+checked is then checked in the same step as the work.
+
+Example:
+    >>> from sessionstore.flow import play
+    >>> def total(name):
+    ...     numbers = yield name  # a request, and the reply to it
+    ...     return sum(numbers)
+    >>> play(total("a"), {"a": [1, 2, 3]}.get)
+    6
 """
 
 from __future__ import annotations
@@ -18,7 +30,7 @@ Flow: TypeAlias = Generator[Any, Any, T]
 
 
 def play(flow: Flow[T], send: Callable[[Any], Any]) -> T:
-    """Drive a flow to its end on a blocking connection.
+    """Drive a flow to its end on a blocking connection: what a store's ``_play`` does.
 
     Args:
         flow: The operation.

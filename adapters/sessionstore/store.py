@@ -95,6 +95,19 @@ class SessionStore(ABC):
     gives the time of `time.monotonic` by which it has to be over; that is earlier where the call is
     part of another one, as of a fallback's that puts writes back. A thread is handed that time: it
     does not see it by itself. Past it a call raises `StoreTimeoutError`.
+
+    `sessionstore.flow.play` and `aplay` drive a flow with a function that carries one of its
+    requests to the backend and gives the reply: ``_play`` is ``return play(flow, self._send)``. A
+    backend without an async driver plays the flow in a thread, so that the event loop goes on; a
+    thread can't be cancelled, so that a cancelled caller comes back only when it is done.
+
+    An error of the driver or the system, such as an `OSError`, never reaches a caller: it is the
+    ``__cause__`` of a `SessionStoreError`. After `close` every call, sync and async, raises a plain
+    `SessionStoreError`: not a `StoreUnavailableError`, as to try again does not help.
+
+    `create` keeps all metadata that it is given, keys whose value is ``None`` included; `update`
+    takes such keys away, as `sessionstore.models.merge_metadata` does. A version is 1 when the
+    session is made, and one more with each write that changes anything.
     """
 
     # -- The operations ---------------------------------------------------------------------------
@@ -115,7 +128,8 @@ class SessionStore(ABC):
             agent_id: The agent that the conversation is with.
             user_id: The owner; ``None`` leaves the session open to every caller for good.
             messages: The first messages. Those without an id are given one.
-            metadata: A JSON object, such as a title and tags.
+            metadata: A JSON object, such as a title and tags. All of it is kept, a key whose value
+                is ``None``, too.
 
         Returns:
             The session as it is stored.

@@ -17,6 +17,8 @@ the storage outlives the store object, as a file or a server's does, subclass
 Run it with ``pytest``. Each test is run in both colours: on the store's plain methods, and on
 their async twins. No plug-in for asyncio is needed. The extra ``testing`` installs what is.
 
+What a store does not claim is left out by flags: `SessionStoreConformance` lists them.
+
 `InterruptContract` tests Ctrl-C, for a store whose driver bears that; inherit from it, too.
 """
 
@@ -34,10 +36,12 @@ pytest.register_assert_rewrite(
         f"sessionstore.testing.{name}"
         for name in (
             "appending",
+            "blocking",
             "cancelling",
             "changes",
             "concurrency",
             "content",
+            "crashing",
             "deleting",
             "expiry",
             "identifiers",
@@ -48,6 +52,7 @@ pytest.register_assert_rewrite(
             "ownership",
             "processes",
             "reading",
+            "scarcity",
             "sessions",
             "stateful",
             "versions",

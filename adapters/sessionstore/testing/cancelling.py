@@ -26,6 +26,7 @@ class CancelContract(ColouredSuite):
 
     def test_cancelled_is_settled(self, open_store: OpenStore) -> None:
         """Whenever it is cancelled: what is read next stays, and what is written next is last."""
+        self.require_support("cancellation")
 
         async def main(store: SessionStore) -> None:
             chance = random.Random(0)  # noqa: S311 - when to cancel is no secret

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 import pytest
 
 from sessionstore.store import SessionStore
+from sessionstore.testing.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -145,7 +146,7 @@ class _Twins:
         return call
 
 
-class ColouredSuite:
+class ColouredSuite(Capabilities):
     """The fixtures that all tests of the suite take their stores from."""
 
     @pytest.fixture

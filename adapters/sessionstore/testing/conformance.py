@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from sessionstore.testing.appending import AppendContract
 from sessionstore.testing.arguments import ArgumentContract
+from sessionstore.testing.blocking import WaitContract
 from sessionstore.testing.cancelling import CancelContract
 from sessionstore.testing.concurrency import ConcurrencyContract
 from sessionstore.testing.content import ContentContract
+from sessionstore.testing.crashing import CrashContract
 from sessionstore.testing.deleting import DeleteMessagesContract
 from sessionstore.testing.expiry import ExpiryContract
 from sessionstore.testing.identifiers import IdentifierContract
@@ -15,6 +17,7 @@ from sessionstore.testing.listing import ListContract
 from sessionstore.testing.ownership import OwnershipContract
 from sessionstore.testing.processes import ProcessContract
 from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.scarcity import ScarcityContract
 from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.stateful import StatefulContract
 from sessionstore.testing.versions import VersionContract
@@ -51,6 +54,24 @@ class SessionStoreConformance(
     A store whose option for expiry is not ``retention_days`` overrides `expiring`; one whose
     backend deletes by itself what is expired sets `prunes` to false.
 
+    What a store does not claim is left out by a flag, a class attribute that is set to ``False``;
+    ``pytest -rs`` tells each test that was left out, and the flag.
+
+    - ``supports_expiry``: sessions are gone some time after their last write (guarantee 8).
+    - ``supports_flat_cost``: a turn costs the same however much the session, and the storage,
+      holds (guarantee 6). Without it 100,000 messages are not tried either.
+    - ``supports_cancellation``: when a cancelled call comes back, it took effect or it never will
+      (guarantee 9).
+    - ``supports_nonblocking_async``: while an async call waits for the backend, or for another
+      process, its event loop goes on.
+    - ``supports_crash_safety``: a process that is killed in a write leaves all of it or nothing
+      (guarantee 1).
+    - ``supports_processes``: several processes use the storage at once.
+
+    Nobody may leave out that an error of the driver or the system, such as an `OSError`, is raised
+    as a `SessionStoreError`, and that a closed store refuses every call with one. No test looks at
+    an error's words.
+
     Example::
 
         class TestInMemory(SessionStoreConformance):
@@ -60,12 +81,22 @@ class SessionStoreConformance(
     """
 
 
-class SharedStoreConformance(SessionStoreConformance, RestartContract, ProcessContract):
+class SharedStoreConformance(
+    SessionStoreConformance,
+    RestartContract,
+    ProcessContract,
+    CrashContract,
+    WaitContract,
+    ScarcityContract,
+):
     """The suite for a storage that many stores share, and that outlives them.
 
     Here ``open_store``, called twice in a test, opens the same storage twice. It has to be
     picklable, since it is called in other processes too: a class or function of a module, or a
-    `functools.partial` of one.
+    `functools.partial` of one. Such a process is killed at each step of a write, is held up in one
+    while others wait, and is refused open files and space by the system.
+
+    An event loop that stands still for `patience` seconds, 10 of them, is taken to be blocked.
 
     Example::
 

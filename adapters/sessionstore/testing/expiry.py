@@ -36,6 +36,10 @@ class ExpiryContract(ColouredSuite):
         """
         return {"retention_days": seconds / 86_400}
 
+    @pytest.fixture(autouse=True)
+    def _only_where_sessions_expire(self) -> None:
+        self.require_support("expiry")
+
     @pytest.fixture
     def expired(self, stores: Stores) -> SessionStore:
         """Give a store with an expired session ``s``, which nobody has asked for since."""

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 import pytest
 
 from sessionstore.bounds import StoreBounds
-from sessionstore.errors import SessionStoreError
+from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.models import encode_message
 from sessionstore.store import SessionStore
 from sessionstore.testing.colours import ColouredSuite, OpenStore, Stores
 from sessionstore.testing.samples import contents, conversation, ids, said, stored
 
 __all__ = ["LifetimeContract", "RestartContract"]
+
+CALLS: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("create", ("new",)),
+    ("get", ("s",)),
+    ("get_messages", ("s",)),
+    ("append_message", ("s", said("hello"))),
+    ("append_messages", ("new", [said("hello")])),
+    ("append_messages", ("s", [])),
+    ("replace_message", ("s", said("hello", "m0"))),
+    ("delete_messages", ("s", ["m0"])),
+    ("delete_messages", ("s", [])),
+    ("update", ("s",)),
+    ("delete", ("s",)),
+    ("list_sessions", ()),
+    ("prune_expired", ()),
+    ("ping", ()),
+)
+
+
+def _run(method: Callable[..., Coroutine[Any, Any, object]], *args: Any) -> object:
+    return asyncio.run(method(*args))
 
 
 class LifetimeContract(ColouredSuite):
@@ -93,6 +115,23 @@ class LifetimeContract(ColouredSuite):
         asyncio.run(second.aclose())
         second.close()
 
+    @pytest.mark.parametrize("used", [False, True], ids=["never used", "used"])
+    @pytest.mark.parametrize("close", ["close", "aclose"])
+    def test_a_closed_store_refuses(self, open_store: OpenStore, close: str, used: bool) -> None:
+        """Every later call, sync and async; and to try again would not help."""
+        store = open_store()
+        if used:
+            store.create("s", messages=conversation(2))
+            asyncio.run(store.aappend_message("s", said("hello")))
+        closed = getattr(store, close)()
+        if closed is not None:
+            asyncio.run(closed)
+        for name, args in CALLS:
+            for call in (getattr(store, name), partial(_run, getattr(store, f"a{name}"))):
+                with pytest.raises(SessionStoreError) as caught:
+                    call(*args)
+                assert not isinstance(caught.value, StoreUnavailableError), name
+
     def test_with_block(self, open_store: OpenStore) -> None:
         """The block gets the store, and an error in it comes out as it is."""
         error = KeyError("of the caller")
@@ -145,6 +184,7 @@ class LifetimeContract(ColouredSuite):
 
     def test_a_cancelled_call(self, open_store: OpenStore) -> None:
         """It leaves all or nothing, and the store goes on: guarantee 1."""
+        self.require_support("cancellation")
 
         async def main() -> None:
             async with open_store() as store:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,7 +19,9 @@ from sessionstore.testing.colours import ColouredSuite, OpenStore, Stores, attem
 from sessionstore.testing.concurrency import BATCH, batches_of, require_whole_log
 from sessionstore.testing.samples import said, stored
 
-__all__ = ["ProcessContract", "Processes"]
+__all__ = ["ProcessContract", "Processes", "afresh", "in_a_process"]
+
+T = TypeVar("T")
 
 COUNT = 4
 _PATIENCE = 60.0
@@ -32,7 +34,7 @@ class Processes:
 
     def __init__(self) -> None:
         """Start none yet: each starts with its first work."""
-        context = _afresh()
+        context = afresh()
         self._pool = ProcessPoolExecutor(
             COUNT, mp_context=context, initializer=_enter, initargs=(context.Barrier(COUNT),)
         )
@@ -55,13 +57,27 @@ class Processes:
         self._pool.shutdown()
 
 
-def _afresh() -> BaseContext:
+def afresh() -> BaseContext:
     """Start from a process that has imported the stores and done nothing, where there are such."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([name for name in sys.modules if name.startswith(_OURS)])
     return context
+
+
+def in_a_process(work: Callable[..., T], *args: Any) -> T:
+    """Do a work in a process of its own, started afresh, and give what it returns.
+
+    Args:
+        work: A function of a module.
+        args: Its arguments.
+
+    Returns:
+        What it returned. What it raises raises here.
+    """
+    with ProcessPoolExecutor(1, mp_context=afresh()) as process:
+        return process.submit(work, *args).result()
 
 
 def _enter(gate: threading.Barrier) -> None:
@@ -103,6 +119,7 @@ class ProcessContract(ColouredSuite):
     @pytest.fixture
     def processes(self) -> Iterator[Processes]:
         """Give four processes."""
+        self.require_support("processes")
         processes = Processes()
         yield processes
         processes.close()
