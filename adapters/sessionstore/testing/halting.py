@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SESSION", "Writers", "batch_of", "needs_fork", "spread"]
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+needs_fork: pytest.MarkDecorator = pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="Windows has no fork"
+)
 
 SESSION = "s"
 """The session that the processes append to."""
@@ -81,10 +83,11 @@ class Writers:
         gave_up: Whether the last one that halted went on by itself.
     """
 
+    gave_up: bool = False
+
     def __init__(self, open_store: OpenStore, patience: float = _PATIENCE) -> None:
         """Start nothing yet."""
         context = afresh()
-        self.gave_up = False
         self._pipe, self._far = context.Pipe()
         args = (self._far, open_store, patience)
         self._process: Any = context.Process(target=_fork_writers, args=args)  # type: ignore[attr-defined]
@@ -128,7 +131,7 @@ class Writers:
             yield self._go_on
         finally:
             self._go_on()
-            self.gave_up = _GAVE_UP in list(answers)
+            self.gave_up = _GAVE_UP in list(answers)  # to their end
 
     def _go_on(self) -> None:
         self._pipe.send("go on")
