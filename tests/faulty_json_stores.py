@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from json_file_store import File, JsonFileStore
 
+from sessionstore import StoreBusyError
 from sessionstore.flow import Flow
 from sessionstore.testing import OpenStore, volume
 from sessionstore.testing.blocking import WaitContract
@@ -34,6 +36,23 @@ class AsDocumented(BlockingStore, JsonFileStore):  # noqa: F821 - it is in that 
     def _send(self, request: Callable[[File], T]) -> T:
         with self._locked():
             return self._change(request)
+
+
+class OpenOnce(JsonFileStore):
+    """No second one opens the file: no fault where that is not claimed."""
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        super().__init__(path, **options)
+        self._opened = open(f"{path}.opened", "a")  # noqa: SIM115 - closed with the store
+        try:
+            fcntl.flock(self._opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._opened.close()
+            raise StoreBusyError("somebody else has the file open") from error
+
+    def close(self) -> None:
+        super().close()
+        self._opened.close()
 
 
 class WritesInPlace(JsonFileStore):
@@ -79,6 +98,11 @@ class TestAsItIs(Suite):
 
 class TestAsDocumented(Suite):
     kind = AsDocumented
+
+
+class TestOpenOnce(Suite):
+    kind = OpenOnce
+    supports_processes = False
 
 
 class TestInPlace(Suite):

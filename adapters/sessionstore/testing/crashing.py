@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeAlias
+
+import pytest
+
+from sessionstore.models import SessionMessage
+from sessionstore.store import SessionStore
 from sessionstore.testing.colours import ColouredSuite, OpenStore
-from sessionstore.testing.halting import SESSION, Writers, batch_of, needs_fork, spread
-from sessionstore.testing.samples import conversation, said, stored
+from sessionstore.testing.halting import SESSION, WRITES, Writers, batch_of, needs_fork, spread
+from sessionstore.testing.samples import conversation, ids, said, stored
 
 __all__ = ["CrashContract"]
 
-KILLS = 20
+KILLS = 15
+
+Opened: TypeAlias = Callable[[], AbstractContextManager[SessionStore]]
 
 
 class CrashContract(ColouredSuite):
     """A process that dies takes nothing with it but the write that it was in."""
 
     @needs_fork
-    def test_a_writer_that_is_killed(self, open_store: OpenStore) -> None:
+    @pytest.mark.parametrize("write", WRITES)
+    def test_a_writer_that_is_killed(self, open_store: OpenStore, write: str) -> None:
         """At whatever step: its write is there or not, what was acknowledged is, others go on."""
         self.require_support("crash_safety")
-        log = conversation(3)
-        with open_store() as store, Writers(open_store) as writers:
-            store.append_messages("neighbour", log)
-            store.append_messages(SESSION, log)
+        with self._opened(open_store) as opened, Writers(open_store, write=write) as writers:
+            with opened() as store:
+                store.append_messages("neighbour", conversation(3))
+                store.append_messages(SESSION, conversation(3))
             for step in spread(writers.count_steps(), KILLS):
-                before = store.get_messages(SESSION)
+                with opened() as store:
+                    before = store.get_messages(SESSION)
                 writers.kill(step)
-                assert store.get_messages(SESSION) in (before, before + batch_of(step))
-                assert store.append_message(SESSION, said("after", f"after {step}")) == 1
-            last = stored(store, SESSION)
+                with opened() as store:
+                    assert store.get_messages(SESSION) in (before, _after(before, write, step))
+                    assert store.append_message(SESSION, said("next", f"next {step}")) == 1
+            with opened() as store:
+                last = stored(store, SESSION)
         with open_store() as again:
             assert stored(again, SESSION) == last
-            assert again.get_messages("neighbour") == log
+            assert ids(again.get_messages("neighbour")) == ["m0", "m1", "m2"]
             assert [info.id for info in again.list_sessions().sessions] == [SESSION, "neighbour"]
+
+    @contextmanager
+    def _opened(self, open_store: OpenStore) -> Iterator[Opened]:
+        """Give one store that lives through it all, where others may write beside it."""
+        if not self.supports_processes:
+            yield open_store
+            return
+        with open_store() as store:
+            yield lambda: nullcontext(store)
+
+
+def _after(before: list[SessionMessage], write: str, step: int) -> list[SessionMessage]:
+    return batch_of(step) if write == "update" else before + batch_of(step)
