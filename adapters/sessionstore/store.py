@@ -593,13 +593,16 @@ class SessionStore(ABC):
         user_id: str | None,
         metadata: dict[str, Any],
     ) -> Flow[SessionData]:
-        """Make the session; `SessionExistsError` where it is there."""
+        """Make the session, at version 1.
+
+        `SessionExistsError` where it is there, `SessionAccessError` where it is another user's.
+        """
 
     @abstractmethod
     def _get(
         self, session_id: str, *, limit: int | None, user_id: str | None
     ) -> Flow[SessionData | None]:
-        """Give the session with its last ``limit`` messages, or ``None``."""
+        """Give the session with its last ``limit`` messages, or ``None``; all are counted."""
 
     @abstractmethod
     def _get_messages(
@@ -612,7 +615,12 @@ class SessionStore(ABC):
         user_id: str | None,
         keep_system: bool,
     ) -> Flow[list[SessionMessage]]:
-        """Give the last ``limit`` messages; after ``after`` (``""``: the start), the first."""
+        """Give the last ``limit`` messages; after ``after`` (``""``: the start), the first.
+
+        `InvalidMessageError` where the session has no message ``before`` or ``after``, also with a
+        limit of 0. With ``keep_system`` the session's first message comes in front, where its role
+        is one of `sessionstore.models.SYSTEM_ROLES` and it is not among them.
+        """
 
     @abstractmethod
     def _append_messages(
@@ -624,13 +632,16 @@ class SessionStore(ABC):
         user_id: str | None,
         expected_version: int | None,
     ) -> Flow[int]:
-        """Add those whose ids are new, at the end, and make the session; give how many."""
+        """Add those whose ids are new, at the end, and make the session; give how many.
+
+        Where there are none, nothing is written and no session is made.
+        """
 
     @abstractmethod
     def _replace_message(
         self, session_id: str, message: SessionMessage, *, user_id: str | None
     ) -> Flow[None]:
-        """Put the message in the place of the one with its id."""
+        """Put the message in the place of the one with its id; `SessionNotFoundError` without."""
 
     @abstractmethod
     def _delete_messages(
@@ -653,7 +664,10 @@ class SessionStore(ABC):
         user_id: str | None,
         expected_version: int | None,
     ) -> Flow[SessionInfo]:
-        """Replace the messages, and merge the metadata, as far as given."""
+        """Replace the messages, and merge the metadata, as far as given.
+
+        `SessionNotFoundError` without a session. `sessionstore.models.merge_metadata` merges.
+        """
 
     @abstractmethod
     def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]:
@@ -663,7 +677,10 @@ class SessionStore(ABC):
     def _list_sessions(
         self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
     ) -> Flow[SessionPage]:
-        """Give a page, newest activity first, from an index."""
+        """Give a page, newest activity first, from an index.
+
+        `InvalidSessionError` for a cursor that no page gave.
+        """
 
     @abstractmethod
     def _prune_expired(self) -> Flow[int]:
