@@ -80,25 +80,6 @@ class LifetimeContract(ColouredSuite):
         store.close()
         store.close()
 
-    def test_calls_of_a_closed_store(self, stores: Stores) -> None:
-        """Each is refused, whether the store was used before or not."""
-        for used in (True, False):
-            store = stores.open()
-            if used:
-                store.create("s", messages=conversation(1))
-            store.close()
-            calls: list[Callable[[], object]] = [
-                lambda: store.create("t"),  # noqa: B023
-                lambda: store.get("s"),  # noqa: B023
-                lambda: store.get_messages("s"),  # noqa: B023
-                lambda: store.append_message("s", said("x")),  # noqa: B023
-                lambda: store.delete_messages("s", ["m0"]),  # noqa: B023
-                lambda: store.list_sessions(),  # noqa: B023, PLW0108
-            ]
-            for call in calls:
-                with pytest.raises(SessionStoreError, match="closed"):
-                    call()
-
     def test_close_in_one_colour_after_the_other(self, open_store: OpenStore) -> None:
         """Either closes all that both have opened."""
         first, second = open_store(), open_store()
