@@ -206,6 +206,24 @@ def test_the_newest_of_the_calls_with_one_id_keeps_it() -> None:
     assert first.tool_calls[0]["id"] == "call_0"
 
 
+def test_a_block_that_names_its_call_has_the_calls_new_id() -> None:
+    """OpenAI's Responses name a call in a block by its ``call_id``, beside an id of the block."""
+    blocks: list[dict[str, Any]] = [
+        {"type": "reasoning", "id": "rs_1"},
+        {"type": "function_call", "id": "fc_1", "call_id": "call_0", "name": "t", "arguments": ""},
+        {"type": "custom_tool_call", "id": "call_0", "call_id": "call_1", "input": ""},
+        {"type": "function_call", "id": "fc_2", "call_id": "call_9", "name": "t", "arguments": ""},
+    ]
+    first, second = call("call_0", "call_1", id="a", content=blocks), call("call_0", "call_1")
+    results = [SessionMessage("tool", n, tool_call_id=f"call_{n}") for n in "01"]
+    view = Window().view([said("user"), first, *results, said("user"), second, *results])
+    ids = [result.tool_call_id for result in view[2:4]]
+    assert not {"call_0", "call_1"}.intersection(ids)
+    shown: Any = view[1].content
+    assert [block.get("call_id") for block in shown] == [None, *ids, "call_9"]
+    assert [block["id"] for block in shown] == [block["id"] for block in blocks]
+
+
 def test_two_results_of_one_message_answer_its_two_calls_with_one_id() -> None:
     results = [SessionMessage("tool", n, id=n, tool_call_id="c") for n in "12"]
     blocks = [{"type": "tool_call", "id": "c"}, {"type": "text", "text": "c"}, {"type": "tool_use"}]

@@ -10,13 +10,14 @@ import msgspec
 
 from sessionstore.models import SYSTEM_ROLES, SessionMessage, ToolCall
 
-__all__ = ["INTERRUPTED", "Turn", "turns_of", "unfinished"]
+__all__ = ["INTERRUPTED", "Turn", "is_made_up", "turns_of", "unfinished"]
 
 INTERRUPTED = "This tool call was interrupted: it gave no result."
 """What stands in a view for the result of a tool call that never came."""
 
 _UNFINISHED = "This tool call has given no result yet."
 _PENDING = "pending"
+_INTERRUPTED = "interrupted"
 _CALL_BLOCKS = ("tool_call", "tool_use")
 
 
@@ -71,6 +72,18 @@ def unfinished(id: str, call: ToolCall) -> SessionMessage:
         tool_call_id=call["id"],
         metadata={_PENDING: True},
     )
+
+
+def is_made_up(message: SessionMessage) -> bool:
+    """Tell whether a tool's result is none: it says that the call gave none.
+
+    Args:
+        message: The result.
+
+    Returns:
+        Whether it stands in a view, or keeps a place in a log, for a result that is not there.
+    """
+    return any(message.metadata.get(key) is True for key in (_PENDING, _INTERRUPTED))
 
 
 def _is_result(message: SessionMessage) -> bool:
@@ -155,9 +168,18 @@ def _with_ids(message: SessionMessage, ids: list[str]) -> SessionMessage:
 
 
 def _block_with_id(block: dict[str, Any], new: dict[str | None, list[str]]) -> dict[str, Any]:
-    """Give a block that repeats a call in the content the call's new id."""
-    own = new.get(block.get("id")) if block.get("type") in _CALL_BLOCKS else None
-    return {**block, "id": own.pop(0)} if own else block
+    """Give a block that repeats a call in the content the call's new id.
+
+    In OpenAI's Responses a block has an id of its own beside its call's, which is its ``call_id``.
+    """
+    if "call_id" in block:
+        key = "call_id"
+    elif block.get("type") in _CALL_BLOCKS:
+        key = "id"
+    else:
+        return block
+    own = new.get(block.get(key))
+    return {**block, key: own.pop(0) if len(own) > 1 else own[0]} if own else block
 
 
 def _interrupted(message: SessionMessage, name: str, id: str) -> SessionMessage:
@@ -168,4 +190,5 @@ def _interrupted(message: SessionMessage, name: str, id: str) -> SessionMessage:
         name=name,
         tool_call_id=id,
         created_at=message.created_at,
+        metadata={_INTERRUPTED: True},
     )
