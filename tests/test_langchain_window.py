@@ -14,10 +14,12 @@ from langchain_sessionstore import (
     SessionChatMessageHistory,
     langchain_token_counter,
     session_history_factory,
+    to_langchain,
     to_session_messages,
     with_session_history,
 )
 from sessionstore import InMemorySessionStore, SQLiteSessionStore, Window
+from sessionstore.turns import unfinished
 from sessionstore.window import INTERRUPTED
 
 CONFIG = {"configurable": {"session_id": "s"}}
@@ -150,6 +152,21 @@ def test_new_input_after_a_pending_call_closes_it_for_the_model_only(store, how,
     log = SessionChatMessageHistory("s", store).messages
     assert [message.type for message in log] == ["system", "human", "ai", *["human", "ai"] * 2]
     assert log[:3] == before
+
+
+@pytest.mark.parametrize("window", [None, Window()])
+def test_a_result_that_was_made_up_says_that_it_is_an_error(store, window):
+    invalid = {"id": "d", "name": "pay", "args": "{", "error": None, "type": "invalid_tool_call"}
+    history = pending(store)
+    history.add_messages([HumanMessage("again"), AIMessage("", invalid_tool_calls=[invalid])])
+    shown = []
+    chain = with_session_history(
+        RunnableLambda(lambda messages: shown.extend(messages) or "ok"), store, window=window
+    )
+    chain.invoke("never mind", CONFIG)
+    results = [message for message in shown if message.type == "tool"]
+    assert [message.status for message in results] == ["error", "error"]
+    assert to_langchain(unfinished("r", ASKED.tool_calls[0])).status == "error"
 
 
 def test_the_result_of_a_pending_call_goes_on_with_it(store):

@@ -22,6 +22,7 @@ from langchain_sessionstore.values import declared_beyond, json_of, why_not_kept
 from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage, ToolCall
 from sessionstore.binary import tag_bytes, untag_bytes
 from sessionstore.models import ROLE_NAMES
+from sessionstore.turns import is_made_up
 
 __all__ = [
     "to_langchain",
@@ -169,8 +170,7 @@ def _read(stored: SessionMessage, message: SessionMessage) -> BaseMessage:
             values["tool_calls"] = [{**call, "type": "tool_call"} for call in message.tool_calls]
             given.add("tool_calls")
     elif kind == "tool":
-        values["tool_call_id"] = message.tool_call_id or ""
-        given.add("tool_call_id")
+        _set_result(values, given, message)
     elif kind == "function":
         values["name"] = message.name or ""
     elif template.cls is ChatMessage:
@@ -282,6 +282,14 @@ def _is_plain(message: SessionMessage) -> bool:
         or message.name is not None
         or message.tool_call_id is not None
     )
+
+
+def _set_result(values: dict[str, Any], given: set[str], message: SessionMessage) -> None:
+    values["tool_call_id"] = message.tool_call_id or ""
+    given.add("tool_call_id")
+    if message.metadata and is_made_up(message):
+        values["status"] = "error"
+        given.add("status")
 
 
 def _fill_in(

@@ -75,6 +75,7 @@ def _results(calls: Iterable[ToolCall], why: str, text: str) -> list[BaseMessage
             name=call["name"],
             id=f"{why}:{call['id']}",
             tool_call_id=call["id"] or "",  # some models give none
+            status="error",
         )
         for call in calls
     ]
