@@ -126,21 +126,26 @@ class Window(msgspec.Struct, frozen=True):
         return self._shown(first, turns_of(log[len(first) :]), _Tokens(self, first))
 
     def loading(
-        self, store: SessionStore, session_id: str, user_id: str | None
+        self,
+        store: SessionStore,
+        session_id: str,
+        user_id: str | None,
+        *,
+        before: str | None = None,
     ) -> Flow[list[SessionMessage]]:
-        """Give `load` as a flow, whose requests are the store's flows."""
+        """Give `load` as a flow, whose requests are the store's flows; or that before a message."""
         for _ in range(_TRIES - 1):
             try:
-                return (yield from self._paging(store, session_id, user_id))
+                return (yield from self._paging(store, session_id, user_id, before))
             except InvalidMessageError:
                 continue  # the messages were replaced between two pages: from the start again
-        return (yield from self._paging(store, session_id, user_id))
+        return (yield from self._paging(store, session_id, user_id, before))
 
     def _paging(
-        self, store: SessionStore, session_id: str, user_id: str | None
+        self, store: SessionStore, session_id: str, user_id: str | None, before: str | None
     ) -> Flow[list[SessionMessage]]:
         size = self._first_page()
-        log = yield store._reading(session_id, size, None, user_id, size is not None)
+        log = yield store._reading(session_id, size, before, user_id, size is not None)
         if size is None:
             return self._view(log)
         first, log = log[:-size], log[-size:]

@@ -1,99 +1,94 @@
-"""What an agent's turn has in its session's log, and what it has still to write there."""
+"""What an agent's turn says: its answers, its tools' results, its edits."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from msgspec.structs import replace
 
-from langchain_sessionstore.codec import to_session
+from langchain_sessionstore.edits import SentAgain
+from langchain_sessionstore.inserted import (
+    is_as_in_state,
+    is_said,
+    made_messages,
+)
+from langchain_sessionstore.results import (
+    numbered_calls,
+    result_id,
+    unanswered_before,
+)
+from langchain_sessionstore.turn_log import Named, TurnLog
 from sessionstore import (
     InvalidMessageError,
     SessionMessage,
-    SessionNotFoundError,
     SessionStore,
-    ToolCall,
 )
 from sessionstore.flow import Flow
-from sessionstore.models import encode_message, new_id
-from sessionstore.turns import unfinished
+from sessionstore.models import new_id
 
 __all__ = ["AgentTurn"]
 
-_Named: TypeAlias = tuple[BaseMessage, str | None]
-
 
 @dataclass(eq=False, repr=False)
-class AgentTurn:
-    """One turn of an agent in one session: the flows that write its messages, each of them once.
+class AgentTurn(TurnLog):
+    """One turn of an agent in one session."""
 
-    It knows what it wrote, so that a step costs one write and no read. What it does not know, since
-    it was written before an interrupt or a crash, it appends by id, and replaces if it was there.
+    def result_id(self, message: AIMessage, call: Mapping[str, Any]) -> str:
+        """Give the id of the result of a call that is about to run."""
+        calls = [
+            one for one in numbered_calls(self.session_id, message) if one[0]["id"] == call["id"]
+        ]
+        alike = [own for each, own in calls if _is_the_same(each, call)]
+        ids = alike if len(calls) > 1 and alike else [own for _, own in calls]
+        if not ids:
+            return result_id(self.session_id, message, call["id"])
+        free = self._running.setdefault(ids[0], ids)  # of calls that are alike each takes one
+        return free.pop(0) if len(free) > 1 else free[0]
 
-    It travels in the agent's state, and so in what the agent streams: as a dataclass it can be
-    turned into JSON there.
-
-    Attributes:
-        session_id: The session.
-        agent_id: The agent of the session, if this makes it.
-        user_id: The caller; the owner, if this makes the session.
-        resumed: Whether the turn began before this call.
-        answer_id: The message that answered the turn before this call, if it was answered.
-        behind: Whether a save failed, and the caller went on without it.
-        unverified: A message that the session has to hold, or else the thread is another's.
-    """
-
-    session_id: str
-    agent_id: str = "default"
-    user_id: str | None = None
-    resumed: bool = False
-
-    def __post_init__(self) -> None:
-        """Begin with nothing written."""
-        self.answer_id: str | None = None
-        self.behind: bool = False
-        self.unverified: str | None = None
-        self._untold: list[tuple[BaseMessage, InvalidMessageError]] = []
-        self._given_up: set[str | None] = set()
-        self._written: dict[str, tuple[datetime, bytes]] = {}
-        self._edits: dict[str, Mapping[str, Any]] = {}
-
-    def __repr__(self) -> str:
-        """Tell the session's id and how much was written: never what was said."""
-        return f"AgentTurn({self.session_id!r}, written=<{len(self._written)}>)"
-
-    def result_id(self, call_message: BaseMessage, call_id: str | None) -> str:
-        """Give the id of a tool call's result: the same one however often the tool is run."""
-        names = repr((self.session_id, call_message.id, call_id))
-        return hashlib.sha256(names.encode()).hexdigest()[:32]
-
-    def know(self, loaded: Sequence[SessionMessage], shown: Sequence[BaseMessage]) -> None:
-        """Take note of what the log holds, as the agent sees it, and of what only the view has."""
-        made = {message.id: message.created_at for message in loaded}
-        for message in map(to_session, shown):
-            self._know(replace(message, created_at=made.get(message.id, message.created_at)))
-
-    def has_run(self, state: Sequence[BaseMessage]) -> bool:
-        """Tell whether a state ends with what was said in this turn, since this call began."""
-        last = state[-1] if state else None
-        return bool(self._written) and isinstance(last, (AIMessage, ToolMessage))
-
-    def telling_given_up(self) -> Iterator[tuple[BaseMessage, InvalidMessageError]]:
-        """Take what can't be stored, each message once: tools run at once."""
-        with suppress(IndexError):
-            while True:
-                yield self._untold.pop(0)
-
-    def edit(self, call_message: AIMessage, calls: Mapping[str, Mapping[str, Any]]) -> None:
+    def edit_calls(self, message: AIMessage, calls: Mapping[str, Mapping[str, Any]]) -> None:
         """Take note of tool calls, by id, that run otherwise than the model asked for."""
         for call_id, call in calls.items():
-            self._edits[self.result_id(call_message, call_id)] = call
+            self._edits[result_id(self.session_id, message, call_id)] = call
+
+    def give_ids(self, answers: Sequence[BaseMessage]) -> None:
+        """Give what a model answered its ids, and the results that came with it theirs."""
+        results: dict[str | None, str] = {}
+        for message in answers:
+            if isinstance(message, AIMessage):
+                message.id = message.id or new_id()
+                calls = numbered_calls(self.session_id, message)
+                results = {call["id"]: own for call, own in calls}
+            elif isinstance(message, ToolMessage) and message.id is None:
+                message.id = results.get(message.tool_call_id)
+
+    def rename_repeated(self, answers: list[BaseMessage], state: Sequence[BaseMessage]) -> bool:
+        """Give an answer that was given before, as by a cache, an id of its own.
+
+        Tells whether there was one. What has the id of a message and says something else is to
+        take its place.
+        """
+        repeated = any(
+            isinstance(message, AIMessage) and self._is_repeated(message, state)
+            for message in answers
+        )
+        if repeated:
+            self._rename(answers)
+        return repeated
+
+    def _is_repeated(self, answer: AIMessage, state: Sequence[BaseMessage]) -> bool:
+        there = [message for message in state if message.id == answer.id] if answer.id else []
+        if there:
+            return _says_the_same(answer, there[-1])
+        return answer.id in self._written
+
+    def _rename(self, answers: list[BaseMessage]) -> None:
+        for place, message in enumerate(answers):
+            kept = not isinstance(message, (AIMessage, ToolMessage))
+            answers[place] = message if kept else message.model_copy(update={"id": None})
+        self.give_ids(answers)
 
     # -- Flows: a request is one of the store's flows ---------------------------------------------
 
@@ -104,56 +99,82 @@ class AgentTurn:
         state stays in the log.
         """
         named = self._named(state)
+        yield from self._taking_back(store, named)
         yield from self._writing(store, named[self._first_of_turn(named) :])
 
-    def saving(
+    def answering(
         self,
         store: SessionStore,
-        messages: Sequence[BaseMessage],
-        *,
-        correct: bool = True,
-        needed: Collection[BaseMessage] = (),
+        shown: list[Any],
+        state: Sequence[BaseMessage],
+        answers: list[BaseMessage],
     ) -> Flow[None]:
-        """Append the messages that are not in the log; replace those that are otherwise there.
+        """Save a model's answer, behind what will come into the state in front of it.
 
-        What can't be stored is given up, unless it is needed: it would hold up what can.
+        Where the log holds the answer's id already, as after a cached one, and not as its last
+        message, the answer is given another.
         """
-        said = [(message, message.id) for message in messages if _is_said(message)]
-        yield from self._writing(store, said, correct=correct, needed=needed)
+        tried = {answer.id for answer in answers} <= self._tried
+        self._tried.update(answer.id for answer in answers)
+        inserted = [] if is_as_in_state(shown, state) else self._inserted(shown, state)
+        repairs = [pair for pair in inserted if pair[1] in self._places]
+        for message, id in repairs:  # noqa: A001
+            yield from self._replacing(store, self._stored(message, id))
+        new = [] if self.inserted.for_model_only else [p for p in inserted if p not in repairs]
+        said = [(answer, answer.id) for answer in answers if is_said(answer)]
+        there = yield from self._writing(store, [*new, *said], correct=False)
+        if there:
+            yield from self._telling_apart(store, there, answers, tried=tried)
+        guessed = [id or "" for message, id in new if message.type != "tool"]  # noqa: A001
+        self.inserted.note(guessed, answers[-1].id if answers else None)
 
-    def _writing(
+    def _telling_apart(
         self,
         store: SessionStore,
-        named: list[_Named],
+        there: list[SessionMessage],
+        answers: list[BaseMessage],
         *,
-        correct: bool = True,
-        needed: Collection[BaseMessage] = (),
+        tried: bool,
     ) -> Flow[None]:
-        try:
-            yield from self._putting(store, named, correct=correct)
-        except InvalidMessageError as error:
-            storable = self._storable(named, error, needed)
-            yield from self._putting(store, storable, correct=correct)
+        """Tell the same answer, saved before, from another turn's with its id."""
+        own = {answer.id for answer in answers}
+        if not tried:
+            last = yield store._reading(self.session_id, 1, None, self.user_id, False)
+            tried = bool(last) and last[-1].id in own
+        if tried:
+            for message in there:
+                if message.id in own:
+                    yield from self._replacing(store, message)
+            return
+        self._rename(answers)
+        self._tried.update(answer.id for answer in answers)
+        yield from self._writing(store, [(answer, answer.id) for answer in answers])
 
-    def _putting(self, store: SessionStore, named: list[_Named], *, correct: bool) -> Flow[None]:
-        messages = [self._stored(*pair) for pair in named]
-        new = [message for message in messages if message.id not in self._written]
-        changed = [message for message in map(self._dated, messages) if self._differs(message)]
-        if new:
-            added = yield self._appending(store, new)
-            for message in new:
-                self._know(message)
-            if added < len(new) and correct:
-                changed += new
-        for message in changed:
-            yield from self._replacing(store, message)
+    def editing(self, store: SessionStore, again: SentAgain) -> Flow[None]:
+        """Put edits in the place of what was said, and take out what answered that."""
+        self.edit = again.token if again.question else None
+        for given, corrected in again.corrections():
+            yield from self._replacing(store, corrected)
+            self._know(replace(self._stored(given), created_at=corrected.created_at))
+        if obsolete := again.obsolete():
+            yield store._deleting_messages(self.session_id, obsolete, self.user_id, None)
+
+    def _taking_back(self, store: SessionStore, named: list[Named]) -> Flow[None]:
+        ids = {pair[1] for pair in named} if self.inserted.ids else set()
+        left_out = self.inserted.left_out(ids)
+        if left_out:
+            yield store._deleting_messages(self.session_id, left_out, self.user_id, None)
+            self.inserted.for_model_only = True
+            for id in left_out:  # noqa: A001
+                self._written.pop(id, None)
+        self.inserted.ids = []
 
     def saving_result(
         self,
         store: SessionStore,
         state: Sequence[BaseMessage],
         call_message: AIMessage,
-        call_id: str | None,
+        id: str,
         result: ToolMessage,
     ) -> Flow[None]:
         """Save what a tool gave, in the place of its call among those that run beside it.
@@ -163,21 +184,22 @@ class AgentTurn:
         adds nothing has found its own place taken, and fills it.
         """
         try:
-            yield from self._putting_result(store, state, call_message, call_id, result)
+            yield from self._putting_result(store, state, call_message, id, result)
         except InvalidMessageError as error:
-            self._storable([(result, result.id)], error)
+            self._storable([(result, id)], error)
 
     def _putting_result(
         self,
         store: SessionStore,
         state: Sequence[BaseMessage],
         call_message: AIMessage,
-        call_id: str | None,
+        id: str,
         result: ToolMessage,
     ) -> Flow[None]:
-        stored = self._stored(result)
-        places = self._places_before(state, call_message, call_id)
+        stored = self._stored(result, id)
+        places = unanswered_before(self.session_id, state, call_message, id)
         added = yield self._appending(store, [*places, stored])
+        self._places.update(place.id for place in places)
         self._know(stored)
         if not added:
             yield from self._replacing(store, stored)
@@ -186,101 +208,26 @@ class AgentTurn:
         """Raise `SessionAccessError` where the session belongs to another user."""
         return store._reading(self.session_id, 0, None, self.user_id, False)
 
-    def _appending(self, store: SessionStore, messages: list[SessionMessage]) -> Flow[int]:
-        return store._appending(self.session_id, messages, self.agent_id, self.user_id, None)
-
-    def _replacing(self, store: SessionStore, message: SessionMessage) -> Flow[None]:
-        try:
-            yield store._replacing(self.session_id, message, self.user_id)
-        except SessionNotFoundError:
-            return  # somebody deleted it meanwhile: it stays deleted
-        self._know(message)
-
-    def _know(self, message: SessionMessage) -> None:
-        self._written[message.id or ""] = (message.created_at, encode_message(message))
-
-    def _storable(
-        self, named: list[_Named], error: InvalidMessageError, needed: Collection[BaseMessage] = ()
-    ) -> list[_Named]:
-        """Give up what no later try can store, and keep the rest; raise where that is all."""
-        storable = []
-        for message, id in named:  # noqa: A001
-            try:
-                encode_message(self._stored(message, id))
-            except InvalidMessageError as why:
-                if message in needed:
-                    raise
-                if message.id not in self._given_up:
-                    self._given_up.add(message.id)
-                    self._untold.append((message, why))
-            else:
-                storable.append((message, id))
-        if len(storable) == len(named):
-            raise error  # of none of them
-        return storable
-
-    # -- What is where ----------------------------------------------------------------------------
-
-    def _named(self, state: Sequence[BaseMessage]) -> list[_Named]:
-        """Pair what was said with its id in the log: a result's is made of its call's.
-
-        Not every result passes here when it is made: other middleware answers calls, too.
-        """
-        results: dict[str | None, str] = {}
-        named: list[_Named] = []
-        for message in filter(_is_said, state):
-            id = message.id  # noqa: A001
-            if isinstance(message, AIMessage):
-                for call in message.tool_calls:
-                    results[call["id"]] = self.result_id(message, call["id"])
-            elif isinstance(message, ToolMessage) and id not in self._written:
-                id = results.get(message.tool_call_id, id)  # noqa: A001
-            named.append((message, id))
-        return named
-
-    def _first_of_turn(self, named: list[_Named]) -> int:
-        for place, (_, id) in enumerate(named):  # noqa: A001
-            if id in self._written:
-                return place
-        if not self.resumed:
-            return len(named)
-        calls = [place for place, (message, _) in enumerate(named) if message.type == "ai"]
-        return calls[-1] if calls else 0
-
-    def _stored(self, message: BaseMessage, id: str | None = None) -> SessionMessage:
-        if message.id is None:
-            message.id = new_id()
-        stored = to_session(message)
-        calls: list[ToolCall] = []
-        for call in stored.tool_calls:
-            edit = self._edits.get(self.result_id(message, call["id"]), call)
-            calls.append({**call, "name": edit["name"], "args": edit["args"]})
-        return replace(stored, id=id or stored.id, tool_calls=calls)
-
-    def _dated(self, message: SessionMessage) -> SessionMessage:
-        known = self._written.get(message.id or "")
-        return message if known is None else replace(message, created_at=known[0])
-
-    def _differs(self, message: SessionMessage) -> bool:
-        known = self._written.get(message.id or "")
-        return known is not None and known[1] != encode_message(message)
-
-    def _places_before(
-        self, state: Sequence[BaseMessage], call_message: AIMessage, call_id: str | None
-    ) -> list[SessionMessage]:
-        answered = {message.tool_call_id for message in state if isinstance(message, ToolMessage)}
-        places = []
-        for call in call_message.tool_calls:
-            if call["id"] == call_id:
-                break
-            if call["id"] not in answered:
-                places.append(unfinished(self.result_id(call_message, call["id"]), call))
-        return places
+    def _inserted(self, shown: list[Any], state: Sequence[BaseMessage]) -> list[Named]:
+        """Give what a model was asked with and the state does not hold, behind what is known."""
+        if not made_messages(shown):
+            return []
+        for message, id in self._named(shown):  # noqa: A001
+            message.id = message.id or id or new_id()
+        named = self._named(shown)
+        first = self._first_of_turn(named)
+        known = {*self._written, *self._given_up, *(message.id for message in state)}
+        return [
+            (message, own)
+            for place, (message, own) in enumerate(named)
+            if own in self._places or (place >= first and not known.intersection((own, message.id)))
+        ]
 
 
-def _is_said(message: BaseMessage) -> bool:
-    # A summary stands for messages that the log keeps.
-    return (
-        not isinstance(message, RemoveMessage)
-        and message.additional_kwargs.get("lc_source") != "summarization"
-    )
+def _is_the_same(call: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return (call["name"], call["args"]) == (other["name"], other["args"])
+
+
+def _says_the_same(answer: AIMessage, other: BaseMessage) -> bool:
+    calls = getattr(other, "tool_calls", None)
+    return (answer.content, answer.tool_calls) == (other.content, calls)

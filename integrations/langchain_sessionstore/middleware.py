@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.messages import (
     AIMessage,
     AnyMessage,
     BaseMessage,
-    HumanMessage,
     RemoveMessage,
     ToolMessage,
     convert_to_messages,
 )
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.again import answer_id, end_of_turn
 from langchain_sessionstore.agent_turn import AgentTurn
-from langchain_sessionstore.codec import to_langchain_messages
-from langchain_sessionstore.pending import closed
+from langchain_sessionstore.edits import edited, fingerprints
+from langchain_sessionstore.loading import SessionLoader
 from langchain_sessionstore.saving import (
     OnSaveError,
     SessionSaveError,
@@ -33,9 +30,7 @@ from langchain_sessionstore.saving import (
 )
 from langchain_sessionstore.tokens import langchain_window
 from sessionstore import (
-    InvalidMessageError,
     InvalidSessionError,
-    SessionAccessError,
     SessionStore,
     SessionStoreError,
     StoreUnavailableError,
@@ -43,29 +38,44 @@ from sessionstore import (
 )
 from sessionstore.arguments import checked_id
 from sessionstore.flow import Flow, aplay, play
-from sessionstore.models import new_id
 
 try:
     from langchain.agents.middleware.types import (
         AgentMiddleware,
-        AgentState,
         ExtendedModelResponse,
         ModelResponse,
-        PrivateStateAttr,
     )
-    from langgraph.channels.untracked_value import UntrackedValue
     from langgraph.config import get_config
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
     from langgraph.types import Command
-    from typing_extensions import NotRequired
 
+    from langchain_sessionstore.agent_state import (
+        MARK,
+        SEEN,
+        STEPS,
+        THREAD,
+        TURN,
+        SessionAgentState,
+        behind_mark,
+    )
+    from langchain_sessionstore.callers import (
+        asked_for,
+        called_from,
+        caller_around,
+        config_around,
+        context_of,
+        given,
+    )
+    from langchain_sessionstore.changes import Changes
+    from langchain_sessionstore.model_request import given_before, with_closed_calls
     from langchain_sessionstore.origins import (
         Origins,
-        belongs,
         checkpointer_of,
         is_undisturbed,
         steps_at_end,
     )
+    from langchain_sessionstore.ownership import require_begun, require_own, verifying
+    from langchain_sessionstore.thread_log import ThreadLog
 except ImportError as _missing:
     raise ImportError(
         "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.11'"
@@ -82,39 +92,7 @@ T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
 _NO_CONFIG: RunnableConfig = {}
 _EDITED = "hitl_edited_tool_calls"
-_MARK = "session_mark"
-_NOT_OWN = (
-    "this thread of the checkpointer belongs to another session or user: "
-    "give each session a thread of its own"
-)
 _REMOVE_ALL = RemoveMessage(id=REMOVE_ALL_MESSAGES)
-_STEPS = "session_steps"
-_THREAD = "session_thread"
-_TURN = "session_turn"
-
-
-class SessionAgentState(AgentState[Any]):
-    """An agent's state, with the turn that is running and the last message that is in the log.
-
-    A checkpointer's has the session and the user that its thread belongs to, too, and the steps at
-    which a turn ended, so that the next one sees whether others were there.
-    """
-
-    session_turn: NotRequired[Annotated[AgentTurn, UntrackedValue, PrivateStateAttr]]
-    session_mark: NotRequired[Annotated[str, PrivateStateAttr]]
-    session_steps: NotRequired[Annotated[list[int], PrivateStateAttr]]
-    session_thread: NotRequired[Annotated[list[str | None], PrivateStateAttr]]
-
-
-class _Caller:
-    """The tool call that an agent is called from: its sessions are not for the agent inside."""
-
-    def __init__(self, sessions: frozenset[str], result_id: str) -> None:
-        self.sessions = sessions
-        self.result_id = result_id
-
-
-_caller: ContextVar[_Caller | None] = ContextVar("sessionstore_caller", default=None)
 
 
 class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
@@ -201,35 +179,37 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             raise TypeError(f"store must be a SessionStore, such as open_store(url), not {kind}")
         self._store = store
         self._agent_id = None if agent_id is None else checked_id(agent_id, "agent_id")
-        self._window = langchain_window(window) or Window()
+        self._loader = SessionLoader(store, langchain_window(window) or Window())
+        self._thread_log = ThreadLog(store)
         self._user_scoped = user_scoped
         self._on_save_error = checked_on_save_error(on_save_error)
+        self._inserted_for_model_only = False  # as far as it was seen until now
 
     def __repr__(self) -> str:
         """Tell where it remembers."""
         return f"{type(self).__name__}({self._store!r})"
 
-    # -- LangChain's hooks, in both colours -------------------------------------------------------
+    # -- LangChain's hooks, sync and async --------------------------------------------------------
 
     def before_agent(
         self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
     ) -> dict[str, Any] | None:
         """Load the view, and save what the user said."""
         config = config or get_config()
-        origins = Origins()
+        origins, changes = Origins(), Changes()
         if saver := checkpointer_of(config):
-            play(self._tracing(origins, state, config), saver.get_tuple)
-        return self._play(self._beginning(state, runtime, config, origins))
+            play(self._tracing(origins, changes, state, config), saver.get_tuple)
+        return self._play(self._beginning(state, runtime, config, origins, changes))
 
     async def abefore_agent(
         self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
     ) -> dict[str, Any] | None:
         """Async twin of `before_agent`."""
         config = config or get_config()
-        origins = Origins()
+        origins, changes = Origins(), Changes()
         if saver := checkpointer_of(config):
-            await aplay(self._tracing(origins, state, config), saver.aget_tuple)
-        return await self._aplay(self._beginning(state, runtime, config, origins))
+            await aplay(self._tracing(origins, changes, state, config), saver.aget_tuple)
+        return await self._aplay(self._beginning(state, runtime, config, origins, changes))
 
     def wrap_model_call(
         self,
@@ -237,9 +217,13 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> Any:
         """Save what came since, then the model's answer."""
-        turn = self._turn(request.state, request.runtime.context)
+        turn = self._turn(request.state, context_of(request))
         self._play(self._catching_up(turn, request.state["messages"], whole=True))
-        response = _given_before(turn, request) or handler(_closed(request))
+        if again := given_before(turn.answer_id, request):
+            self._play(self._keeping_again(turn, request, again))
+            return _kept(request.state, turn, again)
+        with with_closed_calls(request) as shown:
+            response = handler(shown)
         self._play(self._keeping(turn, request, response))
         return _kept(request.state, turn, response)
 
@@ -249,9 +233,13 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> Any:
         """Async twin of `wrap_model_call`."""
-        turn = self._turn(request.state, request.runtime.context)
+        turn = self._turn(request.state, context_of(request))
         await self._aplay(self._catching_up(turn, request.state["messages"], whole=True))
-        response = _given_before(turn, request) or await handler(_closed(request))
+        if again := given_before(turn.answer_id, request):
+            await self._aplay(self._keeping_again(turn, request, again))
+            return _kept(request.state, turn, again)
+        with with_closed_calls(request) as shown:
+            response = await handler(shown)
         await self._aplay(self._keeping(turn, request, response))
         return _kept(request.state, turn, response)
 
@@ -261,11 +249,11 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
     ) -> ToolMessage | Command[Any]:
         """Save what the tool gives."""
-        turn, call_message = self._calling(request)
+        turn, call_message, result_id = self._calling(request)
         self._play(self._catching_up(turn, request.state["messages"]))
-        with _called_from(turn, call_message, request):
+        with called_from(turn.session_id, request.runtime, result_id):
             result = handler(request)
-        self._play(self._answering(turn, call_message, request, result))
+        self._play(self._answering(turn, call_message, result_id, request, result))
         return result
 
     async def awrap_tool_call(
@@ -274,11 +262,11 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> ToolMessage | Command[Any]:
         """Async twin of `wrap_tool_call`."""
-        turn, call_message = self._calling(request)
+        turn, call_message, result_id = self._calling(request)
         await self._aplay(self._catching_up(turn, request.state["messages"]))
-        with _called_from(turn, call_message, request):
+        with called_from(turn.session_id, request.runtime, result_id):
             result = await handler(request)
-        await self._aplay(self._answering(turn, call_message, request, result))
+        await self._aplay(self._answering(turn, call_message, result_id, request, result))
         return result
 
     def after_agent(
@@ -301,17 +289,22 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         # the loop runs. One that ends (asyncio.run, Ctrl-C) cancels the saves, too.
         return await aplay_to_its_end(flow, self._store)
 
-    # -- Flows: written once, for both colours ----------------------------------------------------
+    # -- Flows: written once, sync and async ------------------------------------------------------
 
     def _tracing(
-        self, origins: Origins, state: SessionAgentState, config: RunnableConfig
+        self, origins: Origins, changes: Changes, state: SessionAgentState, config: RunnableConfig
     ) -> Flow[None]:
         """Find out who said what is not in the log yet, where others may have been there."""
-        ids = [message.id or "" for message in _behind_mark(state)]
-        first = not (state.get("session_thread") or state.get(_MARK))
-        undisturbed = is_undisturbed(config, state.get("session_steps"), first=first)
-        if ids and not undisturbed and _mirrors(config, state) and _caller.get() is None:
-            yield from origins.tracing(config, ids, state.get("session_steps"))
+        if not _mirrors(config, state) or caller_around() is not None:
+            return
+        new, steps = behind_mark(state), state.get("session_steps")
+        ids = [message.id or "" for message in new]
+        first = not (state.get("session_thread") or state.get(MARK))
+        if ids and not is_undisturbed(config, steps, first=first):
+            yield from origins.tracing(config, ids, steps)
+        earlier = (state.get("messages") or [])[: -len(new) or None]
+        if changed := edited(earlier, state.get("session_seen")):
+            yield from changes.tracing(config, changed, steps)
 
     def _beginning(
         self,
@@ -319,96 +312,76 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         runtime: Runtime[Any],
         config: RunnableConfig,
         origins: Origins,
+        changes: Changes,
     ) -> Flow[dict[str, Any]]:
         turn = self._new_turn(config, runtime.context)
+        messages = state.get("messages") or []
         if not _mirrors(config, state):
-            return (yield from self._loading(turn, state.get("messages") or [], config))
-        self._require_own(turn, state)
-        yield from self._verifying(turn)
+            loaded = yield from self._loader.loading(turn, messages)
+            _tell_streams(config, loaded or [])
+            return {TURN: turn} | ({"messages": [_REMOVE_ALL, *loaded]} if loaded else {})
+        require_own(turn, state, user_scoped=self._user_scoped)
+        yield from verifying(self._store, turn)
         thread = state.get("session_thread") or [turn.session_id, turn.user_id]
-        yield from self._require_begun(turn, state, config, origins)
+        yield from require_begun(self._store, turn, state, config, origins)
         if not state.get("session_thread"):
             origins.refused.clear()  # of a thread that nobody owned yet
         others = origins.others(thread)
-        known = yield from self._mirroring(turn, state, others)
-        known[_THREAD] = thread
+        known: dict[str, Any] = {TURN: turn, THREAD: thread}
         if origins.steps:
-            known[_STEPS] = origins.steps
-        if others:
-            removed: list[BaseMessage] = [RemoveMessage(id=id) for id in others]  # noqa: A001
-            _tell_streams(config, removed)
-            known["messages"] = removed
-        return known
-
-    def _mirroring(
-        self, turn: AgentTurn, state: SessionAgentState, others: Collection[str]
-    ) -> Flow[dict[str, Any]]:
-        messages = [m for m in state.get("messages") or [] if m.id not in others]
-        new = [message for message in _behind_mark(state) if message.id not in others]
-        if not new:  # a turn that is sent again, maybe
-            turn.answer_id = answer_id(messages[-1]) if messages else None
-            yield turn.checking(self._store)
-            return {_TURN: turn}
-        # What stands before the last message was refused in a turn before, which could set no mark.
-        needed = [] if isinstance(new[-1], (AIMessage, ToolMessage)) else new[-1:]
-        yield from turn.saving(self._store, new, correct=False, needed=needed)
+            known[STEPS] = origins.steps
+        own = [message for message in messages if message.id not in others]
+        new = [message for message in behind_mark(state) if message.id not in others]
+        taken = yield from self._thread_log.taking_over(turn, own, new, changes)
         self._tell_given_up(turn, self._on_save_error or _log_given_up)
-        return {_TURN: turn, _MARK: messages[-1].id}
-
-    def _loading(
-        self, turn: AgentTurn, messages: list[AnyMessage], config: RunnableConfig
-    ) -> Flow[dict[str, Any]]:
-        loaded = yield from self._window.loading(self._store, turn.session_id, turn.user_id)
-        shown = to_langchain_messages(loaded)
-        given = {message.id: message for message in messages}
-        new = [message for message in messages if message.id not in {m.id for m in shown}]
-        shown = closed(shown, new or [HumanMessage("")])  # the model goes on in any case
-        again = [place for place, message in enumerate(shown) if message.id in given]
-        shown = [given.get(message.id, message) for message in shown]
-        if again:  # to send an id again changes nothing
-            if not new:
-                shown = shown[: end_of_turn(shown, again[-1])]
-                turn.answer_id = answer_id(shown[-1])
-            turn.know(loaded, shown[again[0] :])
-        yield from turn.saving(self._store, messages, correct=False, needed=messages)
-        if not shown:
-            return {_TURN: turn}
-        _tell_streams(config, shown)
-        state = _with_system_first([*shown, *new])
-        return {_TURN: turn, "messages": [_REMOVE_ALL, *state]}
+        known[SEEN] = fingerprints(taken.kept)
+        if taken.is_new:
+            known[MARK] = taken.kept[-1].id
+        removed = [RemoveMessage(id=id) for id in others]  # noqa: A001
+        if update := [*taken.update, *removed]:
+            _tell_streams(config, update)
+            known["messages"] = update
+        return known
 
     def _keeping(
         self, turn: AgentTurn, request: ModelRequest[Any], response: ModelResponse[Any]
     ) -> Flow[None]:
-        call_message = None
-        for message in response.result:
-            if isinstance(message, AIMessage):
-                message.id = message.id or new_id()
-                call_message = message
-            elif isinstance(message, ToolMessage) and message.id is None and call_message:
-                message.id = turn.result_id(call_message, message.tool_call_id)
-        save = partial(turn.saving, self._store, response.result)
-        yield from self._telling(turn, request.state["messages"], call_message, save)
+        state, answers = request.state["messages"], response.result
+        turn.rename_repeated(answers, state)
+        turn.give_ids(answers)
+        turn.inserted.for_model_only = self._inserted_for_model_only
+        said = [message for message in answers if isinstance(message, AIMessage)]
+        save = partial(turn.answering, self._store, request.messages, state, answers)
+        yield from self._telling(turn, state, said[-1] if said else None, save)
+
+    def _keeping_again(
+        self, turn: AgentTurn, request: ModelRequest[Any], response: ModelResponse[Any]
+    ) -> Flow[None]:
+        def save() -> Flow[None]:
+            yield from turn.saving(self._store, response.result, correct=False)
+
+        yield from self._telling(turn, request.state["messages"], response.result[-1], save)
 
     def _answering(
-        self, turn: AgentTurn, call_message: AIMessage, request: ToolCallRequest, result: Any
+        self,
+        turn: AgentTurn,
+        call_message: AIMessage,
+        result_id: str,
+        request: ToolCallRequest,
+        result: Any,
     ) -> Flow[None]:
         call_id, state = request.tool_call["id"], request.state["messages"]
-        id = turn.result_id(call_message, call_id)  # noqa: A001
-        answers: list[ToolMessage] = []
-        others: list[BaseMessage] = []
-        for message in _messages_of(result):
-            if isinstance(message, ToolMessage) and message.tool_call_id == call_id:
-                message.id = id
-                answers.append(message)
-            elif not isinstance(message, RemoveMessage):
-                message.id = message.id or f"{id}-{len(others)}"
-                others.append(message)
+        said = _messages_of(result)
+        answers = [m for m in said if isinstance(m, ToolMessage) and m.tool_call_id == call_id]
+        others = [m for m in said if m not in answers[-1:] and not isinstance(m, RemoveMessage)]
+        for number, message in enumerate(others):
+            message.id = message.id or f"{result_id}-{number}"
+        for last in answers[-1:]:
+            last.id = last.id or result_id
 
         def save() -> Flow[None]:
-            if answers:
-                last = answers[-1]
-                yield from turn.saving_result(self._store, state, call_message, call_id, last)
+            for last in answers[-1:]:
+                yield from turn.saving_result(self._store, state, call_message, result_id, last)
             yield from turn.saving(self._store, others)
 
         yield from self._telling(turn, state, result, save)
@@ -424,13 +397,14 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         turn.behind = not (yield from self._telling(turn, messages, last, save))
         if last is None or turn.behind or not _mirrors(config, state):
             return None  # without a mark the next turn mirrors this one, too
-        return {_MARK: last.id, _STEPS: steps_at_end(config, state.get("session_steps"))}
+        steps = steps_at_end(config, state.get("session_steps"))
+        return {MARK: last.id, STEPS: steps, SEEN: fingerprints(messages)}
 
     def _catching_up(
         self, turn: AgentTurn, state: list[AnyMessage], *, whole: bool = False
     ) -> Flow[None]:
         """Bring the log up to the state, which is the whole of it where no tool runs beside."""
-        yield from self._verifying(turn)
+        yield from verifying(self._store, turn)
         save = partial(turn.mirroring, self._store, state)
         if turn.behind:  # what it was told to go on without may wait
             with suppress(SessionStoreError):
@@ -442,6 +416,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         else:
             yield from save()
             self._tell_given_up(turn, self._on_save_error)
+        self._inserted_for_model_only |= turn.inserted.for_model_only
 
     def _telling(
         self,
@@ -481,73 +456,21 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     # -- Whose turn it is -------------------------------------------------------------------------
 
     def _turn(self, state: Any, context: Any, config: RunnableConfig | None = None) -> AgentTurn:
-        turn: AgentTurn | None = state.get(_TURN)
+        turn: AgentTurn | None = state.get(TURN)
         if turn is None:  # it goes on after an interrupt or a crash
-            turn = self._new_turn(config or _config_around(), context, resumed=True)
-            self._require_own(turn, state)
+            turn = self._new_turn(config or config_around(), context, resumed=True)
+            require_own(turn, state, user_scoped=self._user_scoped)
         answers = [message for message in state["messages"] if isinstance(message, AIMessage)]
         if answers and state.get(_EDITED):
-            turn.edit(answers[-1], state[_EDITED])
+            turn.edit_calls(answers[-1], state[_EDITED])
         return turn
 
-    def _require_own(self, turn: AgentTurn, state: SessionAgentState) -> None:
-        """Refuse a checkpointer's thread that belongs to another session or user."""
-        thread = state.get("session_thread")
-        if not thread:
-            # An older version of this package has only told how far its session's log goes.
-            turn.unverified = state.get("session_mark") if self._user_scoped else None
-            return
-        # An agent in a tool has the thread of the one around it, but a session for each call.
-        session_id = turn.session_id if _caller.get() is None else None
-        if not belongs(thread, session_id, turn.user_id):
-            raise SessionAccessError(_NOT_OWN)
-
-    def _require_begun(
-        self,
-        turn: AgentTurn,
-        state: SessionAgentState,
-        config: RunnableConfig,
-        origins: Origins,
-    ) -> Flow[None]:
-        """Refuse a thread that tells no owner, but that somebody else began."""
-        if origins.thread and not belongs(origins.thread, turn.session_id, turn.user_id):
-            raise SessionAccessError(_NOT_OWN)
-        earlier = [
-            m.id for m in state.get("messages") or [] if m.id in origins.runs.keys() - origins.own
-        ]
-        if state.get("session_thread") or state.get(_MARK) or not earlier:
-            return
-        if earlier[0] in origins.others([turn.session_id, turn.user_id]):
-            raise SessionAccessError(_NOT_OWN)
-        thread_id = (config.get("configurable") or {}).get("thread_id")
-        unnamed = origins.unnamed()
-        if earlier[0] not in unnamed or turn.user_id is None or turn.session_id == thread_id:
-            return
-        saved = yield self._store._reading(turn.session_id, None, None, turn.user_id, False)
-        if not unnamed <= {message.id for message in saved}:
-            raise SessionAccessError(_NOT_OWN)
-
-    def _verifying(self, turn: AgentTurn) -> Flow[None]:
-        """Refuse a thread of which nothing is told but a message, if the session lacks that."""
-        mark = turn.unverified
-        if mark is None or _caller.get() is not None:
-            return
-        there = yield self._store._getting(turn.session_id, 0, turn.user_id)
-        try:
-            yield self._store._reading(turn.session_id, 0, None, turn.user_id, False, after=mark)
-        except InvalidMessageError:
-            there = None
-        if there is None:
-            raise SessionAccessError(_NOT_OWN)
-        turn.unverified = None
-
-    def _calling(self, request: ToolCallRequest) -> tuple[AgentTurn, AIMessage]:
-        runtime = request.runtime
-        turn = self._turn(request.state, runtime.context, runtime.config)
+    def _calling(self, request: ToolCallRequest) -> tuple[AgentTurn, AIMessage, str]:
+        turn = self._turn(request.state, context_of(request), request.runtime.config)
         call_id = request.tool_call["id"]
         for message in reversed(request.state["messages"]):
             if isinstance(message, AIMessage) and call_id in [c["id"] for c in message.tool_calls]:
-                return turn, message
+                return turn, message, turn.result_id(message, request.tool_call)
         raise InvalidSessionError(f"no message of the state makes the tool call {call_id!r}")
 
     def _new_turn(
@@ -555,11 +478,11 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> AgentTurn:
         named = (config.get("metadata") or {}).get("lc_agent_name")
         agent_id = self._agent_id or named or "default"
-        session_id = checked_id(_asked_for(config, context), "session_id")
-        caller = _caller.get()
+        session_id = checked_id(asked_for(config, context), "session_id")
+        caller = caller_around()
         if caller and session_id in caller.sessions:
             session_id = f"{caller.result_id}/{agent_id}"
-        user_id = _given("user_id", config, context)
+        user_id = given("user_id", config, context)
         if self._user_scoped and user_id is None:
             raise InvalidSessionError(
                 "the agent was called without a user, and its SessionMiddleware is user_scoped: "
@@ -572,83 +495,15 @@ def _log_given_up(error: SessionSaveError) -> None:
     _logger.error("a message of the agent's state is not in its session: %s", error.__cause__)
 
 
-def _config_around() -> RunnableConfig:
-    try:
-        return get_config()
-    except RuntimeError as error:
-        raise InvalidSessionError(
-            "on Python 3.10 LangGraph tells an async agent that goes on after a pause or a failure "
-            "no config, so no session: use Python 3.11 or later, or the agent's sync methods"
-        ) from error
-
-
-def _given(key: str, config: RunnableConfig, context: Any) -> Any:
-    value = (config.get("configurable") or {}).get(key)
-    other = context.get(key) if isinstance(context, Mapping) else getattr(context, key, None)
-    # An agent in a tool inherits what it does not name from the one around it.
-    if None not in (value, other) and value != other and _caller.get() is None:
-        raise InvalidSessionError(
-            f"the config's configurable and the runtime's context each name another {key}: "
-            "give one of them, or both the same"
-        )
-    return other if value is None else value
-
-
-def _asked_for(config: RunnableConfig, context: Any) -> Any:
-    for key in ("session_id", "thread_id"):
-        value = _given(key, config, context)
-        if value is not None:
-            return value
-    raise InvalidSessionError(
-        "the agent was called without a session: give it "
-        'config={"configurable": {"session_id": "..."}}, or a thread_id'
-    )
-
-
-def _behind_mark(state: SessionAgentState) -> list[AnyMessage]:
-    messages = state.get("messages") or []
-    places = [place for place, message in enumerate(messages) if message.id == state.get(_MARK)]
-    return messages[places[-1] + 1 :] if places else messages
-
-
 def _mirrors(config: RunnableConfig, state: SessionAgentState) -> bool:
     # An agent in a tool may see the checkpointer of the one around it, with nothing in it yet.
-    return checkpointer_of(config) is not None and (_caller.get() is None or _MARK in state)
-
-
-@contextmanager
-def _called_from(
-    turn: AgentTurn, call_message: AIMessage, request: ToolCallRequest
-) -> Iterator[None]:
-    runtime = request.runtime
-    around = _caller.get()
-    sessions = frozenset({turn.session_id, _asked_for(runtime.config, runtime.context)})
-    result_id = turn.result_id(call_message, request.tool_call["id"])
-    token = _caller.set(_Caller(sessions.union(around.sessions if around else ()), result_id))
-    try:
-        yield
-    finally:
-        _caller.reset(token)
-
-
-def _closed(request: ModelRequest[Any]) -> ModelRequest[Any]:
-    """Close the calls that a checkpointer's state has left open, in what the model is sent."""
-    shown = closed(request.messages, [HumanMessage("")])
-    return request.override(messages=cast("list[AnyMessage]", shown))
-
-
-def _given_before(turn: AgentTurn, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
-    """Give the answer of a turn that is sent again after its end: its reply got lost, maybe."""
-    last = request.messages[-1] if request.messages else None
-    if not last or not last.id or last.id != turn.answer_id or request.response_format is not None:
-        return None
-    return ModelResponse([last])
+    return checkpointer_of(config) is not None and (caller_around() is None or MARK in state)
 
 
 def _kept(state: Any, turn: AgentTurn, response: ModelResponse[Any]) -> Any:
-    if state.get(_TURN) is turn:
+    if state.get(TURN) is turn:
         return response
-    return ExtendedModelResponse(response, Command(update={_TURN: turn}))
+    return ExtendedModelResponse(response, Command(update={TURN: turn}))
 
 
 def _messages_of(result: Any) -> list[BaseMessage]:
@@ -664,14 +519,6 @@ def _messages_of(result: Any) -> list[BaseMessage]:
     said = convert_to_messages(messages if isinstance(messages, list) else [messages])
     update["messages"] = said
     return said
-
-
-def _with_system_first(messages: list[BaseMessage]) -> list[BaseMessage]:
-    system: dict[str, BaseMessage] = {}
-    for message in messages:
-        if message.type == "system":
-            system.setdefault(str(message.content), message)
-    return [*system.values(), *(message for message in messages if message.type != "system")]
 
 
 def _tell_streams(config: RunnableConfig, shown: list[BaseMessage]) -> None:

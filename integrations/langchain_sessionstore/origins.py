@@ -15,7 +15,7 @@ from sessionstore.flow import Flow
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-__all__ = ["Origins", "belongs", "checkpointer_of", "is_undisturbed", "steps_at_end"]
+__all__ = ["Origins", "belongs", "checkpointer_of", "is_undisturbed", "newest", "steps_at_end"]
 
 _CHECKPOINTER = "__pregel_checkpointer"
 _RESUMING = "__pregel_resuming"
@@ -145,7 +145,7 @@ class Origins:
             steps: What is known of the turns' steps.
         """
         self._told = _is_told(config)
-        here = yield _newest(config)
+        here = yield newest(config)
         self.thread = here.checkpoint["channel_values"].get("session_thread") if here else None
         resuming = (config.get("configurable") or {}).get(_RESUMING)
         # The checkpoint of this run may be on its way still: then its input is nowhere yet.
@@ -172,7 +172,7 @@ class Origins:
             if not held and source != "fork" and here.metadata.get("step", end) <= end:
                 break
             self._note(held, here.metadata)
-            last = held or last
+            last = held if source == "input" else held or last
             here = (yield here.parent_config) if here.parent_config else None
         if steps and not resuming and (not begun or (begun == ["input"] and landed)):
             self.steps = [end, _step(config) - end]
@@ -189,7 +189,15 @@ def _is_told(config: RunnableConfig) -> bool:
     return all(metadata.get(name) in (None, configurable.get(name)) for name in names)
 
 
-def _newest(config: RunnableConfig) -> RunnableConfig:
+def newest(config: RunnableConfig) -> RunnableConfig:
+    """Give the config by which a checkpointer finds the newest checkpoint of a run's thread.
+
+    Args:
+        config: The run's.
+
+    Returns:
+        The config.
+    """
     configurable = config.get("configurable") or {}
     around, _, _ = str(configurable.get("checkpoint_ns") or "").rpartition("|")
     return {"configurable": {"thread_id": configurable["thread_id"], "checkpoint_ns": around}}

@@ -1,0 +1,69 @@
+"""Who changed a message of a checkpointer's thread: this run's input, or somebody before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableConfig
+
+from langchain_sessionstore.edits import says_the_same
+from langchain_sessionstore.origins import newest
+from sessionstore.flow import Flow
+
+__all__ = ["Changes"]
+
+
+class Changes:
+    """What became of a thread's earlier messages since its last turn.
+
+    Attributes:
+        edited: The messages that this run's input changed, or that somebody updated in the thread.
+        foreign: Those that came with a call that did not get as far as its turn, as one that was
+            refused.
+    """
+
+    def __init__(self) -> None:
+        """Know of none."""
+        self.edited: list[BaseMessage] = []
+        self.foreign: list[BaseMessage] = []
+
+    def tracing(
+        self, config: RunnableConfig, changed: Sequence[BaseMessage], steps: Sequence[int] | None
+    ) -> Flow[None]:
+        """Look at the thread before this run's input and behind it.
+
+        What other middleware changed since, for the model maybe, is no edit.
+
+        Args:
+            config: The run's. Each request is one for the checkpointer's ``get_tuple``.
+            changed: The messages that are otherwise than they were.
+            steps: What is known of the turns' steps.
+        """
+        applied: Any = None
+        before: Any = yield newest(config)
+        # The checkpoints of this run may be on their way still.
+        landed = before and (not steps or before.metadata.get("step", 0) > steps[0])
+        while landed and before and before.metadata.get("source") == "loop":
+            applied, before = before, (yield before.parent_config) if before.parent_config else None
+        for message in changed:
+            was, became = _said(before, message), _said(applied, message) or message
+            if was is None or not says_the_same(was, became):
+                self.edited.append(message)
+            elif says_the_same(was, message):
+                updated = yield from self._was_updated(before, message)
+                (self.edited if updated else self.foreign).append(message)
+
+    def _was_updated(self, here: Any, message: BaseMessage) -> Flow[bool]:
+        """Tell whether an earlier change was an update of the thread's state, and no call."""
+        source = None
+        while here and (was := _said(here, message)) and says_the_same(was, message):
+            source = here.metadata.get("source")
+            here = (yield here.parent_config) if here.parent_config else None
+        return source == "update"
+
+
+def _said(here: Any, message: BaseMessage) -> BaseMessage | None:
+    messages = here.checkpoint["channel_values"].get("messages") if here else None
+    return next((one for one in messages or () if one.id == message.id), None)

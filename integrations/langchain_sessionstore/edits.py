@@ -1,0 +1,262 @@
+"""A message that comes again with its id: a retry where it says the same, else an edit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+from zlib import crc32
+
+import msgspec
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from msgspec.structs import replace
+
+from langchain_sessionstore.codec import to_langchain, to_session
+from sessionstore import SessionMessage, SessionStore
+from sessionstore.flow import Flow
+from sessionstore.models import new_id
+
+__all__ = [
+    "EDIT",
+    "SentAgain",
+    "as_given",
+    "edited",
+    "edited_in",
+    "fingerprints",
+    "recalling",
+    "says_the_same",
+]
+
+EDIT = "edit"
+"""Marks, in their metadata, a message that was edited and those that answer it since."""
+
+_PAGE = 50
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def says_the_same(one: BaseMessage, other: BaseMessage) -> bool:
+    """Tell whether two messages say the same, be it in other blocks.
+
+    Clients send answers and results back in forms that hold less: of those the text counts.
+
+    Args:
+        one: A message.
+        other: Another.
+
+    Returns:
+        Whether they do.
+    """
+    if one.type != other.type:
+        return False
+    if not isinstance(one, HumanMessage):
+        return str(one.text) == str(other.text)
+    return (
+        one.content == other.content
+        or _meant(one.content) == _meant(other.content)
+        or _meant(one.content_blocks) == _meant(other.content_blocks)
+    )
+
+
+def _meant(content: Any) -> list[Any]:
+    """Give a content's blocks without what only numbers them, and texts as one where they meet."""
+    meant: list[Any] = []
+    for block in [content] if isinstance(content, str) else content:
+        if isinstance(block, str) or block.get("type") == "text":
+            text = block if isinstance(block, str) else str(block.get("text", ""))
+            if meant and isinstance(meant[-1], str):
+                meant[-1] += text
+            elif text:
+                meant.append(text)
+        else:
+            meant.append({key: block[key] for key in block if key not in ("id", "index")})
+    return meant
+
+
+def fingerprints(messages: Iterable[BaseMessage]) -> list[int]:
+    """Give numbers by which a later turn knows what users said, and where it was changed.
+
+    Args:
+        messages: A state's messages.
+
+    Returns:
+        A number for each of a user's.
+    """
+    return [_fingerprint(message) for message in messages if isinstance(message, HumanMessage)]
+
+
+def edited(messages: Iterable[BaseMessage], seen: Collection[int] | None) -> list[BaseMessage]:
+    """Give the users' messages that are otherwise than they were.
+
+    Args:
+        messages: Those that a state held before.
+        seen: Their fingerprints then; ``None`` where nobody took them.
+
+    Returns:
+        Those that were changed since.
+    """
+    if seen is None:
+        return []
+    known = frozenset(seen)
+    users = [message for message in messages if isinstance(message, HumanMessage)]
+    return [message for message in users if _fingerprint(message) not in known]
+
+
+def _fingerprint(message: BaseMessage) -> int:
+    content = message.content
+    said = content.encode(errors="replace") if isinstance(content, str) else _encode(content)
+    return crc32(said, crc32((message.id or "").encode(errors="replace")))
+
+
+def recalling(
+    store: SessionStore, session_id: str, user_id: str | None, ids: Iterable[str | None]
+) -> Flow[list[SessionMessage]]:
+    """Read a log from its end back to the first of some messages.
+
+    Args:
+        store: Where the session is.
+        session_id: The session.
+        user_id: The caller.
+        ids: The messages.
+
+    Returns:
+        The messages, oldest first.
+    """
+    missing, size = set(ids), _PAGE
+    log: list[SessionMessage] = yield store._reading(session_id, size, None, user_id, False)
+    found = len(log)
+    while found == size and not missing <= {message.id for message in log}:
+        size *= 2
+        page = yield store._reading(session_id, size, log[0].id, user_id, False)
+        found, log = len(page), page + log
+    return log
+
+
+class SentAgain:
+    """Messages that the log holds already, as a caller sends them now.
+
+    Attributes:
+        question: What the user asks again; ``None`` where it asks something new, or nothing.
+        behind: What the log holds behind it.
+        is_edited: Whether it asks something else now.
+        token: What marks the messages of the turn, if it answers an edit.
+    """
+
+    def __init__(
+        self,
+        log: Sequence[SessionMessage],
+        given: Sequence[BaseMessage],
+        new: Sequence[BaseMessage] = (),
+    ) -> None:
+        """Find the messages in the log.
+
+        Args:
+            log: The session's messages, from the first of those that are sent again.
+            given: What is sent.
+            new: Messages behind them: where a user says something new, nothing is asked again.
+        """
+        self._held = {message.id: message for message in log}
+        self._given = given
+        self.changes = [message for message in given if self._is_changed(message)]
+        asked = [message for message in given if isinstance(message, HumanMessage)]
+        goes_on = any(isinstance(m, HumanMessage) and m not in self.changes for m in new)
+        question = self._held.get(asked[-1].id) if asked and not goes_on else None
+        places = [place for place, message in enumerate(log) if message is question]
+        self.behind = list(log[places[0] + 1 :]) if places else []
+        self.is_edited = question is not None and asked[-1] in self.changes
+        answered = {message.id for message in self.behind} - {message.id for message in given}
+        self._old_token = question.metadata.get(EDIT) if question else None
+        self.token = new_id() if self.is_edited else self._old_token
+        again = self.is_edited or self.token or answered
+        self.question = question if again else None
+
+    def _is_changed(self, message: BaseMessage) -> bool:
+        held = self._held.get(message.id)
+        return held is not None and not says_the_same(to_langchain(held), message)
+
+    def corrections(self) -> list[tuple[BaseMessage, SessionMessage]]:
+        """Give what was edited, as it was sent, and as it is to stand in the log."""
+        return [(message, self._corrected(message)) for message in self.changes]
+
+    def _corrected(self, message: BaseMessage) -> SessionMessage:
+        held = self._held[message.id]
+        if isinstance(message, AIMessage):  # its calls stay, and what a client knows nothing of
+            message = to_langchain(held).model_copy(update={"content": message.content})
+        metadata = {
+            key: held.metadata[key] for key in held.metadata if key not in (EDIT, "pending")
+        }
+        if self.question is not None and held.id == self.question.id:
+            metadata[EDIT] = self.token
+        return replace(to_session(message), created_at=held.created_at, metadata=metadata)
+
+    def obsolete(self) -> list[str]:
+        """Give what answered the question before its edit, as far as nothing was said since."""
+        if self.question is None or not self.is_edited:
+            return []
+        old = self._linked(self._old_token) if self._is_left() else self.behind
+        ids = [message.id or "" for message in old]
+        places = [place for place, message in enumerate(self.behind) if message.id in ids]
+        said_since = places and any(_is_users(m) for m in self.behind[places[0] :])
+        return [] if said_since else ids
+
+    def steps(self) -> list[SessionMessage]:
+        """Give what the log holds of the turn behind its question, as the question is now."""
+        if self.is_edited:
+            return []
+        if self.token:
+            return self._linked(self.token)
+        users = [place for place, message in enumerate(self.behind) if _is_users(message)]
+        return self.behind[: users[0]] if users else self.behind
+
+    def _is_left(self) -> bool:
+        return any(map(_is_users, self.behind))
+
+    def _linked(self, token: Any) -> list[SessionMessage]:
+        return [m for m in self.behind if token is not None and m.metadata.get(EDIT) == token]
+
+
+def edited_in(
+    loaded: Sequence[SessionMessage], messages: Sequence[BaseMessage]
+) -> list[str | None] | None:
+    """Find what is sent again of a view, if it was edited, now or before.
+
+    Args:
+        loaded: The view.
+        messages: What is sent.
+
+    Returns:
+        The ids of what is sent again; ``None`` where all of it is as it was said first.
+    """
+    held = {message.id: message for message in loaded}
+    again = [message for message in messages if message.id in held]
+    changed = any(
+        EDIT in held[message.id].metadata
+        or not says_the_same(to_langchain(held[message.id]), message)
+        for message in again
+    )
+    return [message.id for message in again] if changed else None
+
+
+def _is_users(message: SessionMessage) -> bool:
+    return message.role == "user"
+
+
+def as_given(
+    messages: Iterable[BaseMessage], given: Mapping[str | None, BaseMessage]
+) -> list[BaseMessage]:
+    """Give messages as a caller sent them, where it did: answers and results as the log has them.
+
+    Args:
+        messages: The messages, as the log holds them.
+        given: What was sent, by id.
+
+    Returns:
+        The messages.
+    """
+    return [_as_given(message, given.get(message.id)) for message in messages]
+
+
+def _as_given(message: BaseMessage, given: BaseMessage | None) -> BaseMessage:
+    if given is None or not isinstance(message, (AIMessage, ToolMessage)):
+        return given or message
+    if says_the_same(message, given):
+        return message
+    return message.model_copy(update={"content": given.content})

@@ -1,0 +1,99 @@
+"""What other middleware puts among the messages that a model is asked with."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from operator import is_
+from typing import Any
+
+from langchain_core.messages import BaseMessage, RemoveMessage, convert_to_messages
+
+from sessionstore.models import new_id
+
+__all__ = ["Inserted", "is_as_in_state", "is_said", "made_messages"]
+
+
+class Inserted:
+    """Messages that a model was asked with and that its agent's state did not hold.
+
+    What was put into the request's list will be in the state, in front of the answer; what is only
+    in another list, made for the model, will not. Nobody can tell which before the model has
+    answered, so they are in the log, and leave it if the next step finds the answer without them.
+    """
+
+    def __init__(self) -> None:
+        """Know of none."""
+        self.ids: list[str] = []
+        self.answer_id: str | None = None
+        self.for_model_only = False
+
+    def note(self, ids: Sequence[str], answer_id: str | None) -> None:
+        """Take note of what stands in the log in front of an answer.
+
+        Args:
+            ids: The messages.
+            answer_id: The answer.
+        """
+        self.ids, self.answer_id = list(ids), answer_id
+
+    def left_out(self, state_ids: Collection[str | None]) -> list[str]:
+        """Give those that the state turned out not to hold; what was trimmed since is not known.
+
+        Args:
+            state_ids: The messages of the state.
+
+        Returns:
+            Their ids.
+        """
+        gone = [id for id in self.ids if id not in state_ids]  # noqa: A001
+        return gone if self.answer_id in state_ids else []
+
+
+def is_as_in_state(shown: Sequence[Any], state: Sequence[Any]) -> bool:
+    """Tell whether a request shows a model the state's messages, and no others.
+
+    Args:
+        shown: The request's.
+        state: The state's.
+
+    Returns:
+        Whether it does.
+    """
+    return len(shown) == len(state) and all(map(is_, shown, state))
+
+
+def is_said(message: BaseMessage) -> bool:
+    """Tell whether a message is one for the log: a summary stands for messages that it keeps.
+
+    Args:
+        message: A message of a state.
+
+    Returns:
+        Whether it is.
+    """
+    return (
+        not isinstance(message, RemoveMessage)
+        and message.additional_kwargs.get("lc_source") != "summarization"
+    )
+
+
+def made_messages(shown: list[Any]) -> bool:
+    """Make messages with ids, in place, of what was put into a request, as LangGraph will do.
+
+    Args:
+        shown: The request's messages.
+
+    Returns:
+        Whether all of them are messages now.
+    """
+    for place, given in enumerate(shown):
+        if not isinstance(given, BaseMessage):
+            try:
+                [shown[place]] = convert_to_messages([given])
+            except (TypeError, ValueError, NotImplementedError, KeyError):
+                return False
+        if (
+            shown[place].id is None and shown[place].type != "tool"
+        ):  # a result's is made of its call's
+            shown[place] = shown[place].model_copy(update={"id": new_id()})
+    return True

@@ -1,0 +1,98 @@
+"""How a turn begins where a session is an agent's only memory: with its view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage
+
+from langchain_sessionstore.again import answer_id, end_of_turn
+from langchain_sessionstore.agent_turn import AgentTurn
+from langchain_sessionstore.codec import to_langchain_messages
+from langchain_sessionstore.edits import SentAgain, as_given, edited_in, recalling
+from langchain_sessionstore.pending import closed
+from sessionstore import SessionMessage, SessionStore, Window
+from sessionstore.flow import Flow
+
+__all__ = ["SessionLoader"]
+
+
+@dataclass(frozen=True)
+class SessionLoader:
+    """Loads what a turn sees of its session, and saves what the user says in it."""
+
+    store: SessionStore
+    window: Window
+
+    def loading(
+        self, turn: AgentTurn, messages: list[AnyMessage]
+    ) -> Flow[list[BaseMessage] | None]:
+        """Begin a turn.
+
+        Args:
+            turn: The turn.
+            messages: What the caller sends.
+
+        Returns:
+            The agent's state; ``None`` where the session has nothing in front of what is sent.
+        """
+        loaded = yield from self.window.loading(self.store, turn.session_id, turn.user_id)
+        state = None
+        if again := edited_in(loaded, messages):
+            state = yield from self._sent_again(turn, again, messages)
+        if state is None:
+            state, older = yield from self._viewing(turn, loaded, messages)
+            if older:
+                ids = [message.id for message in messages]
+                state = (yield from self._sent_again(turn, ids, messages)) or state
+        return _with_system_first(state) if loaded else None
+
+    def _viewing(
+        self, turn: AgentTurn, loaded: list[SessionMessage], messages: list[AnyMessage]
+    ) -> Flow[tuple[list[BaseMessage], bool]]:
+        """Give the view and what is new, and whether that is older than the view."""
+        shown = to_langchain_messages(loaded)
+        ids = {message.id for message in shown}
+        given_now = {message.id: message for message in messages}
+        new = [message for message in messages if message.id not in ids]
+        shown = closed(shown, new or [HumanMessage("")])  # the model goes on in any case
+        again = [place for place, message in enumerate(shown) if message.id in given_now]
+        shown = as_given(shown, given_now)
+        if again:  # to send an id again changes nothing
+            if not new:
+                shown = shown[: end_of_turn(shown, again[-1])]
+                turn.answer_id = answer_id(shown[-1])
+            turn.know(loaded, shown[again[0] :])
+        older = yield from turn.saving(self.store, messages, correct=False, needed=messages)
+        return [*shown, *new], older
+
+    def _sent_again(
+        self, turn: AgentTurn, ids: list[str | None], messages: list[AnyMessage]
+    ) -> Flow[list[BaseMessage] | None]:
+        """Go on with a turn that was edited, or that is older than the view, if one is sent."""
+        log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
+        again = SentAgain(log, messages)
+        yield from turn.editing(self.store, again)
+        if again.question is None:
+            return None
+        question = again.question.id
+        before = yield from self.window.loading(
+            self.store, turn.session_id, turn.user_id, before=question
+        )
+        given_now = {message.id: message for message in messages}
+        turn_now = to_langchain_messages(Window().view([again.question, *again.steps()]))
+        both = [closed(to_langchain_messages(before), [HumanMessage("")])]
+        both.append(closed(as_given(turn_now, given_now), [HumanMessage("")]))
+        turn.answer_id = answer_id(both[1][-1])
+        turn.know(log, both[1])
+        system = [message for message in messages if isinstance(message, SystemMessage)]
+        yield from turn.saving(self.store, system, correct=False)
+        return [*as_given(both[0], given_now), *both[1], *system]
+
+
+def _with_system_first(messages: list[BaseMessage]) -> list[BaseMessage]:
+    system: dict[str, BaseMessage] = {}
+    for message in messages:
+        if message.type == "system":
+            system.setdefault(str(message.content), message)
+    return [*system.values(), *(message for message in messages if message.type != "system")]

@@ -1,0 +1,110 @@
+"""How a turn begins where a checkpointer is an agent's memory: the log takes over what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from langchain_core.messages import (
+    AIMessage,
+    AnyMessage,
+    BaseMessage,
+    RemoveMessage,
+    ToolMessage,
+)
+
+from langchain_sessionstore.again import answer_id
+from langchain_sessionstore.agent_turn import AgentTurn
+from langchain_sessionstore.changes import Changes
+from langchain_sessionstore.codec import to_langchain
+from langchain_sessionstore.edits import SentAgain, as_given, recalling
+from sessionstore import SessionStore
+from sessionstore.flow import Flow
+
+__all__ = ["TakenOver", "ThreadLog"]
+
+
+@dataclass
+class TakenOver:
+    """What became of a thread's messages at the start of a turn.
+
+    Attributes:
+        kept: Those that the turn goes on from.
+        update: What changes the state so.
+        is_new: Whether the log has something that it had not.
+    """
+
+    kept: Sequence[BaseMessage]
+    update: list[BaseMessage] = field(default_factory=list)
+    is_new: bool = True
+
+
+@dataclass(frozen=True)
+class ThreadLog:
+    """Brings a session's log up to a checkpointer's thread."""
+
+    store: SessionStore
+
+    def taking_over(
+        self,
+        turn: AgentTurn,
+        messages: list[AnyMessage],
+        new: Sequence[AnyMessage],
+        changes: Changes,
+    ) -> Flow[TakenOver]:
+        """Save what the thread holds and the log does not, and what was edited in it.
+
+        Args:
+            turn: The turn.
+            messages: The thread's, but for what others said in it.
+            new: Those that came since the last turn.
+            changes: What became of the others.
+
+        Returns:
+            What the turn goes on from.
+        """
+        suspects = list(changes.edited)
+        if new:
+            # What stands before the last one was refused in a turn before, which set no mark.
+            needed = [] if isinstance(new[-1], (AIMessage, ToolMessage)) else new[-1:]
+            there = yield from turn.saving(
+                self.store, new, correct=False, needed=needed, behind=messages[: -len(new)]
+            )
+            suspects += new if there else []
+        elif not suspects:
+            yield turn.checking(self.store)
+        kept = messages
+        if suspects:
+            kept = yield from self._up_to_edit(turn, messages, suspects, new)
+        is_new = bool(new) or len(kept) < len(messages)
+        if not is_new:  # a turn that is sent again, maybe
+            turn.answer_id = answer_id(messages[-1]) if messages else None
+        restored = yield from self._restored(turn, changes.foreign)
+        removed = [RemoveMessage(id=message.id or "") for message in messages[len(kept) :]]
+        shown = as_given(kept, {message.id: message for message in restored})
+        return TakenOver(shown, [*restored, *removed], is_new)
+
+    def _restored(self, turn: AgentTurn, foreign: list[BaseMessage]) -> Flow[list[BaseMessage]]:
+        """Give what the log holds in the place of what a refused caller put there."""
+        if not foreign:
+            return []
+        ids = {message.id for message in foreign}
+        log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
+        return [to_langchain(message) for message in log if message.id in ids]
+
+    def _up_to_edit(
+        self,
+        turn: AgentTurn,
+        messages: list[AnyMessage],
+        suspects: list[BaseMessage],
+        new: Sequence[AnyMessage],
+    ) -> Flow[list[AnyMessage]]:
+        """Take over what was edited, and give the state up to where the model is asked again."""
+        ids = [message.id for message in suspects]
+        log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
+        again = SentAgain(log, suspects, new)
+        yield from turn.editing(self.store, again)
+        if again.question is None:
+            return messages
+        places = [n for n, message in enumerate(messages) if message.id == again.question.id]
+        return messages[: places[0] + 1]

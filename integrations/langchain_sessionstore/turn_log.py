@@ -1,0 +1,275 @@
+"""What an agent's turn has in its session's log, and how it writes there: each message once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from msgspec.structs import replace
+
+from langchain_sessionstore.codec import to_session
+from langchain_sessionstore.edits import EDIT
+from langchain_sessionstore.inserted import (
+    Inserted,
+    is_said,
+)
+from langchain_sessionstore.results import (
+    numbered_calls,
+    open_repairs,
+    result_id,
+)
+from sessionstore import (
+    InvalidMessageError,
+    SessionMessage,
+    SessionNotFoundError,
+    SessionStore,
+    ToolCall,
+)
+from sessionstore.flow import Flow
+from sessionstore.models import encode_message, new_id
+
+__all__ = ["Named", "TurnLog"]
+
+Named: TypeAlias = tuple[BaseMessage, str | None]
+
+
+@dataclass(eq=False, repr=False)
+class TurnLog:
+    """A turn of an agent in one session: the flows that write its messages, each of them once.
+
+    It knows what it wrote, so that a step costs one write and no read. What it does not know, since
+    it was written before an interrupt or a crash, it appends by id, and replaces if it was there.
+
+    It travels in the agent's state, and so in what the agent streams: as a dataclass it can be
+    turned into JSON there.
+
+    Attributes:
+        session_id: The session.
+        agent_id: The agent of the session, if this makes it.
+        user_id: The caller; the owner, if this makes the session.
+        resumed: Whether the turn began before this call.
+        answer_id: The message that answered the turn before this call, if it was answered.
+        behind: Whether a save failed, and the caller went on without it.
+        unverified: A message that the session has to hold, or else the thread is another's.
+        inserted: What other middleware put among the messages that a model was asked with.
+        edit: What marks the turn's messages, where it answers an edit of an earlier turn.
+    """
+
+    session_id: str
+    agent_id: str = "default"
+    user_id: str | None = None
+    resumed: bool = False
+
+    def __post_init__(self) -> None:
+        """Begin with nothing written."""
+        self.answer_id: str | None = None
+        self.behind: bool = False
+        self.unverified: str | None = None
+        self.inserted = Inserted()
+        self.edit: str | None = None
+        self._tried: set[str | None] = set()
+        self._places: set[str | None] = set()
+        self._running: dict[str, list[str]] = {}
+        self._untold: list[tuple[BaseMessage, InvalidMessageError]] = []
+        self._given_up: set[str | None] = set()
+        self._written: dict[str, tuple[datetime, bytes]] = {}
+        self._edits: dict[str, Mapping[str, Any]] = {}
+
+    def __repr__(self) -> str:
+        """Tell the session's id and how much was written: never what was said."""
+        return f"AgentTurn({self.session_id!r}, written=<{len(self._written)}>)"
+
+    def know(self, loaded: Sequence[SessionMessage], shown: Sequence[BaseMessage]) -> None:
+        """Take note of what the log holds, as the agent sees it, and of what only the view has."""
+        made = {message.id: message.created_at for message in loaded}
+        for message in map(self._stored, shown):
+            self._know(replace(message, created_at=made.get(message.id, message.created_at)))
+
+    def has_run(self, state: Sequence[BaseMessage]) -> bool:
+        """Tell whether a state ends with what was said in this turn, since this call began."""
+        last = state[-1] if state else None
+        return bool(self._written) and isinstance(last, (AIMessage, ToolMessage))
+
+    def telling_given_up(self) -> Iterator[tuple[BaseMessage, InvalidMessageError]]:
+        """Take what can't be stored, each message once: tools run at once."""
+        with suppress(IndexError):
+            while True:
+                yield self._untold.pop(0)
+
+    # -- Flows: a request is one of the store's flows ---------------------------------------------
+
+    def saving(
+        self,
+        store: SessionStore,
+        messages: Sequence[BaseMessage],
+        *,
+        correct: bool = True,
+        needed: Collection[BaseMessage] = (),
+        behind: Sequence[BaseMessage] = (),
+    ) -> Flow[bool]:
+        """Append the messages that are not in the log; replace those that are otherwise there.
+
+        What can't be stored is given up, unless it is needed: it would hold up what can. What the
+        messages stand behind in the state may have places to keep. Gives whether the log had one
+        of those that this turn did not know.
+        """
+        count = sum(map(is_said, messages))
+        if not count:
+            return False
+        said = [(message, message.id) for message in messages if is_said(message)]
+        if behind:
+            said = self._named([*_since_last_answer(behind), *messages])[-count:]
+        places = open_repairs(self.session_id, behind)
+        there = yield from self._writing(store, said, correct=correct, needed=needed, places=places)
+        return bool(there)
+
+    def _writing(
+        self,
+        store: SessionStore,
+        named: list[Named],
+        *,
+        correct: bool = True,
+        needed: Collection[BaseMessage] = (),
+        places: Sequence[SessionMessage] = (),
+    ) -> Flow[list[SessionMessage]]:
+        try:
+            return (yield from self._putting(store, named, places, correct=correct))
+        except InvalidMessageError as error:
+            storable = self._storable(named, error, needed)
+            return (yield from self._putting(store, storable, places, correct=correct))
+
+    def _putting(
+        self,
+        store: SessionStore,
+        named: list[Named],
+        places: Sequence[SessionMessage],
+        *,
+        correct: bool,
+    ) -> Flow[list[SessionMessage]]:
+        """Give those that were appended, where the log held one of them."""
+        messages = [self._stored(*pair) for pair in named]
+        new = [message for message in messages if message.id not in self._written]
+        changed = [message for message in map(self._dated, messages) if self._differs(message)]
+        there: list[SessionMessage] = []
+        if new:
+            batch = [*self._missing(places), *self._with_places(named, messages)]
+            added = yield self._appending(store, batch)
+            self._places.update(message.id for message in batch if message not in new)
+            for message in new:
+                self._know(message)
+            there = new if added < len(batch) else []
+            changed += there if correct else []
+        for message in changed:
+            yield from self._replacing(store, message)
+        return there
+
+    def _appending(self, store: SessionStore, messages: list[SessionMessage]) -> Flow[int]:
+        return store._appending(self.session_id, messages, self.agent_id, self.user_id, None)
+
+    def _replacing(self, store: SessionStore, message: SessionMessage) -> Flow[None]:
+        try:
+            yield store._replacing(self.session_id, message, self.user_id)
+        except SessionNotFoundError:
+            return  # somebody deleted it meanwhile: it stays deleted
+        self._know(message)
+
+    def _know(self, message: SessionMessage) -> None:
+        self._written[message.id or ""] = (message.created_at, encode_message(message))
+
+    def _storable(
+        self, named: list[Named], error: InvalidMessageError, needed: Collection[BaseMessage] = ()
+    ) -> list[Named]:
+        """Give up what no later try can store, and keep the rest; raise where that is all."""
+        storable = []
+        for message, id in named:  # noqa: A001
+            try:
+                encode_message(self._stored(message, id))
+            except InvalidMessageError as why:
+                if message in needed:
+                    raise
+                if message.id not in self._given_up:
+                    self._given_up.add(message.id)
+                    self._untold.append((message, why))
+            else:
+                storable.append((message, id))
+        if len(storable) == len(named):
+            raise error  # of none of them
+        return storable
+
+    # -- What is where ----------------------------------------------------------------------------
+
+    def _named(self, state: Sequence[BaseMessage]) -> list[Named]:
+        """Pair what was said with its id in the log: a result's is made of its call's.
+
+        Not every result passes here when it is made: other middleware answers calls, too.
+        """
+        results: dict[str | None, list[str]] = {}
+        named: list[Named] = []
+        for message in filter(is_said, state):
+            id = message.id  # noqa: A001
+            if isinstance(message, AIMessage):
+                own_results = defaultdict[str | None, list[str]](list)
+                for call, own in numbered_calls(self.session_id, message):
+                    own_results[call["id"]].append(own)
+                results.update(own_results)
+            elif isinstance(message, ToolMessage) and (made := results.get(message.tool_call_id)):
+                own = made.pop(made.index(id) if id in made else 0)
+                id = id if id in self._written else own  # noqa: A001
+            named.append((message, id))
+        return named
+
+    def _first_of_turn(self, named: list[Named]) -> int:
+        for place, (_, id) in enumerate(named):  # noqa: A001
+            if id in self._written:
+                return place
+        if not self.resumed:
+            return len(named)
+        calls = [place for place, (message, _) in enumerate(named) if message.type == "ai"]
+        return calls[-1] if calls else 0
+
+    def _stored(self, message: BaseMessage, id: str | None = None) -> SessionMessage:
+        if message.id is None:
+            message.id = new_id()
+        stored = to_session(message)
+        calls: list[ToolCall] = []
+        for call in stored.tool_calls:
+            edit = self._edits.get(result_id(self.session_id, message, call["id"]), call)
+            calls.append({**call, "name": edit["name"], "args": edit["args"]})
+        metadata = {**stored.metadata, EDIT: self.edit} if self.edit else stored.metadata
+        return replace(stored, id=id or stored.id, tool_calls=calls, metadata=metadata)
+
+    def _dated(self, message: SessionMessage) -> SessionMessage:
+        known = self._written.get(message.id or "")
+        return message if known is None else replace(message, created_at=known[0])
+
+    def _differs(self, message: SessionMessage) -> bool:
+        known = self._written.get(message.id or "")
+        return known is not None and known[1] != encode_message(message)
+
+    def _with_places(
+        self, named: list[Named], messages: list[SessionMessage]
+    ) -> Iterator[SessionMessage]:
+        """Give what is new, each behind the places that are still to be kept in front of it."""
+        places: dict[str | None, SessionMessage] = {}
+        for (message, _), stored in zip(named, messages, strict=True):
+            is_repair = places.pop(stored.id, None)
+            if stored.id not in self._written:
+                if not is_repair:
+                    yield from self._missing(places.values())
+                    places = {}
+                yield stored
+            if isinstance(message, AIMessage):
+                places = {place.id: place for place in open_repairs(self.session_id, [message])}
+
+    def _missing(self, places: Iterable[SessionMessage]) -> list[SessionMessage]:
+        return [place for place in places if place.id not in {*self._written, *self._places}]
+
+
+def _since_last_answer(state: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+    places = [place for place, message in enumerate(state) if isinstance(message, AIMessage)]
+    return state[places[-1] :] if places else ()
