@@ -20,15 +20,15 @@ def sent_again(
 
     Returns:
         What stood before it, and the id of the message that answered it, if one did. For a turn
-        that is new the whole history, and ``None``.
+        that is new the whole history, but for what comes with the turn, and ``None``.
     """
     ids = {message.id for message in asked if not isinstance(message, SystemMessage)}
     if not ids or None in ids:
         return list(shown), None
     places = [place for place, message in enumerate(shown) if message.id in ids]
-    if len(places) < len(ids):
-        return list(shown), None
     known = {message.id for message in asked}
+    if len(places) < len(ids):
+        return [message for message in shown if message.id not in known], None
     before = [message for message in shown[: places[0]] if message.id not in known]
     end = end_of_turn(shown, places[-1])
     return before, answer_id(shown[end - 1])

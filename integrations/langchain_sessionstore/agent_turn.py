@@ -153,11 +153,9 @@ class AgentTurn(TurnLog):
     def editing(self, store: SessionStore, again: SentAgain) -> Flow[None]:
         """Put edits in the place of what was said, and take out what answered that."""
         self.edit = again.token if again.question else None
+        yield from again.correcting(store, self.session_id, self.user_id)
         for given, corrected in again.corrections():
-            yield from self._replacing(store, corrected)
             self._know(replace(self._stored(given), created_at=corrected.created_at))
-        if obsolete := again.obsolete():
-            yield store._deleting_messages(self.session_id, obsolete, self.user_id, None)
 
     def _taking_back(self, store: SessionStore, named: list[Named]) -> Flow[None]:
         ids = {pair[1] for pair in named} if self.inserted.ids else set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from zlib import crc32
 
@@ -11,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from msgspec.structs import replace
 
 from langchain_sessionstore.codec import to_langchain, to_session
-from sessionstore import SessionMessage, SessionStore
+from sessionstore import SessionMessage, SessionNotFoundError, SessionStore
 from sessionstore.flow import Flow
 from sessionstore.models import new_id
 
@@ -187,6 +188,27 @@ class SentAgain:
             metadata[EDIT] = self.token
         return replace(to_session(message), created_at=held.created_at, metadata=metadata)
 
+    @property
+    def ids(self) -> set[str | None]:
+        """The ids of the messages in the log, from the first of those that are sent again."""
+        return set(self._held)
+
+    def correcting(
+        self,
+        store: SessionStore,
+        session_id: str,
+        user_id: str | None,
+        *,
+        except_for: str | None = None,
+    ) -> Flow[None]:
+        """Put the edits into the log, and take out what answered the old text, but for one."""
+        for _, corrected in self.corrections():
+            with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
+                yield store._replacing(session_id, corrected, user_id)
+        obsolete = [id for id in self.obsolete() if id != except_for]  # noqa: A001
+        if obsolete:
+            yield store._deleting_messages(session_id, obsolete, user_id, None)
+
     def obsolete(self) -> list[str]:
         """Give what answered the question before its edit, as far as nothing was said since."""
         if self.question is None or not self.is_edited:
@@ -196,6 +218,15 @@ class SentAgain:
         places = [place for place, message in enumerate(self.behind) if message.id in ids]
         said_since = places and any(_is_users(m) for m in self.behind[places[0] :])
         return [] if said_since else ids
+
+    def answer_id(self) -> str | None:
+        """Give the id of the message whose place a new answer takes, if there is one."""
+        if self.question is None:
+            return None
+        held = {message.id: message for message in self.behind}
+        old = [held[id] for id in self.obsolete()] if self.is_edited else self.steps()  # noqa: A001
+        last = old[-1] if old else None
+        return last.id if last and last.role == "assistant" and not last.tool_calls else None
 
     def steps(self) -> list[SessionMessage]:
         """Give what the log holds of the turn behind its question, as the question is now."""
@@ -213,6 +244,22 @@ class SentAgain:
         return [m for m in self.behind if token is not None and m.metadata.get(EDIT) == token]
 
 
+def marked(answers: Iterable[BaseMessage], again: SentAgain | None) -> list[SessionMessage]:
+    """Give the answers to an edit as they are stored, so that the next one knows them.
+
+    Args:
+        answers: What was answered.
+        again: The edit, if it was one.
+
+    Returns:
+        The messages to store.
+    """
+    stored = [to_session(answer) for answer in answers]
+    if again is None or again.question is None or not again.token:
+        return stored
+    return [replace(one, metadata={**one.metadata, EDIT: again.token}) for one in stored]
+
+
 def edited_in(
     loaded: Sequence[SessionMessage], messages: Sequence[BaseMessage]
 ) -> list[str | None] | None:
@@ -225,6 +272,8 @@ def edited_in(
     Returns:
         The ids of what is sent again; ``None`` where all of it is as it was said first.
     """
+    if not any(message.id for message in messages):
+        return None
     held = {message.id: message for message in loaded}
     again = [message for message in messages if message.id in held]
     changed = any(

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.utils import get_unique_config_specs
-from msgspec.structs import replace
 from pydantic import BaseModel, RootModel, create_model
 
-from langchain_sessionstore.adding import adding
 from langchain_sessionstore.again import sent_again
-from langchain_sessionstore.codec import to_langchain_messages, to_session, to_session_messages
-from langchain_sessionstore.echo import gives_all_back, what_is_new
+from langchain_sessionstore.chain_turn import ChainTurn
+from langchain_sessionstore.codec import to_langchain_messages
+from langchain_sessionstore.echo import gives_all_back
+from langchain_sessionstore.edits import SentAgain, edited_in, recalling
 from langchain_sessionstore.pending import closed
 from langchain_sessionstore.saving import (
     OnSaveError,
@@ -32,7 +31,6 @@ from langchain_sessionstore.tokens import langchain_window
 from sessionstore import (
     InvalidMessageError,
     InvalidSessionError,
-    SessionNotFoundError,
     SessionStore,
     SessionStoreError,
     Window,
@@ -69,6 +67,11 @@ def with_session_history(
     A turn that is sent again, all of its messages with the ids that the session holds, runs again:
     the runnable sees what it saw the first time. Its answer takes the place of the first one; where
     it is several messages, as a graph's that called tools again, they are added.
+
+    A message that comes again with its id and says something else is an edit: the runnable sees
+    what stood before it, and when it has answered, the session has the new text in the old one's
+    place. In the last turn the answer takes the place of what answered it, in an earlier one it is
+    added at the end.
 
     Example:
         >>> from langchain_core.runnables import RunnableLambda
@@ -309,9 +312,9 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         """
         return self._bound.get_output_schema(config)
 
-    # -- A turn, once for every shape and both colours --------------------------------------------
+    # -- A turn, once for every shape, sync and async ------------------------------------------
 
-    def _beginning(self, input: Any, config: RunnableConfig) -> Flow[_Turn]:
+    def _beginning(self, input: Any, config: RunnableConfig) -> Flow[ChainTurn]:
         session_id, user_id = self._session(config)
         if self._window:
             stored = yield from self._window.loading(self._store, session_id, user_id)
@@ -321,11 +324,29 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         # The ids are the same in both, so that a graph which gives all back gives nothing new.
         new = [m if m.id else m.model_copy(update={"id": new_id()}) for m in brought]
         history, answer_id = sent_again(to_langchain_messages(stored), brought)
+        again = None
+        if ids := edited_in(stored, brought):
+            again = SentAgain(
+                (yield from recalling(self._store, session_id, user_id, ids)), brought
+            )
+            answer_id = again.answer_id()
         shown = closed(history, new)
         value = self._keys.given(input, shown, new)
-        return _Turn(session_id, user_id, value, new, shown, answer_id)
+        held = {message.id for message in stored} if again is None else again.ids
+        return ChainTurn(
+            session_id=session_id,
+            agent_id=self._agent_id,
+            user_id=user_id,
+            value=value,
+            new=new,
+            shown=shown,
+            answer_id=answer_id,
+            again=again,
+            known=sum(message.id in held for message in brought if message.id),
+            made_ids=not any(message.id for message in brought),
+        )
 
-    def _answer(self, turn: _Turn, total: Any, outcome: Outcome) -> Any:
+    def _answer(self, turn: ChainTurn, total: Any, outcome: Outcome) -> Any:
         """Tell what a stream came to: a graph's chunks are its steps, its states, or neither."""
         if outcome.value is None:
             return total
@@ -339,49 +360,33 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
                     return outcome.value
         return total
 
-    def _saving(self, turn: _Turn, answer: Any) -> Flow[None]:
+    def _saving(self, turn: ChainTurn, answer: Any) -> Flow[None]:
         input_saved = False
         try:
             try:
                 answers = self._keys.answers(answer)
             except InvalidMessageError:  # what the user said is kept all the same
-                yield self._appending(turn, turn.new)
+                yield turn.appending(self._store, turn.new)
                 input_saved = True
                 raise
-            yield from self._keeping(turn, answers)
+            yield from turn.keeping(self._store, answers)
         except SessionStoreError as error:
             self._failed(answer, error, input_saved=input_saved)
 
-    def _leaving(self, turn: _Turn, answer: Any) -> Flow[None]:
+    def _leaving(self, turn: ChainTurn, answer: Any) -> Flow[None]:
         """Keep what was heard before the caller left: of a graph's steps, what the user said."""
-        if turn.answer_id:
+        if turn.answer_id and not (turn.again and turn.again.is_edited):
             return  # the whole answer of the first time says more
         answers: list[BaseMessage] = []
         with suppress(InvalidMessageError):
             answers = heard_of(self._keys.answers(answer))
         try:
-            yield from self._keeping(turn, answers)
+            yield from turn.keeping(self._store, answers)
         except SessionStoreError as error:
             self._failed(answer, error)
 
-    def _keeping(self, turn: _Turn, answers: list[BaseMessage]) -> Flow[None]:
-        said = what_is_new(answers, turn.new, turn.shown)
-        if turn.answer_id and len(said) == 1:
-            with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
-                answer = replace(to_session(said[0]), id=turn.answer_id)
-                yield self._store._replacing(turn.session_id, answer, turn.user_id)
-                return
-        stored = to_session_messages([*turn.new, *said])
-        yield from adding(
-            self._store, turn.session_id, stored, agent_id=self._agent_id, user_id=turn.user_id
-        )
-
     def _failed(self, answer: Any, error: SessionStoreError, *, input_saved: bool = False) -> None:
         failed(self._on_save_error, answer, error, input_saved=input_saved)
-
-    def _appending(self, turn: _Turn, messages: Sequence[BaseMessage]) -> Flow[int]:
-        stored = to_session_messages(messages)
-        return self._store._appending(turn.session_id, stored, self._agent_id, turn.user_id, None)
 
     def _required(self) -> list[str]:
         return ["session_id", "user_id"] if self._user_scoped else ["session_id"]
@@ -394,16 +399,6 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             msg = f"config['configurable'] lacks {' and '.join(missing)}: pass config={example}"
             raise InvalidSessionError(msg)
         return given["session_id"], given.get("user_id")
-
-
-@dataclass(frozen=True)
-class _Turn:
-    session_id: str
-    user_id: str | None
-    value: Any  # what the runnable gets
-    new: list[BaseMessage]  # what the user said, each with an id
-    shown: list[BaseMessage]  # what the session held, as far as the runnable saw it
-    answer_id: str | None  # what answered it when it was sent before
 
 
 async def _once(value: Any) -> AsyncIterator[Any]:

@@ -1,0 +1,109 @@
+"""A turn of a runnable that remembers: what it began with, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from msgspec.structs import replace
+
+from langchain_sessionstore.codec import to_session_messages
+from langchain_sessionstore.echo import what_is_new
+from langchain_sessionstore.edits import SentAgain, marked, recalling
+from sessionstore import SessionMessage, SessionNotFoundError, SessionStore
+from sessionstore.flow import Flow
+from sessionstore.models import new_id
+
+__all__ = ["ChainTurn"]
+
+
+@dataclass(frozen=True)
+class ChainTurn:
+    """A turn that has begun.
+
+    Attributes:
+        session_id: The session.
+        agent_id: The agent of the session, if this makes it.
+        user_id: The caller.
+        value: What the runnable gets.
+        new: What the user said, each with an id.
+        shown: What the session held, as far as the runnable sees it.
+        answer_id: What answered the turn when it was sent before.
+        again: What of it is an edit, or was edited before.
+        known: How many of the user's messages the session was seen to hold.
+        made_ids: Whether none of them had an id.
+    """
+
+    session_id: str
+    agent_id: str
+    user_id: str | None
+    value: Any
+    new: list[BaseMessage]
+    shown: list[BaseMessage]
+    answer_id: str | None
+    again: SentAgain | None
+    known: int
+    made_ids: bool
+
+    def keeping(self, store: SessionStore, answers: list[BaseMessage]) -> Flow[None]:
+        """Save a turn that was answered.
+
+        Args:
+            store: Where the session is.
+            answers: The messages of the output.
+        """
+        said = what_is_new(answers, self.new, self.shown)
+        takes_place = self.answer_id if len(said) == 1 else None
+        if self.again:
+            yield from self.again.correcting(
+                store, self.session_id, self.user_id, except_for=takes_place
+            )
+        stored = marked(said, self.again)
+        if takes_place:
+            with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
+                answer = replace(stored[0], id=takes_place)
+                yield store._replacing(self.session_id, answer, self.user_id)
+                return
+        added = yield self.appending(store, self.new, stored)
+        missing = len(self.new) - self.known + len(stored) - added
+        if not missing:
+            return
+        if self.made_ids or self.again:
+            is_lost = missing == 1  # the session holds its id
+        else:
+            is_lost = yield from self._making_up(store, stored)
+        if len(stored) == 1 and is_lost:
+            # A cached answer that was given before the window.
+            yield self.appending(store, [], [replace(stored[0], id=new_id())])
+
+    def _making_up(self, store: SessionStore, stored: list[SessionMessage]) -> Flow[bool]:
+        """Take over edits of what is older than the window; tell whether the answer is missing."""
+        ids = [message.id for message in self.new]
+        log = yield from recalling(store, self.session_id, self.user_id, ids)
+        yield from SentAgain(log, self.new).correcting(store, self.session_id, self.user_id)
+        places = {message.id: place for place, message in enumerate(log)}
+        if not stored or stored[-1].id is None:  # it was given a new one
+            return False
+        return places.get(stored[-1].id, -1) < max(places.get(id, 0) for id in ids)  # noqa: A001
+
+    def appending(
+        self,
+        store: SessionStore,
+        asked: Sequence[BaseMessage],
+        stored: Sequence[SessionMessage] = (),
+    ) -> Flow[int]:
+        """Append messages to the session.
+
+        Args:
+            store: Where it is.
+            asked: What the user said.
+            stored: What was answered.
+
+        Returns:
+            How many were added.
+        """
+        messages = [*to_session_messages(asked), *stored]
+        return store._appending(self.session_id, messages, self.agent_id, self.user_id, None)
