@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, before_model
+from langchain.agents.middleware import AgentMiddleware, before_model, hook_config
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
@@ -94,6 +94,20 @@ def test_so_an_answer_that_calls_tools(store, run):
     assert words(logged(store)) == ["1 + 1?", "", "2", "two"] * 2
     assert logged(store)[4:] == agent_turns[1]["messages"][-4:]
     assert asking.id == "a1", "the cache's own message was changed"
+
+
+def test_so_an_answer_that_is_given_twice_in_one_turn(store, run):
+    class Again(AgentMiddleware):
+        @hook_config(can_jump_to=["model"])
+        def after_model(self, state, runtime):  # noqa: ARG002
+            return {"jump_to": "model"} if len(state["messages"]) < 3 else None
+
+    same = AIMessage("yes", id="a1")
+    agent = create_agent(
+        Scripted(lines=[same, same]), middleware=[SessionMiddleware(store), Again()]
+    )
+    result = run(agent, HumanMessage("sure?"))
+    assert words(logged(store)) == words(result["messages"]) == ["sure?", "yes", "yes"]
 
 
 def test_a_stream_shows_a_cached_answer_once(store):
