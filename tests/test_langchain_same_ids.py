@@ -9,8 +9,9 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, before_model, hook_config
 from langchain_core.caches import InMemoryCache
-from langchain_core.language_models import FakeListChatModel
+from langchain_core.language_models import BaseChatModel, FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
@@ -110,16 +111,28 @@ def test_so_an_answer_that_is_given_twice_in_one_turn(store, run):
     assert words(logged(store)) == words(result["messages"]) == ["sure?", "yes", "yes"]
 
 
-def test_a_stream_shows_a_cached_answer_once(store):
-    model = FakeListChatModel(responses=["yes", "no"], cache=InMemoryCache())
-    ours = SessionMiddleware(store, window=Window(max_messages=1))
-    agent = create_agent(model, middleware=[ours, LastOnly()])
-    for number in range(2):
+class Same(BaseChatModel):
+    """Gives one answer with one id, as a cache does."""
+
+    @property
+    def _llm_type(self):
+        return "same"
+
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):  # noqa: ARG002
+        said = AIMessage("yes", id="a1")
+        return ChatResult(generations=[ChatGeneration(message=said)])
+
+
+@pytest.mark.parametrize("window", [None, Window(max_messages=1)])
+@pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["alone", "checkpointed"])
+def test_a_stream_shows_a_cached_answer_once(store, window, saver):
+    ours = SessionMiddleware(store, window=window)
+    agent = create_agent(Same(), middleware=[ours], checkpointer=saver and saver())
+    for number in range(3):
         given = {"messages": [HumanMessage("sure?", id=f"m{number}")]}
         pieces = list(agent.stream(given, CONFIG, stream_mode="messages"))
-        texts = "".join(piece.content for piece, _ in pieces if piece.type != "human")
-        assert texts == "yes"
-    assert words(logged(store)) == ["sure?", "yes"] * 2
+        assert words(piece for piece, _ in pieces if piece.type == "ai") == ["yes"]
+    assert words(logged(store)) == ["sure?", "yes"] * 3
 
 
 def test_an_answer_that_is_given_again_after_a_crash_is_kept_once(store, run):

@@ -351,8 +351,12 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         turn.give_ids(answers)
         turn.inserted.for_model_only = self._inserted_for_model_only
         said = [message for message in answers if isinstance(message, AIMessage)]
+        ids = [message.id for message in answers]
         save = partial(turn.answering, self._store, request.messages, state, answers)
         yield from self._telling(turn, state, said[-1] if said else None, save)
+        if ids != [message.id for message in answers]:
+            with suppress(RuntimeError):  # on Python 3.10 LangGraph tells no config here
+                _tell_streams(get_config(), answers)
 
     def _keeping_again(
         self, turn: AgentTurn, request: ModelRequest[Any], response: ModelResponse[Any]
