@@ -9,7 +9,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.edits import says_the_same
-from langchain_sessionstore.origins import newest
+from langchain_sessionstore.origins import belongs, is_told, newest, was_refused
 from sessionstore.flow import Flow
 
 __all__ = ["Changes"]
@@ -20,8 +20,7 @@ class Changes:
 
     Attributes:
         edited: The messages that this run's input changed, or that somebody updated in the thread.
-        foreign: Those that came with a call that did not get as far as its turn, as one that was
-            refused.
+        foreign: Those that came with a call that was refused.
     """
 
     def __init__(self) -> None:
@@ -30,7 +29,11 @@ class Changes:
         self.foreign: list[BaseMessage] = []
 
     def tracing(
-        self, config: RunnableConfig, changed: Sequence[BaseMessage], steps: Sequence[int] | None
+        self,
+        config: RunnableConfig,
+        changed: Sequence[BaseMessage],
+        steps: Sequence[int] | None,
+        thread: Sequence[str | None],
     ) -> Flow[None]:
         """Look at the thread before this run's input and behind it.
 
@@ -40,7 +43,9 @@ class Changes:
             config: The run's. Each request is one for the checkpointer's ``get_tuple``.
             changed: The messages that are otherwise than they were.
             steps: What is known of the turns' steps.
+            thread: The session and the user that the thread belongs to.
         """
+        owner = thread if is_told(config) else (None, None)
         applied: Any = None
         before: Any = yield newest(config)
         # The checkpoints of this run may be on their way still.
@@ -51,17 +56,22 @@ class Changes:
             was, became = _said(before, message), _said(applied, message) or message
             if was is None or not says_the_same(was, became):
                 self.edited.append(message)
-            elif says_the_same(was, message):
-                updated = yield from self._was_updated(before, message)
-                (self.edited if updated else self.foreign).append(message)
+            elif was.content == message.content:
+                foreign = yield from self._is_foreign(before, message, owner)
+                (self.foreign if foreign else self.edited).append(message)
 
-    def _was_updated(self, here: Any, message: BaseMessage) -> Flow[bool]:
-        """Tell whether an earlier change was an update of the thread's state, and no call."""
-        source = None
+    def _is_foreign(
+        self, here: Any, message: BaseMessage, owner: Sequence[str | None]
+    ) -> Flow[bool]:
+        """Tell whether an earlier change came with a call that was refused, or is another's."""
+        first: Any = None
         while here and (was := _said(here, message)) and says_the_same(was, message):
-            source = here.metadata.get("source")
+            first = here
             here = (yield here.parent_config) if here.parent_config else None
-        return source == "update"
+        if first is None or first.metadata.get("source") == "update":
+            return False
+        caller = first.metadata.get("session_id"), first.metadata.get("user_id")
+        return was_refused(first) or not belongs(owner, *caller)
 
 
 def _said(here: Any, message: BaseMessage) -> BaseMessage | None:

@@ -27,8 +27,11 @@ __all__ = [
     "says_the_same",
 ]
 
-EDIT = "edit"
-"""Marks, in their metadata, a message that was edited and those that answer it since."""
+EDIT = "sessionstore_edit"
+"""Marks, in their metadata, a message that was edited and those that answer it since.
+
+With an edited one is kept what answered it before: what was broken off is brought to its end.
+"""
 
 _PAGE = 50
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
@@ -164,7 +167,7 @@ class SentAgain:
         self.behind = list(log[places[0] + 1 :]) if places else []
         self.is_edited = question is not None and asked[-1] in self.changes
         answered = {message.id for message in self.behind} - {message.id for message in given}
-        self._old_token = question.metadata.get(EDIT) if question else None
+        self._old_token, self._left = _mark_of(question) if question else (None, [])
         self.token = new_id() if self.is_edited else self._old_token
         again = self.is_edited or self.token or answered
         self.question = question if again else None
@@ -185,7 +188,7 @@ class SentAgain:
             key: held.metadata[key] for key in held.metadata if key not in (EDIT, "pending")
         }
         if self.question is not None and held.id == self.question.id:
-            metadata[EDIT] = self.token
+            metadata[EDIT] = [self.token, self.obsolete()]
         return replace(to_session(message), created_at=held.created_at, metadata=metadata)
 
     @property
@@ -211,8 +214,10 @@ class SentAgain:
 
     def obsolete(self) -> list[str]:
         """Give what answered the question before its edit, as far as nothing was said since."""
-        if self.question is None or not self.is_edited:
+        if self.question is None:
             return []
+        if not self.is_edited:  # of an edit that was broken off, maybe
+            return [message.id or "" for message in self.behind if message.id in self._left]
         old = self._linked(self._old_token) if self._is_left() else self.behind
         ids = [message.id or "" for message in old]
         places = [place for place, message in enumerate(self.behind) if message.id in ids]
@@ -241,7 +246,9 @@ class SentAgain:
         return any(map(_is_users, self.behind))
 
     def _linked(self, token: Any) -> list[SessionMessage]:
-        return [m for m in self.behind if token is not None and m.metadata.get(EDIT) == token]
+        if token is None:
+            return []
+        return [message for message in self.behind if _mark_of(message)[0] == token]
 
 
 def marked(answers: Iterable[BaseMessage], again: SentAgain | None) -> list[SessionMessage]:
@@ -257,7 +264,7 @@ def marked(answers: Iterable[BaseMessage], again: SentAgain | None) -> list[Sess
     stored = [to_session(answer) for answer in answers]
     if again is None or again.question is None or not again.token:
         return stored
-    return [replace(one, metadata={**one.metadata, EDIT: again.token}) for one in stored]
+    return [replace(one, metadata={**one.metadata, EDIT: [again.token, []]}) for one in stored]
 
 
 def edited_in(
@@ -282,6 +289,11 @@ def edited_in(
         for message in again
     )
     return [message.id for message in again] if changed else None
+
+
+def _mark_of(message: SessionMessage) -> tuple[str | None, list[str]]:
+    mark = message.metadata.get(EDIT)
+    return (mark[0], mark[1]) if mark else (None, [])
 
 
 def _is_users(message: SessionMessage) -> bool:

@@ -304,7 +304,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             yield from origins.tracing(config, ids, steps)
         earlier = (state.get("messages") or [])[: -len(new) or None]
         if changed := edited(earlier, state.get("session_seen")):
-            yield from changes.tracing(config, changed, steps)
+            thread = state.get("session_thread") or [None, None]
+            yield from changes.tracing(config, changed, steps, thread)
 
     def _beginning(
         self,

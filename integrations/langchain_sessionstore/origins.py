@@ -15,7 +15,16 @@ from sessionstore.flow import Flow
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-__all__ = ["Origins", "belongs", "checkpointer_of", "is_undisturbed", "newest", "steps_at_end"]
+__all__ = [
+    "Origins",
+    "belongs",
+    "checkpointer_of",
+    "is_told",
+    "is_undisturbed",
+    "newest",
+    "steps_at_end",
+    "was_refused",
+]
 
 _CHECKPOINTER = "__pregel_checkpointer"
 _RESUMING = "__pregel_resuming"
@@ -144,7 +153,7 @@ class Origins:
             ids: The messages, in the state's order.
             steps: What is known of the turns' steps.
         """
-        self._told = _is_told(config)
+        self._told = is_told(config)
         here = yield newest(config)
         self.thread = here.checkpoint["channel_values"].get("session_thread") if here else None
         resuming = (config.get("configurable") or {}).get(_RESUMING)
@@ -158,7 +167,7 @@ class Origins:
         while here:
             source, held = here.metadata.get("source"), _held(here, ids)
             mark = here.checkpoint["channel_values"].get("session_mark")
-            if _was_refused(here):
+            if was_refused(here):
                 refused = (held, mark)
             if source == "input":
                 self.refused |= refused[0] - held if refused[1] == mark else set()
@@ -182,7 +191,15 @@ class Origins:
             self.runs[each] = run
 
 
-def _is_told(config: RunnableConfig) -> bool:
+def is_told(config: RunnableConfig) -> bool:
+    """Tell whether a checkpoint's metadata say who made the call.
+
+    Args:
+        config: The run's.
+
+    Returns:
+        Whether they do.
+    """
     # Metadata of the caller's own, for a tracer maybe, hide what the configurable says.
     configurable, metadata = config.get("configurable") or {}, config.get("metadata") or {}
     names = ("session_id", "user_id")
@@ -208,7 +225,15 @@ def _held(here: Any, ids: Collection[str]) -> set[str]:
     return {message.id for message in messages or ()}.intersection(ids)
 
 
-def _was_refused(here: Any) -> bool:
+def was_refused(here: Any) -> bool:
+    """Tell whether the call that wrote a checkpoint was refused there.
+
+    Args:
+        here: The checkpoint.
+
+    Returns:
+        Whether it was.
+    """
     return any(
         channel == ERROR and SessionAccessError.__name__ in repr(value)[:50]
         for _, channel, value in here.pending_writes or ()

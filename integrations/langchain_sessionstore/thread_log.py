@@ -104,7 +104,7 @@ class ThreadLog:
         log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
         again = SentAgain(log, suspects, new)
         yield from turn.editing(self.store, again)
-        if again.question is None:
+        if again.question is None or not again.token:
             return messages
         places = [n for n, message in enumerate(messages) if message.id == again.question.id]
         return messages[: places[0] + 1]

@@ -240,7 +240,7 @@ class TurnLog:
         for call in stored.tool_calls:
             edit = self._edits.get(result_id(self.session_id, message, call["id"]), call)
             calls.append({**call, "name": edit["name"], "args": edit["args"]})
-        metadata = {**stored.metadata, EDIT: self.edit} if self.edit else stored.metadata
+        metadata = {**stored.metadata, EDIT: [self.edit, []]} if self.edit else stored.metadata
         return replace(stored, id=id or stored.id, tool_calls=calls, metadata=metadata)
 
     def _dated(self, message: SessionMessage) -> SessionMessage:
