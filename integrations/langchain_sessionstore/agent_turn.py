@@ -98,8 +98,8 @@ class AgentTurn(TurnLog):
         What stands in front of what is known is history, or a summary of it. What is gone from the
         state stays in the log.
         """
-        named = self._named(state)
-        yield from self._taking_back(store, named)
+        yield from self._taking_back(store, state)
+        named = self._named(self._since_known(state))
         yield from self._writing(store, named[self._first_of_turn(named) :])
 
     def answering(
@@ -157,9 +157,10 @@ class AgentTurn(TurnLog):
         for given, corrected in again.corrections():
             self._know(replace(self._stored(given), created_at=corrected.created_at))
 
-    def _taking_back(self, store: SessionStore, named: list[Named]) -> Flow[None]:
-        ids = {pair[1] for pair in named} if self.inserted.ids else set()
-        left_out = self.inserted.left_out(ids)
+    def _taking_back(self, store: SessionStore, state: Sequence[BaseMessage]) -> Flow[None]:
+        if not self.inserted.ids:
+            return
+        left_out = self.inserted.left_out({message.id for message in state})
         if left_out:
             yield store._deleting_messages(self.session_id, left_out, self.user_id, None)
             self.inserted.for_model_only = True
@@ -210,9 +211,10 @@ class AgentTurn(TurnLog):
         """Give what a model was asked with and the state does not hold, behind what is known."""
         if not made_messages(shown):
             return []
-        for message, id in self._named(shown):  # noqa: A001
+        messages = self._since_known(shown)
+        for message, id in self._named(messages):  # noqa: A001
             message.id = message.id or id or new_id()
-        named = self._named(shown)
+        named = self._named(messages)
         first = self._first_of_turn(named)
         known = {*self._written, *self._given_up, *(message.id for message in state)}
         return [

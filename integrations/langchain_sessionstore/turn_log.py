@@ -123,7 +123,7 @@ class TurnLog:
             return False
         said = [(message, message.id) for message in messages if is_said(message)]
         if behind:
-            said = self._named([*_since_last_answer(behind), *messages])[-count:]
+            said = self._named([*_since_last_answer(behind, behind), *messages])[-count:]
         places = open_repairs(self.session_id, behind)
         there = yield from self._writing(store, said, correct=correct, needed=needed, places=places)
         return bool(there)
@@ -203,6 +203,13 @@ class TurnLog:
 
     # -- What is where ----------------------------------------------------------------------------
 
+    def _since_known(self, state: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+        """Leave out what stands in front of the answer before the first known message."""
+        for place, message in enumerate(state):
+            if message.id in self._written:
+                return _since_last_answer(state[: place + 1], state)
+        return state
+
     def _named(self, state: Sequence[BaseMessage]) -> list[Named]:
         """Pair what was said with its id in the log: a result's is made of its call's.
 
@@ -270,6 +277,11 @@ class TurnLog:
         return [place for place in places if place.id not in {*self._written, *self._places}]
 
 
-def _since_last_answer(state: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
-    places = [place for place, message in enumerate(state) if isinstance(message, AIMessage)]
-    return state[places[-1] :] if places else ()
+def _since_last_answer(
+    state: Sequence[BaseMessage], messages: Sequence[BaseMessage]
+) -> Sequence[BaseMessage]:
+    """Give the messages from the last answer in a state on; all where there is none."""
+    for place in range(len(state) - 1, -1, -1):
+        if isinstance(state[place], AIMessage):
+            return messages[place:]
+    return messages
