@@ -118,10 +118,15 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     `Command`. So a server checks first that the thread is its user's.
 
     A turn that was answered and is sent again with its messages' ids gives that answer, and the
-    model is not asked. A call that was left without a result is closed in what the model is sent.
-    An agent that is called in a tool of another has a session of its own: the one that its config
-    names, else one named after the tool result's id and the agent (``"<id>/<agent_id>"``); never
-    the session of the agent around it.
+    model is not asked. A message that comes again with its id and says something else is an edit:
+    the log has the new text in its place, and the model is asked with what stood before it. In the
+    last turn its answer takes the old one's place; in an earlier one the turn goes on at the end,
+    and a checkpointer's state goes on from the edit.
+
+    A call that was left without a result is closed in what the model is sent. An agent that is
+    called in a tool of another has a session of its own: the one that its config names, else one
+    named after the tool result's id and the agent (``"<id>/<agent_id>"``); never the session of the
+    agent around it.
 
     Example:
         >>> from langchain.agents import create_agent
@@ -153,7 +158,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         TypeError: The store is no `SessionStore`, the window is no `Window`, or ``on_save_error``
             is no plain function.
         InvalidSessionError: The agent's id is none. From a call of the agent: it names no session,
-            no user where one is required, or two different ones; nothing has run.
+            no user where one is required, or two different ones; nothing has run. Or middleware in
+            front of this one made a request without a runtime.
         SessionAccessError: From a call of the agent: the session belongs to another user, or the
             checkpointer's thread to another user or session; nothing has run.
         SessionSaveError: From a call of the agent: what the model answered or a tool gave could not
