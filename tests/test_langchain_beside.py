@@ -11,6 +11,7 @@ from langchain.agents.middleware import (
     AgentMiddleware,
     ContextEditingMiddleware,
     ModelRequest,
+    ModelResponse,
     ModelRetryMiddleware,
 )
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
@@ -20,7 +21,7 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from scripted import Scripted, calls, counted, logged
 
 from langchain_sessionstore import SessionMiddleware
-from sessionstore import InMemorySessionStore, InvalidSessionError
+from sessionstore import InMemorySessionStore, InvalidSessionError, SessionMessage
 from sessionstore.window import INTERRUPTED
 
 CONFIG = {"configurable": {"session_id": "s", "thread_id": "s"}}
@@ -277,6 +278,33 @@ def test_what_was_put_there_and_trimmed_stays_in_the_log(store, run, place):
         run(agent, HumanMessage(text))
     words = [message.content for message in logged(store)]
     assert words == ["1", "Be short.", "one", "2", "Be short.", "two"]
+
+
+class Says(AgentMiddleware):
+    """Says something in front of each answer."""
+
+    def said(self, response):
+        return ModelResponse([HumanMessage("Think."), *response.result])
+
+    def wrap_model_call(self, request, handler):
+        return self.said(handler(request))
+
+    async def awrap_model_call(self, request, handler):
+        return self.said(await handler(request))
+
+
+@places
+@pytest.mark.parametrize("length", [0, 600])
+def test_what_is_said_with_an_answer_stands_before_it(store, run, place, length):
+    earlier = [SessionMessage("user", str(number)) for number in range(length)]
+    store.append_messages("s", earlier)
+    states, _ = both(store, run, saver=InMemorySaver, other=Says, place=place, **ONE_TURN)
+    assert states[0] == states[1]
+    log = said(logged(store))[length:]
+    if length and place == "before":  # its order is not worth to write all of it anew
+        assert Counter(log) == Counter(states[0][0])
+    else:
+        assert log == states[0][0]
 
 
 # -- Results of tools ------------------------------------------------------------------------------

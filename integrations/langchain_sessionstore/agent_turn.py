@@ -100,7 +100,7 @@ class AgentTurn(TurnLog):
         """
         yield from self._taking_back(store, state)
         named = self._named(self._since_known(state))
-        yield from self._writing(store, named[self._first_of_turn(named) :])
+        yield from self._writing(store, named[self._first_of_turn(named) :], in_order=True)
 
     def answering(
         self,

@@ -25,15 +25,19 @@ from langchain_sessionstore.results import (
 )
 from sessionstore import (
     InvalidMessageError,
+    SessionConflictError,
     SessionMessage,
     SessionNotFoundError,
     SessionStore,
+    StoreUnavailableError,
     ToolCall,
 )
 from sessionstore.flow import Flow
 from sessionstore.models import encode_message, new_id
 
 __all__ = ["Named", "TurnLog"]
+
+_SHORT = 500
 
 Named: TypeAlias = tuple[BaseMessage, str | None]
 
@@ -136,12 +140,47 @@ class TurnLog:
         correct: bool = True,
         needed: Collection[BaseMessage] = (),
         places: Sequence[SessionMessage] = (),
+        in_order: bool = False,
     ) -> Flow[list[SessionMessage]]:
         try:
+            if in_order:
+                yield from self._inserting(store, named)
             return (yield from self._putting(store, named, places, correct=correct))
         except InvalidMessageError as error:
             storable = self._storable(named, error, needed)
             return (yield from self._putting(store, storable, places, correct=correct))
+
+    def _inserting(self, store: SessionStore, named: list[Named]) -> Flow[None]:
+        """Put what stands before a known message there, in one step; in a long log it comes last.
+
+        Other middleware says it with an answer that is in the log by then.
+        """
+        late = self._late(named)
+        if not late:
+            return
+        with suppress(SessionConflictError, SessionNotFoundError, StoreUnavailableError):
+            log = yield store._getting(self.session_id, _SHORT, self.user_id)
+            if log is None or log.message_count > len(log.messages):
+                return
+            held = {message.id for message in log.messages}
+            missing = {place: [m for m in late[place] if m.id not in held] for place in late}
+            whole = [m for each in log.messages for m in (*missing.get(each.id, ()), each)]
+            yield store._updating(self.session_id, whole, None, self.user_id, log.version)
+            for message in (m for place in missing.keys() & held for m in missing[place]):
+                self._know(message)
+
+    def _late(self, named: list[Named]) -> dict[str | None, list[SessionMessage]]:
+        """Give what is new in front of known messages, by the message that it stands before."""
+        late: dict[str | None, list[SessionMessage]] = {}
+        waiting: list[Named] = []
+        for message, id in named:  # noqa: A001
+            if id in self._written:
+                if waiting:
+                    late[id] = [self._stored(*pair) for pair in waiting]
+                waiting = []
+            elif id not in self._places and id not in self._given_up:
+                waiting.append((message, id))
+        return late
 
     def _putting(
         self,
