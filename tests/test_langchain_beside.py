@@ -307,6 +307,45 @@ def test_what_is_said_with_an_answer_stands_before_it(store, run, place, length)
         assert log == states[0][0]
 
 
+class Rewrites(AgentMiddleware):
+    """Gives another message for each answer."""
+
+    def other(self, response):
+        answer = response.result[-1]
+        changed = {"content": f"{answer.content}!", "id": None}
+        return ModelResponse([answer.model_copy(update=changed)])
+
+    def wrap_model_call(self, request, handler):
+        return self.other(handler(request))
+
+    async def awrap_model_call(self, request, handler):
+        return self.other(await handler(request))
+
+
+class AsksTwice(AgentMiddleware):
+    """Does not take a model's first answer."""
+
+    def wrap_model_call(self, request, handler):
+        handler(request)
+        return handler(request)
+
+    async def awrap_model_call(self, request, handler):
+        await handler(request)
+        return await handler(request)
+
+
+@places
+@pytest.mark.parametrize("other", [Rewrites, AsksTwice])
+def test_an_answer_that_did_not_get_into_the_state_is_not_in_the_log(
+    store, run, saver_of, place, other
+):
+    lines = [line for line in LINES[:2] for _ in range(2 if other is AsksTwice else 1)]
+    states, _ = both(
+        store, run, saver=saver_of, other=other, place=place, lines=lines, questions=["1 + 1?"]
+    )
+    assert states[0] == states[1] == [said(logged(store))]
+
+
 # -- Results of tools ------------------------------------------------------------------------------
 
 

@@ -100,7 +100,10 @@ class AgentTurn(TurnLog):
         """
         yield from self._taking_back(store, state)
         named = self._named(self._since_known(state))
+        replaced = self.inserted.replaced(state)
         yield from self._writing(store, named[self._first_of_turn(named) :], in_order=True)
+        if replaced:
+            yield store._deleting_messages(self.session_id, replaced, self.user_id, None)
 
     def answering(
         self,
@@ -125,6 +128,7 @@ class AgentTurn(TurnLog):
         there = yield from self._writing(store, [*new, *said], correct=False)
         if there:
             yield from self._telling_apart(store, there, answers, tried=tried)
+        self.inserted.note_answers([answer.id for answer in answers], state)
         guessed = [id or "" for message, id in new if message.type != "tool"]  # noqa: A001
         self.inserted.note(guessed, answers[-1].id if answers else None)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from operator import is_
 from typing import Any
 
-from langchain_core.messages import BaseMessage, RemoveMessage, convert_to_messages
+from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, convert_to_messages
 
 from sessionstore.models import new_id
 
@@ -26,6 +26,39 @@ class Inserted:
         self.ids: list[str] = []
         self.answer_id: str | None = None
         self.for_model_only = False
+        self._answers: list[str | None] = []
+        self._asked_with: Sequence[BaseMessage] = ()
+
+    def note_answers(self, ids: Sequence[str | None], state: Sequence[BaseMessage]) -> None:
+        """Take note of what the log has for an answer: middleware around may give another.
+
+        Args:
+            ids: The answer's messages.
+            state: The state that the model was asked with.
+        """
+        self._answers += ids
+        self._asked_with = state
+
+    def replaced(self, state: Sequence[BaseMessage]) -> list[str]:
+        """Give the answers in whose place the state has another one; what was trimmed is none.
+
+        Args:
+            state: The state since.
+
+        Returns:
+            Their ids.
+        """
+        if not self._answers or state is self._asked_with:  # it is asked once more
+            return []
+        answers, self._answers = self._answers, []
+        last = self._asked_with[-1].id if self._asked_with else None
+        backwards = range(len(state) - 1, -1, -1)
+        place = next((n for n in backwards if state[n].id == last), len(state))
+        behind = state[place + 1 :]
+        if not any(isinstance(message, AIMessage) for message in behind):
+            return []
+        kept = {message.id for message in behind}
+        return [id for id in answers if id and id not in kept]  # noqa: A001
 
     def note(self, ids: Sequence[str], answer_id: str | None) -> None:
         """Take note of what stands in the log in front of an answer.
