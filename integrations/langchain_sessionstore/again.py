@@ -26,7 +26,9 @@ def sent_again(
     if not ids or None in ids:
         return list(shown), None
     places = [place for place, message in enumerate(shown) if message.id in ids]
-    known = {message.id for message in asked}
+    known = {message.id for message in asked if message.id}
+    if not places and len(known) == len(ids):
+        return list(shown), None
     if len(places) < len(ids):
         return [message for message in shown if message.id not in known], None
     before = [message for message in shown[: places[0]] if message.id not in known]

@@ -279,9 +279,10 @@ def edited_in(
     Returns:
         The ids of what is sent again; ``None`` where all of it is as it was said first.
     """
-    if not any(message.id for message in messages):
-        return None
-    held = {message.id: message for message in loaded}
+    ids = {message.id for message in messages if message.id}
+    held: dict[str | None, SessionMessage] = {}
+    if ids:
+        held = {message.id: message for message in loaded if message.id in ids}
     again = [message for message in messages if message.id in held]
     changed = any(
         EDIT in held[message.id].metadata

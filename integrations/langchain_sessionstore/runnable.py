@@ -332,7 +332,9 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             answer_id = again.answer_id()
         shown = closed(history, new)
         value = self._keys.given(input, shown, new)
-        held = {message.id for message in stored} if again is None else again.ids
+        held = again.ids if again else set[str | None]()
+        if len(history) < len(stored) and not again:
+            held = {message.id for message in stored}
         return ChainTurn(
             session_id=session_id,
             agent_id=self._agent_id,
