@@ -53,7 +53,17 @@ class Digest(bytes):
     pass
 
 
-@pytest.mark.parametrize("binary", [bytearray(b"hi"), memoryview(b"hi"), Digest(b"hi")])
+class Buffer(bytearray):
+    pass
+
+
+@pytest.mark.parametrize(
+    "binary",
+    [
+        *(bytearray(b"hi"), memoryview(b"hi"), memoryview(b"h-i-")[::2]),
+        *(Digest(b"hi"), Buffer(b"hi")),
+    ],
+)
 def test_whatever_kind_of_bytes_comes_back_as_bytes(binary):
     [block] = there_and_back(SessionMessage("user", [{"data": binary}])).content
     assert block == {"data": b"hi"}

@@ -29,7 +29,7 @@ _BINARY = (bytes, bytearray, memoryview)
 # In MessagePack bytes begin with one of these. Other data may have them, too: it is a first look,
 # at a third of what it costs to go through a message.
 _BIN_8, _BIN_16, _BIN_32 = b"\xc4", b"\xc5", b"\xc6"
-_pack = msgspec.msgpack.Encoder(enc_hook=lambda v: b"" if isinstance(v, bytes) else None).encode
+_pack = msgspec.msgpack.Encoder(enc_hook=lambda v: b"" if isinstance(v, _BINARY) else None).encode
 
 _Change: TypeAlias = Callable[[Any], Any]
 
@@ -106,8 +106,8 @@ def _may_hold_bytes(message: SessionMessage) -> bool:
         return False
     try:
         packed = _pack((message.content, message.tool_calls, message.extra))
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return True  # a number beyond 64 bits, say
+    except (TypeError, ValueError, OverflowError, RecursionError, BufferError):
+        return True  # a number beyond 64 bits, say, or a view of every second byte
     return _BIN_8 in packed or _BIN_16 in packed or _BIN_32 in packed
 
 
@@ -132,7 +132,7 @@ def _each(values: Any, change: _Change) -> Any:
 
 def _tagged(value: Any) -> Any:
     if isinstance(value, _BINARY):
-        return {_TAG: base64.b64encode(value).decode()}
+        return {_TAG: base64.b64encode(bytes(value)).decode()}
     if isinstance(value, dict):
         looks_tagged = _looks_tagged(value)
         return {f"${k}" if looks_tagged else k: _tagged(inner) for k, inner in value.items()}
