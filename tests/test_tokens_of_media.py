@@ -58,6 +58,8 @@ TEXTS = {
     "a tool's result": {"type": "tool_result", "content": B64[:4000]},
     "arguments": {"type": "tool_use", "input": {"x": B64[:4000]}},
     "OpenAI's arguments": {"type": "function_call", "arguments": B64[:4000]},
+    "a function's output": {"type": "function_call_output", "call_id": "c", "output": B64[:4000]},
+    "a word a line": {"type": "reasoning", "reasoning": "word\n" * 800},
     "words": {"type": "x", "x": "some words " * 364},
     "another alphabet": {"type": "x", "x": "ñ" * 4000},
     "words at the end": {"type": "x", "x": B64[:2000] + " and so on" * 200},

@@ -30,7 +30,7 @@ _MEDIA = (
     "video_url",
 )
 # A model reads these as text, whatever they hold.
-_TEXTS = ("arguments", "content", "text")
+_TEXTS = ("arguments", "code", "content", "logs", "output", "reasoning", "text", "thinking")
 _ARGUMENTS = ("args", "input")
 _LONG = 4 * _TOKENS_OF_MEDIA  # as text it would cost more
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+[;,]")
