@@ -38,8 +38,8 @@ def adding(
     """
     named = [message if message.id else replace(message, id=new_id()) for message in messages]
     added = yield store._appending(session_id, named, agent_id, user_id, None)
-    one_was_there = len({message.id for message in named}) == added + 1 > 1
-    if not one_was_there or named[-1].role != "assistant":
+    given = len({message.id for message in named})
+    if given <= 1 or added not in (0, given - 1) or named[-1].role != "assistant":
         return
     *_, asked, answer = named
     try:
@@ -47,6 +47,7 @@ def adding(
         behind = yield store._reading(session_id, None, None, user_id, False, after=asked.id)
     except InvalidMessageError:
         return  # somebody deleted the question meanwhile
-    if all(message.id != answer.id for message in behind):
+    # Where all were there, a retry finds the first step of a turn that was cut short before this.
+    if all(message.id != answer.id for message in behind) and (added or not behind):
         again = replace(answer, id=new_id())
         yield store._appending(session_id, [again], agent_id, user_id, None)
