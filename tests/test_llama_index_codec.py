@@ -144,6 +144,13 @@ def test_what_is_no_stored_message_is_refused(given):
 CALLS = [{"name": "f", "args": {}, "id": "c1"}]
 
 
+def nested_citations(depth):
+    block = {"block_type": "text", "text": "s3cret"}
+    for _ in range(depth):
+        block = {"block_type": "citable", "title": "", "source": "", "content": [block]}
+    return block
+
+
 @pytest.mark.parametrize(
     "damaged",
     [
@@ -152,6 +159,7 @@ CALLS = [{"name": "f", "args": {}, "id": "c1"}]
         *({"blocks": [{"block": "s3cret"}]}, {"blocks": [{"call": 0, "and": "s3cret"}]}),
         {"blocks": [{"block": {"block_type": "image", "image": 5}}]},
         {"blocks": [{"block": {"block_type": "text", "text": "x", "declared": "s3cret"}}]},
+        {"blocks": [{"block": nested_citations(1000)}]},
     ],
 )
 def test_what_no_codec_wrote_is_a_clear_error(damaged):

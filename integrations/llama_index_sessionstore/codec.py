@@ -126,7 +126,7 @@ def to_llama_index(message: SessionMessage) -> ChatMessage:
         raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
     try:
         return _decoded(message)
-    except (TypeError, ValueError, AttributeError, LookupError):
+    except (TypeError, ValueError, AttributeError, LookupError, RecursionError):
         pass  # it may quote the message, so that it must be no part of the error's chain
     raise CorruptMessageError(
         f"message {message.id!r} can't be read as LlamaIndex's: its extra['llama_index'] is damaged"
