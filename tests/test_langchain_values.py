@@ -198,6 +198,18 @@ def test_a_models_bytes_stay_bytes(data):
     assert read["metadata"] == {"at": "2026-01-02T00:00:00Z"}
 
 
+class Pages(BaseModel):
+    by_number: dict[int, bytes]
+    by_day: dict[datetime, str]
+
+
+def test_the_keys_of_a_model_with_bytes_are_those_of_its_json():
+    pages = Pages(by_number={1: PNG}, by_day={AT: "x"})
+    message = AIMessage("x", additional_kwargs={"parsed": [pages]})
+    [read] = there_and_back(message).additional_kwargs["parsed"]
+    assert read == {"by_number": {"1": PNG}, "by_day": {"2026-01-02T00:00:00Z": "x"}}
+
+
 class Opaque(BaseModel):
     model_config = {"arbitrary_types_allowed": True}
     inside: object

@@ -148,6 +148,11 @@ class Signed(BaseModel):
     signature: bytes = SIGNATURE
 
 
+class Pages(BaseModel):
+    by_number: dict[int, bytes] = {1: SIGNATURE}
+    by_day: dict[dt.date, str] = {dt.date(2026, 1, 2): "x"}
+
+
 @dataclasses.dataclass
 class Plain:
     usage: Usage = dataclasses.field(default_factory=Usage)
@@ -166,8 +171,9 @@ OUTPUT = ToolOutput(content="sunny", tool_name="f", raw_input={"a": 1}, raw_outp
         ([Usage(), (Signed(), 1)], [USAGE, [SIGNED, 1]]),
         ({"a": {"b": Usage()}}, {"a": {"b": USAGE}}),
         (Plain(), {"usage": USAGE}),
+        (Pages(), {"by_number": {"1": SIGNATURE}, "by_day": {"2026-01-02": "x"}}),
     ],
-    ids=["model", "with bytes", "list", "dict", "dataclass"],
+    ids=["model", "with bytes", "list", "dict", "dataclass", "keys that are no text"],
 )
 def test_models_come_back_as_their_json(given, kept):
     assert there_and_back(assistant(x=given)).additional_kwargs == {"x": kept}

@@ -102,7 +102,7 @@ def _of_model(value: Any) -> Any:
 def _dump_of(model: BaseModel, only: set[str] | None = None) -> Any:
     dump = model.model_dump(include=only, warnings=False)  # a warning would tell a user's words
     if holds_bytes(dump):
-        return _changed(dump, _of_field)
+        return _changed(dump, _of_field, _key_of)
     return model.model_dump(mode="json", include=only, warnings=False)
 
 
@@ -110,11 +110,19 @@ def _of_field(value: Any) -> Any:
     return value if isinstance(value, _DATA) else to_jsonable_python(value)
 
 
-def _changed(value: Any, change: Callable[[Any], Any]) -> Any:
+def _key_of(key: Any) -> Any:
+    return key if type(key) is str else next(iter(to_jsonable_python({key: None})))
+
+
+def _same(key: Any) -> Any:
+    return key
+
+
+def _changed(value: Any, change: Callable[[Any], Any], key_of: Callable[[Any], Any] = _same) -> Any:
     if isinstance(value, dict):
-        return {key: _changed(inner, change) for key, inner in value.items()}
+        return {key_of(key): _changed(inner, change, key_of) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_changed(inner, change) for inner in value]
+        return [_changed(inner, change, key_of) for inner in value]
     return change(value)
 
 

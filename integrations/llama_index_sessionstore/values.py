@@ -93,10 +93,14 @@ def _dump_of(model: BaseModel, only: set[str] | None = None) -> Any:
 
 def _json_but_bytes(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _json_but_bytes(inner) for key, inner in value.items()}
+        return {_key_of(key): _json_but_bytes(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_json_but_bytes(inner) for inner in value]
     return value if isinstance(value, _DATA) else to_jsonable_python(value)
+
+
+def _key_of(key: Any) -> Any:
+    return key if type(key) is str else next(iter(to_jsonable_python({key: None})))
 
 
 def _why_not_kept(value: Any) -> str:
