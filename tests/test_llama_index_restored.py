@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import enum
+import gc
 import json
 import pickle
 import uuid
@@ -409,6 +410,26 @@ def test_a_pickle_of_another_process_needs_its_user_too(store):
         loaded.bind({})
 
 
+@BOTH
+@pytest.mark.parametrize("private", [None, {}, {"_guesses": {}}])
+def test_a_pickle_of_an_older_version_is_bound_to_its_store(store, cls, private):
+    loaded = cls()
+    fields = {"agent_id": "default", "user_id": None}
+    loaded.__setstate__(
+        {
+            "__dict__": fields,
+            "__pydantic_fields_set__": set(),
+            "__pydantic_extra__": None,
+            "__pydantic_private__": private,
+        }
+    )
+    with pytest.raises(SessionStoreError, match="names none"):
+        loaded._bound  # noqa: B018
+    assert loaded.to_dict()["binding"] is None
+    loaded.bind(store)
+    assert loaded._bound is store
+
+
 def test_from_dict_takes_the_store(store):
     dump = from_elsewhere(SessionChatStore(store, user_id="alice").to_dict())
     assert SessionChatStore.from_dict(dump, store=store, user_id="bob").user_id == "bob"
@@ -528,6 +549,50 @@ def test_a_name_that_is_taken_gets_the_new_store(store, name):
     register_store(name, store)
     loaded.add_message("s", ChatMessage("Hello!"))
     assert said(store.get_messages("s")) == ["Hello!"]
+
+
+@pytest.mark.parametrize("first_is_kept", [True, False])
+def test_a_store_that_is_opened_again_under_its_name_is_found(tmp_path, name, first_is_kept):
+    first = SQLiteSessionStore(tmp_path / "sessions.db")
+    register_store(name, first)
+    memory = memory_of(ChatMemoryBuffer, first, user_id="alice")
+    memory.put(ChatMessage("Hello!"))
+    dump = memory.to_string()
+    first.close()
+    if not first_is_kept:
+        del memory, first
+        gc.collect()
+    with SQLiteSessionStore(tmp_path / "sessions.db") as second:
+        register_store(name, second)
+        loaded = ChatMemoryBuffer.from_string(dump)
+        assert said(loaded.get_all()) == ["Hello!"]
+        assert loaded.chat_store.user_id == "alice"
+
+
+class Named(InMemorySessionStore):
+    """A store of an application's own, which is equal to others of its name."""
+
+    def __eq__(self, other):
+        return type(other) is Named
+
+    def __hash__(self):
+        return 1
+
+
+class Unhashable(InMemorySessionStore):
+    def __eq__(self, other):
+        return type(other) is Unhashable
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize("made", [Named, Unhashable])
+def test_a_dump_finds_its_store_and_no_equal_one(made):
+    memories = [memory_of(ChatMemoryBuffer, made()) for _ in range(2)]
+    memories[0].put(ChatMessage("Hello!"))
+    dumps = [memory.to_string() for memory in memories]
+    loaded = [ChatMemoryBuffer.from_string(dump) for dump in dumps]
+    assert [said(memory.get_all()) for memory in loaded] == [["Hello!"], []]
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "x" * 101, "é", "main\n"])

@@ -22,6 +22,7 @@ from sessionstore.arguments import checked_id, optional_id
 __all__ = ["StoreBinding"]
 
 _NAME, _BINDING = "store_name", "binding"
+_UNBOUND = {"_store": None, "_origin": (None, None)}
 _UNTRUSTED = (
     "this chat store was loaded from a dump that names a user, which anybody may have written "
     "there: hand in the user, too, with bind(store, user_id=...); or register the store with the "
@@ -146,7 +147,9 @@ class StoreBinding(BaseModel):
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Take what a pickle holds, past LlamaIndex's way, which would make this anew."""
-        BaseModel.__setstate__(self, state)
+        # An older version's pickle says nothing of the store.
+        private = {**_UNBOUND, **(state.get("__pydantic_private__") or {})}
+        BaseModel.__setstate__(self, {**state, "__pydantic_private__": private})
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Give a copy that shares the store, as a workflow does that edits its state."""

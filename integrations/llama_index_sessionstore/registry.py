@@ -2,10 +2,10 @@
 
 A dump of a chat store says where its store is to be found, in two ways. The *name* is the one under
 which the store was registered: it holds in every process that registers a store under it. The
-*binding* holds in this process only: an id of the store and the chat store's user, signed with a
-key that never leaves the process. So a workflow, which dumps its memory and loads it again each
-time it runs, goes on with the store and the user that it had, and a user that somebody has written
-into a dump is seen to be none of ours.
+*binding* holds in this process only: an id of the store, its name and the chat store's user, signed
+with a key that never leaves the process. So a workflow, which dumps its memory and loads it again
+each time it runs, goes on with the store and the user that it had, and a user that somebody has
+written into a dump is seen to be none of ours.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import secrets
 import weakref
 from types import EllipsisType
 from typing import NamedTuple
-
-import msgspec
 
 from sessionstore import SessionStore
 from sessionstore.arguments import optional_id
@@ -36,7 +34,6 @@ __all__ = [
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
 _key = secrets.token_bytes(32)
 _registered: dict[str, Registration] = {}
-_ids: weakref.WeakKeyDictionary[SessionStore, str] = weakref.WeakKeyDictionary()
 _stores: weakref.WeakValueDictionary[str, SessionStore] = weakref.WeakValueDictionary()
 
 
@@ -119,7 +116,7 @@ def registered(name: str | None) -> Registration | None:
 
 
 def name_of(store: SessionStore) -> str | None:
-    """Give the name under which a store is registered; the latest where it has several."""
+    """Give the name under which a store is registered; the newest where it has several."""
     names = [name for name, known in list(_registered.items()) if known.store is store]
     return names[-1] if names else None
 
@@ -134,19 +131,32 @@ def binding_of(store: SessionStore, user_id: str | None) -> str:
     Returns:
         A text that nobody can make who has not been given it.
     """
-    store_id = _ids.setdefault(store, new_id())
-    _stores[store_id] = store
-    return f"{store_id}.{_signature(store_id, user_id)}"
+    store_id, name = _id_of(store), name_of(store) or ""
+    return f"{store_id}.{_signature(store_id, user_id, name)}.{name}"
 
 
 def bound_by(binding: str | None, user_id: str | None) -> SessionStore | None:
-    """Give the store that a binding is about, where this process has made it for this user."""
-    store_id, _, signature = (binding or "").partition(".")
-    store = _stores.get(store_id)
-    if store is None:
+    """Give the store that a binding is about, where this process has made it for this user.
+
+    Where the store had a name, that is the one that has the name now.
+    """
+    store_id, _, rest = (binding or "").partition(".")
+    signature, _, name = rest.partition(".")
+    expected = _signature(store_id, user_id, name).encode()
+    if not hmac.compare_digest(signature.encode(errors="replace"), expected):
         return None
-    expected = _signature(store_id, user_id).encode()
-    return store if hmac.compare_digest(signature.encode(errors="replace"), expected) else None
+    known = _registered.get(name)
+    return known.store if known else _stores.get(store_id)
+
+
+def _id_of(store: SessionStore) -> str:
+    # By identity: a store of somebody's own may be equal to another one, or have no hash.
+    for known in _stores.valuerefs():
+        if known() is store:
+            return known.key
+    store_id = new_id()
+    _stores[store_id] = store
+    return store_id
 
 
 def is_name(value: object) -> bool:
@@ -154,6 +164,6 @@ def is_name(value: object) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
-def _signature(store_id: str, user_id: str | None) -> str:
-    text = msgspec.json.encode([store_id, user_id])
+def _signature(store_id: str, user_id: str | None, name: str) -> str:
+    text = repr((store_id, user_id, name)).encode()
     return hmac.digest(_key, text, "sha256").hex()
