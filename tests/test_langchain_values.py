@@ -18,7 +18,7 @@ from langchain_core.messages import (
     message_to_dict,
 )
 from langchain_core.tools import tool
-from pydantic import BaseModel, Field, SecretStr, create_model
+from pydantic import BaseModel, Field, SecretStr, create_model, field_serializer
 
 from langchain_sessionstore import SessionChatMessageHistory, to_langchain, to_session
 from sessionstore import InMemorySessionStore, SessionMessage
@@ -208,6 +208,23 @@ def test_the_keys_of_a_model_with_bytes_are_those_of_its_json():
     message = AIMessage("x", additional_kwargs={"parsed": [pages]})
     [read] = there_and_back(message).additional_kwargs["parsed"]
     assert read == {"by_number": {"1": PNG}, "by_day": {"2026-01-02T00:00:00Z": "x"}}
+
+
+class Credentials(BaseModel):
+    password: str
+    certificate: bytes
+
+    @field_serializer("password", when_used="json")
+    def hide(self, _: str) -> str:
+        return "***"
+
+
+@pytest.mark.parametrize("certificate", [PNG, b"text"])
+def test_what_a_model_hides_in_its_json_is_hidden_beside_bytes(certificate):
+    given = Credentials(password="hunter2", certificate=certificate)
+    message = AIMessage("x", additional_kwargs={"parsed": given})
+    [read] = there_and_back(message).additional_kwargs.values()
+    assert read == {"password": "***", "certificate": certificate}
 
 
 class Opaque(BaseModel):

@@ -19,7 +19,7 @@ from llama_index.core.base.llms.types import (
 )
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.tools import ToolOutput
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 from langchain_sessionstore import to_langchain
 from langchain_sessionstore import to_session as from_langchain
@@ -153,6 +153,15 @@ class Pages(BaseModel):
     by_day: dict[dt.date, str] = {dt.date(2026, 1, 2): "x"}
 
 
+class Credentials(BaseModel):
+    password: str = Field(default="hunter2")
+    certificate: bytes = SIGNATURE
+
+    @field_serializer("password", when_used="json")
+    def hide(self, _):
+        return "***"
+
+
 @dataclasses.dataclass
 class Plain:
     usage: Usage = dataclasses.field(default_factory=Usage)
@@ -171,9 +180,18 @@ OUTPUT = ToolOutput(content="sunny", tool_name="f", raw_input={"a": 1}, raw_outp
         ([Usage(), (Signed(), 1)], [USAGE, [SIGNED, 1]]),
         ({"a": {"b": Usage()}}, {"a": {"b": USAGE}}),
         (Plain(), {"usage": USAGE}),
+        (Credentials(), {"password": "***", "certificate": SIGNATURE}),
         (Pages(), {"by_number": {"1": SIGNATURE}, "by_day": {"2026-01-02": "x"}}),
     ],
-    ids=["model", "with bytes", "list", "dict", "dataclass", "keys that are no text"],
+    ids=[
+        "model",
+        "with bytes",
+        "list",
+        "dict",
+        "dataclass",
+        "hidden in JSON",
+        "keys that are no text",
+    ],
 )
 def test_models_come_back_as_their_json(given, kept):
     assert there_and_back(assistant(x=given)).additional_kwargs == {"x": kept}

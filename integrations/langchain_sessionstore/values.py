@@ -101,9 +101,15 @@ def _of_model(value: Any) -> Any:
 
 def _dump_of(model: BaseModel, only: set[str] | None = None) -> Any:
     dump = model.model_dump(include=only, warnings=False)  # a warning would tell a user's words
-    if holds_bytes(dump):
-        return _changed(dump, _of_field, _key_of)
-    return model.model_dump(mode="json", include=only, warnings=False)
+    if not holds_bytes(dump):
+        return model.model_dump(mode="json", include=only, warnings=False)
+    data = _changed(dump, _of_field, _key_of)
+    if not isinstance(dump, dict):
+        return data
+    # A model may say in JSON less than otherwise: a field without bytes is what it is there.
+    plain = {name for name, inner in dump.items() if not holds_bytes(inner)}
+    as_json = model.model_dump(mode="json", include=plain, warnings=False)
+    return {**data, **{name: as_json[name] for name in plain & as_json.keys()}}
 
 
 def _of_field(value: Any) -> Any:

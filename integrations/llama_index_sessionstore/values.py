@@ -86,9 +86,14 @@ def _field_of(model: BaseModel, name: str) -> Any:
 def _dump_of(model: BaseModel, only: set[str] | None = None) -> Any:
     # A warning would quote what the model holds.
     dump = model.model_dump(include=only, warnings=False)
-    if holds_bytes(dump):
+    if not holds_bytes(dump):
+        return model.model_dump(mode="json", include=only, warnings=False)
+    if not isinstance(dump, dict):
         return _json_but_bytes(dump)
-    return model.model_dump(mode="json", include=only, warnings=False)
+    # A model may say in JSON less than otherwise: a field without bytes is what it is there.
+    plain = {name for name, inner in dump.items() if not holds_bytes(inner)}
+    as_json = model.model_dump(mode="json", include=plain, warnings=False)
+    return {**_json_but_bytes(dump), **{name: as_json[name] for name in plain & as_json.keys()}}
 
 
 def _json_but_bytes(value: Any) -> Any:
