@@ -98,6 +98,11 @@ def test_what_is_no_base64_is_left_as_it_is_stored(stored):
     assert untag_bytes(message).content == message.content
 
 
+def test_what_else_is_said_under_our_name_is_kept():
+    message = SessionMessage("user", [{"x": b"x"}], extra={"sessionstore": {"later": [b"y"]}})
+    assert there_and_back(message) == message
+
+
 @pytest.mark.parametrize("mark", [{}, {"bytes": False}, {"bytes": None}, {"later": True}])
 def test_a_message_that_says_of_no_bytes_has_none(mark):
     message = SessionMessage("user", [{"data": {"$bytes": "aGk="}}], extra={"sessionstore": mark})

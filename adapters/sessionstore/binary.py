@@ -62,7 +62,8 @@ def tag_bytes(message: SessionMessage) -> SessionMessage:
         tagged = _mapped(message, _tagged)
     except RecursionError:
         return message  # it is refused when it is stored
-    return replace(tagged, extra={**tagged.extra, _OURS: {_HOLDS_BYTES: True}})
+    ours = {**tagged.extra.get(_OURS, {}), _HOLDS_BYTES: True}
+    return replace(tagged, extra={**tagged.extra, _OURS: ours})
 
 
 def untag_bytes(message: SessionMessage) -> SessionMessage:
@@ -78,7 +79,10 @@ def untag_bytes(message: SessionMessage) -> SessionMessage:
     extra = message.extra
     if _OURS not in extra or not extra[_OURS].get(_HOLDS_BYTES):
         return message
+    ours = {name: known for name, known in extra[_OURS].items() if name != _HOLDS_BYTES}
     others = {name: known for name, known in extra.items() if name != _OURS}
+    if ours:
+        others[_OURS] = ours
     try:
         return _mapped(replace(message, extra=others), _untagged)
     except RecursionError:
