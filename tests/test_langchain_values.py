@@ -221,7 +221,7 @@ class Credentials(BaseModel):
 
 @pytest.mark.parametrize("certificate", [PNG, b"text"])
 def test_what_a_model_hides_in_its_json_is_hidden_beside_bytes(certificate):
-    given = Credentials(password="hunter2", certificate=certificate)
+    given = Credentials(password="hunter2", certificate=certificate)  # noqa: S106 - none
     message = AIMessage("x", additional_kwargs={"parsed": given})
     [read] = there_and_back(message).additional_kwargs.values()
     assert read == {"password": "***", "certificate": certificate}

@@ -64,6 +64,9 @@ def register_store(
     store, or of a memory or a workflow's `Context` that holds one, then says the name, and what is
     loaded goes on with the store that has the name there.
 
+    A store that is registered stays in memory until its name gets another one. What is loaded by a
+    dump of this process, too, goes on with the store that has the name by then.
+
     Who holds a dump can write another user into it, so that is not believed: name the user here,
     hand them in with ``bind(store, user_id=...)``, or trust dumps. A dump that names no user needs
     none of it, and is checked against none. Who writes a dump also chooses among the stores that
