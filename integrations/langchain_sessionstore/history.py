@@ -37,7 +37,8 @@ __all__ = ["SessionChatMessageHistory", "session_history_factory"]
 class SessionChatMessageHistory(BaseChatMessageHistory):
     """One session of a store, as LangChain's chat message history. It keeps no copy.
 
-    Every read asks the store, and every write is one atomic step there, in both colours natively.
+    Every read asks the store, and every write is one atomic step there, natively sync and async;
+    `add_messages` names the one case of two steps.
 
     Example:
         >>> from langchain_sessionstore import SessionChatMessageHistory
