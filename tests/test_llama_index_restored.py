@@ -516,6 +516,23 @@ def test_the_user_of_a_registration_counts(alices, name, cls):
 
 
 @BOTH
+@pytest.mark.parametrize("registered_first", [True, False])
+def test_the_user_of_a_registration_counts_for_what_was_signed_here_too(
+    alices, name, cls, registered_first
+):
+    if registered_first:
+        register_store(name, alices)
+    dump = cls(alices, user_id="alice").model_dump()
+    register_store(name, alices, user_id="bob")
+    for written in (dump, {**dump, "store_name": None}):
+        loaded = cls.model_validate(written)
+        assert (loaded._bound, loaded.user_id) == (alices, "bob")
+    register_store(name, alices, user_id=None)
+    loaded = cls.model_validate(dump)
+    assert (loaded._bound, loaded.user_id) == (alices, "alice")
+
+
+@BOTH
 def test_dumps_are_trusted_where_the_registration_says_so(alices, name, cls):
     register_store(name, alices, trust_dumps=True)
     for user in ("alice", None):

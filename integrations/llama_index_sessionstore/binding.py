@@ -168,11 +168,8 @@ class StoreBinding(BaseModel):
     def _find(self) -> None:
         """Bind this to the store of its dump, and to its user, where they are known here."""
         name, binding = self._origin
-        store = bound_by(binding, self.user_id)
-        known = registered(name) if store is None else None
-        if store is not None:
-            self.bind(store, user_id=self.user_id)
-        elif known is not None and known.user_id is not ...:
+        known = bound_by(binding, self.user_id) or registered(name)
+        if known is not None and known.user_id is not ...:
             self.bind(known.store, user_id=known.user_id)
         elif known is not None and known.trust_dumps:
             self.bind(known.store, user_id=self.user_id)

@@ -50,6 +50,11 @@ class Registration(NamedTuple):
     user_id: str | EllipsisType | None = ...
     trust_dumps: bool = False
 
+    @property
+    def names_user(self) -> bool:
+        """Whether it names a user."""
+        return isinstance(self.user_id, str)
+
 
 def register_store(
     name: str,
@@ -89,8 +94,8 @@ def register_store(
         name: Up to 100 letters, digits, dots, dashes and underscores. A name that is taken gets
             this store from now on.
         store: The store.
-        user_id: The caller of every chat store that is loaded by this name; ``None`` checks
-            nothing. It counts, whatever the dump says.
+        user_id: The caller of every chat store that is loaded by this name: they count, whatever
+            the dump says. ``None`` checks nothing, but for a user whom this process has signed.
         trust_dumps: Believe the user that a dump names. Only for dumps that nobody else can write.
 
     Raises:
@@ -138,18 +143,22 @@ def binding_of(store: SessionStore, user_id: str | None) -> str:
     return f"{store_id}.{_signature(store_id, user_id, name)}.{name}"
 
 
-def bound_by(binding: str | None, user_id: str | None) -> SessionStore | None:
+def bound_by(binding: str | None, user_id: str | None) -> Registration | None:
     """Give the store that a binding is about, where this process has made it for this user.
 
-    Where the store had a name, that is the one that has the name now.
+    Where the store has, or had, a name, that is the one that has the name now, and the user whom
+    the registration names.
     """
     store_id, _, rest = (binding or "").partition(".")
     signature, _, name = rest.partition(".")
     expected = _signature(store_id, user_id, name).encode()
     if not hmac.compare_digest(signature.encode(errors="replace"), expected):
         return None
-    known = _registered.get(name)
-    return known.store if known else _stores.get(store_id)
+    store = _stores.get(store_id)
+    known = registered(name) or registered(name_of(store) if store else None)
+    if known:
+        return Registration(known.store, known.user_id if known.names_user else user_id)
+    return Registration(store, user_id) if store else None
 
 
 def _id_of(store: SessionStore) -> str:
