@@ -504,6 +504,51 @@ def test_a_user_that_is_written_into_a_dump(run, alices, name, call, written):
         first_call(run, loaded, method, *args)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [(cls, method, args) for cls, calls in CALLS.items() for method, args in calls.items()],
+)
+@pytest.mark.parametrize("is_bound", [True, False])
+def test_a_dump_that_names_no_user_reaches_no_session_with_an_owner(
+    run, alices, name, call, is_bound
+):
+    cls, method, args = call
+    if not is_bound:
+        register_store(name, alices)
+    dump = {**from_elsewhere(cls(alices, user_id="bob").model_dump()), "user_id": None}
+    loaded = cls.model_validate(dump)
+    if is_bound:
+        loaded.bind(alices)
+    for _ in range(2):  # and what this process dumps and signs again is no better
+        with pytest.raises(SessionAccessError):
+            first_call(run, loaded, method, *args)
+        loaded = cls.model_validate(loaded.model_dump())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [(cls, method, args) for cls, calls in CALLS.items() for method, args in calls.items()],
+)
+def test_a_dump_that_names_no_user_goes_on_with_what_has_no_owner(run, store, name, call):
+    cls, method, args = call
+    register_store(name, store)
+    dump = from_elsewhere(cls(store).model_dump())
+    store.create("alice's", user_id="alice", messages=[SessionMessage("user", "x")])
+    for sessions in ([], ["s"]):  # one that it makes itself, and one that is there
+        for session_id in sessions:
+            store.append_messages(session_id, [SessionMessage("user", text) for text in "ab"])
+        loaded = cls.model_validate(dump)
+        first_call(run, loaded, method, *args)
+        again = cls.model_validate(loaded.model_dump())
+        first_call(run, again, method, *args)
+        found = store.get("s")
+        assert found is None or found.user_id is None
+        keys = again.get_keys()
+        keys = run(keys) if asyncio.iscoroutine(keys) else keys
+        assert set(keys) <= {"s"}
+        store.delete("s")
+
+
 @BOTH
 def test_the_user_of_a_registration_counts(alices, name, cls):
     dump = cls(alices, user_id="mallory").model_dump()

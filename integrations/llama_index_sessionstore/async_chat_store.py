@@ -214,8 +214,9 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         status = MessageStatus(status)
         new = [replace(to_session(message), id=new_id()) for message in messages]
         if status is _ACTIVE:
+            await self._aplay(self._made(key))
             await self._bound.aappend_messages(
-                key, new, agent_id=self.agent_id, user_id=self.user_id
+                key, new, agent_id=self.agent_id, user_id=self._caller
             )
             self._turns.added(key)
         elif new:
@@ -271,7 +272,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             SessionStoreError: Any of the errors of `SessionStore.delete`.
         """
         if status is None:
-            await self._bound.adelete(key, user_id=self.user_id)
+            await self._bound.adelete(key, user_id=self._caller)
         else:
             await self._aplay(self._deleting(key, MessageStatus(status)))
 
@@ -325,7 +326,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             SessionStoreError: Any of the errors of `SessionStore.list_sessions`.
         """
         infos = await self._aplay(listed(self._bound, self.agent_id, self.user_id))
-        return [info.id for info in infos if info.message_count]
+        return [info.id for info in self._visible(infos) if info.message_count]
 
     # -- Reading: a request is one of the store's flows -------------------------------------------
 
@@ -345,7 +346,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         end = None if limit is None else offset + limit
         if status is None:
             return (yield from self._behind("", key, end))[offset:]
-        head = yield self._bound._getting(key, 0, self.user_id)
+        head = yield self._bound._getting(key, 0, self._caller)
         mark = _told_by(head)
         if status is _ACTIVE:
             _, active = yield from self._behind_mark(mark, key, end)
@@ -358,13 +359,13 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
     def _active(self, key: str) -> Flow[tuple[_Mark, list[SessionMessage]]]:
         """Read the active messages: in one round trip, if they are about as many as last time."""
         guess = self._guesses.get(key, _FIRST_GUESS)
-        session: SessionData | None = yield self._bound._getting(key, guess, self.user_id)
+        session: SessionData | None = yield self._bound._getting(key, guess, self._caller)
         known = _known_active(session)
         if known is None:
             try:
                 known = yield from self._behind_mark(_told_by(session), key, None)
             except StoreUnavailableError:  # an outage, perhaps: what is known of it is all there is
-                session = yield self._bound._getting(key, None, self.user_id)
+                session = yield self._bound._getting(key, None, self._caller)
                 known = _known_active(session, whole=True) or (_Mark(), [])
         if len(self._guesses) > _MOST_GUESSES:
             self._guesses.clear()
@@ -374,7 +375,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
     def _behind(self, after: str, key: str, limit: int | None) -> Flow[list[SessionMessage]]:
         messages: list[SessionMessage]
         messages = yield self._bound._reading(
-            key, limit, None, self.user_id, keep_system=False, after=after
+            key, limit, None, self._caller, keep_system=False, after=after
         )
         return messages
 
@@ -399,7 +400,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         return mark
 
     def _counting(self, key: str, status: MessageStatus | None) -> Flow[int]:
-        head: SessionData | None = yield self._bound._getting(key, 0, self.user_id)
+        head: SessionData | None = yield self._bound._getting(key, 0, self._caller)
         if head is None or status is None:
             return head.message_count if head else 0
         mark = yield from self._checked(_told_by(head), key)
@@ -435,7 +436,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         """Move the mark behind the oldest; give where it was, too."""
         among = None if turn is None else set(turn.ids[: max(n, 0)])
         while True:
-            head: SessionData | None = yield self._bound._getting(key, 0, self.user_id)
+            head: SessionData | None = yield self._bound._getting(key, 0, self._caller)
             if head is None or n < 1:
                 return _Mark(), []
             mark, oldest = yield from self._behind_mark(_told_by(head), key, n)
@@ -448,7 +449,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
 
     def _moving_back(self, key: str, before: _Mark, moved: _Mark) -> Flow[None]:
         while True:
-            head = yield self._bound._getting(key, 0, self.user_id)
+            head = yield self._bound._getting(key, 0, self._caller)
             if head is None or _told_by(head) != moved:
                 return  # somebody has gone on from there
             if (yield from self._move(key, before, head.version)):
@@ -456,7 +457,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
 
     def _move(self, key: str, mark: _Mark, version: int) -> Flow[bool]:
         """Set how far a session is archived, unless it was written to meanwhile."""
-        metadata, user_id = mark.metadata(), self.user_id
+        metadata, user_id = mark.metadata(), self._caller
         try:
             yield self._bound._updating(key, None, metadata, user_id, version)
         except (SessionConflictError, SessionNotFoundError):
@@ -468,7 +469,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
     def _adding_archived(self, key: str, new: list[SessionMessage]) -> Flow[None]:
         mark = _Mark().beyond(new)
         while True:
-            session: SessionData | None = yield self._bound._getting(key, None, self.user_id)
+            session: SessionData | None = yield self._bound._getting(key, None, self._caller)
             try:
                 if session is None:
                     yield self._creating(key, new, mark)
@@ -483,12 +484,12 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         archived = session.messages[: mark.archived]
         messages = [*archived, *new, *active]
         mark = mark.beyond(new)
-        return self._bound._updating(key, messages, mark.metadata(), self.user_id, session.version)
+        return self._bound._updating(key, messages, mark.metadata(), self._caller, session.version)
 
     def _setting(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[None]:
         while True:
             try:
-                yield self._bound._updating(key, messages, mark.metadata(), self.user_id, None)
+                yield self._bound._updating(key, messages, mark.metadata(), self._caller, None)
             except SessionNotFoundError:
                 pass
             else:
@@ -514,7 +515,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
     def _deleting_oldest(self, key: str, n: int) -> Flow[list[SessionMessage]]:
         """Delete the oldest, unless somebody archives them meanwhile, and so hands them out."""
         while True:
-            head: SessionData | None = yield self._bound._getting(key, 0, self.user_id)
+            head: SessionData | None = yield self._bound._getting(key, 0, self._caller)
             if head is None or n < 1:
                 return []
             _, oldest = yield from self._behind_mark(_told_by(head), key, n)
@@ -530,7 +531,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         found = yield from self._some(key, status, None, 0)
         deleted = yield self._deleting_these(key, found)
         while status is _ARCHIVED and deleted:
-            head = yield self._bound._getting(key, 0, self.user_id)
+            head = yield self._bound._getting(key, 0, self._caller)
             told = _told_by(head)
             trail = tuple(one for one in told.trail if one not in deleted)
             left = _Mark(max(told.archived - len(deleted), 1), trail) if trail else _Mark()
@@ -541,7 +542,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         self, key: str, messages: list[SessionMessage], version: int | None = None
     ) -> Flow[Any]:
         ids = [str(message.id) for message in messages]
-        return self._bound._deleting_messages(key, ids, self.user_id, version)
+        return self._bound._deleting_messages(key, ids, self._caller, version)
 
     @property
     def _turns(self) -> Turns:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from contextlib import suppress
 from types import EllipsisType
 from typing import Any, ClassVar
 
@@ -16,13 +18,21 @@ from llama_index_sessionstore.registry import (
     name_of,
     registered,
 )
-from sessionstore import InvalidSessionError, SessionStore, SessionStoreError
+from sessionstore import (
+    InvalidSessionError,
+    SessionExistsError,
+    SessionInfo,
+    SessionStore,
+    SessionStoreError,
+)
 from sessionstore.arguments import checked_id, optional_id
+from sessionstore.flow import Flow
 
 __all__ = ["StoreBinding"]
 
 _NAME, _BINDING = "store_name", "binding"
-_UNBOUND = {"_store": None, "_origin": (None, None)}
+_UNBOUND = {"_store": None, "_origin": (None, None), "_is_anonymous": False}
+_NOBODY = f"nobody {secrets.token_hex(16)}"  # owns no session, so that each with an owner refuses
 _UNTRUSTED = (
     "this chat store was loaded from a dump that names a user, which anybody may have written "
     "there: hand in the user, too, with bind(store, user_id=...); or register the store with the "
@@ -40,6 +50,8 @@ class StoreBinding(BaseModel):
     _store: SessionStore | None = PrivateAttr(default=None)
     # The name and the binding in the dump that this came out of; anybody may have written them.
     _origin: tuple[str | None, str | None] = PrivateAttr(default=(None, None))
+    # Nobody has said who calls, and the dump, which anybody may have written, names no user.
+    _is_anonymous: bool = PrivateAttr(default=False)
 
     def __init__(
         self,
@@ -72,8 +84,9 @@ class StoreBinding(BaseModel):
 
         Args:
             store: Where the sessions are.
-            user_id: The caller; ``None`` checks nothing. It may be left out where the dump names
-                no user, but give it wherever you have one: it counts, whatever the dump says.
+            user_id: The caller; ``None`` checks nothing. It counts, whatever the dump says. Where
+                it is left out, and the dump names no user either, sessions without an owner are
+                all that is reached.
 
         Raises:
             TypeError: The store is no `SessionStore`.
@@ -83,9 +96,11 @@ class StoreBinding(BaseModel):
         if not isinstance(store, SessionStore):
             raise TypeError(f"store must be a SessionStore, not {type(store).__name__}")
         if user_id is not ...:
-            self.user_id = optional_id(user_id, "user_id")
+            self.user_id, self._is_anonymous = optional_id(user_id, "user_id"), False
         elif self._store is None and self.user_id is not None:
             raise InvalidSessionError(_UNTRUSTED)
+        elif self._store is None:
+            self._is_anonymous = True
         self._store = store
 
     # -- Dumps, pickles and copies ----------------------------------------------------------------
@@ -102,7 +117,7 @@ class StoreBinding(BaseModel):
         """What tells the process that made it which store and user this has."""
         if self._store is None:
             return self._origin[1]
-        return binding_of(self._store, self.user_id)
+        return binding_of(self._store, self._caller)
 
     def to_dict(self, **kwargs: Any) -> dict[str, Any]:
         """Give the dump that `from_dict` reads: no address, no password, no message."""
@@ -165,11 +180,32 @@ class StoreBinding(BaseModel):
             raise SessionStoreError(_unknown(self._origin[0]))
         return self._store
 
+    @property
+    def _caller(self) -> str | None:
+        """The user whose sessions these are to be; to be asked for once `_bound` was."""
+        return _NOBODY if self._is_anonymous and self.user_id is None else self.user_id
+
+    def _made(self, key: str) -> Flow[None]:
+        """Have the session made without an owner, where it is not there.
+
+        An append by nobody would make it with an owner whom no other process knows.
+        """
+        if self._caller is self.user_id or (yield self._bound._getting(key, 0, self._caller)):
+            return
+        with suppress(SessionExistsError):  # somebody made it just now
+            yield self._bound._creating(key, self.agent_id, self.user_id, [], None)
+
+    def _visible(self, infos: list[SessionInfo]) -> list[SessionInfo]:
+        is_open = self._caller is self.user_id
+        return [info for info in infos if is_open or info.user_id is None]
+
     def _find(self) -> None:
         """Bind this to the store of its dump, and to its user, where they are known here."""
         name, binding = self._origin
-        known = bound_by(binding, self.user_id) or registered(name)
-        if known is not None and known.user_id is not ...:
+        known = bound_by(binding, self.user_id) or bound_by(binding, _NOBODY) or registered(name)
+        if known is not None and known.user_id is _NOBODY:
+            self.bind(known.store)
+        elif known is not None and known.user_id is not ...:
             self.bind(known.store, user_id=known.user_id)
         elif known is not None and known.trust_dumps:
             self.bind(known.store, user_id=self.user_id)

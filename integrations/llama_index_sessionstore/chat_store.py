@@ -213,12 +213,12 @@ class SessionChatStore(StoreBinding, BaseChatStore):
             SessionStoreError: Any of the errors of `SessionStore.list_sessions`.
         """
         infos = self._play(listed(self._bound, self.agent_id, self.user_id))
-        return [info.id for info in infos]
+        return [info.id for info in self._visible(infos)]
 
     async def aget_keys(self) -> list[str]:
         """Async twin of `get_keys`."""
         infos = await self._aplay(listed(self._bound, self.agent_id, self.user_id))
-        return [info.id for info in infos]
+        return [info.id for info in self._visible(infos)]
 
     # -- The operations: a request is one of the store's flows ------------------------------------
 
@@ -226,7 +226,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
         replacements = told_apart(map(to_session, messages))
         while True:
             try:
-                yield self._bound._updating(key, replacements, _ALL_ACTIVE, self.user_id, None)
+                yield self._bound._updating(key, replacements, _ALL_ACTIVE, self._caller, None)
             except SessionNotFoundError:
                 pass
             else:
@@ -240,16 +240,17 @@ class SessionChatStore(StoreBinding, BaseChatStore):
 
     def _all(self, key: str) -> Flow[list[SessionMessage]]:
         messages: list[SessionMessage]
-        messages = yield self._bound._reading(key, None, None, self.user_id, keep_system=False)
+        messages = yield self._bound._reading(key, None, None, self._caller, keep_system=False)
         return messages
 
     def _adding(self, key: str, message: ChatMessage) -> Flow[None]:
         new = replace(to_session(message), id=None)
-        yield self._bound._appending(key, [new], self.agent_id, self.user_id, None)
+        yield from self._made(key)
+        yield self._bound._appending(key, [new], self.agent_id, self._caller, None)
 
     def _deleting_all(self, key: str) -> Flow[list[ChatMessage] | None]:
-        session = yield self._bound._getting(key, None, self.user_id)
-        if session is None or not (yield self._bound._deleting(key, self.user_id)):
+        session = yield self._bound._getting(key, None, self._caller)
+        if session is None or not (yield self._bound._deleting(key, self._caller)):
             return None
         return to_llama_index_messages(session.messages)
 
@@ -275,13 +276,13 @@ class SessionChatStore(StoreBinding, BaseChatStore):
             if message is None:
                 return None
             ids = [str(message.id)]
-            if (yield self._bound._deleting_messages(key, ids, self.user_id, None)):
+            if (yield self._bound._deleting_messages(key, ids, self._caller, None)):
                 return to_llama_index(message)
 
     def _at(self, key: str, idx: int) -> Flow[SessionMessage | None]:
         limit = -idx if -_NEAR <= idx < 0 else 0  # further away, the other end may be nearer
         while True:
-            session = yield self._bound._getting(key, limit, self.user_id)
+            session = yield self._bound._getting(key, limit, self._caller)
             if session is None or idx >= session.message_count:
                 return None
             count = session.message_count
@@ -297,7 +298,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
 
     def _from_start(self, key: str, place: int) -> Flow[SessionMessage | None]:
         messages = yield self._bound._reading(
-            key, place + 1, None, self.user_id, keep_system=False, after=""
+            key, place + 1, None, self._caller, keep_system=False, after=""
         )
         return messages[place] if place < len(messages) else None
 

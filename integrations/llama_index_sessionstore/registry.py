@@ -74,8 +74,8 @@ def register_store(
 
     Who holds a dump can write another user into it, so that is not believed: name the user here,
     hand them in with ``bind(store, user_id=...)``, or trust dumps. A dump that names no user needs
-    none of it, and is checked against none. Who writes a dump also chooses among the stores that
-    are registered.
+    none of it, and reaches sessions without an owner only. Who writes a dump also chooses among
+    the stores that are registered.
 
     Example:
         >>> from llama_index.core.llms import ChatMessage
