@@ -94,6 +94,17 @@ def test_a_server_that_takes_connections_and_says_nothing(call: Call) -> None:
             call(db, "close")
 
 
+def test_with_little_time_left_the_database_is_not_blamed_for_a_connection(call: Call) -> None:
+    """A call that has waited for others, or is a part of one that is nearly over."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://u:x@127.0.0.1:{silent.getsockname()[1]}/d"
+        with PostgresAgentDb(url, statement_timeout=60) as db:
+            store = DbSessionStore(db)
+            with until(time.monotonic() + 0.05), pytest.raises(StoreTimeoutError):
+                call(store, "get", "s")
+            call(db, "close")
+
+
 @pytest.mark.usefixtures("made")
 def test_second_tries_are_in_the_time_of_the_call(
     postgres: PostgresServer, proxy: Proxy, schema: str, call: Call

@@ -137,6 +137,18 @@ class Gate:
             if self._waiting:
                 self._grant_next()
 
+    def require_answer(self, since: float) -> None:
+        """Refuse a call that has waited here, where nobody was answered meanwhile.
+
+        Args:
+            since: When it began to wait, of `time.monotonic`.
+
+        Raises:
+            StoreConnectionError: Nobody was.
+        """
+        if self._answers.last < since:
+            raise self._away()
+
     def give_back(self, call: Ticket) -> None:
         """Take all back that a call holds, or waits for, which Ctrl-C broke off.
 
@@ -227,6 +239,9 @@ class Gate:
             return StoreTimeoutError(
                 "the calls before this one get no answer any more, or too late"
             )
+        return self._away()
+
+    def _away(self) -> StoreConnectionError:
         last = f"; the last failure: {self._failure}" if self._failure else ""
         words = "all connections of the pool are in use, and the database answers nobody"
         return StoreConnectionError(words + last)

@@ -9,7 +9,9 @@ from functools import partial
 from threading import Thread
 from typing import Any, TypeVar
 
-__all__ = ["TOO_LATE", "in_time", "left"]
+from sessionstore.errors import StoreTimeoutError
+
+__all__ = ["TOO_LATE", "TooLittleTimeError", "in_time", "left"]
 
 T = TypeVar("T")
 
@@ -17,12 +19,16 @@ TOO_LATE = "connection timeout expired"
 """In libpq's words."""
 
 
+class TooLittleTimeError(StoreTimeoutError):
+    """A call had too little of its time left to open a connection in: nobody is to blame."""
+
+
 def left(end: float | None) -> float | None:
     """Give how many seconds are left until a time of `time.monotonic`, and never less than 0."""
     return None if end is None else max(0.0, end - time.monotonic())
 
 
-def in_time(opening: Callable[[], T], end: float | None, too_late: type[Exception]) -> T:
+def in_time(opening: Callable[[], T], end: float | None, too_late: Callable[[str], Exception]) -> T:
     """Open a connection; a driver that takes too long is left to itself, in a thread.
 
     It counts its own timeout for each host in full seconds, and for the look-up of a name not at
@@ -31,13 +37,13 @@ def in_time(opening: Callable[[], T], end: float | None, too_late: type[Exceptio
     Args:
         opening: What opens it.
         end: When it must be there, of `time.monotonic`; ``None`` for whenever it is.
-        too_late: What to raise when it is not.
+        too_late: What makes the error to raise when it is not, of its words.
 
     Returns:
         The connection.
 
     Raises:
-        Exception: What opening it raises, or ``too_late``.
+        Exception: What opening it raises, or what ``too_late`` makes.
     """
     if end is None:
         return opening()

@@ -33,6 +33,7 @@ try:
     )
     from sessionstore._sql_engines import Engines, OfLoop
     from sessionstore._sql_gate import Alone, Gate
+    from sessionstore._sql_in_time import TooLittleTimeError
     from sessionstore._sql_options import require_libpq, require_options
     from sessionstore._sql_secrets import Sealed
     from sessionstore._sql_unsettled import is_settled, note, settle
@@ -291,12 +292,13 @@ class AgentDb:
         gate = self._current().gate
         if gate is None:
             return self._carried(self._sync(), work)
-        place = gate.try_enter(work.session)
+        place, began = gate.try_enter(work.session), None
         if place is None:
             if work.past_the_pool:
                 return self._carried(self._make_engine(self._poolless()), work)
+            began = time.monotonic()
             place = gate.enter(work.session)
-        with _Passing(gate, place):
+        with _Passing(gate, place, began):
             return None if work.is_needless() else self._carried(self._sync(), work)
 
     def give_back(self, call: Ticket) -> None:
@@ -320,12 +322,13 @@ class AgentDb:
         gate = mine.gate
         if gate is None:
             return await self._acarried(mine.engine, work)
-        place = gate.try_enter(work.session)
+        place, began = gate.try_enter(work.session), None
         if place is None:
             if work.past_the_pool:
                 return await self._acarried(self._make_async_engine(self._poolless()), work)
+            began = time.monotonic()
             place = await gate.aenter(work.session)
-        with _Passing(gate, place):
+        with _Passing(gate, place, began):
             return None if work.is_needless() else await self._acarried(mine.engine, work)
 
     def _carried(self, engine: Engine, work: Work) -> Any:
@@ -816,16 +819,16 @@ def _has_time(seconds: float) -> bool:
 class _Passing:
     """Leaves a gate, and says there what the call has shown of the database."""
 
-    __slots__ = ("_gate", "_place")
+    __slots__ = ("_began", "_gate", "_place")
 
-    def __init__(self, gate: Gate, place: Ticket) -> None:
-        self._gate, self._place = gate, place
+    def __init__(self, gate: Gate, place: Ticket, began: float | None) -> None:
+        self._gate, self._place, self._began = gate, place, began
 
     def __enter__(self) -> None:
         """Do nothing: the gate was passed."""
 
     def __exit__(self, _: object, error: BaseException | None, traceback: object) -> None:
-        """Leave it."""
+        """Leave it; who has waited while nobody was answered does blame the database."""
         if error is None:
             self._gate.leave(self._place, answered=True)
             return
@@ -839,6 +842,8 @@ class _Passing:
                 answered = False
         finally:
             self._gate.leave(self._place, answered=answered, in_time=in_time)
+        if isinstance(error, TooLittleTimeError) and self._began is not None:
+            self._gate.require_answer(self._began)
 
 
 _SHOWING = (SQLAlchemyError, OSError, asyncio.TimeoutError, StoreTimeoutError)

@@ -27,7 +27,7 @@ except ImportError as _error:
     ) from _error
 
 from sessionstore._call_deadline import deadline_after
-from sessionstore._sql_in_time import TOO_LATE, in_time, left
+from sessionstore._sql_in_time import TOO_LATE, TooLittleTimeError, in_time, left
 from sessionstore._sql_secrets import Sealed
 from sessionstore._sql_unsettled import WHO, Backend, Place, note
 
@@ -46,6 +46,7 @@ PREPARED_AFTER = 5
 _GRACE = 1.0  # seconds at most for the server to cancel a statement, and as long to say so
 _LOOKS = 0.1  # seconds between two looks at the clock, at most
 _LEAST = 0.005
+_FAIR = 0.5  # of the time of a call, to open a connection in: with less nobody is to blame
 _NOTHING_READY: Any = 0
 _UNDER_WAY = (psycopg.pq.TransactionStatus.ACTIVE, psycopg.pq.TransactionStatus.UNKNOWN)
 
@@ -256,8 +257,8 @@ class Connecting:
         Raises:
             psycopg.Error: It is refused, or takes too long.
         """
-        opening = partial(_open, self._parameters)
-        connection = in_time(opening, deadline_after(self._timeout), psycopg.OperationalError)
+        opening, end = partial(_open, self._parameters), deadline_after(self._timeout)
+        connection = in_time(opening, end, partial(self._too_late, left(end)))
         try:
             self._prepare(connection)
             self._know(connection, connection.execute(WHO).fetchone())
@@ -268,11 +269,11 @@ class Connecting:
 
     async def aconnect(self) -> AsyncDeadlineConnection:
         """Async twin of `connect`."""
-        end = deadline_after(self._timeout)
+        given = left(deadline_after(self._timeout))
         try:
-            connection = await asyncio.wait_for(_aopen(self._parameters), left(end))
+            connection = await asyncio.wait_for(_aopen(self._parameters), given)
         except asyncio.TimeoutError:
-            raise psycopg.OperationalError(TOO_LATE) from None
+            raise self._too_late(given, TOO_LATE) from None
         try:
             self._prepare(connection)
             self._know(connection, await (await connection.execute(WHO)).fetchone())
@@ -280,6 +281,17 @@ class Connecting:
             await connection.close()
             raise
         return connection
+
+    def _too_late(self, given: float | None, words: str) -> Exception:
+        """Make the error of a connection that was not there in time.
+
+        Args:
+            given: How long there was to open it, in seconds: what the call had left.
+            words: What it says where that was long enough to blame the database.
+        """
+        if given is not None and self._timeout is not None and given < self._timeout * _FAIR:
+            return TooLittleTimeError("too little of the call's time was left to connect in")
+        return psycopg.OperationalError(words)
 
     def _prepare(self, connection: DeadlineConnection | AsyncDeadlineConnection) -> None:
         connection.clock = clock = _Clock()
