@@ -432,6 +432,8 @@ def test_logs_of_one_slow_session_are_not_an_outage(caplog: pytest.LogCaptureFix
     for number in range(5):
         stage.store.append_messages("slow", said(str(number)))
     assert "unavailable" not in caplog.text
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "for one session" in caplog.text
 
 
 def test_any_store_may_be_primary() -> None:

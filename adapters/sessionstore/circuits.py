@@ -84,10 +84,15 @@ class Circuits:
             if is_within(circuit.trying, call):
                 circuit.trying = None
 
-    def failed(self, session_id: str) -> None:
-        """Leave the session alone, for twice as long as the last time."""
+    def failed(self, session_id: str) -> bool:
+        """Leave the session alone, for twice as long as the last time.
+
+        Returns:
+            Whether this is the first time.
+        """
         with self._lock:
             circuit = self._open.get(session_id)
+            is_first = circuit is None
             if circuit is None:
                 if len(self._open) >= _MOST:
                     del self._open[next(iter(self._open))]
@@ -96,6 +101,7 @@ class Circuits:
                 circuit.delay = min(circuit.delay * 2, self._retry_cap)
             jitter = 1 + random.random() / 4  # noqa: S311 - no secret
             circuit.next_try = time.monotonic() + circuit.delay * jitter
+            return is_first
 
     def clear(self, keep: Callable[[str], bool] | None = None) -> None:
         """Leave none alone any more: the primary is back.

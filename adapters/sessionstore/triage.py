@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from sessionstore._call_deadline import deadline_after
@@ -11,6 +12,8 @@ from sessionstore.health import PING, Health, Permit
 from sessionstore.store import SessionStore
 
 __all__ = ["Triage"]
+
+_logger = logging.getLogger("sessionstore")
 
 # A request that was given a smaller part of the timeout than this says nothing by being late.
 _FAIR = 0.25
@@ -68,8 +71,9 @@ class Triage:
         """
         late = isinstance(error, StoreTimeoutError)
         fair = late and session_id is not None and self._was_fair(started, deadline)
-        if fair and session_id != PING:
-            self.circuits.failed(str(session_id))
+        if fair and session_id != PING and self.circuits.failed(str(session_id)):
+            msg = "%r did not answer in time for one session: the fallback answers for that one"
+            _logger.warning(msg, self._primary)
         if not late or permit.is_probe:
             self.health.failed(permit, error)
         elif fair and session_id is not None:
