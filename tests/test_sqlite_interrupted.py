@@ -47,7 +47,10 @@ BOMBARD = """
         while True:
             try:
                 while threads:
-                    threads[-1].join()
+                    try:
+                        threads[-1].join()
+                    except RuntimeError:  # interrupted before it was started
+                        pass
                     threads.pop()
                 found = [m.id for m in store.get_messages("s", limit=3)]
                 there = found == [m.id for m in batch]
