@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ REDIS = {
     "socket_keepalive_options=x": "can't be said in a URL: give the store a client",
     "credential_provider=x": "can't be said in a URL",
     "health_check_interval=-1": "health_check_interval must be a whole number",
-    "max_connections=99999999999": "max_connections must be a whole number above 0",
+    "max_connections=99999999999": "max_connections must be a whole number from 1 to 2147483648",
     "client_name=a%20b": "client_name must be printable ASCII without blanks",
     "ssl=true": "is said by the URL's scheme",
     "connection_class=x": "is said by the URL's scheme",
@@ -106,6 +107,9 @@ def test_a_url_of_redis_that_can_not_be_meant(url: str) -> None:
     ("url", "options"),
     [
         ("redis://?port=1234", {"port": 1234}),
+        ("redis://h:6380?port=1234", {"port": 6380}),
+        ("redis://h?max_connections=2147483648", {"max_connections": 2**31}),
+        ("redis://h?socket_keepalive=on", {"socket_keepalive": True}),
         ("redis://h?protocol=3&socket_keepalive=no", {"protocol": 3, "socket_keepalive": False}),
         ("rediss://h?ssl_min_version=771&ssl_cert_reqs=none", {"ssl_min_version": 771}),
         ("redis+sentinel://h/n?client_name=me&db=3", {"client_name": "me", "db": 3}),
@@ -118,9 +122,9 @@ def test_options_that_are_valid(url: str, options: dict[str, Any]) -> None:
 
 POSTGRES = {
     "sslmode=x": "sslmode must be one of disable, allow, prefer",
-    "connect_timeout=x": "connect_timeout must be a whole number",
+    "connect_timeout=x": "connect_timeout must be a number of seconds",
     "port=x": "port must be a whole number from 1 to 65535",
-    "keepalives=x": "keepalives must be one of 0, 1",
+    "keepalives=x": "keepalives must be a whole number",
     "keepalives_idle=x": "keepalives_idle must be a whole number",
     "tcp_user_timeout=x": "tcp_user_timeout must be a whole number",
     "target_session_attrs=x": "target_session_attrs must be one of any, read-write",
@@ -129,6 +133,7 @@ POSTGRES = {
     "gssencmode=x": "must be one of",
     "load_balance_hosts=x": "must be one of disable, random",
     "sslnegotiation=x": "must be one of",
+    "sslcertmode=x": "must be one of",
     "sslmode=verify-full&sslrootcert=/nowhere": "sslrootcert names a file that is not there",
     "nosuch=x": "knows no (parameter|option) 'nosuch'",
 }
@@ -153,6 +158,7 @@ def test_an_option_of_postgresql(driver: str, option: str, words: str) -> None:
         ("postgresql+asyncpg://h/d?sslmode=require", "asyncpg knows no option 'sslmode'"),
         ("postgresql+asyncpg://h/d?ssl=x", "ssl must be one of disable"),
         ("postgresql+asyncpg://h/d?timeout=5", r"AgentDb\(url, connect_args="),
+        ("postgresql+asyncpg://h/d?command_timeout=x", "command_timeout must be a number"),
         ("mysql+pymysql://h:99999/d", "port must be a whole number"),
         ("mysql+pymysql://h/d?nosuch=1", "pymysql knows no option 'nosuch'"),
         ("mysql+pymysql://h/d?connect_timeout=x", "an option .* can't have"),
@@ -166,6 +172,31 @@ def test_an_option_of_postgresql(driver: str, option: str, words: str) -> None:
 def test_an_option_of_another_driver(url: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         open_store(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://h/d?connect_timeout=1.5",
+        "postgresql://h/d?connect_timeout=%205&port=%205432",
+        "postgresql://h/d?keepalives=2&ssl_min_protocol_version=tlsv1.2",
+        "postgresql+asyncpg://h/d?command_timeout=60",
+    ],
+)
+def test_what_a_driver_takes_is_valid(url: str) -> None:
+    with open_store(url):
+        pass
+
+
+def test_a_dialect_that_asks_its_driver_for_a_place() -> None:
+    # Where the driver is not installed the error says so.
+    with suppress(ImportError), open_store("oracle+oracledb://u:p@h/?service_name=x"):
+        pass
+
+
+def test_a_driver_of_sqlite_with_options_of_its_own() -> None:
+    with suppress(ImportError), open_store("sqlite+pysqlcipher://:p@/s.db?kdf_iter=64000"):
+        pass
 
 
 # -- What is nearly a URL ----------------------------------------------------------------------

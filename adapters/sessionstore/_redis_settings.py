@@ -219,7 +219,9 @@ def _of_both_colours(kwargs: dict[str, Any]) -> dict[str, Any]:
 def _options(url: str, topology: str) -> dict[str, Any]:
     parts = urlsplit(url)
     numbers = checked_query(parts.query, parts.scheme, topology)
-    parsed = {**parse_url(url), **numbers}
+    parsed = parse_url(url)
+    # What stands before the path counts for more, and is a number already.
+    parsed |= {name: n for name, n in numbers.items() if isinstance(parsed[name], str)}
     _require_host(None if parts.scheme == "unix" else parts.hostname)
     if parts.scheme == "unix" and not parts.path.strip("/"):
         raise UrlError("a socket is unix:///path/of/the.sock")

@@ -24,10 +24,10 @@ _TLS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "channel_binding": ("disable", "prefer", "require"),
     "gssencmode": ("disable", "prefer", "require"),
-    "keepalives": ("0", "1"),
     "load_balance_hosts": ("disable", "random"),
     "ssl_max_protocol_version": _TLS,
     "ssl_min_protocol_version": _TLS,
+    "sslcertmode": ("disable", "allow", "require"),
     "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
     "sslnegotiation": ("postgres", "direct"),
     "target_session_attrs": (
@@ -40,7 +40,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     ),
 }
 _NUMBERS = (
-    "connect_timeout",
+    "keepalives",
     "keepalives_count",
     "keepalives_idle",
     "keepalives_interval",
@@ -66,7 +66,6 @@ _DRIVERS: dict[str, tuple[str, str, frozenset[str]]] = {
 }
 # What asyncpg takes as a number or an object: a URL has texts only.
 _NOT_TEXT = {
-    "command_timeout",
     "connection_class",
     "direct_tls",
     "loop",
@@ -93,10 +92,12 @@ def require_libpq(parameters: Mapping[str, Any]) -> None:
         text = "" if value is None else str(value)
         if not text:  # as if it were not there
             continue
-        if name in _CHOICES and text not in _CHOICES[name]:
+        if name in _CHOICES and not _is_among(_CHOICES[name], text):
             raise ValueError(f"{name} must be one of {', '.join(_CHOICES[name])}")
-        if name in _NUMBERS and not text.removeprefix("-").isdecimal():
+        if name in _NUMBERS and not text.strip().removeprefix("-").isdecimal():
             raise ValueError(f"{name} must be a whole number")
+        if name == "connect_timeout" and not math.isfinite(_number(text)):
+            raise ValueError("connect_timeout must be a number of seconds")
         if name == "port" and not all(map(_is_port, filter(None, text.split(",")))):
             raise ValueError("port must be a whole number from 1 to 65535, one for each host")
     root, mode = str(parameters.get("sslrootcert") or ""), str(parameters.get("sslmode") or "")
@@ -125,7 +126,7 @@ def require_options(url: URL) -> None:
     elif driver == "pymysql":
         _require_charset(url.query.get("charset"))
     try:
-        arguments = url.get_dialect()().create_connect_args(url)[1]
+        arguments = _arguments(url)
     except ImportError:  # which is told in words of ours
         return
     except (ArgumentError, TypeError, ValueError):
@@ -133,9 +134,18 @@ def require_options(url: URL) -> None:
     _require_known(driver, _known(driver), arguments)
 
 
+def _arguments(url: URL) -> Mapping[str, Any]:
+    """Give what its driver is called with: some dialects ask the driver itself, as Oracle's."""
+    kind: Any = url.get_dialect()
+    arguments: Mapping[str, Any] = kind(dbapi=kind.import_dbapi()).create_connect_args(url)[1]
+    return arguments
+
+
 def _require_asyncpg(query: Mapping[str, Any]) -> None:
     for name in query.keys() & _NOT_TEXT:
         raise ValueError(f"{name} can't be said in a URL: use AgentDb(url, connect_args=...)")
+    if not _number(query.get("command_timeout", 1)) > 0:
+        raise ValueError("command_timeout must be a number of seconds above 0")
     if query.get("ssl", "prefer") not in _CHOICES["sslmode"]:
         raise ValueError(f"ssl must be one of {', '.join(_CHOICES['sslmode'])}")
 
@@ -151,7 +161,7 @@ def _require_sqlite(url: URL) -> None:
     timeout = url.query.get("timeout", "0")
     if not 0 <= _number(timeout) < math.inf:
         raise ValueError("timeout must be a number of seconds, 0 or more")
-    if "uri" not in url.query:
+    if "uri" not in url.query and not url.drivername.endswith("cipher"):
         _require_known("SQLite's driver", _SQLITE, url.query)
 
 
@@ -184,7 +194,13 @@ def _known_to_libpq() -> set[str]:
         return set()
 
 
+def _is_among(choices: tuple[str, ...], text: str) -> bool:
+    # libpq does not look at the case of the versions of TLS.
+    return text in choices or (choices is _TLS and text.lower() in map(str.lower, choices))
+
+
 def _is_port(text: str) -> bool:
+    text = text.strip()
     return text.isascii() and text.isdecimal() and int(text[:10]) in _PORTS
 
 
