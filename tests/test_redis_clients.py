@@ -617,6 +617,20 @@ def write_both(store: RedisSessionStore, number: int) -> None:
     store.close()
 
 
+def test_a_closed_store_is_closed_after_a_fork_too(redis_server: redis_servers.Server) -> None:
+    store = RedisSessionStore(redis_server.url)
+    store.close()
+
+    def in_child() -> None:
+        with pytest.raises(SessionStoreError, match="closed"):
+            store.get("s")
+
+    child = multiprocessing.get_context("fork").Process(target=in_child)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+
+
 def test_a_fork_while_another_thread_is_at_work(
     redis_server: redis_servers.Server, prefix: str
 ) -> None:

@@ -209,7 +209,9 @@ class Clients:
         redis-py makes a sync client's connections anew after a fork. An async one's are still
         the parent's sockets, so that the child needs a client of its own.
         """
-        return Clients(self.settings, self._given if self._given_is_sync else None)
+        clients = Clients(self.settings, self._given if self._given_is_sync else None)
+        clients._closed = self._closed
+        return clients
 
     # -- The two colours --------------------------------------------------------------------------
 
