@@ -24,7 +24,7 @@ class _Rule(NamedTuple):
 
 
 _BOOLEANS = frozenset({"0", "1", "f", "t", "false", "true", "n", "y", "no", "yes", "on"})
-_LARGEST = 10**9
+_LARGEST = 2**31  # redis-py's own most of connections
 _A_CLIENT = "can't be said in a URL: give the store a client of redis-py"
 
 
@@ -37,7 +37,7 @@ def _number(value: str) -> float:
 
 def _whole(least: int, most: int = _LARGEST) -> _Rule:
     open_ended = "above 0" if least else "of 0 or more"
-    bounds = f"from {least} to {most}" if most != _LARGEST else open_ended
+    bounds = f"from {least} to {most}" if most < _LARGEST else open_ended
     return _Rule(
         lambda value: value.isascii() and value.isdecimal() and least <= int(value[:20]) <= most,
         f"must be a whole number {bounds}",
@@ -70,7 +70,7 @@ _RULES: dict[str, _Rule] = {
     "socket_timeout": _SECONDS,
     "socket_connect_timeout": _SECONDS,
     "health_check_interval": _whole(0),
-    "max_connections": _whole(1, 2**31),
+    "max_connections": _whole(1),
     "socket_keepalive": _BOOLEAN,
     "client_name": _Rule(
         lambda name: name.isascii() and name.isprintable() and " " not in name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
 import redis.asyncio
@@ -12,6 +12,7 @@ from redis.asyncio import sentinel as async_sentinel
 from redis.connection import parse_url
 from redis.sentinel import SentinelConnectionPool
 
+from sessionstore._hosts import BAD_HOST, BAD_TEXT, are_texts, is_host, shown_option
 from sessionstore._redis_multi import mode_of
 from sessionstore._redis_options import UrlError, checked_query
 from sessionstore.url import REDIS_SCHEMES
@@ -228,12 +229,16 @@ def _options(url: str, topology: str) -> dict[str, Any]:
     if parts.scheme != "unix" and not parts.path.strip("/").isdigit() and parts.path.strip("/"):
         raise UrlError("a database is a number")
     for name in sorted(parsed.keys() - _SHARED - _WITHOUT_EFFECT - {"path", "connection_class"}):
-        raise UrlError(_NOT_TAKEN.get(name, f"there is no option {name!r}"))
+        shown = shown_option(name, dict(parse_qsl(parts.query)))
+        raise UrlError(_NOT_TAKEN.get(name, f"there is no option {shown}"))
     return _of_both_colours(parsed)
 
 
 def _require_encoded(url: str) -> None:
     """Refuse a URL whose password may be taken for a host, a database or an option."""
+    text = unquote(url)  # Redis takes a NUL in a password
+    if not are_texts([text.replace("\0", ""), text.rpartition("@")[2].partition("?")[0]]):
+        raise ValueError(f"this URL of Redis is not valid: {BAD_TEXT}")
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -271,12 +276,8 @@ def _sentinel_options(options: dict[str, Any], timeout: float) -> dict[str, Any]
 
 
 def _require_host(host: str | None) -> None:
-    try:
-        (host or "").encode("idna")
-    except UnicodeError:  # which would come as if what is stored there could not be read
-        raise UrlError(
-            "its host is no name: a part between two dots is empty or too long"
-        ) from None
+    if not is_host(host or ""):  # which would come as if what is stored there could not be read
+        raise UrlError(BAD_HOST)
 
 
 def _nodes(hosts: str, port: int) -> tuple[tuple[str, int], ...]:

@@ -17,6 +17,8 @@ from typing import Any
 from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError
 
+from sessionstore._hosts import BAD_HOST, BAD_TEXT, are_texts, is_host, shown_option
+
 __all__ = ["require_libpq", "require_options"]
 
 _PORTS = range(1, 65_536)
@@ -98,8 +100,12 @@ def require_libpq(parameters: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be a whole number")
         if name == "connect_timeout" and not math.isfinite(_number(text)):
             raise ValueError("connect_timeout must be a number of seconds")
+        if name == "host" and not all(map(is_host, _names(text))):
+            raise ValueError(f"this address of PostgreSQL is not valid: {BAD_HOST}")
         if name == "port" and not all(map(_is_port, filter(None, text.split(",")))):
             raise ValueError("port must be a whole number from 1 to 65535, one for each host")
+    if not are_texts(parameters.values()):
+        raise ValueError(f"these parameters of PostgreSQL are not valid: {BAD_TEXT}")
     root, mode = str(parameters.get("sslrootcert") or ""), str(parameters.get("sslmode") or "")
     if root not in ("", "system") and mode.startswith("verify") and not os.path.isfile(root):
         raise ValueError("sslrootcert names a file that is not there")
@@ -117,21 +123,26 @@ def require_options(url: URL) -> None:
     backend, _, driver = url.drivername.partition("+")
     if url.port is not None and url.port not in _PORTS:
         raise ValueError("port must be a whole number from 1 to 65535")
+    if not all(map(is_host, _names(url.host or ""))):
+        raise ValueError(f"this URL of a database is not valid: {BAD_HOST}")
     if backend == "sqlite":
         _require_sqlite(url)
     elif driver in ("psycopg", "psycopg2"):
-        require_libpq(url.query)
+        require_libpq({name: ",".join(told) for name, told in url.normalized_query.items()})
     elif driver == "asyncpg":
         _require_asyncpg(url.query)
     elif driver == "pymysql":
         _require_charset(url.query.get("charset"))
+        _require_latin_1(url.password)
+    elif driver in ("aiomysql", "asyncmy"):
+        _require_latin_1(url.password)
     try:
         arguments = _arguments(url)
     except ImportError:  # which is told in words of ours
         return
     except (ArgumentError, TypeError, ValueError):
         raise ValueError(_AN_OPTION) from None
-    _require_known(driver, _known(driver), arguments)
+    _require_known(url, driver, _known(driver), arguments)
 
 
 def _arguments(url: URL) -> Mapping[str, Any]:
@@ -157,24 +168,37 @@ def _require_charset(name: Any) -> None:
             raise ValueError("charset is not one that pymysql knows: leave it out, or use utf8mb4")
 
 
+def _require_latin_1(password: str | None) -> None:
+    try:
+        (password or "").encode("latin-1")
+    except UnicodeEncodeError:
+        raise ValueError(
+            "this driver takes a password of Latin-1 only: give AgentDb the bytes of another, "
+            'connect_args={"password": password.encode()}'
+        ) from None
+
+
 def _require_sqlite(url: URL) -> None:
     timeout = url.query.get("timeout", "0")
     if not 0 <= _number(timeout) < math.inf:
         raise ValueError("timeout must be a number of seconds, 0 or more")
     if "uri" not in url.query and not url.drivername.endswith("cipher"):
-        _require_known("SQLite's driver", _SQLITE, url.query)
+        _require_known(url, "SQLite's driver", _SQLITE, url.query)
 
 
-def _require_known(driver: str, known: Iterable[str], given: Iterable[str]) -> None:
+def _require_known(url: URL, driver: str, known: Iterable[str], given: Iterable[str]) -> None:
     known = set(known)
     for name in given:
         if known and name not in known:
-            raise ValueError(f"{driver} knows no option {name[:40]!r}")
+            shown = shown_option(name, url.query)
+            raise ValueError(f"{driver} knows no option {shown}")
 
 
 def _known(driver: str) -> set[str]:
     if driver == "psycopg2":
         return _known_to_libpq()
+    if driver == "psycopg":
+        return _known_to_libpq() | {"autocommit", "context", "prepare_threshold"}
     if driver not in _DRIVERS:
         return set()
     module, name, more = _DRIVERS[driver]
@@ -192,6 +216,10 @@ def _known_to_libpq() -> set[str]:
         return {option.keyword.decode() for option in Conninfo.get_defaults()} | {"dsn", "options"}
     except ImportError:
         return set()
+
+
+def _names(hosts: str) -> list[str]:
+    return [host for host in hosts.split(",") if host[:1] not in ("/", "@")]  # those are sockets
 
 
 def _is_among(choices: tuple[str, ...], text: str) -> bool:

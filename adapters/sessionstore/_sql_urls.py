@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
+from sessionstore._hosts import BAD_TEXT, are_texts
 from sessionstore.url import KNOWN, THREE_SLASHES
 
 __all__ = [
@@ -83,6 +85,7 @@ def url_of(given: str | URL) -> URL:
         raise ValueError(_NO_DIALECT.format(url.drivername[:20])) from None
     except (ArgumentError, ValueError):
         raise ValueError(NO_URL) from None
+    _require_texts(url)
     if url.get_backend_name() == "sqlite":
         if url.host:
             raise ValueError(f"no store for a URL of SQLite with a host: {THREE_SLASHES}")
@@ -99,6 +102,12 @@ def _require_a_url(given: object) -> None:
         raise TypeError(f"a database must be a URL, an AgentDb or an engine, not {kind}")
     if isinstance(given, str) and "://" not in given:
         raise ValueError(f"no store for a URL without a scheme: {THREE_SLASHES}")
+
+
+def _require_texts(url: URL) -> None:
+    options = chain(url.normalized_query, *url.normalized_query.values())
+    if not are_texts([url.username, url.password, url.host, url.database, *options]):
+        raise ValueError(f"this URL of a database is not valid: {BAD_TEXT}")
 
 
 def driver_of(url: URL, *, is_async: bool) -> str | None:

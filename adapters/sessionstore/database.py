@@ -680,6 +680,7 @@ class PostgresAgentDb(AgentDb):
             _require_seconds("statement_timeout", statement_timeout)
         for given in (connection_string, parameters.get("dbname")):
             require_encoded(str(given))
+        require_libpq({"connection_string": connection_string, **parameters})
         named = {
             **KEEPALIVES,
             "connect_timeout": math.ceil(connect_timeout),

@@ -11,7 +11,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ except ImportError as _error:
     ) from _error
 
 from sessionstore._call_deadline import deadline_after
+from sessionstore._hosts import shown_option
 from sessionstore._sql_in_time import TOO_LATE, TooLittleTimeError, in_time, left
 from sessionstore._sql_secrets import Sealed
 from sessionstore._sql_unsettled import WHO, Backend, Place, note
@@ -218,7 +219,8 @@ def parameters(connection_string: str, further: dict[str, Any]) -> dict[str, Any
     string = re.sub(r"^(\w+)\+\w+://", r"\1://", connection_string)
     query = string.partition("?")[2] if _A_URL.match(string) else ""
     named = {unquote(option.partition("=")[0]) for option in query.split("&") if option}
-    _require_known({*further} | (named - {"ssl"}))  # ssl=true is JDBC's, which libpq takes
+    _require_known({*further})
+    _require_known(named - {"ssl"}, named)  # ssl=true is JDBC's, which libpq takes
     try:
         return dict(conninfo.conninfo_to_dict(string, **further))
     except psycopg.ProgrammingError:
@@ -319,12 +321,12 @@ async def _aopen(parameters: Sealed) -> AsyncDeadlineConnection:
     return await AsyncDeadlineConnection.connect(**parameters.opened())
 
 
-def _require_known(names: set[str]) -> None:
+def _require_known(names: set[str], query: Iterable[str] = ()) -> None:
     known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
     for name in sorted(names - known):
         near = get_close_matches(name, known | _OURS, 1)
         hint = f": is it {near[0]}?" if near else ""
-        raise ValueError(f"PostgreSQL knows no parameter {name!r}{hint}")
+        raise ValueError(f"PostgreSQL knows no parameter {shown_option(name, query)}{hint}")
 
 
 _A_URL = re.compile(r"\w+://")
