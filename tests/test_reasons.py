@@ -153,8 +153,9 @@ def test_a_server_that_answers_tls_by_something_else() -> None:
         told(f"rediss://127.0.0.1:{port}", SessionStoreError, words)
 
 
+@pytest.mark.parametrize("call", ["create", "get", "get_messages"])
 def test_a_store_that_was_answered_before_is_not_told_of_tls(
-    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path_factory: pytest.TempPathFactory, call: str
 ) -> None:
     trusted, key = certificate(tmp_path_factory.mktemp("tls") / "trusted")
     with (
@@ -162,7 +163,7 @@ def test_a_store_that_was_answered_before_is_not_told_of_tls(
         speaking_tls(server.port, trusted, key) as port,
         RedisSessionStore(f"rediss://localhost:{port}?ssl_ca_certs={trusted}", timeout=1) as store,
     ):
-        store.create("s")
+        getattr(store, call)("s")
         server.pause()
         with pytest.raises(StoreTimeoutError, match=r"^Redis did not answer in time$"):
             store.get("s")

@@ -240,7 +240,7 @@ class RedisSessionStore(SessionStore):
         self._where = str(self._settings)
         self._clients = Clients(self._settings, None if isinstance(redis, str) else redis)
         self._abandoned: list[Clients] = []
-        self._permitted = False
+        self._permitted = self._answered = False
         self._told: dict[str, None] = {}
 
     def __repr__(self) -> str:
@@ -611,11 +611,14 @@ class RedisSessionStore(SessionStore):
             if known and not wait and len(calls) == 1 and not _doubts.names:
                 try:  # what nearly every operation comes to, without all that may have to be added
                     if isinstance(call, _All) and (results := (yield call.at_once())) is not None:
+                        self._answered = True
                         return [call.reply(results)]
-                    return (yield [call.by_hash()])  # type: ignore[no-any-return]
+                    replies: list[Any] = yield [call.by_hash()]
                 except NoScriptError as error:
                     unknown = [error.with_traceback(None)]  # it would hold this frame
-                return (yield from self._exchange(calls, wait, unknown))
+                    return (yield from self._exchange(calls, wait, unknown))
+                self._answered = True
+                return replies
             return (yield from self._exchange(calls, wait))
         except TRANSLATED as error:
             lost = error
@@ -634,10 +637,8 @@ class RedisSessionStore(SessionStore):
 
     def _error_of(self, error: BaseException, session_id: str | None = None) -> SessionStoreError:
         told = translated(error, session_id)
-        # Who has permitted a write has answered.
-        hint = (
-            "" if self._permitted else hint_of_tls(error, bool(self._settings.options.get("ssl")))
-        )
+        is_tls = bool(self._settings.options.get("ssl"))
+        hint = "" if self._answered else hint_of_tls(error, is_tls)
         return type(told)(f"{told}{hint}") if hint else told
 
     def _since(self, started: float) -> int | None:
@@ -666,6 +667,7 @@ class RedisSessionStore(SessionStore):
             yield from self._settling(_records_of(calls))
         if replies is None:
             replies, confirmed = yield from self._sent([call.by_hash() for call in calls], wait)
+        self._answered = True
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             if isinstance(calls[0], _Write) and not asked:
