@@ -14,16 +14,19 @@ from msgspec.structs import replace
 from langchain_sessionstore.codec import to_langchain, to_session
 from sessionstore import SessionMessage, SessionNotFoundError, SessionStore
 from sessionstore.flow import Flow
-from sessionstore.models import new_id
+from sessionstore.models import SYSTEM_ROLES, new_id
 
 __all__ = [
     "EDIT",
+    "SAID",
     "SentAgain",
     "as_given",
     "edited",
     "edited_in",
     "fingerprints",
+    "gist",
     "recalling",
+    "repeats",
     "says_the_same",
 ]
 
@@ -31,6 +34,12 @@ EDIT = "sessionstore_edit"
 """Marks, in their metadata, a message that was edited and those that answer it since.
 
 With an edited one is kept what answered it before: what was broken off is brought to its end.
+"""
+
+SAID = "sessionstore_said"
+"""Tells, in the metadata of what a user said and middleware changed, how it was when it was sent.
+
+It is a checksum: what was redacted can't be read from it.
 """
 
 _PAGE = 50
@@ -56,8 +65,46 @@ def says_the_same(one: BaseMessage, other: BaseMessage) -> bool:
     return (
         one.content == other.content
         or _meant(one.content) == _meant(other.content)
-        or _meant(one.content_blocks) == _meant(other.content_blocks)
+        or _bytes(_meant(one.content_blocks)) == _bytes(_meant(other.content_blocks))
     )
+
+
+def repeats(held: SessionMessage, given: BaseMessage) -> bool:
+    """Tell whether a message says what a message of the log said when it was sent.
+
+    What middleware made of it since, as a redaction or by adding documents, is no edit.
+
+    Args:
+        held: The log's.
+        given: The message as it is sent now.
+
+    Returns:
+        Whether it does.
+    """
+    if says_the_same(to_langchain(held), given):
+        return True
+    return SAID in held.metadata and held.metadata[SAID] == gist(given)
+
+
+def gist(message: BaseMessage) -> int:
+    """Give a number by which is known what a message says, in whatever blocks.
+
+    Args:
+        message: The message.
+
+    Returns:
+        The number.
+    """
+    return crc32(_bytes(_meant(message.content_blocks)))
+
+
+def _bytes(content: Any) -> bytes:
+    if isinstance(content, str):
+        return content.encode(errors="replace")
+    try:
+        return _encode(content)
+    except UnicodeEncodeError:
+        return repr(content).encode(errors="replace")
 
 
 def _meant(content: Any) -> list[Any]:
@@ -105,9 +152,7 @@ def edited(messages: Iterable[BaseMessage], seen: Collection[int] | None) -> lis
 
 
 def _fingerprint(message: BaseMessage) -> int:
-    content = message.content
-    said = content.encode(errors="replace") if isinstance(content, str) else _encode(content)
-    return crc32(said, crc32((message.id or "").encode(errors="replace")))
+    return crc32(_bytes(message.content), crc32((message.id or "").encode(errors="replace")))
 
 
 def recalling(
@@ -174,7 +219,7 @@ class SentAgain:
 
     def _is_changed(self, message: BaseMessage) -> bool:
         held = self._held.get(message.id)
-        return held is not None and not says_the_same(to_langchain(held), message)
+        return held is not None and not repeats(held, message)
 
     def corrections(self) -> list[tuple[BaseMessage, SessionMessage]]:
         """Give what was edited, as it was sent, and as it is to stand in the log."""
@@ -185,7 +230,7 @@ class SentAgain:
         if isinstance(message, AIMessage):  # its calls stay, and what a client knows nothing of
             message = to_langchain(held).model_copy(update={"content": message.content})
         metadata = {
-            key: held.metadata[key] for key in held.metadata if key not in (EDIT, "pending")
+            key: held.metadata[key] for key in held.metadata if key not in (EDIT, SAID, "pending")
         }
         if self.question is not None and held.id == self.question.id:
             metadata[EDIT] = [self.token, self.obsolete()]
@@ -217,8 +262,10 @@ class SentAgain:
         if self.question is None:
             return []
         if not self.is_edited:  # of an edit that was broken off, maybe
-            return [message.id or "" for message in self.behind if message.id in self._left]
-        old = self._linked(self._old_token) if self._is_left() else self.behind
+            left = [message for message in self.behind if message.id in self._left]
+            return [m.id or "" for m in left if _mark_of(m)[0] != self.token]  # none of its own
+        said = [message for message in self.behind if message.role not in SYSTEM_ROLES]
+        old = self._linked(self._old_token) if self._is_left() else said
         ids = [message.id or "" for message in old]
         places = [place for place, message in enumerate(self.behind) if message.id in ids]
         said_since = places and any(_is_users(m) for m in self.behind[places[0] :])
@@ -285,8 +332,7 @@ def edited_in(
         held = {message.id: message for message in loaded if message.id in ids}
     again = [message for message in messages if message.id in held]
     changed = any(
-        EDIT in held[message.id].metadata
-        or not says_the_same(to_langchain(held[message.id]), message)
+        EDIT in held[message.id].metadata or not repeats(held[message.id], message)
         for message in again
     )
     return [message.id for message in again] if changed else None

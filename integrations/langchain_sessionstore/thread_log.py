@@ -106,5 +106,8 @@ class ThreadLog:
         yield from turn.editing(self.store, again)
         if again.question is None or not again.token:
             return messages
-        places = [n for n, message in enumerate(messages) if message.id == again.question.id]
-        return messages[: places[0] + 1]
+        place = next(n for n, m in enumerate(messages) if m.id == again.question.id)
+        steps = {message.id for message in again.steps()}
+        if steps.intersection(message.id for message in messages[place + 1 :]):
+            return messages  # the state has its answer
+        return messages[: place + 1]

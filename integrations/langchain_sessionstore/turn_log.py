@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from msgspec.structs import replace
 
-from langchain_sessionstore.codec import to_session
-from langchain_sessionstore.edits import EDIT
+from langchain_sessionstore.codec import to_langchain, to_session
+from langchain_sessionstore.edits import EDIT, SAID, gist
 from langchain_sessionstore.inserted import (
     Inserted,
     is_said,
@@ -33,7 +33,7 @@ from sessionstore import (
     ToolCall,
 )
 from sessionstore.flow import Flow
-from sessionstore.models import encode_message, new_id
+from sessionstore.models import decode_message, encode_message, new_id
 
 __all__ = ["Named", "TurnLog"]
 
@@ -83,6 +83,7 @@ class TurnLog:
         self._given_up: set[str | None] = set()
         self._written: dict[str, tuple[datetime, bytes]] = {}
         self._edits: dict[str, Mapping[str, Any]] = {}
+        self._said: dict[str | None, int] = {}
 
     def __repr__(self) -> str:
         """Tell the session's id and how much was written: never what was said."""
@@ -193,7 +194,7 @@ class TurnLog:
         """Give those that were appended, where the log held one of them."""
         messages = [self._stored(*pair) for pair in named]
         new = [message for message in messages if message.id not in self._written]
-        changed = [message for message in map(self._dated, messages) if self._differs(message)]
+        changed = [self._as_was_said(m) for m in map(self._dated, messages) if self._differs(m)]
         there: list[SessionMessage] = []
         if new:
             batch = [*self._missing(places), *self._with_places(named, messages)]
@@ -287,7 +288,22 @@ class TurnLog:
             edit = self._edits.get(result_id(self.session_id, message, call["id"]), call)
             calls.append({**call, "name": edit["name"], "args": edit["args"]})
         metadata = {**stored.metadata, EDIT: [self.edit, []]} if self.edit else stored.metadata
-        return replace(stored, id=id or stored.id, tool_calls=calls, metadata=metadata)
+        stored = replace(stored, id=id or stored.id, tool_calls=calls, metadata=metadata)
+        return self._with_said(stored)
+
+    def _as_was_said(self, message: SessionMessage) -> SessionMessage:
+        """Tell, of what a user said and middleware changed, how it was: sent again, it is known."""
+        if message.role != "user":
+            return message
+        if message.id not in self._said:
+            sent = decode_message(self._written[message.id or ""][1])
+            self._said[message.id] = gist(to_langchain(sent))
+        return self._with_said(message)
+
+    def _with_said(self, message: SessionMessage) -> SessionMessage:
+        if message.id not in self._said:
+            return message
+        return replace(message, metadata={**message.metadata, SAID: self._said[message.id]})
 
     def _dated(self, message: SessionMessage) -> SessionMessage:
         known = self._written.get(message.id or "")

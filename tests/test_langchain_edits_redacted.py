@@ -1,0 +1,111 @@
+"""A retry of what middleware redacted or added to since is no edit, and what an edit spares."""
+
+from __future__ import annotations
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware, PIIMiddleware
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
+from scripted import Scripted, logged
+
+from langchain_sessionstore import SessionMiddleware, with_session_history
+from langchain_sessionstore.edits import says_the_same
+from sessionstore import InMemorySessionStore, InvalidMessageError, SessionMessage
+
+CONFIG = {"configurable": {"session_id": "s", "thread_id": "s"}}
+
+
+class Retrieval(AgentMiddleware):
+    """Adds what it found to the question, as LangChain's pages on retrieval do it."""
+
+    def before_model(self, state, runtime):  # noqa: ARG002
+        last = state["messages"][-1]
+        if last.type != "human":
+            return None
+        more = [{"type": "text", "text": f"{last.text}\n\nContext: a@b.org"}]
+        return {"messages": [last.model_copy(update={"content": more})]}
+
+
+@pytest.fixture
+def store():
+    return InMemorySessionStore()
+
+
+@pytest.fixture(params=[False, True], ids=["alone", "checkpointed"])
+def saver(request):
+    return InMemorySaver() if request.param else None
+
+
+def words(store):
+    return [str(message.text) for message in logged(store)]
+
+
+def agent_of(store, saver, middleware=()):
+    model = Scripted(lines=["one", "two", "three"])
+    ag = create_agent(model, middleware=[SessionMiddleware(store), *middleware], checkpointer=saver)
+
+    def run(*given):
+        return ag.invoke({"messages": list(given)}, CONFIG)["messages"][-1].content
+
+    return run, model
+
+
+def human(text, id="m1"):
+    return HumanMessage(text, id=id)
+
+
+@pytest.mark.parametrize("edit", ["Write to x@y.org", None])
+@pytest.mark.parametrize("other", [PIIMiddleware("email"), Retrieval()], ids=["pii", "retrieval"])
+def test_a_retry_of_what_middleware_changed_gives_its_answer(store, saver, other, edit):
+    run, model = agent_of(store, saver, [other])
+    assert run(human("Mail a@b.org")) == "one"
+    if edit:
+        assert run(human(edit)) == "two"
+    kept, asked = words(store), len(model.shown)
+    blocks = [{"type": "text", "text": edit or "Mail a@b.org"}]
+    for again in (human(edit or "Mail a@b.org"), human(blocks)):
+        assert run(again) == ("two" if edit else "one")
+        assert (words(store), len(model.shown)) == (kept, asked)
+    assert run(human("Mail nobody")) == ("three" if edit else "two"), "an edit still is one"
+    assert len(words(store)) == 2
+
+
+def test_a_whole_conversation_brings_nothing_redacted_back(store, saver):
+    run, _ = agent_of(store, saver, [PIIMiddleware("email")])
+    run(human("Mail a@b.org"))
+    run(human("Mail a@b.org"), AIMessage("one", id=logged(store)[1].id), human("Done?", "m2"))
+    assert words(store) == ["Mail [REDACTED_EMAIL]", "one", "Done?", "two"]
+    assert "a@b.org" not in repr(store.get_messages("s"))
+
+
+def test_a_chains_edit_that_is_sent_to_an_agent_keeps_its_answer(store):
+    answers = iter(["Paris", "Madrid"])
+    chain = with_session_history(RunnableLambda(lambda _: next(answers)), store)
+    for text in ("Capital of France?", "Capital of Spain?"):
+        chain.invoke([human(text)], CONFIG)
+    run, model = agent_of(store, None)
+    assert (run(human("Capital of Spain?")), len(model.shown)) == ("Madrid", 0)
+    assert words(store) == ["Capital of Spain?", "Madrid"]
+
+
+def test_an_edit_leaves_system_messages(store, saver):
+    run, _ = agent_of(store, saver)
+    run(human("hi"))
+    store.append_message("s", SessionMessage("system", "Speak French from now on."))
+    run(human("hello"))
+    assert words(store) == ["hello", "Speak French from now on.", "two"]
+
+
+def test_a_tuple_among_blocks_is_a_list():
+    one, other = ([{"type": "x", "at": at}] for at in ((1, 2), [1, 2]))
+    assert says_the_same(HumanMessage(one), HumanMessage(other))
+
+
+def test_blocks_that_are_no_unicode_are_refused(store, saver):
+    run, _ = agent_of(store, saver)
+    run(human("hi"))
+    with pytest.raises(InvalidMessageError):
+        run(human([{"type": "text", "text": "half an emoji \ud83d"}]))
+    assert words(store) == ["hi", "one"]
