@@ -42,12 +42,15 @@ def words(store):
     return [str(message.text) for message in logged(store)]
 
 
-def agent_of(store, saver, middleware=()):
-    model = Scripted(lines=["one", "two", "three"])
-    ag = create_agent(model, middleware=[SessionMiddleware(store), *middleware], checkpointer=saver)
+def agent_of(store, saver, middleware=(), lines=("one", "two", "three")):
+    model = Scripted(lines=list(lines))
+    ours = SessionMiddleware(store)
+    agent = create_agent(model, middleware=[ours, *middleware], checkpointer=saver)
 
     def run(*given):
-        return ag.invoke({"messages": list(given)}, CONFIG)["messages"][-1].content
+        goes_on = given == (None,)
+        result = agent.invoke(None if goes_on else {"messages": list(given)}, CONFIG)
+        return result["messages"][-1].content
 
     return run, model
 
@@ -78,6 +81,30 @@ def test_a_whole_conversation_brings_nothing_redacted_back(store, saver):
     run(human("Mail a@b.org"), AIMessage("one", id=logged(store)[1].id), human("Done?", "m2"))
     assert words(store) == ["Mail [REDACTED_EMAIL]", "one", "Done?", "two"]
     assert "a@b.org" not in repr(store.get_messages("s"))
+
+
+@pytest.mark.parametrize("other", [PIIMiddleware("email"), Retrieval()], ids=["pii", "retrieval"])
+def test_a_turn_that_goes_on_after_a_failure_is_known_when_it_is_sent_again(store, other):
+    lines = [RuntimeError("overloaded"), "one", "two"]
+    run, model = agent_of(store, InMemorySaver(), [other], lines)
+    with pytest.raises(RuntimeError, match="overloaded"):
+        run(human("Mail a@b.org"))
+    assert run(None) == "one"
+    kept = words(store)
+    assert (run(human("Mail a@b.org")), words(store), len(model.shown)) == ("one", kept, 2)
+
+
+def test_an_earlier_edit_that_goes_on_after_a_failure_is_known_as_one(store):
+    lines = ["one", "two", RuntimeError("overloaded"), "three", "four"]
+    run, _ = agent_of(store, InMemorySaver(), (), lines)
+    run(human("q1"))
+    run(human("q2", "m2"))
+    with pytest.raises(RuntimeError, match="overloaded"):
+        run(human("q1'"))
+    run(None)
+    assert words(store) == ["q1'", "one", "q2", "two", "three"]
+    run, model = agent_of(store, None)
+    assert (run(human("q1'")), len(model.shown)) == ("three", 0)
 
 
 def test_a_chains_edit_that_is_sent_to_an_agent_keeps_its_answer(store):

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from msgspec.structs import replace
 
 from langchain_sessionstore.codec import to_langchain, to_session
-from langchain_sessionstore.edits import EDIT, SAID, gist
+from langchain_sessionstore.edits import EDIT, SAID, gist, recalling
 from langchain_sessionstore.inserted import (
     Inserted,
     is_said,
@@ -203,10 +203,29 @@ class TurnLog:
             for message in new:
                 self._know(message)
             there = new if added < len(batch) else []
-            changed += there if correct else []
+            if there and correct and self.resumed:
+                yield from self._recalling(store, there)
+                again = {message.id for message in there}
+                stored = [self._dated(self._stored(*pair)) for pair in named]
+                there_now = [one for one in stored if one.id in again and self._differs(one)]
+                changed += map(self._as_was_said, there_now)
+            elif correct:
+                changed += there
         for message in changed:
             yield from self._replacing(store, message)
         return there
+
+    def _recalling(self, store: SessionStore, there: list[SessionMessage]) -> Flow[None]:
+        """Take note of what the turn wrote before it was broken off."""
+        ids = {message.id for message in there}
+        log = yield from recalling(store, self.session_id, self.user_id, ids)
+        held = {message.id: message for message in log if message.id in ids}
+        for message in held.values():
+            self._know(message)
+            if SAID in message.metadata:
+                self._said[message.id] = message.metadata[SAID]
+        last = [held[message.id] for message in there if message.id in held][-1:]
+        self.edit = next((m.metadata[EDIT][0] for m in last if EDIT in m.metadata), self.edit)
 
     def _appending(self, store: SessionStore, messages: list[SessionMessage]) -> Flow[int]:
         return store._appending(self.session_id, messages, self.agent_id, self.user_id, None)
