@@ -409,7 +409,7 @@ def test_steps_after_a_pause_cost_one_write_each(run, monkeypatch):
     asked = counted(monkeypatch)
     resumed(run, agent, {"type": "approve"})
     # The tool and the model find out each what is there; then it is one write a step.
-    assert asked == {"_append_messages": 2 + 6, "_replace_message": 1 + 2}
+    assert asked == {"_append_messages": 2 + 6, "_get_messages": 2}
 
 
 # -- Agents within agents --------------------------------------------------------------------------

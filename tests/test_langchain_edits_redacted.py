@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, PIIMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    PIIMiddleware,
+)
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from scripted import Scripted, logged
+from langgraph.types import Command
+from scripted import Scripted, calls, logged
 
 from langchain_sessionstore import SessionMiddleware, with_session_history
 from langchain_sessionstore.edits import says_the_same
@@ -36,6 +42,12 @@ def store():
 @pytest.fixture(params=[False, True], ids=["alone", "checkpointed"])
 def saver(request):
     return InMemorySaver() if request.param else None
+
+
+@tool
+def look() -> str:
+    """Look."""
+    return "found"
 
 
 def words(store):
@@ -103,6 +115,19 @@ def test_an_earlier_edit_that_goes_on_after_a_failure_is_known_as_one(store):
         run(human("q1'"))
     run(None)
     assert words(store) == ["q1'", "one", "q2", "two", "three"]
+    run, model = agent_of(store, None)
+    assert (run(human("q1'")), len(model.shown)) == ("three", 0)
+
+
+def test_an_earlier_edit_that_goes_on_after_an_approval_is_known_as_one(store):
+    review = HumanInTheLoopMiddleware(interrupt_on={"look": True})
+    model = Scripted(lines=["one", "two", calls("look"), "three"])
+    ours = SessionMiddleware(store)
+    agent = create_agent(model, [look], middleware=[ours, review], checkpointer=InMemorySaver())
+    for question in (human("q1"), human("q2", "m2"), human("q1'")):
+        agent.invoke({"messages": [question]}, CONFIG)
+    agent.invoke(Command(resume={"decisions": [{"type": "approve"}]}), CONFIG)
+    assert words(store) == ["q1'", "one", "q2", "two", "", "found", "three"]
     run, model = agent_of(store, None)
     assert (run(human("q1'")), len(model.shown)) == ("three", 0)
 
