@@ -238,6 +238,21 @@ def test_each_try_of_a_model_finds_what_the_one_before_left(store, run, place):
     assert states[0] == states[1] == said(logged(store))
 
 
+def test_what_is_put_in_the_middle_at_a_later_step_stands_there_in_the_log(store, run):
+    def insert(messages):
+        if len(messages) > 1:
+            messages.insert(1, HumanMessage("late"))
+
+    agent = create_agent(
+        Loose(lines=[calls("add"), "two"]),
+        [add],
+        middleware=[SessionMiddleware(store), InPlace(insert)],
+    )
+    result = run(agent, HumanMessage("1 + 1?"))
+    assert [m.content for m in logged(store)] == [m.content for m in result["messages"]]
+    assert [m.content for m in logged(store)] == ["1 + 1?", "late", "", "2", "two"]
+
+
 @places
 def test_a_change_in_place_where_a_call_is_closed_for_the_model(store, run, place):
     """What we close is in neither state; what the other one says is."""

@@ -219,7 +219,9 @@ class AgentTurn(TurnLog):
         for message, id in self._named(messages):  # noqa: A001
             message.id = message.id or id or new_id()
         named = self._named(messages)
-        first = self._first_of_turn(named)
+        # What stands before a known message is put there when the state turns out to have it.
+        written = [place for place, (_, own) in enumerate(named) if own in self._written]
+        first = written[-1] if written else self._first_of_turn(named)
         known = {*self._written, *self._given_up, *(message.id for message in state)}
         return [
             (message, own)
