@@ -161,3 +161,24 @@ def test_blocks_that_are_no_unicode_are_refused(store, saver):
     with pytest.raises(InvalidMessageError):
         run(human([{"type": "text", "text": "half an emoji \ud83d"}]))
     assert words(store) == ["hi", "one"]
+
+
+def test_the_answer_to_an_earlier_turns_edit_is_not_the_last_turns(store):
+    run, model = agent_of(store, None, (), ["a1", "a2", "a1'", "a2'"])
+    run(human("q1"))
+    run(human("q2", "m2"))
+    run(human("q1'"))
+    assert (run(human("q2", "m2")), len(model.shown)) == ("a2", 3)
+    assert words(store) == ["q1'", "a1", "q2", "a2", "a1'"]
+    assert run(human("q2'", "m2")) == "a2'"
+    assert words(store) == ["q1'", "a1", "q2'", "a1'", "a2'"]
+    assert (run(human("q1'")), len(model.shown)) == ("a1'", 4)
+
+
+def test_an_edited_message_that_is_edited_in_a_whole_conversation_keeps_its_answer(store):
+    run, model = agent_of(store, None)
+    run(human("q1"))
+    run(human("q1'"))
+    run(human("q1''"), logged(store)[1], human("q2", "m2"))
+    assert words(store) == ["q1''", "two", "q2", "three"]
+    assert (run(human("q1''")), len(model.shown)) == ("two", 3)

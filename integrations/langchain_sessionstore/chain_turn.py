@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from langchain_sessionstore.codec import to_session_messages
 from langchain_sessionstore.echo import what_is_new
-from langchain_sessionstore.edits import SentAgain, marked, recalling
+from langchain_sessionstore.edits import EDIT, SentAgain, marked, recalling
 from sessionstore import SessionMessage, SessionNotFoundError, SessionStore
 from sessionstore.flow import Flow
 from sessionstore.models import new_id
@@ -61,7 +61,7 @@ class ChainTurn:
             yield from self.again.correcting(
                 store, self.session_id, self.user_id, except_for=takes_place
             )
-        stored = marked(said, self.again)
+        stored = [replace(one, id=one.id or new_id()) for one in marked(said, self.again)]
         if takes_place:
             with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
                 answer = replace(stored[0], id=takes_place)
@@ -83,11 +83,28 @@ class ChainTurn:
         """Take over edits of what is older than the window; tell whether the answer is missing."""
         ids = [message.id for message in self.new]
         log = yield from recalling(store, self.session_id, self.user_id, ids)
-        yield from SentAgain(log, self.new).correcting(store, self.session_id, self.user_id)
+        again = SentAgain(log, self.new)
+        old = again.answer_id()
+        yield from again.correcting(store, self.session_id, self.user_id)
         places = {message.id: place for place, message in enumerate(log)}
-        if not stored or stored[-1].id is None:  # it was given a new one
+        if not stored:
             return False
-        return places.get(stored[-1].id, -1) < max(places.get(id, 0) for id in ids)  # noqa: A001
+        last = max(places.get(id, 0) for id in ids)  # noqa: A001
+        if places.get(stored[-1].id, -1) < last:
+            return True
+        if again.is_edited:  # so that an edit of what is behind it leaves them
+            for one in stored:
+                linked = replace(one, metadata={**one.metadata, EDIT: [again.token, []]})
+                yield from self._replacing(store, linked)
+        elif old and len(stored) == 1 and old != stored[0].id:
+            yield from self._replacing(store, replace(stored[0], id=old))
+            new = [stored[0].id or ""]
+            yield store._deleting_messages(self.session_id, new, self.user_id, None)
+        return False
+
+    def _replacing(self, store: SessionStore, message: SessionMessage) -> Flow[None]:
+        with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
+            yield store._replacing(self.session_id, message, self.user_id)
 
     def appending(
         self,

@@ -234,6 +234,8 @@ class SentAgain:
         }
         if self.question is not None and held.id == self.question.id:
             metadata[EDIT] = [self.token, self.obsolete()]
+        elif EDIT in held.metadata:  # its answer stays
+            metadata[EDIT] = held.metadata[EDIT]
         return replace(to_session(message), created_at=held.created_at, metadata=metadata)
 
     @property
@@ -264,7 +266,8 @@ class SentAgain:
         if not self.is_edited:  # of an edit that was broken off, maybe
             left = [message for message in self.behind if message.id in self._left]
             return [m.id or "" for m in left if _mark_of(m)[0] != self.token]  # none of its own
-        said = [message for message in self.behind if message.role not in SYSTEM_ROLES]
+        own = self._own(self.behind)
+        said = [message for message in own if message.role not in SYSTEM_ROLES]
         old = self._linked(self._old_token) if self._is_left() else said
         ids = [message.id or "" for message in old]
         places = [place for place, message in enumerate(self.behind) if message.id in ids]
@@ -287,10 +290,14 @@ class SentAgain:
         if self.token:
             return self._linked(self.token)
         users = [place for place, message in enumerate(self.behind) if _is_users(message)]
-        return self.behind[: users[0]] if users else self.behind
+        return self._own(self.behind[: users[0]] if users else self.behind)
 
     def _is_left(self) -> bool:
         return any(map(_is_users, self.behind))
+
+    def _own(self, behind: list[SessionMessage]) -> list[SessionMessage]:
+        """Leave out what answers the edit of another turn, which goes on at the log's end."""
+        return [m for m in behind if _mark_of(m)[0] in (None, self._old_token)]
 
     def _linked(self, token: Any) -> list[SessionMessage]:
         if token is None:
@@ -331,9 +338,11 @@ def edited_in(
     if ids:
         held = {message.id: message for message in loaded if message.id in ids}
     again = [message for message in messages if message.id in held]
-    changed = any(
-        EDIT in held[message.id].metadata or not repeats(held[message.id], message)
-        for message in again
+    if not again:
+        return None
+    # What answers an edit of an earlier turn stands behind others' questions.
+    changed = any(EDIT in message.metadata for message in loaded) or not all(
+        repeats(held[message.id], message) for message in again
     )
     return [message.id for message in again] if changed else None
 
