@@ -14,7 +14,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from scripted import Scripted, calls
 
 from langchain_sessionstore import SessionMiddleware, with_session_history
-from sessionstore import FallbackSessionStore, SessionStoreError, SQLiteSessionStore
+from sessionstore import (
+    FallbackSessionStore,
+    SessionMessage,
+    SessionStoreError,
+    SQLiteSessionStore,
+)
 
 CONFIG = {"configurable": {"session_id": "s", "thread_id": "s", "user_id": "alice"}}
 
@@ -126,3 +131,23 @@ def test_an_edit_that_is_broken_off_is_sent_again(primary, run, saver, fails_at,
     assert set(rest) <= set(answers), "the old answer is there"
     assert rest[-1] == result["messages"][-1].content
     assert len(rest) == 1 or (saver and fault == "lost"), "the checkpointer knows nothing of it"
+
+
+@makers
+def test_an_edit_while_others_delete_what_is_read(primary, run, make, saver):
+    """What a page of the log goes on from is deleted before the next page is read."""
+    runnable = make(primary, saver and saver(), "a1", "a1'")
+    run(runnable, human("q1", "m1"))
+    more = [SessionMessage("user", "more", id=f"x{n}") for n in range(60)]
+    primary.append_messages("s", more)
+
+    def look_out():
+        log = primary.inner.get_messages("s")
+        if log[0].content == "q1" and len(log) > 50 and primary.requests > 1:
+            primary.inner.delete_messages("s", [log[-50].id])
+
+    primary.requests = 0
+    primary.fault = look_out
+    run(runnable, human("q1'", "m1"))
+    assert words(primary.inner)[:2] == ["q1'", "a1"]
+    assert words(primary.inner)[-1] == "a1'"

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from msgspec.structs import replace
 
 from langchain_sessionstore.codec import to_langchain, to_session
-from sessionstore import SessionMessage, SessionNotFoundError, SessionStore
+from sessionstore import InvalidMessageError, SessionMessage, SessionNotFoundError, SessionStore
 from sessionstore.flow import Flow
 from sessionstore.models import SYSTEM_ROLES, new_id
 
@@ -174,7 +174,13 @@ def recalling(
     found = len(log)
     while found == size and not missing <= {message.id for message in log}:
         size *= 2
-        page = yield store._reading(session_id, size, log[0].id, user_id, False)
+        try:
+            page = yield store._reading(session_id, size, log[0].id, user_id, False)
+        except InvalidMessageError:  # it was deleted between two pages
+            whole: list[SessionMessage] = yield store._reading(
+                session_id, None, None, user_id, False
+            )
+            return whole
         found, log = len(page), page + log
     return log
 
