@@ -211,10 +211,12 @@ def test_an_edit_of_the_last_turn_leaves_the_answer_to_an_earlier_ones_edit(stor
 
 
 def test_so_where_the_edit_was_older_than_the_window(store, run):
-    chain, _ = chain_of(store, "a1", "a2", "a1'", "a2'", window=Window(max_messages=2))
-    for text, id in [("q1", "m1"), ("q2", "m2"), ("q1'", "m1"), ("q2'", "m2")]:  # noqa: A001
+    lines = ["a1", "a2", "a1'", "a1''", "a2'"]
+    chain, _ = chain_of(store, *lines, window=Window(max_messages=2))
+    sent = [("q1", "m1"), ("q2", "m2"), ("q1'", "m1"), ("q1'", "m1"), ("q2'", "m2")]
+    for text, id in sent:  # noqa: A001
         run(chain, human(text, id))
-    assert words(logged(store)) == ["q1'", "a1", "q2'", "a2'", "a1'"]
+    assert words(logged(store)) == ["q1'", "a1", "q2'", "a2'", "a1''"]
 
 
 def test_a_retry_that_is_older_than_the_window_is_answered_in_its_place(store, run):

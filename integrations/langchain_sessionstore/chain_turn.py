@@ -92,14 +92,17 @@ class ChainTurn:
         last = max(places.get(id, 0) for id in ids)  # noqa: A001
         if places.get(stored[-1].id, -1) < last:
             return True
-        if again.is_edited:  # so that an edit of what is behind it leaves them
-            for one in stored:
-                linked = replace(one, metadata={**one.metadata, EDIT: [again.token, []]})
-                yield from self._replacing(store, linked)
-        elif old and len(stored) == 1 and old != stored[0].id:
-            yield from self._replacing(store, replace(stored[0], id=old))
+        linked = stored
+        if again.token:  # so that an edit of what is behind it leaves them
+            mark = {EDIT: [again.token, []]}
+            linked = [replace(one, metadata={**one.metadata, **mark}) for one in stored]
+        if not again.is_edited and old and len(stored) == 1 and old != stored[0].id:
+            yield from self._replacing(store, replace(linked[0], id=old))
             new = [stored[0].id or ""]
             yield store._deleting_messages(self.session_id, new, self.user_id, None)
+        elif again.token:
+            for one in linked:
+                yield from self._replacing(store, one)
         return False
 
     def _replacing(self, store: SessionStore, message: SessionMessage) -> Flow[None]:
