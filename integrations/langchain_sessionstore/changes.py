@@ -9,7 +9,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.edits import says_the_same
-from langchain_sessionstore.origins import belongs, is_told, newest, was_refused
+from langchain_sessionstore.origins import belongs, has_landed, is_told, newest, was_refused
 from sessionstore.flow import Flow
 
 __all__ = ["Changes"]
@@ -48,8 +48,7 @@ class Changes:
         owner = thread if is_told(config) else (None, None)
         applied: Any = None
         before: Any = yield newest(config)
-        # The checkpoints of this run may be on their way still.
-        landed = before and (not steps or before.metadata.get("step", 0) > steps[0])
+        landed = has_landed(before, config, steps)
         while landed and before and before.metadata.get("source") == "loop":
             applied, before = before, (yield before.parent_config) if before.parent_config else None
         for message in changed:

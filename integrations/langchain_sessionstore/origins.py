@@ -19,6 +19,7 @@ __all__ = [
     "Origins",
     "belongs",
     "checkpointer_of",
+    "has_landed",
     "is_told",
     "is_undisturbed",
     "newest",
@@ -91,6 +92,21 @@ def steps_at_end(config: RunnableConfig, steps: Sequence[int] | None) -> list[in
         This step, and how many there are to the next turn.
     """
     return [_step(config), (steps or _BEFORE_FIRST)[1]]
+
+
+def has_landed(here: Any, config: RunnableConfig, steps: Sequence[int] | None) -> bool:
+    """Tell whether this run's input is in the thread's newest checkpoint: it may be on its way.
+
+    Args:
+        here: The checkpoint.
+        config: The run's.
+        steps: As for `is_undisturbed`.
+
+    Returns:
+        Whether it is there.
+    """
+    _, gap = steps or _BEFORE_FIRST
+    return here is not None and bool(here.metadata.get("step", 0) > _step(config) - gap)
 
 
 def _step(config: RunnableConfig) -> int:
