@@ -619,7 +619,7 @@ class SessionStore(ABC):
 
         `InvalidMessageError` where the session has no message ``before`` or ``after``, also with a
         limit of 0. With ``keep_system`` the session's first message comes in front, where its role
-        is one of `sessionstore.models.SYSTEM_ROLES` and it is not among them.
+        is one of `sessionstore.models.SYSTEM_ROLES` and it is neither among them nor ``before``.
         """
 
     @abstractmethod
@@ -666,7 +666,7 @@ class SessionStore(ABC):
     ) -> Flow[SessionInfo]:
         """Replace the messages, and merge the metadata, as far as given.
 
-        `SessionNotFoundError` without a session. `sessionstore.models.merge_metadata` merges.
+        `SessionNotFoundError` without a session, whatever version is expected. `sessionstore.models.merge_metadata` merges.
         """
 
     @abstractmethod
