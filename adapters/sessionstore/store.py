@@ -666,7 +666,8 @@ class SessionStore(ABC):
     ) -> Flow[SessionInfo]:
         """Replace the messages, and merge the metadata, as far as given.
 
-        `SessionNotFoundError` without a session, whatever version is expected. `sessionstore.models.merge_metadata` merges.
+        `SessionNotFoundError` without a session, whatever version is expected.
+        `sessionstore.models.merge_metadata` merges.
         """
 
     @abstractmethod
