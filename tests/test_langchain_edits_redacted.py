@@ -9,7 +9,7 @@ from langchain.agents.middleware import (
     HumanInTheLoopMiddleware,
     PIIMiddleware,
 )
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, HumanMessageChunk
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -153,6 +153,15 @@ def test_an_edit_leaves_system_messages(store, saver):
 def test_a_tuple_among_blocks_is_a_list():
     one, other = ([{"type": "x", "at": at}] for at in ((1, 2), [1, 2]))
     assert says_the_same(HumanMessage(one), HumanMessage(other))
+
+
+def test_a_chunk_that_says_the_same_is_no_edit(store):
+    answers = iter(["one", "two", "three"])
+    chain = with_session_history(RunnableLambda(lambda _: next(answers)), store)
+    chain.invoke([human("hi")], CONFIG)
+    chain.invoke([human("bye", "m2")], CONFIG)
+    chain.invoke([HumanMessageChunk("hi", id="m1")], CONFIG)
+    assert words(store) == ["hi", "three", "bye", "two"], "as for a retry"
 
 
 def test_blocks_that_are_no_unicode_are_refused(store, saver):

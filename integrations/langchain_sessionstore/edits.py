@@ -58,7 +58,7 @@ def says_the_same(one: BaseMessage, other: BaseMessage) -> bool:
     Returns:
         Whether they do.
     """
-    if one.type != other.type:
+    if not (isinstance(one, type(other)) or isinstance(other, type(one))):  # a chunk is one, too
         return False
     if not isinstance(one, HumanMessage):
         return str(one.text) == str(other.text)
