@@ -377,3 +377,17 @@ def test_what_other_middleware_changes_in_the_state_is_no_edit(store, run):
     assert words(model.shown[-1]) == ["…", "a", "…", "b", "number 3"]
     assert words(logged(store)) == ["number 1", "a", "number 2", "b", "number 3", "c"]
     require_acceptable(logged(store))
+
+
+def test_the_answer_of_a_turn_that_ran_beside_it_stays(store, run):
+    """Nothing in the log says which answer is whose."""
+    at_once = [
+        ("user", "qX", "x"),
+        ("user", "q", "m1"),
+        ("assistant", "A", "a"),
+        ("assistant", "AX", "ax"),
+    ]
+    store.append_messages("s", [SessionMessage(role, text, id=id) for role, text, id in at_once])
+    agent, _ = agent_of(store, None, "new")
+    run(agent, given(human("q'")))
+    assert words(logged(store)) == ["qX", "q'", "A", "AX", "new"]

@@ -275,6 +275,8 @@ class SentAgain:
         own = self._own(self.behind)
         said = [message for message in own if message.role not in SYSTEM_ROLES]
         old = self._linked(self._old_token) if self._is_left() else said
+        if old is said and len(list(filter(_is_final, said))) > 1:
+            return []  # one may be the answer of a turn that ran beside this one
         ids = [message.id or "" for message in old]
         places = [place for place, message in enumerate(self.behind) if message.id in ids]
         said_since = places and any(_is_users(m) for m in self.behind[places[0] :])
@@ -356,6 +358,10 @@ def edited_in(
 def _mark_of(message: SessionMessage) -> tuple[str | None, list[str]]:
     mark = message.metadata.get(EDIT)
     return (mark[0], mark[1]) if mark else (None, [])
+
+
+def _is_final(message: SessionMessage) -> bool:
+    return message.role == "assistant" and not message.tool_calls
 
 
 def _is_users(message: SessionMessage) -> bool:
