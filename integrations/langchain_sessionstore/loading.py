@@ -39,12 +39,18 @@ class SessionLoader:
         loaded = yield from self.window.loading(self.store, turn.session_id, turn.user_id)
         state = None
         if again := edited_in(loaded, messages):
-            state = yield from self._sent_again(turn, again, messages)
+            log = yield from recalling(self.store, turn.session_id, turn.user_id, again)
+            state = yield from self._sent_again(turn, log, messages)
         if state is None:
             state, older = yield from self._viewing(turn, loaded, messages)
+            whole = None
             if older:
                 ids = [message.id for message in messages]
-                state = (yield from self._sent_again(turn, ids, messages)) or state
+                log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
+                whole = yield from self._sent_again(turn, log, messages)
+                state = whole or _without_older(state, loaded, log)
+            if whole is None and state and state[-1].id in {message.id for message in loaded}:
+                turn.answer_id = answer_id(state[-1])  # nothing is asked that is not answered
         return _with_system_first(state) if loaded else None
 
     def _viewing(
@@ -61,16 +67,14 @@ class SessionLoader:
         if again:  # to send an id again changes nothing
             if not new:
                 shown = shown[: end_of_turn(shown, again[-1])]
-                turn.answer_id = answer_id(shown[-1])
             turn.know(loaded, shown[again[0] :])
         older = yield from turn.saving(self.store, messages, correct=False, needed=messages)
         return [*shown, *new], older
 
     def _sent_again(
-        self, turn: AgentTurn, ids: list[str | None], messages: list[AnyMessage]
+        self, turn: AgentTurn, log: list[SessionMessage], messages: list[AnyMessage]
     ) -> Flow[list[BaseMessage] | None]:
         """Go on with a turn that was edited, or that is older than the view, if one is sent."""
-        log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
         again = SentAgain(log, messages)
         yield from turn.editing(self.store, again)
         if again.question is None:
@@ -88,6 +92,22 @@ class SessionLoader:
         system = [message for message in messages if isinstance(message, SystemMessage)]
         yield from turn.saving(self.store, system, correct=False)
         return [*as_given(both[0], given_now), *both[1], *system]
+
+
+def _without_older(
+    state: list[BaseMessage], loaded: list[SessionMessage], log: list[SessionMessage]
+) -> list[BaseMessage]:
+    """Leave out what the log held before this turn and its view does not show."""
+    viewed = {message.id for message in loaded}
+    places = {message.id: place for place, message in enumerate(log)}
+    end = places.get(loaded[-1].id, -1) if loaded else -1
+    return [
+        message
+        for message in state
+        if message.id in viewed
+        or isinstance(message, SystemMessage)
+        or places.get(message.id, len(log)) > end
+    ]
 
 
 def _with_system_first(messages: list[BaseMessage]) -> list[BaseMessage]:

@@ -1,0 +1,81 @@
+"""Clients that send more than what is new, or nothing: agents without a checkpointer."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from scripted import Scripted, logged
+
+from langchain_sessionstore import SessionMiddleware
+from sessionstore import InMemorySessionStore, Window
+
+CONFIG = {"configurable": {"session_id": "s", "thread_id": "s"}}
+
+
+@pytest.fixture
+def store():
+    return InMemorySessionStore()
+
+
+@pytest.fixture(params=["invoke", "ainvoke"])
+def run(request):
+    def invoke(agent, *messages):
+        return agent.invoke({"messages": list(messages)}, CONFIG)
+
+    def ainvoke(agent, *messages):
+        return asyncio.run(agent.ainvoke({"messages": list(messages)}, CONFIG))
+
+    return locals()[request.param]
+
+
+def human(text, id="u0"):
+    return HumanMessage(text, id=id)
+
+
+def words(messages):
+    return [message.content for message in messages]
+
+
+def agent_of(store, *lines, window=None, saver=None, tools=()):
+    model = Scripted(lines=list(lines))
+    ours = SessionMiddleware(store, window=window)
+    return create_agent(model, list(tools), middleware=[ours], checkpointer=saver), model
+
+
+def test_a_history_that_is_sent_again_is_shown_as_the_window_says(store, run):
+    agent, model = agent_of(store, "a0", "a1", "a2", "a3", window=Window(max_messages=2))
+    mine = [SystemMessage("Be short.", id="s")]
+    for number in range(4):
+        mine.append(human(f"q{number}", f"u{number}"))
+        result = run(agent, *mine)
+        mine.append(result["messages"][-1])
+    assert words(model.shown[2]) == ["Be short.", "q1", "a1", "q2"]
+    assert words(model.shown[3]) == ["Be short.", "q2", "a2", "q3"]
+    assert words(result["messages"]) == ["Be short.", "q2", "a2", "q3", "a3"]
+    assert logged(store) == mine
+
+
+def test_of_what_is_older_than_the_window_only_an_edit_counts(store, run):
+    agent, model = agent_of(store, "a0", "a1", "a2", "a3", "a4", window=Window(max_messages=2))
+    for number in range(3):
+        run(agent, human(f"q{number}", f"u{number}"))
+    run(agent, human("q0"), human("new", "u3"))
+    assert words(model.shown[-1]) == ["q2", "a2", "new"]
+    run(agent, human("Q0"), AIMessage("mine", id="m"), human("newer", "u4"))
+    assert words(model.shown[-1]) == ["new", "a3", "mine", "newer"]
+    log = ["Q0", "a0", "q1", "a1", "q2", "a2", "new", "a3", "mine", "newer", "a4"]
+    assert words(logged(store)) == log
+
+
+def test_a_whole_history_with_nothing_new_is_answered_as_before(store, run):
+    agent, model = agent_of(store, "a0", "a1", "a2", window=Window(max_messages=2))
+    for number in range(3):
+        run(agent, human(f"q{number}", f"u{number}"))
+    before = logged(store)
+    result = run(agent, *before)
+    assert words(result["messages"]) == ["q2", "a2"]
+    assert len(model.shown) == 3
+    assert logged(store) == before
