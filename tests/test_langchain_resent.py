@@ -1,4 +1,4 @@
-"""Clients that send more than what is new, or nothing: agents without a checkpointer."""
+"""Clients that send an agent more than what is new, or nothing."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import asyncio
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langgraph.checkpoint.memory import InMemorySaver
 from scripted import Scripted, logged
 
 from langchain_sessionstore import SessionMiddleware
-from sessionstore import InMemorySessionStore, Window
+from sessionstore import InMemorySessionStore, InvalidSessionError, SessionMessage, Window
 
 CONFIG = {"configurable": {"session_id": "s", "thread_id": "s"}}
 
@@ -79,3 +80,22 @@ def test_a_whole_history_with_nothing_new_is_answered_as_before(store, run):
     assert words(result["messages"]) == ["q2", "a2"]
     assert len(model.shown) == 3
     assert logged(store) == before
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["alone", "checkpointed"])
+def test_who_sends_nothing_is_given_the_last_answer(store, run, saver):
+    agent, model = agent_of(store, "a0", "a1", saver=saver and saver())
+    with pytest.raises(InvalidSessionError, match="without a message"):
+        run(agent)
+    assert (model.shown, store.get("s")) == ([], None)
+    run(agent, human("q0"))
+    for _ in range(2):
+        assert words(run(agent)["messages"]) == ["q0", "a0"]
+    assert len(model.shown) == 1
+    assert words(logged(store)) == ["q0", "a0"]
+
+
+def test_who_sends_nothing_has_an_unanswered_question_answered(store, run):
+    store.append_message("s", SessionMessage("user", "q0"))
+    agent, _ = agent_of(store, "a0")
+    assert words(run(agent)["messages"]) == words(logged(store)) == ["q0", "a0"]

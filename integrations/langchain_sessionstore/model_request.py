@@ -11,6 +11,7 @@ from langchain.agents.middleware.types import ModelResponse
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage
 
 from langchain_sessionstore.pending import closed
+from sessionstore import InvalidSessionError
 
 if TYPE_CHECKING:
     from langchain.agents.middleware.types import ModelRequest
@@ -72,9 +73,17 @@ def given_before(answer_id: str | None, request: ModelRequest[Any]) -> ModelResp
 
     Returns:
         The answer; ``None`` where the model is to be asked.
+
+    Raises:
+        InvalidSessionError: Nothing was said in the session, and nothing is sent.
     """
-    last = request.messages[-1] if request.messages else None
-    known = answer_id is not None and getattr(last, "id", None) == answer_id
-    if last is None or not known or request.response_format is not None:
+    if not request.messages:
+        raise InvalidSessionError(
+            "the agent was called without a message, and nothing was said before: give it "
+            '{"messages": [("user", "...")]}, or the id of a session that was begun'
+        )
+    last = request.messages[-1]
+    known = answer_id is not None and last.id == answer_id
+    if not known or request.response_format is not None:
         return None
     return ModelResponse([last])
