@@ -11,7 +11,13 @@ from langgraph.checkpoint.memory import InMemorySaver
 from scripted import Scripted, logged
 
 from langchain_sessionstore import SessionMiddleware
-from sessionstore import InMemorySessionStore, InvalidSessionError, SessionMessage, Window
+from sessionstore import (
+    InMemorySessionStore,
+    InvalidSessionError,
+    SessionAccessError,
+    SessionMessage,
+    Window,
+)
 
 CONFIG = {"configurable": {"session_id": "s", "thread_id": "s"}}
 
@@ -99,3 +105,30 @@ def test_who_sends_nothing_has_an_unanswered_question_answered(store, run):
     store.append_message("s", SessionMessage("user", "q0"))
     agent, _ = agent_of(store, "a0")
     assert words(run(agent)["messages"]) == words(logged(store)) == ["q0", "a0"]
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["alone", "checkpointed"])
+def test_a_system_message_that_says_something_else_is_changed_in_its_place(store, run, saver):
+    agent, model = agent_of(store, "a0", "a1", "a2", saver=saver and saver())
+    run(agent, SystemMessage("Be kind.", id="s"), human("q0"))
+    result = run(agent, SystemMessage("Be short.", id="s"), human("q1", "u1"))
+    assert words(model.shown[-1]) == ["Be short.", "q0", "a0", "q1"]
+    assert logged(store) == result["messages"]
+    assert words(run(agent, SystemMessage("Be frank.", id="s"))["messages"])[-1] == "a1"
+    run(agent, human("q2", "u2"))
+    assert words(logged(store)) == ["Be frank.", "q0", "a0", "q1", "a1", "q2", "a2"]
+    assert words(model.shown[-1]) == words(logged(store))[:-1]
+
+
+def test_a_refused_callers_system_message_is_undone_in_the_thread(store):
+    agent, model = agent_of(store, "a0", "a1", saver=InMemorySaver())
+    alice, mallory = (
+        {"configurable": {**CONFIG["configurable"], "user_id": name}}
+        for name in ("alice", "mallory")
+    )
+    agent.invoke({"messages": [SystemMessage("Be kind.", id="s"), human("q0")]}, alice)
+    with pytest.raises(SessionAccessError):
+        agent.invoke({"messages": [SystemMessage("Be rude.", id="s")]}, mallory)
+    agent.invoke({"messages": [human("q1", "u1")]}, alice)
+    assert words(model.shown[-1]) == ["Be kind.", "q0", "a0", "q1"]
+    assert words(logged(store)) == ["Be kind.", "q0", "a0", "q1", "a1"]

@@ -8,7 +8,13 @@ from typing import Any
 from zlib import crc32
 
 import msgspec
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from msgspec.structs import replace
 
 from langchain_sessionstore.codec import to_langchain, to_session
@@ -43,6 +49,7 @@ It is a checksum: what was redacted can't be read from it.
 """
 
 _PAGE = 50
+_CALLERS = (HumanMessage, SystemMessage)
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
@@ -123,19 +130,19 @@ def _meant(content: Any) -> list[Any]:
 
 
 def fingerprints(messages: Iterable[BaseMessage]) -> list[int]:
-    """Give numbers by which a later turn knows what users said, and where it was changed.
+    """Give numbers by which a later turn knows what callers said, and where it was changed.
 
     Args:
         messages: A state's messages.
 
     Returns:
-        A number for each of a user's.
+        A number for each of a user's and each system message.
     """
-    return [_fingerprint(message) for message in messages if isinstance(message, HumanMessage)]
+    return [_fingerprint(message) for message in messages if isinstance(message, _CALLERS)]
 
 
 def edited(messages: Iterable[BaseMessage], seen: Collection[int] | None) -> list[BaseMessage]:
-    """Give the users' messages that are otherwise than they were.
+    """Give the users' and the system messages that are otherwise than they were.
 
     Args:
         messages: Those that a state held before.
@@ -147,8 +154,8 @@ def edited(messages: Iterable[BaseMessage], seen: Collection[int] | None) -> lis
     if seen is None:
         return []
     known = frozenset(seen)
-    users = [message for message in messages if isinstance(message, HumanMessage)]
-    return [message for message in users if _fingerprint(message) not in known]
+    said = [message for message in messages if isinstance(message, _CALLERS)]
+    return [message for message in said if _fingerprint(message) not in known]
 
 
 def _fingerprint(message: BaseMessage) -> int:
