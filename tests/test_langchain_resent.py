@@ -7,12 +7,14 @@ import asyncio
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from scripted import Scripted, logged
+from scripted import Scripted, calls, logged
 
-from langchain_sessionstore import SessionMiddleware
+from langchain_sessionstore import SessionMiddleware, with_session_history
 from sessionstore import (
     InMemorySessionStore,
+    InvalidMessageError,
     InvalidSessionError,
     SessionAccessError,
     SessionMessage,
@@ -44,6 +46,12 @@ def human(text, id="u0"):
 
 def words(messages):
     return [message.content for message in messages]
+
+
+@tool
+def add(a: int = 1, b: int = 1) -> str:
+    """Add."""
+    return str(a + b)
 
 
 def agent_of(store, *lines, window=None, saver=None, tools=()):
@@ -132,3 +140,44 @@ def test_a_refused_callers_system_message_is_undone_in_the_thread(store):
     agent.invoke({"messages": [human("q1", "u1")]}, alice)
     assert words(model.shown[-1]) == ["Be kind.", "q0", "a0", "q1"]
     assert words(logged(store)) == ["Be kind.", "q0", "a0", "q1", "a1"]
+
+
+def test_an_edit_of_the_last_turn_with_a_new_question_drops_the_old_answer(store, run):
+    steps = (calls("add"), "a1")
+    agent, model = agent_of(store, "a0", *steps, "a2", "a3", tools=[add])
+    run(agent, human("q0"))
+    run(agent, human("q1", "u1"))
+    for _ in range(2):
+        result = run(agent, human("Q1", "u1"), human("q2", "u2"))
+        assert words(result["messages"]) == ["q0", "a0", "Q1", "q2", "a2"]
+    assert words(model.shown[-1]) == ["q0", "a0", "Q1", "q2"]
+    assert logged(store) == result["messages"]
+    run(agent, human("Q0"), human("q3", "u3"))
+    assert words(logged(store)) == ["Q0", "a0", "Q1", "q2", "a2", "q3", "a3"]
+
+
+def test_the_answer_to_an_edit_of_an_earlier_turn_stays(store, run):
+    agent, _ = agent_of(store, "a0", "a1", "b0", "a2")
+    run(agent, human("q0"))
+    run(agent, human("q1", "u1"))
+    run(agent, human("Q0"))
+    run(agent, human("Q1", "u1"), human("q2", "u2"))
+    assert words(logged(store)) == ["Q0", "a0", "Q1", "b0", "q2", "a2"]
+
+
+def test_an_edit_with_a_new_question_that_can_not_be_stored_drops_nothing(store, run):
+    agent, model = agent_of(store, "a0")
+    run(agent, human("q0"))
+    with pytest.raises(InvalidMessageError):
+        run(agent, human("\ud800"), human("q1", "u1"))
+    assert words(logged(store)) == ["q0", "a0"]
+    assert len(model.shown) == 1
+
+
+def test_a_chain_drops_the_old_answer_of_an_edit_with_a_new_question(store):
+    model = Scripted(lines=["a0", "a1", "a2"])
+    chain = with_session_history(model, store)
+    chain.invoke([human("q0")], CONFIG)
+    chain.invoke([human("Q0"), human("q1", "u1")], CONFIG)
+    assert words(model.shown[-1]) == ["Q0", "q1"]
+    assert words(logged(store)) == ["Q0", "q1", "a1"]

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from langchain_sessionstore.codec import to_langchain, to_session
 from sessionstore import InvalidMessageError, SessionMessage, SessionNotFoundError, SessionStore
 from sessionstore.flow import Flow
-from sessionstore.models import SYSTEM_ROLES, new_id
+from sessionstore.models import SYSTEM_ROLES, encode_message, new_id
 
 __all__ = [
     "EDIT",
@@ -229,6 +229,22 @@ class SentAgain:
         self.token = new_id() if self.is_edited else self._old_token
         again = self.is_edited or self.token or answered
         self.question = question if again else None
+        self._passed_by = [] if question or goes_on else self._answers_to_an_edit(log)
+
+    def _answers_to_an_edit(self, log: Sequence[SessionMessage]) -> list[str]:
+        """Give what answered a last turn that is edited as something new is asked behind it.
+
+        A client that sends it along takes it for an answer to the new text.
+        """
+        changed = {message.id for message in self.changes}
+        given = {message.id for message in self._given}
+        users = [place for place, message in enumerate(log) if _is_users(message)]
+        if not users or log[users[-1]].id not in changed:
+            return []
+        own = (None, _mark_of(log[users[-1]])[0])  # others answer the edit of an earlier turn
+        behind = [message for message in log[users[-1] + 1 :] if _mark_of(message)[0] in own]
+        ids = [message.id or "" for message in behind if message.role not in SYSTEM_ROLES]
+        return [] if given.intersection(ids) else ids
 
     def _is_changed(self, message: BaseMessage) -> bool:
         held = self._held.get(message.id)
@@ -265,17 +281,21 @@ class SentAgain:
         except_for: str | None = None,
     ) -> Flow[None]:
         """Put the edits into the log, and take out what answered the old text, but for one."""
+        if self._passed_by:  # before its question is changed: that is not done twice
+            for _, corrected in self.corrections():
+                encode_message(corrected)
+            yield store._deleting_messages(session_id, self._passed_by, user_id, None)
         for _, corrected in self.corrections():
             with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
                 yield store._replacing(session_id, corrected, user_id)
         obsolete = [id for id in self.obsolete() if id != except_for]  # noqa: A001
-        if obsolete:
+        if obsolete and not self._passed_by:
             yield store._deleting_messages(session_id, obsolete, user_id, None)
 
     def obsolete(self) -> list[str]:
         """Give what answered the question before its edit, as far as nothing was said since."""
         if self.question is None:
-            return []
+            return self._passed_by
         if not self.is_edited:  # of an edit that was broken off, maybe
             left = [message for message in self.behind if message.id in self._left]
             return [m.id or "" for m in left if _mark_of(m)[0] != self.token]  # none of its own

@@ -38,8 +38,10 @@ class SessionLoader:
         """
         loaded = yield from self.window.loading(self.store, turn.session_id, turn.user_id)
         state = None
-        if again := edited_in(loaded, messages):
-            log = yield from recalling(self.store, turn.session_id, turn.user_id, again)
+        if ids := edited_in(loaded, messages):
+            log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
+            obsolete = SentAgain(log, messages).obsolete()
+            loaded = [message for message in loaded if message.id not in obsolete]
             state = yield from self._sent_again(turn, log, messages)
         if state is None:
             state, older = yield from self._viewing(turn, loaded, messages)

@@ -330,6 +330,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
                 (yield from recalling(self._store, session_id, user_id, ids)), brought
             )
             answer_id = again.answer_id()
+            history = [message for message in history if message.id not in again.obsolete()]
         shown = closed(history, new)
         value = self._keys.given(input, shown, new)
         held = again.ids if again else set[str | None]()
