@@ -14,7 +14,6 @@ from langchain_core.messages import (
     BaseMessage,
     RemoveMessage,
     ToolMessage,
-    convert_to_messages,
 )
 from langchain_core.runnables import RunnableConfig
 
@@ -67,6 +66,7 @@ try:
         given,
     )
     from langchain_sessionstore.changes import Changes
+    from langchain_sessionstore.decisions import require_own_decision
     from langchain_sessionstore.model_request import given_before, with_closed_calls
     from langchain_sessionstore.origins import (
         Origins,
@@ -76,6 +76,7 @@ try:
     )
     from langchain_sessionstore.ownership import require_begun, require_own, verifying
     from langchain_sessionstore.thread_log import ThreadLog
+    from langchain_sessionstore.tool_results import messages_of
 except ImportError as _missing:
     raise ImportError(
         "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.11'"
@@ -109,7 +110,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     An agent with a checkpointer has its view from there: nothing is loaded, and the log mirrors
     the state. A thread belongs to the session and the user that began it: another's is refused
     before the model runs, also where it goes on after a pause; what a refused caller said is taken
-    out of it at its next turn. A thread that tells no owner, from before this middleware or of a
+    out of it at its next turn, and a pause that he ended is refused to its owner, who says
+    something new then. A thread that tells no owner, from before this middleware or of a
     first turn that failed, belongs to who began it, as far as the checkpoints' metadata tell: the
     ``session_id`` and ``user_id`` of the config's ``configurable``. Where they tell nothing, it is
     that of a caller whose session is named like the thread, or has its messages, or who names no
@@ -224,6 +226,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> Any:
         """Save what came since, then the model's answer."""
         turn = self._turn(request.state, context_of(request))
+        _check(turn, request.state)
         self._play(self._catching_up(turn, request.state["messages"], whole=True))
         if again := given_before(turn.answer_id, request):
             self._play(self._keeping_again(turn, request, again))
@@ -240,6 +243,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> Any:
         """Async twin of `wrap_model_call`."""
         turn = self._turn(request.state, context_of(request))
+        await _acheck(turn, request.state)
         await self._aplay(self._catching_up(turn, request.state["messages"], whole=True))
         if again := given_before(turn.answer_id, request):
             await self._aplay(self._keeping_again(turn, request, again))
@@ -256,6 +260,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> ToolMessage | Command[Any]:
         """Save what the tool gives."""
         turn, call_message, result_id = self._calling(request)
+        _check(turn, request.state, request.runtime.config)
         self._play(self._catching_up(turn, request.state["messages"]))
         with called_from(turn.session_id, request.runtime, result_id):
             result = handler(request)
@@ -269,6 +274,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> ToolMessage | Command[Any]:
         """Async twin of `wrap_tool_call`."""
         turn, call_message, result_id = self._calling(request)
+        await _acheck(turn, request.state, request.runtime.config)
         await self._aplay(self._catching_up(turn, request.state["messages"]))
         with called_from(turn.session_id, request.runtime, result_id):
             result = await handler(request)
@@ -382,7 +388,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         result: Any,
     ) -> Flow[None]:
         call_id, state = request.tool_call["id"], request.state["messages"]
-        said = _messages_of(result)
+        said = messages_of(result)
         answers = [m for m in said if isinstance(m, ToolMessage) and m.tool_call_id == call_id]
         others = [m for m in said if m not in answers[-1:] and not isinstance(m, RemoveMessage)]
         for number, message in enumerate(others):
@@ -517,19 +523,16 @@ def _kept(state: Any, turn: AgentTurn, response: ModelResponse[Any]) -> Any:
     return ExtendedModelResponse(response, Command(update={TURN: turn}))
 
 
-def _messages_of(result: Any) -> list[BaseMessage]:
-    """Give the messages of what a tool gave, as those that will be in the state."""
-    if isinstance(result, BaseMessage):
-        return [result]
-    if isinstance(result, list):
-        return [message for item in result for message in _messages_of(item)]
-    update = result.update if isinstance(result, Command) and result.graph is None else None
-    if not isinstance(update, dict) or "messages" not in update:
-        return []
-    messages = update["messages"]
-    said = convert_to_messages(messages if isinstance(messages, list) else [messages])
-    update["messages"] = said
-    return said
+def _check(turn: AgentTurn, state: Any, config: RunnableConfig | None = None) -> None:
+    config = (config or config_around()) if turn.resumed else _NO_CONFIG
+    if saver := checkpointer_of(config):
+        play(require_own_decision(turn, state, config), saver.get_tuple)
+
+
+async def _acheck(turn: AgentTurn, state: Any, config: RunnableConfig | None = None) -> None:
+    config = (config or config_around()) if turn.resumed else _NO_CONFIG
+    if saver := checkpointer_of(config):
+        await aplay(require_own_decision(turn, state, config), saver.aget_tuple)
 
 
 def _tell_streams(config: RunnableConfig, shown: list[BaseMessage]) -> None:

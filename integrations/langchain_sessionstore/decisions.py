@@ -1,0 +1,42 @@
+"""Who ended a pause: what another user decided is not carried out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from langchain_sessionstore.agent_turn import AgentTurn
+from langchain_sessionstore.callers import caller_around
+from langchain_sessionstore.origins import belongs, is_told, newest
+from sessionstore import SessionAccessError
+from sessionstore.flow import Flow
+
+__all__ = ["require_own_decision"]
+
+
+def require_own_decision(turn: AgentTurn, state: Any, config: RunnableConfig) -> Flow[None]:
+    """Refuse to go on from what another user's call left in a thread.
+
+    LangGraph keeps a decision before this middleware can refuse who made it.
+
+    Args:
+        turn: The turn.
+        state: The thread's.
+        config: The run's. Each request is one for the checkpointer's ``get_tuple``.
+
+    Raises:
+        SessionAccessError: The thread goes on from another's call.
+    """
+    thread = state.get("session_thread")
+    if not (turn.resumed and thread and is_told(config)) or caller_around() is not None:
+        return
+    here: Any = yield newest(config)
+    step = (config.get("metadata") or {}).get("langgraph_step", 0)
+    if not here or here.metadata.get("step", 0) + 1 != step:
+        return  # this run is further than that
+    if not belongs(thread, here.metadata.get("session_id"), here.metadata.get("user_id")):
+        raise SessionAccessError(
+            "another user's call ended this thread's pause, and what was decided there is not "
+            "carried out: go on with a new message"
+        )
