@@ -381,13 +381,9 @@ def test_what_other_middleware_changes_in_the_state_is_no_edit(store, run):
 
 def test_the_answer_of_a_turn_that_ran_beside_it_stays(store, run):
     """Nothing in the log says which answer is whose."""
-    at_once = [
-        ("user", "qX", "x"),
-        ("user", "q", "m1"),
-        ("assistant", "A", "a"),
-        ("assistant", "AX", "ax"),
-    ]
-    store.append_messages("s", [SessionMessage(role, text, id=id) for role, text, id in at_once])
+    at_once = [("user", "qX", "x"), ("user", "q", "m1"), ("assistant", "A", "a")]
+    for role, text, known in [*at_once, ("assistant", "AX", "ax")]:
+        store.append_message("s", SessionMessage(role, text, id=known))
     agent, _ = agent_of(store, None, "new")
     run(agent, given(human("q'")))
     assert words(logged(store)) == ["qX", "q'", "A", "AX", "new"]
