@@ -181,3 +181,20 @@ def test_a_chain_drops_the_old_answer_of_an_edit_with_a_new_question(store):
     chain.invoke([human("Q0"), human("q1", "u1")], CONFIG)
     assert words(model.shown[-1]) == ["Q0", "q1"]
     assert words(logged(store)) == ["Q0", "q1", "a1"]
+
+
+def test_an_answer_that_says_something_else_is_changed_in_the_log_by_its_owner_only(store):
+    agent, model = agent_of(store, "a0", "a1", "a2", saver=InMemorySaver())
+    alice, mallory = (
+        {"configurable": {**CONFIG["configurable"], "user_id": name}}
+        for name in ("alice", "mallory")
+    )
+    answer = agent.invoke({"messages": [human("q0")]}, alice)["messages"][-1]
+    with pytest.raises(SessionAccessError):
+        agent.invoke({"messages": [AIMessage("evil", id=answer.id)]}, mallory)
+    agent.invoke({"messages": [human("q1", "u1")]}, alice)
+    assert words(model.shown[-1]) == ["q0", "a0", "q1"]
+    mine = AIMessage("A0", id=answer.id)
+    result = agent.invoke({"messages": [mine, human("q2", "u2")]}, alice)
+    assert words(result["messages"]) == words(logged(store))
+    assert words(logged(store)) == ["q0", "A0", "q1", "a1", "q2", "a2"]

@@ -25,7 +25,7 @@ class SessionAgentState(AgentState[Any]):
 
     A checkpointer's has the session and the user that its thread belongs to, too, the steps at
     which a turn ended, so that the next one sees whether others were there, and by what a message
-    of a caller's is known, so that it sees what was edited.
+    is known, so that it sees what was edited.
     """
 
     session_turn: NotRequired[Annotated[AgentTurn, UntrackedValue, PrivateStateAttr]]

@@ -12,7 +12,6 @@ from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     HumanMessage,
-    SystemMessage,
     ToolMessage,
 )
 from msgspec.structs import replace
@@ -49,7 +48,6 @@ It is a checksum: what was redacted can't be read from it.
 """
 
 _PAGE = 50
-_CALLERS = (HumanMessage, SystemMessage)
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
@@ -130,19 +128,19 @@ def _meant(content: Any) -> list[Any]:
 
 
 def fingerprints(messages: Iterable[BaseMessage]) -> list[int]:
-    """Give numbers by which a later turn knows what callers said, and where it was changed.
+    """Give numbers by which a later turn knows what was said, and where it was changed.
 
     Args:
         messages: A state's messages.
 
     Returns:
-        A number for each of a user's and each system message.
+        A number for each.
     """
-    return [_fingerprint(message) for message in messages if isinstance(message, _CALLERS)]
+    return [_fingerprint(message) for message in messages]
 
 
 def edited(messages: Iterable[BaseMessage], seen: Collection[int] | None) -> list[BaseMessage]:
-    """Give the users' and the system messages that are otherwise than they were.
+    """Give the messages that are otherwise than they were.
 
     Args:
         messages: Those that a state held before.
@@ -154,12 +152,12 @@ def edited(messages: Iterable[BaseMessage], seen: Collection[int] | None) -> lis
     if seen is None:
         return []
     known = frozenset(seen)
-    said = [message for message in messages if isinstance(message, _CALLERS)]
-    return [message for message in said if _fingerprint(message) not in known]
+    return [message for message in messages if _fingerprint(message) not in known]
 
 
 def _fingerprint(message: BaseMessage) -> int:
-    return crc32(_bytes(message.content), crc32((message.id or "").encode(errors="replace")))
+    said = message.content if isinstance(message, HumanMessage) else str(message.text)
+    return crc32(_bytes(said), crc32((message.id or "").encode(errors="replace")))
 
 
 def recalling(
