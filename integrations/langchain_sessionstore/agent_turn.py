@@ -156,7 +156,7 @@ class AgentTurn(TurnLog):
 
     def editing(self, store: SessionStore, again: SentAgain) -> Flow[None]:
         """Put edits in the place of what was said, and take out what answered that."""
-        self.edit = again.token if again.question else None
+        self.edit: str | None = again.token if again.question else None
         yield from again.correcting(store, self.session_id, self.user_id)
         for given, corrected in again.corrections():
             self._know(replace(self._stored(given), created_at=corrected.created_at))

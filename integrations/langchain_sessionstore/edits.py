@@ -215,18 +215,20 @@ class SentAgain:
         """
         self._held = {message.id: message for message in log}
         self._given = given
-        self.changes = [message for message in given if self._is_changed(message)]
+        self.changes: list[BaseMessage] = [
+            message for message in given if self._is_changed(message)
+        ]
         asked = [message for message in given if isinstance(message, HumanMessage)]
         goes_on = any(isinstance(m, HumanMessage) and m not in self.changes for m in new)
         question = self._held.get(asked[-1].id) if asked and not goes_on else None
         places = [place for place, message in enumerate(log) if message is question]
-        self.behind = list(log[places[0] + 1 :]) if places else []
-        self.is_edited = question is not None and asked[-1] in self.changes
+        self.behind: list[SessionMessage] = list(log[places[0] + 1 :]) if places else []
+        self.is_edited: bool = question is not None and asked[-1] in self.changes
         answered = {message.id for message in self.behind} - {message.id for message in given}
         self._old_token, self._left = _mark_of(question) if question else (None, [])
-        self.token = new_id() if self.is_edited else self._old_token
+        self.token: str | None = new_id() if self.is_edited else self._old_token
         again = self.is_edited or self.token or answered
-        self.question = question if again else None
+        self.question: SessionMessage | None = question if again else None
         self._passed_by = [] if question or goes_on else self._answers_to_an_edit(log)
 
     def _answers_to_an_edit(self, log: Sequence[SessionMessage]) -> list[str]:

@@ -74,7 +74,7 @@ class TurnLog:
         self.answer_id: str | None = None
         self.behind: bool = False
         self.unverified: str | None = None
-        self.inserted = Inserted()
+        self.inserted: Inserted = Inserted()
         self.edit: str | None = None
         self._tried: set[str | None] = set()
         self._places: set[str | None] = set()
