@@ -19,9 +19,9 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from sessionstore.models import SessionMessage, ToolCall
+from sessionstore.models import SessionMessage, ToolCall, why_not_json
 
-__all__ = ["holds_bytes", "tag_bytes", "untag_bytes"]
+__all__ = ["holds_bytes", "tag_bytes", "untag_bytes", "why_not_kept"]
 
 _TAG = "$bytes"
 _OURS, _HOLDS_BYTES = "sessionstore", "bytes"
@@ -64,6 +64,18 @@ def tag_bytes(message: SessionMessage) -> SessionMessage:
         return message  # it is refused when it is stored
     ours = {**tagged.extra.get(_OURS, {}), _HOLDS_BYTES: True}
     return replace(tagged, extra={**tagged.extra, _OURS: ours})
+
+
+def why_not_kept(value: Any) -> str:
+    """Say what in a value is neither JSON nor bytes.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        What it is, by its type and never by its content; ``""`` where all can be kept.
+    """
+    return why_not_json(tag_bytes(SessionMessage("", extra={"": {"": value}})).extra)
 
 
 def untag_bytes(message: SessionMessage) -> SessionMessage:

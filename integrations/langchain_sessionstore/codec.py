@@ -18,9 +18,9 @@ from langchain_core.messages import (
 )
 
 from langchain_sessionstore.templates import CLASSES, TEMPLATES, Template, made
-from langchain_sessionstore.values import declared_beyond, json_of, why_not_kept
+from langchain_sessionstore.values import declared_beyond, json_of
 from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage, ToolCall
-from sessionstore.binary import tag_bytes, untag_bytes
+from sessionstore.binary import tag_bytes, untag_bytes, why_not_kept
 from sessionstore.models import ROLE_NAMES
 from sessionstore.turns import is_made_up
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
 from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
 
-from sessionstore import SessionMessage
-from sessionstore.binary import holds_bytes, tag_bytes
-from sessionstore.models import why_not_json
+from sessionstore._pydantic import dump_of
+from sessionstore.binary import why_not_kept
 
-__all__ = ["declared_beyond", "json_of", "why_not_kept"]
+__all__ = ["declared_beyond", "json_of"]
 
 _encode = msgspec.json.Encoder().encode
-_DATA = (str, bytes, int, float, type(None))
 _declared: WeakKeyDictionary[type[BaseMessage], list[str]] = WeakKeyDictionary()
 
 
@@ -37,22 +33,10 @@ def json_of(value: Any) -> Any:
         try:
             _encode(value)  # a tenth of the time that looking takes
         except TypeError:
-            return _changed(value, _of_model)
+            return _without_models(value)
     except (ValueError, OverflowError, RecursionError):
         pass
     return value
-
-
-def why_not_kept(value: Any) -> str:
-    """Say what in a value is neither JSON nor bytes.
-
-    Args:
-        value: Any value.
-
-    Returns:
-        What it is, by its type and never by its content; ``""`` where all can be kept.
-    """
-    return why_not_json(tag_bytes(SessionMessage("", extra={"": {"": value}})).extra)
 
 
 def declared_beyond(message: BaseMessage, base: type[BaseMessage]) -> dict[str, Any]:
@@ -90,46 +74,17 @@ _EXTRAS = "with the fields that it declares as extras: read message.field, not i
 
 def _field_of(message: BaseMessage, name: str) -> Any:
     try:
-        return _dump_of(message, {name})[name]
+        return dump_of(message, {name})[name]
     except (ValueError, TypeError, RecursionError, KeyError):
         return getattr(message, name)
 
 
-def _of_model(value: Any) -> Any:
-    return _dump_of(value) if isinstance(value, BaseModel) else value
-
-
-def _dump_of(model: BaseModel, only: set[str] | None = None) -> Any:
-    dump = model.model_dump(include=only, warnings=False)  # a warning would tell a user's words
-    if not holds_bytes(dump):
-        return model.model_dump(mode="json", include=only, warnings=False)
-    data = _changed(dump, _of_field, _key_of)
-    if not isinstance(dump, dict):
-        return data
-    # A model may say in JSON less than otherwise: a field without bytes is what it is there.
-    plain = {name for name, inner in dump.items() if not holds_bytes(inner)}
-    as_json = model.model_dump(mode="json", include=plain, warnings=False)
-    return {**data, **{name: as_json[name] for name in plain & as_json.keys()}}
-
-
-def _of_field(value: Any) -> Any:
-    return value if isinstance(value, _DATA) else to_jsonable_python(value)
-
-
-def _key_of(key: Any) -> Any:
-    return key if type(key) is str else next(iter(to_jsonable_python({key: None})))
-
-
-def _same(key: Any) -> Any:
-    return key
-
-
-def _changed(value: Any, change: Callable[[Any], Any], key_of: Callable[[Any], Any] = _same) -> Any:
+def _without_models(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key_of(key): _changed(inner, change, key_of) for key, inner in value.items()}
+        return {key: _without_models(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_changed(inner, change, key_of) for inner in value]
-    return change(value)
+        return [_without_models(inner) for inner in value]
+    return dump_of(value) if isinstance(value, BaseModel) else value
 
 
 def _warn(text: str) -> None:

@@ -8,15 +8,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
 
-from sessionstore import SessionMessage
-from sessionstore.binary import holds_bytes, tag_bytes
-from sessionstore.models import why_not_json
+from sessionstore._pydantic import dump_of
+from sessionstore.binary import why_not_kept
 
 __all__ = ["data_of", "declared_beyond"]
 
-_DATA = (str, bytes, int, float, type(None))
 _declared: WeakKeyDictionary[type[BaseModel], list[str]] = WeakKeyDictionary()
 
 
@@ -32,7 +29,7 @@ def data_of(value: Any) -> Any:
         refused when the message is stored.
     """
     if isinstance(value, BaseModel):
-        return _dump_of(value)
+        return dump_of(value)
     if isinstance(value, dict):
         return {key: data_of(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -67,7 +64,7 @@ def declared_beyond(model: BaseModel, base: type[BaseModel]) -> dict[str, Any]:
     kept = {name: _field_of(model, name) for name in names if name in model.__dict__}
     kept.update(data_of(model.__pydantic_extra__ or {}))
     for name, value in list(kept.items()):
-        if why := _why_not_kept(value):
+        if why := why_not_kept(value):
             _warn(f"the field {name!r} of a {cls.__name__} is not kept: it holds {why}")
             del kept[name]
     return kept
@@ -78,38 +75,9 @@ _ATTRIBUTES = "with the fields that its class declares as attributes: read .fiel
 
 def _field_of(model: BaseModel, name: str) -> Any:
     try:
-        return _dump_of(model, {name})[name]
+        return dump_of(model, {name})[name]
     except (ValueError, TypeError, KeyError):
         return getattr(model, name)
-
-
-def _dump_of(model: BaseModel, only: set[str] | None = None) -> Any:
-    # A warning would quote what the model holds.
-    dump = model.model_dump(include=only, warnings=False)
-    if not holds_bytes(dump):
-        return model.model_dump(mode="json", include=only, warnings=False)
-    if not isinstance(dump, dict):
-        return _json_but_bytes(dump)
-    # A model may say in JSON less than otherwise: a field without bytes is what it is there.
-    plain = {name for name, inner in dump.items() if not holds_bytes(inner)}
-    as_json = model.model_dump(mode="json", include=plain, warnings=False)
-    return {**_json_but_bytes(dump), **{name: as_json[name] for name in plain & as_json.keys()}}
-
-
-def _json_but_bytes(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {_key_of(key): _json_but_bytes(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json_but_bytes(inner) for inner in value]
-    return value if isinstance(value, _DATA) else to_jsonable_python(value)
-
-
-def _key_of(key: Any) -> Any:
-    return key if type(key) is str else next(iter(to_jsonable_python({key: None})))
-
-
-def _why_not_kept(value: Any) -> str:
-    return why_not_json(tag_bytes(SessionMessage("", extra={"": {"": value}})).extra)
 
 
 def _warn(text: str) -> None:
