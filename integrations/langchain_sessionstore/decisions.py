@@ -8,7 +8,7 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.callers import caller_around
-from langchain_sessionstore.origins import belongs, is_told, newest
+from langchain_sessionstore.origins import belongs, is_told, newest, step_of
 from sessionstore import SessionAccessError
 from sessionstore.flow import Flow
 
@@ -32,8 +32,7 @@ def require_own_decision(turn: AgentTurn, state: Any, config: RunnableConfig) ->
     if not (turn.resumed and thread and is_told(config)) or caller_around() is not None:
         return
     here: Any = yield newest(config)
-    step = (config.get("metadata") or {}).get("langgraph_step", 0)
-    if not here or here.metadata.get("step", 0) + 1 != step:
+    if not here or here.metadata.get("step", 0) + 1 != step_of(config):
         return  # this run is further than that
     if not belongs(thread, here.metadata.get("session_id"), here.metadata.get("user_id")):
         raise SessionAccessError(

@@ -23,6 +23,7 @@ __all__ = [
     "is_told",
     "is_undisturbed",
     "newest",
+    "step_of",
     "steps_at_end",
     "was_refused",
 ]
@@ -78,7 +79,7 @@ def is_undisturbed(config: RunnableConfig, steps: Sequence[int] | None, *, first
     if (config.get("configurable") or {}).get(_RESUMING) or not (steps or first):
         return False
     end, gap = steps or _BEFORE_FIRST
-    return _step(config) == end + gap
+    return step_of(config) == end + gap
 
 
 def steps_at_end(config: RunnableConfig, steps: Sequence[int] | None) -> list[int]:
@@ -91,7 +92,7 @@ def steps_at_end(config: RunnableConfig, steps: Sequence[int] | None) -> list[in
     Returns:
         This step, and how many there are to the next turn.
     """
-    return [_step(config), (steps or _BEFORE_FIRST)[1]]
+    return [step_of(config), (steps or _BEFORE_FIRST)[1]]
 
 
 def has_landed(here: Any, config: RunnableConfig, steps: Sequence[int] | None) -> bool:
@@ -106,10 +107,18 @@ def has_landed(here: Any, config: RunnableConfig, steps: Sequence[int] | None) -
         Whether it is there.
     """
     _, gap = steps or _BEFORE_FIRST
-    return here is not None and bool(here.metadata.get("step", 0) > _step(config) - gap)
+    return here is not None and bool(here.metadata.get("step", 0) > step_of(config) - gap)
 
 
-def _step(config: RunnableConfig) -> int:
+def step_of(config: RunnableConfig) -> int:
+    """Tell at which of LangGraph's steps a run is.
+
+    Args:
+        config: The run's.
+
+    Returns:
+        The step.
+    """
     return int((config.get("metadata") or {}).get("langgraph_step", 0))
 
 
@@ -200,7 +209,7 @@ class Origins:
             last = held if source == "input" else held or last
             here = (yield here.parent_config) if here.parent_config else None
         if steps and not resuming and (not begun or (begun == ["input"] and landed)):
-            self.steps = [end, _step(config) - end]
+            self.steps = [end, step_of(config) - end]
 
     def _note(self, ids: set[str], run: Any) -> None:
         for each in ids:
