@@ -273,3 +273,45 @@ def test_another_process_of_the_same_number_is_left_alone(
         made.append_message("s", say(id="new"))
         assert unsettled.is_settled(place)
         assert bystander.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("owner", ["ours", "theirs"])
+def test_what_is_acknowledged_after_a_task_cancelled_before_its_batch_is_committed(
+    postgres: PostgresServer, schema: str, owner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was left in pipeline mode would commit nothing more."""
+    single = {"pool_size": 1, "max_overflow": 0}
+    entered = psycopg.AsyncPipeline.__aenter__
+    due = [1]
+
+    async def cancelled(pipeline: psycopg.AsyncPipeline) -> psycopg.AsyncPipeline:
+        if due and due.pop():
+            task: Any = asyncio.current_task()
+            task.cancel()
+            time.sleep(0.2)  # noqa: ASYNC251 - psycopg then gives way to others as it enters
+        return await entered(pipeline)
+
+    async def main() -> None:
+        if owner == "ours":
+            db: AgentDb = PostgresAgentDb(postgres.url(), schema=schema, engine_options=single)
+        else:
+            url = make_url(postgres.url()).set(drivername="postgresql+psycopg")
+            db = AgentDb(url, schema=schema, **single)
+        async with db:
+            store = DbSessionStore(db)
+            await store.aappend_message("s", say("hello"))
+            monkeypatch.setattr(psycopg.AsyncPipeline, "__aenter__", cancelled)
+            with pytest.raises(asyncio.CancelledError):
+                await store.aupdate("s", messages=[say("one"), say("two")])
+            assert not due
+            await store.aappend_message("s", say("acknowledged"))
+            assert _committed(postgres, schema, "s") == 2
+
+    asyncio.run(main())
+
+
+def _committed(postgres: PostgresServer, schema: str, session_id: str) -> int:
+    with psycopg.connect(postgres.url()) as connection:
+        statement = f"SELECT message_count FROM {schema}.sessionstore_sessions WHERE id = %s"
+        found = connection.execute(statement.encode(), [session_id]).fetchone()
+        return int(found[0]) if found else 0

@@ -450,9 +450,15 @@ class AgentDb:
                 elif connection.invalidated and backend:
                     note(self._place, backend)
                 raise
-            except BaseException:
+            except BaseException as error:
+                if not isinstance(error, (SQLAlchemyError, SessionStoreError)):
+                    connection.invalidate()  # who knows what the driver was broken off in
                 if connection.invalidated and backend:
                     note(self._place, backend)
+                interrupt = error.__context__
+                if isinstance(error, AssertionError) and isinstance(interrupt, _INTERRUPTS):
+                    # psycopg 3.3's own, over who was interrupted as it entered pipeline mode.
+                    raise interrupt from None
                 raise
 
     def _carry_out(self, connection: Connection, work: Work) -> Any:
@@ -723,13 +729,7 @@ class PostgresAgentDb(AgentDb):
             rows = await asent(engine.sync_engine, work.run, work.repeatable)
             if rows is not None:
                 return rows
-        try:
-            return await super()._acarried(engine, work)
-        except AssertionError as error:
-            # psycopg 3.3's own, over a task that was cancelled as it entered pipeline mode.
-            if isinstance(error.__context__, asyncio.CancelledError):
-                raise error.__context__ from None
-            raise
+        return await super()._acarried(engine, work)
 
     def _make_engine(self, options: dict[str, Any]) -> Engine:
         creator = self._connecting.connect
@@ -795,6 +795,7 @@ def open_db(
 
 
 _LOOK, _BRING_UP = Alone("which version of the tables there is"), Alone("bringing them up")
+_INTERRUPTS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 _SIZES = {"max_overflow", "pool_reset_on_return", "pool_size", "pool_timeout"}
 _PSYCOPG = URL.create("postgresql+psycopg")
 _RUN_DDL = (
