@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import weakref
+from contextlib import suppress
 from functools import partial
-from threading import Lock, get_ident
+from threading import Lock, RLock, get_ident
+from typing import Any
 
-__all__ = ["fork_safe_lock"]
+__all__ = ["fork_safe_lock", "fork_safe_rlock"]
 
 _PATIENCE = 1.0
 
-_locks: dict[int, weakref.ref[Lock]] = {}
-_held: dict[int, list[Lock]] = {}
+_locks: dict[int, weakref.ref[Any]] = {}
+_held: dict[int, list[Any]] = {}
 
 
 def fork_safe_lock() -> Lock:
@@ -22,15 +24,26 @@ def fork_safe_lock() -> Lock:
     what is held for moments only, and not while another such lock is asked for.
     """
     lock = Lock()
-    _locks[id(lock)] = weakref.ref(lock, partial(_forget, id(lock)))
+    _watch(lock)
     return lock
+
+
+def fork_safe_rlock() -> RLock:
+    """Make such a lock that knows who holds it: `release` by anybody else raises `RuntimeError`."""
+    lock = RLock()
+    _watch(lock)
+    return lock
+
+
+def _watch(lock: Any) -> None:
+    _locks[id(lock)] = weakref.ref(lock, partial(_forget, id(lock)))
 
 
 def _forget(key: int, _: object) -> None:
     _locks.pop(key, None)
 
 
-def _living() -> list[Lock]:
+def _living() -> list[Any]:
     return [lock for ref in list(_locks.values()) if (lock := ref()) is not None]
 
 
@@ -48,7 +61,7 @@ def _in_parent() -> None:
 def _in_child() -> None:
     _held.clear()
     for lock in _living():
-        if lock.locked():
+        with suppress(RuntimeError):  # nobody held it
             lock.release()
 
 

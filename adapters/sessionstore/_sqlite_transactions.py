@@ -30,7 +30,17 @@ COMMIT = ("COMMIT", ())
 
 def carry_out(database: Database, flow: Flow[T]) -> T:
     """Carry out an operation. When a Ctrl-C ends it, it is settled."""
-    return _carry_out(database, flow, database.call(), write=next(flow))
+    call = database.call()
+    try:
+        return _carry_out(database, flow, call, write=next(flow))
+    except BaseException:
+        # Python 3.10 raises a Ctrl-C also before the first step of a `finally` that an error
+        # enters, and so passes over it.
+        if call.thread > 0:
+            call.thread = -call.thread
+            with Deferred(call.give_up):
+                database.settle(call)
+        raise
 
 
 async def acarry_out(database: Database, flow: Flow[T]) -> T:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count, islice
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sessionstore._clock import clock
-from sessionstore._fork_locks import fork_safe_lock
+from sessionstore._fork_locks import fork_safe_rlock
 from sessionstore._stored_session import StoredSession
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.errors import (
@@ -86,7 +87,7 @@ class InMemorySessionStore(SessionStore):
     def __init__(self, retention_days: float | None = None) -> None:
         """Make an empty store."""
         self._retention = retention_microseconds(retention_days)
-        self._lock = fork_safe_lock()
+        self._lock = fork_safe_rlock()
         # The session, what is done to it and with what; its version, time and place in lists then.
         self._unfinished: tuple[StoredSession, Callable[[Any], None], Any, int, int, int] | None = (
             None
@@ -354,6 +355,10 @@ class InMemorySessionStore(SessionStore):
 
     def _settle(self) -> None:
         """Finish what this call was interrupted in, before its caller goes on."""
+        # Python 3.10 raises a Ctrl-C also before the first step of the `with` that an error leaves
+        # by, which then does not release.
+        with suppress(RuntimeError):  # not held by this thread
+            self._lock.release()
         if self._unfinished is not None:
             with self._lock:
                 self._finish()
