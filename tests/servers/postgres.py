@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from servers.process import free_port, wait_until
@@ -140,8 +141,10 @@ class PostgresServer:
     def _is_ready(self) -> bool:
         assert self._postmaster is not None
         assert self._postmaster.poll() is None, self._log()
-        status = self._data / "postmaster.pid"  # may be that of a server that was killed
-        told = status.read_text().splitlines() if status.exists() else []
+        told: list[str] = []
+        # It may be that of a server that was killed, which the new one takes away.
+        with suppress(FileNotFoundError):
+            told = (self._data / "postmaster.pid").read_text().splitlines()
         return told[:1] == [str(self._postmaster.pid)] and told[7:8] == ["ready   "]
 
     def _log(self) -> str:
