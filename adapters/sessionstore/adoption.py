@@ -31,6 +31,7 @@ from sessionstore.journal import (
     keeper,
 )
 from sessionstore.models import SessionInfo, SessionMessage
+from sessionstore.operations import Create, Delete, Get, ListSessions
 from sessionstore.owners import is_looked_after
 from sessionstore.standby import KnownSession
 from sessionstore.store import SessionStore
@@ -132,7 +133,7 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
     _give_names(nameless, found)
     for session_id, there in found.items():
         _take_over(journal, session_id, there, over, show)
-    yield store, store._delete(ADOPTING, user_id=None)
+    yield store, Delete(ADOPTING)
     yield from _restore_rejected(journal, store)
     return whole
 
@@ -159,11 +160,9 @@ def _abandoned(journal: Journal, infos: list[SessionInfo]) -> tuple[bool, list[S
 
 def _begin(journal: Journal, store: SessionStore) -> Flow[bool]:
     """Be the only process that takes over: two at once would tear apart what belongs together."""
-    there = yield store, store._get(ADOPTING, limit=0, user_id=None)
+    there = yield store, Get(ADOPTING, 0)
     if there is None:
-        make = store._create(
-            ADOPTING, [], agent_id=ADOPTING, user_id=None, metadata={ADOPTED_BY: journal.owner}
-        )
+        make = Create(ADOPTING, agent_id=ADOPTING, metadata={ADOPTED_BY: journal.owner})
         try:
             yield store, make
         except SessionExistsError:
@@ -194,7 +193,7 @@ def _listed(store: SessionStore) -> Flow[list[SessionInfo]]:
     while True:
         page = yield (
             store,
-            store._list_sessions(agent_id=JOURNALS, user_id=None, limit=_PAGE, cursor=cursor),
+            ListSessions(JOURNALS, limit=_PAGE, cursor=cursor),
         )
         infos += page.sessions
         cursor = page.cursor

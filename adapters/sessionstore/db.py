@@ -10,6 +10,7 @@ from sessionstore.database import AgentDb, Work, open_db  # first, for its hint 
 from sqlalchemy import Connection, delete, func, insert, select, update  # isort: skip
 
 from sessionstore._call_deadline import deadline_after, until, within
+from sessionstore._flow_store import FlowStore
 from sessionstore._frames import hides_arguments
 from sessionstore._sql_cells import checked, checked_parts
 from sessionstore._sql_clock import oldest, oldest_live, times
@@ -57,7 +58,6 @@ from sessionstore.statements import (
     removing,
     seeking,
 )
-from sessionstore.store import SessionStore
 from sessionstore.tables import escaped
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ _MANY = 500
 _NO_VERSION = 2**62
 
 
-class DbSessionStore(SessionStore):
+class DbSessionStore(FlowStore):
     """Sessions in an SQL database: PostgreSQL, MySQL, MariaDB, SQLite.
 
     Any number of threads, event loops, processes and machines may use one database at once.

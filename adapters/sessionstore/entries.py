@@ -7,13 +7,14 @@ from collections.abc import Callable
 from sessionstore.errors import CorruptMessageError, InvalidMessageError
 from sessionstore.flow import Flow
 from sessionstore.models import SessionMessage
+from sessionstore.operations import GetMessages
 from sessionstore.store import SessionStore
 
 __all__ = ["read_entries"]
 
 _PAGE = 64
 
-_Page = Callable[[int], Flow[list[SessionMessage]]]
+_Page = Callable[[int], GetMessages]
 
 
 def read_entries(
@@ -36,18 +37,18 @@ def read_entries(
         SessionStoreError: The store fails.
     """
     try:
-        return (yield store, _read(store, journal, None)), None
+        return (yield store, _read(journal, None)), None
     except CorruptMessageError:
         pass
     front: list[SessionMessage] = []
     back: list[SessionMessage] = []
     yield from _walk(
-        lambda limit: _read(store, journal, limit, after=str(front[-1].id) if front else ""),
+        lambda limit: _read(journal, limit, after=str(front[-1].id) if front else ""),
         store,
         front.extend,
     )
     yield from _walk(
-        lambda limit: _read(store, journal, limit, before=str(back[0].id) if back else None),
+        lambda limit: _read(journal, limit, before=str(back[0].id) if back else None),
         store,
         lambda page: back.__setitem__(slice(0, 0), page),
     )
@@ -71,13 +72,10 @@ def _walk(
 
 
 def _read(
-    store: SessionStore,
     journal: str,
     limit: int | None,
     *,
     before: str | None = None,
     after: str | None = None,
-) -> Flow[list[SessionMessage]]:
-    return store._get_messages(
-        journal, limit=limit, before=before, after=after, user_id=None, keep_system=False
-    )
+) -> GetMessages:
+    return GetMessages(journal, limit, before, after)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sessionstore._call_deadline import called_by, until
+from sessionstore._flow_store import FlowStore
 from sessionstore._frames import without_frames
 from sessionstore._settling import to_its_end
 from sessionstore._tickets import Ticket, is_within, ticket
@@ -39,6 +40,7 @@ from sessionstore.models import (
     encode_message,
     new_id,
 )
+from sessionstore.operations import Get, GetMessages, ListSessions, Operation, Ping, Prune
 from sessionstore.replay import Replay
 from sessionstore.standby import KnownSession, Standby
 from sessionstore.store import SessionStore
@@ -86,7 +88,7 @@ class FallbackStats(msgspec.Struct, frozen=True):
     slow_sessions: int = 0
 
 
-class FallbackSessionStore(SessionStore):
+class FallbackSessionStore(FlowStore):
     """A store that goes on when its primary is down, and puts everything back when it returns.
 
     While the primary answers, everything is done there, and the last messages of the sessions in
@@ -358,7 +360,7 @@ class FallbackSessionStore(SessionStore):
             finally:
                 await self._fallback.aclose()
 
-    # -- Carrying out: a request is a store and one of its flows ----------------------------------
+    # -- Carrying out: a request is a store and an operation --------------------------------------
 
     def _play(self, flow: Flow[T]) -> T:
         self._refuse_closed()
@@ -427,9 +429,7 @@ class FallbackSessionStore(SessionStore):
     def _get(
         self, session_id: str, *, limit: int | None, user_id: str | None
     ) -> Flow[SessionData | None]:
-        def ask(store: SessionStore) -> Flow[SessionData | None]:
-            return store._get(session_id, limit=limit, user_id=user_id)
-
+        ask = Get(session_id, limit, user_id)
         stamp = self._standby.stamp(session_id)
 
         def learn(data: SessionData | None) -> None:
@@ -454,16 +454,7 @@ class FallbackSessionStore(SessionStore):
             data = yield from self._get(session_id, limit=limit, user_id=user_id)
             return data.messages if data else []
 
-        def ask(store: SessionStore) -> Flow[list[SessionMessage]]:
-            return store._get_messages(
-                session_id,
-                limit=limit,
-                before=before,
-                after=after,
-                user_id=user_id,
-                keep_system=keep_system,
-            )
-
+        ask = GetMessages(session_id, limit, before, after, user_id, keep_system)
         stamp = self._standby.stamp(session_id)
 
         def learn(messages: list[SessionMessage]) -> None:
@@ -541,20 +532,14 @@ class FallbackSessionStore(SessionStore):
     def _list_sessions(
         self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
     ) -> Flow[SessionPage]:
-        def ask(store: SessionStore) -> Flow[SessionPage]:
-            return store._list_sessions(
-                agent_id=agent_id, user_id=user_id, limit=limit, cursor=cursor
-            )
+        ask = ListSessions(agent_id, user_id, limit, cursor)
 
         def recall() -> Flow[SessionPage]:
             if cursor is not None and not cursor.startswith(self._outage):
                 raise StoreUnavailableError("this page can't be read until the store is back")
-            page = yield from self._standby._list_sessions(
-                agent_id=agent_id,
-                user_id=user_id,
-                limit=limit,
-                cursor=cursor and cursor[len(self._outage) :],
-            )
+            yield from ()
+            after = cursor and cursor[len(self._outage) :]
+            page = self._standby.run(ListSessions(agent_id, user_id, limit, after))
             return SessionPage(
                 page.sessions, page.cursor and self._outage + page.cursor, partial=True
             )
@@ -569,23 +554,20 @@ class FallbackSessionStore(SessionStore):
             yield from ()
             raise StoreUnavailableError("nothing can be pruned until the store is back")
 
-        return self._operate(None, lambda store: store._prune_expired(), _nothing, refuse)
+        return self._operate(None, Prune(), _nothing, refuse)
 
     def _ping(self) -> Flow[None]:
-        def ask(store: SessionStore) -> Flow[None]:
-            return store._ping()
-
         def ask_fallback() -> Flow[None]:
-            yield self._fallback, ask(self._fallback)
+            yield self._fallback, Ping()
 
-        return self._operate(PING, ask, _nothing, ask_fallback)
+        return self._operate(PING, Ping(), _nothing, ask_fallback)
 
     # -- Whom to ask ------------------------------------------------------------------------------
 
     def _operate(
         self,
         session_id: str | None,
-        ask: Callable[[SessionStore], Flow[T]],
+        ask: Operation[T],
         learn: Callable[[T], None],
         answer: Callable[[], Flow[T]],
         *,
@@ -606,7 +588,7 @@ class FallbackSessionStore(SessionStore):
                 ready = yield from self._make_ready(session_id, permit, deadline)
                 started = time.monotonic()
             if ready:
-                result: T = yield self._primary, ask(self._primary), deadline
+                result: T = yield self._primary, ask, deadline
                 self._triage.heard(session_id)
                 learn(result)
                 if permit.is_probe or self._has_chores():
@@ -643,7 +625,7 @@ class FallbackSessionStore(SessionStore):
         """End the outage, if it can be, and put the session's writes back before the call."""
         if permit.is_probe and not permit.needs_write:
             try:
-                yield self._primary, self._primary._ping(), deadline
+                yield self._primary, Ping(), deadline
             except SessionStoreError as error:  # whatever it is, this caller has not asked for it
                 self._health.failed(permit, error)
                 return False
@@ -677,25 +659,22 @@ class FallbackSessionStore(SessionStore):
             yield from self._replay.next_one(permit, deadline)
 
     def _write(self, write: PendingWrite, expected_version: int | None = None) -> Flow[Any]:
-        def ask(store: SessionStore) -> Flow[Any]:
-            return write.on(store, expected_version)
-
         def learn(result: Any) -> None:
             self._standby.learn_write(write, result)
 
         def answer() -> Flow[Any]:
             return self._take_in(write, expected_version)
 
+        ask = write.operation(expected_version)
         return self._operate(write.session_id, ask, learn, answer, writes=True)
 
-    def _recall(
-        self, session_id: str, user_id: str | None, ask: Callable[[SessionStore], Flow[T]]
-    ) -> Flow[T]:
+    def _recall(self, session_id: str, user_id: str | None, ask: Operation[T]) -> Flow[T]:
         """Read what is known of a session."""
         view = self._standby.view(session_id, user_id)
         if self._unknown == "raise" and not self._knows(view, session_id):
             raise StoreUnavailableError("this session was not seen before the store went away")
-        return (yield from ask(view))
+        yield from ()
+        return view.run(ask)
 
     def _take_in(self, write: PendingWrite, expected_version: int | None) -> Flow[Any]:
         """Take a write into the journal, if it can be told that the primary will have it."""
@@ -763,7 +742,7 @@ class FallbackSessionStore(SessionStore):
             return False
         whole = False
         try:
-            yield self._primary, self._primary._ping()
+            yield self._primary, Ping()
             self._health.heard()
             self._circuits.clear(self._journal.holds)
             if not permit.needs_write:
@@ -915,23 +894,23 @@ def _nothing(result: object) -> None:
     """Learn nothing."""
 
 
-# A store, one of its flows, and where there is one the time at which that must be over.
+# A store, an operation, and where there is one the time at which that must be over.
 _Request: TypeAlias = (
-    "tuple[SessionStore, Flow[Any]] | tuple[SessionStore, Flow[Any], float | None]"
+    "tuple[SessionStore, Operation[Any]] | tuple[SessionStore, Operation[Any], float | None]"
 )
 
 
 def _send(request: _Request) -> Any:
     if len(request) == 2 or request[2] is None:  # noqa: PLR2004 - no time is set
-        return request[0]._play(request[1])
-    return called_by(request[2], request[0]._play, request[1])
+        return request[0].run(request[1])
+    return called_by(request[2], request[0].run, request[1])
 
 
 async def _asend(request: _Request) -> Any:
     if len(request) == 2 or request[2] is None:  # noqa: PLR2004 - no time is set
-        return await request[0]._aplay(request[1])
+        return await request[0].arun(request[1])
     with until(request[2]):
-        return await request[0]._aplay(request[1])
+        return await request[0].arun(request[1])
 
 
 def by(deadline: float | None, flow: Flow[T]) -> Flow[T]:

@@ -26,6 +26,7 @@ from sessionstore.flow import Flow
 from sessionstore.line import Arrival, Line
 from sessionstore.memory import StoredSession
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, new_id
+from sessionstore.operations import Append, Delete, Get, GetMessages, Update
 from sessionstore.owners import leave, name_for
 from sessionstore.store import SessionStore
 from sessionstore.writes import PendingWrite, decode_write, encode_write, first_batch, kind_of
@@ -275,9 +276,7 @@ class Journal:
         return (yield from self._ids(line.journals[-1], line.last))
 
     def _ids(self, journal: str, after: str) -> Flow[list[str]]:
-        read = self._store._get_messages(
-            journal, limit=None, before=None, after=after, user_id=None, keep_system=False
-        )
+        read = GetMessages(journal, after=after)
         entries: list[SessionMessage] = yield self._store, read
         return [str(entry.id) for entry in entries if entry.role == WRITE]
 
@@ -333,7 +332,7 @@ class Journal:
 
     def _renew(self, line: Line, journal: str) -> Flow[bool]:
         while not _is_fresh(line):  # else another has renewed it meanwhile
-            there = yield self._store, self._store._get(journal, limit=0, user_id=None)
+            there = yield self._store, Get(journal, 0)
             if there is None or keeper(there) != self.owner:
                 return False
             try:
@@ -345,13 +344,7 @@ class Journal:
 
     def seize(self, journal: str, version: int) -> Flow[bool]:
         """Look after a journal from now on, unless it is not any more as it was found."""
-        claim = self._store._update(
-            journal,
-            messages=None,
-            metadata={ADOPTED_BY: self.owner},
-            user_id=None,
-            expected_version=version,
-        )
+        claim = Update(journal, metadata={ADOPTED_BY: self.owner}, expected_version=version)
         try:
             yield self._store, claim
         except (SessionConflictError, SessionNotFoundError):
@@ -486,7 +479,7 @@ class Journal:
     def _clear(self, journal: str) -> Flow[None]:
         """Delete a journal; of one that is damaged, only tell that its writes are over."""
         if journal not in self._damaged:
-            yield self._store, self._store._delete(journal, user_id=None)
+            yield self._store, Delete(journal)
         elif over := self._damaged[journal]:
             entry = _entry(DONE, msgspec.json.encode(over), new_id())
             yield self._append(journal, [entry], JOURNALS, None)  # it was another's
@@ -596,11 +589,8 @@ class Journal:
 
     def _append(
         self, session_id: str, entries: list[SessionMessage], agent_id: str, user_id: str | None
-    ) -> tuple[SessionStore, Flow[int]]:
-        flow = self._store._append_messages(
-            session_id, entries, agent_id=agent_id, user_id=user_id, expected_version=None
-        )
-        return self._store, flow
+    ) -> tuple[SessionStore, Append]:
+        return self._store, Append(session_id, entries, agent_id, user_id)
 
 
 def keeper(journal: SessionInfo | SessionData) -> str:

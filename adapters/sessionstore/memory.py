@@ -10,6 +10,7 @@ from itertools import count, islice
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sessionstore._clock import clock
+from sessionstore._flow_store import FlowStore
 from sessionstore._fork_locks import fork_safe_rlock
 from sessionstore._stored_session import StoredSession
 from sessionstore.arguments import require_owner, require_version
@@ -34,7 +35,6 @@ from sessionstore.models import (
     merge_metadata,
     retention_microseconds,
 )
-from sessionstore.store import SessionStore
 
 __all__ = ["InMemorySessionStore", "StoredSession"]
 
@@ -60,7 +60,7 @@ def _at_once(
     return flow
 
 
-class InMemorySessionStore(SessionStore):
+class InMemorySessionStore(FlowStore):
     """Sessions in this process: for tests, notebooks, and as a fallback.
 
     Two stores share nothing. After `close` calls raise `SessionStoreError`. After a fork both sides

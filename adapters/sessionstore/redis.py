@@ -24,6 +24,7 @@ except ImportError as _missing:
 
 from sessionstore import _redis_scripts as scripts
 from sessionstore._call_deadline import deadline_after, until, within
+from sessionstore._flow_store import FlowStore
 from sessionstore._frames import hides_arguments
 from sessionstore._redis_clients import WAIT, Clients, Command, Probe, Transaction
 from sessionstore._redis_doubts import Doubts
@@ -66,7 +67,6 @@ from sessionstore.models import (
     encode_metadata,
     from_microseconds,
 )
-from sessionstore.store import SessionStore
 
 if TYPE_CHECKING:
     from redis import Redis, RedisCluster
@@ -124,7 +124,7 @@ _REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
 }
 
 
-class RedisSessionStore(SessionStore):
+class RedisSessionStore(FlowStore):
     """Sessions in Redis 6.2 or later, or Valkey 7.2 or later: no modules, no configuration.
 
     Every operation is one script, or a transaction, and one round trip. Any number of threads,

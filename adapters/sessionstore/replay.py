@@ -19,6 +19,7 @@ from sessionstore.flow import Flow
 from sessionstore.health import Permit
 from sessionstore.journal import Journal
 from sessionstore.line import Line
+from sessionstore.operations import Ping
 from sessionstore.refusals import Refusals
 from sessionstore.store import SessionStore
 from sessionstore.triage import Triage
@@ -144,7 +145,7 @@ class Replay:
                 if permit.is_probe:
                     raise
                 # Is it the session, or the store?
-                yield self._primary, self._primary._ping()
+                yield self._primary, Ping()
                 self._health.heard()
                 self._triage.failed(session_id, permit, error, started, None)
             finally:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 from sessionstore._clock import clock
+from sessionstore._flow_store import FlowStore
 from sessionstore._sqlite_connections import Database
 from sessionstore._sqlite_file import checked_path
 from sessionstore._sqlite_transactions import COMMIT, READ, WRITE, acarry_out, carry_out
@@ -41,7 +42,6 @@ from sessionstore.rows import (
     encoded,
     place,
 )
-from sessionstore.store import SessionStore
 
 __all__ = ["SQLiteSessionStore"]
 
@@ -87,7 +87,7 @@ _LARGEST_MESSAGE = 999_990_000  # bytes: a row may have a billion, its id includ
 _MANY = 500  # values in one statement: SQLite takes 999, of late more
 
 
-class SQLiteSessionStore(SessionStore):
+class SQLiteSessionStore(FlowStore):
     """Sessions in an SQLite file: the embedded default, which needs no server.
 
     Any number of threads, event loops and processes of one machine may use a file at once. One

@@ -156,7 +156,7 @@ class Standby(InMemorySessionStore):
                     self._learn_data(result, whole=True)
         elif not (write.rewrites() and session_id in self._pinned):
             try:
-                self._play(write.on(self))
+                self.run(write.operation())
             except SessionStoreError:  # what was known is out of date, or nothing
                 session = self._sessions.get(session_id)
                 if session is not None:
@@ -293,7 +293,7 @@ class Standby(InMemorySessionStore):
             session = self._sessions.get(write.session_id)
             if session is not None:
                 trial._put(_copy(session))
-        return trial._play(write.on(trial))
+        return trial.run(write.operation())
 
     def show(self, write: PendingWrite, *, unseen: bool) -> Any:
         """Do a write that the journal has taken in, for the readers to see.
@@ -303,7 +303,7 @@ class Standby(InMemorySessionStore):
             unseen: Nothing is known of the session that it makes.
         """
         sure = self._is_sure(write.session_id)
-        result = self._play(write.on(self))
+        result = self.run(write.operation())
         with self._lock:
             session = self._sessions.get(write.session_id)
             if session is not None:

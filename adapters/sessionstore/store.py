@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sessionstore.arguments import (
-    NO_LIMIT,
-    checked_flag,
-    checked_id,
-    checked_limit,
-    checked_message_id,
-    checked_message_ids,
-    checked_messages,
-    checked_metadata,
-    checked_replacement,
-    checked_version,
-    optional_id,
-    without_repeats,
-)
 from sessionstore.bounds import StoreBounds
-from sessionstore.errors import InvalidMessageError, InvalidSessionError, InvalidTypeError
-from sessionstore.flow import Flow
-from sessionstore.models import (
-    MessageLike,
-    SessionData,
-    SessionInfo,
-    SessionMessage,
-    SessionPage,
-    new_id,
+from sessionstore.models import MessageLike, SessionData, SessionInfo, SessionMessage, SessionPage
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    GetMessages,
+    ListSessions,
+    Operation,
+    Ping,
+    Prune,
+    ReplaceMessage,
+    Update,
 )
 
 if TYPE_CHECKING:
@@ -110,6 +101,27 @@ class SessionStore(ABC):
     session is made, and one more with each write that changes anything.
     """
 
+    # -- Any of them, as a value ------------------------------------------------------------------
+
+    @abstractmethod
+    def run(self, operation: Operation[T]) -> T:
+        """Carry out an operation: what a backend implements, and a wrapper passes on.
+
+        Args:
+            operation: What to do; see `sessionstore.operations`.
+
+        Returns:
+            What the method of the same meaning returns.
+
+        Raises:
+            SessionStoreError: As the method of the same meaning does; also where the store does
+                not know the operation.
+        """
+
+    @abstractmethod
+    async def arun(self, operation: Operation[T]) -> T:
+        """Async twin of `run`."""
+
     # -- The operations ---------------------------------------------------------------------------
 
     def create(
@@ -138,7 +150,7 @@ class SessionStore(ABC):
             SessionExistsError: The id is taken.
             SessionAccessError: The id is taken by a session of another user.
         """
-        return self._play(self._creating(session_id, agent_id, user_id, messages, metadata))
+        return self.run(Create(session_id, messages, agent_id, user_id, metadata))  # type: ignore[arg-type]
 
     async def acreate(
         self,
@@ -150,8 +162,8 @@ class SessionStore(ABC):
         metadata: dict[str, Any] | None = None,
     ) -> SessionData:
         """Async twin of `create`."""
-        flow = self._creating(session_id, agent_id, user_id, messages, metadata)
-        return await self._aplay(flow)
+        operation = Create(session_id, messages, agent_id, user_id, metadata)  # type: ignore[arg-type]
+        return await self.arun(operation)
 
     def get(
         self, session_id: str, *, limit: int | None = None, user_id: str | None = None
@@ -170,13 +182,13 @@ class SessionStore(ABC):
             SessionAccessError: The session belongs to another user.
             CorruptMessageError: A stored message among these can't be read.
         """
-        return self._play(self._getting(session_id, limit, user_id))
+        return self.run(Get(session_id, limit, user_id))
 
     async def aget(
         self, session_id: str, *, limit: int | None = None, user_id: str | None = None
     ) -> SessionData | None:
         """Async twin of `get`."""
-        return await self._aplay(self._getting(session_id, limit, user_id))
+        return await self.arun(Get(session_id, limit, user_id))
 
     def get_messages(
         self,
@@ -211,9 +223,7 @@ class SessionStore(ABC):
             InvalidTypeError: ``limit`` is not a whole number, or ``keep_system`` not a ``bool``.
             CorruptMessageError: A stored message among these can't be read.
         """
-        return self._play(
-            self._reading(session_id, limit, before, user_id, keep_system, after=after)
-        )
+        return self.run(GetMessages(session_id, limit, before, after, user_id, keep_system))
 
     async def aget_messages(
         self,
@@ -226,9 +236,7 @@ class SessionStore(ABC):
         keep_system: bool = False,
     ) -> list[SessionMessage]:
         """Async twin of `get_messages`."""
-        return await self._aplay(
-            self._reading(session_id, limit, before, user_id, keep_system, after=after)
-        )
+        return await self.arun(GetMessages(session_id, limit, before, after, user_id, keep_system))
 
     def append_message(
         self,
@@ -255,8 +263,8 @@ class SessionStore(ABC):
             SessionAccessError: The session belongs to another user.
             SessionConflictError: The session is at another version.
         """
-        return self._play(
-            self._appending(session_id, (message,), agent_id, user_id, expected_version)
+        return self.run(
+            Append(session_id, (message,), agent_id, user_id, expected_version)  # type: ignore[arg-type]
         )
 
     async def aappend_message(
@@ -269,8 +277,8 @@ class SessionStore(ABC):
         expected_version: int | None = None,
     ) -> int:
         """Async twin of `append_message`."""
-        return await self._aplay(
-            self._appending(session_id, (message,), agent_id, user_id, expected_version)
+        return await self.arun(
+            Append(session_id, (message,), agent_id, user_id, expected_version)  # type: ignore[arg-type]
         )
 
     def append_messages(
@@ -311,8 +319,8 @@ class SessionStore(ABC):
             SessionAccessError: The session belongs to another user.
             SessionConflictError: The session is at another version.
         """
-        return self._play(
-            self._appending(session_id, messages, agent_id, user_id, expected_version)
+        return self.run(
+            Append(session_id, messages, agent_id, user_id, expected_version)  # type: ignore[arg-type]
         )
 
     async def aappend_messages(
@@ -325,8 +333,8 @@ class SessionStore(ABC):
         expected_version: int | None = None,
     ) -> int:
         """Async twin of `append_messages`."""
-        return await self._aplay(
-            self._appending(session_id, messages, agent_id, user_id, expected_version)
+        return await self.arun(
+            Append(session_id, messages, agent_id, user_id, expected_version)  # type: ignore[arg-type]
         )
 
     def replace_message(
@@ -344,13 +352,13 @@ class SessionStore(ABC):
             SessionAccessError: The session belongs to another user.
             InvalidMessageError: The message has no id, or can't be stored.
         """
-        self._play(self._replacing(session_id, message, user_id))
+        self.run(ReplaceMessage(session_id, message, user_id))  # type: ignore[arg-type]
 
     async def areplace_message(
         self, session_id: str, message: MessageLike, *, user_id: str | None = None
     ) -> None:
         """Async twin of `replace_message`."""
-        await self._aplay(self._replacing(session_id, message, user_id))
+        await self.arun(ReplaceMessage(session_id, message, user_id))  # type: ignore[arg-type]
 
     def delete_messages(
         self,
@@ -389,8 +397,8 @@ class SessionStore(ABC):
             SessionAccessError: The session belongs to another user.
             SessionConflictError: The session is at another version.
         """
-        return self._play(
-            self._deleting_messages(session_id, message_ids, user_id, expected_version)
+        return self.run(
+            DeleteMessages(session_id, message_ids, user_id, expected_version)  # type: ignore[arg-type]
         )
 
     async def adelete_messages(
@@ -402,8 +410,8 @@ class SessionStore(ABC):
         expected_version: int | None = None,
     ) -> list[str]:
         """Async twin of `delete_messages`."""
-        return await self._aplay(
-            self._deleting_messages(session_id, message_ids, user_id, expected_version)
+        return await self.arun(
+            DeleteMessages(session_id, message_ids, user_id, expected_version)  # type: ignore[arg-type]
         )
 
     def update(
@@ -432,7 +440,9 @@ class SessionStore(ABC):
             SessionAccessError: The session belongs to another user.
             SessionConflictError: The session is at another version.
         """
-        return self._play(self._updating(session_id, messages, metadata, user_id, expected_version))
+        return self.run(
+            Update(session_id, messages, metadata, user_id, expected_version)  # type: ignore[arg-type]
+        )
 
     async def aupdate(
         self,
@@ -444,8 +454,8 @@ class SessionStore(ABC):
         expected_version: int | None = None,
     ) -> SessionInfo:
         """Async twin of `update`."""
-        return await self._aplay(
-            self._updating(session_id, messages, metadata, user_id, expected_version)
+        return await self.arun(
+            Update(session_id, messages, metadata, user_id, expected_version)  # type: ignore[arg-type]
         )
 
     def delete(self, session_id: str, *, user_id: str | None = None) -> bool:
@@ -461,11 +471,11 @@ class SessionStore(ABC):
         Raises:
             SessionAccessError: The session belongs to another user.
         """
-        return self._play(self._deleting(session_id, user_id))
+        return self.run(Delete(session_id, user_id))
 
     async def adelete(self, session_id: str, *, user_id: str | None = None) -> bool:
         """Async twin of `delete`."""
-        return await self._aplay(self._deleting(session_id, user_id))
+        return await self.arun(Delete(session_id, user_id))
 
     def list_sessions(
         self,
@@ -492,7 +502,7 @@ class SessionStore(ABC):
         Raises:
             InvalidSessionError: The cursor is not one that this store gave.
         """
-        return self._play(self._listing(agent_id, user_id, limit, cursor))
+        return self.run(ListSessions(agent_id, user_id, limit, cursor))
 
     async def alist_sessions(
         self,
@@ -503,7 +513,7 @@ class SessionStore(ABC):
         cursor: str | None = None,
     ) -> SessionPage:
         """Async twin of `list_sessions`."""
-        return await self._aplay(self._listing(agent_id, user_id, limit, cursor))
+        return await self.arun(ListSessions(agent_id, user_id, limit, cursor))
 
     def prune_expired(self) -> int:
         """Delete the sessions not written to for longer than the store retains them.
@@ -514,11 +524,11 @@ class SessionStore(ABC):
         Returns:
             How many were deleted; 0 where the store keeps sessions for good.
         """
-        return self._play(self._prune_expired())
+        return self.run(Prune())
 
     async def aprune_expired(self) -> int:
         """Async twin of `prune_expired`."""
-        return await self._aplay(self._prune_expired())
+        return await self.arun(Prune())
 
     def ping(self) -> None:
         """Ask the backend for a sign of life.
@@ -526,11 +536,11 @@ class SessionStore(ABC):
         Raises:
             StoreUnavailableError: It gave none.
         """
-        self._play(self._ping())
+        self.run(Ping())
 
     async def aping(self) -> None:
         """Async twin of `ping`."""
-        await self._aplay(self._ping())
+        await self.arun(Ping())
 
     @property
     def timeout(self) -> float | None:
@@ -580,243 +590,3 @@ class SessionStore(ABC):
     ) -> None:
         """Close the store."""
         await self.aclose()
-
-    # -- What a backend implements ----------------------------------------------------------------
-
-    @abstractmethod
-    def _create(
-        self,
-        session_id: str,
-        messages: Sequence[SessionMessage],
-        *,
-        agent_id: str,
-        user_id: str | None,
-        metadata: dict[str, Any],
-    ) -> Flow[SessionData]:
-        """Make the session, at version 1.
-
-        `SessionExistsError` where it is there, `SessionAccessError` where it is another user's.
-        """
-
-    @abstractmethod
-    def _get(
-        self, session_id: str, *, limit: int | None, user_id: str | None
-    ) -> Flow[SessionData | None]:
-        """Give the session with its last ``limit`` messages, or ``None``; all are counted."""
-
-    @abstractmethod
-    def _get_messages(
-        self,
-        session_id: str,
-        *,
-        limit: int | None,
-        before: str | None,
-        after: str | None,
-        user_id: str | None,
-        keep_system: bool,
-    ) -> Flow[list[SessionMessage]]:
-        """Give the last ``limit`` messages; after ``after`` (``""``: the start), the first.
-
-        `InvalidMessageError` where the session has no message ``before`` or ``after``, also with a
-        limit of 0. With ``keep_system`` the session's first message comes in front, where its role
-        is one of `sessionstore.models.SYSTEM_ROLES` and it is neither among them nor ``before``.
-        """
-
-    @abstractmethod
-    def _append_messages(
-        self,
-        session_id: str,
-        messages: Sequence[SessionMessage],
-        *,
-        agent_id: str,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> Flow[int]:
-        """Add those whose ids are new, at the end, and make the session; give how many.
-
-        Where there are none, nothing is written and no session is made.
-        """
-
-    @abstractmethod
-    def _replace_message(
-        self, session_id: str, message: SessionMessage, *, user_id: str | None
-    ) -> Flow[None]:
-        """Put the message in the place of the one with its id; `SessionNotFoundError` without."""
-
-    @abstractmethod
-    def _delete_messages(
-        self,
-        session_id: str,
-        message_ids: Sequence[str],
-        *,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> Flow[list[str]]:
-        """Delete those that are there; give their ids, in the session's order."""
-
-    @abstractmethod
-    def _update(
-        self,
-        session_id: str,
-        *,
-        messages: Sequence[SessionMessage] | None,
-        metadata: dict[str, Any] | None,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> Flow[SessionInfo]:
-        """Replace the messages, and merge the metadata, as far as given.
-
-        `SessionNotFoundError` without a session, whatever version is expected.
-        `sessionstore.models.merge_metadata` merges.
-        """
-
-    @abstractmethod
-    def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]:
-        """Delete the session; tell whether it was there."""
-
-    @abstractmethod
-    def _list_sessions(
-        self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
-    ) -> Flow[SessionPage]:
-        """Give a page, newest activity first, from an index.
-
-        `InvalidSessionError` for a cursor that no page gave.
-        """
-
-    @abstractmethod
-    def _prune_expired(self) -> Flow[int]:
-        """Delete what has expired, a batch at a time; give how many sessions."""
-
-    @abstractmethod
-    def _ping(self) -> Flow[None]:
-        """Ask the backend for a sign of life; `StoreUnavailableError` without one."""
-
-    @abstractmethod
-    def _play(self, flow: Flow[T]) -> T:
-        """Carry out a whole operation on a blocking connection."""
-
-    @abstractmethod
-    async def _aplay(self, flow: Flow[T]) -> T:
-        """Carry out a whole operation on an asyncio connection."""
-
-    # -- Arguments are checked here, once for every backend and both colours ----------------------
-
-    def _creating(
-        self,
-        session_id: str | None,
-        agent_id: str,
-        user_id: str | None,
-        messages: Iterable[MessageLike],
-        metadata: dict[str, Any] | None,
-    ) -> Flow[SessionData]:
-        return self._create(
-            new_id() if session_id is None else checked_id(session_id, "session_id"),
-            without_repeats(checked_messages(messages)),
-            agent_id=checked_id(agent_id, "agent_id"),
-            user_id=optional_id(user_id, "user_id"),
-            metadata={} if metadata is None else checked_metadata(metadata),
-        )
-
-    def _getting(
-        self, session_id: str, limit: int | None, user_id: str | None
-    ) -> Flow[SessionData | None]:
-        return self._get(
-            checked_id(session_id, "session_id"),
-            limit=checked_limit(limit),
-            user_id=optional_id(user_id, "user_id"),
-        )
-
-    def _reading(
-        self,
-        session_id: str,
-        limit: int | None,
-        before: str | None,
-        user_id: str | None,
-        keep_system: bool,
-        *,
-        after: str | None = None,
-    ) -> Flow[list[SessionMessage]]:
-        if after is not None and (before is not None or keep_system):
-            other = "keep_system" if before is None else "before"
-            raise InvalidMessageError(f"after can't be given together with {other}")
-        return self._get_messages(
-            checked_id(session_id, "session_id"),
-            limit=checked_limit(limit),
-            before=None if before is None else checked_message_id(before),
-            after=after if after is None or after == "" else checked_message_id(after),
-            user_id=optional_id(user_id, "user_id"),
-            keep_system=checked_flag(keep_system, "keep_system"),
-        )
-
-    def _appending(
-        self,
-        session_id: str,
-        messages: Iterable[MessageLike],
-        agent_id: str,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> Flow[int]:
-        return self._append_messages(
-            checked_id(session_id, "session_id"),
-            without_repeats(checked_messages(messages)),
-            agent_id=checked_id(agent_id, "agent_id"),
-            user_id=optional_id(user_id, "user_id"),
-            expected_version=checked_version(expected_version),
-        )
-
-    def _replacing(self, session_id: str, message: MessageLike, user_id: str | None) -> Flow[None]:
-        return self._replace_message(
-            checked_id(session_id, "session_id"),
-            checked_replacement(message),
-            user_id=optional_id(user_id, "user_id"),
-        )
-
-    def _deleting_messages(
-        self,
-        session_id: str,
-        message_ids: Iterable[str],
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> Flow[list[str]]:
-        return self._delete_messages(
-            checked_id(session_id, "session_id"),
-            checked_message_ids(message_ids),
-            user_id=optional_id(user_id, "user_id"),
-            expected_version=checked_version(expected_version),
-        )
-
-    def _updating(
-        self,
-        session_id: str,
-        messages: Iterable[MessageLike] | None,
-        metadata: dict[str, Any] | None,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> Flow[SessionInfo]:
-        return self._update(
-            checked_id(session_id, "session_id"),
-            messages=None if messages is None else without_repeats(checked_messages(messages)),
-            metadata=None if metadata is None else checked_metadata(metadata),
-            user_id=optional_id(user_id, "user_id"),
-            expected_version=checked_version(expected_version),
-        )
-
-    def _deleting(self, session_id: str, user_id: str | None) -> Flow[bool]:
-        return self._delete(
-            checked_id(session_id, "session_id"), user_id=optional_id(user_id, "user_id")
-        )
-
-    def _listing(
-        self, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
-    ) -> Flow[SessionPage]:
-        if type(limit) is not int or limit < 1:
-            kind = InvalidSessionError if type(limit) is int else InvalidTypeError
-            raise kind("limit must be a whole number of 1 or more: sessions a page")
-        if cursor is not None and type(cursor) is not str:
-            raise InvalidTypeError("cursor is not one that list_sessions gave")
-        return self._list_sessions(
-            agent_id=optional_id(agent_id, "agent_id"),
-            user_id=optional_id(user_id, "user_id"),
-            limit=min(limit, NO_LIMIT),
-            cursor=cursor,
-        )

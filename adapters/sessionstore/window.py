@@ -11,6 +11,7 @@ from sessionstore.arguments import named_messages
 from sessionstore.errors import InvalidMessageError
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import SYSTEM_ROLES, MessageLike, SessionMessage
+from sessionstore.operations import GetMessages
 from sessionstore.store import SessionStore
 from sessionstore.tokens import TokenCounter, approximate_tokens, count_tokens, is_counter
 from sessionstore.turns import INTERRUPTED, Turn, turns_of
@@ -96,13 +97,13 @@ class Window(msgspec.Struct, frozen=True):
             TypeError: As for `view`.
             ValueError: As for `view`.
         """
-        return play(self.loading(store, session_id, user_id), store._play)
+        return play(self.loading(store, session_id, user_id), store.run)
 
     async def aload(
         self, store: SessionStore, session_id: str, *, user_id: str | None = None
     ) -> list[SessionMessage]:
         """Async twin of `load`."""
-        return await aplay(self.loading(store, session_id, user_id), store._aplay)
+        return await aplay(self.loading(store, session_id, user_id), store.arun)
 
     def view(self, messages: Sequence[MessageLike]) -> list[SessionMessage]:
         """Give the view of a log, or of as much of its end as was read.
@@ -145,14 +146,16 @@ class Window(msgspec.Struct, frozen=True):
         self, store: SessionStore, session_id: str, user_id: str | None, before: str | None
     ) -> Flow[list[SessionMessage]]:
         size = self._first_page()
-        log = yield store._reading(session_id, size, before, user_id, size is not None)
+        log = yield GetMessages(
+            session_id, size, before=before, user_id=user_id, keep_system=size is not None
+        )
         if size is None:
             return self._view(log)
         first, log = log[:-size], log[-size:]
         tokens, found, turns = _Tokens(self, first), len(log), list[Turn]()
         while found == size and self._may_go_on(log, turns := turns_of(log), tokens):
             size = self._next_page(size, len(log))
-            page = yield store._reading(session_id, size, log[0].id, user_id, False)
+            page = yield GetMessages(session_id, size, before=log[0].id, user_id=user_id)
             found, log = len(page), page + log
         if found == size:
             return self._shown(first, turns, tokens)

@@ -18,6 +18,16 @@ from sessionstore.errors import (
 )
 from sessionstore.flow import Flow
 from sessionstore.models import SessionMessage, encode_message, encode_metadata
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    Operation,
+    ReplaceMessage,
+    Update,
+)
 from sessionstore.store import SessionStore
 
 __all__ = [
@@ -94,66 +104,46 @@ class PendingWrite(
             return self.messages is not None or self.metadata is not None
         return self.kind == "delete"
 
-    def on(self, store: SessionStore, expected_version: int | None = None) -> Flow[Any]:
-        """Give the store's flow for this write, as the caller asked for it."""
+    def operation(self, expected_version: int | None = None) -> Operation[Any]:
+        """Give what the caller asked for."""
         messages = self.messages or []
         session_id, user_id = self.session_id, self.user_id
         if self.kind == "append":
-            return store._append_messages(
-                session_id,
-                messages,
-                agent_id=self.agent_id,
-                user_id=user_id,
-                expected_version=expected_version,
-            )
+            return Append(session_id, messages, self.agent_id, user_id, expected_version)
         if self.kind == "create":
-            return store._create(
-                session_id,
-                messages,
-                agent_id=self.agent_id,
-                user_id=user_id,
-                metadata={} if self.metadata is None else self.metadata,
-            )
+            return Create(session_id, messages, self.agent_id, user_id, self.metadata)
         if self.kind == "replace":
-            return store._replace_message(session_id, messages[0], user_id=user_id)
+            return ReplaceMessage(session_id, messages[0], user_id)
         if self.kind == "remove":
-            return store._delete_messages(
-                session_id, self.message_ids, user_id=user_id, expected_version=expected_version
-            )
+            return DeleteMessages(session_id, self.message_ids, user_id, expected_version)
         if self.kind == "update":
-            return store._update(
-                session_id,
-                messages=self.messages,
-                metadata=self.metadata,
-                user_id=user_id,
-                expected_version=expected_version,
-            )
+            return Update(session_id, self.messages, self.metadata, user_id, expected_version)
         if self.kind == "delete":
-            return store._delete(session_id, user_id=user_id)
+            return Delete(session_id, user_id)
         raise SessionStoreError("this write can't be read: look at it in the fallback store")
 
     def later(self, store: SessionStore, deadline: float | None = None) -> Flow[None]:
         """Carry the write out on a store that others may have written to meanwhile.
 
         To do so twice is as to do so once: a crash, or an answer that was lost, is harmless. A
-        request is the store, one of its flows, and the time at which it must be over.
+        request is the store, an operation, and the time at which it must be over.
         """
         if self.kind == "create":
             yield from self._create_later(store, deadline)
         elif self.rewrites():
             yield from self._rewrite_later(store, deadline)
         else:
-            yield store, self.on(store), deadline
+            yield store, self.operation(), deadline
 
     def _create_later(self, store: SessionStore, deadline: float | None) -> Flow[None]:
         try:
-            yield store, self.on(store), deadline
+            yield store, self.operation(), deadline
         except SessionExistsError:
-            yield store, replace(self, kind="append").on(store), deadline
+            yield store, replace(self, kind="append").operation(), deadline
             yield from self._merge_missing(store, deadline)
 
     def _merge_missing(self, store: SessionStore, deadline: float | None) -> Flow[None]:
-        read = store._get(self.session_id, limit=0, user_id=self.user_id)
+        read = Get(self.session_id, 0, self.user_id)
         there = yield store, read, deadline
         missing = {
             key: value
@@ -162,11 +152,11 @@ class PendingWrite(
         }
         if missing:
             merge = replace(self, kind="update", messages=None, metadata=missing)
-            yield store, merge.on(store), deadline
+            yield store, merge.operation(), deadline
 
     def _rewrite_later(self, store: SessionStore, deadline: float | None) -> Flow[None]:
         for _ in range(_TRIES):
-            read = store._get(self.session_id, limit=None, user_id=self.user_id)
+            read = Get(self.session_id, None, self.user_id)
             there = yield store, read, deadline
             if there is None and self.kind == "delete":
                 return
@@ -174,9 +164,9 @@ class PendingWrite(
                 raise SessionNotFoundError(f"there is no session {self.session_id!r}")
             front, behind = self._others(there.messages)
             if self.kind == "delete" and not front + behind:
-                yield store, self.on(store), deadline
+                yield store, self.operation(), deadline
                 return
-            rewrite = store._update(
+            rewrite = Update(
                 self.session_id,
                 messages=[*front, *(self.messages or ()), *behind],
                 metadata=self.metadata,

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from sessionstore import InvalidMessageError, SessionMessage, SessionStore
 from sessionstore.flow import Flow
 from sessionstore.models import new_id
+from sessionstore.operations import Append, GetMessages
 
 __all__ = ["adding"]
 
@@ -37,17 +38,17 @@ def adding(
         A flow, whose requests are the store's flows.
     """
     named = [message if message.id else replace(message, id=new_id()) for message in messages]
-    added = yield store._appending(session_id, named, agent_id, user_id, None)
+    added = yield Append(session_id, named, agent_id, user_id)
     given = len({message.id for message in named})
     if given <= 1 or added not in (0, given - 1) or named[-1].role != "assistant":
         return
     *_, asked, answer = named
     try:
         # A question that is asked again has its new answer behind it; one that is new has nothing.
-        behind = yield store._reading(session_id, None, None, user_id, False, after=asked.id)
+        behind = yield GetMessages(session_id, after=asked.id, user_id=user_id)
     except InvalidMessageError:
         return  # somebody deleted the question meanwhile
     # Where all were there, a retry finds the first step of a turn that was cut short before this.
     if all(message.id != answer.id for message in behind) and (added or not behind):
         again = replace(answer, id=new_id())
-        yield store._appending(session_id, [again], agent_id, user_id, None)
+        yield Append(session_id, [again], agent_id, user_id)

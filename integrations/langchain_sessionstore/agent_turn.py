@@ -28,6 +28,7 @@ from sessionstore import (
 )
 from sessionstore.flow import Flow
 from sessionstore.models import new_id
+from sessionstore.operations import DeleteMessages, GetMessages
 
 __all__ = ["AgentTurn"]
 
@@ -103,7 +104,7 @@ class AgentTurn(TurnLog):
         replaced = self.inserted.replaced(state)
         yield from self._writing(store, named[self._first_of_turn(named) :], in_order=True)
         if replaced:
-            yield store._deleting_messages(self.session_id, replaced, self.user_id, None)
+            yield DeleteMessages(self.session_id, replaced, self.user_id)
 
     def answering(
         self,
@@ -143,7 +144,7 @@ class AgentTurn(TurnLog):
         """Tell the same answer, saved before, from another turn's with its id."""
         own = {answer.id for answer in answers}
         if not tried:
-            last = yield store._reading(self.session_id, 1, None, self.user_id, False)
+            last = yield GetMessages(self.session_id, 1, user_id=self.user_id)
             tried = bool(last) and last[-1].id in own
         if tried:
             for message in there:
@@ -166,7 +167,7 @@ class AgentTurn(TurnLog):
             return
         left_out = self.inserted.left_out({message.id for message in state})
         if left_out:
-            yield store._deleting_messages(self.session_id, left_out, self.user_id, None)
+            yield DeleteMessages(self.session_id, left_out, self.user_id)
             self.inserted.for_model_only = True
             for id in left_out:  # noqa: A001
                 self._written.pop(id, None)
@@ -207,9 +208,9 @@ class AgentTurn(TurnLog):
         if not added:
             yield from self._replacing(store, stored)
 
-    def checking(self, store: SessionStore) -> Flow[Any]:
-        """Raise `SessionAccessError` where the session belongs to another user."""
-        return store._reading(self.session_id, 0, None, self.user_id, False)
+    def checking(self, store: SessionStore) -> GetMessages:
+        """Ask for nothing but `SessionAccessError` where the session is another user's."""
+        return GetMessages(self.session_id, 0, user_id=self.user_id)
 
     def _inserted(self, shown: list[Any], state: Sequence[BaseMessage]) -> list[Named]:
         """Give what a model was asked with and the state does not hold, behind what is known."""

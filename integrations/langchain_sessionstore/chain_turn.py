@@ -16,6 +16,7 @@ from langchain_sessionstore.edits import EDIT, SentAgain, marked, recalling
 from sessionstore import SessionMessage, SessionNotFoundError, SessionStore
 from sessionstore.flow import Flow
 from sessionstore.models import new_id
+from sessionstore.operations import Append, DeleteMessages, ReplaceMessage
 
 __all__ = ["ChainTurn"]
 
@@ -65,7 +66,7 @@ class ChainTurn:
         if takes_place:
             with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
                 answer = replace(stored[0], id=takes_place)
-                yield store._replacing(self.session_id, answer, self.user_id)
+                yield ReplaceMessage(self.session_id, answer, self.user_id)
                 return
         added = yield self.appending(store, self.new, stored)
         missing = len(self.new) - self.known + len(stored) - added
@@ -99,7 +100,7 @@ class ChainTurn:
         if not again.is_edited and old and len(stored) == 1 and old != stored[0].id:
             yield from self._replacing(store, replace(linked[0], id=old))
             new = [stored[0].id or ""]
-            yield store._deleting_messages(self.session_id, new, self.user_id, None)
+            yield DeleteMessages(self.session_id, new, self.user_id)
         elif again.token:
             for one in linked:
                 yield from self._replacing(store, one)
@@ -107,15 +108,15 @@ class ChainTurn:
 
     def _replacing(self, store: SessionStore, message: SessionMessage) -> Flow[None]:
         with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
-            yield store._replacing(self.session_id, message, self.user_id)
+            yield ReplaceMessage(self.session_id, message, self.user_id)
 
     def appending(
         self,
         store: SessionStore,
         asked: Sequence[BaseMessage],
         stored: Sequence[SessionMessage] = (),
-    ) -> Flow[int]:
-        """Append messages to the session.
+    ) -> Append:
+        """Ask for messages to be appended to the session.
 
         Args:
             store: Where it is.
@@ -123,7 +124,7 @@ class ChainTurn:
             stored: What was answered.
 
         Returns:
-            How many were added.
+            The operation, which gives how many were added.
         """
         messages = [*to_session_messages(asked), *stored]
-        return store._appending(self.session_id, messages, self.agent_id, self.user_id, None)
+        return Append(self.session_id, messages, self.agent_id, self.user_id)

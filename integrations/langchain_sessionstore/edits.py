@@ -20,6 +20,7 @@ from langchain_sessionstore.codec import to_langchain, to_session
 from sessionstore import InvalidMessageError, SessionMessage, SessionNotFoundError, SessionStore
 from sessionstore.flow import Flow
 from sessionstore.models import SYSTEM_ROLES, encode_message, new_id
+from sessionstore.operations import DeleteMessages, GetMessages, ReplaceMessage
 
 __all__ = [
     "EDIT",
@@ -175,16 +176,14 @@ def recalling(
         The messages, oldest first.
     """
     missing, size = set(ids), _PAGE
-    log: list[SessionMessage] = yield store._reading(session_id, size, None, user_id, False)
+    log: list[SessionMessage] = yield GetMessages(session_id, size, user_id=user_id)
     found = len(log)
     while found == size and not missing <= {message.id for message in log}:
         size *= 2
         try:
-            page = yield store._reading(session_id, size, log[0].id, user_id, False)
+            page = yield GetMessages(session_id, size, before=log[0].id, user_id=user_id)
         except InvalidMessageError:  # it was deleted between two pages
-            whole: list[SessionMessage] = yield store._reading(
-                session_id, None, None, user_id, False
-            )
+            whole: list[SessionMessage] = yield GetMessages(session_id, user_id=user_id)
             return whole
         found, log = len(page), page + log
     return log
@@ -284,13 +283,13 @@ class SentAgain:
         if self._passed_by:  # before its question is changed: that is not done twice
             for _, corrected in self.corrections():
                 encode_message(corrected)
-            yield store._deleting_messages(session_id, self._passed_by, user_id, None)
+            yield DeleteMessages(session_id, self._passed_by, user_id)
         for _, corrected in self.corrections():
             with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
-                yield store._replacing(session_id, corrected, user_id)
+                yield ReplaceMessage(session_id, corrected, user_id)
         obsolete = [id for id in self.obsolete() if id != except_for]  # noqa: A001
         if obsolete and not self._passed_by:
-            yield store._deleting_messages(session_id, obsolete, user_id, None)
+            yield DeleteMessages(session_id, obsolete, user_id)
 
     def obsolete(self) -> list[str]:
         """Give what answered the question before its edit, as far as nothing was said since."""

@@ -133,11 +133,11 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
                 `SessionStore.delete_messages`.
             SessionStoreError: Any of the errors of `SessionStore.append_messages`.
         """
-        play(self._adding(messages), self._store._play)
+        play(self._adding(messages), self._store.run)
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Async twin of `add_messages`."""
-        await aplay(self._adding(messages), self._store._aplay)
+        await aplay(self._adding(messages), self._store.arun)
 
     def clear(self) -> None:
         """Remove all messages. The session stays, with its owner and its metadata.

@@ -294,7 +294,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         return await self._aplay(self._ending(state, runtime, config))
 
     def _play(self, flow: Flow[T]) -> T:
-        return play(flow, self._store._play)
+        return play(flow, self._store.run)
 
     async def _aplay(self, flow: Flow[T]) -> T:
         # A tool that raises cancels those beside it: what they gave is saved all the same, while

@@ -10,6 +10,7 @@ from langchain_sessionstore.callers import caller_around
 from langchain_sessionstore.origins import Origins, belongs
 from sessionstore import InvalidMessageError, SessionAccessError, SessionStore
 from sessionstore.flow import Flow
+from sessionstore.operations import Get, GetMessages
 
 __all__ = ["require_begun", "require_own", "verifying"]
 
@@ -72,7 +73,7 @@ def require_begun(
     unnamed = origins.unnamed()
     if earlier[0] not in unnamed or turn.user_id is None or turn.session_id == thread_id:
         return
-    saved = yield store._reading(turn.session_id, None, None, turn.user_id, False)
+    saved = yield GetMessages(turn.session_id, user_id=turn.user_id)
     if not unnamed <= {message.id for message in saved}:
         raise SessionAccessError(_NOT_OWN)
 
@@ -90,9 +91,9 @@ def verifying(store: SessionStore, turn: AgentTurn) -> Flow[None]:
     mark = turn.unverified
     if mark is None or caller_around() is not None:
         return
-    there = yield store._getting(turn.session_id, 0, turn.user_id)
+    there = yield Get(turn.session_id, 0, turn.user_id)
     try:
-        yield store._reading(turn.session_id, 0, None, turn.user_id, False, after=mark)
+        yield GetMessages(turn.session_id, 0, after=mark, user_id=turn.user_id)
     except InvalidMessageError:
         there = None
     if there is None:

@@ -38,6 +38,7 @@ from sessionstore import (
 from sessionstore.arguments import checked_id
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import new_id
+from sessionstore.operations import GetMessages
 
 if TYPE_CHECKING:
     from langchain_core.utils.pydantic import TypeBaseModel
@@ -226,13 +227,13 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
                 yield chunk
 
     def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        turn = play(self._beginning(input, config), self._store._play)
+        turn = play(self._beginning(input, config), self._store.run)
         answer = self._bound.invoke(turn.value, config, **kwargs)
-        play(self._saving(turn, answer), self._store._play)
+        play(self._saving(turn, answer), self._store.run)
         return answer
 
     async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        turn = await aplay(self._beginning(input, config), self._store._aplay)
+        turn = await aplay(self._beginning(input, config), self._store.arun)
         answer = await self._bound.ainvoke(turn.value, config, **kwargs)
         await aplay_to_its_end(self._saving(turn, answer), self._store)
         return answer
@@ -240,23 +241,23 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     def _stream(
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
-        turn = play(self._beginning(next(inputs), config), self._store._play)
+        turn = play(self._beginning(next(inputs), config), self._store.run)
         chunks, outcome = list[Any](), Outcome()
         try:
             for chunk in self._bound.stream(turn.value, outcome.heeding(config), **kwargs):
                 chunks.append(chunk)
                 yield chunk
         except GeneratorExit:
-            play(self._leaving(turn, added_up(chunks)), self._store._play)
+            play(self._leaving(turn, added_up(chunks)), self._store.run)
             raise
         answer = self._answer(turn, added_up(chunks), outcome)
-        play(self._saving(turn, answer), self._store._play)
+        play(self._saving(turn, answer), self._store.run)
 
     async def _astream(
         self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
         input = await anext(inputs)  # noqa: A001 - LangChain's name for it
-        turn = await aplay(self._beginning(input, config), self._store._aplay)
+        turn = await aplay(self._beginning(input, config), self._store.arun)
         chunks, outcome = list[Any](), Outcome()
         try:
             async for chunk in self._bound.astream(turn.value, outcome.heeding(config), **kwargs):
@@ -319,7 +320,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         if self._window:
             stored = yield from self._window.loading(self._store, session_id, user_id)
         else:
-            stored = yield self._store._reading(session_id, None, None, user_id, False)
+            stored = yield GetMessages(session_id, user_id=user_id)
         brought = self._keys.new(input)
         # The ids are the same in both, so that a graph which gives all back gives nothing new.
         new = [m if m.id else m.model_copy(update={"id": new_id()}) for m in brought]

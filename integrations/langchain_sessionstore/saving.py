@@ -108,7 +108,7 @@ async def aplay_to_its_end(flow: Flow[T], store: SessionStore) -> T:
     Raises:
         CancelledError: After the save, and from its error if it failed.
     """
-    saving = asyncio.ensure_future(aplay(flow, store._aplay))
+    saving = asyncio.ensure_future(aplay(flow, store.arun))
     try:
         return await asyncio.shield(saving)
     except asyncio.CancelledError as cancelled:

@@ -34,6 +34,7 @@ from sessionstore import (
 )
 from sessionstore.flow import Flow
 from sessionstore.models import decode_message, encode_message, new_id
+from sessionstore.operations import Append, Get, ReplaceMessage, Update
 
 __all__ = ["Named", "TurnLog"]
 
@@ -160,13 +161,13 @@ class TurnLog:
         if not late:
             return
         with suppress(SessionConflictError, SessionNotFoundError, StoreUnavailableError):
-            log = yield store._getting(self.session_id, _SHORT, self.user_id)
+            log = yield Get(self.session_id, _SHORT, self.user_id)
             if log is None or log.message_count > len(log.messages):
                 return
             held = {message.id for message in log.messages}
             missing = {place: [m for m in late[place] if m.id not in held] for place in late}
             whole = [m for each in log.messages for m in (*missing.get(each.id, ()), each)]
-            yield store._updating(self.session_id, whole, None, self.user_id, log.version)
+            yield Update(self.session_id, whole, None, self.user_id, log.version)
             for message in (m for place in missing.keys() & held for m in missing[place]):
                 self._know(message)
 
@@ -227,12 +228,12 @@ class TurnLog:
         last = [held[message.id] for message in there if message.id in held][-1:]
         self.edit = next((m.metadata[EDIT][0] for m in last if EDIT in m.metadata), self.edit)
 
-    def _appending(self, store: SessionStore, messages: list[SessionMessage]) -> Flow[int]:
-        return store._appending(self.session_id, messages, self.agent_id, self.user_id, None)
+    def _appending(self, store: SessionStore, messages: list[SessionMessage]) -> Append:
+        return Append(self.session_id, messages, self.agent_id, self.user_id)
 
     def _replacing(self, store: SessionStore, message: SessionMessage) -> Flow[None]:
         try:
-            yield store._replacing(self.session_id, message, self.user_id)
+            yield ReplaceMessage(self.session_id, message, self.user_id)
         except SessionNotFoundError:
             return  # somebody deleted it meanwhile: it stays deleted
         self._know(message)

@@ -32,6 +32,7 @@ from sessionstore._settling import ended
 from sessionstore.errors import OutageError
 from sessionstore.flow import Flow, aplay
 from sessionstore.models import new_id
+from sessionstore.operations import Create, DeleteMessages, Get, GetMessages, Update
 
 __all__ = ["AsyncSessionChatStore"]
 
@@ -346,7 +347,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         end = None if limit is None else offset + limit
         if status is None:
             return (yield from self._behind("", key, end))[offset:]
-        head = yield self._bound._getting(key, 0, self._caller)
+        head = yield Get(key, 0, self._caller)
         mark = _told_by(head)
         if status is _ACTIVE:
             _, active = yield from self._behind_mark(mark, key, end)
@@ -359,13 +360,13 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
     def _active(self, key: str) -> Flow[tuple[_Mark, list[SessionMessage]]]:
         """Read the active messages: in one round trip, if they are about as many as last time."""
         guess = self._guesses.get(key, _FIRST_GUESS)
-        session: SessionData | None = yield self._bound._getting(key, guess, self._caller)
+        session: SessionData | None = yield Get(key, guess, self._caller)
         known = _known_active(session)
         if known is None:
             try:
                 known = yield from self._behind_mark(_told_by(session), key, None)
             except StoreUnavailableError:  # an outage, perhaps: what is known of it is all there is
-                session = yield self._bound._getting(key, None, self._caller)
+                session = yield Get(key, None, self._caller)
                 known = _known_active(session, whole=True) or (_Mark(), [])
         if len(self._guesses) > _MOST_GUESSES:
             self._guesses.clear()
@@ -374,9 +375,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
 
     def _behind(self, after: str, key: str, limit: int | None) -> Flow[list[SessionMessage]]:
         messages: list[SessionMessage]
-        messages = yield self._bound._reading(
-            key, limit, None, self._caller, keep_system=False, after=after
-        )
+        messages = yield GetMessages(key, limit, after=after, user_id=self._caller)
         return messages
 
     def _behind_mark(
@@ -400,7 +399,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         return mark
 
     def _counting(self, key: str, status: MessageStatus | None) -> Flow[int]:
-        head: SessionData | None = yield self._bound._getting(key, 0, self._caller)
+        head: SessionData | None = yield Get(key, 0, self._caller)
         if head is None or status is None:
             return head.message_count if head else 0
         mark = yield from self._checked(_told_by(head), key)
@@ -436,7 +435,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         """Move the mark behind the oldest; give where it was, too."""
         among = None if turn is None else set(turn.ids[: max(n, 0)])
         while True:
-            head: SessionData | None = yield self._bound._getting(key, 0, self._caller)
+            head: SessionData | None = yield Get(key, 0, self._caller)
             if head is None or n < 1:
                 return _Mark(), []
             mark, oldest = yield from self._behind_mark(_told_by(head), key, n)
@@ -449,7 +448,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
 
     def _moving_back(self, key: str, before: _Mark, moved: _Mark) -> Flow[None]:
         while True:
-            head = yield self._bound._getting(key, 0, self._caller)
+            head = yield Get(key, 0, self._caller)
             if head is None or _told_by(head) != moved:
                 return  # somebody has gone on from there
             if (yield from self._move(key, before, head.version)):
@@ -459,17 +458,17 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         """Set how far a session is archived, unless it was written to meanwhile."""
         metadata, user_id = mark.metadata(), self._caller
         try:
-            yield self._bound._updating(key, None, metadata, user_id, version)
+            yield Update(key, None, metadata, user_id, version)
         except (SessionConflictError, SessionNotFoundError):
             return False
         except OutageError:  # no version can be promised then, but the mark can be taken
-            yield self._bound._updating(key, None, metadata, user_id, None)
+            yield Update(key, None, metadata, user_id)
         return True
 
     def _adding_archived(self, key: str, new: list[SessionMessage]) -> Flow[None]:
         mark = _Mark().beyond(new)
         while True:
-            session: SessionData | None = yield self._bound._getting(key, None, self._caller)
+            session: SessionData | None = yield Get(key, None, self._caller)
             try:
                 if session is None:
                     yield self._creating(key, new, mark)
@@ -479,17 +478,17 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
                 continue
             return
 
-    def _storing(self, key: str, session: SessionData, new: list[SessionMessage]) -> Flow[Any]:
+    def _storing(self, key: str, session: SessionData, new: list[SessionMessage]) -> Update:
         mark, active = _known_active(session) or (_Mark(), session.messages)
         archived = session.messages[: mark.archived]
         messages = [*archived, *new, *active]
         mark = mark.beyond(new)
-        return self._bound._updating(key, messages, mark.metadata(), self._caller, session.version)
+        return Update(key, messages, mark.metadata(), self._caller, session.version)
 
     def _setting(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[None]:
         while True:
             try:
-                yield self._bound._updating(key, messages, mark.metadata(), self._caller, None)
+                yield Update(key, messages, mark.metadata(), self._caller)
             except SessionNotFoundError:
                 pass
             else:
@@ -501,9 +500,9 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             else:
                 return
 
-    def _creating(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[Any]:
+    def _creating(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Create:
         metadata = mark.metadata() if mark.trail else None
-        return self._bound._creating(key, self.agent_id, self.user_id, messages, metadata)
+        return Create(key, messages, self.agent_id, self.user_id, metadata)
 
     def _deleting_at(self, key: str, idx: int) -> Flow[list[SessionMessage]]:
         while True:
@@ -515,7 +514,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
     def _deleting_oldest(self, key: str, n: int) -> Flow[list[SessionMessage]]:
         """Delete the oldest, unless somebody archives them meanwhile, and so hands them out."""
         while True:
-            head: SessionData | None = yield self._bound._getting(key, 0, self._caller)
+            head: SessionData | None = yield Get(key, 0, self._caller)
             if head is None or n < 1:
                 return []
             _, oldest = yield from self._behind_mark(_told_by(head), key, n)
@@ -531,7 +530,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         found = yield from self._some(key, status, None, 0)
         deleted = yield self._deleting_these(key, found)
         while status is _ARCHIVED and deleted:
-            head = yield self._bound._getting(key, 0, self._caller)
+            head = yield Get(key, 0, self._caller)
             told = _told_by(head)
             trail = tuple(one for one in told.trail if one not in deleted)
             left = _Mark(max(told.archived - len(deleted), 1), trail) if trail else _Mark()
@@ -540,9 +539,9 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
 
     def _deleting_these(
         self, key: str, messages: list[SessionMessage], version: int | None = None
-    ) -> Flow[Any]:
+    ) -> DeleteMessages:
         ids = [str(message.id) for message in messages]
-        return self._bound._deleting_messages(key, ids, self._caller, version)
+        return DeleteMessages(key, ids, self._caller, version)
 
     @property
     def _turns(self) -> Turns:
@@ -551,7 +550,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         return turns or _turns_of.setdefault(store, Turns())
 
     async def _aplay(self, flow: Flow[T]) -> T:
-        return await aplay(flow, self._bound._aplay)
+        return await aplay(flow, self._bound.arun)
 
 
 def _status(status: MessageStatus | None) -> MessageStatus | None:

@@ -27,6 +27,7 @@ from sessionstore import (
 )
 from sessionstore.arguments import checked_id, optional_id
 from sessionstore.flow import Flow
+from sessionstore.operations import Create, Get
 
 __all__ = ["StoreBinding"]
 
@@ -190,10 +191,10 @@ class StoreBinding(BaseModel):
 
         An append by nobody would make it with an owner whom no other process knows.
         """
-        if self._caller is self.user_id or (yield self._bound._getting(key, 0, self._caller)):
+        if self._caller is self.user_id or (yield Get(key, 0, self._caller)):
             return
         with suppress(SessionExistsError):  # somebody made it just now
-            yield self._bound._creating(key, self.agent_id, self.user_id, [], None)
+            yield Create(key, [], self.agent_id, self.user_id)
 
     def _visible(self, infos: list[SessionInfo]) -> list[SessionInfo]:
         is_open = self._caller is self.user_id

@@ -22,6 +22,16 @@ from sessionstore import (
 )
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import new_id
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    GetMessages,
+    ListSessions,
+    Update,
+)
 
 __all__ = ["METADATA", "SessionChatStore", "listed", "register_store", "told_apart"]
 
@@ -226,13 +236,13 @@ class SessionChatStore(StoreBinding, BaseChatStore):
         replacements = told_apart(map(to_session, messages))
         while True:
             try:
-                yield self._bound._updating(key, replacements, _ALL_ACTIVE, self._caller, None)
+                yield Update(key, replacements, _ALL_ACTIVE, self._caller)
             except SessionNotFoundError:
                 pass
             else:
                 return
             try:
-                yield self._bound._creating(key, self.agent_id, self.user_id, replacements, None)
+                yield Create(key, replacements, self.agent_id, self.user_id)
             except SessionExistsError:
                 continue  # somebody made it just now
             else:
@@ -240,17 +250,17 @@ class SessionChatStore(StoreBinding, BaseChatStore):
 
     def _all(self, key: str) -> Flow[list[SessionMessage]]:
         messages: list[SessionMessage]
-        messages = yield self._bound._reading(key, None, None, self._caller, keep_system=False)
+        messages = yield GetMessages(key, user_id=self._caller)
         return messages
 
     def _adding(self, key: str, message: ChatMessage) -> Flow[None]:
         new = replace(to_session(message), id=None)
         yield from self._made(key)
-        yield self._bound._appending(key, [new], self.agent_id, self._caller, None)
+        yield Append(key, [new], self.agent_id, self._caller)
 
     def _deleting_all(self, key: str) -> Flow[list[ChatMessage] | None]:
-        session = yield self._bound._getting(key, None, self._caller)
-        if session is None or not (yield self._bound._deleting(key, self._caller)):
+        session = yield Get(key, None, self._caller)
+        if session is None or not (yield Delete(key, self._caller)):
             return None
         return to_llama_index_messages(session.messages)
 
@@ -276,13 +286,13 @@ class SessionChatStore(StoreBinding, BaseChatStore):
             if message is None:
                 return None
             ids = [str(message.id)]
-            if (yield self._bound._deleting_messages(key, ids, self._caller, None)):
+            if (yield DeleteMessages(key, ids, self._caller)):
                 return to_llama_index(message)
 
     def _at(self, key: str, idx: int) -> Flow[SessionMessage | None]:
         limit = -idx if -_NEAR <= idx < 0 else 0  # further away, the other end may be nearer
         while True:
-            session = yield self._bound._getting(key, limit, self._caller)
+            session = yield Get(key, limit, self._caller)
             if session is None or idx >= session.message_count:
                 return None
             count = session.message_count
@@ -297,16 +307,14 @@ class SessionChatStore(StoreBinding, BaseChatStore):
             limit = count - from_start
 
     def _from_start(self, key: str, place: int) -> Flow[SessionMessage | None]:
-        messages = yield self._bound._reading(
-            key, place + 1, None, self._caller, keep_system=False, after=""
-        )
+        messages = yield GetMessages(key, place + 1, after="", user_id=self._caller)
         return messages[place] if place < len(messages) else None
 
     def _play(self, flow: Flow[T]) -> T:
-        return play(flow, self._bound._play)
+        return play(flow, self._bound.run)
 
     async def _aplay(self, flow: Flow[T]) -> T:
-        return await aplay(flow, self._bound._aplay)
+        return await aplay(flow, self._bound.arun)
 
 
 def _raises(delete: Callable[[BaseChatStore], object]) -> bool:
@@ -326,7 +334,7 @@ def listed(store: SessionStore, agent_id: str, user_id: str | None) -> Flow[list
     found: dict[str, SessionInfo] = {}
     cursor, again = None, False
     while True:
-        page = yield store._listing(agent_id, user_id, _PAGE, cursor)
+        page = yield ListSessions(agent_id, user_id, _PAGE, cursor)
         new = {info.id: info for info in page.sessions if info.id not in found}
         found.update(new)
         if again and not new:
