@@ -21,9 +21,9 @@ DIES = """
 
 
     class Mortal(FaultyStore):
-        def _play(self, flow):
+        def run(self, operation):
             step()
-            result = super()._play(flow)
+            result = super().run(operation)
             step()
             return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sessionstore import (
     InMemorySessionStore,
@@ -13,22 +13,9 @@ from sessionstore import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from sessionstore.flow import Flow
+from sessionstore.operations import Operation
 
 T = TypeVar("T")
-_FLOWS = (
-    "_create",
-    "_get",
-    "_get_messages",
-    "_append_messages",
-    "_replace_message",
-    "_delete_messages",
-    "_update",
-    "_delete",
-    "_list_sessions",
-    "_prune_expired",
-    "_ping",
-)
 
 
 class Killed(BaseException):
@@ -56,7 +43,7 @@ class FaultyStore(SessionStore):
         self.writes_fail: Exception | None = None
         self.asked: list[tuple[str, object]] = []
         self.left: list[str | None] = []
-        self.late: list[Flow[object]] = []
+        self.late: list[Operation[object]] = []
 
     def __repr__(self) -> str:
         return f"FaultyStore({self.inner!r})"
@@ -86,8 +73,8 @@ class FaultyStore(SessionStore):
 
     def arrive(self) -> None:
         """Do what was kept back."""
-        for flow in self.late:
-            self.inner._play(flow)
+        for operation in self.late:
+            self.inner.run(operation)
 
     # One in memory stands for a server: that outlives what its clients open and close.
 
@@ -99,21 +86,21 @@ class FaultyStore(SessionStore):
         if not isinstance(self.inner, InMemorySessionStore):
             await self.inner.aclose()
 
-    def _play(self, flow: Flow[T]) -> T:
-        fault = self._begin(flow)
-        result = self.inner._play(flow)
+    def run(self, operation: Operation[T]) -> T:
+        fault = self._begin(operation)
+        result = self.inner.run(operation)
         self._end(fault)
         return result
 
-    async def _aplay(self, flow: Flow[T]) -> T:
+    async def arun(self, operation: Operation[T]) -> T:
         if self.asynchronously is not None:
             await self.asynchronously()
-        fault = self._begin(flow)
-        result = await self.inner._aplay(flow)
+        fault = self._begin(operation)
+        result = await self.inner.arun(operation)
         self._end(fault)
         return result
 
-    def _begin(self, flow: Flow[object]) -> str | None:
+    def _begin(self, operation: Operation[Any]) -> str | None:
         self.requests += 1
         self._call("meanwhile")
         fault = self.fault()
@@ -124,10 +111,15 @@ class FaultyStore(SessionStore):
         if fault == "busy":
             raise StoreBusyError("the store is busy")
         if fault == "late":
-            self.late.append(flow)
+            self.late.append(operation)
             raise StoreUnavailableError("the store is too slow")
         if fault == "killed":
             raise Killed
+        self.asked.append((type(operation).__name__, operation.about))
+        if error := self.slow.get(str(operation.about)):
+            raise error
+        if self.writes_fail and operation.is_write:
+            raise self.writes_fail
         return fault
 
     def _end(self, fault: str | None) -> None:
@@ -141,21 +133,3 @@ class FaultyStore(SessionStore):
         step, _ = getattr(self, name), setattr(self, name, None)
         if step is not None:
             step()
-
-
-def _passed_on(name: str) -> Callable[..., Flow[object]]:
-    def flow(self: FaultyStore, *args: object, **kwargs: object) -> Flow[object]:
-        session_id = args[0] if args else None
-        self.asked.append((name, session_id))
-        if error := self.slow.get(str(session_id)):
-            raise error
-        if self.writes_fail and name not in ("_get", "_get_messages", "_list_sessions", "_ping"):
-            raise self.writes_fail
-        return (yield from getattr(self.inner, name)(*args, **kwargs))
-
-    return flow
-
-
-for _name in _FLOWS:
-    setattr(FaultyStore, _name, _passed_on(_name))
-FaultyStore.__abstractmethods__ = frozenset()

@@ -26,10 +26,10 @@ from sessionstore import (
     SessionMessage,
     SessionNotFoundError,
     SessionPage,
-    SessionStore,
     SessionStoreError,
     StoreUnavailableError,
 )
+from sessionstore._flow_store import FlowStore
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.flow import Flow, play
 from sessionstore.models import (
@@ -59,7 +59,7 @@ class File(dict[str, Session]):
         return json.dumps({**self.expired, **self})
 
 
-class JsonFileStore(SessionStore):
+class JsonFileStore(FlowStore):
     """Sessions in a JSON file. A flow yields what is to be done with the file's content.
 
     What was acknowledged outlives the process, and if ``durable`` a power cut.

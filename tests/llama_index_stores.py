@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from hooked import HookedStore
+
 from sessionstore import (
     DbSessionStore,
     FallbackSessionStore,
@@ -17,6 +19,7 @@ from sessionstore import (
     SessionStore,
     SQLiteSessionStore,
 )
+from sessionstore.operations import Append, DeleteMessages, Get, GetMessages, Update
 
 KINDS = ["memory", "sqlite", "redis", "postgres", "fallback"]
 _FIXTURES = {"redis": "redis_server", "fallback": "redis_server", "postgres": "postgres"}
@@ -43,7 +46,7 @@ def opened(kind: str, request: Any) -> Iterator[SessionStore]:
         yield store
 
 
-class Counting(InMemorySessionStore):
+class Counting(HookedStore):
     """A store that counts what it is asked for, and the messages that it hands over."""
 
     def __init__(self) -> None:
@@ -52,30 +55,14 @@ class Counting(InMemorySessionStore):
         self.handed = 0
         self.written = 0
 
-    def _counted(self, name: str, flow: Any) -> Any:
-        self.requests.append(name)
-        result = yield from flow
-        messages = getattr(result, "messages", result)
-        self.handed += len(messages) if isinstance(messages, list) else 0
-        return result
+    def before(self, operation: Any) -> None:
+        self.requests.append(_NAMES.get(type(operation), "other"))
+        self.written += len(getattr(operation, "messages", None) or ())
 
-    def _get(self, *args: Any, **kwargs: Any) -> Any:
-        return self._counted("get", super()._get(*args, **kwargs))
-
-    def _get_messages(self, *args: Any, **kwargs: Any) -> Any:
-        return self._counted("get_messages", super()._get_messages(*args, **kwargs))
-
-    def _append_messages(self, session_id: str, messages: Any, **kwargs: Any) -> Any:
-        self.written += len(messages)
-        return self._counted("append", super()._append_messages(session_id, messages, **kwargs))
-
-    def _update(self, session_id: str, **kwargs: Any) -> Any:
-        self.written += len(kwargs["messages"] or ())
-        return self._counted("update", super()._update(session_id, **kwargs))
-
-    def _delete_messages(self, *args: Any, **kwargs: Any) -> Any:
-        self.requests.append("delete_messages")
-        return super()._delete_messages(*args, **kwargs)
+    def after(self, operation: Any, result: Any) -> None:
+        if not isinstance(operation, DeleteMessages):
+            messages = getattr(result, "messages", result)
+            self.handed += len(messages) if isinstance(messages, list) else 0
 
     def forget(self) -> None:
         self.requests, self.handed, self.written = [], 0, 0
@@ -99,3 +86,12 @@ class Loop:
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
         asyncio.set_event_loop(None)
+
+
+_NAMES: dict[type, str] = {
+    Get: "get",
+    GetMessages: "get_messages",
+    Append: "append",
+    Update: "update",
+    DeleteMessages: "delete_messages",
+}

@@ -85,7 +85,7 @@ def test_the_pause_of_a_session_doubles(monkeypatch: pytest.MonkeyPatch) -> None
     pauses = []
     for number in range(6):
         before = now[0]
-        while ("_append_messages", "slow") not in stage.primary.asked:
+        while ("Append", "slow") not in stage.primary.asked:
             stage.store.append_messages("slow", said(f"{number} {now[0]}"))
             now[0] += 0.25
         pauses.append(now[0] - before)
@@ -301,9 +301,9 @@ class Timed(FaultyStore):
     timeout: float = 0.2  # type: ignore[assignment]
     takes: float = 0.0
 
-    def _play(self, flow: Flow[Any]) -> Any:
+    def run(self, operation: Any) -> Any:
         time.sleep(self.takes)
-        return super()._play(flow)
+        return super().run(operation)
 
 
 def test_who_comes_after_an_outage_does_not_wait_for_all_that_their_session_has_waiting() -> None:
@@ -365,7 +365,7 @@ def test_batches_grow_again_after_one_that_was_too_slow() -> None:
     stage.primary.come_back()
     stage.primary.asked.clear()
     assert stage.store.recover()
-    requests = [one for one in stage.primary.asked if one == ("_append_messages", "s")]
+    requests = [one for one in stage.primary.asked if one == ("Append", "s")]
     assert len(requests) < 20
     assert len(stage.kept()) == 1001
 

@@ -159,8 +159,8 @@ class _Answers(FaultyStore):
         self.holds = False
         self.held = asyncio.Event()
 
-    async def _aplay(self, flow: Any) -> Any:
-        result = await super()._aplay(flow)
+    async def arun(self, operation: Any) -> Any:
+        result = await super().arun(operation)
         if self.holds:
             self.holds = False
             self.held.set()
@@ -283,4 +283,4 @@ def test_ctrl_c_at_any_moment_of_an_outage_and_after_it(caplog: pytest.LogCaptur
     assert not stage.store._journal._lines
     stage.primary.asked.clear()
     stage.store.append_messages("s", said("last"))
-    assert stage.primary.asked == [("_append_messages", "s")]
+    assert stage.primary.asked == [("Append", "s")]

@@ -201,7 +201,7 @@ def test_what_can_not_be_read_can_not_be_done() -> None:
         store.append_messages("s", said("a"))
         write = PendingWrite(kind="unreadable", session_id="s")
         with pytest.raises(SessionStoreError):
-            store._play(write.on(store))
+            store.run(write.operation())
         assert len(store.get_messages("s")) == 1
 
 

@@ -25,6 +25,7 @@ from sessionstore import (
     StoreUnavailableError,
     Window,
 )
+from sessionstore.operations import Get
 from sessionstore.testing.content import BAD_MESSAGES, MESSAGES
 from sessionstore.testing.strategies import MODEST, messages
 
@@ -347,16 +348,13 @@ class Watched(InMemorySessionStore):
         self.calls: list[Any] = []
         self.error: Exception | None = None
 
-    def _play(self, flow: Any) -> Any:
+    def run(self, operation: Any) -> Any:
+        if isinstance(operation, Get):
+            self.calls.append(operation.limit)
         self.calls.append("a request")
         if self.error:
-            flow.close()
             raise self.error
-        return super()._play(flow)
-
-    def _get(self, session_id: str, *, limit: int | None, user_id: str | None) -> Any:
-        self.calls.append(limit)
-        return super()._get(session_id, limit=limit, user_id=user_id)
+        return super().run(operation)
 
 
 def test_a_history_costs_one_bounded_read_whatever_its_window() -> None:

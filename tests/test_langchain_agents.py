@@ -184,10 +184,10 @@ def test_a_tool_that_raises_does_not_break_off_what_is_saved_beside_it():
     raised = asyncio.Event()
 
     class Slow(InMemorySessionStore):
-        async def _aplay(self, flow):
+        async def arun(self, operation):
             if saving.is_set():
                 await asyncio.wait_for(raised.wait(), 20)
-            return await super()._aplay(flow)
+            return await super().arun(operation)
 
     @tool
     async def quick() -> str:

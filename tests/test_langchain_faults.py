@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from agents import CountingModel, agent
+from hooked import HookedStore
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
@@ -23,13 +24,14 @@ from langchain_sessionstore import (
     session_history_factory,
     with_session_history,
 )
-from sessionstore import InMemorySessionStore, StoreUnavailableError
+from sessionstore import StoreUnavailableError
+from sessionstore.operations import Append, GetMessages
 
 CONFIG = {"configurable": {"session_id": "s"}}
 MESSAGES = {"input_messages_key": "messages", "output_messages_key": "messages"}
 
 
-class CountingStore(InMemorySessionStore):
+class CountingStore(HookedStore):
     """A store that counts its reads, and can be made to refuse its writes."""
 
     def __init__(self):
@@ -37,14 +39,10 @@ class CountingStore(InMemorySessionStore):
         self.reads = 0
         self.full = False
 
-    def _get_messages(self, *args, **kwargs):
-        self.reads += 1
-        return super()._get_messages(*args, **kwargs)
-
-    def _append_messages(self, *args, **kwargs):
-        if self.full:
+    def before(self, operation):
+        self.reads += isinstance(operation, GetMessages)
+        if self.full and isinstance(operation, Append):
             raise StoreUnavailableError("the disk is full")
-        return super()._append_messages(*args, **kwargs)
 
 
 @dataclass
@@ -293,10 +291,9 @@ def test_a_stream_is_heard_to_its_end_before_its_save_fails():
 @pytest.mark.parametrize("colour", ["batch", "abatch"])
 def test_in_a_batch_it_is_the_error_of_its_item_alone(colour):
     class Picky(CountingStore):
-        def _append_messages(self, session_id, *args, **kwargs):
-            if session_id == "full":
+        def before(self, operation):
+            if isinstance(operation, Append) and operation.session_id == "full":
                 raise StoreUnavailableError("the disk is full")
-            return super()._append_messages(session_id, *args, **kwargs)
 
     chain = with_session_history(RunnableLambda(lambda said: f"to {said[-1].text}"), Picky())
     configs = [{"configurable": {"session_id": name}} for name in ("one", "full", "two")]

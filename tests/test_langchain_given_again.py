@@ -5,6 +5,7 @@ import warnings
 from itertools import cycle
 
 import pytest
+from hooked import HookedStore
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.runnables import RunnableLambda
@@ -16,6 +17,7 @@ from langchain_sessionstore import (
     with_session_history,
 )
 from sessionstore import InMemorySessionStore, Window
+from sessionstore.operations import Append
 
 CONFIG = {"configurable": {"session_id": "s"}}
 
@@ -96,9 +98,9 @@ def test_only_what_was_left_out_costs_another_step():
     class Counting(InMemorySessionStore):
         calls = 0
 
-        def _play(self, flow):
+        def run(self, operation):
             self.calls += 1
-            return super()._play(flow)
+            return super().run(operation)
 
     store = Counting()
     history = SessionChatMessageHistory("s", store)
@@ -111,13 +113,10 @@ def test_only_what_was_left_out_costs_another_step():
 
 
 def test_a_question_that_is_deleted_meanwhile_takes_nothing_along():
-    class Deleting(InMemorySessionStore):
-        def _append_messages(self, session_id, messages, **rest):
-            added = yield from super()._append_messages(session_id, messages, **rest)
-            yield from super()._delete_messages(
-                session_id, ["h2"], user_id=None, expected_version=None
-            )
-            return added
+    class Deleting(HookedStore):
+        def after(self, operation, result):  # noqa: ARG002
+            if isinstance(operation, Append):
+                self.delete_messages(operation.session_id, ["h2"])
 
     store = Deleting()
     history = SessionChatMessageHistory("s", store)

@@ -2,6 +2,7 @@ import asyncio
 import threading
 
 import pytest
+from hooked import HookedStore
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, SystemMessage
 from langchain_core.runnables import ConfigurableFieldSpec, RunnableLambda
 
@@ -14,6 +15,7 @@ from sessionstore import (
     SQLiteSessionStore,
     Window,
 )
+from sessionstore.operations import GetMessages
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -202,12 +204,11 @@ def test_an_answer_given_again_is_kept_again_and_a_whole_conversation_is_not(sto
 
 
 def test_one_call_reads_the_session_once():
-    class Counting(InMemorySessionStore):
+    class Counting(HookedStore):
         reads = 0
 
-        def _get_messages(self, *args, **kwargs):
-            self.reads += 1
-            return super()._get_messages(*args, **kwargs)
+        def before(self, operation):
+            self.reads += isinstance(operation, GetMessages)
 
     store = Counting()
     remembering(RunnableLambda(lambda _: "ok"), store).invoke("one", CONFIG)

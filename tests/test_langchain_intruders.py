@@ -82,15 +82,15 @@ class Switched(InMemorySessionStore):
 
     away = False
 
-    def _play(self, flow):
+    def run(self, operation):
         if self.away:
             raise StoreConnectionError("away")
-        return super()._play(flow)
+        return super().run(operation)
 
-    async def _aplay(self, flow):
+    async def arun(self, operation):
         if self.away:
             raise StoreConnectionError("away")
-        return await super()._aplay(flow)
+        return await super().arun(operation)
 
 
 class First(AgentMiddleware):

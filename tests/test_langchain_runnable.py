@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 from faults import FaultyStore
+from hooked import HookedStore
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
@@ -529,12 +530,12 @@ def test_an_input_of_no_known_shape_is_refused(store, value, options, words):
     assert log(store) == []
 
 
-class Failing(InMemorySessionStore):
+class Failing(HookedStore):
     """A store that reads, and whose writes fail."""
 
-    def _append_messages(self, *args, **kwargs):  # noqa: ARG002
-        yield from ()
-        raise StoreUnavailableError("gone")
+    def before(self, operation):
+        if operation.is_write:
+            raise StoreUnavailableError("gone")
 
 
 def test_a_failed_save_reaches_the_caller_with_the_answer():
@@ -638,18 +639,13 @@ def test_a_window_bounds_what_the_runnable_sees(store):
 
 
 def test_it_reads_once_and_writes_once_a_turn():
-    class Counting(InMemorySessionStore):
+    class Counting(HookedStore):
         def __init__(self):
             super().__init__()
             self.calls = []
 
-        def _get_messages(self, *args, **kwargs):
-            self.calls.append("read")
-            return super()._get_messages(*args, **kwargs)
-
-        def _append_messages(self, *args, **kwargs):
-            self.calls.append("write")
-            return super()._append_messages(*args, **kwargs)
+        def before(self, operation):
+            self.calls.append("write" if operation.is_write else "read")
 
     store = Counting()
     with_session_history(echo, store).invoke("a", CONFIG)

@@ -5,6 +5,7 @@ import threading
 import uuid
 
 import pytest
+from hooked import HookedStore
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -35,6 +36,7 @@ from sessionstore import (
     SessionMessage,
     SessionStoreError,
 )
+from sessionstore.operations import ListSessions
 
 
 @pytest.fixture(params=KINDS)
@@ -258,7 +260,7 @@ def test_every_message_goes_to_one_of_those_who_delete_the_last(store, colour):
 
 def test_async_methods_call_the_stores_async_side(store, run, monkeypatch):
     chat_store = SessionChatStore(store)
-    monkeypatch.setattr(type(store), "_play", lambda *_: pytest.fail("a blocking call"))
+    monkeypatch.setattr(type(store), "run", lambda *_: pytest.fail("a blocking call"))
     monkeypatch.setattr(asyncio, "to_thread", lambda *_: pytest.fail("a hop to a thread"))
     hello = ChatMessage("Hello!")
     call = either(run, "async")
@@ -294,15 +296,13 @@ def test_keys_are_ours_only(redis_server, run, colour):
         assert call(SessionChatStore(store, agent_id="helper"), "get_keys") == ["helper's"]
 
 
-class Busy(InMemorySessionStore):
+class Busy(HookedStore):
     """A store in which somebody writes to the oldest sessions between two pages of a list."""
 
-    def _list_sessions(self, **options):
-        page = yield from super()._list_sessions(**options)
-        if options["cursor"] is None:
+    def after(self, operation, result):  # noqa: ARG002
+        if isinstance(operation, ListSessions) and operation.cursor is None:
             for n in range(5):
                 self.append_message(f"s{n}", SessionMessage("user", "x", id="again"))
-        return page
 
 
 def test_keys_are_all_of_them_also_where_sessions_are_written_to_meanwhile(run):

@@ -53,7 +53,8 @@ from sessionstore import (
     StoreUnavailableError,
     open_store,
 )
-from sessionstore.flow import aplay, play
+from sessionstore.flow import play
+from sessionstore.operations import DeleteMessages, Update
 
 ACTIVE, ARCHIVED = MessageStatus.ACTIVE, MessageStatus.ARCHIVED
 STATUSES = [ACTIVE, ARCHIVED, None]
@@ -607,20 +608,20 @@ class Slow(InMemorySessionStore):
 
     moving = False
 
-    def _update(self, session_id, **options):
-        self.moving = True
-        yield "pause"
-        info = yield from super()._update(session_id, **options)
-        yield "pause"
-        self.moving = False
-        return info
+    async def arun(self, operation):
+        updates = isinstance(operation, Update)
+        if updates:
+            self.moving = True
+            await self._pause()
+        result = await super().arun(operation)
+        if updates:
+            await self._pause()
+            self.moving = False
+        return result
 
-    async def _aplay(self, flow):
-        async def pause(_):
-            for _ in range(4):
-                await asyncio.sleep(0)
-
-        return await aplay(flow, pause)
+    async def _pause(self):
+        for _ in range(4):
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("twice", [False, True])
@@ -725,9 +726,9 @@ def test_one_who_never_lets_go_is_waited_for_in_patience_only(run):
 class Pausing(InMemorySessionStore):
     """A store whose callers go on together."""
 
-    async def _aplay(self, flow):
+    async def arun(self, operation):
         await asyncio.sleep(0)
-        return await super()._aplay(flow)
+        return await super().arun(operation)
 
 
 def test_who_only_reads_does_not_wait_for_one_who_keeps_what_was_read(run):
@@ -948,13 +949,14 @@ class Blinking(InMemorySessionStore):
 
     away = 0
 
-    def _update(self, session_id, **options):
-        self.away += options["expected_version"] is not None
-        if self.away == 1:
-            others = AsyncSessionChatStore(self)._archiving(session_id, 5, None)
-            play(others, self._play)
-            raise StoreUnavailableError("away")
-        return (yield from super()._update(session_id, **options))
+    async def arun(self, operation):
+        if isinstance(operation, Update) and operation.expected_version is not None:
+            self.away += 1
+            if self.away == 1:
+                others = AsyncSessionChatStore(self)._archiving(operation.session_id, 5, None)
+                play(others, self.run)
+                raise StoreUnavailableError("away")
+        return await super().arun(operation)
 
 
 def test_a_store_that_is_away_for_a_moment_hands_nothing_out_twice(run):
@@ -971,11 +973,12 @@ class Overtaken(InMemorySessionStore):
 
     overtaken = False
 
-    def _delete_messages(self, session_id, message_ids, **options):
-        if not self.overtaken:
+    async def arun(self, operation):
+        if isinstance(operation, DeleteMessages) and not self.overtaken:
             self.overtaken = True
-            play(AsyncSessionChatStore(self)._archiving(session_id, 2, None), self._play)
-        return (yield from super()._delete_messages(session_id, message_ids, **options))
+            archiving = AsyncSessionChatStore(self)._archiving(operation.session_id, 2, None)
+            play(archiving, self.run)
+        return await super().arun(operation)
 
 
 def test_who_deletes_the_oldest_takes_none_that_was_archived_meanwhile(run):

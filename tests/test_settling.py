@@ -12,7 +12,6 @@ from langchain_core.runnables import RunnableLambda
 from langchain_sessionstore import with_session_history
 from sessionstore import InMemorySessionStore
 from sessionstore._settling import ended
-from sessionstore.flow import Flow
 
 CONFIG = {"configurable": {"session_id": "s"}}
 SAVE = 0.4
@@ -24,11 +23,11 @@ class SlowToSave(InMemorySessionStore):
         self.saving = asyncio.Event()
         self.answered = False
 
-    async def _aplay(self, flow: Flow):
+    async def arun(self, operation):
         if self.answered:
             self.saving.set()
             await asyncio.sleep(SAVE)
-        return await super()._aplay(flow)
+        return await super().arun(operation)
 
 
 async def in_a_scope(store, work):

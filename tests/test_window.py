@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from hooked import HookedStore
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +16,8 @@ from sessionstore import (
     SessionMessage,
     Window,
 )
-from sessionstore.flow import Flow
 from sessionstore.models import new_id
+from sessionstore.operations import GetMessages
 from sessionstore.testing.strategies import MODEST
 from sessionstore.window import INTERRUPTED, approximate_tokens
 
@@ -220,17 +221,15 @@ def test_a_view_does_not_change_its_log(log: Log, window: Window) -> None:
 # -- Reading a view -------------------------------------------------------------------------------
 
 
-class CountingStore(InMemorySessionStore):
+class CountingStore(HookedStore):
     """Counts the messages that are read."""
 
     def __init__(self) -> None:
         super().__init__()
         self.read = 0
 
-    def _get_messages(self, session_id: str, **options: Any) -> Flow[Log]:
-        messages = yield from super()._get_messages(session_id, **options)
-        self.read += len(messages)
-        return messages
+    def after(self, operation: Any, result: Any) -> None:
+        self.read += len(result) if isinstance(operation, GetMessages) else 0
 
 
 def shown(messages: Log) -> list[Any]:
@@ -302,17 +301,15 @@ def test_ownership_is_checked() -> None:
             asyncio.run(window.aload(store, "s", user_id="eve"))
 
 
-class ReplacedBetweenPages(InMemorySessionStore):
+class ReplacedBetweenPages(HookedStore):
     """Replaces all messages once, between the first page and the second."""
 
     replaced = False
 
-    def _get_messages(self, session_id: str, **options: Any) -> Flow[Log]:
-        found = yield from super()._get_messages(session_id, **options)
-        if not self.replaced:
+    def after(self, operation: Any, result: Any) -> None:  # noqa: ARG002
+        if isinstance(operation, GetMessages) and not self.replaced:
             self.replaced = True
-            self.update(session_id, messages=[user("new"), assistant("new")])
-        return found
+            self.update(operation.session_id, messages=[user("new"), assistant("new")])
 
 
 def test_messages_replaced_between_two_pages() -> None:
@@ -322,17 +319,19 @@ def test_messages_replaced_between_two_pages() -> None:
     assert [message.content for message in view] == ["new", "new"]
 
 
-class ReplacedBetweenAllPages(InMemorySessionStore):
+class ReplacedBetweenAllPages(HookedStore):
     """Replaces all messages after each page; gives up what would not end."""
 
     pages = 0
 
-    def _get_messages(self, session_id: str, **options: Any) -> Flow[Log]:
-        self.pages += 1
+    def before(self, operation: Any) -> None:
+        self.pages += isinstance(operation, GetMessages)
         assert self.pages <= 20, "it reads for ever"
-        found = yield from super()._get_messages(session_id, **options)
-        self.update(session_id, messages=[user(), *[assistant() for _ in range(20)]])
-        return found
+
+    def after(self, operation: Any, result: Any) -> None:  # noqa: ARG002
+        if isinstance(operation, GetMessages):
+            messages = [user(), *[assistant() for _ in range(20)]]
+            self.update(operation.session_id, messages=messages)
 
 
 def test_messages_replaced_again_and_again() -> None:

@@ -8,9 +8,11 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from hooked import HookedStore
 
 from sessionstore import InMemorySessionStore, SessionMessage, Window
 from sessionstore.models import new_id
+from sessionstore.operations import GetMessages
 from sessionstore.tokens import approximate_tokens
 from sessionstore.window import INTERRUPTED
 
@@ -99,11 +101,10 @@ def test_a_system_message_that_is_repeated_costs_once() -> None:
 def test_both_limits_read_no_more_than_the_smaller_needs() -> None:
     reads: list[int] = []
 
-    class Reading(InMemorySessionStore):
-        def _get_messages(self, *args: Any, **kwargs: Any) -> Any:
-            found = yield from super()._get_messages(*args, **kwargs)
-            reads.append(len(found))
-            return found
+    class Reading(HookedStore):
+        def after(self, operation: Any, result: Any) -> None:
+            if isinstance(operation, GetMessages):
+                reads.append(len(result))
 
     store = Reading()
     store.append_messages("s", turns(2000))
