@@ -1,10 +1,10 @@
-"""The machine's clock as somebody sets it, for stores that go by `sessionstore._clock`."""
+"""The machine's clock as somebody sets it, for stores that go by `sessionstore._runtime.clock`."""
 
 from __future__ import annotations
 
 import pytest
 
-from sessionstore._clock import clock, steady_microseconds, wall_microseconds
+from sessionstore._runtime.clock import clock, steady_microseconds, wall_microseconds
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND

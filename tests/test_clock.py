@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sessionstore._clock import Clock, steady_microseconds
+from sessionstore._runtime.clock import Clock, steady_microseconds
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND

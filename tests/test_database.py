@@ -31,8 +31,8 @@ from sessionstore import (
     SQLiteSessionStore,
     open_store,
 )
-from sessionstore.database import open_db as open_db_of
-from sessionstore.tables import Tables
+from sessionstore.sql.database import open_db as open_db_of
+from sessionstore.sql.tables import Tables
 
 OpenDb = Callable[..., AgentDb]
 
@@ -162,7 +162,7 @@ def _start(url: str, schema: str, gate: Any, answers: Any) -> None:
 
 def test_twenty_processes_start_on_an_empty_database(postgres: PostgresServer, schema: str) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sessionstore.db", "psycopg"])
+    context.set_forkserver_preload(["sessionstore.sql.store", "psycopg"])
     gate, answers = context.Barrier(20), context.Queue()
     processes = [
         context.Process(target=_start, args=(postgres.url(), schema, gate, answers))
@@ -482,7 +482,7 @@ def test_a_url_with_blanks_in_it(kind: Callable[[str], Any]) -> None:
 def test_importing_the_package_imports_no_driver() -> None:
     program = (
         "import sys, sessionstore; "
-        "assert not {'sqlalchemy', 'psycopg', 'sessionstore.db'} & set(sys.modules); "
+        "assert not {'sqlalchemy', 'psycopg', 'sessionstore.sql.store'} & set(sys.modules); "
         "sessionstore.SqliteAgentDb; assert 'psycopg' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

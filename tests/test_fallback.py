@@ -18,7 +18,7 @@ from sessionstore import (
     SessionMessage,
     StoreUnavailableError,
 )
-from sessionstore.fallback import FallbackSessionStore
+from sessionstore.fallback.store import FallbackSessionStore
 from sessionstore.testing.colours import Stores
 
 # -- What a caller sees of an outage -----------------------------------------------------------

@@ -79,7 +79,7 @@ def test_a_session_that_is_slow_again_and_again_never_takes_the_store_down() -> 
 def test_the_pause_of_a_session_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = stage_of("slow", retry_after=1.0, retry_cap=8.0)
     now = [time.monotonic()]
-    monkeypatch.setattr("sessionstore.circuits.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("sessionstore.fallback.circuits.time.monotonic", lambda: now[0])
     stage.primary.slow["slow"] = SLOW
     stage.primary.asked.clear()
     pauses = []

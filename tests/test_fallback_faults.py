@@ -23,7 +23,7 @@ from sessionstore import (
     StoreUnavailableError,
     journal,
 )
-from sessionstore.owners import is_looked_after, name_for
+from sessionstore.fallback.owners import is_looked_after, name_for
 
 
 def said(*texts: str) -> list[SessionMessage]:

@@ -32,7 +32,7 @@ from sessionstore import (
     SQLiteSessionStore,
     StoreUnavailableError,
 )
-from sessionstore.fallback import _send
+from sessionstore.fallback.store import _send
 from sessionstore.flow import play
 
 _sessions = st.sampled_from(["a", "b"])

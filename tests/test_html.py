@@ -430,8 +430,10 @@ def test_who_looks_at_what_waits_keeps_nobody_from_writing() -> None:
                 return msgspec.json.decode(raw, type=PendingWrite)
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("sessionstore.journal.decode_write", decoding)
-                patch.setattr("sessionstore.journal.kind_of", lambda raw: decoding(raw).kind)
+                patch.setattr("sessionstore.fallback.journal.decode_write", decoding)
+                patch.setattr(
+                    "sessionstore.fallback.journal.kind_of", lambda raw: decoding(raw).kind
+                )
                 read_it()
             assert reading == [False]
         primary.error = None
@@ -443,7 +445,7 @@ def test_who_looks_at_what_waits_keeps_nobody_from_writing() -> None:
 LAZY = """
     import sys
 
-    import langchain_sessionstore, sessionstore, sessionstore.fallback
+    import langchain_sessionstore, sessionstore, sessionstore.fallback.store
     print(*sorted({"html", "sessionstore.html", "sessionstore._html_elements"} & set(sys.modules)))
     import msgspec
     sessionstore.InMemorySessionStore().create("s")._repr_html_()

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from clocks import MachineClock
 
-from sessionstore.owners import is_looked_after, leave, name_for
+from sessionstore.fallback.owners import is_looked_after, leave, name_for
 
 LONG_AGO = timedelta(seconds=61)
 
@@ -19,7 +19,7 @@ LONG_AGO = timedelta(seconds=61)
 PROGRAM = """
 import sys
 from datetime import datetime, timezone
-from sessionstore.owners import is_looked_after, name_for
+from sessionstore.fallback.owners import is_looked_after, name_for
 
 class Looker: pass
 

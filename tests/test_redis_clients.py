@@ -33,7 +33,7 @@ from sessionstore import (
     StoreTimeoutError,
     open_store,
 )
-from sessionstore import redis as redis_store
+from sessionstore.redis import store as redis_store
 from sessionstore.testing.samples import conversation, ids, said
 
 

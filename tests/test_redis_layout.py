@@ -28,9 +28,9 @@ from sessionstore import (
     SessionNotFoundError,
     SessionStoreError,
 )
-from sessionstore._redis_clients import Clients, Command
 from sessionstore.models import encode_message, new_id
-from sessionstore.redis import _encoded
+from sessionstore.redis.clients import Clients, Command
+from sessionstore.redis.store import _encoded
 from sessionstore.testing.samples import NASTY_IDS, conversation, ids, said
 
 

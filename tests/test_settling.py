@@ -11,7 +11,7 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_sessionstore import with_session_history
 from sessionstore import InMemorySessionStore
-from sessionstore._settling import ended
+from sessionstore._runtime.settling import ended
 
 CONFIG = {"configurable": {"session_id": "s"}}
 SAVE = 0.4

@@ -27,9 +27,9 @@ from sessionstore import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from sessionstore._call_deadline import until
-from sessionstore._sql_gate import Gate
-from sessionstore._tickets import Ticket
+from sessionstore._runtime.call_deadline import until
+from sessionstore._runtime.tickets import Ticket
+from sessionstore.sql.gate import Gate
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 

@@ -24,7 +24,7 @@ from sessionstore import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from sessionstore._call_deadline import until
+from sessionstore._runtime.call_deadline import until
 
 TIMEOUT = 0.6
 LATE = 0.35  # what a machine under load may take beyond

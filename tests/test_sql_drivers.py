@@ -28,8 +28,8 @@ from sessionstore import (
     SessionStoreError,
     StoreUnavailableError,
 )
-from sessionstore.database import Work
 from sessionstore.flow import aplay, play
+from sessionstore.sql.database import Work
 from sessionstore.testing import OpenStore
 from sessionstore.testing.appending import AppendContract
 

@@ -15,7 +15,7 @@ from sessionstore import (
     StoreReadOnlyError,
     StoreTimeoutError,
 )
-from sessionstore.sql_errors import is_safe_to_repeat, translated
+from sessionstore.sql.errors import is_safe_to_repeat, translated
 
 _STATES = {
     "08006": StoreConnectionError,

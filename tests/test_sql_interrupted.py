@@ -13,8 +13,8 @@ import pytest
 from servers.postgres import PostgresServer
 
 from sessionstore import DbSessionStore, PostgresAgentDb, SessionMessage, StoreUnavailableError
-from sessionstore import _sql_gate as gates
-from sessionstore.database import AgentDb, _Passing
+from sessionstore.sql import gate as gates
+from sessionstore.sql.database import AgentDb, _Passing
 
 _OURS = {AgentDb.send.__code__, _Passing.__exit__.__code__, _Passing.__enter__.__code__}
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from sessionstore import AgentDb, DbSessionStore, PostgresAgentDb, open_store
-from sessionstore._sql_urls import engine_options
+from sessionstore.sql.urls import engine_options
 
 _SQL = ["postgresql", "postgresql+psycopg", "postgresql+asyncpg", "mysql"]
 _REDIS = ["redis", "rediss+cluster"]  # where the last @ is the one that counts

@@ -26,7 +26,7 @@ from sessionstore import (
     SessionMessage,
     StoreUnavailableError,
 )
-from sessionstore import _sql_unsettled as unsettled
+from sessionstore.sql import unsettled
 
 _WORKING = (
     "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"

@@ -9,7 +9,7 @@ import pytest
 from sqlite_files import outside, said
 
 from sessionstore import SQLiteSessionStore, sqlite
-from sessionstore._clock import Clock, wall_microseconds
+from sessionstore._runtime.clock import Clock, wall_microseconds
 
 DAY = 86_400_000_000
 

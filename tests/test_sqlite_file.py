@@ -22,7 +22,7 @@ from sessionstore import (
     StoreBusyError,
     StoreUnavailableError,
 )
-from sessionstore._sqlite_errors import translated
+from sessionstore.sqlite.errors import translated
 
 NOBODY = 65534
 

@@ -9,7 +9,7 @@ from children import Children
 from sqlite_files import write_lock
 
 from sessionstore import SQLiteSessionStore
-from sessionstore._interrupts import _get_handler, _set_handler
+from sessionstore._runtime.interrupts import _get_handler, _set_handler
 
 BOMBARD = """
     import _thread, gc, random, sys, threading, time

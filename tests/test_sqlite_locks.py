@@ -13,10 +13,10 @@ from children import Children
 from sqlite_files import files_of, outside, said, write_lock
 
 from sessionstore import SessionStore, SQLiteSessionStore, StoreBusyError, StoreTimeoutError
-from sessionstore._call_deadline import until
-from sessionstore._sqlite_calls import Call
-from sessionstore._sqlite_slots import Slots
-from sessionstore._sqlite_transactions import COMMIT
+from sessionstore._runtime.call_deadline import until
+from sessionstore.sqlite.calls import Call
+from sessionstore.sqlite.slots import Slots
+from sessionstore.sqlite.transactions import COMMIT
 from sessionstore.testing.waiting import wait_until
 
 BRIEF = 0.2

@@ -32,17 +32,17 @@ from sessionstore.errors import (
 )
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, ToolCall
-from sessionstore.sqlite import SQLiteSessionStore
+from sessionstore.sqlite.store import SQLiteSessionStore
 from sessionstore.store import SessionStore
 from sessionstore.url import open_store
 from sessionstore.window import Window
 
 if TYPE_CHECKING:
-    from sessionstore.database import AgentDb, PostgresAgentDb, SqliteAgentDb
-    from sessionstore.db import DbSessionStore
-    from sessionstore.fallback import FallbackSessionStore, FallbackStats
-    from sessionstore.redis import RedisSessionStore
-    from sessionstore.writes import PendingWrite
+    from sessionstore.fallback.store import FallbackSessionStore, FallbackStats
+    from sessionstore.fallback.writes import PendingWrite
+    from sessionstore.redis.store import RedisSessionStore
+    from sessionstore.sql.database import AgentDb, PostgresAgentDb, SqliteAgentDb
+    from sessionstore.sql.store import DbSessionStore
 
 __all__ = [
     "AgentDb",
@@ -87,14 +87,14 @@ if not TYPE_CHECKING:
 
 # What needs a driver, or not everybody needs, is imported when it is first asked for.
 _MODULES = {
-    "AgentDb": "sessionstore.database",
-    "DbSessionStore": "sessionstore.db",
+    "AgentDb": "sessionstore.sql",
+    "DbSessionStore": "sessionstore.sql",
     "FallbackSessionStore": "sessionstore.fallback",
     "FallbackStats": "sessionstore.fallback",
-    "PendingWrite": "sessionstore.writes",
-    "PostgresAgentDb": "sessionstore.database",
+    "PendingWrite": "sessionstore.fallback",
+    "PostgresAgentDb": "sessionstore.sql",
     "RedisSessionStore": "sessionstore.redis",
-    "SqliteAgentDb": "sessionstore.database",
+    "SqliteAgentDb": "sessionstore.sql",
 }
 # The driver that a name needs, and the extra that brings it.
 _DRIVERS = {

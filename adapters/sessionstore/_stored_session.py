@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sessionstore._clock import clock
+from sessionstore._runtime.clock import clock
 from sessionstore.errors import InvalidMessageError
 from sessionstore.models import SessionInfo, decode_metadata, from_microseconds
 

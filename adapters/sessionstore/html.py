@@ -32,7 +32,7 @@ from sessionstore.errors import SessionStoreError
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage
 
 if TYPE_CHECKING:
-    from sessionstore.fallback import FallbackSessionStore
+    from sessionstore.fallback.store import FallbackSessionStore
     from sessionstore.store import SessionStore
 
 __all__ = ["fallback_html", "info_html", "page_html", "session_html", "stored_html"]

@@ -9,9 +9,9 @@ from contextlib import suppress
 from itertools import count, islice
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sessionstore._clock import clock
 from sessionstore._flow_store import FlowStore
-from sessionstore._fork_locks import fork_safe_rlock
+from sessionstore._runtime.clock import clock
+from sessionstore._runtime.fork_locks import fork_safe_rlock
 from sessionstore._stored_session import StoredSession
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.errors import (

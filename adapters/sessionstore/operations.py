@@ -1,7 +1,8 @@
 """What a store is asked for, as values: each operation of the contract, and what it gives.
 
-An operation is checked once, when it is made, and says which type its result has: `SessionStore.run`
-and `arun` carry any of them out. So it can be kept, sent, counted, batched or changed as what it is.
+An operation is checked once, when it is made, and says which type its result has.
+`SessionStore.run` and `arun` carry any of them out. So it can be kept, sent, counted, batched or
+changed as what it is.
 
 Example:
     >>> from sessionstore import InMemorySessionStore, SessionMessage

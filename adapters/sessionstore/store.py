@@ -82,7 +82,7 @@ class SessionStore(ABC):
 
     A backend that waits for anything gives its `timeout`, and ends each call by it, whatever is
     done in the call: waiting for a lock or a connection, each receive, second tries, what the first
-    use makes. At the start of a call ``sessionstore._call_deadline.deadline_after(self.timeout)``
+    use makes. At its start ``sessionstore._runtime.call_deadline.deadline_after(self.timeout)``
     gives the time of `time.monotonic` by which it has to be over; that is earlier where the call is
     part of another one, as of a fallback's that puts writes back. A thread is handed that time: it
     does not see it by itself. Past it a call raises `StoreTimeoutError`.

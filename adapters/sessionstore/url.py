@@ -6,12 +6,12 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, Literal
 
-from sessionstore._frames import hides_arguments
+from sessionstore._runtime.frames import hides_arguments
 from sessionstore.arguments import checked_seconds
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.models import retention_microseconds
-from sessionstore.sqlite import SQLiteSessionStore
+from sessionstore.sqlite.store import SQLiteSessionStore
 from sessionstore.store import SessionStore
 
 __all__ = ["KNOWN", "REDIS_SCHEMES", "THREE_SLASHES", "open_store"]
@@ -117,7 +117,7 @@ def open_store(
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
-    from sessionstore.fallback import (  # noqa: PLC0415 - what a plain import can do without
+    from sessionstore.fallback.store import (  # noqa: PLC0415 - what a plain import can do without
         FallbackSessionStore,
         check_options,
         opened,
@@ -174,13 +174,13 @@ def _named(url: str, retention_days: float | None, waits: dict[str, Any]) -> Ses
             raise ValueError("an SQLite URL takes no query: give SQLiteSessionStore its options")
         return SQLiteSessionStore(rest[3:] or ":memory:", retention_days=retention_days, **waits)
     if scheme in REDIS_SCHEMES:
-        from sessionstore.redis import RedisSessionStore  # noqa: PLC0415 - needs a driver
+        from sessionstore.redis.store import RedisSessionStore  # noqa: PLC0415 - needs a driver
 
         kept = retention_microseconds(retention_days)
         ttl_seconds = None if kept is None else kept / 1_000_000
         return RedisSessionStore(url, ttl_seconds=ttl_seconds, **waits)
     if rest.startswith("//") and _has_sqlalchemy(scheme):
-        from sessionstore.db import DbSessionStore  # noqa: PLC0415 - SQLAlchemy only for its URLs
+        from sessionstore.sql.store import DbSessionStore  # noqa: PLC0415 - SQLAlchemy only for its URLs
 
         return DbSessionStore(url, retention_days=retention_days, **waits)
     # The URL itself may hold a password: only what it starts with is told.

@@ -9,7 +9,7 @@ from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
 from sessionstore import SessionStore, SessionStoreError
-from sessionstore._settling import ended
+from sessionstore._runtime.settling import ended
 from sessionstore.flow import Flow, aplay
 
 __all__ = ["OnSaveError", "SessionSaveError", "aplay_to_its_end", "checked_on_save_error", "failed"]

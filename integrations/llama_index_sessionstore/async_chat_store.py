@@ -28,7 +28,7 @@ from sessionstore import (
     SessionStoreError,
     StoreUnavailableError,
 )
-from sessionstore._settling import ended
+from sessionstore._runtime.settling import ended
 from sessionstore.errors import OutageError
 from sessionstore.flow import Flow, aplay
 from sessionstore.models import new_id

@@ -1,0 +1,47 @@
+"""What callers hand to a store: checked, and made ready, before anything is done with it."""
+
+from sessionstore.arguments.checks import (
+    NO_LIMIT,
+    checked_flag,
+    checked_limit,
+    checked_metadata,
+    checked_seconds,
+    checked_version,
+    require_owner,
+    require_version,
+)
+from sessionstore.arguments.ids import (
+    MAX_ID_LENGTH,
+    checked_id,
+    checked_message_id,
+    checked_message_ids,
+    optional_id,
+)
+from sessionstore.arguments.messages import (
+    MAX_DEPTH,
+    checked_messages,
+    checked_replacement,
+    named_messages,
+    without_repeats,
+)
+
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_ID_LENGTH",
+    "NO_LIMIT",
+    "checked_flag",
+    "checked_id",
+    "checked_limit",
+    "checked_message_id",
+    "checked_message_ids",
+    "checked_messages",
+    "checked_metadata",
+    "checked_replacement",
+    "checked_seconds",
+    "checked_version",
+    "named_messages",
+    "optional_id",
+    "require_owner",
+    "require_version",
+    "without_repeats",
+]

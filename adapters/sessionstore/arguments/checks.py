@@ -1,0 +1,163 @@
+"""What callers hand to a store: checked, and made ready, before anything is done with it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sessionstore.arguments.messages import TOO_DEEP, is_deep
+from sessionstore.errors import (
+    InvalidSessionError,
+    InvalidTypeError,
+    SessionAccessError,
+    SessionConflictError,
+)
+
+__all__ = [
+    "NO_LIMIT",
+    "checked_flag",
+    "checked_limit",
+    "checked_metadata",
+    "checked_seconds",
+    "checked_version",
+    "require_owner",
+    "require_version",
+]
+
+NO_LIMIT = 2**31 - 1
+"""As good as no limit: drivers refuse a number that is larger than theirs."""
+
+
+def require_owner(owner: str | None, user_id: str | None) -> None:
+    """Refuse a caller who is not the owner.
+
+    Args:
+        owner: The session's owner; ``None`` where it is open to every caller.
+        user_id: The caller; ``None`` where nothing is to be checked.
+
+    Raises:
+        SessionAccessError: The session belongs to another user.
+    """
+    if user_id is not None and owner is not None and owner != user_id:
+        raise SessionAccessError("this session belongs to another user")
+
+
+def require_version(version: int, expected_version: int | None) -> None:
+    """Refuse a writer who has not seen the session's last version.
+
+    Args:
+        version: What the session is at; 0 where it is not there.
+        expected_version: What the caller last saw; ``None`` where nothing is to be checked.
+
+    Raises:
+        SessionConflictError: They differ.
+    """
+    if expected_version is not None and version != expected_version:
+        msg = (
+            f"the session is at version {version}, not {expected_version}: "
+            "read it again, then decide"
+        )
+        raise SessionConflictError(msg)
+
+
+def checked_limit(value: object) -> int | None:
+    """Check how many messages a caller wants.
+
+    Args:
+        value: The number, or ``None`` for all.
+
+    Returns:
+        The number, at most `NO_LIMIT`; or ``None``.
+
+    Raises:
+        InvalidSessionError: It is neither ``None`` nor a whole number of 0 or more.
+    """
+    if value is None:
+        return None
+    if type(value) is int and value >= 0:
+        return min(value, NO_LIMIT)
+    raise _refusal(
+        value, "limit must be a whole number of 0 or more: how many messages; or None for all"
+    )
+
+
+def checked_version(value: object) -> int | None:
+    """Check the version that a caller expects.
+
+    Args:
+        value: The version, or ``None`` for any.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidSessionError: It is neither ``None`` nor a whole number of 0 or more.
+    """
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise _refusal(value, "expected_version must be a whole number of 0 or more, or None")
+
+
+def _refusal(value: object, words: str) -> InvalidSessionError:
+    return InvalidSessionError(words) if type(value) is int else InvalidTypeError(words)
+
+
+def checked_flag(value: object, name: str) -> bool:
+    """Check what is yes or no.
+
+    Args:
+        value: What the caller gave.
+        name: What to call it in an error.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidTypeError: It is neither ``True`` nor ``False``.
+    """
+    if type(value) is bool:
+        return value
+    raise InvalidTypeError(f"{name} must be True or False, not {type(value).__name__}")
+
+
+def checked_seconds(value: object, name: str = "timeout") -> float:
+    """Check how long something may take.
+
+    Args:
+        value: What the caller gave.
+        name: What to call it in an error.
+
+    Returns:
+        The same.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is not above 0, or longer than a system's clocks can say.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a number of seconds above 0")
+    if value > _LONGEST:
+        raise ValueError(f"{name} must be a number of seconds of at most {_LONGEST:,}")
+    return value
+
+
+_LONGEST = 10**9  # thirty years; from ten times as many on, sockets overflow
+
+
+def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Check how deep a session's metadata is; whether it is JSON is seen when it is encoded.
+
+    Args:
+        metadata: What the caller gave.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidSessionError: It is nested deeper than `MAX_DEPTH`.
+    """
+    if isinstance(metadata, dict) and is_deep(metadata):
+        raise InvalidSessionError(f"the metadata is nested too deep: {TOO_DEEP}")
+    return metadata

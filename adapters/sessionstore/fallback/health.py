@@ -1,0 +1,195 @@
+"""`Health`: whether a fallback's primary is there, and who may ask it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from threading import Lock
+
+import msgspec
+
+from sessionstore._runtime.tickets import Ticket, is_within, ticket
+from sessionstore.errors import SessionStoreError, StoreReadOnlyError, StoreUnavailableError
+
+__all__ = ["PING", "Health", "Permit"]
+
+_logger = logging.getLogger("sessionstore")
+
+PING = "\0ping"
+"""What stands for a ping where sessions are told apart."""
+
+
+class Permit(msgspec.Struct):
+    """A caller's permit to ask the primary.
+
+    Attributes:
+        outages: How many outages there had been when it was given.
+        is_probe: The primary is away, and this caller alone tries whether it is back.
+        needs_write: It took reads, but no writes: only a write tells that it is back.
+    """
+
+    outages: int
+    is_probe: bool
+    needs_write: bool = False
+
+
+class Health:
+    """Whether the primary is there, and who may ask it. Nobody waits for anybody here.
+
+    Args:
+        retry_after: How long after a failure the primary is tried again, in seconds. The time
+            doubles with each try that fails, and with each outage that follows a shorter recovery.
+        retry_cap: The longest time between two tries, in seconds.
+        on_fallback: Called once an outage, with the error that began it.
+        on_recover: Called once an outage, when the primary is back.
+        primary: What the log calls it, by its `repr`.
+    """
+
+    def __init__(
+        self,
+        retry_after: float,
+        retry_cap: float,
+        on_fallback: Callable[[StoreUnavailableError], None] | None = None,
+        on_recover: Callable[[], None] | None = None,
+        primary: object = "the store",
+    ) -> None:
+        self._lock = Lock()
+        self._retry_after = retry_after
+        self._retry_cap = retry_cap
+        self._on_fallback = on_fallback
+        self._on_recover = on_recover
+        self._primary = primary
+        self._delay = retry_after
+        self._next_probe = 0.0
+        self._prober: Ticket | None = None
+        self._reads_only = False
+        self._timed_out: str | None = None
+        self._since: float | None = None
+        self._back_since = float("-inf")
+        self._seconds = 0.0
+        self.fallbacks: int = 0
+        self.recoveries: int = 0
+        self.probes: int = 0
+
+    def anew(self) -> Health:
+        """Make one that knows of nothing, for the same primary and callbacks."""
+        callbacks = self._on_fallback, self._on_recover
+        return Health(self._retry_after, self._retry_cap, *callbacks, self._primary)
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether the primary is away, as far as is known."""
+        return self._since is not None
+
+    @property
+    def seconds(self) -> float:
+        """For how long the primary was away, in all."""
+        with self._lock:
+            return self._seconds + self._away()
+
+    def permit(self, *, now: bool = False, reads: bool = False) -> Permit | None:
+        """Let a caller ask the primary: all while it is there, else one prober at a time.
+
+        Args:
+            now: Probe before it is time to.
+            reads: The caller only reads: a primary that takes no writes still answers them.
+
+        Returns:
+            The permit, to be given back to `end`; ``None`` for those who are not to ask.
+        """
+        if self._since is None:
+            return Permit(self.fallbacks, is_probe=False)
+        with self._lock:
+            if self._since is None or (reads and self._reads_only):
+                return Permit(self.fallbacks, is_probe=False)
+            if self._prober is not None or (time.monotonic() < self._next_probe and not now):
+                return None
+            self._prober = ticket()
+            self.probes += 1
+            return Permit(self.fallbacks, is_probe=True, needs_write=self._reads_only)
+
+    def failed(self, permit: Permit, error: SessionStoreError) -> None:
+        """Take note that the primary is away."""
+        if not isinstance(error, StoreUnavailableError):
+            _logger.error("%r refuses to be tried: %r", self._primary, error)
+        if self._is_new_outage(permit, error):
+            msg = "%r is unavailable, the fallback answers: %r"
+            _logger.warning(msg, self._primary, error)
+            _tell(self._on_fallback, error)
+
+    def timed_out(self, permit: Permit, session_id: str, error: StoreUnavailableError) -> None:
+        """Take note that a session was not answered for in time.
+
+        It is that session's own fault, such as a locked row or a huge reply, until another's call
+        times out next, with no answer to anybody in between. A ping has no such excuse, but one
+        of them may be unlucky.
+        """
+        with self._lock:
+            last, self._timed_out = self._timed_out, session_id
+        if last is not None and (last != session_id or session_id == PING):
+            self.failed(permit, error)
+
+    def heard(self) -> None:
+        """Take note that somebody was answered."""
+        if self._timed_out is not None:
+            self._timed_out = None
+
+    def answered(self, permit: Permit) -> None:
+        """End the outage, where this caller is the one who probes."""
+        if permit.is_probe:
+            self._end_outage(permit)
+            _logger.info("%r is back", self._primary)
+            _tell(self._on_recover)
+
+    def end(self, permit: Permit) -> None:
+        """Let another probe, where this one is over or was given up."""
+        if permit.is_probe:
+            self._prober = None
+
+    def give_back(self, call: Ticket) -> None:
+        """Let another probe, where a call that was broken off has not said that it is over."""
+        if is_within(self._prober, call):
+            self._prober = None
+
+    def _is_new_outage(self, permit: Permit, error: SessionStoreError) -> bool:
+        reads_only = isinstance(error, StoreReadOnlyError)
+        with self._lock:
+            now = time.monotonic()
+            self._timed_out = None
+            if permit.is_probe:
+                self._reads_only = reads_only
+                self._delay = min(self._delay * 2, self._retry_cap)
+            elif self._since is not None or permit.outages != self.fallbacks:
+                self._reads_only = self._reads_only and reads_only
+                return False  # an answer from before the last outage says nothing about now
+            else:
+                relapse = now - self._back_since < self._delay
+                doubled = min(self._delay * 2, self._retry_cap)
+                self._delay = doubled if relapse else self._retry_after
+                self._since, self._reads_only = now, reads_only
+                self.fallbacks += 1
+            jitter = 1 + random.random() / 4  # noqa: S311 - no secret
+            self._next_probe = now + self._delay * jitter
+            return not permit.is_probe
+
+    def _end_outage(self, permit: Permit) -> None:
+        with self._lock:
+            self._seconds += self._away()
+            self._since, self._back_since = None, time.monotonic()
+            self.recoveries += 1
+            self._timed_out, self._reads_only = None, False
+            self._prober, permit.is_probe = None, False  # it goes on as everybody's
+            permit.outages = self.fallbacks
+
+    def _away(self) -> float:
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
+
+def _tell(callback: Callable[..., None] | None, *arguments: object) -> None:
+    if callback is not None:
+        try:
+            callback(*arguments)
+        except Exception:  # a callback's fault is no reason to fail
+            _logger.exception("a callback of the fallback failed")

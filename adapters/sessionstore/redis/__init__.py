@@ -1,0 +1,5 @@
+"""Sessions in Redis or Valkey."""
+
+from sessionstore.redis.store import RedisSessionStore
+
+__all__ = ["RedisSessionStore"]

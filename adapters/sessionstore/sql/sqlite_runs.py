@@ -1,0 +1,303 @@
+"""How operations are carried out on an SQLite file through SQLAlchemy: settled, whatever happens.
+
+Signals, and so Ctrl-C, reach the main thread alone, between any two steps of Python. So it has an
+engine of its own: what an interrupted operation may have left there is thrown away as a whole.
+An async operation runs in a thread that nothing interrupts. A caller that is cancelled waits for
+that: it is told to end, and does so before it commits or after.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from threading import Lock, RLock
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
+
+from sessionstore._runtime.call_deadline import deadline_after
+from sessionstore._runtime.interrupts import interrupt_behind
+from sessionstore._runtime.settling import ended
+from sessionstore.errors import SessionStoreError
+from sessionstore.sql.file_calls import Call, is_busy
+from sessionstore.sql.sqlite_attempt import attempt
+from sessionstore.sql.sqlite_engine import KeptConnection
+from sessionstore.sqlite.identity import FileTakenAwayError
+
+__all__ = ["SqliteRuns"]
+
+_READERS = 4
+
+
+class SqliteRuns:
+    """What carries out the operations of one process on one SQLite database.
+
+    Args:
+        make: Makes an engine: one for the main thread, or one for all others. It keeps each
+            connection of the main thread's in the list that it is given.
+        timeout: How long a call may take, in seconds; ``None`` where the engine is the caller's.
+        in_memory: All is in one connection.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[list[KeptConnection] | None], Engine],
+        timeout: float | None,
+        *,
+        in_memory: bool,
+    ) -> None:
+        self._make = make
+        self._timeout = timeout
+        self._in_memory = in_memory
+        self._turn = RLock()  # which tells who holds it, should that one be interrupted
+        self._opening = Lock()
+        self._main_at_work = RLock()
+        self._main: Engine | None = None
+        self._main_connections: list[KeptConnection] = []
+        self._others: Engine | None = None
+        self._lanes: dict[bool, ThreadPoolExecutor] = {}
+        self._closed = False
+        self._pid = os.getpid()
+
+    # -- In the caller's thread -------------------------------------------------------------------
+
+    def run(self, work: Any) -> Any:
+        """Carry out some work in this thread.
+
+        Raises:
+            StoreBusyError: Others were in the way for too long.
+            SQLAlchemyError: SQLite refuses.
+        """
+        call = Call(deadline_after(self._timeout))
+        if not _is_main():
+            return self._in_turn(work, call)
+        handled = sys.exc_info()[1]  # by the caller: none of ours
+        try:
+            with self._main_at_work:
+                return self._in_turn(work, call)
+        except BaseException as error:
+            interrupt = interrupt_behind(error, handled)
+            if interrupt is None:
+                raise
+            self._abandon()
+            raise interrupt from None
+
+    def _in_turn(self, work: Any, call: Call) -> Any:
+        if work.at_once and not self._in_memory:
+            return self._insist(work, call)
+        while not self._turn.acquire(timeout=call.slice()):
+            if call.is_late():
+                raise call.busy()
+        try:
+            return self._insist(work, call)
+        finally:
+            with suppress(RuntimeError):  # an operation within this one was interrupted
+                self._turn.release()
+
+    def _insist(self, work: Any, call: Call) -> Any:
+        while True:
+            try:
+                return attempt(self.engine(), work, call)
+            except FileTakenAwayError:
+                self._let_go()
+                raise
+            except Exception as error:
+                if self._timeout is None or not is_busy(error):
+                    raise
+            call.pause()
+
+    def engine(self) -> Engine:
+        """Give the engine that this thread uses."""
+        if self._in_memory or _is_main():
+            if self._main is None:
+                self._main = self._make(self._main_connections)
+            return self._main
+        with self._opening:
+            if self._others is None:
+                self._others = self._make(None)
+            return self._others
+
+    def _abandon(self) -> None:
+        """Let go of all that an interrupted operation of this thread may hold."""
+        if not self._in_memory:
+            self._close_main()
+        elif self._turn.acquire(blocking=False):  # else another thread is at work
+            self._main = None  # with its pool, whose state nobody knows
+            for connection in self._main_connections:
+                connection.undo()
+        with suppress(RuntimeError):
+            while True:
+                self._turn.release()
+
+    def _let_go(self) -> None:
+        """Close the connections that nobody uses: what they have open was taken away."""
+        with self._opening:
+            others = self._others
+        if others is not None:
+            others.dispose()
+        if self._main_at_work.acquire(blocking=False):
+            try:
+                self._close_main()
+            finally:
+                self._main_at_work.release()
+
+    def _close_main(self) -> None:
+        self._main = None
+        while self._main_connections:
+            self._main_connections[-1].end()
+            self._main_connections.pop()
+
+    # -- On an event loop -------------------------------------------------------------------------
+
+    async def arun(self, work: Any) -> Any:
+        """Carry out some work in a thread.
+
+        Raises:
+            StoreBusyError: Others were in the way for too long.
+            SQLAlchemyError: SQLite refuses.
+        """
+        call = Call(deadline_after(self._timeout))
+        future = self._lane(work).submit(self._in_thread, work, call)
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Any] = loop.create_future()
+        future.add_done_callback(partial(_hand_over, loop, waiting))
+        with _timed(loop, waiting, call):
+            try:
+                return await waiting
+            except asyncio.CancelledError:
+                call.cancel()
+                await _settled(future, call)
+                raise
+
+    async def arun_on(self, engine: AsyncEngine, work: Any) -> Any:
+        """Carry out some work by an async driver."""
+        call = Call(deadline_after(self._timeout), on_loop=True)
+        doing = asyncio.ensure_future(
+            greenlet_spawn(self._insist_on, engine.sync_engine, work, call)
+        )
+        try:
+            return await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            call.cancel()
+            await ended(doing)
+            if not doing.cancelled():
+                doing.exception()  # nobody is there to hear it
+            raise
+
+    def _insist_on(self, engine: Engine, work: Any, call: Call) -> Any:
+        while True:
+            try:
+                return attempt(engine, work, call)
+            except FileTakenAwayError:
+                self._let_go()
+                engine.dispose()
+                raise
+            except Exception as error:
+                if self._timeout is None or not is_busy(error):
+                    raise
+            call.pause()
+
+    def _lane(self, work: Any) -> ThreadPoolExecutor:
+        alone = self._in_memory or not work.at_once
+        with self._opening:
+            if self._closed:
+                raise SessionStoreError("this database is closed")
+            if alone not in self._lanes:
+                threads = 1 if alone else _READERS
+                self._lanes[alone] = ThreadPoolExecutor(threads, "sessionstore-sqlite")
+            return self._lanes[alone]
+
+    def _in_thread(self, work: Any, call: Call) -> Any:
+        if not call.claim():
+            return None
+        return self._in_turn(work, call)
+
+    # -- The end ----------------------------------------------------------------------------------
+
+    def dispose(self) -> None:
+        """Close the connections that nobody uses; what uses one closes it when it is done."""
+        if self._pid != os.getpid():
+            return  # a parent's: to close them here would undo its locks
+        with self._opening:
+            self._closed = True
+            lanes, self._lanes = list(self._lanes.values()), {}
+            engines, self._main, self._others = [self._main, self._others], None, None
+        for lane in lanes:
+            lane.shutdown(wait=False)
+        for engine in filter(None, engines):
+            engine.dispose()
+        if self._in_memory:
+            self._close_main()
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _timed(
+    loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[Any], call: Call
+) -> Iterator[None]:
+    """Let a call that no thread has begun by its deadline fail, and never begin."""
+    if call.deadline is None:
+        yield
+        return
+
+    def expire() -> None:
+        if not waiting.done() and call.claim():
+            waiting.set_exception(call.busy())
+
+    timer = loop.call_later(call.deadline - time.monotonic(), expire)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _hand_over(
+    loop: asyncio.AbstractEventLoop, waiting: asyncio.Future[Any], done: Future[Any]
+) -> None:
+    def deliver() -> None:
+        if waiting.done():
+            return
+        error = done.exception()
+        if error is None:
+            waiting.set_result(done.result())
+        else:
+            waiting.set_exception(error)
+
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(deliver)
+
+
+async def _settled(future: Future[Any], call: Call) -> None:
+    """Wait for the thread of a cancelled call to end, which it does soon, or never to begin."""
+    if call.claim():
+        return
+    loop = asyncio.get_running_loop()
+    while not future.done():
+        ended: asyncio.Future[None] = loop.create_future()
+        future.add_done_callback(partial(_tell_end, loop, ended))
+        try:
+            await ended
+        except asyncio.CancelledError:
+            # A cancel scope of anyio's cancels at each turn of the loop: leave the thread the time.
+            time.sleep(0.001)  # noqa: ASYNC251
+
+
+def _tell_end(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None], _: Future[Any]) -> None:
+    def deliver() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(deliver)

@@ -1,0 +1,386 @@
+"""The statements that carry an operation of `DbSessionStore` in one round trip."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Text,
+    TextClause,
+    bindparam,
+    literal_column,
+    null,
+    or_,
+    select,
+    text,
+    type_coerce,
+    union_all,
+    update,
+)
+from sqlalchemy.sql.selectable import ScalarSelect
+
+from sessionstore.sql.cells import number, raw, raw_columns
+from sessionstore.sql.clock import (
+    NOW,
+    OLDEST,
+    newest,
+    next_time,
+    now,
+    oldest_live,
+)
+from sessionstore.sql.tables import Tables
+
+__all__ = [
+    "FIRST",
+    "HEAD",
+    "Reading",
+    "appending",
+    "listing",
+    "locking",
+    "moment",
+    "noting",
+    "reading",
+    "removing",
+    "seeking",
+]
+
+HEAD, FIRST, LAST = 0, 1, 2
+"""What a row of `reading` is: the session itself, its first message, one of those asked for."""
+
+
+class Reading(NamedTuple):
+    """What a read asks for; each kind of read has one statement.
+
+    Attributes:
+        limited: Only the last ``limit`` messages.
+        named: Only messages before the one with the id ``message``, or behind it.
+        owned: The caller is checked.
+        keep_system: The session's first message too.
+        forward: Behind it, and the first ``limit`` of all that are to be read.
+        sought: The position of the message is given, as ``place``.
+        whole: All that is known of the session, not its owner alone.
+    """
+
+    limited: bool
+    named: bool
+    owned: bool
+    keep_system: bool
+    forward: bool = False
+    sought: bool = False
+    whole: bool = False
+
+
+@lru_cache(maxsize=64)
+def reading(tables: Tables, asked: Reading) -> Any:
+    """Make the statement that reads a session with its messages.
+
+    Its rows are in no order: what the row is (`HEAD`, …), a position, a body, and with `HEAD` the
+    session's owner, or as asked all its columns. That row's position is that of the message named.
+    There is no row at all where there is no session; and no message where the caller may not read
+    it.
+
+    Args:
+        tables: The store's.
+        asked: What is to be read.
+
+    Returns:
+        A statement with the parameters ``session_id``, ``oldest`` (see
+        `times`), and as asked ``user_id``, ``message`` or ``place``, ``limit``.
+    """
+    head = (
+        select(*tables.sessions.c)
+        .where(
+            tables.sessions.c.id == bindparam("session_id"),
+            tables.sessions.c.updated_at >= oldest_live(),
+        )
+        .cte("head")
+    )
+    readable = select(head.c.session_key)
+    if asked.owned:
+        owner = bindparam("user_id", type_=tables.sessions.c.user_id.type)
+        readable = readable.where(or_(head.c.user_id.is_(None), head.c.user_id == owner))
+    key = readable.scalar_subquery()
+    place: ColumnElement[Any] | None = _position(tables, key) if asked.named else None
+    if asked.sought:
+        place = bindparam("place", type_=BigInteger)
+    position = type_coerce(null(), BigInteger) if place is None else place
+    body = type_coerce(null(), Text)
+    told = raw_columns(head.c) if asked.whole else [raw(head.c.user_id)]
+    parts = [
+        select(_kind(HEAD).label("part"), position.label("position"), body.label("body"), *told),
+        _part(LAST, _messages(tables, key, place, asked), len(told)),
+    ]
+    if asked.keep_system:
+        parts.append(_part(FIRST, _first_message(tables, key), len(told)))
+    return union_all(*parts)
+
+
+@lru_cache(maxsize=16)
+def seeking(tables: Tables) -> Any:
+    """Make the statement that finds the position of a message: MariaDB wants it beforehand.
+
+    It, and MySQL, would read all other messages too, were the position a subquery.
+
+    Args:
+        tables: The store's.
+
+    Returns:
+        A statement with the parameters ``session_id`` and ``message``, for one number or no row.
+    """
+    named = tables.sessions.c.id == bindparam("session_id")
+    key = select(tables.sessions.c.session_key).where(named).scalar_subquery()
+    return select(_position(tables, key))
+
+
+def _position(tables: Tables, key: ScalarSelect[Any]) -> ScalarSelect[Any]:
+    one = tables.messages.alias()
+    named = (one.c.session_key == key, one.c.id == bindparam("message", type_=one.c.id.type))
+    return select(one.c.position).where(*named).scalar_subquery()
+
+
+def _messages(
+    tables: Tables, key: ScalarSelect[Any], place: ColumnElement[Any] | None, asked: Reading
+) -> Any:
+    position = tables.messages.c.position
+    some = select(position, tables.messages.c.body).where(tables.messages.c.session_key == key)
+    if place is not None:
+        some = some.where(position > place if asked.forward else position < place)
+    if asked.limited:
+        some = some.order_by(position if asked.forward else position.desc())
+        some = some.limit(bindparam("limit", type_=BigInteger))
+    return some
+
+
+def _first_message(tables: Tables, key: ScalarSelect[Any]) -> Any:
+    messages = tables.messages
+    first = select(messages.c.position, messages.c.body).where(messages.c.session_key == key)
+    return first.order_by(messages.c.position).limit(1)
+
+
+def _part(part: int, messages: Any, told: int) -> Any:
+    rows = messages.subquery()
+    found = (number(rows.c.position), raw(rows.c.body))
+    return select(_kind(part), *found, *[null() for _ in range(told)])
+
+
+def _kind(part: int) -> ColumnElement[int]:
+    return literal_column(str(part), Integer)
+
+
+@lru_cache(maxsize=64)
+def listing(tables: Tables, by_agent: bool, by_user: bool, further: bool) -> Any:
+    """Make the statement that reads one page of a list of sessions.
+
+    Args:
+        tables: The store's.
+        by_agent: Only the sessions of an agent.
+        by_user: Only the sessions of an owner.
+        further: Only those after a cursor.
+
+    Returns:
+        A statement with the parameters ``oldest``, ``limit``, and as asked ``agent_id``,
+        ``user_id``, ``updated_at`` and ``session_key``.
+    """
+    sessions = tables.sessions
+    c = sessions.c
+    page = select(*raw_columns(c)).where(c.updated_at >= oldest_live())
+    if by_user:
+        page = page.where(c.user_id == bindparam("user_id"))
+    if by_agent:
+        agent = bindparam("agent_id", type_=c.agent_id.type)
+        # A user has fewer sessions than an agent: the agent's index is kept out.
+        page = page.where((c.agent_id.concat("") if by_user else c.agent_id) == agent)
+    if further:
+        time = bindparam("updated_at", type_=BigInteger)
+        key = bindparam("session_key", type_=BigInteger)
+        # The first of these is what an index serves.
+        page = page.where(c.updated_at <= time, or_(c.updated_at < time, c.session_key < key))
+    page = page.order_by(c.updated_at.desc(), c.session_key.desc())
+    return page.limit(bindparam("limit", type_=BigInteger))
+
+
+@lru_cache(maxsize=16)
+def locking(tables: Tables) -> Any:
+    """Make the statement that locks a session's row.
+
+    Args:
+        tables: The store's.
+
+    Returns:
+        A statement with the parameters ``session_id`` and ``oldest``, for the row's columns and
+        whether the session is live.
+    """
+    c = tables.sessions.c
+    is_live = (c.updated_at >= oldest_live()).label("is_live")
+    named = select(*raw_columns(c), is_live).where(c.id == bindparam("session_id"))
+    return named.with_for_update()
+
+
+@lru_cache(maxsize=16)
+def moment(tables: Tables) -> Any:
+    """Make the statement that gives the time now, and that of the newest write to any session."""
+    return select(now(), newest(tables.sessions))
+
+
+@lru_cache(maxsize=64)
+def noting(tables: Tables, metadata: bool, at_once: bool) -> Any:
+    """Make the statement that notes a write in a session's row, which is locked.
+
+    Args:
+        tables: The store's.
+        metadata: Its metadata changes.
+        at_once: The time of the write is found here; otherwise it is given.
+
+    Returns:
+        A statement with the parameters ``key``, ``count``, ``last``, and as asked ``changed``,
+        ``now`` or ``next``.
+    """
+    sessions = tables.sessions
+    values: dict[Any, Any] = {
+        sessions.c.version: sessions.c.version + 1,
+        sessions.c.message_count: bindparam("count", type_=BigInteger),
+        sessions.c.last_position: bindparam("last", type_=BigInteger),
+        sessions.c.updated_at: next_time(sessions) if at_once else bindparam("next"),
+    }
+    if metadata:
+        values[sessions.c.metadata] = bindparam("changed")
+    own = sessions.c.session_key == bindparam("key", type_=BigInteger)
+    return update(sessions).where(own).values(values)
+
+
+@lru_cache(maxsize=16)
+def appending(tables: Tables) -> TextClause:
+    """Make PostgreSQL's statement that appends to a session, and makes it when it is new.
+
+    All parts of a statement see the tables as they were when it began; but a row that is locked
+    is given as it is then. So the session's row is locked first, which makes writers take turns,
+    and what is checked and counted on comes from that. Rows that other writers have added since
+    the statement began can't be seen: they show as conflicts of the unique indexes, which know
+    all. That leaves one case undecided, in which nothing is written: two writers make the same
+    session, and the second can't see it yet.
+
+    Args:
+        tables: The store's.
+
+    Returns:
+        A statement with the parameters ``id``, ``agent_id``, ``user_id``, ``expected``,
+        ``oldest``, ``count``, ``ids`` and ``bodies``, the ids without NUL. Its one row tells
+        whether the session was there, its owner, whether it is live, its version; how many
+        messages were added; and whether the session was made.
+    """
+    return _of(tables, _APPEND)
+
+
+_APPEND = """
+WITH times AS MATERIALIZED (
+    SELECT {oldest} AS oldest, greatest({now},
+        (SELECT max(updated_at) + 1 FROM {sessions})) AS now
+), found AS MATERIALIZED (
+    SELECT session_key, user_id, updated_at, version, last_position
+    FROM {sessions} WHERE id = CAST(:id AS text) FOR NO KEY UPDATE
+), made AS (
+    INSERT INTO {sessions} (id, agent_id, user_id, metadata, created_at, updated_at, version,
+        message_count, last_position)
+    SELECT CAST(:id AS text), CAST(:agent_id AS text), CAST(:user_id AS text), '{}',
+        times.now, times.now, 1, CAST(:count AS bigint), CAST(:count AS bigint)
+    FROM times
+    WHERE NOT EXISTS (SELECT FROM found) AND coalesce(CAST(:expected AS bigint), 0) = 0
+    ON CONFLICT (id) DO NOTHING
+    RETURNING session_key
+), writable AS (
+    SELECT session_key, last_position FROM found, times
+    WHERE updated_at >= times.oldest
+        AND (CAST(:user_id AS text) IS NULL OR user_id IS NULL OR user_id = CAST(:user_id AS text))
+        AND version = coalesce(CAST(:expected AS bigint), version)
+    UNION ALL
+    SELECT session_key, 0 FROM made
+), added AS (
+    INSERT INTO {messages} (session_key, position, id, body)
+    SELECT writable.session_key, writable.last_position + new.place, new.id, new.body
+    FROM writable, unnest(CAST(:ids AS text[]), CAST(:bodies AS text[]))
+        WITH ORDINALITY AS new (id, body, place)
+    ON CONFLICT (session_key, id) DO NOTHING
+    RETURNING position
+), counted AS (
+    UPDATE {sessions} AS session SET version = session.version + 1,
+        updated_at = greatest(times.now, session.updated_at + 1),
+        message_count = session.message_count + (SELECT count(*) FROM added),
+        last_position = session.last_position + CAST(:count AS bigint)
+    FROM found, times
+    WHERE session.session_key = found.session_key AND (SELECT count(*) FROM added) > 0
+)
+SELECT found.session_key IS NOT NULL, found.user_id,
+    found.updated_at >= times.oldest, found.version,
+    (SELECT count(*) FROM added), (SELECT count(*) FROM made)
+FROM times LEFT JOIN found ON true
+"""
+
+
+@lru_cache(maxsize=16)
+def removing(tables: Tables) -> TextClause:
+    """Make PostgreSQL's statement that deletes messages of a session.
+
+    Its parts see the messages as they were when it began, and only the session's row as it is once
+    it is locked. Where another writer came in between, which that row's version tells, nothing is
+    deleted and nothing is settled.
+
+    Args:
+        tables: The store's.
+
+    Returns:
+        A statement with the parameters ``id``, ``user_id``, ``expected``, ``oldest`` and
+        ``ids``, the ids without NUL. Its one row tells whether the session was there, its owner,
+        whether it is live, its version; whether that is settled; and the ids that were deleted, in
+        order.
+    """
+    return _of(tables, _REMOVE)
+
+
+_REMOVE = """
+WITH times AS MATERIALIZED (
+    SELECT {oldest} AS oldest, greatest({now},
+        (SELECT max(updated_at) + 1 FROM {sessions})) AS now
+), seen AS MATERIALIZED (
+    SELECT version FROM {sessions} WHERE id = CAST(:id AS text)
+), found AS MATERIALIZED (
+    SELECT session_key, user_id, updated_at, version
+    FROM {sessions} WHERE id = CAST(:id AS text) FOR NO KEY UPDATE
+), writable AS (
+    SELECT session_key FROM found, times
+    WHERE updated_at >= times.oldest
+        AND (CAST(:user_id AS text) IS NULL OR user_id IS NULL OR user_id = CAST(:user_id AS text))
+        AND version = coalesce(CAST(:expected AS bigint), version)
+        AND version = (SELECT version FROM seen)
+), removed AS (
+    DELETE FROM {messages} AS message USING writable
+    WHERE message.session_key = writable.session_key
+        AND message.id = ANY(CAST(:ids AS text[]))
+    RETURNING message.id, message.position
+), counted AS (
+    UPDATE {sessions} AS session SET version = session.version + 1,
+        updated_at = greatest(times.now, session.updated_at + 1),
+        message_count = session.message_count - (SELECT count(*) FROM removed)
+    FROM writable, times
+    WHERE session.session_key = writable.session_key AND EXISTS (SELECT FROM removed)
+)
+SELECT found.session_key IS NOT NULL, found.user_id,
+    found.updated_at >= times.oldest, found.version,
+    found.version = (SELECT version FROM seen),
+    (SELECT array_agg(id ORDER BY position) FROM removed)
+FROM times LEFT JOIN found ON true
+"""
+
+
+def _of(tables: Tables, sql: str) -> TextClause:
+    """Put the names of the tables into a statement, as `text` wants them written."""
+    quote = URL.create("postgresql+psycopg").get_dialect()().identifier_preparer.format_table
+    names = {"{sessions}": quote(tables.sessions), "{messages}": quote(tables.messages)}
+    written = {mark: name.replace("%%", "%").replace(":", "\\:") for mark, name in names.items()}
+    sql = sql.replace("{now}", NOW).replace("{oldest}", OLDEST)
+    return text(re.sub("|".join(names), lambda found: written[found[0]], sql))

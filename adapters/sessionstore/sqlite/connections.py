@@ -1,0 +1,377 @@
+"""The connections of one process to one SQLite file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, TypeVar
+
+from sessionstore._runtime.interrupts import Deferred
+from sessionstore.errors import SessionStoreError, StoreBusyError
+from sessionstore.sqlite.calls import Call, GivenUpError
+from sessionstore.sqlite.errors import is_busy, translated
+from sessionstore.sqlite.file import (
+    MEMORY,
+    SCHEMA,
+    SCHEMA_VERSION,
+    make_private,
+    require_file,
+    schema_version,
+    use_write_ahead_log,
+)
+from sessionstore.sqlite.identity import FileIdentity, FileTakenAwayError
+from sessionstore.sqlite.slots import Slots
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from sessionstore.sqlite.threads import Lane
+
+__all__ = ["Database", "let_go_of_what_was_taken_away"]
+
+T = TypeVar("T")
+
+_MOST_READERS = 16  # at once: each has a connection, and with it two or three open files
+_MOST_IDLE = 8
+
+_LOST = "{} was in use when this process was forked off: make the store after the fork"
+_PERHAPS = "whether this call's write is kept is not known, so read before you try it again"
+
+
+class Database:
+    """The connections of one process to one file. Each serves one call at a time.
+
+    Who has which connection is noted in the step that takes it, so that `settle` can give all back
+    that a call holds, wherever a Ctrl-C broke it off.
+    """
+
+    def __init__(self, path: str, timeout: float, synchronous: str) -> None:
+        self.path = path
+        self._timeout = timeout
+        self._synchronous = synchronous
+        self._in_memory = path == MEMORY
+        self._connections: list[sqlite3.Connection] = []
+        self._users: dict[sqlite3.Connection, Call] = {}
+        self._openers: set[Call] = set()  # those that have no connection yet, but soon
+        self._identities: dict[sqlite3.Connection, FileIdentity] = {}
+        self._lost = False
+        self.closed = False
+        self._closer = self.call()
+        self._make_locks()
+        _forks.watch(self)
+
+    def _make_locks(self) -> None:
+        self._writing = Slots(1)
+        # A database in memory lives in one connection. The one writer needs no reader to end.
+        self._reading = Slots(1 if self._in_memory else _MOST_READERS)
+        self._opening = Lock()
+        self._halted = False
+        self._lanes: dict[bool, Lane] = {}
+
+    def call(self) -> Call:
+        """Begin to count the time of an operation."""
+        return Call(self.path, self._timeout)
+
+    def start(self, call: Call, write: bool, work: Callable[[], T]) -> Future[T]:
+        """Carry out in a thread: one of those for async reads, or the one for async writes."""
+        self.require_open()
+        lane = self._lanes.get(write)
+        if lane is None:
+            from sessionstore.sqlite.threads import Lane  # noqa: PLC0415 - as asyncio
+
+            lane = self._lanes.setdefault(write, Lane(1 if write else 4))
+        try:
+            return lane.start(call, work)
+        except StoreBusyError:
+            self.require_open()  # it may have been closed meanwhile
+            raise
+
+    # -- Connections are taken and given back -----------------------------------------------------
+
+    def take(self, call: Call, *, write: bool) -> sqlite3.Connection:
+        """Give a connection, once it is the call's turn."""
+        if write:
+            self._writing.enter(call, self.require_open)
+        if self._in_memory or not write:
+            self._reading.enter(call, self.require_open)
+        while True:
+            connection = self._free(call) or self._opened_for(call)
+            # Looked at when it is taken, since a fork looks at what is taken when it has said so.
+            if connection and not (self.closed or self._halted):
+                return connection
+            if connection:
+                self._give_back(connection)
+            self.require_open()
+            call.pause()
+
+    def settle(self, call: Call) -> None:
+        """Give back all that a call holds, once or twice; what it left open is rolled back."""
+        for connection, user in list(self._users.items()):
+            if user is call:
+                self._give_back(connection)
+        self._reading.leave(call)
+        self._writing.leave(call)
+
+    def settle_what_was_left(self, call: Call) -> None:
+        """Settle what this thread left behind, where one Ctrl-C came upon another."""
+        if self._users or self._writing.holders():
+            holders = {*self._users.values(), *self._reading.holders(), *self._writing.holders()}
+            for holder in holders:
+                if holder.thread == -call.thread:
+                    self.settle(holder)
+
+    def _free(self, call: Call) -> sqlite3.Connection | None:
+        users = self._users
+        for connection in self._connections:
+            if connection not in users and users.setdefault(connection, call) is call:
+                if connection in self._connections:
+                    return connection
+                users.pop(connection)  # it was closed at this moment
+        return None
+
+    def _opened_for(self, call: Call) -> sqlite3.Connection | None:
+        with Deferred(call.give_up):
+            self._openers.add(call)
+            try:
+                if self.closed or self._halted:
+                    return None
+                connection = self._open(call)
+                self._users[connection] = call
+                self._connections.append(connection)
+            finally:
+                self._openers.discard(call)
+            return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        sound = False
+        with suppress(sqlite3.Error):
+            if connection.in_transaction:
+                connection.rollback()
+            sound = not connection.in_transaction
+        if not sound or self.closed or len(self._connections) - len(self._users) >= _MOST_IDLE:
+            self._close(connection)
+        self._users.pop(connection, None)
+
+    def require_open(self) -> None:
+        if self.closed:
+            raise SessionStoreError("this store is closed")
+        if self._lost:
+            raise SessionStoreError(_LOST.format(self.path))
+
+    def idle(self) -> list[sqlite3.Connection]:
+        """Give the connections that serve no call."""
+        return [connection for connection in self._connections if connection not in self._users]
+
+    def in_use(self) -> int:
+        """Tell how many serve a call."""
+        return len(self._users)
+
+    # -- The end ----------------------------------------------------------------------------------
+
+    def shut(self) -> None:
+        """Let no operation begin. The connections that are out are closed when they come back."""
+        self.closed = True
+        self._close_idle()
+        for lane in list(self._lanes.values()):
+            lane.shut()
+
+    def close(self) -> None:
+        """Let no operation begin, and wait for those that run."""
+        call = self.call()
+        with Deferred(call.give_up):
+            self.shut()
+            self._wait_for_the_last(call)
+
+    def _wait_for_the_last(self, call: Call) -> None:
+        with suppress(StoreBusyError, GivenUpError):
+            while self._users or self._openers:
+                call.pause()
+
+    def _close_idle(self) -> None:
+        for connection in list(self._connections):
+            if self._users.setdefault(connection, self._closer) is self._closer:
+                self._close(connection)
+                self._users.pop(connection, None)
+
+    def _close(self, connection: sqlite3.Connection) -> None:
+        with suppress(ValueError):
+            self._connections.remove(connection)
+        connection.close()
+        if identity := self._identities.pop(connection, None):
+            identity.closed()
+
+    # -- Whether the file is still there ----------------------------------------------------------
+
+    def require_in_place(self, connection: sqlite3.Connection) -> None:
+        """Refuse to begin with a file that was deleted, renamed or replaced."""
+        identity = self._identities.get(connection)
+        if identity:
+            identity.require_in_place()
+
+    def require_still_in_place(self, connection: sqlite3.Connection) -> None:
+        """Refuse to acknowledge what was written to such a file."""
+        identity = self._identities.get(connection)
+        if identity:
+            identity.require_in_place(_PERHAPS, written=True)
+
+    def let_go(self) -> None:
+        """Close what is open and idle of files that were taken away.
+
+        Raises:
+            FileTakenAwayError: Other processes hold them: until they don't, they stay open here.
+        """
+        for connection in list(self._connections):
+            identity = self._identities.get(connection)
+            if identity is None or identity.in_place(written=True):
+                continue
+            if self._users.setdefault(connection, self._closer) is self._closer:
+                try:
+                    identity.save(connection)
+                    self._close(connection)
+                finally:
+                    self._users.pop(connection, None)
+
+    # -- A fork: SQLite remembers the locks of its process, and a child would take them for its own.
+
+    def halt(self) -> None:
+        """Before a fork: close the file, and open it no more."""
+        self._halted = True
+        self._wait_for_the_last(self.call())
+        if not self._in_memory:
+            self._close_idle()
+
+    def go_on(self) -> None:
+        """After a fork, in the parent."""
+        self._halted = False
+
+    def begin_anew(self) -> None:
+        """After a fork, in the child: no thread that held a lock or a connection is there."""
+        self._lost = self._lost or bool(self._connections)
+        self._users.clear()
+        self._openers.clear()
+        self._make_locks()
+
+    # -- Opening ----------------------------------------------------------------------------------
+
+    def _open(self, call: Call) -> sqlite3.Connection:
+        call.acquire(self._opening)
+        try:
+            while True:
+                try:
+                    return self._opened()
+                except sqlite3.Error as error:
+                    if not is_busy(error):
+                        raise translated(error, self.path) from error
+                call.pause()
+        finally:
+            self._opening.release()
+
+    def _opened(self) -> sqlite3.Connection:
+        before = self._look()
+        connection = sqlite3.connect(
+            self.path, timeout=0, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._prepare(connection)
+            if not self._in_memory:
+                self._identities[connection] = FileIdentity(self.path, before)
+        except BaseException:
+            self._close(connection)
+            raise
+        return connection
+
+    def _look(self) -> tuple[int, int] | None:
+        if self._in_memory:
+            return None
+        for identity in list(self._identities.values()):
+            identity.require_in_place()
+        require_file(self.path)
+        return FileIdentity.look(self.path)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        version = schema_version(connection, self.path)
+        if version > SCHEMA_VERSION:
+            msg = f"{self.path} was written by a newer version of sessionstore: upgrade it"
+            raise SessionStoreError(msg)
+        if version == 0:
+            self._create_schema(connection)
+        if not self._in_memory:
+            use_write_ahead_log(connection, 0)
+            connection.execute("SELECT version FROM sessionstore_schema").fetchall()
+
+    def _create_schema(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            if schema_version(connection, self.path):
+                return  # somebody else was first
+            if not self._in_memory:
+                make_private(self.path)
+            for statement in SCHEMA:
+                connection.execute(statement)
+
+
+class _Forks:
+    """Sees to it that no connection crosses a fork: a child's writes would overwrite others'."""
+
+    def __init__(self) -> None:
+        self._databases: weakref.WeakSet[Database] = weakref.WeakSet()
+        self._halted: list[Database] = []
+        self._lock = RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=self._before,
+                after_in_parent=self._in_parent,
+                after_in_child=self._in_child,
+            )
+
+    def watch(self, database: Database) -> None:
+        with self._lock:
+            self._databases.add(database)
+
+    def watched(self) -> list[Database]:
+        with self._lock:
+            return list(self._databases)
+
+    def _before(self) -> None:
+        self._lock.acquire()
+        self._halted = list(self._databases)
+        for database in self._halted:
+            database.halt()
+
+    def _in_parent(self) -> None:
+        for database in self._halted:
+            database.go_on()
+        self._halted = []
+        self._lock.release()
+
+    def _in_child(self) -> None:
+        self._lock = RLock()
+        for database in list(self._databases):
+            database.begin_anew()
+        self._halted = []
+
+
+_forks = _Forks()
+
+
+def let_go_of_what_was_taken_away(database: Database) -> None:
+    """Close what this process has open and idle of files that are not in place any more.
+
+    The other stores', too: beside theirs, no connection to what is there now can be opened.
+
+    Args:
+        database: The one whose failure is to be told.
+
+    Raises:
+        FileTakenAwayError: Other processes hold the file: until they don't, it stays open here.
+    """
+    for other in _forks.watched():
+        if other is not database:
+            with suppress(FileTakenAwayError):
+                other.let_go()
+    database.let_go()
