@@ -17,7 +17,8 @@ from servers.mariadb import binary as mariadb_binary
 from servers.postgres import PostgresServer
 from warm import Warm
 
-from sessionstore import AgentDb, FallbackSessionStore, fallback
+from sessionstore import AgentDb, FallbackSessionStore
+from sessionstore.fallback import store as fallback
 
 Call = Callable[..., Any]
 _KEPT: WeakSet[FallbackSessionStore] = WeakSet()  # by something that a collection left alone

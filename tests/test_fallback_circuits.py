@@ -26,8 +26,8 @@ from sessionstore import (
     StoreBusyError,
     StoreTimeoutError,
     StoreUnavailableError,
-    refusals,
 )
+from sessionstore.fallback import refusals
 from sessionstore.flow import Flow
 
 SLOW = StoreTimeoutError("the store did not answer in time")

@@ -21,8 +21,8 @@ from sessionstore import (
     SessionStoreError,
     SQLiteSessionStore,
     StoreUnavailableError,
-    journal,
 )
+from sessionstore.fallback import journal
 from sessionstore.fallback.owners import is_looked_after, name_for
 
 

@@ -16,9 +16,8 @@ from sessionstore import (
     InMemorySessionStore,
     SQLiteSessionStore,
     StoreUnavailableError,
-    journal,
-    owners,
 )
+from sessionstore.fallback import journal, owners
 
 
 def down() -> Stage:

@@ -20,9 +20,8 @@ from sessionstore import (
     InMemorySessionStore,
     SQLiteSessionStore,
     StoreUnavailableError,
-    journal,
-    owners,
 )
+from sessionstore.fallback import journal, owners
 from sessionstore.testing.interrupts import ctrl_c, in_a_thread
 
 

@@ -15,8 +15,8 @@ from sessionstore import (
     StoreBusyError,
     StoreTimeoutError,
     StoreUnavailableError,
-    journal,
 )
+from sessionstore.fallback import journal
 
 
 def left_half_done() -> Stage:

@@ -19,8 +19,8 @@ from sessionstore import (
     SessionMessage,
     SessionStoreError,
     SQLiteSessionStore,
-    journal,
 )
+from sessionstore.fallback import journal
 
 
 class Damaged:

@@ -13,7 +13,8 @@ from servers import redis as redis_servers
 from servers.process import wait_until
 from servers.proxy import Proxy
 
-from sessionstore import RedisSessionStore, StoreTimeoutError, _redis_lines, open_store
+from sessionstore import RedisSessionStore, StoreTimeoutError, open_store
+from sessionstore.redis import lines as redis_lines
 from sessionstore.testing.samples import said
 
 CONNECTIONS = 6
@@ -96,8 +97,8 @@ def test_dropped_in_silence_and_idle_for_long(
     proxy: Proxy, colour: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those are asked first, for a moment only, so that not even one call fails."""
-    monkeypatch.setattr(_redis_lines, "_FORGOTTEN", 0.0)
-    asks = colour == "sync" or _redis_lines.AsyncLines.are_possible()
+    monkeypatch.setattr(redis_lines, "_FORGOTTEN", 0.0)
+    asks = colour == "sync" or redis_lines.AsyncLines.are_possible()
     assert len(failed(colour, proxy, Proxy.hold, timeout=2.0)) <= (0 if asks else 1)
 
 

@@ -18,16 +18,17 @@ from servers import redis as redis_servers
 from servers.permissions import ALWAYS, MORE
 from servers.process import wait_until
 
-from sessionstore import RedisSessionStore, SessionStore, SessionStoreError, _redis_scripts
+from sessionstore import RedisSessionStore, SessionStore, SessionStoreError
+from sessionstore.redis import scripts as redis_scripts
 from sessionstore.testing import Stores
 from sessionstore.testing.samples import conversation, ids, said
 
 
 def test_the_readme_lists_what_the_scripts_call() -> None:
     scripts = [
-        one for one in vars(_redis_scripts).values() if isinstance(one, _redis_scripts.Script)
+        one for one in vars(redis_scripts).values() if isinstance(one, redis_scripts.Script)
     ]
-    text = b"\n".join(one.text for one in scripts if one is not _redis_scripts.PROBE).decode()
+    text = b"\n".join(one.text for one in scripts if one is not redis_scripts.PROBE).decode()
     called = set(re.findall(r"redis\.p?call\('(\w+)'", text)) | set(
         re.findall(r"many\('(\w+)'", text)
     )

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlite_files import outside, said
 
-from sessionstore import SQLiteSessionStore, sqlite
+from sessionstore import SQLiteSessionStore
 from sessionstore._runtime.clock import Clock, wall_microseconds
+from sessionstore.sqlite import store as sqlite
 
 DAY = 86_400_000_000
 

@@ -676,7 +676,7 @@ class PostgresAgentDb(AgentDb):
         **parameters: Any,
     ) -> None:
         """Name the database; nothing is opened yet."""
-        from sessionstore import deadline  # noqa: PLC0415 - the other databases need no psycopg
+        from sessionstore.sql import deadline  # noqa: PLC0415 - the other databases need no psycopg
 
         if not isinstance(connection_string, str):
             kind = type(connection_string).__name__
