@@ -25,9 +25,7 @@ from sessionstore.testing.samples import conversation, ids, said
 
 
 def test_the_readme_lists_what_the_scripts_call() -> None:
-    scripts = [
-        one for one in vars(redis_scripts).values() if isinstance(one, redis_scripts.Script)
-    ]
+    scripts = [one for one in vars(redis_scripts).values() if isinstance(one, redis_scripts.Script)]
     text = b"\n".join(one.text for one in scripts if one is not redis_scripts.PROBE).decode()
     called = set(re.findall(r"redis\.p?call\('(\w+)'", text)) | set(
         re.findall(r"many\('(\w+)'", text)

@@ -10,7 +10,7 @@ from sqlite_files import outside, said
 
 from sessionstore import SQLiteSessionStore
 from sessionstore._runtime.clock import Clock, wall_microseconds
-from sessionstore.sqlite import store as sqlite
+from sessionstore.sqlite import sessions
 
 DAY = 86_400_000_000
 
@@ -19,7 +19,7 @@ DAY = 86_400_000_000
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Set the wall clock, as somebody sets the machine's."""
     clock = Clock()
-    monkeypatch.setattr(sqlite, "clock", clock)
+    monkeypatch.setattr(sessions, "clock", clock)
 
     def set_clock(ahead: int) -> None:
         clock.wall = lambda: wall_microseconds() + ahead

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from children import Children, ended
 from sqlite_files import outside, said
 
 from sessionstore import SessionStore, SessionStoreError, SQLiteSessionStore
-from sessionstore.flow import Flow
+from sessionstore.operations import Append
+from sessionstore.sqlite.transactions import Transaction, acarry_out, carry_out
+from sessionstore.sqlite.writing import append
 
 # -- kill -9 ------------------------------------------------------------------------------------
 
@@ -73,26 +76,23 @@ def lived(path: Path, colour: str, life: int) -> int:
 # -- An error in the middle ---------------------------------------------------------------------
 
 
-def broken_off(store: SQLiteSessionStore, error: BaseException) -> Flow[None]:
+def broken_off(transaction: Transaction, operation: Append, *, error: BaseException) -> int:
     """Append, and fail when all is written but not yet committed."""
-    flow = store._append_messages(
-        "s", [said("half", "half")], agent_id="a", user_id=None, expected_version=None
-    )
-    yield next(flow)
-    yield from flow
+    append(transaction, operation)
     raise error
 
 
 @pytest.mark.parametrize("error", [RuntimeError("of ours"), KeyboardInterrupt()], ids=repr)
 def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    broken, half = partial(broken_off, error=error), Append("s", [said("half", "half")])
     with SQLiteSessionStore(tmp_path / "sessions.db") as store:
         for session_id in ("s", "t"):
             before = store.get("s")
             with pytest.raises(type(error)) as caught:
-                store._play(broken_off(store, error))
+                carry_out(store._database, broken, half)
             assert caught.value is error
             with pytest.raises(type(error)):
-                asyncio.run(store._aplay(broken_off(store, error)))
+                asyncio.run(acarry_out(store._database, broken, half))
             assert store.get("s") == before
             assert store.append_message(session_id, said("x")) == 1
             store.append_message("s", said("x"))

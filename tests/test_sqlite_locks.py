@@ -14,9 +14,11 @@ from sqlite_files import files_of, outside, said, write_lock
 
 from sessionstore import SessionStore, SQLiteSessionStore, StoreBusyError, StoreTimeoutError
 from sessionstore._runtime.call_deadline import until
+from sessionstore.operations import Append
 from sessionstore.sqlite.calls import Call
 from sessionstore.sqlite.slots import Slots
-from sessionstore.sqlite.transactions import COMMIT
+from sessionstore.sqlite.transactions import Transaction, acarry_out
+from sessionstore.sqlite.writing import append
 from sessionstore.testing.waiting import wait_until
 
 BRIEF = 0.2
@@ -209,17 +211,16 @@ def test_the_wait_for_a_thread_counts(path: Path) -> None:
     """Where the one before does not wait, but works on for longer."""
     goes_on = threading.Event()
 
-    def slow(store: SQLiteSessionStore) -> Any:
-        flow = store._append_messages(
-            "s", [said("slow")], agent_id="a", user_id=None, expected_version=None
-        )
-        yield next(flow)
-        yield from flow
+    def slow(transaction: Transaction, operation: Append) -> int:
+        added = append(transaction, operation)
         goes_on.wait()
+        return added
 
     async def main() -> None:
         async with SQLiteSessionStore(path, timeout=BRIEF) as store:
-            first = asyncio.ensure_future(store._aplay(slow(store)))
+            first = asyncio.ensure_future(
+                acarry_out(store._database, slow, Append("s", [said("slow")]))
+            )
             others = [store.aappend_message("s", said("late")) for _ in range(3)]
             outcomes = await asyncio.gather(*others, return_exceptions=True)
             assert {type(outcome) for outcome in outcomes} == {StoreBusyError}
@@ -292,22 +293,15 @@ def test_a_large_session_is_pruned_in_slices(path: Path, monkeypatch: pytest.Mon
         connection.execute("UPDATE sessionstore_sessions SET updated_at = 1")
         assert store.append_message("again", said("new")) == 1
 
-        def watched(prune: Any = store._prune_expired) -> Any:
-            flow, reply = prune(), None
-            while True:
-                try:
-                    request = flow.send(reply)
-                except StopIteration as done:
-                    return done.value
-                reply = yield request
-                if request == COMMIT:
-                    count = connection.execute("SELECT count(*) FROM sessionstore_messages")
-                    lefts.extend(*count.fetchall())
-                    assert [info.id for info in keeper.list_sessions().sessions][:1] == ["again"]
-                    large = keeper.get("large")
-                    assert large is None or len(large.messages) == 25_000
+        def watched(transaction: Transaction, commit: Any = Transaction.commit_batch) -> None:
+            commit(transaction)
+            count = connection.execute("SELECT count(*) FROM sessionstore_messages")
+            lefts.extend(*count.fetchall())
+            assert [info.id for info in keeper.list_sessions().sessions][:1] == ["again"]
+            large = keeper.get("large")
+            assert large is None or len(large.messages) == 25_000
 
-        monkeypatch.setattr(store, "_prune_expired", watched)
+        monkeypatch.setattr(Transaction, "commit_batch", watched)
         assert store.prune_expired() == 3
         assert max(before - left for before, left in pairwise([35_005, *lefts])) <= 10_000
         assert lefts[-1] == 1

@@ -12,6 +12,9 @@ from children import Children
 from sqlite_files import files_of, outside, said
 
 from sessionstore import SessionStoreError, SQLiteSessionStore
+from sessionstore.operations import Append
+from sessionstore.sqlite.transactions import Transaction, carry_out
+from sessionstore.sqlite.writing import append
 
 
 def unlink(path: Path, *ends: str) -> None:
@@ -148,15 +151,13 @@ def test_a_log_that_was_deleted_loses_nothing_of_what_was_written_before(
 def test_taken_away_within_a_write(
     path: Path, store: SQLiteSessionStore, take: Callable[[Path], Any]
 ) -> None:
-    def append() -> Any:
-        flow = store._append_messages(
-            "s", [said("half", "half")], agent_id="a", user_id=None, expected_version=None
-        )
-        yield next(flow)
-        yield from flow
+    def taken(transaction: Transaction, operation: Append) -> int:
+        added = append(transaction, operation)
         take(path)
+        return added
 
-    assert "read before you try it again" in told(lambda: store._play(append()))
+    half = Append("s", [said("half", "half")])
+    assert "read before you try it again" in told(lambda: carry_out(store._database, taken, half))
     store.append_message("s", said("half", "half"))
     with Children() as children:
         assert "half" in children.run(READ, path)

@@ -100,7 +100,7 @@ class Create(Operation[SessionData], frozen=True, tag="create"):
         messages: The first messages. Those without an id are given one.
         agent_id: The agent that the conversation is with.
         user_id: The owner; ``None`` leaves the session open to every caller for good.
-        metadata: A JSON object.
+        metadata: A JSON object; ``None`` is taken for an empty one.
     """
 
     is_write: ClassVar[bool] = True
@@ -109,7 +109,7 @@ class Create(Operation[SessionData], frozen=True, tag="create"):
     messages: list[SessionMessage] = []
     agent_id: str = "default"
     user_id: str | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
         """Check what it was made of."""

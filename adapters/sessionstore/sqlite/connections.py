@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.errors import SessionStoreError, StoreBusyError
+from sessionstore.rows import Readable
 from sessionstore.sqlite.calls import Call, GivenUpError
 from sessionstore.sqlite.errors import is_busy, translated
 from sessionstore.sqlite.file import (
@@ -45,12 +46,28 @@ _PERHAPS = "whether this call's write is kept is not known, so read before you t
 class Database:
     """The connections of one process to one file. Each serves one call at a time.
 
+    Args:
+        path: The file.
+        timeout: How long a call waits, in seconds.
+        synchronous: ``"FULL"`` or ``"NORMAL"``.
+        retention: How long a session is kept after its last write, in microseconds.
+
+    Attributes:
+        path: The file.
+        retention: As given.
+        readable: What a list shows.
+        closed: No call may begin any more.
+
     Who has which connection is noted in the step that takes it, so that `settle` can give all back
     that a call holds, wherever a Ctrl-C broke it off.
     """
 
-    def __init__(self, path: str, timeout: float, synchronous: str) -> None:
+    def __init__(
+        self, path: str, timeout: float, synchronous: str, retention: int | None = None
+    ) -> None:
         self.path = path
+        self.retention = retention
+        self.readable = Readable()
         self._timeout = timeout
         self._synchronous = synchronous
         self._in_memory = path == MEMORY
@@ -157,6 +174,7 @@ class Database:
         self._users.pop(connection, None)
 
     def require_open(self) -> None:
+        """Refuse a call on a closed store, or on one in memory that a fork has left behind."""
         if self.closed:
             raise SessionStoreError("this store is closed")
         if self._lost:

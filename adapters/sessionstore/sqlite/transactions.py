@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from sessionstore._runtime.interrupts import Deferred
-from sessionstore.flow import Flow, play
+from sessionstore.operations import Operation
+from sessionstore.rows import Readable
 from sessionstore.sqlite.calls import Call, outcome, settle
 from sessionstore.sqlite.connections import Database, let_go_of_what_was_taken_away
 from sessionstore.sqlite.errors import is_busy, translated
@@ -17,22 +19,19 @@ from sessionstore.sqlite.identity import FileTakenAwayError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["COMMIT", "READ", "WRITE", "acarry_out", "carry_out"]
+__all__ = ["Transaction", "Work", "acarry_out", "carry_out"]
 
 T = TypeVar("T")
 
-# The first request of every flow says what it is, so that an async read never queues for a thread
-# behind writers. All others are (sql, parameters), with a list of parameters for many rows, or
-# COMMIT, which ends one transaction; the next statement begins another.
-READ, WRITE = False, True
-COMMIT = ("COMMIT", ())
+Work: TypeAlias = Callable[["Transaction", Any], T]
+"""What an operation does in its transaction."""
 
 
-def carry_out(database: Database, flow: Flow[T]) -> T:
+def carry_out(database: Database, work: Work[T], operation: Operation[T]) -> T:
     """Carry out an operation. When a Ctrl-C ends it, it is settled."""
     call = database.call()
     try:
-        return _carry_out(database, flow, call, write=next(flow))
+        return _carry_out(database, work, operation, call)
     except BaseException:
         # Python 3.10 raises a Ctrl-C also before the first step of a `finally` that an error
         # enters, and so passes over it.
@@ -43,18 +42,15 @@ def carry_out(database: Database, flow: Flow[T]) -> T:
         raise
 
 
-async def acarry_out(database: Database, flow: Flow[T]) -> T:
+async def acarry_out(database: Database, work: Work[T], operation: Operation[T]) -> T:
     """Carry out an operation in a thread; a cancelled one is settled when this ends."""
-    write = next(flow)
     call = database.call()  # the wait for the thread counts
-
-    def work() -> T:
-        return _carry_out(database, flow, call, write=write)
-
     future: Future[T] | None = None
     try:
         with Deferred(call.give_up):
-            future = database.start(call, write, work)
+            future = database.start(
+                call, operation.is_write, partial(_carry_out, database, work, operation, call)
+            )
     except KeyboardInterrupt:
         if future:
             settle(call, future)
@@ -62,13 +58,13 @@ async def acarry_out(database: Database, flow: Flow[T]) -> T:
     return await outcome(call, future)
 
 
-def _carry_out(database: Database, flow: Flow[T], call: Call, *, write: bool) -> T:
+def _carry_out(database: Database, work: Work[T], operation: Operation[T], call: Call) -> T:
     call.thread = get_ident()
     database.settle_what_was_left(call)
-    transaction = _Transaction(database, call, write=write)
+    transaction = Transaction(database, call, write=operation.is_write)
     try:
         database.require_open()
-        result = play(flow, transaction.send)
+        result = work(transaction, operation)
         transaction.commit()
     except FileTakenAwayError:
         database.settle(call)
@@ -85,7 +81,17 @@ def _carry_out(database: Database, flow: Flow[T], call: Call, *, write: bool) ->
     return result
 
 
-class _Transaction:
+class Transaction:
+    """What one operation does in a file: all of it, or nothing.
+
+    It begins with the first statement, so that nobody waits while messages are encoded.
+
+    Args:
+        database: The file.
+        call: The call that it is done for.
+        write: Whether it may change anything.
+    """
+
     __slots__ = ("_call", "_connection", "_database", "_write")
 
     def __init__(self, database: Database, call: Call, *, write: bool) -> None:
@@ -94,20 +100,39 @@ class _Transaction:
         self._write = write
         self._connection: sqlite3.Connection | None = None
 
-    def send(self, request: tuple[str, Sequence[Any]]) -> Any:
-        """Carry out one statement: the reply is its rows, or the cursor where it has none."""
+    @property
+    def retention(self) -> int | None:
+        """How long a session is kept after its last write, in microseconds."""
+        return self._database.retention
+
+    @property
+    def readable(self) -> Readable:
+        """What a list shows."""
+        return self._database.readable
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Carry out one statement; with a list of parameters, once for each of them.
+
+        Returns:
+            Its rows, or the cursor where it has none.
+
+        Raises:
+            SessionStoreError: SQLite refuses.
+        """
         self._call.require_wanted()
-        if request is COMMIT:
-            self.commit()
-            self._database.settle(self._call)
-            self._call.begin_anew()
-            return None
         try:
             if self._connection is None:
-                return self._first(*request)
-            return _execute(self._connection, *request)
+                return self._first(sql, parameters)
+            return _execute(self._connection, sql, parameters)
         except sqlite3.Error as error:
             raise translated(error, self._database.path) from error
+
+    def commit_batch(self) -> None:
+        """Keep what was done so far; the next statement begins another transaction."""
+        self._call.require_wanted()
+        self.commit()
+        self._database.settle(self._call)
+        self._call.begin_anew()
 
     def commit(self) -> None:
         """Keep what was done so far, unless the caller has given up."""

@@ -1,0 +1,120 @@
+"""A session's row: found, made, noted as written, dropped. All within a transaction."""
+
+from __future__ import annotations
+
+from sessionstore._runtime.clock import clock
+from sessionstore.arguments import require_owner
+from sessionstore.errors import SessionNotFoundError
+from sessionstore.operations import Append, Create
+from sessionstore.rows import LATEST, PRUNE_MESSAGES, Row, buried
+from sessionstore.sqlite.transactions import Transaction
+
+__all__ = [
+    "COLUMNS",
+    "drop",
+    "entomb",
+    "find",
+    "look_up",
+    "make",
+    "oldest_live",
+    "require",
+    "written",
+]
+
+# JSON is read as bytes: what is not UTF-8 is for the decoders to refuse, not for the driver.
+COLUMNS = (
+    "session_key, id, agent_id, user_id, CAST(metadata AS BLOB), "
+    "created_at, updated_at, version, message_count, last_position"
+)
+_FIND = f"SELECT {COLUMNS} FROM sessionstore_sessions WHERE id = ?"  # noqa: S608
+_NEWEST = "SELECT max(updated_at) FROM sessionstore_sessions WHERE updated_at < ?"
+_MAKE = """INSERT INTO sessionstore_sessions
+    (id, agent_id, user_id, metadata, created_at, updated_at, version, message_count, last_position)
+    VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0)"""
+_WRITTEN = """UPDATE sessionstore_sessions SET version = version + 1, updated_at = max(?,
+    1 + CAST((SELECT coalesce(max(updated_at), 0) FROM sessionstore_sessions
+        WHERE updated_at < ?) AS INTEGER)),
+    metadata = CAST(? AS TEXT), message_count = ?, last_position = ? WHERE session_key = ?"""
+_CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
+_DROP = "DELETE FROM sessionstore_sessions WHERE session_key = ?"
+_ENTOMB = "UPDATE sessionstore_sessions SET id = ?, updated_at = ? WHERE session_key = ?"
+
+
+def oldest_live(transaction: Transaction) -> int:
+    """Give the time before which a session has expired, in microseconds."""
+    return clock.oldest_live(transaction.retention)
+
+
+def find(transaction: Transaction, session_id: str, user_id: str | None) -> Row | None:
+    """Give a live session.
+
+    Raises:
+        SessionAccessError: It is another user's.
+        CorruptMessageError: Its row is damaged.
+    """
+    return look_up(transaction, session_id, user_id)[0]
+
+
+def require(transaction: Transaction, session_id: str, user_id: str | None) -> Row:
+    """Give a live session.
+
+    Raises:
+        SessionNotFoundError: There is none.
+        SessionAccessError: It is another user's.
+        CorruptMessageError: Its row is damaged.
+    """
+    row = look_up(transaction, session_id, user_id)[0]
+    if row is None:
+        raise SessionNotFoundError(f"there is no session {session_id!r}")
+    return row
+
+
+def look_up(
+    transaction: Transaction, session_id: str, user_id: str | None
+) -> tuple[Row | None, Row | None]:
+    """Give the session, or else the expired one that stands in its place."""
+    found = transaction.execute(_FIND, (session_id,))
+    if not found:
+        return None, None
+    row = Row._make(found[0])
+    row.require_sound()
+    if row.updated_at < oldest_live(transaction):
+        return None, row
+    require_owner(row.user_id, user_id)
+    return row, None
+
+
+def make(
+    transaction: Transaction, operation: Create | Append, metadata: str, expired: Row | None
+) -> Row:
+    """Make a session, in the place of an expired one with the same id."""
+    if expired and expired.message_count > PRUNE_MESSAGES:
+        entomb(transaction, expired.session_key)
+    elif expired:
+        drop(transaction, expired.session_key)
+    [[newest]] = transaction.execute(_NEWEST, (LATEST,))
+    now = clock.stamp(int(newest or 0))
+    named = str(operation.session_id), operation.agent_id, operation.user_id
+    made = transaction.execute(_MAKE, (*named, metadata, now, now))
+    # Numbers are given again: messages of a damaged session may be left under this one.
+    transaction.execute(_CLEAR, (made.lastrowid,))
+    return Row(made.lastrowid, *named, metadata, now, now, 0, 0, 0)
+
+
+def written(transaction: Transaction, row: Row) -> None:
+    """Note that a session was written to, later than any other."""
+    made_just_now = row.version == 0
+    now, others = (row.updated_at, 0) if made_just_now else (clock.now(), LATEST)
+    counts = row.message_count, row.last_position
+    transaction.execute(_WRITTEN, (now, others, row.metadata, *counts, row.session_key))
+
+
+def entomb(transaction: Transaction, session_key: int) -> None:
+    """Make a tombstone of an expired session: its id is free, its messages go later."""
+    transaction.execute(_ENTOMB, (*buried(session_key).values(), session_key))
+
+
+def drop(transaction: Transaction, session_key: int) -> None:
+    """Delete a session with its messages."""
+    transaction.execute(_CLEAR, (session_key,))
+    transaction.execute(_DROP, (session_key,))
