@@ -501,7 +501,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
                 return
 
     def _creating(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Create:
-        metadata = mark.metadata() if mark.trail else None
+        metadata = mark.metadata() if mark.trail else {}
         return Create(key, messages, self.agent_id, self.user_id, metadata)
 
     def _deleting_at(self, key: str, idx: int) -> Flow[list[SessionMessage]]:

@@ -111,7 +111,7 @@ class PendingWrite(
         if self.kind == "append":
             return Append(session_id, messages, self.agent_id, user_id, expected_version)
         if self.kind == "create":
-            return Create(session_id, messages, self.agent_id, user_id, self.metadata)
+            return Create(session_id, messages, self.agent_id, user_id, self.metadata or {})
         if self.kind == "replace":
             return ReplaceMessage(session_id, messages[0], user_id)
         if self.kind == "remove":
