@@ -17,7 +17,7 @@ import pytest
 from json_file_store import File, JsonFileStore
 
 from sessionstore import StoreBusyError
-from sessionstore.flow import Flow
+from sessionstore.operations import Operation
 from sessionstore.testing import OpenStore, volume
 from sessionstore.testing.blocking import WaitContract
 from sessionstore.testing.crashing import CrashContract
@@ -74,13 +74,13 @@ class WorksWhenClosed(JsonFileStore):
 
 
 class BlocksTheLoop(JsonFileStore):
-    async def _aplay(self, flow: Flow[T]) -> T:
-        return self._play(flow)
+    async def arun(self, operation: Operation[T]) -> T:
+        return self.run(operation)
 
 
 class LandsLater(JsonFileStore):
-    async def _aplay(self, flow: Flow[T]) -> T:
-        return await asyncio.to_thread(self._play, flow)
+    async def arun(self, operation: Operation[T]) -> T:
+        return await asyncio.to_thread(self.run, operation)
 
 
 class Suite(LifetimeContract, CrashContract, WaitContract, ScarcityContract, VolumeContract):

@@ -1,4 +1,4 @@
-"""A store as somebody else would write it: all sessions in one JSON file, 150 lines.
+"""A store as somebody else would write it: all sessions in one JSON file.
 
 The conformance suite is run on it, and on copies of it that are each wrong in one way.
 """
@@ -26,12 +26,11 @@ from sessionstore import (
     SessionMessage,
     SessionNotFoundError,
     SessionPage,
+    SessionStore,
     SessionStoreError,
     StoreUnavailableError,
 )
-from sessionstore._flow_store import FlowStore
 from sessionstore.arguments import require_owner, require_version
-from sessionstore.flow import Flow, play
 from sessionstore.models import (
     SYSTEM_ROLES,
     decode_messages,
@@ -41,6 +40,20 @@ from sessionstore.models import (
     from_microseconds,
     merge_metadata,
     retention_microseconds,
+)
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    GetMessages,
+    ListSessions,
+    Operation,
+    Ping,
+    Prune,
+    ReplaceMessage,
+    Update,
 )
 
 T = TypeVar("T")
@@ -59,8 +72,8 @@ class File(dict[str, Session]):
         return json.dumps({**self.expired, **self})
 
 
-class JsonFileStore(FlowStore):
-    """Sessions in a JSON file. A flow yields what is to be done with the file's content.
+class JsonFileStore(SessionStore):
+    """Sessions in a JSON file. An operation is a function of the file's content.
 
     What was acknowledged outlives the process, and if ``durable`` a power cut.
     """
@@ -76,12 +89,15 @@ class JsonFileStore(FlowStore):
     def close(self) -> None:
         self._closed = True
 
-    def _play(self, flow: Flow[T]) -> T:
-        return play(flow, self._do)
+    def run(self, operation: Operation[T]) -> T:
+        work = _OPERATIONS.get(type(operation))
+        if work is None:
+            raise SessionStoreError(f"JsonFileStore does not know {type(operation).__name__}")
+        return self._do(lambda file: work(file, operation))
 
-    async def _aplay(self, flow: Flow[T]) -> T:
+    async def arun(self, operation: Operation[T]) -> T:
         # A thread can't be cancelled: a caller who is comes back when it is done.
-        work = asyncio.ensure_future(asyncio.to_thread(self._play, flow))
+        work = asyncio.ensure_future(asyncio.to_thread(self.run, operation))
         cancelled = False
         while not work.done():
             try:
@@ -138,186 +154,130 @@ class JsonFileStore(FlowStore):
                 os.fsync(file.fileno())
         os.replace(beside, self._path)
 
-    # -- The operations ---------------------------------------------------------------------------
 
-    def _create(
-        self,
-        session_id: str,
-        messages: Sequence[SessionMessage],
-        *,
-        agent_id: str,
-        user_id: str | None,
-        metadata: dict[str, Any],
-    ) -> Flow[SessionData]:
-        records, stored = _records(messages), encode_metadata(metadata).decode()
+def create(file: File, operation: Create) -> SessionData:
+    records, metadata = _records(operation.messages), encode_metadata(operation.metadata).decode()
+    session_id = str(operation.session_id)
+    if session := file.get(session_id):
+        require_owner(session["user"], operation.user_id)
+        raise SessionExistsError("the id is taken")
+    session = _new(file, operation)
+    session["messages"], session["metadata"] = records, metadata
+    return _data(session_id, _written(file, session_id), None)
 
-        def work(file: File) -> SessionData:
-            if session := file.get(session_id):
-                require_owner(session["user"], user_id)
-                raise SessionExistsError("the id is taken")
-            session = _new(file, session_id, agent_id, user_id)
-            session["messages"], session["metadata"] = records, stored
-            return _data(session_id, _written(file, session_id), None)
 
-        return (yield work)
+def get(file: File, operation: Get) -> SessionData | None:
+    session = _found(file, operation)
+    return None if session is None else _data(operation.session_id, session, operation.limit)
 
-    def _get(
-        self, session_id: str, *, limit: int | None, user_id: str | None
-    ) -> Flow[SessionData | None]:
-        def work(file: File) -> SessionData | None:
-            session = _found(file, session_id, user_id)
-            return None if session is None else _data(session_id, session, limit)
 
-        return (yield work)
+def get_messages(file: File, operation: GetMessages) -> list[SessionMessage]:
+    session, limit = _found(file, operation), operation.limit
+    if session is None:
+        return []
+    places = {held: place for place, held in enumerate(session["messages"])}
+    if (named := operation.before or operation.after) and named not in places:
+        raise InvalidMessageError("the session has no such message")
+    log = decode_messages(operation.session_id, session["messages"].values())
+    if operation.after is not None:
+        log = log[places[operation.after] + 1 :] if operation.after else log
+        return log if limit is None else log[:limit]
+    end = places[operation.before] if operation.before else len(log)
+    start = 0 if limit is None else max(0, end - limit)
+    first = log[:1] if operation.keep_system and start and log[0].role in SYSTEM_ROLES else []
+    return first + log[start:end]
 
-    def _get_messages(
-        self,
-        session_id: str,
-        *,
-        limit: int | None,
-        before: str | None,
-        after: str | None,
-        user_id: str | None,
-        keep_system: bool,
-    ) -> Flow[list[SessionMessage]]:
-        def work(file: File) -> list[SessionMessage]:
-            session = _found(file, session_id, user_id)
-            if session is None:
-                return []
-            places = {held: place for place, held in enumerate(session["messages"])}
-            if (named := before or after) and named not in places:
-                raise InvalidMessageError("the session has no such message")
-            log = decode_messages(session_id, session["messages"].values())
-            if after is not None:
-                log = log[places[after] + 1 :] if after else log
-                return log if limit is None else log[:limit]
-            end = places[before] if before else len(log)
-            start = 0 if limit is None else max(0, end - limit)
-            first = log[:1] if keep_system and start and log[0].role in SYSTEM_ROLES else []
-            return first + log[start:end]
 
-        return (yield work)
+def append(file: File, operation: Append) -> int:
+    records = _records(operation.messages)
+    session = _found(file, operation)
+    require_version(session["version"] if session else 0, operation.expected_version)
+    held = session["messages"] if session else {}
+    fresh = {key: body for key, body in records.items() if key not in held}
+    if fresh:
+        session = session or _new(file, operation)
+        session["messages"].update(fresh)
+        _written(file, operation.session_id)
+    return len(fresh)
 
-    def _append_messages(
-        self,
-        session_id: str,
-        messages: Sequence[SessionMessage],
-        *,
-        agent_id: str,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> Flow[int]:
-        records = _records(messages)
 
-        def work(file: File) -> int:
-            session = _found(file, session_id, user_id)
-            require_version(session["version"] if session else 0, expected_version)
-            held = session["messages"] if session else {}
-            fresh = {key: body for key, body in records.items() if key not in held}
-            if fresh:
-                session = session or _new(file, session_id, agent_id, user_id)
-                session["messages"].update(fresh)
-                _written(file, session_id)
-            return len(fresh)
+def replace_message(file: File, operation: ReplaceMessage) -> None:
+    records = _records([operation.message])
+    session = _required(file, operation)
+    if operation.message.id not in session["messages"]:
+        raise SessionNotFoundError("the session has no such message")
+    session["messages"].update(records)
+    _written(file, operation.session_id)
 
-        return (yield work)
 
-    def _replace_message(
-        self, session_id: str, message: SessionMessage, *, user_id: str | None
-    ) -> Flow[None]:
-        records = _records([message])
+def delete_messages(file: File, operation: DeleteMessages) -> list[str]:
+    session = _found(file, operation)
+    require_version(session["version"] if session else 0, operation.expected_version)
+    gone = set(operation.message_ids)
+    deleted = [held for held in session["messages"] if held in gone] if session else []
+    for held in deleted:
+        del file[operation.session_id]["messages"][held]
+    if deleted:
+        _written(file, operation.session_id)
+    return deleted
 
-        def work(file: File) -> None:
-            session = _required(file, session_id, user_id)
-            if message.id not in session["messages"]:
-                raise SessionNotFoundError("the session has no such message")
-            session["messages"].update(records)
-            _written(file, session_id)
 
-        yield work
+def update(file: File, operation: Update) -> SessionInfo:
+    records = None if operation.messages is None else _records(operation.messages)
+    if operation.metadata is not None:
+        encode_metadata(operation.metadata)
+    session = _required(file, operation)
+    require_version(session["version"], operation.expected_version)
+    if records is not None:
+        session["messages"] = records
+    if operation.metadata is not None:
+        merged = merge_metadata(decode_metadata(session["metadata"]), operation.metadata)
+        session["metadata"] = encode_metadata(merged).decode()
+    return SessionInfo(**_head(operation.session_id, _written(file, operation.session_id)))
 
-    def _delete_messages(
-        self,
-        session_id: str,
-        message_ids: Sequence[str],
-        *,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> Flow[list[str]]:
-        def work(file: File) -> list[str]:
-            session = _found(file, session_id, user_id)
-            require_version(session["version"] if session else 0, expected_version)
-            gone = set(message_ids)
-            deleted = [held for held in session["messages"] if held in gone] if session else []
-            for held in deleted:
-                del file[session_id]["messages"][held]
-            if deleted:
-                _written(file, session_id)
-            return deleted
 
-        return (yield work)
+def delete(file: File, operation: Delete) -> bool:
+    _found(file, operation)
+    return file.pop(operation.session_id, None) is not None
 
-    def _update(
-        self,
-        session_id: str,
-        *,
-        messages: Sequence[SessionMessage] | None,
-        metadata: dict[str, Any] | None,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> Flow[SessionInfo]:
-        records = None if messages is None else _records(messages)
-        if metadata is not None:
-            encode_metadata(metadata)
 
-        def work(file: File) -> SessionInfo:
-            session = _required(file, session_id, user_id)
-            require_version(session["version"], expected_version)
-            if records is not None:
-                session["messages"] = records
-            if metadata is not None:
-                merged = merge_metadata(decode_metadata(session["metadata"]), metadata)
-                session["metadata"] = encode_metadata(merged).decode()
-            return SessionInfo(**_head(session_id, _written(file, session_id)))
+def list_sessions(file: File, operation: ListSessions) -> SessionPage:
+    below, limit = _time(operation.cursor), operation.limit
+    found = [
+        (session["updated"], key)
+        for key, session in file.items()
+        if (operation.agent_id is None or session["agent"] == operation.agent_id)
+        and (operation.user_id is None or session["user"] == operation.user_id)
+        and session["updated"] < below
+    ]
+    page = sorted(found, reverse=True)[:limit]
+    more = str(page[-1][0]) if len(found) > limit else None
+    return SessionPage([SessionInfo(**_head(key, file[key])) for _, key in page], more)
 
-        return (yield work)
 
-    def _delete(self, session_id: str, *, user_id: str | None) -> Flow[bool]:
-        def work(file: File) -> bool:
-            _found(file, session_id, user_id)
-            return file.pop(session_id, None) is not None
+def prune(file: File, _: Prune) -> int:
+    count = len(file.expired)
+    file.expired = {}
+    return count
 
-        return (yield work)
 
-    def _list_sessions(
-        self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
-    ) -> Flow[SessionPage]:
-        below = _time(cursor)
+def ping(_: File, __: Ping) -> None:
+    """Have the file opened, and read: that is what `_do` does for all."""
 
-        def work(file: File) -> SessionPage:
-            found = [
-                (session["updated"], key)
-                for key, session in file.items()
-                if (agent_id is None or session["agent"] == agent_id)
-                and (user_id is None or session["user"] == user_id)
-                and session["updated"] < below
-            ]
-            page = sorted(found, reverse=True)[:limit]
-            more = str(page[-1][0]) if len(found) > limit else None
-            return SessionPage([SessionInfo(**_head(key, file[key])) for _, key in page], more)
 
-        return (yield work)
-
-    def _prune_expired(self) -> Flow[int]:
-        def work(file: File) -> int:
-            count = len(file.expired)
-            file.expired = {}
-            return count
-
-        return (yield work)
-
-    def _ping(self) -> Flow[None]:
-        yield lambda _: None
+_OPERATIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
+    Create: create,
+    Get: get,
+    GetMessages: get_messages,
+    Append: append,
+    ReplaceMessage: replace_message,
+    DeleteMessages: delete_messages,
+    Update: update,
+    Delete: delete,
+    ListSessions: list_sessions,
+    Prune: prune,
+    Ping: ping,
+}
 
 
 def _records(messages: Sequence[SessionMessage]) -> dict[str, str]:
@@ -331,19 +291,22 @@ def _time(cursor: str | None) -> float:
         raise InvalidSessionError("cursor is not one that list_sessions gave") from None
 
 
-def _new(file: File, session_id: str, agent_id: str, user_id: str | None) -> Session:
-    file[session_id] = {"agent": agent_id, "user": user_id, "messages": {}, "metadata": "{}"}
-    return file[session_id]
-
-
-def _found(file: File, session_id: str, user_id: str | None) -> Session | None:
-    if session := file.get(session_id):
-        require_owner(session["user"], user_id)
+def _new(file: File, operation: Create | Append) -> Session:
+    agent, user = operation.agent_id, operation.user_id
+    session: Session = {"agent": agent, "user": user, "messages": {}, "metadata": "{}"}
+    file[str(operation.session_id)] = session
     return session
 
 
-def _required(file: File, session_id: str, user_id: str | None) -> Session:
-    session = _found(file, session_id, user_id)
+def _found(file: File, operation: Any) -> Session | None:
+    """Give the session that an operation is about, if its caller may see it."""
+    if session := file.get(operation.session_id):
+        require_owner(session["user"], operation.user_id)
+    return session
+
+
+def _required(file: File, operation: Any) -> Session:
+    session = _found(file, operation)
     if session is None:
         raise SessionNotFoundError("there is no such session")
     return session
