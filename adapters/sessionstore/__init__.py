@@ -36,6 +36,7 @@ from sessionstore.sqlite.store import SQLiteSessionStore
 from sessionstore.store import SessionStore
 from sessionstore.url import open_store
 from sessionstore.window import Window
+from sessionstore.wrapper import WrapperSessionStore
 
 if TYPE_CHECKING:
     from sessionstore.fallback.store import FallbackSessionStore, FallbackStats
@@ -78,6 +79,7 @@ __all__ = [
     "StoreUnavailableError",
     "ToolCall",
     "Window",
+    "WrapperSessionStore",
     "open_store",
 ]
 

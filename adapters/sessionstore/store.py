@@ -555,6 +555,22 @@ class SessionStore(ABC):
         """The largest write that the store takes, as far as it is known without asking."""
         return StoreBounds()
 
+    def is_degraded(self) -> bool:
+        """Tell whether the store does without its primary: never, where it has no fallback."""
+        return False
+
+    def recover(self) -> bool:
+        """Try the primary now, and replay what waits for it.
+
+        Returns:
+            Whether the primary is there and has everything: ``True`` where there is no fallback.
+        """
+        return True
+
+    async def arecover(self) -> bool:
+        """Async twin of `recover`."""
+        return self.recover()
+
     def close(self) -> None:  # noqa: B027 - a store that opens nothing has nothing to close
         """Close what the store opened itself; later calls raise `SessionStoreError`.
 

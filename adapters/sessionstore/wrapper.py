@@ -1,0 +1,96 @@
+"""`WrapperSessionStore`: a store around another one, the base of what changes a little of it."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from sessionstore.bounds import StoreBounds
+from sessionstore.operations import Operation
+from sessionstore.store import SessionStore
+
+__all__ = ["WrapperSessionStore"]
+
+T = TypeVar("T")
+
+
+class WrapperSessionStore(SessionStore):
+    """Hands every operation on to the store that it wraps.
+
+    Whoever wants to count, check, change or time operations derives from it and overrides `run` and
+    `arun`: what the public methods are asked for arrives there, as values. Closing it closes the
+    store that it wraps.
+
+    Example:
+        >>> from sessionstore import InMemorySessionStore, WrapperSessionStore
+        >>> class CountingStore(WrapperSessionStore):
+        ...     calls = 0
+        ...
+        ...     def run(self, operation):
+        ...         self.calls += 1
+        ...         return super().run(operation)
+        >>> store = CountingStore(InMemorySessionStore())
+        >>> store.append_message("s1", {"role": "user", "content": "Hello!"})
+        1
+        >>> store.calls
+        1
+
+    Args:
+        store: The store to wrap.
+
+    Raises:
+        TypeError: ``store`` is not a store.
+    """
+
+    def __init__(self, store: SessionStore) -> None:
+        """Wrap a store."""
+        if not isinstance(store, SessionStore):
+            kind = type(store).__name__
+            raise TypeError(f"store must be a store, such as open_store(url) gives, not {kind}")
+        self._wrapped = store
+
+    def __repr__(self) -> str:
+        """Tell what it wraps."""
+        return f"{type(self).__name__}({self._wrapped!r})"
+
+    @property
+    def wrapped(self) -> SessionStore:
+        """The store that it wraps."""
+        return self._wrapped
+
+    def run(self, operation: Operation[T]) -> T:
+        """Hand an operation on."""
+        return self._wrapped.run(operation)
+
+    async def arun(self, operation: Operation[T]) -> T:
+        """Async twin of `run`."""
+        return await self._wrapped.arun(operation)
+
+    @property
+    def timeout(self) -> float | None:
+        """How long a call may take, as the wrapped store says."""
+        return self._wrapped.timeout
+
+    @property
+    def bounds(self) -> StoreBounds:
+        """The largest write, as the wrapped store says."""
+        return self._wrapped.bounds
+
+    def is_degraded(self) -> bool:
+        """Tell whether the wrapped store does without its primary."""
+        return self._wrapped.is_degraded()
+
+    def recover(self) -> bool:
+        """Have the wrapped store try its primary now."""
+        return self._wrapped.recover()
+
+    async def arecover(self) -> bool:
+        """Async twin of `recover`."""
+        return await self._wrapped.arecover()
+
+    def close(self) -> None:
+        """Close the wrapped store."""
+        self._wrapped.close()
+
+    async def aclose(self) -> None:
+        """Async twin of `close`."""
+        await self._wrapped.aclose()

@@ -1,0 +1,101 @@
+"""A store around another one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessionstore import (
+    FallbackSessionStore,
+    InMemorySessionStore,
+    SessionMessage,
+    SQLiteSessionStore,
+    StoreBounds,
+    StoreConnectionError,
+    WrapperSessionStore,
+)
+from sessionstore.testing import OpenStore, SessionStoreConformance
+
+PAGE = Path(__file__).parent.parent / "docs" / "wrapping_a_store.md"
+
+
+class TestConformance(SessionStoreConformance):
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        def opened(**options: Any) -> WrapperSessionStore:
+            return WrapperSessionStore(InMemorySessionStore(**options))
+
+        return opened
+
+
+def test_the_page_says_what_its_wrapper_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    [block] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(block, made)  # noqa: S102 - the page's own
+    [printed] = re.findall(r"prints `(.*?)`", page)
+    assert capsys.readouterr().out == printed + "\n"
+    with made["CountingStore"](InMemorySessionStore()) as store:
+        asyncio.run(store.aget("s1"))
+        assert store.counts == Counter({"Get": 1})
+
+
+def test_it_says_what_the_store_inside_says() -> None:
+    class Bounded(InMemorySessionStore):
+        timeout = 3.0
+        bounds = StoreBounds(messages=7)
+
+    inner = Bounded()
+    wrapper = WrapperSessionStore(WrapperSessionStore(inner))
+    assert wrapper.wrapped.wrapped is inner  # type: ignore[attr-defined]
+    assert (wrapper.timeout, wrapper.bounds) == (inner.timeout, inner.bounds)
+    assert repr(wrapper).startswith("WrapperSessionStore(WrapperSessionStore(InMemory")
+
+
+@pytest.mark.parametrize("close", [WrapperSessionStore.close, WrapperSessionStore.aclose])
+def test_closing_it_closes_the_store_inside(tmp_path: Path, close: Any) -> None:
+    inner = SQLiteSessionStore(tmp_path / "sessions.db")
+    closing = close(WrapperSessionStore(inner))
+    if closing is not None:
+        asyncio.run(closing)
+    with pytest.raises(Exception, match="closed"):
+        inner.get("s")
+
+
+def test_around_a_fallback_it_can_be_asked_how_things_stand() -> None:
+    class Down(WrapperSessionStore):
+        down = True
+
+        def run(self, operation: Any) -> Any:
+            if self.down:
+                raise StoreConnectionError("down")
+            return super().run(operation)
+
+    primary = Down(InMemorySessionStore())
+    store = WrapperSessionStore(FallbackSessionStore(primary, retry_after=60, retry_cap=60))
+    assert store.append_message("s", SessionMessage("user", "Hello!")) == 1
+    assert store.is_degraded()
+    assert not store.recover()
+    primary.down = False
+    assert store.recover()
+    assert asyncio.run(store.arecover())
+    assert not store.is_degraded()
+    assert len(primary.get_messages("s")) == 1
+
+
+def test_a_store_without_a_fallback_is_never_degraded() -> None:
+    store = InMemorySessionStore()
+    assert not store.is_degraded()
+    assert store.recover()
+    assert asyncio.run(store.arecover())
+
+
+@pytest.mark.parametrize("given", [None, "memory:", InMemorySessionStore], ids=repr)
+def test_what_is_no_store_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match="must be a store"):
+        WrapperSessionStore(given)
