@@ -32,7 +32,6 @@ from sessionstore.arguments import (
     checked_replacement,
     checked_version,
     optional_id,
-    without_repeats,
 )
 from sessionstore.errors import InvalidMessageError, InvalidSessionError, InvalidTypeError
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, new_id
@@ -54,6 +53,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+_AGENT = "default"
 _set = msgspec.structs.force_setattr
 
 
@@ -107,7 +107,7 @@ class Create(Operation[SessionData], frozen=True, tag="create"):
 
     session_id: str | None = None
     messages: list[SessionMessage] = []
-    agent_id: str = "default"
+    agent_id: str = _AGENT
     user_id: str | None = None
     metadata: dict[str, Any] = {}
 
@@ -115,8 +115,9 @@ class Create(Operation[SessionData], frozen=True, tag="create"):
         """Check what it was made of."""
         given = self.session_id
         _set(self, "session_id", new_id() if given is None else checked_id(given, "session_id"))
-        _set(self, "messages", without_repeats(checked_messages(self.messages)))
-        _set(self, "agent_id", checked_id(self.agent_id, "agent_id"))
+        _set(self, "messages", checked_messages(self.messages))
+        if self.agent_id is not _AGENT:
+            _set(self, "agent_id", checked_id(self.agent_id, "agent_id"))
         _check_user(self)
         _set(self, "metadata", {} if self.metadata is None else checked_metadata(self.metadata))
 
@@ -189,16 +190,18 @@ class Append(Operation[int], frozen=True, tag="append"):
 
     session_id: str
     messages: list[SessionMessage]
-    agent_id: str = "default"
+    agent_id: str = _AGENT
     user_id: str | None = None
     expected_version: int | None = None
 
     def __post_init__(self) -> None:
         """Check what it was made of."""
         _check_session(self)
-        _set(self, "messages", without_repeats(checked_messages(self.messages)))
-        _set(self, "agent_id", checked_id(self.agent_id, "agent_id"))
-        checked_version(self.expected_version)
+        _set(self, "messages", checked_messages(self.messages))
+        if self.agent_id is not _AGENT:
+            _set(self, "agent_id", checked_id(self.agent_id, "agent_id"))
+        if self.expected_version is not None:
+            checked_version(self.expected_version)
 
 
 class ReplaceMessage(Operation[None], frozen=True, tag="replace"):
@@ -243,7 +246,8 @@ class DeleteMessages(Operation["list[str]"], frozen=True, tag="remove"):
         """Check what it was made of."""
         _check_session(self)
         _set(self, "message_ids", checked_message_ids(self.message_ids))
-        checked_version(self.expected_version)
+        if self.expected_version is not None:
+            checked_version(self.expected_version)
 
 
 class Update(Operation[SessionInfo], frozen=True, tag="update"):
@@ -269,10 +273,11 @@ class Update(Operation[SessionInfo], frozen=True, tag="update"):
         """Check what it was made of."""
         _check_session(self)
         if self.messages is not None:
-            _set(self, "messages", without_repeats(checked_messages(self.messages)))
+            _set(self, "messages", checked_messages(self.messages))
         if self.metadata is not None:
             checked_metadata(self.metadata)
-        checked_version(self.expected_version)
+        if self.expected_version is not None:
+            checked_version(self.expected_version)
 
 
 class Delete(Operation[bool], frozen=True, tag="delete"):

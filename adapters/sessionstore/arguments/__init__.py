@@ -22,7 +22,6 @@ from sessionstore.arguments.messages import (
     checked_messages,
     checked_replacement,
     named_messages,
-    without_repeats,
 )
 
 __all__ = [
@@ -43,5 +42,4 @@ __all__ = [
     "optional_id",
     "require_owner",
     "require_version",
-    "without_repeats",
 ]

@@ -98,6 +98,7 @@ TEXTS = (str, bytes, bytearray, memoryview)
 
 
 def iterated(given: Iterable[Any], words: str) -> Iterator[Any]:
+    """Iterate over what a caller gave, or refuse it in those words."""
     try:
         return iter(given)
     except TypeError:

@@ -19,7 +19,6 @@ __all__ = [
     "checked_replacement",
     "is_deep",
     "named_messages",
-    "without_repeats",
 ]
 
 MAX_DEPTH = 64
@@ -36,25 +35,31 @@ def checked_messages(messages: Iterable[MessageLike]) -> list[SessionMessage]:
         messages: What the caller gave: messages, or mappings of their fields.
 
     Returns:
-        The messages, each with an id, with one of the contract's names for its role, and with its
-        time in UTC.
+        The messages, each with an id, of each id the first, with one of the contract's names for
+        its role, and with its time in UTC.
 
     Raises:
         InvalidMessageError: It is not a list, or one of it is not a message, or has an id or a time
             that can't be stored.
     """
-    if type(messages) in (list, tuple):
-        return [_ready_message(message) for message in messages]
+    if type(messages) not in (list, tuple):
+        messages = _listed(messages)
+    elif len(messages) == 1:  # type: ignore[arg-type]
+        return [_ready_message(messages[0])]  # type: ignore[index]
+    return _without_repeats([_ready_message(message) for message in messages])
+
+
+def _listed(messages: Any) -> list[MessageLike]:
     if isinstance(messages, (SessionMessage, Mapping, *TEXTS)):
         raise InvalidMessageError(_NO_LIST.format(type(messages).__name__))
-    ready = []
+    listed: list[MessageLike] = []
     for message in iterated(messages, "messages must be a list of messages"):
         is_one = not isinstance(messages, (Collection, Iterator))
         if is_one and not isinstance(message, (SessionMessage, Mapping)):
             # A model of pydantic, as LangChain's messages are, goes through its fields.
             raise InvalidMessageError(_NO_LIST.format(type(messages).__name__))
-        ready.append(_ready_message(message))
-    return ready
+        listed.append(message)
+    return listed
 
 
 def checked_replacement(message: MessageLike) -> SessionMessage:
@@ -105,6 +110,7 @@ _WIDE = 10_000
 
 
 def is_deep(*values: object) -> bool:
+    """Tell whether any of some values nests lists and objects deeper than `MAX_DEPTH`."""
     level = [value for value in values if isinstance(value, _CONTAINERS)]
     for _ in range(MAX_DEPTH):
         if not level:
@@ -118,17 +124,6 @@ def is_deep(*values: object) -> bool:
         if len(level) > _WIDE:  # a list that holds itself twice has no end, and gets ever wider
             level = list({id(inner): inner for inner in level}.values())
     return bool(level)
-
-
-def _is_flat(message: SessionMessage) -> bool:
-    # The common message is all text: it has nothing to walk through.
-    calls, metadata, extra = message.tool_calls, message.metadata, message.extra
-    return (
-        type(message.content) is str
-        and (type(calls) is list and not calls)
-        and (type(metadata) is dict and not metadata)
-        and (type(extra) is dict and not extra)
-    )
 
 
 def _require_shallow(message: SessionMessage) -> None:
@@ -147,7 +142,17 @@ def _require_shallow(message: SessionMessage) -> None:
 def _ready_message(message: MessageLike) -> SessionMessage:
     if not isinstance(message, SessionMessage):
         message = _of_mapping(message)
-    if not _is_flat(message):
+    # The common message is all text: it has nothing to walk through.
+    calls, metadata, extra = message.tool_calls, message.metadata, message.extra
+    if (
+        calls
+        or metadata
+        or extra
+        or type(message.content) is not str
+        or type(calls) is not list
+        or type(metadata) is not dict
+        or type(extra) is not dict
+    ):
         _require_shallow(message)
     given = message.created_at
     if not (type(given) is datetime and given.tzinfo is timezone.utc):
@@ -214,15 +219,7 @@ def _in_utc(moment: object) -> datetime:
         raise InvalidMessageError("created_at must be within the years 1 to 9999, UTC") from error
 
 
-def without_repeats(messages: list[SessionMessage]) -> list[SessionMessage]:
-    """Keep the first of each id.
-
-    Args:
-        messages: Messages with ids.
-
-    Returns:
-        The messages, in their order.
-    """
+def _without_repeats(messages: list[SessionMessage]) -> list[SessionMessage]:
     if len({message.id for message in messages}) == len(messages):
         return messages
     firsts: dict[str | None, SessionMessage] = {}

@@ -227,14 +227,14 @@ class Database:
     def require_in_place(self, connection: sqlite3.Connection) -> None:
         """Refuse to begin with a file that was deleted, renamed or replaced."""
         identity = self._identities.get(connection)
-        if identity:
-            identity.require_in_place()
+        if identity and not identity.in_place():
+            identity.refuse()
 
     def require_still_in_place(self, connection: sqlite3.Connection) -> None:
         """Refuse to acknowledge what was written to such a file."""
         identity = self._identities.get(connection)
-        if identity:
-            identity.require_in_place(_PERHAPS, written=True)
+        if identity and not identity.in_place(written=True):
+            identity.refuse(_PERHAPS)
 
     def let_go(self) -> None:
         """Close what is open and idle of files that were taken away.

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 from weakref import ref
 
 from sessionstore.errors import SessionStoreError
@@ -159,7 +159,18 @@ class FileIdentity:
             FileTakenAwayError: They were.
         """
         if not self.in_place(written=written):
-            raise FileTakenAwayError(self._reason(outcome))
+            self.refuse(outcome)
+
+    def refuse(self, outcome: str = _NOTHING) -> NoReturn:
+        """Say that the files were taken away.
+
+        Args:
+            outcome: What the error says of the call's own work.
+
+        Raises:
+            FileTakenAwayError: Always.
+        """
+        raise FileTakenAwayError(self._reason(outcome))
 
     def save(self, connection: sqlite3.Connection) -> None:
         """Before the connection is closed: put what its log holds into the file that was renamed.

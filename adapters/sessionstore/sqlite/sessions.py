@@ -78,9 +78,10 @@ def look_up(
         return None, None
     row = Row._make(found[0])
     row.require_sound()
-    if row.updated_at < oldest_live(transaction):
+    if row.updated_at < clock.oldest_live(transaction.retention):
         return None, row
-    require_owner(row.user_id, user_id)
+    if user_id is not None:
+        require_owner(row.user_id, user_id)
     return row, None
 
 

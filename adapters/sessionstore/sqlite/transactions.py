@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.operations import Operation
-from sessionstore.rows import Readable
-from sessionstore.sqlite.calls import Call, outcome, settle
+from sessionstore.sqlite.calls import Call, GivenUpError, outcome, settle
 from sessionstore.sqlite.connections import Database, let_go_of_what_was_taken_away
 from sessionstore.sqlite.errors import is_busy, translated
 from sessionstore.sqlite.identity import FileTakenAwayError
@@ -90,25 +89,21 @@ class Transaction:
         database: The file.
         call: The call that it is done for.
         write: Whether it may change anything.
+
+    Attributes:
+        retention: How long a session is kept after its last write, in microseconds.
+        readable: What a list shows.
     """
 
-    __slots__ = ("_call", "_connection", "_database", "_write")
+    __slots__ = ("_call", "_connection", "_database", "_write", "readable", "retention")
 
     def __init__(self, database: Database, call: Call, *, write: bool) -> None:
         self._database = database
         self._call = call
         self._write = write
         self._connection: sqlite3.Connection | None = None
-
-    @property
-    def retention(self) -> int | None:
-        """How long a session is kept after its last write, in microseconds."""
-        return self._database.retention
-
-    @property
-    def readable(self) -> Readable:
-        """What a list shows."""
-        return self._database.readable
+        self.retention = database.retention
+        self.readable = database.readable
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Carry out one statement; with a list of parameters, once for each of them.
@@ -119,7 +114,8 @@ class Transaction:
         Raises:
             SessionStoreError: SQLite refuses.
         """
-        self._call.require_wanted()
+        if self._call.given_up:
+            raise GivenUpError
         try:
             if self._connection is None:
                 return self._first(sql, parameters)

@@ -45,7 +45,8 @@ def append(transaction: Transaction, operation: Append) -> int:
     """Add those messages whose ids are new."""
     records = encoded(operation.messages)
     row, expired = sessions.look_up(transaction, operation.session_id, operation.user_id)
-    require_version(row.version if row else 0, operation.expected_version)
+    if operation.expected_version is not None:
+        require_version(row.version if row else 0, operation.expected_version)
     if not records:
         return 0
     if row is None:
