@@ -1,12 +1,12 @@
-"""An operation is written once, as a generator, and driven in either colour.
+"""Work that is written once, as a generator, and driven sync or async.
 
-A flow yields requests to its backend, gets each reply back from its ``yield``, and returns the
-operation's result. It does no input or output itself, so the same flow serves the blocking and
-the asyncio methods of a store. The idea is that of httpx's ``auth_flow``.
+A flow yields requests, gets the reply to each from its ``yield``, and returns a result. It does no
+input or output itself, so the same flow serves the sync and the async methods of a store. The idea
+is that of httpx's ``auth_flow``.
 
-What a request is, is between a store's flows and its ``_play`` and ``_aplay``: SQL, a command, or a
-function of what the backend holds. One request that does all of an operation is best: what is
-checked is then checked in the same step as the work.
+What a request is, a flow and what drives it agree on: a command for a server, a statement, or an
+operation for another store. One request that does all of an operation is best: what is checked is
+then checked in the same step as the work.
 
 Example:
     >>> from sessionstore.flow import play
@@ -30,10 +30,10 @@ Flow: TypeAlias = Generator[Any, Any, T]
 
 
 def play(flow: Flow[T], send: Callable[[Any], Any]) -> T:
-    """Drive a flow to its end on a blocking connection: what a store's ``_play`` does.
+    """Drive a flow to its end on a blocking connection.
 
     Args:
-        flow: The operation.
+        flow: The work.
         send: Carries one request to the backend and returns the reply. What it raises is
             raised inside the flow, at its ``yield``.
 
@@ -60,7 +60,7 @@ async def aplay(flow: Flow[T], send: Callable[[Any], Awaitable[Any]]) -> T:
     """Drive a flow to its end on an asyncio connection: the twin of `play`.
 
     Args:
-        flow: The operation.
+        flow: The work.
         send: Carries one request to the backend and returns the reply. What it raises is
             raised inside the flow, at its ``yield``.
 

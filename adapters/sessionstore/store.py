@@ -1,4 +1,4 @@
-"""`SessionStore`: the contract that every store keeps, each method in two colours."""
+"""`SessionStore`: the contract that every store keeps, each method sync and async."""
 
 from __future__ import annotations
 
@@ -68,29 +68,28 @@ class SessionStore(ABC):
     an argument of the wrong type the former may be an `InvalidTypeError`, which is a `TypeError`.
     Further errors are named at each method.
 
-    A backend implements the abstract flows below, and `_play` and `_aplay`, which carry out the
-    requests that its flows yield (see `sessionstore.flow`). Ids, limits and versions are checked
-    before a flow gets them, and ids are plain strings; each message is a `SessionMessage` with an
+    Each method makes an operation, a value of `sessionstore.operations`, and gives it to `run` or
+    `arun`: these two are what a backend implements. A table of its own leads from the class of an
+    operation to the function that carries it out. An operation is checked when it is made: ids,
+    limits and versions are valid, ids are plain strings; each message is a `SessionMessage` with an
     id, none twice in a batch, and a time in UTC. What is not checked is whether messages and
-    metadata are JSON: a flow turns them into their stored form first, with
+    metadata are JSON: a backend turns them into their stored form before anything else, with
     `sessionstore.models.encode_message` and `encode_metadata`, which refuse what is not, and reads
     them with `decode_messages` and `decode_metadata`, so that what a caller holds is never what the
-    store holds. What messages and metadata nest deeper than 64 levels is refused before a flow gets
-    it. `require_owner` and `require_version` in `sessionstore.arguments` raise what the contract
-    asks for, in the same atomic step as the work. `sessionstore.testing` has the tests that a new
-    store has to pass.
+    store holds. `require_owner` and `require_version` in `sessionstore.arguments` raise what the
+    contract asks for, in the same atomic step as the work. ``docs/writing_a_store.md`` shows a whole
+    backend, and `sessionstore.testing` has the tests that it has to pass.
 
     A backend that waits for anything gives its `timeout`, and ends each call by it, whatever is
     done in the call: waiting for a lock or a connection, each receive, second tries, what the first
     use makes. At its start ``sessionstore._runtime.call_deadline.deadline_after(self.timeout)``
     gives the time of `time.monotonic` by which it has to be over; that is earlier where the call is
-    part of another one, as of a fallback's that puts writes back. A thread is handed that time: it
-    does not see it by itself. Past it a call raises `StoreTimeoutError`.
+    part of another one, such as a fallback's replay. A thread is handed that time: it does not see
+    it by itself. Past it a call raises `StoreTimeoutError`.
 
-    `sessionstore.flow.play` and `aplay` drive a flow with a function that carries one of its
-    requests to the backend and gives the reply: ``_play`` is ``return play(flow, self._send)``. A
-    backend without an async driver plays the flow in a thread, so that the event loop goes on; a
-    thread can't be cancelled, so that a cancelled caller comes back only when it is done.
+    A backend with a sync and an async driver can write each operation once, as a flow: see
+    `sessionstore.flow`. One without an async driver works in a thread, so that the event loop goes
+    on; a thread can't be cancelled, so that a cancelled caller comes back only when it is done.
 
     An error of the driver or the system, such as an `OSError`, never reaches a caller: it is the
     ``__cause__`` of a `SessionStoreError`. After `close` every call, sync and async, raises a plain
