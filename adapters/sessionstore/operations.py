@@ -16,6 +16,7 @@ Example:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -48,6 +49,7 @@ __all__ = [
     "Ping",
     "Prune",
     "ReplaceMessage",
+    "Runner",
     "Update",
 ]
 
@@ -90,6 +92,29 @@ class Operation(
     def __rich_repr__(self) -> list[Any]:
         """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
         return [] if self.about is None else [self.about]
+
+
+class Runner(ABC):
+    """What carries operations out: a store."""
+
+    @abstractmethod
+    def run(self, operation: Operation[T]) -> T:
+        """Carry out an operation: what a backend implements, and a wrapper hands on.
+
+        Args:
+            operation: What to do.
+
+        Returns:
+            What the method of `SessionStore` of the same meaning returns.
+
+        Raises:
+            SessionStoreError: As that method does; also where the store does not know the
+                operation.
+        """
+
+    @abstractmethod
+    async def arun(self, operation: Operation[T]) -> T:
+        """Async twin of `run`."""
 
 
 class Create(Operation[SessionData], frozen=True, tag="create"):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sessionstore.bounds import StoreBounds
 from sessionstore.models import MessageLike, SessionData, SessionInfo, SessionMessage, SessionPage
@@ -17,22 +16,22 @@ from sessionstore.operations import (
     Get,
     GetMessages,
     ListSessions,
-    Operation,
     Ping,
     Prune,
     ReplaceMessage,
+    Runner,
     Update,
 )
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+from sessionstore.bound_session import BoundSession
+
 __all__ = ["SessionStore"]
 
-T = TypeVar("T")
 
-
-class SessionStore(ABC):
+class SessionStore(Runner):
     """Sessions and their messages: kept, ordered, owned, whatever the backend.
 
     Every store promises the same:
@@ -77,8 +76,8 @@ class SessionStore(ABC):
     `sessionstore.models.encode_message` and `encode_metadata`, which refuse what is not, and reads
     them with `decode_messages` and `decode_metadata`, so that what a caller holds is never what the
     store holds. `require_owner` and `require_version` in `sessionstore.arguments` raise what the
-    contract asks for, in the same atomic step as the work. ``docs/writing_a_store.md`` shows a whole
-    backend, and `sessionstore.testing` has the tests that it has to pass.
+    contract asks for, in the same atomic step as the work. ``docs/writing_a_store.md`` shows a
+    whole backend, and `sessionstore.testing` has the tests that it has to pass.
 
     A backend that waits for anything gives its `timeout`, and ends each call by it, whatever is
     done in the call: waiting for a lock or a connection, each receive, second tries, what the first
@@ -100,26 +99,23 @@ class SessionStore(ABC):
     session is made, and one more with each write that changes anything.
     """
 
-    # -- Any of them, as a value ------------------------------------------------------------------
-
-    @abstractmethod
-    def run(self, operation: Operation[T]) -> T:
-        """Carry out an operation: what a backend implements, and a wrapper passes on.
+    def session(
+        self, session_id: str, *, agent_id: str = "default", user_id: str | None = None
+    ) -> BoundSession:
+        """Give a handle on one session, whose methods name it no more. Nothing is asked yet.
 
         Args:
-            operation: What to do; see `sessionstore.operations`.
+            session_id: The session, which need not be there yet.
+            agent_id: The agent of the session, if a method of the handle makes it.
+            user_id: The caller, for every method of the handle.
 
         Returns:
-            What the method of the same meaning returns.
+            The handle.
 
         Raises:
-            SessionStoreError: As the method of the same meaning does; also where the store does
-                not know the operation.
+            InvalidSessionError: One of these is not valid.
         """
-
-    @abstractmethod
-    async def arun(self, operation: Operation[T]) -> T:
-        """Async twin of `run`."""
+        return BoundSession(self, session_id, agent_id=agent_id, user_id=user_id)
 
     # -- The operations ---------------------------------------------------------------------------
 
@@ -570,7 +566,7 @@ class SessionStore(ABC):
         """Async twin of `recover`."""
         return self.recover()
 
-    def close(self) -> None:  # noqa: B027 - a store that opens nothing has nothing to close
+    def close(self) -> None:
         """Close what the store opened itself; later calls raise `SessionStoreError`.
 
         To close twice is fine.

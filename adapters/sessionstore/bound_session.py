@@ -1,0 +1,208 @@
+"""`BoundSession`: a handle on one session of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sessionstore.arguments import checked_id, optional_id
+from sessionstore.models import MessageLike, SessionData, SessionInfo, SessionMessage
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    GetMessages,
+    ReplaceMessage,
+    Runner,
+    Update,
+)
+
+__all__ = ["BoundSession"]
+
+
+class BoundSession:
+    """One session of a store, for one caller: what `SessionStore.session` gives.
+
+    Its methods are those of `SessionStore` that are about one session, and promise, return and
+    raise the same; an async method has an ``a`` before its name. The handle holds nothing of the
+    session itself, and may be used from any number of threads and event loops.
+
+    Example:
+        >>> from sessionstore import InMemorySessionStore
+        >>> session = InMemorySessionStore().session("s1", user_id="alice")
+        >>> session.append_message({"role": "user", "content": "Hello!"})
+        1
+        >>> [message.content for message in session.get_messages()]
+        ['Hello!']
+
+    Args:
+        store: The store.
+        session_id: The session, which need not be there yet.
+        agent_id: The agent of the session, if a method makes it.
+        user_id: The caller; the owner, if a method makes the session.
+
+    Attributes:
+        session_id: As given.
+        agent_id: As given.
+        user_id: As given.
+
+    Raises:
+        InvalidSessionError: One of these is not valid.
+    """
+
+    def __init__(
+        self,
+        store: Runner,
+        session_id: str,
+        *,
+        agent_id: str = "default",
+        user_id: str | None = None,
+    ) -> None:
+        """Bind a session; nothing is asked yet."""
+        self._store = store
+        self.session_id = checked_id(session_id, "session_id")
+        self.agent_id = checked_id(agent_id, "agent_id")
+        self.user_id = optional_id(user_id, "user_id")
+
+    def __repr__(self) -> str:
+        """Tell which session of which store it is."""
+        return f"BoundSession({self._store!r}, {self.session_id!r})"
+
+    def create(
+        self, *, messages: Iterable[MessageLike] = (), metadata: dict[str, Any] | None = None
+    ) -> SessionData:
+        """Make the session; as `SessionStore.create`."""
+        return self._store.run(self._create(messages, metadata))
+
+    async def acreate(
+        self, *, messages: Iterable[MessageLike] = (), metadata: dict[str, Any] | None = None
+    ) -> SessionData:
+        """Async twin of `create`."""
+        return await self._store.arun(self._create(messages, metadata))
+
+    def get(self, *, limit: int | None = None) -> SessionData | None:
+        """Read the session; as `SessionStore.get`."""
+        return self._store.run(Get(self.session_id, limit, self.user_id))
+
+    async def aget(self, *, limit: int | None = None) -> SessionData | None:
+        """Async twin of `get`."""
+        return await self._store.arun(Get(self.session_id, limit, self.user_id))
+
+    def get_messages(
+        self,
+        *,
+        limit: int | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        keep_system: bool = False,
+    ) -> list[SessionMessage]:
+        """Read the session's messages, oldest first; as `SessionStore.get_messages`."""
+        return self._store.run(
+            GetMessages(self.session_id, limit, before, after, self.user_id, keep_system)
+        )
+
+    async def aget_messages(
+        self,
+        *,
+        limit: int | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        keep_system: bool = False,
+    ) -> list[SessionMessage]:
+        """Async twin of `get_messages`."""
+        return await self._store.arun(
+            GetMessages(self.session_id, limit, before, after, self.user_id, keep_system)
+        )
+
+    def append_message(self, message: MessageLike, *, expected_version: int | None = None) -> int:
+        """Append one message, if its id is new; as `SessionStore.append_message`."""
+        return self._store.run(self._append([message], expected_version))
+
+    async def aappend_message(
+        self, message: MessageLike, *, expected_version: int | None = None
+    ) -> int:
+        """Async twin of `append_message`."""
+        return await self._store.arun(self._append([message], expected_version))
+
+    def append_messages(
+        self, messages: Iterable[MessageLike], *, expected_version: int | None = None
+    ) -> int:
+        """Append those whose ids are new; as `SessionStore.append_messages`."""
+        return self._store.run(self._append(messages, expected_version))
+
+    async def aappend_messages(
+        self, messages: Iterable[MessageLike], *, expected_version: int | None = None
+    ) -> int:
+        """Async twin of `append_messages`."""
+        return await self._store.arun(self._append(messages, expected_version))
+
+    def replace_message(self, message: MessageLike) -> None:
+        """Put a message in the place of the one with its id; as `SessionStore.replace_message`."""
+        self._store.run(ReplaceMessage(self.session_id, message, self.user_id))  # type: ignore[arg-type]
+
+    async def areplace_message(self, message: MessageLike) -> None:
+        """Async twin of `replace_message`."""
+        await self._store.arun(ReplaceMessage(self.session_id, message, self.user_id))  # type: ignore[arg-type]
+
+    def delete_messages(
+        self, message_ids: Iterable[str], *, expected_version: int | None = None
+    ) -> list[str]:
+        """Delete some messages; as `SessionStore.delete_messages`."""
+        return self._store.run(self._deletion(message_ids, expected_version))
+
+    async def adelete_messages(
+        self, message_ids: Iterable[str], *, expected_version: int | None = None
+    ) -> list[str]:
+        """Async twin of `delete_messages`."""
+        return await self._store.arun(self._deletion(message_ids, expected_version))
+
+    def update(
+        self,
+        *,
+        messages: Iterable[MessageLike] | None = None,
+        metadata: dict[str, Any] | None = None,
+        expected_version: int | None = None,
+    ) -> SessionInfo:
+        """Change messages and metadata in one step; as `SessionStore.update`."""
+        return self._store.run(self._update(messages, metadata, expected_version))
+
+    async def aupdate(
+        self,
+        *,
+        messages: Iterable[MessageLike] | None = None,
+        metadata: dict[str, Any] | None = None,
+        expected_version: int | None = None,
+    ) -> SessionInfo:
+        """Async twin of `update`."""
+        return await self._store.arun(self._update(messages, metadata, expected_version))
+
+    def delete(self) -> bool:
+        """Delete the session; as `SessionStore.delete`."""
+        return self._store.run(Delete(self.session_id, self.user_id))
+
+    async def adelete(self) -> bool:
+        """Async twin of `delete`."""
+        return await self._store.arun(Delete(self.session_id, self.user_id))
+
+    def _create(self, messages: Iterable[MessageLike], metadata: dict[str, Any] | None) -> Create:
+        named = self.session_id, messages, self.agent_id, self.user_id, metadata
+        return Create(*named)  # type: ignore[arg-type]
+
+    def _append(self, messages: Iterable[MessageLike], expected_version: int | None) -> Append:
+        named = self.session_id, messages, self.agent_id, self.user_id, expected_version
+        return Append(*named)  # type: ignore[arg-type]
+
+    def _deletion(self, message_ids: Iterable[str], expected_version: int | None) -> DeleteMessages:
+        named = self.session_id, message_ids, self.user_id, expected_version
+        return DeleteMessages(*named)  # type: ignore[arg-type]
+
+    def _update(
+        self,
+        messages: Iterable[MessageLike] | None,
+        metadata: dict[str, Any] | None,
+        expected_version: int | None,
+    ) -> Update:
+        named = self.session_id, messages, metadata, self.user_id, expected_version
+        return Update(*named)  # type: ignore[arg-type]

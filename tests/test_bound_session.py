@@ -1,0 +1,107 @@
+"""A handle on one session gives what the store's own methods give."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sessionstore import (
+    InMemorySessionStore,
+    InvalidSessionError,
+    SessionAccessError,
+    SessionConflictError,
+    SessionExistsError,
+    SessionMessage,
+    SessionStore,
+)
+from sessionstore.bound_session import BoundSession
+
+Do = Callable[..., Any]
+
+
+@pytest.fixture(params=["sync", "async"])
+def do(request: pytest.FixtureRequest) -> Do:
+    """Call a method of a handle, sync or async."""
+    if request.param == "sync":
+        return lambda session, name, *args, **kwargs: getattr(session, name)(*args, **kwargs)
+    return lambda session, name, *args, **kwargs: asyncio.run(
+        getattr(session, f"a{name}")(*args, **kwargs)
+    )
+
+
+def said(text: str, message_id: str) -> SessionMessage:
+    return SessionMessage("user", text, id=message_id)
+
+
+def test_it_does_what_the_methods_of_the_store_do(do: Do) -> None:
+    store = InMemorySessionStore()
+    session = store.session("s", agent_id="helper", user_id="alice")
+    assert do(session, "get") is None
+    assert do(session, "append_message", {"role": "user", "content": "Hello!"}) == 1
+    assert do(session, "append_messages", [said("a", "a"), said("b", "b")]) == 2
+    assert do(session, "get") == store.get("s")
+    assert do(session, "get", limit=1).messages == store.get_messages("s", limit=1)
+    assert [m.id for m in do(session, "get_messages", before="b", limit=1)] == ["a"]
+    assert [m.id for m in do(session, "get_messages", after="a")] == ["b"]
+    do(session, "replace_message", said("A", "a"))
+    assert do(session, "delete_messages", ["b", "c"]) == ["b"]
+    info = do(session, "update", metadata={"title": "A"})
+    assert (info.metadata, info.message_count) == ({"title": "A"}, 2)
+    assert do(session, "update", messages=[said("new", "n")]).message_count == 1
+    assert [message.content for message in store.get_messages("s")] == ["new"]
+    assert (store.get("s").agent_id, store.get("s").user_id) == ("helper", "alice")  # type: ignore[union-attr]
+    assert do(session, "delete") is True
+    assert do(session, "delete") is False
+    made = do(session, "create", messages=[said("a", "a")], metadata={"title": "B"})
+    assert made == store.get("s")
+    with pytest.raises(SessionExistsError):
+        do(session, "create")
+
+
+def test_it_checks_the_owner_and_the_version(do: Do) -> None:
+    store = InMemorySessionStore()
+    do(store.session("s", user_id="alice"), "append_message", said("a", "a"))
+    other = store.session("s", user_id="eve")
+    calls: list[tuple[str, Any]] = [
+        ("get", ()),
+        ("get_messages", ()),
+        ("append_message", (said("b", "b"),)),
+        ("replace_message", (said("b", "a"),)),
+        ("delete_messages", (["a"],)),
+        ("delete", ()),
+        ("create", ()),
+    ]
+    for name, args in calls:
+        with pytest.raises(SessionAccessError):
+            do(other, name, *args)
+    mine = store.session("s", user_id="alice")
+    for name, arguments in (
+        ("append_messages", {"messages": [said("b", "b")]}),
+        ("delete_messages", {"message_ids": ["a"]}),
+        ("update", {"metadata": {}}),
+    ):
+        with pytest.raises(SessionConflictError):
+            do(mine, name, **arguments, expected_version=7)
+    assert len(store.get_messages("s")) == 1
+
+
+@pytest.mark.parametrize("given", ["", 7, None, "x" * 513])
+def test_a_session_of_no_valid_name_is_refused_at_once(given: Any) -> None:
+    with pytest.raises(InvalidSessionError):
+        InMemorySessionStore().session(given)
+
+
+def test_it_has_every_method_that_is_about_one_session() -> None:
+    about_one = {
+        name
+        for name, method in inspect.getmembers(SessionStore, inspect.isfunction)
+        if "session_id" in inspect.signature(method).parameters and name != "session"
+    }
+    for name in about_one:
+        theirs = inspect.signature(getattr(SessionStore, name)).parameters.keys()
+        ours = inspect.signature(getattr(BoundSession, name)).parameters.keys()
+        assert ours == theirs - {"session_id", "agent_id", "user_id"}
