@@ -97,13 +97,13 @@ class Window(msgspec.Struct, frozen=True):
             TypeError: As for `view`.
             ValueError: As for `view`.
         """
-        return play(self.loading(store, session_id, user_id), store.run)
+        return play(self.loading(session_id, user_id), store.run)
 
     async def aload(
         self, store: SessionStore, session_id: str, *, user_id: str | None = None
     ) -> list[SessionMessage]:
         """Async twin of `load`."""
-        return await aplay(self.loading(store, session_id, user_id), store.arun)
+        return await aplay(self.loading(session_id, user_id), store.arun)
 
     def view(self, messages: Sequence[MessageLike]) -> list[SessionMessage]:
         """Give the view of a log, or of as much of its end as was read.
@@ -127,23 +127,18 @@ class Window(msgspec.Struct, frozen=True):
         return self._shown(first, turns_of(log[len(first) :]), _Tokens(self, first))
 
     def loading(
-        self,
-        store: SessionStore,
-        session_id: str,
-        user_id: str | None,
-        *,
-        before: str | None = None,
+        self, session_id: str, user_id: str | None, *, before: str | None = None
     ) -> Flow[list[SessionMessage]]:
-        """Give `load` as a flow, whose requests are the store's flows; or that before a message."""
+        """Give `load` as a flow of operations; or the view of what is before a message."""
         for _ in range(_TRIES - 1):
             try:
-                return (yield from self._paging(store, session_id, user_id, before))
+                return (yield from self._paging(session_id, user_id, before))
             except InvalidMessageError:
                 continue  # the messages were replaced between two pages: from the start again
-        return (yield from self._paging(store, session_id, user_id, before))
+        return (yield from self._paging(session_id, user_id, before))
 
     def _paging(
-        self, store: SessionStore, session_id: str, user_id: str | None, before: str | None
+        self, session_id: str, user_id: str | None, before: str | None
     ) -> Flow[list[SessionMessage]]:
         size = self._first_page()
         log = yield GetMessages(

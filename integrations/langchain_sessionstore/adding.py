@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from sessionstore import InvalidMessageError, SessionMessage, SessionStore
+from sessionstore import InvalidMessageError, SessionMessage
 from sessionstore.flow import Flow
 from sessionstore.models import new_id
 from sessionstore.operations import Append, GetMessages
@@ -15,7 +15,6 @@ __all__ = ["adding"]
 
 
 def adding(
-    store: SessionStore,
     session_id: str,
     messages: Sequence[SessionMessage],
     *,
@@ -28,14 +27,13 @@ def adding(
     takes it for the older one, and leaves it out. Only then a second step adds it.
 
     Args:
-        store: Where the session is.
         session_id: Its id.
         messages: The turn: what was said, and behind it the answer.
         agent_id: The agent of the session, if this makes it.
         user_id: The caller.
 
     Returns:
-        A flow, whose requests are the store's flows.
+        A flow of operations.
     """
     named = [message if message.id else replace(message, id=new_id()) for message in messages]
     added = yield Append(session_id, named, agent_id, user_id)

@@ -24,7 +24,6 @@ from langchain_sessionstore.turn_log import Named, TurnLog
 from sessionstore import (
     InvalidMessageError,
     SessionMessage,
-    SessionStore,
 )
 from sessionstore.flow import Flow
 from sessionstore.models import new_id
@@ -91,24 +90,23 @@ class AgentTurn(TurnLog):
             answers[place] = message if kept else message.model_copy(update={"id": None})
         self.give_ids(answers)
 
-    # -- Flows: a request is one of the store's flows ---------------------------------------------
+    # -- Flows: each request is an operation -------------------------------------------------------
 
-    def mirroring(self, store: SessionStore, state: Sequence[BaseMessage]) -> Flow[None]:
+    def mirroring(self, state: Sequence[BaseMessage]) -> Flow[None]:
         """Bring the log up to a state: what came behind is appended, what was changed replaced.
 
         What stands in front of what is known is history, or a summary of it. What is gone from the
         state stays in the log.
         """
-        yield from self._taking_back(store, state)
+        yield from self._taking_back(state)
         named = self._named(self._since_known(state))
         replaced = self.inserted.replaced(state)
-        yield from self._writing(store, named[self._first_of_turn(named) :], in_order=True)
+        yield from self._writing(named[self._first_of_turn(named) :], in_order=True)
         if replaced:
             yield DeleteMessages(self.session_id, replaced, self.user_id)
 
     def answering(
         self,
-        store: SessionStore,
         shown: list[Any],
         state: Sequence[BaseMessage],
         answers: list[BaseMessage],
@@ -123,19 +121,18 @@ class AgentTurn(TurnLog):
         inserted = [] if is_as_in_state(shown, state) else self._inserted(shown, state)
         repairs = [pair for pair in inserted if pair[1] in self._places]
         for message, id in repairs:  # noqa: A001
-            yield from self._replacing(store, self._stored(message, id))
+            yield from self._replacing(self._stored(message, id))
         new = [] if self.inserted.for_model_only else [p for p in inserted if p not in repairs]
         said = [(answer, answer.id) for answer in answers if is_said(answer)]
-        there = yield from self._writing(store, [*new, *said], correct=False)
+        there = yield from self._writing([*new, *said], correct=False)
         if there:
-            yield from self._telling_apart(store, there, answers, tried=tried)
+            yield from self._telling_apart(there, answers, tried=tried)
         self.inserted.note_answers([answer.id for answer in answers], state)
         guessed = [id or "" for message, id in new if message.type != "tool"]  # noqa: A001
         self.inserted.note(guessed, answers[-1].id if answers else None)
 
     def _telling_apart(
         self,
-        store: SessionStore,
         there: list[SessionMessage],
         answers: list[BaseMessage],
         *,
@@ -149,20 +146,20 @@ class AgentTurn(TurnLog):
         if tried:
             for message in there:
                 if message.id in own:
-                    yield from self._replacing(store, message)
+                    yield from self._replacing(message)
             return
         self._rename(answers)
         self._tried.update(answer.id for answer in answers)
-        yield from self._writing(store, [(answer, answer.id) for answer in answers])
+        yield from self._writing([(answer, answer.id) for answer in answers])
 
-    def editing(self, store: SessionStore, again: SentAgain) -> Flow[None]:
+    def editing(self, again: SentAgain) -> Flow[None]:
         """Put edits in the place of what was said, and take out what answered that."""
         self.edit: str | None = again.token if again.question else None
-        yield from again.correcting(store, self.session_id, self.user_id)
+        yield from again.correcting(self.session_id, self.user_id)
         for given, corrected in again.corrections():
             self._know(replace(self._stored(given), created_at=corrected.created_at))
 
-    def _taking_back(self, store: SessionStore, state: Sequence[BaseMessage]) -> Flow[None]:
+    def _taking_back(self, state: Sequence[BaseMessage]) -> Flow[None]:
         if not self.inserted.ids:
             return
         left_out = self.inserted.left_out({message.id for message in state})
@@ -175,7 +172,6 @@ class AgentTurn(TurnLog):
 
     def saving_result(
         self,
-        store: SessionStore,
         state: Sequence[BaseMessage],
         call_message: AIMessage,
         id: str,
@@ -188,13 +184,12 @@ class AgentTurn(TurnLog):
         adds nothing has found its own place taken, and fills it.
         """
         try:
-            yield from self._putting_result(store, state, call_message, id, result)
+            yield from self._putting_result(state, call_message, id, result)
         except InvalidMessageError as error:
             self._storable([(result, id)], error)
 
     def _putting_result(
         self,
-        store: SessionStore,
         state: Sequence[BaseMessage],
         call_message: AIMessage,
         id: str,
@@ -202,13 +197,13 @@ class AgentTurn(TurnLog):
     ) -> Flow[None]:
         stored = self._stored(result, id)
         places = unanswered_before(self.session_id, state, call_message, id)
-        added = yield self._appending(store, [*places, stored])
+        added = yield self._appending([*places, stored])
         self._places.update(place.id for place in places)
         self._know(stored)
         if not added:
-            yield from self._replacing(store, stored)
+            yield from self._replacing(stored)
 
-    def checking(self, store: SessionStore) -> GetMessages:
+    def checking(self) -> GetMessages:
         """Ask for nothing but `SessionAccessError` where the session is another user's."""
         return GetMessages(self.session_id, 0, user_id=self.user_id)
 

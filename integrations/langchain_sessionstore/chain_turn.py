@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from langchain_sessionstore.codec import to_session_messages
 from langchain_sessionstore.echo import what_is_new
 from langchain_sessionstore.edits import EDIT, SentAgain, marked, recalling
-from sessionstore import SessionMessage, SessionNotFoundError, SessionStore
+from sessionstore import SessionMessage, SessionNotFoundError
 from sessionstore.flow import Flow
 from sessionstore.models import new_id
 from sessionstore.operations import Append, DeleteMessages, ReplaceMessage
@@ -49,44 +49,41 @@ class ChainTurn:
     known: int
     made_ids: bool
 
-    def keeping(self, store: SessionStore, answers: list[BaseMessage]) -> Flow[None]:
+    def keeping(self, answers: list[BaseMessage]) -> Flow[None]:
         """Save a turn that was answered.
 
         Args:
-            store: Where the session is.
             answers: The messages of the output.
         """
         said = what_is_new(answers, self.new, self.shown)
         takes_place = self.answer_id if len(said) == 1 else None
         if self.again:
-            yield from self.again.correcting(
-                store, self.session_id, self.user_id, except_for=takes_place
-            )
+            yield from self.again.correcting(self.session_id, self.user_id, except_for=takes_place)
         stored = [replace(one, id=one.id or new_id()) for one in marked(said, self.again)]
         if takes_place:
             with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
                 answer = replace(stored[0], id=takes_place)
                 yield ReplaceMessage(self.session_id, answer, self.user_id)
                 return
-        added = yield self.appending(store, self.new, stored)
+        added = yield self.appending(self.new, stored)
         missing = len(self.new) - self.known + len(stored) - added
         if not missing:
             return
         if self.made_ids or self.again:
             is_lost = missing == 1  # the session holds its id
         else:
-            is_lost = yield from self._making_up(store, stored)
+            is_lost = yield from self._making_up(stored)
         if len(stored) == 1 and is_lost:
             # A cached answer that was given before the window.
-            yield self.appending(store, [], [replace(stored[0], id=new_id())])
+            yield self.appending([], [replace(stored[0], id=new_id())])
 
-    def _making_up(self, store: SessionStore, stored: list[SessionMessage]) -> Flow[bool]:
+    def _making_up(self, stored: list[SessionMessage]) -> Flow[bool]:
         """Take over edits of what is older than the window; tell whether the answer is missing."""
         ids = [message.id for message in self.new]
-        log = yield from recalling(store, self.session_id, self.user_id, ids)
+        log = yield from recalling(self.session_id, self.user_id, ids)
         again = SentAgain(log, self.new)
         old = again.answer_id()
-        yield from again.correcting(store, self.session_id, self.user_id)
+        yield from again.correcting(self.session_id, self.user_id)
         places = {message.id: place for place, message in enumerate(log)}
         if not stored:
             return False
@@ -98,28 +95,26 @@ class ChainTurn:
             mark = {EDIT: [again.token, []]}
             linked = [replace(one, metadata={**one.metadata, **mark}) for one in stored]
         if not again.is_edited and old and len(stored) == 1 and old != stored[0].id:
-            yield from self._replacing(store, replace(linked[0], id=old))
+            yield from self._replacing(replace(linked[0], id=old))
             new = [stored[0].id or ""]
             yield DeleteMessages(self.session_id, new, self.user_id)
         elif again.token:
             for one in linked:
-                yield from self._replacing(store, one)
+                yield from self._replacing(one)
         return False
 
-    def _replacing(self, store: SessionStore, message: SessionMessage) -> Flow[None]:
+    def _replacing(self, message: SessionMessage) -> Flow[None]:
         with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
             yield ReplaceMessage(self.session_id, message, self.user_id)
 
     def appending(
         self,
-        store: SessionStore,
         asked: Sequence[BaseMessage],
         stored: Sequence[SessionMessage] = (),
     ) -> Append:
         """Ask for messages to be appended to the session.
 
         Args:
-            store: Where it is.
             asked: What the user said.
             stored: What was answered.
 

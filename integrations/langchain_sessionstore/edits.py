@@ -17,7 +17,7 @@ from langchain_core.messages import (
 from msgspec.structs import replace
 
 from langchain_sessionstore.codec import to_langchain, to_session
-from sessionstore import InvalidMessageError, SessionMessage, SessionNotFoundError, SessionStore
+from sessionstore import InvalidMessageError, SessionMessage, SessionNotFoundError
 from sessionstore.flow import Flow
 from sessionstore.models import SYSTEM_ROLES, encode_message, new_id
 from sessionstore.operations import DeleteMessages, GetMessages, ReplaceMessage
@@ -162,12 +162,11 @@ def _fingerprint(message: BaseMessage) -> int:
 
 
 def recalling(
-    store: SessionStore, session_id: str, user_id: str | None, ids: Iterable[str | None]
+    session_id: str, user_id: str | None, ids: Iterable[str | None]
 ) -> Flow[list[SessionMessage]]:
     """Read a log from its end back to the first of some messages.
 
     Args:
-        store: Where the session is.
         session_id: The session.
         user_id: The caller.
         ids: The messages.
@@ -273,7 +272,6 @@ class SentAgain:
 
     def correcting(
         self,
-        store: SessionStore,
         session_id: str,
         user_id: str | None,
         *,

@@ -156,7 +156,6 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
 
     def _adding(self, messages: Sequence[BaseMessage]) -> Flow[None]:
         return adding(
-            self._store,
             self.session_id,
             _said(messages),
             agent_id=self._agent_id,

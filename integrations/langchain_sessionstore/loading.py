@@ -11,7 +11,7 @@ from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.edits import SentAgain, as_given, edited_in, recalling
 from langchain_sessionstore.pending import closed
-from sessionstore import SessionMessage, SessionStore, Window
+from sessionstore import SessionMessage, Window
 from sessionstore.flow import Flow
 
 __all__ = ["SessionLoader"]
@@ -21,7 +21,6 @@ __all__ = ["SessionLoader"]
 class SessionLoader:
     """Loads what a turn sees of its session, and saves what the user says in it."""
 
-    store: SessionStore
     window: Window
 
     def loading(
@@ -36,10 +35,10 @@ class SessionLoader:
         Returns:
             The agent's state; ``None`` where the session has nothing in front of what is sent.
         """
-        loaded = yield from self.window.loading(self.store, turn.session_id, turn.user_id)
+        loaded = yield from self.window.loading(turn.session_id, turn.user_id)
         state = None
         if ids := edited_in(loaded, messages):
-            log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
+            log = yield from recalling(turn.session_id, turn.user_id, ids)
             obsolete = SentAgain(log, messages).obsolete()
             loaded = [message for message in loaded if message.id not in obsolete]
             state = yield from self._sent_again(turn, log, messages)
@@ -48,7 +47,7 @@ class SessionLoader:
             whole = None
             if older:
                 ids = [message.id for message in messages]
-                log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
+                log = yield from recalling(turn.session_id, turn.user_id, ids)
                 whole = yield from self._sent_again(turn, log, messages)
                 state = whole or _without_older(state, loaded, log)
             if whole is None and state and state[-1].id in {message.id for message in loaded}:
@@ -70,7 +69,7 @@ class SessionLoader:
             if not new:
                 shown = shown[: end_of_turn(shown, again[-1])]
             turn.know(loaded, shown[again[0] :])
-        older = yield from turn.saving(self.store, messages, correct=False, needed=messages)
+        older = yield from turn.saving(messages, correct=False, needed=messages)
         return [*shown, *new], older
 
     def _sent_again(
@@ -78,13 +77,11 @@ class SessionLoader:
     ) -> Flow[list[BaseMessage] | None]:
         """Go on with a turn that was edited, or that is older than the view, if one is sent."""
         again = SentAgain(log, messages)
-        yield from turn.editing(self.store, again)
+        yield from turn.editing(again)
         if again.question is None:
             return None
         question = again.question.id
-        before = yield from self.window.loading(
-            self.store, turn.session_id, turn.user_id, before=question
-        )
+        before = yield from self.window.loading(turn.session_id, turn.user_id, before=question)
         given_now = {message.id: message for message in messages}
         turn_now = to_langchain_messages(Window().view([again.question, *again.steps()]))
         both = [closed(to_langchain_messages(before), [HumanMessage("")])]
@@ -92,7 +89,7 @@ class SessionLoader:
         turn.answer_id = answer_id(both[1][-1])
         turn.know(log, both[1])
         system = [message for message in messages if isinstance(message, SystemMessage)]
-        yield from turn.saving(self.store, system, correct=False)
+        yield from turn.saving(system, correct=False)
         return [*as_given(both[0], given_now), *both[1], *system]
 
 

@@ -75,7 +75,7 @@ try:
         steps_at_end,
     )
     from langchain_sessionstore.ownership import require_begun, require_own, verifying
-    from langchain_sessionstore.thread_log import ThreadLog
+    from langchain_sessionstore.thread_log import taking_over
     from langchain_sessionstore.tool_results import messages_of
 except ImportError as _missing:
     raise ImportError(
@@ -187,8 +187,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             raise TypeError(f"store must be a SessionStore, such as open_store(url), not {kind}")
         self._store = store
         self._agent_id = None if agent_id is None else checked_id(agent_id, "agent_id")
-        self._loader = SessionLoader(store, langchain_window(window) or Window())
-        self._thread_log = ThreadLog(store)
+        self._loader = SessionLoader(langchain_window(window) or Window())
         self._user_scoped = user_scoped
         self._on_save_error = checked_on_save_error(on_save_error)
         self._inserted_for_model_only = False  # as far as it was seen until now
@@ -334,9 +333,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             _tell_streams(config, loaded or [])
             return {TURN: turn} | ({"messages": [_REMOVE_ALL, *loaded]} if loaded else {})
         require_own(turn, state, user_scoped=self._user_scoped)
-        yield from verifying(self._store, turn)
+        yield from verifying(turn)
         thread = state.get("session_thread") or [turn.session_id, turn.user_id]
-        yield from require_begun(self._store, turn, state, config, origins)
+        yield from require_begun(turn, state, config, origins)
         if not state.get("session_thread"):
             origins.refused.clear()  # of a thread that nobody owned yet
         others = origins.others(thread)
@@ -345,7 +344,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             known[STEPS] = origins.steps
         own = [message for message in messages if message.id not in others]
         new = [message for message in behind_mark(state) if message.id not in others]
-        taken = yield from self._thread_log.taking_over(turn, own, new, changes)
+        taken = yield from taking_over(turn, own, new, changes)
         self._tell_given_up(turn, self._on_save_error or _log_given_up)
         known[SEEN] = fingerprints(taken.kept)
         if taken.is_new:
@@ -365,7 +364,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         turn.inserted.for_model_only = self._inserted_for_model_only
         said = [message for message in answers if isinstance(message, AIMessage)]
         ids = [message.id for message in answers]
-        save = partial(turn.answering, self._store, request.messages, state, answers)
+        save = partial(turn.answering, request.messages, state, answers)
         yield from self._telling(turn, state, said[-1] if said else None, save)
         if ids != [message.id for message in answers]:
             with suppress(RuntimeError):  # on Python 3.10 LangGraph tells no config here
@@ -375,7 +374,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         self, turn: AgentTurn, request: ModelRequest[Any], response: ModelResponse[Any]
     ) -> Flow[None]:
         def save() -> Flow[None]:
-            yield from turn.saving(self._store, response.result, correct=False)
+            yield from turn.saving(response.result, correct=False)
 
         yield from self._telling(turn, request.state["messages"], response.result[-1], save)
 
@@ -398,8 +397,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
 
         def save() -> Flow[None]:
             for last in answers[-1:]:
-                yield from turn.saving_result(self._store, state, call_message, result_id, last)
-            yield from turn.saving(self._store, others)
+                yield from turn.saving_result(state, call_message, result_id, last)
+            yield from turn.saving(others)
 
         yield from self._telling(turn, state, result, save)
 
@@ -410,7 +409,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         messages = state["messages"]
         turn = self._turn(state, runtime.context, config)
         last = messages[-1] if messages else None
-        save = partial(turn.mirroring, self._store, messages)
+        save = partial(turn.mirroring, messages)
         turn.behind = not (yield from self._telling(turn, messages, last, save))
         if last is None or turn.behind or not _mirrors(config, state):
             return None  # without a mark the next turn mirrors this one, too
@@ -421,8 +420,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         self, turn: AgentTurn, state: list[AnyMessage], *, whole: bool = False
     ) -> Flow[None]:
         """Bring the log up to the state, which is the whole of it where no tool runs beside."""
-        yield from verifying(self._store, turn)
-        save = partial(turn.mirroring, self._store, state)
+        yield from verifying(turn)
+        save = partial(turn.mirroring, state)
         if turn.behind:  # what it was told to go on without may wait
             with suppress(SessionStoreError):
                 yield from save()
@@ -467,7 +466,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         self, turn: AgentTurn, state: list[AnyMessage], save: Callable[[], Flow[None]]
     ) -> Flow[None]:
         if turn.behind:
-            yield from turn.mirroring(self._store, state)
+            yield from turn.mirroring(state)
         yield from save()
 
     # -- Whose turn it is -------------------------------------------------------------------------

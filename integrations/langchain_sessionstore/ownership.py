@@ -8,7 +8,7 @@ from langchain_sessionstore.agent_state import MARK, SessionAgentState
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.callers import caller_around
 from langchain_sessionstore.origins import Origins, belongs
-from sessionstore import InvalidMessageError, SessionAccessError, SessionStore
+from sessionstore import InvalidMessageError, SessionAccessError
 from sessionstore.flow import Flow
 from sessionstore.operations import Get, GetMessages
 
@@ -43,7 +43,6 @@ def require_own(turn: AgentTurn, state: SessionAgentState, *, user_scoped: bool)
 
 
 def require_begun(
-    store: SessionStore,
     turn: AgentTurn,
     state: SessionAgentState,
     config: RunnableConfig,
@@ -52,7 +51,6 @@ def require_begun(
     """Refuse a thread that tells no owner, but that somebody else began.
 
     Args:
-        store: Where the session is.
         turn: The caller's turn.
         state: The thread's.
         config: The run's.
@@ -78,11 +76,10 @@ def require_begun(
         raise SessionAccessError(_NOT_OWN)
 
 
-def verifying(store: SessionStore, turn: AgentTurn) -> Flow[None]:
+def verifying(turn: AgentTurn) -> Flow[None]:
     """Refuse a thread of which nothing is told but a message, if the session lacks that.
 
     Args:
-        store: Where the session is.
         turn: The caller's turn.
 
     Raises:

@@ -318,7 +318,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     def _beginning(self, input: Any, config: RunnableConfig) -> Flow[ChainTurn]:
         session_id, user_id = self._session(config)
         if self._window:
-            stored = yield from self._window.loading(self._store, session_id, user_id)
+            stored = yield from self._window.loading(session_id, user_id)
         else:
             stored = yield GetMessages(session_id, user_id=user_id)
         brought = self._keys.new(input)
@@ -327,9 +327,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         history, answer_id = sent_again(to_langchain_messages(stored), brought)
         again = None
         if ids := edited_in(stored, brought):
-            again = SentAgain(
-                (yield from recalling(self._store, session_id, user_id, ids)), brought
-            )
+            again = SentAgain((yield from recalling(session_id, user_id, ids)), brought)
             answer_id = again.answer_id()
             history = [message for message in history if message.id not in again.obsolete()]
         shown = closed(history, new)
@@ -370,10 +368,10 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             try:
                 answers = self._keys.answers(answer)
             except InvalidMessageError:  # what the user said is kept all the same
-                yield turn.appending(self._store, turn.new)
+                yield turn.appending(turn.new)
                 input_saved = True
                 raise
-            yield from turn.keeping(self._store, answers)
+            yield from turn.keeping(answers)
         except SessionStoreError as error:
             self._failed(answer, error, input_saved=input_saved)
 
@@ -385,7 +383,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         with suppress(InvalidMessageError):
             answers = heard_of(self._keys.answers(answer))
         try:
-            yield from turn.keeping(self._store, answers)
+            yield from turn.keeping(answers)
         except SessionStoreError as error:
             self._failed(answer, error)
 

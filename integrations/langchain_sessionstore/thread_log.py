@@ -18,10 +18,9 @@ from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.changes import Changes
 from langchain_sessionstore.codec import to_langchain
 from langchain_sessionstore.edits import SentAgain, as_given, recalling
-from sessionstore import SessionStore
 from sessionstore.flow import Flow
 
-__all__ = ["TakenOver", "ThreadLog"]
+__all__ = ["TakenOver", "taking_over"]
 
 
 @dataclass
@@ -39,75 +38,69 @@ class TakenOver:
     is_new: bool = True
 
 
-@dataclass(frozen=True)
-class ThreadLog:
-    """Brings a session's log up to a checkpointer's thread."""
+def taking_over(
+    turn: AgentTurn,
+    messages: list[AnyMessage],
+    new: Sequence[AnyMessage],
+    changes: Changes,
+) -> Flow[TakenOver]:
+    """Save what the thread holds and the log does not, and what was edited in it.
 
-    store: SessionStore
+    Args:
+        turn: The turn.
+        messages: The thread's, but for what others said in it.
+        new: Those that came since the last turn.
+        changes: What became of the others.
 
-    def taking_over(
-        self,
-        turn: AgentTurn,
-        messages: list[AnyMessage],
-        new: Sequence[AnyMessage],
-        changes: Changes,
-    ) -> Flow[TakenOver]:
-        """Save what the thread holds and the log does not, and what was edited in it.
+    Returns:
+        What the turn goes on from.
+    """
+    suspects = list(changes.edited)
+    if new:
+        # What stands before the last one was refused in a turn before, which set no mark.
+        needed = [] if isinstance(new[-1], (AIMessage, ToolMessage)) else new[-1:]
+        there = yield from turn.saving(
+            new, correct=False, needed=needed, behind=messages[: -len(new)]
+        )
+        suspects += new if there else []
+    elif not suspects:
+        yield turn.checking()
+    kept = messages
+    if suspects:
+        kept = yield from _up_to_edit(turn, messages, suspects, new)
+    is_new = bool(new) or len(kept) < len(messages)
+    if not is_new:  # a turn that is sent again, maybe
+        turn.answer_id = answer_id(messages[-1]) if messages else None
+    restored = yield from _restored(turn, changes.foreign)
+    removed = [RemoveMessage(id=message.id or "") for message in messages[len(kept) :]]
+    shown = as_given(kept, {message.id: message for message in restored})
+    return TakenOver(shown, [*restored, *removed], is_new)
 
-        Args:
-            turn: The turn.
-            messages: The thread's, but for what others said in it.
-            new: Those that came since the last turn.
-            changes: What became of the others.
 
-        Returns:
-            What the turn goes on from.
-        """
-        suspects = list(changes.edited)
-        if new:
-            # What stands before the last one was refused in a turn before, which set no mark.
-            needed = [] if isinstance(new[-1], (AIMessage, ToolMessage)) else new[-1:]
-            there = yield from turn.saving(
-                self.store, new, correct=False, needed=needed, behind=messages[: -len(new)]
-            )
-            suspects += new if there else []
-        elif not suspects:
-            yield turn.checking(self.store)
-        kept = messages
-        if suspects:
-            kept = yield from self._up_to_edit(turn, messages, suspects, new)
-        is_new = bool(new) or len(kept) < len(messages)
-        if not is_new:  # a turn that is sent again, maybe
-            turn.answer_id = answer_id(messages[-1]) if messages else None
-        restored = yield from self._restored(turn, changes.foreign)
-        removed = [RemoveMessage(id=message.id or "") for message in messages[len(kept) :]]
-        shown = as_given(kept, {message.id: message for message in restored})
-        return TakenOver(shown, [*restored, *removed], is_new)
+def _restored(turn: AgentTurn, foreign: list[BaseMessage]) -> Flow[list[BaseMessage]]:
+    """Give what the log holds in the place of what a refused caller put there."""
+    if not foreign:
+        return []
+    ids = {message.id for message in foreign}
+    log = yield from recalling(turn.session_id, turn.user_id, ids)
+    return [to_langchain(message) for message in log if message.id in ids]
 
-    def _restored(self, turn: AgentTurn, foreign: list[BaseMessage]) -> Flow[list[BaseMessage]]:
-        """Give what the log holds in the place of what a refused caller put there."""
-        if not foreign:
-            return []
-        ids = {message.id for message in foreign}
-        log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
-        return [to_langchain(message) for message in log if message.id in ids]
 
-    def _up_to_edit(
-        self,
-        turn: AgentTurn,
-        messages: list[AnyMessage],
-        suspects: list[BaseMessage],
-        new: Sequence[AnyMessage],
-    ) -> Flow[list[AnyMessage]]:
-        """Take over what was edited, and give the state up to where the model is asked again."""
-        ids = [message.id for message in suspects]
-        log = yield from recalling(self.store, turn.session_id, turn.user_id, ids)
-        again = SentAgain(log, suspects, new)
-        yield from turn.editing(self.store, again)
-        if again.question is None or not again.token:
-            return messages
-        place = next(n for n, m in enumerate(messages) if m.id == again.question.id)
-        steps = {message.id for message in again.steps()}
-        if steps.intersection(message.id for message in messages[place + 1 :]):
-            return messages  # the state has its answer
-        return messages[: place + 1]
+def _up_to_edit(
+    turn: AgentTurn,
+    messages: list[AnyMessage],
+    suspects: list[BaseMessage],
+    new: Sequence[AnyMessage],
+) -> Flow[list[AnyMessage]]:
+    """Take over what was edited, and give the state up to where the model is asked again."""
+    ids = [message.id for message in suspects]
+    log = yield from recalling(turn.session_id, turn.user_id, ids)
+    again = SentAgain(log, suspects, new)
+    yield from turn.editing(again)
+    if again.question is None or not again.token:
+        return messages
+    place = next(n for n, m in enumerate(messages) if m.id == again.question.id)
+    steps = {message.id for message in again.steps()}
+    if steps.intersection(message.id for message in messages[place + 1 :]):
+        return messages  # the state has its answer
+    return messages[: place + 1]

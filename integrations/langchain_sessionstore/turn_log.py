@@ -28,7 +28,6 @@ from sessionstore import (
     SessionConflictError,
     SessionMessage,
     SessionNotFoundError,
-    SessionStore,
     StoreUnavailableError,
     ToolCall,
 )
@@ -107,11 +106,10 @@ class TurnLog:
             while True:
                 yield self._untold.pop(0)
 
-    # -- Flows: a request is one of the store's flows ---------------------------------------------
+    # -- Flows: each request is an operation -------------------------------------------------------
 
     def saving(
         self,
-        store: SessionStore,
         messages: Sequence[BaseMessage],
         *,
         correct: bool = True,
@@ -131,12 +129,11 @@ class TurnLog:
         if behind:
             said = self._named([*_since_last_answer(behind, behind), *messages])[-count:]
         places = open_repairs(self.session_id, behind)
-        there = yield from self._writing(store, said, correct=correct, needed=needed, places=places)
+        there = yield from self._writing(said, correct=correct, needed=needed, places=places)
         return bool(there)
 
     def _writing(
         self,
-        store: SessionStore,
         named: list[Named],
         *,
         correct: bool = True,
@@ -146,13 +143,13 @@ class TurnLog:
     ) -> Flow[list[SessionMessage]]:
         try:
             if in_order:
-                yield from self._inserting(store, named)
-            return (yield from self._putting(store, named, places, correct=correct))
+                yield from self._inserting(named)
+            return (yield from self._putting(named, places, correct=correct))
         except InvalidMessageError as error:
             storable = self._storable(named, error, needed)
-            return (yield from self._putting(store, storable, places, correct=correct))
+            return (yield from self._putting(storable, places, correct=correct))
 
-    def _inserting(self, store: SessionStore, named: list[Named]) -> Flow[None]:
+    def _inserting(self, named: list[Named]) -> Flow[None]:
         """Put what stands before a known message there, in one step; in a long log it comes last.
 
         Other middleware says it with an answer that is in the log by then.
@@ -186,7 +183,6 @@ class TurnLog:
 
     def _putting(
         self,
-        store: SessionStore,
         named: list[Named],
         places: Sequence[SessionMessage],
         *,
@@ -199,13 +195,13 @@ class TurnLog:
         there: list[SessionMessage] = []
         if new:
             batch = [*self._missing(places), *self._with_places(named, messages)]
-            added = yield self._appending(store, batch)
+            added = yield self._appending(batch)
             self._places.update(message.id for message in batch if message not in new)
             for message in new:
                 self._know(message)
             there = new if added < len(batch) else []
             if there and correct and self.resumed:
-                yield from self._recalling(store, there)
+                yield from self._recalling(there)
                 again = {message.id for message in there}
                 stored = [self._dated(self._stored(*pair)) for pair in named]
                 there_now = [one for one in stored if one.id in again and self._differs(one)]
@@ -213,13 +209,13 @@ class TurnLog:
             elif correct:
                 changed += there
         for message in changed:
-            yield from self._replacing(store, message)
+            yield from self._replacing(message)
         return there
 
-    def _recalling(self, store: SessionStore, there: list[SessionMessage]) -> Flow[None]:
+    def _recalling(self, there: list[SessionMessage]) -> Flow[None]:
         """Take note of what the turn wrote before it was broken off."""
         ids = {message.id for message in there}
-        log = yield from recalling(store, self.session_id, self.user_id, ids)
+        log = yield from recalling(self.session_id, self.user_id, ids)
         held = {message.id: message for message in log if message.id in ids}
         for message in held.values():
             self._know(message)
@@ -228,10 +224,10 @@ class TurnLog:
         last = [held[message.id] for message in there if message.id in held][-1:]
         self.edit = next((m.metadata[EDIT][0] for m in last if EDIT in m.metadata), self.edit)
 
-    def _appending(self, store: SessionStore, messages: list[SessionMessage]) -> Append:
+    def _appending(self, messages: list[SessionMessage]) -> Append:
         return Append(self.session_id, messages, self.agent_id, self.user_id)
 
-    def _replacing(self, store: SessionStore, message: SessionMessage) -> Flow[None]:
+    def _replacing(self, message: SessionMessage) -> Flow[None]:
         try:
             yield ReplaceMessage(self.session_id, message, self.user_id)
         except SessionNotFoundError:

@@ -326,10 +326,10 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         Raises:
             SessionStoreError: Any of the errors of `SessionStore.list_sessions`.
         """
-        infos = await self._aplay(listed(self._bound, self.agent_id, self.user_id))
+        infos = await self._aplay(listed(self.agent_id, self.user_id))
         return [info.id for info in self._visible(infos) if info.message_count]
 
-    # -- Reading: a request is one of the store's flows -------------------------------------------
+    # -- Reading: each request is an operation -----------------------------------------------------
 
     async def _queue(self, key: str) -> Queue:
         turn = await self._turns.enter(key)

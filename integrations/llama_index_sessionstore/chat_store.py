@@ -222,15 +222,15 @@ class SessionChatStore(StoreBinding, BaseChatStore):
         Raises:
             SessionStoreError: Any of the errors of `SessionStore.list_sessions`.
         """
-        infos = self._play(listed(self._bound, self.agent_id, self.user_id))
+        infos = self._play(listed(self.agent_id, self.user_id))
         return [info.id for info in self._visible(infos)]
 
     async def aget_keys(self) -> list[str]:
         """Async twin of `get_keys`."""
-        infos = await self._aplay(listed(self._bound, self.agent_id, self.user_id))
+        infos = await self._aplay(listed(self.agent_id, self.user_id))
         return [info.id for info in self._visible(infos)]
 
-    # -- The operations: a request is one of the store's flows ------------------------------------
+    # -- Flows: each request is an operation -------------------------------------------------------
 
     def _setting(self, key: str, messages: Iterable[ChatMessage]) -> Flow[None]:
         replacements = told_apart(map(to_session, messages))
@@ -326,7 +326,7 @@ def _raises(delete: Callable[[BaseChatStore], object]) -> bool:
     return False
 
 
-def listed(store: SessionStore, agent_id: str, user_id: str | None) -> Flow[list[SessionInfo]]:
+def listed(agent_id: str, user_id: str | None) -> Flow[list[SessionInfo]]:
     """List all sessions of an agent, and of a user where one is named.
 
     One that is written to meanwhile moves to the front: so the pages there are read once more.
