@@ -414,7 +414,7 @@ def test_a_fallback_shows_how_things_stand() -> None:
         assert store.recover()
         page = read(store)
         assert "pending0 writes" in page.rows
-        assert "writes4 taken in, 4 put back" in page.rows
+        assert "writes4 journaled, 4 replayed" in page.rows
 
 
 def test_who_looks_at_what_waits_keeps_nobody_from_writing() -> None:
@@ -446,10 +446,10 @@ LAZY = """
     import sys
 
     import langchain_sessionstore, sessionstore, sessionstore.fallback.store
-    print(*sorted({"html", "sessionstore.html", "sessionstore._html_elements"} & set(sys.modules)))
+    print(*sorted({"html", "sessionstore.notebook"} & set(sys.modules)))
     import msgspec
     sessionstore.InMemorySessionStore().create("s")._repr_html_()
-    print("sessionstore.html" in sys.modules)
+    print("sessionstore.notebook" in sys.modules)
 """
 
 

@@ -160,7 +160,7 @@ class SessionInfo(_Session, frozen=True, kw_only=True):
 
     def _repr_html_(self) -> str:
         """Show a notebook what is known of the session."""
-        from sessionstore.html import info_html  # noqa: PLC0415 - only a notebook needs it
+        from sessionstore.notebook import info_html  # noqa: PLC0415 - only a notebook needs it
 
         return info_html(self)
 
@@ -184,7 +184,7 @@ class SessionData(_Session, frozen=True, kw_only=True):
 
     def _repr_html_(self) -> str:
         """Show a notebook the session with its last 20 messages."""
-        from sessionstore.html import session_html  # noqa: PLC0415 - only a notebook needs it
+        from sessionstore.notebook import session_html  # noqa: PLC0415 - only a notebook needs it
 
         return session_html(self)
 
@@ -210,7 +210,7 @@ class SessionPage(msgspec.Struct, frozen=True):
 
     def _repr_html_(self) -> str:
         """Show a notebook the sessions."""
-        from sessionstore.html import page_html  # noqa: PLC0415 - only a notebook needs it
+        from sessionstore.notebook import page_html  # noqa: PLC0415 - only a notebook needs it
 
         return page_html(self)
 

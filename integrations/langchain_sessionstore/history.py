@@ -88,7 +88,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
 
         It never raises: what goes wrong is shown.
         """
-        from sessionstore.html import stored_html  # noqa: PLC0415 - only a notebook needs it
+        from sessionstore.notebook import stored_html  # noqa: PLC0415 - only a notebook needs it
 
         return stored_html(self._store, self.session_id, user_id=self._user_id)
 

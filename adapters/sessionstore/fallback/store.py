@@ -258,7 +258,7 @@ class FallbackSessionStore(FlowStore):
 
     def _repr_html_(self) -> str:
         """Show a notebook how things stand. No store is asked."""
-        from sessionstore.html import fallback_html  # noqa: PLC0415 - only a notebook needs it
+        from sessionstore.notebook import fallback_html  # noqa: PLC0415 - only a notebook needs it
 
         return fallback_html(self, self._primary, self._fallback, self._journal.kinds())
 
