@@ -17,10 +17,11 @@ from langchain_core.messages import (
     ToolMessageChunk,
 )
 
-from langchain_sessionstore.templates import CLASSES, TEMPLATES, Template, made
+from langchain_sessionstore.templates import CLASSES, TEMPLATES, Template
 from langchain_sessionstore.values import declared_beyond, json_of
 from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage, ToolCall
 from sessionstore.binary import tag_bytes, untag_bytes, why_not_kept
+from sessionstore.integration import built
 from sessionstore.models import ROLE_NAMES
 from sessionstore.turns import is_made_up
 
@@ -146,7 +147,7 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
         kind = type(message).__name__
         raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
     if _is_plain(message) and (plain := _OF_PLAIN.get(message.role)):
-        return made(plain.cls, plain.filled_in(message), {"content", "id"}, {})
+        return built(plain.cls, plain.filled_in(message), {"content", "id"}, {})
     try:
         return _read(message, untag_bytes(message))
     except (TypeError, ValueError, AttributeError, LookupError):
@@ -182,7 +183,7 @@ def _read(stored: SessionMessage, message: SessionMessage) -> BaseMessage:
     elif _is_foreign(message, kind):
         values[_STORED] = stored
         _set_foreign(values, given, message, kind)
-    return made(template.cls, values, given, unknown)
+    return built(template.cls, values, given, unknown)
 
 
 def to_session_messages(messages: Iterable[BaseMessage]) -> list[SessionMessage]:
@@ -236,7 +237,7 @@ def _rest_of(message: BaseMessage, kind: str) -> dict[str, Any]:
         value = fields.get(name, default)
         if name != "artifact" and value != default:
             rest[name] = value
-    unknown = message.__pydantic_extra__ or {}
+    unknown = message.model_extra or {}
     if type(message) not in _KIND_OF:
         unknown = {**declared_beyond(message, _base_of(message)), **unknown}
     if unknown:

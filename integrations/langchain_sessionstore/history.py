@@ -22,6 +22,7 @@ from sessionstore import (
 )
 from sessionstore.arguments import checked_id, optional_id
 from sessionstore.flow import Flow, aplay, play
+from sessionstore.integration import checked_store
 
 if TYPE_CHECKING:
     from langchain_core.chat_history import BaseChatMessageHistory
@@ -74,7 +75,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
     ) -> None:
         super().__init__()
         self.session_id: str = checked_id(session_id, "session_id")
-        self._store = _checked_store(store)
+        self._store = checked_store(store)
         self._agent_id = checked_id(agent_id, "agent_id")
         self._user_id = optional_id(user_id, "user_id")
         self._window = langchain_window(window)
@@ -189,13 +190,6 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         return closed(shown, ()) if self._window else shown
 
 
-def _checked_store(store: SessionStore) -> SessionStore:
-    if not isinstance(store, SessionStore):
-        kind = type(store).__name__
-        raise TypeError(f"store must be a SessionStore, such as open_store(url), not {kind}")
-    return store
-
-
 def _said(messages: Sequence[BaseMessage]) -> list[SessionMessage]:
     stored = to_session_messages(messages)
     if any(isinstance(message, RemoveMessage) for message in messages):
@@ -287,7 +281,7 @@ def session_history_factory(
         TypeError: The store is no `SessionStore`, or the window is no `Window`.
         InvalidSessionError: The agent's id is none.
     """
-    _checked_store(store)
+    checked_store(store)
     checked_id(agent_id, "agent_id")
     langchain_window(window)
 

@@ -37,6 +37,7 @@ from sessionstore import (
 )
 from sessionstore.arguments import checked_id
 from sessionstore.flow import Flow, aplay, play
+from sessionstore.integration import checked_store
 
 try:
     from langchain.agents.middleware.types import (
@@ -182,10 +183,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         on_save_error: OnSaveError | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(store, SessionStore):
-            kind = type(store).__name__
-            raise TypeError(f"store must be a SessionStore, such as open_store(url), not {kind}")
-        self._store = store
+        self._store = checked_store(store)
         self._agent_id = None if agent_id is None else checked_id(agent_id, "agent_id")
         self._loader = SessionLoader(langchain_window(window) or Window())
         self._user_scoped = user_scoped

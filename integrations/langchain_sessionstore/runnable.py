@@ -26,7 +26,7 @@ from langchain_sessionstore.saving import (
     checked_on_save_error,
     failed,
 )
-from langchain_sessionstore.shapes import Keys, Outcome, added_up, class_name, heard_of
+from langchain_sessionstore.shapes import Keys, Outcome, added_up, heard_of
 from langchain_sessionstore.tokens import langchain_window
 from sessionstore import (
     InvalidMessageError,
@@ -37,6 +37,7 @@ from sessionstore import (
 )
 from sessionstore.arguments import checked_id
 from sessionstore.flow import Flow, aplay, play
+from sessionstore.integration import checked_store
 from sessionstore.models import new_id
 from sessionstore.operations import GetMessages
 
@@ -141,12 +142,8 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         window: Window | None,
         on_save_error: OnSaveError | None,
     ) -> None:
-        if not isinstance(store, SessionStore):
-            raise TypeError(
-                f"store must be a SessionStore, such as open_store(url), not {class_name(store)}"
-            )
         self._bound = coerce_to_runnable(bound)
-        self._store = store
+        self._store = checked_store(store)
         self._keys = keys
         self._user_scoped = user_scoped
         self._agent_id = checked_id(agent_id, "agent_id")

@@ -9,8 +9,8 @@ from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
 from sessionstore import SessionStore, SessionStoreError
-from sessionstore._runtime.settling import ended
 from sessionstore.flow import Flow, aplay
+from sessionstore.integration import ended
 
 __all__ = ["OnSaveError", "SessionSaveError", "aplay_to_its_end", "checked_on_save_error", "failed"]
 

@@ -21,7 +21,7 @@ from langchain_core.runnables.utils import AddableDict
 
 from sessionstore import InvalidMessageError
 
-__all__ = ["Keys", "Outcome", "added_up", "class_name", "heard_of"]
+__all__ = ["Keys", "Outcome", "added_up", "heard_of"]
 
 _HINTS = {
     "input": "its input_messages_key",
@@ -60,7 +60,7 @@ class Keys:
 def _dict(input: Any) -> dict[str, Any]:
     if isinstance(input, dict):
         return input
-    raise InvalidMessageError(f"the input must be a dict with messages, not {class_name(input)}")
+    raise InvalidMessageError(f"the input must be a dict with messages, not {_class_name(input)}")
 
 
 def _picked(value: Any, key: str | None, default: str) -> Any:
@@ -89,11 +89,11 @@ def _messages(value: Any, text: type[BaseMessage], what: str) -> list[BaseMessag
                 f"the {what} holds what is no message: see the cause"
             ) from error
     raise InvalidMessageError(
-        f"the {what} must be a string, a message or a list of messages, not {class_name(value)}"
+        f"the {what} must be a string, a message or a list of messages, not {_class_name(value)}"
     )
 
 
-def class_name(value: object) -> str:
+def _class_name(value: object) -> str:
     """Name a value's class: all that an error may tell of it."""
     return type(value).__name__
 

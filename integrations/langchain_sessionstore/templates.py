@@ -14,12 +14,11 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
 )
-from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from sessionstore import SessionMessage
 
-__all__ = ["CLASSES", "TEMPLATES", "Template", "made"]
+__all__ = ["CLASSES", "TEMPLATES", "Template"]
 
 CLASSES: dict[str, type[BaseMessage]] = {
     "human": HumanMessage,
@@ -75,33 +74,3 @@ def _type_of(default: object) -> type:
 
 
 TEMPLATES = {kind: Template(cls) for kind, cls in CLASSES.items()}
-
-# A model of pydantic keeps its state in these. To set them one by one, past its own way to be made,
-# is what most of the time to read a history goes into.
-_new = object.__new__
-_set_fields = BaseModel.__dict__["__dict__"].__set__
-_set_given = BaseModel.__dict__["__pydantic_fields_set__"].__set__
-_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
-_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
-
-
-def made(
-    cls: type[BaseMessage], values: dict[str, Any], given: set[str], unknown: dict[str, Any]
-) -> BaseMessage:
-    """Make a message of what is known to be valid, in a tenth of the time that it takes to check.
-
-    Args:
-        cls: Its class.
-        values: All of its fields.
-        given: Which of them were not left at their defaults.
-        unknown: What its class has no field for.
-
-    Returns:
-        The message, which keeps them all.
-    """
-    message: BaseMessage = _new(cls)
-    _set_fields(message, values)
-    _set_given(message, given)
-    _set_extra(message, unknown)
-    _set_private(message, None)
-    return message

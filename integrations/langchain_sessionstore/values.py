@@ -10,8 +10,8 @@ import msgspec
 from langchain_core.messages import BaseMessage
 from pydantic import BaseModel
 
-from sessionstore._pydantic import dump_of
 from sessionstore.binary import why_not_kept
+from sessionstore.integration import dump_of
 
 __all__ = ["declared_beyond", "json_of"]
 

@@ -28,9 +28,9 @@ from sessionstore import (
     SessionStoreError,
     StoreUnavailableError,
 )
-from sessionstore._runtime.settling import ended
 from sessionstore.errors import OutageError
 from sessionstore.flow import Flow, aplay
+from sessionstore.integration import ended
 from sessionstore.models import new_id
 from sessionstore.operations import Create, DeleteMessages, Get, GetMessages, Update
 

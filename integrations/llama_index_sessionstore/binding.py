@@ -27,6 +27,7 @@ from sessionstore import (
 )
 from sessionstore.arguments import checked_id, optional_id
 from sessionstore.flow import Flow
+from sessionstore.integration import checked_store
 from sessionstore.operations import Create, Get
 
 __all__ = ["StoreBinding"]
@@ -94,8 +95,7 @@ class StoreBinding(BaseModel):
             InvalidSessionError: The user's id is empty or too long; or the dump names a user, and
                 none is given here.
         """
-        if not isinstance(store, SessionStore):
-            raise TypeError(f"store must be a SessionStore, not {type(store).__name__}")
+        checked_store(store)
         if user_id is not ...:
             self.user_id, self._is_anonymous = optional_id(user_id, "user_id"), False
         elif self._store is None and self.user_id is not None:

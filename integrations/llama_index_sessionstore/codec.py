@@ -21,13 +21,13 @@ from llama_index_sessionstore.blocks import (
     block_of,
     declared_of,
     dump_of,
-    made,
     with_declared,
 )
 from llama_index_sessionstore.standard import from_standard, placeholder, to_standard
 from llama_index_sessionstore.values import data_of, declared_beyond
 from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage, ToolCall
 from sessionstore.binary import tag_bytes, untag_bytes
+from sessionstore.integration import built
 
 __all__ = ["to_llama_index", "to_llama_index_messages", "to_session", "to_session_messages"]
 
@@ -298,7 +298,7 @@ def _decoded(message: SessionMessage) -> ChatMessage:
     }
     if DECLARED in extra:
         values = with_declared(ChatMessage, values, extra[DECLARED])
-    return made(ChatMessage, values, {"role", "additional_kwargs", "blocks"})
+    return built(ChatMessage, values, {"role", "additional_kwargs", "blocks"})
 
 
 def _blocks(message: SessionMessage, made_of: list[Any] | None) -> list[BaseContentBlock]:
@@ -306,7 +306,7 @@ def _blocks(message: SessionMessage, made_of: list[Any] | None) -> list[BaseCont
     if made_of is None and isinstance(content, str) and not message.tool_calls:
         fields = _TEXT.copy()
         fields["text"] = content
-        return [made(TextBlock, fields, {"text"})]
+        return [built(TextBlock, fields, {"text"})]
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     if made_of is not None:
         try:
@@ -357,7 +357,7 @@ def _call_block(call: ToolCall, beyond: Block | None = None) -> ToolCallBlock:
         "tool_kwargs": beyond.get("tool_kwargs", call["args"]),
     }
     declared = beyond.get(DECLARED)
-    return made(
+    return built(
         ToolCallBlock,
         with_declared(ToolCallBlock, fields, declared) if declared else fields,
         _CALL_FIELDS,

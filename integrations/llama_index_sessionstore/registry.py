@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from sessionstore import SessionStore
 from sessionstore.arguments import optional_id
+from sessionstore.integration import checked_store
 from sessionstore.models import new_id
 
 __all__ = [
@@ -103,8 +104,7 @@ def register_store(
         ValueError: The name has other characters; or both a user and trust are given.
         InvalidSessionError: The user's id is empty, or too long.
     """
-    if not isinstance(store, SessionStore):
-        raise TypeError(f"store must be a SessionStore, not {type(store).__name__}")
+    checked_store(store)
     if not isinstance(name, str):
         raise TypeError(f"name must be a string, not {type(name).__name__}")
     if not is_name(name):

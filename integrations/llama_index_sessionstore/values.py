@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
-from sessionstore._pydantic import dump_of
 from sessionstore.binary import why_not_kept
+from sessionstore.integration import dump_of
 
 __all__ = ["data_of", "declared_beyond"]
 
@@ -62,7 +62,7 @@ def declared_beyond(model: BaseModel, base: type[BaseModel]) -> dict[str, Any]:
         if names:
             _warn(f"a {cls.__name__} comes back as a {base.__name__}, {_ATTRIBUTES}")
     kept = {name: _field_of(model, name) for name in names if name in model.__dict__}
-    kept.update(data_of(model.__pydantic_extra__ or {}))
+    kept.update(data_of(model.model_extra or {}))
     for name, value in list(kept.items()):
         if why := why_not_kept(value):
             _warn(f"the field {name!r} of a {cls.__name__} is not kept: it holds {why}")
