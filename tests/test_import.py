@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from children import Children
 
-from sessionstore.url import KNOWN
+from sessionstore.arguments.urls import KNOWN
 
 IMPORT = """
     import sys

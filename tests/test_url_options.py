@@ -19,7 +19,7 @@ from sessionstore import (
     SQLiteSessionStore,
     open_store,
 )
-from sessionstore.url import REDIS_SCHEMES
+from sessionstore.arguments.urls import REDIS_SCHEMES
 
 SECRET = "s3cret"  # noqa: S105 - a value that no error quotes
 

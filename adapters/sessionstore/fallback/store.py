@@ -19,6 +19,7 @@ from sessionstore._runtime.call_deadline import called_by, until
 from sessionstore._runtime.frames import without_frames
 from sessionstore._runtime.settling import to_its_end
 from sessionstore._runtime.tickets import Ticket, is_within, ticket
+from sessionstore.backends import open_backend
 from sessionstore.bounds import StoreBounds
 from sessionstore.errors import (
     OutageError,
@@ -861,10 +862,8 @@ def opened(fallback: SessionStore | str) -> SessionStore:
         return fallback
     if fallback == "in-memory":
         return InMemorySessionStore()
-    from sessionstore.url import open_store  # noqa: PLC0415 - only for a URL
-
     try:
-        return open_store(fallback, fallback=None)
+        return open_backend(fallback)
     except ValueError as error:
         msg = f'fallback must be "in-memory", a store, or the URL of one: {error}'
         raise ValueError(msg) from None

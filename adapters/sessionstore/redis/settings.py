@@ -12,10 +12,16 @@ from redis.asyncio import sentinel as async_sentinel
 from redis.connection import parse_url
 from redis.sentinel import SentinelConnectionPool
 
-from sessionstore._hosts import BAD_HOST, BAD_TEXT, are_texts, is_host, shown_option
+from sessionstore.arguments.urls import (
+    BAD_HOST,
+    BAD_TEXT,
+    REDIS_SCHEMES,
+    are_texts,
+    is_host,
+    shown_option,
+)
 from sessionstore.redis.multi import mode_of
 from sessionstore.redis.options import UrlError, checked_query
-from sessionstore.url import REDIS_SCHEMES
 
 __all__ = ["Settings", "settings_of_client", "settings_of_url"]
 
@@ -67,8 +73,8 @@ def settings_of_url(url: str, timeout: float) -> Settings:
     """Read a URL.
 
     Args:
-        url: One of `sessionstore.url.REDIS_SCHEMES`, then what redis-py's ``from_url`` takes;
-            for Sentinel ``redis+sentinel://host1:port,host2/service/db``, for Cluster
+        url: One of `REDIS_SCHEMES`, then what redis-py's ``from_url`` takes; for
+            Sentinel ``redis+sentinel://host1:port,host2/service/db``, for Cluster
             ``redis+cluster://host1:port,host2``.
         timeout: How long to wait for a connection and for an answer, in seconds, where the URL
             says nothing else.

@@ -26,8 +26,8 @@ except ImportError as _error:
         "PostgresAgentDb needs the postgres extra: pip install 'sessionstore[postgres]'"
     ) from _error
 
-from sessionstore._hosts import shown_option
 from sessionstore._runtime.call_deadline import deadline_after
+from sessionstore.arguments.urls import shown_option
 from sessionstore.sql.in_time import TOO_LATE, TooLittleTimeError, in_time, left
 from sessionstore.sql.secrets import Sealed
 from sessionstore.sql.unsettled import WHO, Backend, Place, note

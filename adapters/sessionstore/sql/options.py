@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError
 
-from sessionstore._hosts import BAD_HOST, BAD_TEXT, are_texts, is_host, shown_option
+from sessionstore.arguments.urls import BAD_HOST, BAD_TEXT, are_texts, is_host, shown_option
 
 __all__ = ["require_libpq", "require_options"]
 

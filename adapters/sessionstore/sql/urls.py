@@ -11,8 +11,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
-from sessionstore._hosts import BAD_TEXT, are_texts
-from sessionstore.url import KNOWN, THREE_SLASHES
+from sessionstore.arguments.urls import BAD_TEXT, KNOWN, THREE_SLASHES, are_texts
 
 __all__ = [
     "KEEPALIVES",

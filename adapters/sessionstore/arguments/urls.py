@@ -1,13 +1,47 @@
-"""What no URL may have in it: hosts that no system looks up, and text that no server is sent.
+"""The URLs of stores: how they begin, and what none may have in it.
 
-A driver would raise a `UnicodeError` for them when it connects, whose ``object`` is the password.
+For a host that no system looks up, or text that no server can be sent, a driver would raise a
+`UnicodeError` when it connects, whose ``object`` is the password.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["BAD_HOST", "BAD_TEXT", "are_texts", "is_host", "shown_option"]
+__all__ = [
+    "BAD_HOST",
+    "BAD_TEXT",
+    "KNOWN",
+    "REDIS_SCHEMES",
+    "THREE_SLASHES",
+    "are_texts",
+    "is_host",
+    "shown_option",
+]
+
+REDIS_SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
+"""The schemes of the URLs that name a Redis."""
+
+KNOWN = (
+    "memory:, sqlite:///FILE, postgresql://HOST, mysql://HOST, mariadb://HOST, "
+    + ", ".join(f"{scheme}://" for scheme in REDIS_SCHEMES)
+    + ", or another URL of SQLAlchemy"
+)
+"""The URLs that name a store, for an error."""
+
+THREE_SLASHES = (
+    "a file of SQLite has three slashes before its path, sqlite:///sessions.db, "
+    "and four before an absolute one, sqlite:////var/lib/sessions.db"
+)
+"""What to say of a URL of SQLite, or of a path where a URL belongs."""
 
 BAD_HOST = "its host is no name: a part between two dots is empty or too long"
 BAD_TEXT = "no part of it may hold a NUL, or half of a surrogate pair"
