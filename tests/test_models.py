@@ -16,6 +16,7 @@ from sessionstore import (
     SessionMessage,
     SessionPage,
 )
+from sessionstore._runtime.clock import wall_microseconds
 from sessionstore.models import (
     SessionData,
     decode_message,
@@ -26,7 +27,6 @@ from sessionstore.models import (
     from_microseconds,
     merge_metadata,
     new_id,
-    now_microseconds,
     retention_microseconds,
     to_microseconds,
 )
@@ -247,7 +247,7 @@ def test_microseconds_of_another_timezone() -> None:
 
 def test_now() -> None:
     before = to_microseconds(datetime.now(timezone.utc))
-    assert before <= now_microseconds() <= to_microseconds(datetime.now(timezone.utc))
+    assert before <= wall_microseconds() <= to_microseconds(datetime.now(timezone.utc))
 
 
 def test_retention() -> None:

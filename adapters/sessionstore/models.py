@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any, TypeAlias, TypedDict
 
 import msgspec
 
+from sessionstore._runtime.clock import (
+    from_microseconds,
+    retention_microseconds,
+    to_microseconds,
+)
 from sessionstore.errors import CorruptMessageError, InvalidMessageError, InvalidSessionError
 
 __all__ = [
@@ -30,7 +33,6 @@ __all__ = [
     "from_microseconds",
     "merge_metadata",
     "new_id",
-    "now_microseconds",
     "retention_microseconds",
     "to_microseconds",
     "why_not_json",
@@ -438,43 +440,3 @@ def _first_misfit(value: object) -> str:
             return "a key that is not a string"
         return next(filter(None, map(_first_misfit, value.values())), "")
     return f"a value of type {type(value).__name__}"
-
-
-# -- Times are kept as whole microseconds, which order and compare the same everywhere. -----------
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def to_microseconds(moment: datetime) -> int:
-    """Count the microseconds from 1970 to an aware moment."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def from_microseconds(count: int) -> datetime:
-    """Give the moment, in UTC, that `to_microseconds` counted to."""
-    return _EPOCH + timedelta(microseconds=count)
-
-
-def now_microseconds() -> int:
-    """Count the microseconds from 1970 to now."""
-    return time.time_ns() // 1000
-
-
-def retention_microseconds(days: float | None) -> int | None:
-    """Turn a store's ``retention_days`` into microseconds.
-
-    Args:
-        days: Days, fractions included; ``None`` for ever.
-
-    Returns:
-        Microseconds, or ``None``.
-
-    Raises:
-        InvalidSessionError: It is not a number above 0.
-    """
-    if days is None:
-        return None
-    if isinstance(days, bool) or not isinstance(days, (int, float)) or not 0 < days < math.inf:
-        raise InvalidSessionError("retention_days must be a number above 0, or None for ever")
-    return int(days * 86_400_000_000)

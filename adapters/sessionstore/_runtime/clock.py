@@ -19,13 +19,56 @@ A wall clock that was wrong when the process began, or is wrong on another machi
 
 from __future__ import annotations
 
+import math
 import time
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-__all__ = ["Clock", "clock", "steady_microseconds", "wall_microseconds"]
+from sessionstore.errors import InvalidSessionError
+
+__all__ = [
+    "Clock",
+    "clock",
+    "from_microseconds",
+    "retention_microseconds",
+    "steady_microseconds",
+    "to_microseconds",
+    "wall_microseconds",
+]
 
 _SECOND = 1_000_000
 _MOST = 100  # leads that are remembered
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Count the microseconds from 1970 to an aware moment."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(count: int) -> datetime:
+    """Give the moment, in UTC, that `to_microseconds` counted to."""
+    return _EPOCH + timedelta(microseconds=count)
+
+
+def retention_microseconds(days: float | None) -> int | None:
+    """Turn a store's ``retention_days`` into microseconds.
+
+    Args:
+        days: Days, fractions included; ``None`` for ever.
+
+    Returns:
+        Microseconds, or ``None``.
+
+    Raises:
+        InvalidSessionError: It is not a number above 0.
+    """
+    if days is None:
+        return None
+    if isinstance(days, bool) or not isinstance(days, (int, float)) or not 0 < days < math.inf:
+        raise InvalidSessionError("retention_days must be a number above 0, or None for ever")
+    return int(days * 86_400_000_000)
 
 
 def wall_microseconds() -> int:
