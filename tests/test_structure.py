@@ -147,7 +147,6 @@ def listed(found: Iterable[object]) -> str:
 # -- Imports --------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="html imports what imports it")
 def test_no_modules_import_each_other_in_a_circle() -> None:
     try:
         TopologicalSorter(arrows()).prepare()
@@ -161,7 +160,6 @@ def test_no_store_imports_an_integration() -> None:
     assert not found, listed(found)
 
 
-@pytest.mark.xfail(strict=True, reason="they wait by _runtime.settling")
 def test_no_integration_imports_a_private_module_of_the_stores() -> None:
     found = {
         (name, to)
@@ -199,7 +197,6 @@ def folder(name: str) -> str:
     return parts[1] if parts[0] == "sessionstore" and len(parts) > 1 else ""
 
 
-@pytest.mark.xfail(strict=True, reason="models import html, which imports the fallback")
 def test_the_contract_imports_no_backend() -> None:
     contract = ("errors", "models", "operations", "store", "flow")
     beneath = {f"sessionstore.{name}" for name in contract}
