@@ -274,8 +274,8 @@ def test_each_batch_of_a_prune_waits_anew(path: Path, monkeypatch: pytest.Monkey
         with outside(path) as connection:
             connection.execute("UPDATE sessionstore_sessions SET updated_at = 1")
         begun: list[Call] = []
-        begin_anew = Call.begin_anew
-        monkeypatch.setattr(Call, "begin_anew", lambda call: begun.append(call) or begin_anew(call))
+        restart = Call.restart
+        monkeypatch.setattr(Call, "restart", lambda call: begun.append(call) or restart(call))
         assert store.prune_expired() == 102
         assert len(begun) == 3, "the operation's own, and one after each batch"
 

@@ -53,7 +53,7 @@ class StoredSession(msgspec.Struct):
     A message's position counts from ``first``, that of the oldest: to delete what is near either
     end moves none of the others.
 
-    What changes it comes in two parts, so that a store can begin it anew where it broke off: one
+    What changes it comes in two parts, so that a store can repeat it where it broke off: one
     that looks (`fresh`, `removal`), and one that does it and may be done again (`grow`, `shrink`).
     """
 

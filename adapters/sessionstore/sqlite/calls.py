@@ -59,9 +59,9 @@ class Call:
         self._waker: Lock | None = None
         self.given_up = self.queued = False
         self.thread = 0
-        self.begin_anew()
+        self.restart()
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """Count the timeout from now on: for each batch of a call that is done in batches."""
         own = time.monotonic() + self._seconds
         self._deadline = own if self._outer is None else min(own, self._outer)

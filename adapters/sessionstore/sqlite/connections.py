@@ -266,7 +266,7 @@ class Database:
         """After a fork, in the parent."""
         self._halted = False
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork, in the child: no thread that held a lock or a connection is there."""
         self._lost = self._lost or bool(self._connections)
         self._users.clear()
@@ -370,7 +370,7 @@ class _Forks:
     def _in_child(self) -> None:
         self._lock = RLock()
         for database in list(self._databases):
-            database.begin_anew()
+            database.reset_after_fork()
         self._halted = []
 
 

@@ -12,8 +12,8 @@ from sessionstore.sqlite.transactions import Transaction
 __all__ = [
     "COLUMNS",
     "drop",
-    "entomb",
     "find",
+    "leave_tombstone",
     "look_up",
     "make",
     "oldest_live",
@@ -37,7 +37,7 @@ _WRITTEN = """UPDATE sessionstore_sessions SET version = version + 1, updated_at
     metadata = CAST(? AS TEXT), message_count = ?, last_position = ? WHERE session_key = ?"""
 _CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
 _DROP = "DELETE FROM sessionstore_sessions WHERE session_key = ?"
-_ENTOMB = "UPDATE sessionstore_sessions SET id = ?, updated_at = ? WHERE session_key = ?"
+_TOMBSTONE = "UPDATE sessionstore_sessions SET id = ?, updated_at = ? WHERE session_key = ?"
 
 
 def oldest_live(transaction: Transaction) -> int:
@@ -90,7 +90,7 @@ def make(
 ) -> Row:
     """Make a session, in the place of an expired one with the same id."""
     if expired and expired.message_count > PRUNE_MESSAGES:
-        entomb(transaction, expired.session_key)
+        leave_tombstone(transaction, expired.session_key)
     elif expired:
         drop(transaction, expired.session_key)
     [[newest]] = transaction.execute(_NEWEST, (LATEST,))
@@ -110,9 +110,9 @@ def written(transaction: Transaction, row: Row) -> None:
     transaction.execute(_WRITTEN, (now, others, row.metadata, *counts, row.session_key))
 
 
-def entomb(transaction: Transaction, session_key: int) -> None:
+def leave_tombstone(transaction: Transaction, session_key: int) -> None:
     """Make a tombstone of an expired session: its id is free, its messages go later."""
-    transaction.execute(_ENTOMB, (*buried(session_key).values(), session_key))
+    transaction.execute(_TOMBSTONE, (*buried(session_key).values(), session_key))
 
 
 def drop(transaction: Transaction, session_key: int) -> None:

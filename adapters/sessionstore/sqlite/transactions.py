@@ -128,7 +128,7 @@ class Transaction:
         self._call.require_wanted()
         self.commit()
         self._database.settle(self._call)
-        self._call.begin_anew()
+        self._call.restart()
 
     def commit(self) -> None:
         """Keep what was done so far, unless the caller has given up."""

@@ -127,7 +127,7 @@ def _prune_some(transaction: Transaction, expired: list[tuple[int, int]]) -> int
         if dropped and count > PRUNE_MESSAGES:
             break
         if count > PRUNE_MESSAGES:
-            sessions.entomb(transaction, session_key)
+            sessions.leave_tombstone(transaction, session_key)
             if transaction.execute(_SLICE, (session_key, PRUNE_MESSAGES, session_key)).rowcount:
                 break
         sessions.drop(transaction, session_key)
