@@ -1,0 +1,126 @@
+"""Operations: values that are checked once, and say nothing of what was said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from sessionstore import (
+    InMemorySessionStore,
+    InvalidMessageError,
+    InvalidSessionError,
+    SessionMessage,
+    SessionStoreError,
+    SQLiteSessionStore,
+)
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    GetMessages,
+    ListSessions,
+    Operation,
+    Ping,
+    Prune,
+    ReplaceMessage,
+    Update,
+)
+
+WORDS = "my words"
+SAID = SessionMessage("user", WORDS, id="m1")
+ALL: list[Operation[Any]] = [
+    Create("s", [SAID], "helper", "alice", {"title": WORDS}),
+    Get("s", 3, "alice"),
+    GetMessages("s", 3, before="m1", user_id="alice", keep_system=True),
+    Append("s", [SAID], "helper", "alice", 2),
+    ReplaceMessage("s", SAID, "alice"),
+    DeleteMessages("s", ["m1"], "alice", 2),
+    Update("s", [SAID], {"title": WORDS}, "alice", 2),
+    Delete("s", "alice"),
+    ListSessions("helper", "alice", 7, "cursor"),
+    Prune(),
+    Ping(),
+]
+_decoder: Any = msgspec.json.Decoder(
+    Create  # type: ignore[arg-type]
+    | Get
+    | GetMessages
+    | Append
+    | ReplaceMessage
+    | DeleteMessages
+    | Update
+    | Delete
+    | ListSessions
+    | Prune
+    | Ping
+)
+
+
+@pytest.mark.parametrize("operation", ALL, ids=lambda one: type(one).__name__)
+def test_it_comes_back_equal_from_json(operation: Operation[Any]) -> None:
+    assert _decoder.decode(msgspec.json.encode(operation)) == operation
+
+
+@pytest.mark.parametrize("operation", ALL, ids=lambda one: type(one).__name__)
+def test_it_shows_no_words_and_no_names(operation: Operation[Any]) -> None:
+    shown = f"{operation!r}{operation}{operation.__rich_repr__()}"
+    assert WORDS not in shown
+    assert "alice" not in shown
+
+
+@pytest.mark.parametrize("operation", ALL, ids=lambda one: type(one).__name__)
+def test_it_can_not_be_changed(operation: Operation[Any]) -> None:
+    for name in operation.__struct_fields__:
+        with pytest.raises(AttributeError):
+            setattr(operation, name, None)
+
+
+def test_it_says_which_session_it_is_about_and_whether_it_writes() -> None:
+    assert [one.about for one in ALL] == ["s"] * 8 + [None] * 3
+    writes = {Create, Append, ReplaceMessage, DeleteMessages, Update, Delete, Prune}
+    assert {type(one) for one in ALL if one.is_write} == writes
+
+
+def test_it_is_made_ready_when_it_is_made() -> None:
+    made = Append("s", [{"role": "human", "content": "Hello!"}])  # type: ignore[list-item]
+    [message] = made.messages
+    assert (message.role, message.content) == ("user", "Hello!")
+    assert message.id
+    assert [m.content for m in Append("s", [SAID, SAID]).messages] == [WORDS]
+    assert DeleteMessages("s", ["a", "b", "a"]).message_ids == ["a", "b"]
+    first, second = Create(), Create()
+    assert first.session_id
+    assert first.session_id != second.session_id
+    assert Create("s", metadata=None).metadata == {}  # type: ignore[arg-type]
+
+
+def test_what_is_not_valid_makes_no_operation() -> None:
+    bad: list[tuple[type[Exception], Any]] = [
+        (InvalidSessionError, lambda: Get("")),
+        (InvalidSessionError, lambda: Get("s", -1)),
+        (InvalidSessionError, lambda: Delete("s", user_id="")),
+        (InvalidSessionError, lambda: ListSessions(limit=0)),
+        (InvalidSessionError, lambda: Append("s", [SAID], expected_version=-1)),
+        (InvalidMessageError, lambda: Append("s", [7])),  # type: ignore[list-item]
+        (InvalidMessageError, lambda: ReplaceMessage("s", SessionMessage("user", "x"))),
+        (InvalidMessageError, lambda: GetMessages("s", before="a", after="b")),
+        (InvalidMessageError, lambda: DeleteMessages("s", "m1")),  # type: ignore[arg-type]
+    ]
+    for kind, make in bad:
+        with pytest.raises(kind):
+            make()
+
+
+class Invented(Operation[int], frozen=True, tag="invented"):
+    session_id: str
+
+
+def test_what_a_store_does_not_know_it_refuses_by_name(tmp_path: Path) -> None:
+    for store in (InMemorySessionStore(), SQLiteSessionStore(tmp_path / "sessions.db")):
+        with store, pytest.raises(SessionStoreError, match=r"does not know .*Invented"):
+            store.run(Invented("s"))
