@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from pydantic import PrivateAttr
 
 from langchain_sessionstore import to_langchain_messages
 from sessionstore import InMemorySessionStore, SessionStore
+from sessionstore.operations import Operation
 
 CONFIG: Any = {"configurable": {"session_id": "s"}}
 
@@ -110,18 +111,30 @@ def logged(store: SessionStore, session_id: str = "s") -> list[BaseMessage]:
     return to_langchain_messages(store.get_messages(session_id))
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the operations of stores in memory."""
-    asked: Counter[str] = Counter()
+def watched(
+    monkeypatch: pytest.MonkeyPatch, cls: type[SessionStore] = InMemorySessionStore
+) -> list[Operation[Any]]:
+    """Note each operation that stores of a class are given from now on."""
+    given: list[Operation[Any]] = []
+    run, arun = cls.run, cls.arun
 
-    def counting(name: str, flow: Callable[..., Any]) -> Callable[..., Any]:
-        def counted_flow(*args: Any, **kwargs: Any) -> Any:
-            asked[name] += 1
-            return flow(*args, **kwargs)
+    def note(operation: Operation[Any]) -> None:
+        if not given or given[-1] is not operation:  # `arun` may call `run`
+            given.append(operation)
 
-        return counted_flow
+    def watched_run(self: SessionStore, operation: Operation[Any]) -> Any:
+        note(operation)
+        return run(self, operation)
 
-    for name in ("_get_messages", "_get", "_append_messages", "_replace_message", "_update"):
-        flow = getattr(InMemorySessionStore, name)
-        monkeypatch.setattr(InMemorySessionStore, name, counting(name, flow))
-    return asked
+    async def watched_arun(self: SessionStore, operation: Operation[Any]) -> Any:
+        note(operation)
+        return await arun(self, operation)
+
+    monkeypatch.setattr(cls, "run", watched_run)
+    monkeypatch.setattr(cls, "arun", watched_arun)
+    return given
+
+
+def counted(operations: list[Operation[Any]]) -> Counter[type[Operation[Any]]]:
+    """Count operations by their kind."""
+    return Counter(map(type, operations))

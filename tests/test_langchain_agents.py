@@ -34,7 +34,7 @@ from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.types import Command
 from pydantic import BaseModel
-from scripted import CONFIG, Scripted, calls, counted, log, logged, require_acceptable
+from scripted import CONFIG, Scripted, calls, counted, log, logged, require_acceptable, watched
 
 from langchain_sessionstore import SessionMiddleware, to_langchain_messages
 from sessionstore import (
@@ -46,6 +46,7 @@ from sessionstore import (
     SQLiteSessionStore,
     Window,
 )
+from sessionstore.operations import Append, GetMessages, ReplaceMessage
 from sessionstore.window import INTERRUPTED
 
 NOT_RUN = "This tool call was not run: its arguments were no valid JSON."
@@ -319,16 +320,17 @@ def test_two_turns_with_tools_at_once_on_one_loop(store):
 
 
 def test_a_turn_is_one_read_and_each_step_one_write(memory, run, monkeypatch):
-    asked = counted(monkeypatch)
+    operations = watched(monkeypatch)
     agent, _ = agent_of(
         memory, calls("add", "add2"), calls("add"), "ok", tools=[add, tool("add2")(add.func)]
     )
     run(agent, "go")
     # What the user said, three answers, three results.
-    writes = asked["_append_messages"] + asked["_replace_message"]
-    late = asked["_replace_message"]  # a result that overtook its neighbour took its place first
-    assert (asked["_get_messages"], writes - late, late <= 1) == (1, 7, True)
-    assert set(asked) <= {"_get_messages", "_append_messages", "_replace_message"}
+    asked = counted(operations)
+    writes = asked[Append] + asked[ReplaceMessage]
+    late = asked[ReplaceMessage]  # a result that overtook its neighbour took its place first
+    assert (asked[GetMessages], writes - late, late <= 1) == (1, 7, True)
+    assert set(asked) <= {GetMessages, Append, ReplaceMessage}
 
 
 # -- Streams ---------------------------------------------------------------------------------------

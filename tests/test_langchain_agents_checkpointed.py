@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
-from scripted import Scripted, calls, counted, log, logged, require_acceptable
+from scripted import Scripted, calls, counted, log, logged, require_acceptable, watched
 
 from langchain_sessionstore import SessionMiddleware
 from sessionstore import (
@@ -23,6 +23,7 @@ from sessionstore import (
     SessionAccessError,
     SQLiteSessionStore,
 )
+from sessionstore.operations import Append, Get, GetMessages
 from sessionstore.window import INTERRUPTED
 
 CONFIG = {"configurable": {"thread_id": "s"}}
@@ -95,32 +96,24 @@ both_orders = pytest.mark.parametrize("place", ["before", "behind"])
 
 
 def test_the_log_mirrors_the_state_and_is_not_loaded(store, run, monkeypatch):
-    reads = []
-    for name in ("_get_messages", "_get"):
-        monkeypatch.setattr(type(store), name, lambda *_, **__: reads.append(1))
+    operations = watched(monkeypatch, type(store))
     agent, model = agent_of(store, calls("add"), "two", "bye", tools=[add])
     run(agent, said("1 + 1?"))
     result = run(agent, said("thanks"))
     monkeypatch.undo()
-    assert not reads
+    assert not {Get, GetMessages} & set(counted(operations))
     assert logged(store) == result["messages"] == [*model.shown[-1], result["messages"][-1]]
     assert words(logged(store)) == ["1 + 1?", "", "2", "two", "thanks", "bye"]
 
 
 def test_a_turn_sends_the_store_what_is_new_alone(store, run, monkeypatch):
-    sent = []
-    append = type(store)._append_messages
-
-    def watched(self, session_id, messages, **kwargs):
-        sent.append([message.content for message in messages])
-        return append(self, session_id, messages, **kwargs)
-
     agent, _ = agent_of(store, *"abc")
     run(agent, said("1"))
     run(agent, said("2"))
-    monkeypatch.setattr(type(store), "_append_messages", watched)
+    operations = watched(monkeypatch, type(store))
     run(agent, said("3"))
-    assert sent == [["3"], ["c"]]
+    sent = [one.messages for one in operations if isinstance(one, Append)]
+    assert [words(messages) for messages in sent] == [["3"], ["c"]]
 
 
 def test_a_thread_from_before_the_middleware_is_taken_in_whole(store, run):
@@ -406,10 +399,10 @@ def test_steps_after_a_pause_cost_one_write_each(run, monkeypatch):
     store = InMemorySessionStore()
     agent = reviewed(store, calls("send"), calls("add"), calls("add"), "ok", place="behind")
     run(agent, said("go"))
-    asked = counted(monkeypatch)
+    operations = watched(monkeypatch)
     resumed(run, agent, {"type": "approve"})
     # The tool and the model find out each what is there; then it is one write a step.
-    assert asked == {"_append_messages": 2 + 6, "_get_messages": 2}
+    assert counted(operations) == {Append: 2 + 6, GetMessages: 2}
 
 
 # -- Agents within agents --------------------------------------------------------------------------

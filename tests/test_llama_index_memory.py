@@ -43,6 +43,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from langchain_sessionstore import SessionChatMessageHistory
 from llama_index_sessionstore import AsyncSessionChatStore, SessionChatStore
+from llama_index_sessionstore.archive import Archive
 from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,
@@ -953,8 +954,7 @@ class Blinking(InMemorySessionStore):
         if isinstance(operation, Update) and operation.expected_version is not None:
             self.away += 1
             if self.away == 1:
-                others = AsyncSessionChatStore(self)._archiving(operation.session_id, 5, None)
-                play(others, self.run)
+                play(Archive(operation.session_id).archiving(5), self.run)
                 raise StoreUnavailableError("away")
         return await super().arun(operation)
 
@@ -976,8 +976,7 @@ class Overtaken(InMemorySessionStore):
     async def arun(self, operation):
         if isinstance(operation, DeleteMessages) and not self.overtaken:
             self.overtaken = True
-            archiving = AsyncSessionChatStore(self)._archiving(operation.session_id, 2, None)
-            play(archiving, self.run)
+            play(Archive(operation.session_id).archiving(2), self.run)
         return await super().arun(operation)
 
 

@@ -5,34 +5,23 @@ from __future__ import annotations
 import asyncio
 import weakref
 from contextlib import suppress
-from itertools import takewhile
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, MessageStatus
 from msgspec.structs import replace
 
+from llama_index_sessionstore.archive import Archive
 from llama_index_sessionstore.binding import StoreBinding
-from llama_index_sessionstore.chat_store import METADATA, listed, told_apart
+from llama_index_sessionstore.chat_store import listed, told_apart
 from llama_index_sessionstore.codec import to_llama_index, to_llama_index_messages, to_session
+from llama_index_sessionstore.marks import Mark
 from llama_index_sessionstore.turns import Queue, Turn, Turns
-from sessionstore import (
-    InvalidMessageError,
-    SessionConflictError,
-    SessionData,
-    SessionExistsError,
-    SessionMessage,
-    SessionNotFoundError,
-    SessionStore,
-    SessionStoreError,
-    StoreUnavailableError,
-)
-from sessionstore.errors import OutageError
+from sessionstore import SessionMessage, SessionStore, SessionStoreError
 from sessionstore.flow import Flow, aplay
 from sessionstore.integration import ended
 from sessionstore.models import new_id
-from sessionstore.operations import Create, DeleteMessages, Get, GetMessages, Update
 
 __all__ = ["AsyncSessionChatStore"]
 
@@ -41,34 +30,7 @@ _ACTIVE, _ARCHIVED = MessageStatus.ACTIVE, MessageStatus.ARCHIVED
 _FIRST_GUESS = 32
 _MOST_GUESSES = 1000
 
-# The session's metadata tell how far it is archived: how many messages, and which are the last of
-# those. Several, since other users of the session may delete some: then the one before counts.
-_COUNT, _LAST = "archived", "last_archived"
-_TRAIL = 8
-
 _turns_of: weakref.WeakKeyDictionary[SessionStore, Turns] = weakref.WeakKeyDictionary()
-
-
-class _Mark(NamedTuple):
-    """How far a session is archived: how many messages, and the ids of the last of them."""
-
-    archived: int = 0
-    trail: tuple[str, ...] = ()
-
-    def beyond(self, messages: list[SessionMessage]) -> _Mark:
-        """Give the mark behind so many more messages."""
-        ids = [str(message.id) for message in messages[-_TRAIL:]]
-        return _Mark(self.archived + len(messages), (*self.trail, *ids)[-_TRAIL:])
-
-    def without(self, lost: int) -> _Mark:
-        """Give the mark when so many of the last archived messages are no longer there."""
-        kept = self.trail[: len(self.trail) - lost]
-        return _Mark(max(self.archived - lost, 1), kept) if kept else _Mark()
-
-    def metadata(self) -> dict[str, Any]:
-        """Give what the session's metadata are to tell of it."""
-        told = {_COUNT: self.archived, _LAST: self.trail} if self.trail else None
-        return {METADATA: told}
 
 
 class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
@@ -164,7 +126,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             raise ValueError("offset must be 0 or more")
         if status is _ACTIVE and limit is None and not offset:
             return await self._queue(key)
-        found = await self._aplay(self._some(key, status, limit, offset or 0))
+        found = await self._aplay(self._archive(key).some(status, limit, offset or 0))
         return to_llama_index_messages(found)
 
     async def count_messages(
@@ -186,7 +148,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             ValueError: The status is none that there is.
             SessionStoreError: Any of the errors of `SessionStore.get`.
         """
-        return await self._aplay(self._counting(key, _status(status)))
+        return await self._aplay(self._archive(key).counting(_status(status)))
 
     async def add_message(
         self, key: str, message: ChatMessage, status: MessageStatus = MessageStatus.ACTIVE
@@ -221,7 +183,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             )
             self._turns.added(key)
         elif new:
-            await self._aplay(self._adding_archived(key, new))
+            await self._aplay(self._archive(key).adding_archived(new))
 
     async def set_messages(
         self, key: str, messages: list[ChatMessage], status: MessageStatus = MessageStatus.ACTIVE
@@ -241,8 +203,8 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         status = MessageStatus(status)
         replacements = told_apart(map(to_session, messages))
         archived = replacements if status is _ARCHIVED else []
-        mark = _Mark().beyond(archived)
-        await self._aplay(self._setting(key, replacements, mark))
+        mark = Mark().beyond(archived)
+        await self._aplay(self._archive(key).setting(replacements, mark))
 
     async def delete_message(self, key: str, idx: int) -> ChatMessage | None:
         """Delete one of the active messages.
@@ -275,7 +237,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         if status is None:
             await self._bound.adelete(key, user_id=self._caller)
         else:
-            await self._aplay(self._deleting(key, MessageStatus(status)))
+            await self._aplay(self._archive(key).deleting(MessageStatus(status)))
 
     async def delete_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
         """Delete the oldest active messages, and hand them out: each to one caller only.
@@ -290,7 +252,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         Raises:
             SessionStoreError: Any of the errors of `SessionStore.delete_messages`.
         """
-        return to_llama_index_messages(await self._aplay(self._deleting_oldest(key, n)))
+        return to_llama_index_messages(await self._aplay(self._archive(key).deleting_oldest(n)))
 
     async def archive_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
         """Archive the oldest active messages, and hand them out: each to one caller only.
@@ -310,10 +272,10 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         """
         turn = self._turns.read_by_caller(key)
         if turn is None or n > len(turn.ids):
-            return to_llama_index_messages(await self._archive(key, n, None))
+            return to_llama_index_messages(await self._hand_out(key, n, None))
         try:
             await turn.begin()
-            return to_llama_index_messages(await self._archive(key, n, turn))
+            return to_llama_index_messages(await self._hand_out(key, n, turn))
         finally:
             turn.went_on()
 
@@ -329,7 +291,10 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         infos = await self._aplay(listed(self.agent_id, self.user_id))
         return [info.id for info in self._visible(infos) if info.message_count]
 
-    # -- Reading: each request is an operation -----------------------------------------------------
+    # -- The session of a key ---------------------------------------------------------------------
+
+    def _archive(self, key: str) -> Archive:
+        return Archive(key, self.agent_id, self.user_id, self._caller)
 
     async def _queue(self, key: str) -> Queue:
         turn = await self._turns.enter(key)
@@ -341,207 +306,45 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         ids = [str(message.id) for message in active]
         return turn.read(mark, ids, to_llama_index_messages(active))
 
-    def _some(
-        self, key: str, status: MessageStatus | None, limit: int | None, offset: int
-    ) -> Flow[list[SessionMessage]]:
-        end = None if limit is None else offset + limit
-        if status is None:
-            return (yield from self._behind("", key, end))[offset:]
-        head = yield Get(key, 0, self._caller)
-        mark = _told_by(head)
-        if status is _ACTIVE:
-            _, active = yield from self._behind_mark(mark, key, end)
-            return active[offset:]
-        mark = yield from self._checked(mark, key)
-        end = mark.archived if end is None else min(end, mark.archived)
-        found = yield from self._behind("", key, end)
-        return _until(mark, found)[offset:]
-
-    def _active(self, key: str) -> Flow[tuple[_Mark, list[SessionMessage]]]:
+    def _active(self, key: str) -> Flow[tuple[Mark, list[SessionMessage]]]:
         """Read the active messages: in one round trip, if they are about as many as last time."""
         guess = self._guesses.get(key, _FIRST_GUESS)
-        session: SessionData | None = yield Get(key, guess, self._caller)
-        known = _known_active(session)
-        if known is None:
-            try:
-                known = yield from self._behind_mark(_told_by(session), key, None)
-            except StoreUnavailableError:  # an outage, perhaps: what is known of it is all there is
-                session = yield Get(key, None, self._caller)
-                known = _known_active(session, whole=True) or (_Mark(), [])
+        mark, active = yield from self._archive(key).active(guess)
         if len(self._guesses) > _MOST_GUESSES:
             self._guesses.clear()
-        self._guesses[key] = max(len(known[1]) + 8, _FIRST_GUESS)
-        return known
+        self._guesses[key] = max(len(active) + 8, _FIRST_GUESS)
+        return mark, active
 
-    def _behind(self, after: str, key: str, limit: int | None) -> Flow[list[SessionMessage]]:
-        messages: list[SessionMessage]
-        messages = yield GetMessages(key, limit, after=after, user_id=self._caller)
-        return messages
+    def _deleting_at(self, key: str, idx: int) -> Flow[list[SessionMessage]]:
+        while True:
+            _, active = yield from self._active(key)
+            found = active[idx:][:1] if -len(active) <= idx < len(active) else []
+            if not found or (yield self._archive(key).deleting_these(found)):
+                return found
 
-    def _behind_mark(
-        self, mark: _Mark, key: str, limit: int | None
-    ) -> Flow[tuple[_Mark, list[SessionMessage]]]:
-        """Read active messages, and give the mark as it is now.
-
-        Where none of the last archived messages is there any more, somebody has replaced the
-        messages of the session, and none is archived.
-        """
-        for lost, last in enumerate(reversed(mark.trail)):
-            try:
-                return mark.without(lost), (yield from self._behind(last, key, limit))
-            except InvalidMessageError:
-                continue
-        return _Mark(), (yield from self._behind("", key, limit))
-
-    def _checked(self, mark: _Mark, key: str) -> Flow[_Mark]:
-        if mark.trail:
-            mark, _ = yield from self._behind_mark(mark, key, 0)
-        return mark
-
-    def _counting(self, key: str, status: MessageStatus | None) -> Flow[int]:
-        head: SessionData | None = yield Get(key, 0, self._caller)
-        if head is None or status is None:
-            return head.message_count if head else 0
-        mark = yield from self._checked(_told_by(head), key)
-        archived = min(mark.archived, head.message_count)
-        return archived if status is _ARCHIVED else head.message_count - archived
-
-    # -- Writing ----------------------------------------------------------------------------------
-
-    async def _archive(self, key: str, n: int, turn: Turn | None) -> list[SessionMessage]:
+    async def _hand_out(self, key: str, n: int, turn: Turn | None) -> list[SessionMessage]:
         """Archive, and hand out; or neither, where the caller is cancelled meanwhile."""
-        work = asyncio.ensure_future(self._aplay(self._archiving(key, n, turn)))
+        archive = self._archive(key)
+        among = None if turn is None else set(turn.ids[: max(n, 0)])
+        counted = Mark() if turn is None else turn.mark
+        work = asyncio.ensure_future(self._aplay(archive.archiving(n, among, counted)))
         try:
             before, oldest = await asyncio.shield(work)
         except asyncio.CancelledError:
             # However often they are: the next one's turn begins behind it.
-            await ended(asyncio.ensure_future(self._take_back(key, work)))
+            await ended(asyncio.ensure_future(self._take_back(archive, work)))
             raise
         if turn is not None:
             turn.ids, turn.mark = turn.ids[n:], before.beyond(oldest)
         return oldest
 
     async def _take_back(
-        self, key: str, work: asyncio.Future[tuple[_Mark, list[SessionMessage]]]
+        self, archive: Archive, work: asyncio.Future[tuple[Mark, list[SessionMessage]]]
     ) -> None:
         with suppress(SessionStoreError, asyncio.CancelledError):
             before, oldest = await work
             if oldest:
-                await self._aplay(self._moving_back(key, before, before.beyond(oldest)))
-
-    def _archiving(
-        self, key: str, n: int, turn: Turn | None
-    ) -> Flow[tuple[_Mark, list[SessionMessage]]]:
-        """Move the mark behind the oldest; give where it was, too."""
-        among = None if turn is None else set(turn.ids[: max(n, 0)])
-        while True:
-            head: SessionData | None = yield Get(key, 0, self._caller)
-            if head is None or n < 1:
-                return _Mark(), []
-            mark, oldest = yield from self._behind_mark(_told_by(head), key, n)
-            if among is not None and turn is not None:
-                oldest = list(takewhile(lambda message: message.id in among, oldest))
-                if mark.trail == turn.mark[1]:  # who has read them all has counted them
-                    mark = _Mark(*turn.mark)
-            if not oldest or (yield from self._move(key, mark.beyond(oldest), head.version)):
-                return mark, oldest
-
-    def _moving_back(self, key: str, before: _Mark, moved: _Mark) -> Flow[None]:
-        while True:
-            head = yield Get(key, 0, self._caller)
-            if head is None or _told_by(head) != moved:
-                return  # somebody has gone on from there
-            if (yield from self._move(key, before, head.version)):
-                return
-
-    def _move(self, key: str, mark: _Mark, version: int) -> Flow[bool]:
-        """Set how far a session is archived, unless it was written to meanwhile."""
-        metadata, user_id = mark.metadata(), self._caller
-        try:
-            yield Update(key, None, metadata, user_id, version)
-        except (SessionConflictError, SessionNotFoundError):
-            return False
-        except OutageError:  # no version can be promised then, but the mark can be taken
-            yield Update(key, None, metadata, user_id)
-        return True
-
-    def _adding_archived(self, key: str, new: list[SessionMessage]) -> Flow[None]:
-        mark = _Mark().beyond(new)
-        while True:
-            session: SessionData | None = yield Get(key, None, self._caller)
-            try:
-                if session is None:
-                    yield self._creating(key, new, mark)
-                else:
-                    yield self._storing(key, session, new)
-            except (SessionExistsError, SessionConflictError, SessionNotFoundError):
-                continue
-            return
-
-    def _storing(self, key: str, session: SessionData, new: list[SessionMessage]) -> Update:
-        mark, active = _known_active(session) or (_Mark(), session.messages)
-        archived = session.messages[: mark.archived]
-        messages = [*archived, *new, *active]
-        mark = mark.beyond(new)
-        return Update(key, messages, mark.metadata(), self._caller, session.version)
-
-    def _setting(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Flow[None]:
-        while True:
-            try:
-                yield Update(key, messages, mark.metadata(), self._caller)
-            except SessionNotFoundError:
-                pass
-            else:
-                return
-            try:
-                yield self._creating(key, messages, mark)
-            except SessionExistsError:
-                continue  # somebody made it just now
-            else:
-                return
-
-    def _creating(self, key: str, messages: list[SessionMessage], mark: _Mark) -> Create:
-        metadata = mark.metadata() if mark.trail else {}
-        return Create(key, messages, self.agent_id, self.user_id, metadata)
-
-    def _deleting_at(self, key: str, idx: int) -> Flow[list[SessionMessage]]:
-        while True:
-            _, active = yield from self._active(key)
-            found = active[idx:][:1] if -len(active) <= idx < len(active) else []
-            if not found or (yield self._deleting_these(key, found)):
-                return found
-
-    def _deleting_oldest(self, key: str, n: int) -> Flow[list[SessionMessage]]:
-        """Delete the oldest, unless somebody archives them meanwhile, and so hands them out."""
-        while True:
-            head: SessionData | None = yield Get(key, 0, self._caller)
-            if head is None or n < 1:
-                return []
-            _, oldest = yield from self._behind_mark(_told_by(head), key, n)
-            try:
-                deleted = yield self._deleting_these(key, oldest, head.version)
-            except SessionConflictError:
-                continue
-            except OutageError:
-                deleted = yield self._deleting_these(key, oldest)
-            return [message for message in oldest if message.id in deleted]
-
-    def _deleting(self, key: str, status: MessageStatus) -> Flow[None]:
-        found = yield from self._some(key, status, None, 0)
-        deleted = yield self._deleting_these(key, found)
-        while status is _ARCHIVED and deleted:
-            head = yield Get(key, 0, self._caller)
-            told = _told_by(head)
-            trail = tuple(one for one in told.trail if one not in deleted)
-            left = _Mark(max(told.archived - len(deleted), 1), trail) if trail else _Mark()
-            if head is None or (yield from self._move(key, left, head.version)):
-                return
-
-    def _deleting_these(
-        self, key: str, messages: list[SessionMessage], version: int | None = None
-    ) -> DeleteMessages:
-        ids = [str(message.id) for message in messages]
-        return DeleteMessages(key, ids, self._caller, version)
+                await self._aplay(archive.moving_back(before, before.beyond(oldest)))
 
     @property
     def _turns(self) -> Turns:
@@ -556,45 +359,3 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
 def _status(status: MessageStatus | None) -> MessageStatus | None:
     """Give the status where its value may stand for it, as it does in LlamaIndex's own stores."""
     return None if status is None else MessageStatus(status)
-
-
-def _told_by(session: SessionData | None) -> _Mark:
-    """Give how far a session is archived, as its metadata tell it."""
-    told = session.metadata.get(METADATA) if session else None
-    if not isinstance(told, dict):
-        return _Mark()
-    count, trail = told.get(_COUNT), told.get(_LAST)
-    known = isinstance(trail, list) and all(isinstance(one, str) and one for one in trail)
-    if not known or not trail or not isinstance(count, int):
-        return _Mark()
-    return _Mark(max(count, 1), tuple(trail))
-
-
-def _until(mark: _Mark, messages: list[SessionMessage]) -> list[SessionMessage]:
-    """Give the archived ones: fewer than are counted, where somebody has deleted some since."""
-    ends = [at for at, message in enumerate(messages, 1) if message.id in mark.trail]
-    return (
-        messages[: ends[-1]] if ends and messages[ends[-1] - 1].id == mark.trail[-1] else messages
-    )
-
-
-def _known_active(
-    session: SessionData | None, *, whole: bool = False
-) -> tuple[_Mark, list[SessionMessage]] | None:
-    """Give the mark and the active messages, where all of them are among those that were read.
-
-    Args:
-        session: The session, with its last messages.
-        whole: Nobody can read more of it.
-    """
-    if session is None:
-        return _Mark(), []
-    mark = _told_by(session)
-    places = {message.id: at for at, message in enumerate(session.messages, 1)}
-    for lost, last in enumerate(reversed(mark.trail)):
-        if last in places:
-            active = session.messages[places[last] :]
-            return _Mark(session.message_count - len(active), mark.without(lost).trail), active
-    if whole or len(session.messages) == session.message_count:
-        return _Mark(), session.messages
-    return None

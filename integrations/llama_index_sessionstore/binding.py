@@ -183,7 +183,9 @@ class StoreBinding(BaseModel):
 
     @property
     def _caller(self) -> str | None:
-        """The user whose sessions these are to be; to be asked for once `_bound` was."""
+        """The user whose sessions these are to be: known once the store is."""
+        if self._store is None:
+            self._find()
         return _NOBODY if self._is_anonymous and self.user_id is None else self.user_id
 
     def _made(self, key: str) -> Flow[None]:

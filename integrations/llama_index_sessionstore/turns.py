@@ -27,9 +27,10 @@ from typing import Any, TypeAlias
 
 from llama_index.core.base.llms.types import ChatMessage
 
+from llama_index_sessionstore.marks import Mark
+
 __all__ = ["Queue", "Turn", "Turns"]
 
-Mark: TypeAlias = tuple[int, tuple[str, ...]]
 _mine: ContextVar[Mapping[Any, Turn]] = ContextVar("turns", default={})  # noqa: B039 - never changed
 _added: ContextVar[tuple[Turns, str, int] | None] = ContextVar("added", default=None)
 
@@ -46,7 +47,7 @@ class Turn:
     Attributes:
         outer: The turn within which this one is.
         ids: The ids of the messages that were read and that this caller has not archived yet.
-        mark: How many messages were archived before those, and the ids of the last of them.
+        mark: How far the session was archived when they were read.
         over: The turn has ended.
         lasts: Archiving has begun.
         beside: What was read was read while another's turn lasted: theirs is not over yet.
@@ -56,7 +57,7 @@ class Turn:
     def __init__(self, turns: Turns, outer: Turn | None) -> None:
         self.outer = outer
         self.ids: list[str] = []
-        self.mark: Mark = (0, ())
+        self.mark: Mark = Mark()
         self.over: bool = False
         self.lasts: bool = False
         self.beside: bool = False
