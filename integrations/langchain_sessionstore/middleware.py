@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.messages import (
-    AIMessage,
-    AnyMessage,
-    BaseMessage,
     RemoveMessage,
     ToolMessage,
 )
@@ -22,17 +18,12 @@ from langchain_sessionstore.edits import edited, fingerprints
 from langchain_sessionstore.loading import SessionLoader
 from langchain_sessionstore.saving import (
     OnSaveError,
-    SessionSaveError,
     aplay_to_its_end,
     checked_on_save_error,
-    failed,
 )
 from langchain_sessionstore.tokens import langchain_window
 from sessionstore import (
-    InvalidSessionError,
     SessionStore,
-    SessionStoreError,
-    StoreUnavailableError,
     Window,
 )
 from sessionstore.arguments import checked_id
@@ -49,6 +40,7 @@ try:
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
     from langgraph.types import Command
 
+    from langchain_sessionstore.agent_saving import TurnSaver, log_given_up, tell_streams
     from langchain_sessionstore.agent_state import (
         MARK,
         SEEN,
@@ -59,12 +51,10 @@ try:
         behind_mark,
     )
     from langchain_sessionstore.callers import (
-        asked_for,
         called_from,
         caller_around,
         config_around,
         context_of,
-        given,
     )
     from langchain_sessionstore.changes import Changes
     from langchain_sessionstore.decisions import require_own_decision
@@ -77,7 +67,7 @@ try:
     )
     from langchain_sessionstore.ownership import require_begun, require_own, verifying
     from langchain_sessionstore.thread_log import taking_over
-    from langchain_sessionstore.tool_results import messages_of
+    from langchain_sessionstore.turn_finder import TurnFinder
 except ImportError as _missing:
     raise ImportError(
         "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.11'"
@@ -184,11 +174,10 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> None:
         super().__init__()
         self._store = checked_store(store)
-        self._agent_id = None if agent_id is None else checked_id(agent_id, "agent_id")
+        agent_id = None if agent_id is None else checked_id(agent_id, "agent_id")
+        self._turns = TurnFinder(agent_id, user_scoped=user_scoped)
         self._loader = SessionLoader(langchain_window(window) or Window())
-        self._user_scoped = user_scoped
-        self._on_save_error = checked_on_save_error(on_save_error)
-        self._inserted_for_model_only = False  # as far as it was seen until now
+        self._saver = TurnSaver(checked_on_save_error(on_save_error))
 
     def __repr__(self) -> str:
         """Tell where it remembers."""
@@ -222,15 +211,15 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> Any:
         """Save what came since, then the model's answer."""
-        turn = self._turn(request.state, context_of(request))
+        turn = self._turns.of(request.state, context_of(request))
         _check(turn, request.state)
-        self._play(self._catching_up(turn, request.state["messages"], whole=True))
+        self._play(self._saver.catching_up(turn, request.state["messages"], whole=True))
         if again := given_before(turn.answer_id, request):
-            self._play(self._keeping_again(turn, request, again))
+            self._play(self._saver.keeping_again(turn, request, again))
             return _kept(request.state, turn, again)
         with with_closed_calls(request) as shown:
             response = handler(shown)
-        self._play(self._keeping(turn, request, response))
+        self._play(self._saver.keeping(turn, request, response))
         return _kept(request.state, turn, response)
 
     async def awrap_model_call(
@@ -239,15 +228,15 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> Any:
         """Async twin of `wrap_model_call`."""
-        turn = self._turn(request.state, context_of(request))
+        turn = self._turns.of(request.state, context_of(request))
         await _acheck(turn, request.state)
-        await self._aplay(self._catching_up(turn, request.state["messages"], whole=True))
+        await self._aplay(self._saver.catching_up(turn, request.state["messages"], whole=True))
         if again := given_before(turn.answer_id, request):
-            await self._aplay(self._keeping_again(turn, request, again))
+            await self._aplay(self._saver.keeping_again(turn, request, again))
             return _kept(request.state, turn, again)
         with with_closed_calls(request) as shown:
             response = await handler(shown)
-        await self._aplay(self._keeping(turn, request, response))
+        await self._aplay(self._saver.keeping(turn, request, response))
         return _kept(request.state, turn, response)
 
     def wrap_tool_call(
@@ -256,12 +245,12 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]],
     ) -> ToolMessage | Command[Any]:
         """Save what the tool gives."""
-        turn, call_message, result_id = self._calling(request)
+        turn, call_message, result_id = self._turns.calling(request)
         _check(turn, request.state, request.runtime.config)
-        self._play(self._catching_up(turn, request.state["messages"]))
+        self._play(self._saver.catching_up(turn, request.state["messages"]))
         with called_from(turn.session_id, request.runtime, result_id):
             result = handler(request)
-        self._play(self._answering(turn, call_message, result_id, request, result))
+        self._play(self._saver.answering(turn, call_message, result_id, request, result))
         return result
 
     async def awrap_tool_call(
@@ -270,12 +259,12 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
     ) -> ToolMessage | Command[Any]:
         """Async twin of `wrap_tool_call`."""
-        turn, call_message, result_id = self._calling(request)
+        turn, call_message, result_id = self._turns.calling(request)
         await _acheck(turn, request.state, request.runtime.config)
-        await self._aplay(self._catching_up(turn, request.state["messages"]))
+        await self._aplay(self._saver.catching_up(turn, request.state["messages"]))
         with called_from(turn.session_id, request.runtime, result_id):
             result = await handler(request)
-        await self._aplay(self._answering(turn, call_message, result_id, request, result))
+        await self._aplay(self._saver.answering(turn, call_message, result_id, request, result))
         return result
 
     def after_agent(
@@ -324,13 +313,13 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         origins: Origins,
         changes: Changes,
     ) -> Flow[dict[str, Any]]:
-        turn = self._new_turn(config, runtime.context)
+        turn = self._turns.new(config, runtime.context)
         messages = state.get("messages") or []
         if not _mirrors(config, state):
             loaded = yield from self._loader.loading(turn, messages)
-            _tell_streams(config, loaded or [])
+            tell_streams(config, loaded or [])
             return {TURN: turn} | ({"messages": [_REMOVE_ALL, *loaded]} if loaded else {})
-        require_own(turn, state, user_scoped=self._user_scoped)
+        require_own(turn, state, user_scoped=self._turns.user_scoped)
         yield from verifying(turn)
         thread = state.get("session_thread") or [turn.session_id, turn.user_id]
         yield from require_begun(turn, state, config, origins)
@@ -343,170 +332,29 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         own = [message for message in messages if message.id not in others]
         new = [message for message in behind_mark(state) if message.id not in others]
         taken = yield from taking_over(turn, own, new, changes)
-        self._tell_given_up(turn, self._on_save_error or _log_given_up)
+        self._saver.tell_given_up(turn, or_else=log_given_up)
         known[SEEN] = fingerprints(taken.kept)
         if taken.is_new:
             known[MARK] = taken.kept[-1].id
         removed = [RemoveMessage(id=id) for id in others]  # noqa: A001
         if update := [*taken.update, *removed]:
-            _tell_streams(config, update)
+            tell_streams(config, update)
             known["messages"] = update
         return known
-
-    def _keeping(
-        self, turn: AgentTurn, request: ModelRequest[Any], response: ModelResponse[Any]
-    ) -> Flow[None]:
-        state, answers = request.state["messages"], response.result
-        turn.rename_repeated(answers, state)
-        turn.give_ids(answers)
-        turn.inserted.for_model_only = self._inserted_for_model_only
-        said = [message for message in answers if isinstance(message, AIMessage)]
-        ids = [message.id for message in answers]
-        save = partial(turn.answering, request.messages, state, answers)
-        yield from self._telling(turn, state, said[-1] if said else None, save)
-        if ids != [message.id for message in answers]:
-            with suppress(RuntimeError):  # on Python 3.10 LangGraph tells no config here
-                _tell_streams(get_config(), answers)
-
-    def _keeping_again(
-        self, turn: AgentTurn, request: ModelRequest[Any], response: ModelResponse[Any]
-    ) -> Flow[None]:
-        def save() -> Flow[None]:
-            yield from turn.saving(response.result, correct=False)
-
-        yield from self._telling(turn, request.state["messages"], response.result[-1], save)
-
-    def _answering(
-        self,
-        turn: AgentTurn,
-        call_message: AIMessage,
-        result_id: str,
-        request: ToolCallRequest,
-        result: Any,
-    ) -> Flow[None]:
-        call_id, state = request.tool_call["id"], request.state["messages"]
-        said = messages_of(result)
-        answers = [m for m in said if isinstance(m, ToolMessage) and m.tool_call_id == call_id]
-        others = [m for m in said if m not in answers[-1:] and not isinstance(m, RemoveMessage)]
-        for number, message in enumerate(others):
-            message.id = message.id or f"{result_id}-{number}"
-        for last in answers[-1:]:
-            last.id = last.id or result_id
-
-        def save() -> Flow[None]:
-            for last in answers[-1:]:
-                yield from turn.saving_result(state, call_message, result_id, last)
-            yield from turn.saving(others)
-
-        yield from self._telling(turn, state, result, save)
 
     def _ending(
         self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig
     ) -> Flow[dict[str, Any] | None]:
         config = config or get_config()
         messages = state["messages"]
-        turn = self._turn(state, runtime.context, config)
+        turn = self._turns.of(state, runtime.context, config)
         last = messages[-1] if messages else None
         save = partial(turn.mirroring, messages)
-        turn.behind = not (yield from self._telling(turn, messages, last, save))
+        turn.behind = not (yield from self._saver.telling(turn, messages, last, save))
         if last is None or turn.behind or not _mirrors(config, state):
             return None  # without a mark the next turn mirrors this one, too
         steps = steps_at_end(config, state.get("session_steps"))
         return {MARK: last.id, STEPS: steps, SEEN: fingerprints(messages)}
-
-    def _catching_up(
-        self, turn: AgentTurn, state: list[AnyMessage], *, whole: bool = False
-    ) -> Flow[None]:
-        """Bring the log up to the state, which is the whole of it where no tool runs beside."""
-        yield from verifying(turn)
-        save = partial(turn.mirroring, state)
-        if turn.behind:  # what it was told to go on without may wait
-            with suppress(SessionStoreError):
-                yield from save()
-                turn.behind = not whole
-            self._tell_given_up(turn, self._on_save_error)
-        elif turn.has_run(state):
-            yield from self._telling(turn, state, state[-1], save)
-        else:
-            yield from save()
-            self._tell_given_up(turn, self._on_save_error)
-        self._inserted_for_model_only |= turn.inserted.for_model_only
-
-    def _telling(
-        self,
-        turn: AgentTurn,
-        state: list[AnyMessage],
-        answer: Any,
-        save: Callable[[], Flow[None]],
-    ) -> Flow[bool]:
-        """Save what was paid for or can't be undone, or else give it to the caller."""
-        saved = True
-        try:
-            try:
-                yield from self._in_order(turn, state, save)
-            except StoreUnavailableError:  # to append an id again adds nothing
-                yield from self._in_order(turn, state, save)
-        except SessionStoreError as error:
-            failed(self._on_save_error, answer, error, input_saved=True)
-            turn.behind = True
-            saved = False
-        self._tell_given_up(turn, self._on_save_error, answer)
-        return saved
-
-    def _tell_given_up(
-        self, turn: AgentTurn, on_save_error: OnSaveError | None, answer: Any = None
-    ) -> None:
-        for message, error in turn.telling_given_up():
-            said = message if on_save_error or answer is None else answer
-            failed(on_save_error, said, error, input_saved=True)
-
-    def _in_order(
-        self, turn: AgentTurn, state: list[AnyMessage], save: Callable[[], Flow[None]]
-    ) -> Flow[None]:
-        if turn.behind:
-            yield from turn.mirroring(state)
-        yield from save()
-
-    # -- Whose turn it is -------------------------------------------------------------------------
-
-    def _turn(self, state: Any, context: Any, config: RunnableConfig | None = None) -> AgentTurn:
-        turn: AgentTurn | None = state.get(TURN)
-        if turn is None:  # it goes on after an interrupt or a crash
-            turn = self._new_turn(config or config_around(), context, resumed=True)
-            require_own(turn, state, user_scoped=self._user_scoped)
-        answers = [message for message in state["messages"] if isinstance(message, AIMessage)]
-        if answers and state.get(_EDITED):
-            turn.edit_calls(answers[-1], state[_EDITED])
-        return turn
-
-    def _calling(self, request: ToolCallRequest) -> tuple[AgentTurn, AIMessage, str]:
-        turn = self._turn(request.state, context_of(request), request.runtime.config)
-        call_id = request.tool_call["id"]
-        for message in reversed(request.state["messages"]):
-            if isinstance(message, AIMessage) and call_id in [c["id"] for c in message.tool_calls]:
-                return turn, message, turn.result_id(message, request.tool_call)
-        raise InvalidSessionError(f"no message of the state makes the tool call {call_id!r}")
-
-    def _new_turn(
-        self, config: RunnableConfig, context: Any, *, resumed: bool = False
-    ) -> AgentTurn:
-        named = (config.get("metadata") or {}).get("lc_agent_name")
-        agent_id = self._agent_id or named or "default"
-        session_id = checked_id(asked_for(config, context), "session_id")
-        caller = caller_around()
-        if caller and session_id in caller.sessions:
-            session_id = f"{caller.result_id}/{agent_id}"
-        user_id = given("user_id", config, context)
-        if self._user_scoped and user_id is None:
-            raise InvalidSessionError(
-                "the agent was called without a user, and its SessionMiddleware is user_scoped: "
-                'give it config={"configurable": {"session_id": "...", "user_id": "..."}}'
-            )
-        return AgentTurn(session_id, agent_id, user_id, resumed)
-
-
-def _log_given_up(error: SessionSaveError) -> None:
-    _logger.error("a message of the agent's state is not in its session: %s", error.__cause__)
 
 
 def _mirrors(config: RunnableConfig, state: SessionAgentState) -> bool:
@@ -530,11 +378,3 @@ async def _acheck(turn: AgentTurn, state: Any, config: RunnableConfig | None = N
     config = (config or config_around()) if turn.resumed else _NO_CONFIG
     if saver := checkpointer_of(config):
         await aplay(require_own_decision(turn, state, config), saver.aget_tuple)
-
-
-def _tell_streams(config: RunnableConfig, shown: list[BaseMessage]) -> None:
-    """Keep what was said earlier out of ``stream_mode="messages"``, which shows what is new."""
-    for handler in getattr(config.get("callbacks"), "handlers", ()):
-        seen = getattr(handler, "seen", None)
-        if isinstance(seen, set):
-            seen.update([REMOVE_ALL_MESSAGES, *(message.id for message in shown)])
