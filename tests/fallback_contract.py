@@ -50,17 +50,27 @@ class Outage(
     """What an outage leaves of the contract: all but what is refused because it can't be known."""
 
     # Refused: expected_version, since others may write to the primary meanwhile.
-    test_append_at_the_version_seen = test_update_at_the_version_seen = None
-    test_another_version_writes_nothing = test_a_version_of_no_session = None
-    test_a_conflict_comes_before_what_is_held = test_a_retry_of_a_compare_and_append = None
-    test_racers_have_one_winner = test_counting_up_together = test_at_the_version_seen = None
-    test_a_message_that_stays_is_deleted = None
+    test_append_expects_a_version = test_update_expects_a_version = None
+    test_another_version_writes_nothing = test_a_missing_session_is_at_version_0 = None
+    test_a_conflict_is_raised_even_if_nothing_would_be_added = (
+        test_a_retried_compare_and_append_conflicts
+    ) = None
+    test_racing_appends_at_one_version_have_one_winner = test_retried_conflicts_lose_no_update = (
+        test_delete_messages_expects_a_version
+    ) = None
+    test_a_message_is_found_while_others_rewrite_the_session = None
     # Refused: to change a session that was not seen, or one that an append has made, since the
     # primary may hold more of it.
-    test_replace_of_what_is_not_there = test_paging_after_replace_and_update = None
-    test_update_of_no_session = test_delete_of_no_session = test_what_is_not_there = None
-    test_replaced_and_updated = test_racers_get_each_message_once = None
-    test_archivers_and_writers_at_once = None
+    test_replace_of_a_missing_message_is_refused = test_paging_goes_on_after_replace_and_update = (
+        None
+    )
+    test_update_of_a_missing_session_is_refused = test_delete_of_a_missing_session_gives_false = (
+        test_delete_messages_of_unknown_ids_writes_nothing
+    ) = None
+    test_replaced_and_updated_messages_can_be_deleted = (
+        test_racing_deletes_get_each_message_once
+    ) = None
+    test_archiving_while_others_append_loses_nothing = None
     # Refused: another user of a session that an append has made, since the primary may hold it as
     # somebody else's; and what it tells would differ from what it tells of one that was seen.
     test_another_user_is_refused = test_the_error_is_the_same_for_all_sessions = None
@@ -70,15 +80,19 @@ class Outage(
     # somebody else's. Until then each user has their own: see test_fallback_users.py.
     test_a_caller_without_a_user_is_trusted = test_user_ids_never_meet = None
     # Refused: a cursor of the primary, which it alone can tell from none.
-    test_a_cursor_that_is_none = None
+    test_an_invalid_cursor_is_refused = None
 
 
 class GoingDownAndUp(Outage):
     """What is left of that where the primary comes back in the middle of a test."""
 
     # The times of a session that was put back are those of the primary.
-    test_append_of_nothing = test_reading_writes_nothing = test_get_with_a_limit = None
-    test_times_tell_when_it_was_made_and_written = test_later_changes_of_the_callers_objects = None
+    test_append_of_nothing_makes_no_session = test_reading_writes_nothing = (
+        test_get_with_a_limit_counts_all_messages
+    ) = None
+    test_times_tell_when_it_was_made_and_written = (
+        test_later_changes_of_the_callers_objects_change_nothing
+    ) = None
     test_bad_metadata_is_refused = test_the_owner_may_do_all = None
     test_racing_creates_have_one_winner = None
     # Its version counts an answer that was lost, and what is put back together counts once.
@@ -86,9 +100,11 @@ class GoingDownAndUp(Outage):
     # A list of the primary leaves out what waits, and says that it is partial; one that was begun
     # in the outage goes on as it was, one that was begun before it can't.
     test_session_ids_never_meet = None
-    test_all_about_a_session = test_newest_activity_first = None
-    test_filters = test_filters_after_a_move = test_paging = test_a_page_however_large = None
-    test_paging_while_others_write = test_the_limit_of_a_page_by_default = None
-    test_delete_takes_all_away = test_metadata_comes_back_equal = None
+    test_a_list_has_all_about_a_session = test_newest_activity_first = None
+    test_a_list_is_filtered_by_agent_and_user = test_filters_hold_after_a_write = (
+        test_pages_cover_the_list_once
+    ) = test_a_page_may_be_larger_than_the_list = None
+    test_paging_while_others_write_skips_no_session = test_a_page_has_50_sessions_by_default = None
+    test_delete_removes_the_session_and_its_messages = test_metadata_comes_back_equal = None
     # Refused: to delete messages of a session that was put back, and not read since.
-    test_many_at_once = None
+    test_many_messages_are_deleted_at_once = None

@@ -8,14 +8,17 @@ class Lighter:
     """
 
     # Refused before a server is asked.
-    test_a_bad_message_is_refused = test_bad_metadata_is_refused = test_metadata_is_a_dict = None
-    test_what_is_no_id = test_what_is_no_message_id = None
-    test_a_limit_that_is_none = test_a_version_that_is_none = None
+    test_a_bad_message_is_refused = test_bad_metadata_is_refused = (
+        test_metadata_that_is_no_dict_is_refused
+    ) = None
+    test_an_invalid_id_is_refused = test_an_invalid_message_id_is_refused = None
+    test_a_list_refuses_an_invalid_limit = test_reading_refuses_an_invalid_limit = None
+    test_delete_messages_refuses_an_invalid_id = test_an_invalid_version_is_refused = None
     # Turned into bytes before it is sent; each kind of message is still tried.
     test_any_messages_come_back_equal = test_any_metadata_comes_back_equal = None
     # 100,000 messages: the statements are the same.
-    test_a_long_session = None
+    test_a_long_session_is_used_as_a_short_one = None
     # Processes of their own, which differ by the driver at most.
-    test_a_writer_that_is_killed = test_what_the_system_refuses = None
+    test_a_killed_writer_leaves_all_or_nothing = test_refusals_of_the_system_are_store_errors = None
     test_an_async_call_that_waits_leaves_the_loop_free = None
-    test_a_call_that_is_cancelled_as_it_waits = None
+    test_a_call_cancelled_while_it_waits_is_settled = None

@@ -6,7 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import fallback_contract
+import lighter
+import pytest
 from children import Children
+
+from sessionstore.testing import SharedStoreConformance
 
 HERE = Path(__file__).parent
 SUITES = HERE / "faulty_json_stores.py"
@@ -38,16 +43,19 @@ CLOSED = [
     for used in ("never used", "used")
 ]
 COST = "a_turn_costs_the_same_in_a_long_session"
-KILLED = ["a_writer_that_is_killed[append]", "a_writer_that_is_killed[update]"]
-REFUSED = "what_the_system_refuses"
+KILLED = [
+    "a_killed_writer_leaves_all_or_nothing[append]",
+    "a_killed_writer_leaves_all_or_nothing[update]",
+]
+REFUSED = "refusals_of_the_system_are_store_errors"
 FREE = ["async_calls_leave_the_loop_free", "an_async_call_that_waits_leaves_the_loop_free"]
-CANCELLED = "a_call_that_is_cancelled_as_it_waits"
+CANCELLED = "a_call_cancelled_while_it_waits_is_settled"
 
 PASS = {
     "TestAsItIs": [*CLOSED, *KILLED, REFUSED, *FREE, CANCELLED],
     "TestAsDocumented": [*CLOSED, REFUSED, *FREE, CANCELLED],
     "TestOpenOnce": [*KILLED, *CLOSED],
-    "TestMyStore": ["ping[sync]", "ping[async]"],
+    "TestMyStore": ["ping_is_answered[sync]", "ping_is_answered[async]"],
 }
 FAIL = {
     "TestInPlace": [*KILLED, REFUSED],  # a full disk leaves as little of the file
@@ -85,3 +93,22 @@ def test_the_suite_catches_each_fault_and_says_what_it_leaves_out(tmp_path: Path
     assert set(outcomes["skipped"]) == named(SKIP)
     assert "not claimed: supports_flat_cost is false in TestMyStore" in output
     assert "not claimed: supports_crash_safety is false in TestNothingClaimed" in output
+
+
+def names_of_tests(suite: type) -> list[str]:
+    return [name for name in vars(suite) if name.startswith("test_")]
+
+
+def test_no_test_of_the_suite_hides_another() -> None:
+    names = [name for suite in SharedStoreConformance.__mro__ for name in names_of_tests(suite)]
+    assert len(names) == len(set(names)), [name for name in names if names.count(name) > 1]
+
+
+@pytest.mark.parametrize(
+    "suite", [lighter.Lighter, fallback_contract.Outage, fallback_contract.GoingDownAndUp]
+)
+def test_what_is_left_out_is_a_test_of_the_suite(suite: type) -> None:
+    left_out = set(names_of_tests(suite)) - {name for name, test in vars(suite).items() if test}
+    assert left_out <= {
+        name for base in SharedStoreConformance.__mro__ for name in names_of_tests(base)
+    }

@@ -19,7 +19,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.fallback.store import FallbackSessionStore
-from sessionstore.testing.colours import Stores
+from sessionstore.testing.modes import Stores
 
 # -- What a caller sees of an outage -----------------------------------------------------------
 

@@ -14,8 +14,8 @@ the storage outlives the store object, as a file or a server's does, subclass
         def open_store(self, tmp_path) -> OpenStore:
             return partial(MyStore, tmp_path / "sessions")
 
-Run it with ``pytest``. Each test is run in both colours: on the store's plain methods, and on
-their async twins. No plug-in for asyncio is needed. The extra ``testing`` installs what is.
+Run it with ``pytest``. Each test is run sync and async: on the store's plain methods, and on their
+async twins. No plug-in for asyncio is needed. The extra ``testing`` installs what is.
 
 What a store does not claim is left out by flags: `SessionStoreConformance` lists them.
 
@@ -61,12 +61,12 @@ pytest.register_assert_rewrite(
     )
 )
 
-from sessionstore.testing.colours import OpenStore, Stores  # noqa: E402
 from sessionstore.testing.conformance import (  # noqa: E402
     SessionStoreConformance,
     SharedStoreConformance,
 )
 from sessionstore.testing.interrupts import InterruptContract  # noqa: E402
+from sessionstore.testing.modes import OpenStore, Stores  # noqa: E402
 
 __all__ = [
     "InterruptContract",

@@ -13,7 +13,7 @@ import pytest
 from sessionstore.errors import InvalidMessageError, InvalidSessionError
 from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite
+from sessionstore.testing.modes import StoreSuite
 from sessionstore.testing.samples import contents, conversation, ids, said, stored
 
 __all__ = ["ArgumentContract"]
@@ -191,11 +191,11 @@ _WRITES: dict[str, Callable[[SessionStore, Any], object]] = {
 }
 
 
-class ArgumentContract(ColouredSuite):
+class ArgumentContract(StoreSuite):
     """Arguments are checked at the door: by one clear error, before anything is written."""
 
     @pytest.mark.parametrize("name", _METHODS)
-    def test_what_is_not_valid_is_refused(self, store: SessionStore, name: str) -> None:
+    def test_invalid_arguments_are_refused(self, store: SessionStore, name: str) -> None:
         """By an error of this package that says so, whatever it is; nothing is written."""
         before = store.create("s", messages=conversation(2), metadata={"a": 1})
         good, arguments = _METHODS[name]
@@ -234,7 +234,9 @@ class ArgumentContract(ColouredSuite):
             store.replace_message("s", given)
 
     @pytest.mark.parametrize("name", _WRITES)
-    def test_other_names_of_roles(self, store: SessionStore, name: str) -> None:
+    def test_human_and_ai_are_taken_for_user_and_assistant(
+        self, store: SessionStore, name: str
+    ) -> None:
         """LangChain's are taken for the contract's own; any other role is kept as it is."""
         names = {"human": "user", "ai": "assistant", Name.ROLE: "user", "Human": "Human"}
         for role, kept in names.items():
@@ -264,7 +266,7 @@ class ArgumentContract(ColouredSuite):
         assert store.update("s", metadata={Name.KEY: "new"}).metadata == {"title": "new", "a": 1}
         assert store.update("s", metadata={Name.KEY: None}).metadata == {"a": 1}
 
-    def test_the_error_says_how(self, store: SessionStore) -> None:
+    def test_the_error_says_what_to_give(self, store: SessionStore) -> None:
         """What to give instead."""
         bad: dict[str, Any] = {
             r"^messages must be a list.* SessionMessage: give \[message\]$": said("x"),

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, OpenStore
 from sessionstore.testing.concurrency import in_a_loop
 from sessionstore.testing.halting import Writers, needs_fork, spread
+from sessionstore.testing.modes import OpenStore, StoreSuite
 from sessionstore.testing.samples import conversation, said
 
 __all__ = ["WaitContract"]
@@ -35,7 +35,7 @@ CALLS: dict[str, Callable[[SessionStore], Awaitable[object]]] = {
 }
 
 
-class WaitContract(ColouredSuite):
+class WaitContract(StoreSuite):
     """While an async call waits, its event loop goes on; and it may be cancelled."""
 
     patience: ClassVar[float] = 10.0
@@ -72,7 +72,7 @@ class WaitContract(ColouredSuite):
                 assert not writers.gave_up, "the event loop stands still while a call waits"
 
     @needs_fork
-    def test_a_call_that_is_cancelled_as_it_waits(self, open_store: OpenStore) -> None:
+    def test_a_call_cancelled_while_it_waits_is_settled(self, open_store: OpenStore) -> None:
         """Where it comes back while nobody can write, it has written nothing, and never will."""
         self.require_support("cancellation", "nonblocking_async", "processes")
         waited = 0

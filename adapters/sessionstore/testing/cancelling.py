@@ -11,8 +11,8 @@ from itertools import islice
 from sessionstore.errors import SessionExistsError, SessionNotFoundError
 from sessionstore.store import SessionStore
 from sessionstore.testing.changes import Change, changes, content
-from sessionstore.testing.colours import ColouredSuite, OpenStore
 from sessionstore.testing.concurrency import in_a_loop
+from sessionstore.testing.modes import OpenStore, StoreSuite
 from sessionstore.testing.samples import said
 
 __all__ = ["CancelContract"]
@@ -21,10 +21,10 @@ ROUNDS = 80
 OTHERS = 4
 
 
-class CancelContract(ColouredSuite):
+class CancelContract(StoreSuite):
     """When a cancelled call comes back, it took effect or it never will."""
 
-    def test_cancelled_is_settled(self, open_store: OpenStore) -> None:
+    def test_a_cancelled_call_is_settled(self, open_store: OpenStore) -> None:
         """Whenever it is cancelled: what is read next stays, and what is written next is last."""
         self.require_support("cancellation")
 

@@ -10,7 +10,7 @@ from typing import Any
 from sessionstore.errors import SessionConflictError
 from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, OpenStore, Stores
+from sessionstore.testing.modes import OpenStore, Stores, StoreSuite
 from sessionstore.testing.samples import contents, conversation, ids, said, stored
 
 __all__ = ["ConcurrencyContract", "batches_of", "require_whole_log"]
@@ -39,10 +39,10 @@ def require_whole_log(log: Sequence[SessionMessage], writers: int, count: int) -
     assert len(batches) == writers * count
 
 
-class ConcurrencyContract(ColouredSuite):
+class ConcurrencyContract(StoreSuite):
     """Guarantees 1 to 3 hold for any number of callers at once."""
 
-    def test_writers_on_one_session(self, stores: Stores) -> None:
+    def test_writers_on_one_session_lose_nothing(self, stores: Stores) -> None:
         """8 writers in threads: nothing lost, nothing twice, no batch split, all in order."""
         store = stores.open()
 
@@ -56,7 +56,7 @@ class ConcurrencyContract(ColouredSuite):
         assert session.version == 64
         assert session.messages == store.get_messages("s")
 
-    def test_writers_on_many_sessions(self, stores: Stores) -> None:
+    def test_writers_on_many_sessions_lose_nothing(self, stores: Stores) -> None:
         """8 writers in threads, each on all of 5 sessions in turn."""
         store = stores.open()
 
@@ -71,7 +71,7 @@ class ConcurrencyContract(ColouredSuite):
         counts = [info.message_count for info in store.list_sessions().sessions]
         assert counts == [8 * 3 * BATCH] * 5
 
-    def test_retries_at_once(self, stores: Stores) -> None:
+    def test_retries_at_once_add_each_message_once(self, stores: Stores) -> None:
         """One batch sent by many at the same time is added once: guarantee 2."""
         store = stores.open()
         for session_id in ("a", "b", "c"):
@@ -80,7 +80,7 @@ class ConcurrencyContract(ColouredSuite):
             assert sum(stores.at_once(*[send] * 6)) == 6
             assert store.get_messages(session_id) == log
 
-    def test_overlapping_histories_at_once(self, stores: Stores) -> None:
+    def test_overlapping_histories_at_once_add_each_message_once(self, stores: Stores) -> None:
         """Agents that hand back all they know, in turns of different length, add each once."""
         store = stores.open()
         log = conversation(20)
@@ -92,7 +92,7 @@ class ConcurrencyContract(ColouredSuite):
         assert sum(added) == 20
         assert store.get_messages("s") == log
 
-    def test_readers_while_others_write(self, stores: Stores) -> None:
+    def test_readers_see_whole_batches_while_others_write(self, stores: Stores) -> None:
         """Each read gives whole batches, and never takes back what an earlier one gave."""
         store = stores.open()
         total = 3 * 10 * BATCH
@@ -134,7 +134,7 @@ class ConcurrencyContract(ColouredSuite):
         stores.at_once(partial(update, "1"), partial(update, "2"), read, read)
         assert stored(store, "s").version == 21
 
-    def test_metadata_merged_at_once(self, stores: Stores) -> None:
+    def test_metadata_merged_at_once_keeps_every_key(self, stores: Stores) -> None:
         """Each writer's key is there in the end."""
         store = stores.open()
         store.create("s")
@@ -147,7 +147,7 @@ class ConcurrencyContract(ColouredSuite):
         expected = {f"{writer} {number}": writer for writer in range(6) for number in range(4)}
         assert stored(store, "s").metadata == expected
 
-    def test_deletes_and_appends_at_once(self, stores: Stores) -> None:
+    def test_deletes_and_appends_at_once_leave_whole_batches(self, stores: Stores) -> None:
         """A session is whole or gone: what is left is what came after the last delete."""
         store = stores.open()
 
@@ -170,7 +170,7 @@ class ConcurrencyContract(ColouredSuite):
             numbers = [str(held).split("-")[1] for held in found if str(held).startswith(writer)]
             assert numbers == sorted(numbers)
 
-    def test_tasks_on_one_session(self, open_store: OpenStore) -> None:
+    def test_tasks_on_one_session_lose_nothing(self, open_store: OpenStore) -> None:
         """64 tasks of one loop: nothing lost, nothing twice, no batch split, all in order."""
 
         async def write(store: SessionStore, writer: int) -> None:
@@ -183,7 +183,7 @@ class ConcurrencyContract(ColouredSuite):
 
         in_a_loop(open_store, main)
 
-    def test_tasks_on_many_sessions(self, open_store: OpenStore) -> None:
+    def test_tasks_on_many_sessions_lose_nothing(self, open_store: OpenStore) -> None:
         """64 tasks that write, read and delete a session of their own each."""
 
         async def live(store: SessionStore, number: int) -> None:

@@ -44,7 +44,7 @@ class SessionStoreConformance(
     StatefulContract,
     VolumeContract,
 ):
-    """Every clause of the contract of `SessionStore`, in both colours.
+    """Every clause of the contract of `SessionStore`, sync and async.
 
     A subclass gives the fixture ``open_store``: a callable that takes the store's options and
     opens a storage which is empty when the test starts. A store that shares nothing with

@@ -15,7 +15,7 @@ from sessionstore.arguments import MAX_DEPTH
 from sessionstore.errors import InvalidMessageError, InvalidSessionError
 from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite
+from sessionstore.testing.modes import StoreSuite
 from sessionstore.testing.samples import conversation, said, stored
 from sessionstore.testing.strategies import MODEST, json_objects, messages
 
@@ -218,7 +218,7 @@ CALLS: dict[str, Callable[[SessionStore, Any], Any]] = {
 }
 
 
-class ContentContract(ColouredSuite):
+class ContentContract(StoreSuite):
     """All that JSON can say comes back equal; anything else is an error, and nothing is written."""
 
     @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES.keys())
@@ -305,7 +305,7 @@ class ContentContract(ColouredSuite):
         assert store.get("new") is None
 
     @pytest.mark.parametrize("bad", [[], "text", 7, [("a", 1)]], ids=repr)
-    def test_metadata_is_a_dict(self, store: SessionStore, bad: Any) -> None:
+    def test_metadata_that_is_no_dict_is_refused(self, store: SessionStore, bad: Any) -> None:
         """Nothing else will do."""
         store.create("s", metadata={"a": 1})
         with pytest.raises(InvalidSessionError):
@@ -316,7 +316,7 @@ class ContentContract(ColouredSuite):
         assert store.get("new") is None
 
     @pytest.mark.parametrize("where", DEEP.values(), ids=DEEP.keys())
-    def test_a_message_as_deep_as_may_be(
+    def test_a_message_may_nest_as_deep_as_the_limit(
         self, store: SessionStore, where: Callable[[int], dict[str, Any]]
     ) -> None:
         """It is written and read deep in the stack, too; one level deeper is refused by all."""
@@ -337,7 +337,7 @@ class ContentContract(ColouredSuite):
         assert stored(store, "s") == before
         assert store.get("new") is None
 
-    def test_metadata_as_deep_as_may_be(self, store: SessionStore) -> None:
+    def test_metadata_may_nest_as_deep_as_the_limit(self, store: SessionStore) -> None:
         """It is listed deep in the stack, too; one level deeper is refused."""
         metadata = {"a": nested(MAX_DEPTH - 1, "x")}
         store.create("s", metadata=metadata)
@@ -354,7 +354,7 @@ class ContentContract(ColouredSuite):
         assert stored(store, "s") == before
         assert store.get("new") is None
 
-    def test_what_holds_itself_is_refused(self, store: SessionStore) -> None:
+    def test_data_that_contains_itself_is_refused(self, store: SessionStore) -> None:
         """It is endlessly deep, and wide."""
         endless: list[Any] = []
         endless += [endless, endless]
@@ -364,7 +364,7 @@ class ContentContract(ColouredSuite):
             store.create("s", metadata={"a": endless})
         assert store.get("s") is None
 
-    def test_later_changes_of_the_callers_objects(self, store: SessionStore) -> None:
+    def test_later_changes_of_the_callers_objects_change_nothing(self, store: SessionStore) -> None:
         """What was stored is what it was at the call."""
         metadata: dict[str, Any] = {"tags": ["a"]}
         blocks: list[dict[str, Any]] = [{"type": "text", "text": "before"}]
@@ -378,7 +378,7 @@ class ContentContract(ColouredSuite):
         assert before.metadata == before.messages[0].metadata == {"tags": ["a"]}
         assert before.messages[0].content == [{"type": "text", "text": "before"}]
 
-    def test_changes_of_what_was_read(self, store: SessionStore) -> None:
+    def test_changes_of_what_was_read_change_nothing(self, store: SessionStore) -> None:
         """Each reader has a copy of its own."""
         message = SessionMessage("user", [{"type": "text", "text": "x"}], id="m")
         store.create("s", messages=[message], metadata={"tags": []})

@@ -10,8 +10,8 @@ import pytest
 
 from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, OpenStore
 from sessionstore.testing.halting import SESSION, WRITES, Writers, batch_of, needs_fork, spread
+from sessionstore.testing.modes import OpenStore, StoreSuite
 from sessionstore.testing.samples import conversation, ids, said, stored
 
 __all__ = ["CrashContract"]
@@ -21,12 +21,12 @@ KILLS = 15
 Opened: TypeAlias = Callable[[], AbstractContextManager[SessionStore]]
 
 
-class CrashContract(ColouredSuite):
+class CrashContract(StoreSuite):
     """A process that dies takes nothing with it but the write that it was in."""
 
     @needs_fork
     @pytest.mark.parametrize("write", WRITES)
-    def test_a_writer_that_is_killed(self, open_store: OpenStore, write: str) -> None:
+    def test_a_killed_writer_leaves_all_or_nothing(self, open_store: OpenStore, write: str) -> None:
         """At whatever step: its write is there or not, what was acknowledged is, others go on."""
         self.require_support("crash_safety")
         with self._opened(open_store) as opened, Writers(open_store, write=write) as writers:

@@ -11,7 +11,7 @@ import pytest
 from sessionstore.errors import InvalidMessageError, InvalidSessionError, SessionConflictError
 from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, Stores
+from sessionstore.testing.modes import Stores, StoreSuite
 from sessionstore.testing.samples import BAD_IDS, NASTY_IDS, conversation, ids, said, stored
 
 __all__ = ["DeleteMessagesContract"]
@@ -22,7 +22,7 @@ def without(log: list[SessionMessage], *gone: str) -> list[SessionMessage]:
     return [message for message in log if message.id not in gone]
 
 
-class DeleteMessagesContract(ColouredSuite):
+class DeleteMessagesContract(StoreSuite):
     """`delete_messages` takes messages out, once each, and leaves the rest as it was."""
 
     @pytest.mark.parametrize(
@@ -41,7 +41,9 @@ class DeleteMessagesContract(ColouredSuite):
         ],
         ids="-".join,
     )
-    def test_the_rest_stays(self, store: SessionStore, gone: list[str]) -> None:
+    def test_delete_messages_keeps_the_other_messages(
+        self, store: SessionStore, gone: list[str]
+    ) -> None:
         """In order, and every way of reading it goes on from there."""
         log = conversation(8)
         store.append_messages("s", log)
@@ -70,7 +72,7 @@ class DeleteMessagesContract(ColouredSuite):
             assert store.get_messages("s", before=message.id, limit=2) == log[:place][-2:]
             assert store.get_messages("s", after=message.id, limit=2) == log[place + 1 :][:2]
 
-    def test_deleting_goes_on(self, store: SessionStore) -> None:
+    def test_messages_are_deleted_one_after_the_other(self, store: SessionStore) -> None:
         """Piece by piece, from the middle to both ends, and then new ones."""
         log = conversation(9)
         store.append_messages("s", log)
@@ -82,7 +84,7 @@ class DeleteMessagesContract(ColouredSuite):
         assert store.append_messages("s", log) == 9
         self.require_log(store, log)
 
-    def test_an_empty_session_stays(self, store: SessionStore) -> None:
+    def test_a_session_without_messages_stays(self, store: SessionStore) -> None:
         """With its owner and metadata, and goes on counting."""
         store.create(
             "s", agent_id="guide", user_id="u", messages=conversation(3), metadata={"a": 1}
@@ -110,7 +112,7 @@ class DeleteMessagesContract(ColouredSuite):
         assert store.get_messages("s") == [log[0], *log[2:], log[1]]
         assert store.append_message("s", again) == 0
 
-    def test_replaced_and_updated(self, store: SessionStore) -> None:
+    def test_replaced_and_updated_messages_can_be_deleted(self, store: SessionStore) -> None:
         """What another write left is what is deleted, and what a delete left is what they get."""
         log = conversation(6)
         store.append_messages("s", log)
@@ -122,7 +124,7 @@ class DeleteMessagesContract(ColouredSuite):
         assert store.delete_messages("s", ["m1", "m5", "m4", "m9"]) == ["m5", "m4", "m1"]
         self.require_log(store, [log[3], log[2], log[0]])
 
-    def test_the_system_message(self, store: SessionStore) -> None:
+    def test_the_system_message_can_be_deleted(self, store: SessionStore) -> None:
         """The first message is the first of those that are left."""
         one, two = SessionMessage("system", "1", id="one"), SessionMessage("system", "2", id="two")
         log = conversation(3)
@@ -132,7 +134,7 @@ class DeleteMessagesContract(ColouredSuite):
         store.delete_messages("s", ["two"])
         assert store.get_messages("s", limit=1, keep_system=True) == [log[2]]
 
-    def test_what_is_not_there(self, store: SessionStore) -> None:
+    def test_delete_messages_of_unknown_ids_writes_nothing(self, store: SessionStore) -> None:
         """Is passed over; alone it is no write at all."""
         before = store.create("s", messages=conversation(3))
         store.create("t", messages=conversation(6))
@@ -145,7 +147,7 @@ class DeleteMessagesContract(ColouredSuite):
         assert store.delete_messages("s", ["m5", "m1"]) == ["m1"]
         assert store.delete_messages("s", ["m1"]) == []
 
-    def test_each_counts_one(self, store: SessionStore) -> None:
+    def test_each_deletion_raises_the_version_by_one(self, store: SessionStore) -> None:
         """A version and an activity, however many messages."""
         made = store.create("s", messages=conversation(5))
         store.create("t")
@@ -156,7 +158,7 @@ class DeleteMessagesContract(ColouredSuite):
         assert [info.id for info in store.list_sessions().sessions] == ["s", "t"]
         assert store.list_sessions().sessions[0].message_count == 3
 
-    def test_at_the_version_seen(self, store: SessionStore) -> None:
+    def test_delete_messages_expects_a_version(self, store: SessionStore) -> None:
         """It goes through; at another nothing is deleted, whether or not there is something."""
         store.create("s", messages=conversation(4))
         assert store.delete_messages("s", ["m0"], expected_version=1) == ["m0"]
@@ -172,13 +174,13 @@ class DeleteMessagesContract(ColouredSuite):
         with pytest.raises(SessionConflictError):
             store.delete_messages("none", ["m0"], expected_version=1)
 
-    def test_an_id_named_twice(self, store: SessionStore) -> None:
+    def test_an_id_named_twice_is_deleted_once(self, store: SessionStore) -> None:
         """Counts once, and a generator is read once."""
         store.append_messages("s", conversation(3))
         assert store.delete_messages("s", iter(["m1", "m0", "m1"])) == ["m0", "m1"]
         assert ids(store.get_messages("s")) == ["m2"]
 
-    def test_any_ids(self, store: SessionStore) -> None:
+    def test_message_ids_may_be_any_iterable(self, store: SessionStore) -> None:
         """They never meet, and come back as they were."""
         store.append_messages("s", [said(name, name) for name in NASTY_IDS])
         every_other = list(NASTY_IDS[::2])
@@ -186,7 +188,7 @@ class DeleteMessagesContract(ColouredSuite):
         assert ids(store.get_messages("s")) == list(NASTY_IDS[1::2])
 
     @pytest.mark.parametrize("bad", [*BAD_IDS, None], ids=repr)
-    def test_what_is_no_message_id(self, store: SessionStore, bad: Any) -> None:
+    def test_delete_messages_refuses_an_invalid_id(self, store: SessionStore, bad: Any) -> None:
         """It is told, and nothing is deleted."""
         before = store.create("s", messages=conversation(3))
         with pytest.raises(InvalidMessageError):
@@ -199,7 +201,7 @@ class DeleteMessagesContract(ColouredSuite):
             store.delete_messages("s", ["m0"], expected_version=-1)
         assert stored(store, "s") == before
 
-    def test_many_at_once(self, store: SessionStore) -> None:
+    def test_many_messages_are_deleted_at_once(self, store: SessionStore) -> None:
         """More than one statement of a database takes."""
         log = conversation(3000)
         store.append_messages("s", log)
@@ -207,7 +209,7 @@ class DeleteMessagesContract(ColouredSuite):
         assert store.delete_messages("s", gone) == gone
         assert store.get_messages("s") == without(log, *gone)
 
-    def test_racers_get_each_message_once(self, stores: Stores) -> None:
+    def test_racing_deletes_get_each_message_once(self, stores: Stores) -> None:
         """Of callers who delete the same messages at once, each is handed to exactly one."""
         store = stores.open()
         log = [str(message.id) for message in conversation(24)]
@@ -223,7 +225,7 @@ class DeleteMessagesContract(ColouredSuite):
         assert sorted(chain(*taken)) == sorted(log)
         assert stored(store, "s").messages == []
 
-    def test_archivers_and_writers_at_once(self, stores: Stores) -> None:
+    def test_archiving_while_others_append_loses_nothing(self, stores: Stores) -> None:
         """Those who read the oldest and delete it get all that others append, once, in order."""
         store = stores.open()
 
@@ -245,7 +247,7 @@ class DeleteMessagesContract(ColouredSuite):
         assert sorted(found) == [f"{writer}-{number}" for writer in "01" for number in range(8)]
         assert stored(store, "s").message_count == len(left)
 
-    def test_a_message_that_stays_is_deleted(self, stores: Stores) -> None:
+    def test_a_message_is_found_while_others_rewrite_the_session(self, stores: Stores) -> None:
         """While others write its whole session anew, a message that is always there is found."""
         store = stores.open()
         store.create("s", messages=conversation(40))

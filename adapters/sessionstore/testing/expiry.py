@@ -10,7 +10,7 @@ import pytest
 
 from sessionstore.errors import InvalidMessageError, SessionConflictError, SessionNotFoundError
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, Stores
+from sessionstore.testing.modes import Stores, StoreSuite
 from sessionstore.testing.samples import conversation, ids, said, stored
 from sessionstore.testing.waiting import wait_until
 
@@ -19,7 +19,7 @@ __all__ = ["ExpiryContract"]
 _SOON = 0.2  # seconds
 
 
-class ExpiryContract(ColouredSuite):
+class ExpiryContract(StoreSuite):
     """Guarantee 8, and `prune_expired`."""
 
     prunes = True
@@ -72,7 +72,7 @@ class ExpiryContract(ColouredSuite):
                 keeps_all.delete(info.id)
         raise AssertionError("the machine is too busy to tell what expires")
 
-    def test_it_is_not_read(self, expired: SessionStore) -> None:
+    def test_an_expired_session_is_not_read(self, expired: SessionStore) -> None:
         """By anyone, whoever owned it."""
         assert expired.get("s") is None
         assert expired.get("s", user_id="eve") is None
@@ -80,11 +80,11 @@ class ExpiryContract(ColouredSuite):
         assert expired.get_messages("s", before="m1", user_id="eve") == []
         assert expired.get_messages("s", after="m1", user_id="eve") == []
 
-    def test_its_messages_are_not_read(self, expired: SessionStore) -> None:
+    def test_an_expired_sessions_messages_are_not_read(self, expired: SessionStore) -> None:
         """Nor are they when they are asked for first."""
         assert expired.get_messages("s") == []
 
-    def test_it_is_not_listed(self, stores: Stores) -> None:
+    def test_an_expired_session_is_not_listed(self, stores: Stores) -> None:
         """By no filter; and a page has no holes."""
 
         def look(store: SessionStore) -> None:
@@ -97,23 +97,23 @@ class ExpiryContract(ColouredSuite):
 
         self._in_time(stores, look)
 
-    def test_it_is_not_deleted(self, expired: SessionStore) -> None:
+    def test_an_expired_session_is_not_deleted(self, expired: SessionStore) -> None:
         """There is none."""
         assert expired.delete("s", user_id="eve") is False
 
-    def test_it_is_not_updated(self, expired: SessionStore) -> None:
+    def test_an_expired_session_is_not_updated(self, expired: SessionStore) -> None:
         """There is none to update."""
         with pytest.raises(SessionNotFoundError):
             expired.update("s", metadata={"b": 1}, user_id="eve")
         assert expired.get("s") is None
 
-    def test_its_messages_are_not_replaced(self, expired: SessionStore) -> None:
+    def test_an_expired_sessions_messages_are_not_replaced(self, expired: SessionStore) -> None:
         """There are none to replace."""
         with pytest.raises(SessionNotFoundError):
             expired.replace_message("s", said("x", "m0"), user_id="eve")
         assert expired.get("s") is None
 
-    def test_its_messages_are_not_deleted(self, expired: SessionStore) -> None:
+    def test_an_expired_sessions_messages_are_not_deleted(self, expired: SessionStore) -> None:
         """There are none to delete, and nobody is told of any."""
         assert expired.delete_messages("s", ["m0"], user_id="eve") == []
         assert expired.delete_messages("s", ["m0"], expected_version=0) == []
@@ -121,7 +121,7 @@ class ExpiryContract(ColouredSuite):
             expired.delete_messages("s", ["m0"], expected_version=1)
         assert expired.get("s") is None
 
-    def test_create_makes_another(self, stores: Stores) -> None:
+    def test_create_replaces_an_expired_session(self, stores: Stores) -> None:
         """Its id is free, and the new session has nothing of the old one."""
 
         def look(store: SessionStore) -> None:
@@ -131,7 +131,7 @@ class ExpiryContract(ColouredSuite):
 
         self._in_time(stores, look)
 
-    def test_append_makes_another(self, stores: Stores) -> None:
+    def test_append_replaces_an_expired_session(self, stores: Stores) -> None:
         """The ids that the old session held are new again."""
 
         def look(store: SessionStore) -> None:
@@ -145,7 +145,7 @@ class ExpiryContract(ColouredSuite):
 
         self._in_time(stores, look)
 
-    def test_it_is_at_version_0(self, expired: SessionStore) -> None:
+    def test_an_expired_session_is_at_version_0(self, expired: SessionStore) -> None:
         """A writer who has seen it is told."""
         with pytest.raises(SessionConflictError):
             expired.append_messages("s", conversation(1), expected_version=1)
@@ -168,7 +168,7 @@ class ExpiryContract(ColouredSuite):
         assert store.prune_expired() == 0
         assert ids(store.get_messages("s")) == ["m0", "m1"]
 
-    def test_prune_of_a_store_that_keeps_all(self, store: SessionStore) -> None:
+    def test_prune_without_a_retention_deletes_nothing(self, store: SessionStore) -> None:
         """There is nothing to prune."""
         store.create("s", messages=conversation(2))
         assert store.prune_expired() == 0

@@ -16,7 +16,7 @@ import pytest
 
 from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import OpenStore
+from sessionstore.testing.modes import OpenStore
 from sessionstore.testing.processes import afresh
 from sessionstore.testing.samples import said
 

@@ -9,7 +9,7 @@ import pytest
 
 from sessionstore.errors import InvalidMessageError, InvalidSessionError, SessionAccessError
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite
+from sessionstore.testing.modes import StoreSuite
 from sessionstore.testing.samples import (
     BAD_IDS,
     NASTY_IDS,
@@ -62,7 +62,7 @@ BY_MESSAGE: dict[str, Callable[[SessionStore, Any], Any]] = {
 }
 
 
-class IdentifierContract(ColouredSuite):
+class IdentifierContract(StoreSuite):
     """Guarantee 7: ids come from any system."""
 
     def test_session_ids_never_meet(self, store: SessionStore) -> None:
@@ -110,7 +110,7 @@ class IdentifierContract(ColouredSuite):
     @pytest.mark.parametrize(
         "calls", [BY_SESSION, BY_USER, BY_AGENT], ids=["session", "user", "agent"]
     )
-    def test_what_is_no_id(
+    def test_an_invalid_id_is_refused(
         self, store: SessionStore, calls: dict[str, Callable[[SessionStore, Any], Any]], bad: Any
     ) -> None:
         """Every method tells it, and nothing is read or written."""
@@ -122,7 +122,7 @@ class IdentifierContract(ColouredSuite):
         assert [info.id for info in store.list_sessions().sessions] == ["s"]
 
     @pytest.mark.parametrize("bad", BAD_IDS, ids=lambda bad: repr(bad)[:20])
-    def test_what_is_no_message_id(self, store: SessionStore, bad: Any) -> None:
+    def test_an_invalid_message_id_is_refused(self, store: SessionStore, bad: Any) -> None:
         """Every method tells it, and nothing of the batch is written."""
         before = store.create("s", messages=conversation(1))
         for call in BY_MESSAGE.values():
@@ -131,7 +131,7 @@ class IdentifierContract(ColouredSuite):
         assert stored(store, "s") == before
         assert store.get("t") is None
 
-    def test_none_is_no_id(self, store: SessionStore) -> None:
+    def test_none_is_not_an_id(self, store: SessionStore) -> None:
         """Only `create` makes an id for a session that is given none."""
         for name, call in BY_SESSION.items():
             if name != "create":

@@ -16,7 +16,7 @@ import pytest
 from sessionstore.errors import SessionExistsError, SessionNotFoundError
 from sessionstore.store import SessionStore
 from sessionstore.testing.changes import Change, changes, content
-from sessionstore.testing.colours import ColouredSuite, OpenStore
+from sessionstore.testing.modes import OpenStore, StoreSuite
 from sessionstore.testing.samples import said
 from sessionstore.testing.volume import least
 
@@ -28,7 +28,7 @@ ROUNDS = 120
 _PATIENCE = 30.0
 
 
-class InterruptContract(ColouredSuite):
+class InterruptContract(StoreSuite):
     """A call that Ctrl-C breaks off leaves all or nothing, and nothing held.
 
     It is no part of `SessionStoreConformance`: there are drivers that Ctrl-C ends the process in,

@@ -13,7 +13,7 @@ from sessionstore.bounds import StoreBounds
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.models import encode_message
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, OpenStore, Stores
+from sessionstore.testing.modes import OpenStore, Stores, StoreSuite
 from sessionstore.testing.samples import contents, conversation, ids, said, stored
 
 __all__ = ["LifetimeContract", "RestartContract"]
@@ -40,10 +40,10 @@ def _run(method: Callable[..., Coroutine[Any, Any, object]], *args: Any) -> obje
     return asyncio.run(method(*args))
 
 
-class LifetimeContract(ColouredSuite):
+class LifetimeContract(StoreSuite):
     """A store is used from wherever the caller is, and closed."""
 
-    def test_ping(self, store: SessionStore) -> None:
+    def test_ping_is_answered(self, store: SessionStore) -> None:
         """A store that is there answers, again and again."""
         for _ in range(3):
             store.ping()
@@ -67,20 +67,20 @@ class LifetimeContract(ColouredSuite):
             bounds.require([encode_message(message) for message in log])
             assert store.append_messages("s", log) == 2
 
-    def test_close_twice(self, stores: Stores) -> None:
+    def test_closing_twice_is_fine(self, stores: Stores) -> None:
         """The second time nothing happens."""
         store = stores.open()
         store.create("s")
         store.close()
         store.close()
 
-    def test_close_of_a_store_never_used(self, stores: Stores) -> None:
+    def test_a_store_never_used_can_be_closed(self, stores: Stores) -> None:
         """There is nothing to close."""
         store = stores.open()
         store.close()
         store.close()
 
-    def test_close_in_one_colour_after_the_other(self, open_store: OpenStore) -> None:
+    def test_close_works_after_sync_and_async_calls(self, open_store: OpenStore) -> None:
         """Either closes all that both have opened."""
         first, second = open_store(), open_store()
 
@@ -113,7 +113,7 @@ class LifetimeContract(ColouredSuite):
                     call(*args)
                 assert not isinstance(caught.value, StoreUnavailableError), name
 
-    def test_with_block(self, open_store: OpenStore) -> None:
+    def test_a_with_block_closes_the_store(self, open_store: OpenStore) -> None:
         """The block gets the store, and an error in it comes out as it is."""
         error = KeyError("of the caller")
         with pytest.raises(KeyError) as caught, open_store() as store:  # noqa: PT012
@@ -122,8 +122,8 @@ class LifetimeContract(ColouredSuite):
         assert caught.value is error
         store.close()
 
-    def test_async_with_block(self, open_store: OpenStore) -> None:
-        """The same in the other colour."""
+    def test_an_async_with_block_closes_the_store(self, open_store: OpenStore) -> None:
+        """The same, async."""
         error = KeyError("of the caller")
 
         async def main() -> None:
@@ -135,16 +135,16 @@ class LifetimeContract(ColouredSuite):
             asyncio.run(main())
         assert caught.value is error
 
-    def test_several_event_loops(self, open_store: OpenStore) -> None:
+    def test_a_store_serves_several_event_loops(self, open_store: OpenStore) -> None:
         """A store is of no loop: it goes on in the next one, and in between without any."""
         with open_store() as store:
             for number in range(3):
                 assert asyncio.run(store.aappend_message("s", said(f"async {number}"))) == 1
                 assert store.append_message("s", said(f"sync {number}")) == 1
             read = contents(asyncio.run(store.aget_messages("s")))
-            assert read == [f"{colour} {n}" for n in range(3) for colour in ("async", "sync")]
+            assert read == [f"{mode} {n}" for n in range(3) for mode in ("async", "sync")]
 
-    def test_sync_calls_within_a_running_loop(self, open_store: OpenStore) -> None:
+    def test_sync_calls_work_within_a_running_loop(self, open_store: OpenStore) -> None:
         """As from a notebook's cell: they block, and they work."""
 
         async def main(store: SessionStore) -> None:
@@ -155,7 +155,7 @@ class LifetimeContract(ColouredSuite):
         with open_store() as store:
             asyncio.run(main(store))
 
-    def test_threads_one_after_the_other(self, stores: Stores) -> None:
+    def test_a_store_serves_one_thread_after_another(self, stores: Stores) -> None:
         """A store is of no thread either."""
         store = stores.open()
         log = conversation(4)
@@ -163,7 +163,7 @@ class LifetimeContract(ColouredSuite):
             stores.at_once(partial(store.append_message, "s", message))
         assert stores.at_once(lambda: store.get_messages("s")) == [log]
 
-    def test_a_cancelled_call(self, open_store: OpenStore) -> None:
+    def test_a_store_works_on_after_a_cancelled_call(self, open_store: OpenStore) -> None:
         """It leaves all or nothing, and the store goes on: guarantee 1."""
         self.require_support("cancellation")
 
@@ -195,7 +195,7 @@ class LifetimeContract(ColouredSuite):
             assert "s3cret" not in repr(shown)
 
 
-class RestartContract(ColouredSuite):
+class RestartContract(StoreSuite):
     """What one store has written, another one over the same storage reads."""
 
     def test_a_restart_loses_nothing(self, stores: Stores) -> None:
@@ -210,7 +210,9 @@ class RestartContract(ColouredSuite):
         assert second.list_sessions() == page
         assert second.append_messages("s", before.messages) == 0
 
-    def test_a_restart_in_the_other_colour(self, open_store: OpenStore) -> None:
+    def test_sync_and_async_read_what_the_other_wrote_before_a_restart(
+        self, open_store: OpenStore
+    ) -> None:
         """What was written in one is read in the other."""
         log = conversation(3)
 

@@ -10,7 +10,7 @@ import pytest
 from sessionstore.errors import InvalidSessionError
 from sessionstore.models import SessionInfo
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite
+from sessionstore.testing.modes import StoreSuite
 from sessionstore.testing.samples import conversation, said, stored
 
 __all__ = ["ListContract"]
@@ -32,15 +32,15 @@ def listed(store: SessionStore, **scope: Any) -> list[str]:
     return [info.id for info in store.list_sessions(**scope).sessions]
 
 
-class ListContract(ColouredSuite):
+class ListContract(StoreSuite):
     """`list_sessions` gives sessions, newest activity first, a page at a time."""
 
-    def test_no_sessions(self, store: SessionStore) -> None:
+    def test_a_list_may_be_empty(self, store: SessionStore) -> None:
         """There is one empty page."""
         assert list(pages(store, 5)) == [[]]
         assert list(pages(store, 5, agent_id="a", user_id="u")) == [[]]
 
-    def test_all_about_a_session(self, store: SessionStore) -> None:
+    def test_a_list_has_all_about_a_session(self, store: SessionStore) -> None:
         """A session is listed with all but its messages, and with their number."""
         log = conversation(3)
         store.create("s", agent_id="a", user_id="u", messages=log, metadata={"title": "T"})
@@ -82,7 +82,7 @@ class ListContract(ColouredSuite):
         store.get("a")
         assert listed(store) == ["b", "a"]
 
-    def test_filters(self, store: SessionStore) -> None:
+    def test_a_list_is_filtered_by_agent_and_user(self, store: SessionStore) -> None:
         """By agent, by owner, and by both: exactly those, in order."""
         for number, (agent, user) in enumerate(
             (agent, user) for user in ("u", "v", None) for agent in ("a", "b") for _ in range(2)
@@ -95,7 +95,7 @@ class ListContract(ColouredSuite):
         assert listed(store, agent_id="c") == listed(store, user_id="w") == []
         assert listed(store, agent_id="u") == listed(store, user_id="a") == []
 
-    def test_filters_after_a_move(self, store: SessionStore) -> None:
+    def test_filters_hold_after_a_write(self, store: SessionStore) -> None:
         """A filtered list is in the order of activity too, and forgets what is deleted."""
         for session_id in "abcd":
             store.create(session_id, agent_id="x", user_id="u")
@@ -105,7 +105,7 @@ class ListContract(ColouredSuite):
             assert listed(store, **scope) == ["b", "d", "a"]
 
     @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 100])
-    def test_paging(self, store: SessionStore, limit: int) -> None:
+    def test_pages_cover_the_list_once(self, store: SessionStore, limit: int) -> None:
         """Each session comes once, pages are full, and the last one has no cursor."""
         for number in range(12):
             store.create(str(number), agent_id="ab"[number % 2], user_id="uv"[number % 2])
@@ -117,12 +117,12 @@ class ListContract(ColouredSuite):
         assert [len(page) for page in pages(store, 5)] == [5, 5, 2]
 
     @pytest.mark.parametrize("limit", [2**63 - 1, 2**63, 10**30])
-    def test_a_page_however_large(self, store: SessionStore, limit: int) -> None:
+    def test_a_page_may_be_larger_than_the_list(self, store: SessionStore, limit: int) -> None:
         """A limit above the number of sessions gives all."""
         store.create("s")
         assert list(pages(store, limit)) == [["s"]]
 
-    def test_paging_while_others_write(self, store: SessionStore) -> None:
+    def test_paging_while_others_write_skips_no_session(self, store: SessionStore) -> None:
         """One that moves to the front is not shown again; one that is deleted holds nothing up."""
         for session_id in "abcdef":
             store.create(session_id)
@@ -140,19 +140,19 @@ class ListContract(ColouredSuite):
         ["", "x", "1.x", "1.2.3", "\N{GRINNING FACE}", "9" * 5000, 7],
         ids=lambda cursor: repr(cursor)[:20],
     )
-    def test_a_cursor_that_is_none(self, store: SessionStore, cursor: Any) -> None:
+    def test_an_invalid_cursor_is_refused(self, store: SessionStore, cursor: Any) -> None:
         """What no page gave is told."""
         store.create("s")
         with pytest.raises(InvalidSessionError):
             store.list_sessions(cursor=cursor)
 
     @pytest.mark.parametrize("limit", [0, -1, 1.0, "2", True, None], ids=repr)
-    def test_a_limit_that_is_none(self, store: SessionStore, limit: Any) -> None:
+    def test_a_list_refuses_an_invalid_limit(self, store: SessionStore, limit: Any) -> None:
         """A page holds one session or more."""
         with pytest.raises(InvalidSessionError):
             store.list_sessions(limit=limit)
 
-    def test_the_limit_of_a_page_by_default(self, store: SessionStore) -> None:
+    def test_a_page_has_50_sessions_by_default(self, store: SessionStore) -> None:
         """50 are listed where nothing is said."""
         for number in range(51):
             store.create(str(number))

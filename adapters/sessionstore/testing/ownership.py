@@ -10,7 +10,7 @@ import pytest
 
 from sessionstore.errors import SessionAccessError, SessionExistsError
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, Stores, attempt
+from sessionstore.testing.modes import Stores, StoreSuite, attempt
 from sessionstore.testing.samples import contents, conversation, said, stored
 
 __all__ = ["OwnershipContract"]
@@ -58,7 +58,7 @@ CALLS: dict[str, Callable[[SessionStore], Any]] = {
 }
 
 
-class OwnershipContract(ColouredSuite):
+class OwnershipContract(StoreSuite):
     """With a user given, a session of another owner is closed: guarantee 4."""
 
     @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())

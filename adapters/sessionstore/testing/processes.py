@@ -15,8 +15,8 @@ import pytest
 
 from sessionstore.errors import SessionConflictError, SessionExistsError
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, OpenStore, Stores, attempt
 from sessionstore.testing.concurrency import BATCH, batches_of, require_whole_log
+from sessionstore.testing.modes import OpenStore, Stores, StoreSuite, attempt
 from sessionstore.testing.samples import said, stored
 
 __all__ = ["ProcessContract", "Processes", "afresh", "in_a_process"]
@@ -90,30 +90,30 @@ def _at_the_gate(work: Callable[..., Any], *args: Any) -> Any:
     return work(*args)
 
 
-def _write(open_store: OpenStore, colour: str, writer: int) -> int:
-    with Stores(open_store, colour) as stores:
+def _write(open_store: OpenStore, mode: str, writer: int) -> int:
+    with Stores(open_store, mode) as stores:
         store = stores.open()
         for batch in batches_of(writer, 8):
-            assert store.append_messages(f"{colour} own", batch) == BATCH
-        return sum(store.append_messages(f"{colour} same", batch) for batch in batches_of(0, 8))
+            assert store.append_messages(f"{mode} own", batch) == BATCH
+        return sum(store.append_messages(f"{mode} same", batch) for batch in batches_of(0, 8))
 
 
-def _race(open_store: OpenStore, colour: str, racer: int) -> list[tuple[bool, bool]]:
-    with Stores(open_store, colour) as stores:
+def _race(open_store: OpenStore, mode: str, racer: int) -> list[tuple[bool, bool]]:
+    with Stores(open_store, mode) as stores:
         store = stores.open()
-        return [_run(store, colour, seen, racer) for seen in range(5)]
+        return [_run(store, mode, seen, racer) for seen in range(5)]
 
 
-def _run(store: SessionStore, colour: str, seen: int, racer: int) -> tuple[bool, bool]:
-    append = partial(store.append_message, colour, said(f"{seen} {racer}"), expected_version=seen)
-    create = partial(store.create, f"{colour} {seen}", metadata={"by": racer})
+def _run(store: SessionStore, mode: str, seen: int, racer: int) -> tuple[bool, bool]:
+    append = partial(store.append_message, mode, said(f"{seen} {racer}"), expected_version=seen)
+    create = partial(store.create, f"{mode} {seen}", metadata={"by": racer})
     _gate.wait(_PATIENCE)
     appended = attempt(append, SessionConflictError)
     made = attempt(create, SessionExistsError)
     return not isinstance(appended, Exception), not isinstance(made, Exception)
 
 
-class ProcessContract(ColouredSuite):
+class ProcessContract(StoreSuite):
     """Guarantees 1 to 3 and 5 hold across processes."""
 
     @pytest.fixture
@@ -124,28 +124,30 @@ class ProcessContract(ColouredSuite):
         yield processes
         processes.close()
 
-    def test_writers_in_processes(self, open_store: OpenStore, processes: Processes) -> None:
+    def test_writers_in_processes_lose_nothing(
+        self, open_store: OpenStore, processes: Processes
+    ) -> None:
         """4 writers that open a new storage at once: nothing lost, nothing twice, all in order."""
-        for colour in ("sync", "async"):
-            added = processes.at_once(_write, open_store, colour)
+        for mode in ("sync", "async"):
+            added = processes.at_once(_write, open_store, mode)
             assert sum(added) == 8 * BATCH
             with open_store() as store:
-                require_whole_log(store.get_messages(f"{colour} own"), COUNT, 8)
-                require_whole_log(store.get_messages(f"{colour} same"), 1, 8)
-                assert stored(store, f"{colour} own").version == COUNT * 8
+                require_whole_log(store.get_messages(f"{mode} own"), COUNT, 8)
+                require_whole_log(store.get_messages(f"{mode} same"), 1, 8)
+                assert stored(store, f"{mode} own").version == COUNT * 8
 
     def test_racing_processes_have_one_winner(
         self, open_store: OpenStore, processes: Processes
     ) -> None:
         """Of those who saw one version one appends, and of those who create an id one does."""
-        for colour in ("async", "sync"):
-            rounds = processes.at_once(_race, open_store, colour)
+        for mode in ("async", "sync"):
+            rounds = processes.at_once(_race, open_store, mode)
             with open_store() as store:
-                log = store.get_messages(colour)
+                log = store.get_messages(mode)
                 assert len(log) == 5
                 for seen, outcomes in enumerate(zip(*rounds, strict=True)):
                     appended, made = zip(*outcomes, strict=True)
                     assert (sum(appended), sum(made)) == (1, 1)
                     assert log[seen].content == f"{seen} {appended.index(True)}"
-                    by = stored(store, f"{colour} {seen}").metadata["by"]
+                    by = stored(store, f"{mode} {seen}").metadata["by"]
                     assert by == made.index(True)

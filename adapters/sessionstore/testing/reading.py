@@ -9,7 +9,7 @@ import pytest
 from sessionstore.errors import InvalidMessageError, InvalidSessionError
 from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite
+from sessionstore.testing.modes import StoreSuite
 from sessionstore.testing.samples import conversation, ids, said, stored
 
 __all__ = ["ReadContract"]
@@ -17,17 +17,17 @@ __all__ = ["ReadContract"]
 SYSTEM = SessionMessage("system", "Be kind.", id="system")
 
 
-class ReadContract(ColouredSuite):
+class ReadContract(StoreSuite):
     """`get_messages` reads the end of a log, or any part of it, oldest first."""
 
-    def test_all_messages(self, store: SessionStore) -> None:
+    def test_all_messages_are_read_in_order(self, store: SessionStore) -> None:
         """Without a limit all are read, oldest first."""
         log = conversation(5)
         store.append_messages("s", log)
         assert store.get_messages("s") == log
 
     @pytest.mark.parametrize("limit", [0, 1, 4, 5, 6, 10**6, 2**63 - 1, 2**63, 10**30])
-    def test_the_last_messages(self, store: SessionStore, limit: int) -> None:
+    def test_a_limit_gives_the_last_messages(self, store: SessionStore, limit: int) -> None:
         """A limit, however large, gives the last ones, oldest first."""
         log = conversation(5)
         store.append_messages("s", log)
@@ -38,7 +38,7 @@ class ReadContract(ColouredSuite):
         assert session.messages == last
         assert session.message_count == 5
 
-    def test_before_a_message(self, store: SessionStore) -> None:
+    def test_before_gives_what_precedes_a_message(self, store: SessionStore) -> None:
         """Only what is older than the message named is read, that one not included."""
         log = conversation(5)
         store.append_messages("s", log)
@@ -48,7 +48,7 @@ class ReadContract(ColouredSuite):
         assert store.get_messages("s", before="m3", limit=0) == []
         assert store.get_messages("s", before="m3", limit=9) == log[:3]
 
-    def test_paging_back_to_the_start(self, store: SessionStore) -> None:
+    def test_paging_back_reaches_the_start(self, store: SessionStore) -> None:
         """Page by page each message is read once, also where a batch had many."""
         log = conversation(11)
         store.append_messages("s", log[:7])
@@ -69,7 +69,7 @@ class ReadContract(ColouredSuite):
         store.append_messages("s", log[6:])
         assert store.get_messages("s", limit=2, before=page[0].id) == log[2:4]
 
-    def test_paging_after_replace_and_update(self, store: SessionStore) -> None:
+    def test_paging_goes_on_after_replace_and_update(self, store: SessionStore) -> None:
         """Places follow what is in the log now."""
         log = conversation(6)
         store.append_messages("s", log)
@@ -81,7 +81,7 @@ class ReadContract(ColouredSuite):
         store.append_message("s", said("last", "z"))
         assert store.get_messages("s", limit=2, before="m1") == turned[2:4]
 
-    def test_before_an_unknown_message(self, store: SessionStore) -> None:
+    def test_before_an_unknown_message_is_refused(self, store: SessionStore) -> None:
         """A message that the session does not hold is told, one of another session too."""
         store.append_messages("s", conversation(2))
         store.append_messages("t", conversation(4))
@@ -89,11 +89,11 @@ class ReadContract(ColouredSuite):
             with pytest.raises(InvalidMessageError):
                 store.get_messages("s", before=before)
 
-    def test_before_in_no_session(self, store: SessionStore) -> None:
+    def test_before_in_a_missing_session_gives_nothing(self, store: SessionStore) -> None:
         """There is nothing before anything."""
         assert store.get_messages("s", before="m0", limit=2) == []
 
-    def test_after_a_message(self, store: SessionStore) -> None:
+    def test_after_gives_what_follows_a_message(self, store: SessionStore) -> None:
         """Only what is behind the message named is read, the first of it, oldest first."""
         log = conversation(5)
         store.append_messages("s", log)
@@ -103,7 +103,7 @@ class ReadContract(ColouredSuite):
         assert store.get_messages("s", after="m1", limit=0) == []
         assert store.get_messages("s", after="m1", limit=10**30) == log[2:]
 
-    def test_after_nothing(self, store: SessionStore) -> None:
+    def test_after_an_empty_id_begins_at_the_start(self, store: SessionStore) -> None:
         """It begins at the first message, of a session that may be empty, or not there."""
         log = conversation(5)
         store.append_messages("s", log)
@@ -115,7 +115,7 @@ class ReadContract(ColouredSuite):
             assert store.get_messages(session_id, after="", limit=2) == []
         assert store.get_messages("none", after="m0") == []
 
-    def test_paging_on_to_the_end(self, store: SessionStore) -> None:
+    def test_paging_on_reaches_the_end(self, store: SessionStore) -> None:
         """Page by page each message is read once, also those that come meanwhile."""
         log = conversation(11)
         store.append_messages("s", log[:7])
@@ -126,7 +126,7 @@ class ReadContract(ColouredSuite):
             read = read + page
         assert read == log
 
-    def test_after_an_unknown_message(self, store: SessionStore) -> None:
+    def test_after_an_unknown_message_is_refused(self, store: SessionStore) -> None:
         """A message that the session does not hold is told, one of another session too."""
         store.append_messages("s", conversation(2))
         store.append_messages("t", conversation(4))
@@ -136,7 +136,7 @@ class ReadContract(ColouredSuite):
             with pytest.raises(InvalidMessageError):
                 store.get_messages("s", after=after, limit=0)
 
-    def test_after_together_with_what_it_excludes(self, store: SessionStore) -> None:
+    def test_after_excludes_before_and_keep_system(self, store: SessionStore) -> None:
         """It is told, before anything is read."""
         store.append_messages("s", conversation(4))
         for session_id in ("s", "none"):
@@ -161,7 +161,7 @@ class ReadContract(ColouredSuite):
         assert stored(store, "s").message_count == 3
         assert "messages=<3>" in repr(store.get("s", limit=0))
 
-    def test_keep_system(self, store: SessionStore) -> None:
+    def test_keep_system_puts_the_system_message_in_front(self, store: SessionStore) -> None:
         """The system message that the session begins with comes first, beyond the limit."""
         log = [SYSTEM, *conversation(5)]
         store.append_messages("s", log)
@@ -170,20 +170,20 @@ class ReadContract(ColouredSuite):
             assert store.get_messages("s", limit=limit, keep_system=True) == [SYSTEM, *last]
         assert store.get_messages("s", limit=2) == log[-2:]
 
-    def test_keep_system_by_its_other_name(self, store: SessionStore) -> None:
+    def test_keep_system_knows_the_developer_role(self, store: SessionStore) -> None:
         """OpenAI's newer models name a system message's role "developer"."""
         log = [SessionMessage("developer", "Be kind.", id="system"), *conversation(3)]
         store.append_messages("s", log)
         assert store.get_messages("s", limit=1, keep_system=True) == [log[0], log[-1]]
 
-    def test_keep_system_gives_it_once(self, store: SessionStore) -> None:
+    def test_keep_system_gives_the_message_once(self, store: SessionStore) -> None:
         """Where the limit reaches it, or there is none, it is one message among all."""
         log = [SYSTEM, *conversation(2)]
         store.append_messages("s", log)
         for limit in (3, 4, None):
             assert store.get_messages("s", limit=limit, keep_system=True) == log
 
-    def test_keep_system_when_paging(self, store: SessionStore) -> None:
+    def test_keep_system_holds_when_paging(self, store: SessionStore) -> None:
         """It comes before any page but the one that holds it, and never goes before itself."""
         log = [SYSTEM, *conversation(4)]
         store.append_messages("s", log)
@@ -194,20 +194,20 @@ class ReadContract(ColouredSuite):
         assert store.get_messages("s", limit=0, before="m0", keep_system=True) == [SYSTEM]
         assert store.get_messages("s", limit=0, before="system", keep_system=True) == []
 
-    def test_keep_system_without_one(self, store: SessionStore) -> None:
+    def test_keep_system_without_a_system_message_adds_nothing(self, store: SessionStore) -> None:
         """A first message of another role is not kept, nor is a later system message."""
         log = [*conversation(2), SYSTEM, said("a", "x"), said("b", "y")]
         store.append_messages("s", log)
         assert store.get_messages("s", limit=2, keep_system=True) == log[-2:]
         assert store.get_messages("t", limit=2, keep_system=True) == []
 
-    def test_keep_system_in_an_empty_session(self, store: SessionStore) -> None:
+    def test_keep_system_in_an_empty_session_gives_nothing(self, store: SessionStore) -> None:
         """There is none to keep."""
         store.create("s")
         assert store.get_messages("s", limit=2, keep_system=True) == []
 
     @pytest.mark.parametrize("limit", [-1, 1.0, "2", True], ids=repr)
-    def test_a_limit_that_is_none(self, store: SessionStore, limit: Any) -> None:
+    def test_reading_refuses_an_invalid_limit(self, store: SessionStore, limit: Any) -> None:
         """A limit is a whole number of 0 or more."""
         store.append_messages("s", conversation(2))
         with pytest.raises(InvalidSessionError):

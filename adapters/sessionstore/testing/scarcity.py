@@ -14,7 +14,7 @@ import pytest
 from sessionstore.errors import SessionStoreError
 from sessionstore.models import SessionData
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, OpenStore, Stores
+from sessionstore.testing.modes import OpenStore, Stores, StoreSuite
 from sessionstore.testing.processes import in_a_process
 from sessionstore.testing.samples import conversation, said
 
@@ -39,11 +39,11 @@ CALLS: dict[str, Callable[[SessionStore], object]] = {
 }
 
 
-class ScarcityContract(ColouredSuite):
+class ScarcityContract(StoreSuite):
     """What the backend's driver or the system raises is told as a `SessionStoreError`."""
 
     @pytest.mark.skipif(resource is None, reason="Windows limits no process so")
-    def test_what_the_system_refuses(self, open_store: OpenStore) -> None:
+    def test_refusals_of_the_system_are_store_errors(self, open_store: OpenStore) -> None:
         """Without one more open file, or a byte more in one, a call works or raises such one."""
         raw = in_a_process(_without_each, open_store)
         assert raw == [], "an error of the system reaches the caller"
@@ -52,14 +52,14 @@ class ScarcityContract(ColouredSuite):
 def _without_each(open_store: OpenStore) -> list[str]:
     """Make each call once with all that it needs, then without; tell what it raises then."""
     raw: list[str] = []
-    for colour in ("sync", "async"):
-        with Stores(open_store, colour) as stores:
+    for mode in ("sync", "async"):
+        with Stores(open_store, mode) as stores:
             store = stores.open()
             for call in CALLS.values():
                 _state(store)
                 call(store)
             for limit in LIMITS:
-                raw += [f"{colour} {error}" for error in _without(store, limit)]
+                raw += [f"{mode} {error}" for error in _without(store, limit)]
     return raw
 
 

@@ -10,13 +10,13 @@ import pytest
 from sessionstore.errors import SessionExistsError, SessionNotFoundError
 from sessionstore.models import SessionInfo
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, Stores, attempt
+from sessionstore.testing.modes import Stores, StoreSuite, attempt
 from sessionstore.testing.samples import conversation, ids, said, stored
 
 __all__ = ["SessionContract"]
 
 
-class SessionContract(ColouredSuite):
+class SessionContract(StoreSuite):
     """A session is made, read, changed and deleted."""
 
     def test_create_gives_the_session_as_it_is_stored(self, store: SessionStore) -> None:
@@ -76,14 +76,14 @@ class SessionContract(ColouredSuite):
             [winner] = [made for made in outcomes if not isinstance(made, Exception)]
             assert stored(store, session_id) == winner
 
-    def test_get_of_no_session(self, store: SessionStore) -> None:
+    def test_get_of_a_missing_session_gives_none(self, store: SessionStore) -> None:
         """A session that is not there reads as ``None``, and reading does not make it."""
         assert store.get("s") is None
         assert store.get("s", limit=3, user_id="u") is None
         assert store.get_messages("s") == []
         assert store.list_sessions().sessions == []
 
-    def test_get_with_a_limit(self, store: SessionStore) -> None:
+    def test_get_with_a_limit_counts_all_messages(self, store: SessionStore) -> None:
         """The last messages are read, oldest first; all else is the same."""
         whole = store.create("s", messages=conversation(5), metadata={"a": 1})
         for limit, expected in ((0, []), (1, whole.messages[4:]), (2, whole.messages[3:])):
@@ -103,7 +103,7 @@ class SessionContract(ColouredSuite):
         assert store.append_messages("s", [said("free again", "m0"), said("held", "n")]) == 1
         assert ids(stored(store, "s").messages) == ["m2", "n", "m0"]
 
-    def test_update_to_no_messages(self, store: SessionStore) -> None:
+    def test_update_can_remove_all_messages(self, store: SessionStore) -> None:
         """An empty list takes all messages away, and the session stays."""
         store.create("s", messages=conversation(4))
         assert store.update("s", messages=[]).message_count == 0
@@ -144,7 +144,7 @@ class SessionContract(ColouredSuite):
         )
         assert (session.version, session.messages) == (info.version, log[:1])
 
-    def test_update_of_no_session(self, store: SessionStore) -> None:
+    def test_update_of_a_missing_session_is_refused(self, store: SessionStore) -> None:
         """It raises, and makes none."""
         with pytest.raises(SessionNotFoundError):
             store.update("s", messages=conversation(1), metadata={"a": 1})
@@ -152,7 +152,7 @@ class SessionContract(ColouredSuite):
             store.update("s", metadata={"a": 1}, expected_version=0)
         assert store.get("s") is None
 
-    def test_delete_takes_all_away(self, store: SessionStore) -> None:
+    def test_delete_removes_the_session_and_its_messages(self, store: SessionStore) -> None:
         """Nothing of a deleted session is left, and its neighbour is whole."""
         store.create("s", user_id="u", messages=conversation(3), metadata={"a": 1})
         neighbour = store.create("t", messages=conversation(3))
@@ -162,7 +162,7 @@ class SessionContract(ColouredSuite):
         assert [info.id for info in store.list_sessions().sessions] == ["t"]
         assert store.get("t") == neighbour
 
-    def test_delete_of_no_session(self, store: SessionStore) -> None:
+    def test_delete_of_a_missing_session_gives_false(self, store: SessionStore) -> None:
         """There is nothing to delete, twice too."""
         assert store.delete("s") is False
         store.append_messages("s", conversation(1))

@@ -11,17 +11,17 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from sessionstore.errors import SessionStoreError
 from sessionstore.models import SessionMessage, new_id
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite
 from sessionstore.testing.model import Model, told
+from sessionstore.testing.modes import StoreSuite
 from sessionstore.testing.strategies import MODEST, json_objects, texts
 
 __all__ = ["StatefulContract"]
 
 
-class StatefulContract(ColouredSuite):
+class StatefulContract(StoreSuite):
     """A store behaves as a few dicts and lists would."""
 
-    def test_any_operations(self, store: SessionStore) -> None:
+    def test_any_operations_agree_with_the_model(self, store: SessionStore) -> None:
         """Whatever hypothesis does to both, both answer the same."""
         both = type("Both", (_Both,), {"store": store})
         run_state_machine_as_test(both, settings=MODEST)

@@ -9,13 +9,13 @@ import pytest
 
 from sessionstore.errors import InvalidSessionError, SessionConflictError, SessionStoreError
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, Stores, attempt
+from sessionstore.testing.modes import Stores, StoreSuite, attempt
 from sessionstore.testing.samples import contents, conversation, ids, said, stored
 
 __all__ = ["VersionContract"]
 
 
-class VersionContract(ColouredSuite):
+class VersionContract(StoreSuite):
     """Each write counts one, and a writer may insist on the version that it has seen."""
 
     def test_each_write_counts_one(self, store: SessionStore) -> None:
@@ -41,7 +41,7 @@ class VersionContract(ColouredSuite):
         store.append_messages("s", [])
         assert stored(store, "s").version == 1
 
-    def test_append_at_the_version_seen(self, store: SessionStore) -> None:
+    def test_append_expects_a_version(self, store: SessionStore) -> None:
         """It goes through, one batch after the other."""
         log = conversation(4)
         assert store.append_messages("s", log[:2], expected_version=0) == 2
@@ -49,7 +49,7 @@ class VersionContract(ColouredSuite):
         assert store.append_messages("s", log[3:], expected_version=2) == 1
         assert store.get_messages("s") == log
 
-    def test_update_at_the_version_seen(self, store: SessionStore) -> None:
+    def test_update_expects_a_version(self, store: SessionStore) -> None:
         """It goes through."""
         store.create("s", messages=conversation(2))
         assert store.update("s", metadata={"a": 1}, expected_version=1).version == 2
@@ -69,14 +69,14 @@ class VersionContract(ColouredSuite):
             store.update("s", messages=[], metadata={"a": 1}, expected_version=seen)
         assert stored(store, "s") == before
 
-    def test_a_conflict_comes_before_what_is_held(self, store: SessionStore) -> None:
+    def test_a_conflict_is_raised_even_if_nothing_would_be_added(self, store: SessionStore) -> None:
         """A batch that would add nothing is checked as well, an empty one too."""
         store.append_messages("s", conversation(1))
         for batch in (conversation(1), []):
             with pytest.raises(SessionConflictError):
                 store.append_messages("s", batch, expected_version=2)
 
-    def test_a_version_of_no_session(self, store: SessionStore) -> None:
+    def test_a_missing_session_is_at_version_0(self, store: SessionStore) -> None:
         """A session that is not there is at version 0, and no other makes it."""
         for seen in (1, 2):
             with pytest.raises(SessionConflictError):
@@ -89,7 +89,7 @@ class VersionContract(ColouredSuite):
         assert store.append_messages("s", conversation(1), expected_version=0) == 1
 
     @pytest.mark.parametrize("version", [-1, 1.0, "1", True], ids=repr)
-    def test_a_version_that_is_none(self, store: SessionStore, version: Any) -> None:
+    def test_an_invalid_version_is_refused(self, store: SessionStore, version: Any) -> None:
         """A version is a whole number of 0 or more."""
         before = store.create("s")
         with pytest.raises(InvalidSessionError):
@@ -98,7 +98,7 @@ class VersionContract(ColouredSuite):
             store.update("s", metadata={"a": 1}, expected_version=version)
         assert store.get("s") == before
 
-    def test_racers_have_one_winner(self, stores: Stores) -> None:
+    def test_racing_appends_at_one_version_have_one_winner(self, stores: Stores) -> None:
         """Of writers that saw one version, exactly one goes on; the others are told."""
         store = stores.open()
         for seen in range(5):
@@ -121,7 +121,7 @@ class VersionContract(ColouredSuite):
             f"{seen}:" for seen in range(5)
         ]
 
-    def test_counting_up_together(self, stores: Stores) -> None:
+    def test_retried_conflicts_lose_no_update(self, stores: Stores) -> None:
         """Writers that read, add one and try again lose no step."""
         store = stores.open()
         store.create("s", metadata={"count": 0})
@@ -142,7 +142,7 @@ class VersionContract(ColouredSuite):
         assert stored(store, "s").metadata == {"count": 20}
         assert stored(store, "s").version == 21
 
-    def test_a_retry_of_a_compare_and_append(self, store: SessionStore) -> None:
+    def test_a_retried_compare_and_append_conflicts(self, store: SessionStore) -> None:
         """After a lost answer the retry conflicts, and the message is there once."""
         store.append_messages("s", conversation(1), expected_version=0)
         with pytest.raises(SessionStoreError):

@@ -8,7 +8,7 @@ from functools import partial
 
 from sessionstore.models import SessionMessage
 from sessionstore.store import SessionStore
-from sessionstore.testing.colours import ColouredSuite, OpenStore
+from sessionstore.testing.modes import OpenStore, StoreSuite
 from sessionstore.testing.samples import contents, conversation, ids, said
 
 __all__ = ["VolumeContract"]
@@ -17,16 +17,16 @@ MANY = 100_000
 LONG = 20_000
 
 
-class VolumeContract(ColouredSuite):
+class VolumeContract(StoreSuite):
     """Guarantee 6, and the sizes that every store takes."""
 
-    def test_a_large_message(self, store: SessionStore) -> None:
+    def test_a_large_message_is_stored(self, store: SessionStore) -> None:
         """10 MB come back as they were."""
         text = "0123456789abcd\N{GREEK SMALL LETTER ALPHA}" * (10 * 2**20 // 16)
         store.append_messages("s", [said("before"), said(text), said("after")])
         assert contents(store.get_messages("s")) == ["before", text, "after"]
 
-    def test_a_long_session(self, store: SessionStore) -> None:
+    def test_a_long_session_is_used_as_a_short_one(self, store: SessionStore) -> None:
         """100,000 messages are kept in order, and used as ten are."""
         self.require_support("flat_cost")
         log = conversation(MANY)

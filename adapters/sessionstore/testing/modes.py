@@ -1,4 +1,4 @@
-"""A store called in either colour: plainly, or as its async twins on an event loop."""
+"""A store called sync or async: plainly, or as its async twins on an event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sessionstore.testing.capabilities import Capabilities
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["ColouredSuite", "OpenStore", "Stores", "attempt"]
+__all__ = ["OpenStore", "StoreSuite", "Stores", "attempt"]
 
 T = TypeVar("T")
 
@@ -29,20 +29,20 @@ _PATIENCE = 60.0
 
 
 class Stores:
-    """The stores that one test opens, all called in the colour of that test.
+    """The stores that one test opens, all called in the mode of that test.
 
     Used in a ``with`` block, it closes them in the end.
 
     Args:
         open_store: Opens the storage under test.
-        colour: ``"sync"`` or ``"async"``.
+        mode: ``"sync"`` or ``"async"``.
     """
 
-    def __init__(self, open_store: OpenStore, colour: str) -> None:
+    def __init__(self, open_store: OpenStore, mode: str) -> None:
         """Open nothing yet."""
-        self.colour = colour
+        self.mode = mode
         self._open_store = open_store
-        self._loops = _Loops() if colour == "async" else None
+        self._loops = _Loops() if mode == "async" else None
         self._opened: list[SessionStore] = []
 
     def open(self, **options: Any) -> SessionStore:
@@ -52,7 +52,7 @@ class Stores:
             options: The store's options.
 
         Returns:
-            The store, or in the async colour what stands for it: a call of its method
+            The store, or in async mode what stands for it: a call of its method
             ``append_messages`` runs ``aappend_messages`` on the event loop of the thread.
         """
         store = self._open_store(**options)
@@ -146,7 +146,7 @@ class _Twins:
         return call
 
 
-class ColouredSuite(Capabilities):
+class StoreSuite(Capabilities):
     """The fixtures that all tests of the suite take their stores from."""
 
     @pytest.fixture
@@ -156,13 +156,13 @@ class ColouredSuite(Capabilities):
 
     @pytest.fixture(params=["sync", "async"])
     def stores(self, request: pytest.FixtureRequest, open_store: OpenStore) -> Iterator[Stores]:
-        """Give the stores of one test in one colour, and close them after it."""
+        """Give the stores of one test in one mode, and close them after it."""
         with Stores(open_store, request.param) as stores:
             yield stores
 
     @pytest.fixture
     def store(self, stores: Stores) -> SessionStore:
-        """Give a store without options, in one colour."""
+        """Give a store without options, in one mode."""
         return stores.open()
 
 
