@@ -147,7 +147,7 @@ _LONGEST = 10**9  # thirty years; from ten times as many on, sockets overflow
 
 
 def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Check how deep a session's metadata is; whether it is JSON is seen when it is encoded.
+    """Check that metadata is a dict, and how deep; what it holds is seen when it is encoded.
 
     Args:
         metadata: What the caller gave.
@@ -156,8 +156,11 @@ def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
         The same.
 
     Raises:
-        InvalidSessionError: It is nested deeper than `MAX_DEPTH`.
+        InvalidSessionError: It is not a dict, or nested deeper than `MAX_DEPTH`.
     """
-    if isinstance(metadata, dict) and is_deep(metadata):
+    if not isinstance(metadata, dict):
+        kind = type(metadata).__name__
+        raise InvalidSessionError(f"metadata must be a dict, a JSON object, not {kind}")
+    if is_deep(metadata):
         raise InvalidSessionError(f"the metadata is nested too deep: {TOO_DEEP}")
     return metadata
