@@ -33,7 +33,7 @@ from sessionstore import (
     StoreTimeoutError,
     open_store,
 )
-from sessionstore.redis import store as redis_store
+from sessionstore.redis.doubts import DOUBTS
 from sessionstore.testing.samples import conversation, ids, said
 
 
@@ -640,7 +640,7 @@ def test_a_fork_while_another_thread_is_at_work(
         held, over = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with redis_store._doubts._lock, store._current()._lock:
+            with DOUBTS._lock, store._clients._lock:
                 held.set()
                 over.wait()
 
@@ -649,7 +649,7 @@ def test_a_fork_while_another_thread_is_at_work(
         held.wait()
 
         def in_child() -> None:
-            redis_store._doubts.note(("elsewhere", b"key"), b"12345678")
+            DOUBTS.note(("elsewhere", b"key"), b"12345678")
             assert store.append_message("s", said("x")) == 1
 
         child = multiprocessing.get_context("fork").Process(target=in_child)

@@ -29,8 +29,9 @@ from sessionstore import (
     SessionStoreError,
 )
 from sessionstore.models import encode_message, new_id
-from sessionstore.redis.clients import Clients, Command
-from sessionstore.redis.store import _encoded
+from sessionstore.redis.clients import Clients
+from sessionstore.redis.keys import encoded, session_keys
+from sessionstore.redis.requests import Command
 from sessionstore.testing.samples import NASTY_IDS, conversation, ids, said
 
 
@@ -255,15 +256,11 @@ def test_keys_stay_in_their_slot_and_prefix(redis_cluster: redis_servers.Cluster
     for prefix in NASTY_PREFIXES:
         store = RedisSessionStore(redis_cluster.url, key_prefix=prefix)
         for session_id in NASTY_IDS:
-            found = store._keys(store_encoded(session_id))
+            found = session_keys(store._exchange.layout.prefix, encoded(session_id))
             slots = {key_slot(key) for key in found}
             assert len(slots) == 1, (prefix, session_id)
-            assert all(key.startswith(store._prefix + b"{") for key in found)
+            assert all(key.startswith(store._exchange.layout.prefix + b"{") for key in found)
         store.close()
-
-
-def store_encoded(session_id: str) -> bytes:
-    return _encoded(session_id)
 
 
 def test_sessions_of_a_cluster_are_spread(
@@ -417,7 +414,10 @@ def test_writes_drop_what_has_expired_from_the_indexes(
             short.append_message("new", said("x"), user_id="u")
             return members(servers, all_of) <= live | {"new"}
 
-        all_of, of_user = short._index(b"all"), short._index(b"user", b"u")
+        all_of, of_user = (
+            short._exchange.layout.index(b"all"),
+            short._exchange.layout.index(b"user", b"u"),
+        )
         if not clustered:
             for _ in range(60):
                 write_on()
@@ -664,7 +664,7 @@ def test_an_index_with_what_the_store_did_not_write(
     with client, RedisSessionStore(url, key_prefix=prefix, ttl_seconds=100) as store:
         for name in ("first", "second", "high"):
             store.create(name)
-        garbage(client, store._index(b"all"))
+        garbage(client, store._exchange.layout.index(b"all"))
         for limit in (1, 2, 50):
             listed, cursor = [], None
             while True:

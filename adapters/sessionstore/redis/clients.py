@@ -10,11 +10,11 @@ import atexit
 import os
 import time
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import Context
 from threading import BoundedSemaphore, Lock
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import redis
 import redis.asyncio
@@ -32,13 +32,11 @@ from sessionstore.errors import SessionStoreError
 from sessionstore.redis import multi
 from sessionstore.redis.errors import NobodyAnsweredError, is_of_full_pool, translated
 from sessionstore.redis.lines import MAJOR, AsyncLines, Lines
+from sessionstore.redis.requests import WAIT, Command, Probe, Reply, Request, Transaction
 from sessionstore.redis.settings import Settings
 from sessionstore.redis.timed import SLOW, TimedPool, left, let_time
 
-__all__ = ["WAIT", "Clients", "Command", "Probe", "Transaction"]
-
-WAIT = "WAIT"
-"""The command that, last of several, asks how many replicas have them."""
+__all__ = ["Clients"]
 
 _ELSEWHERE = (AskError, redis.ConnectionError)  # MOVED is a kind of ASK
 _AT_ONCE = 50  # requests of one event loop; the next ones wait for a connection of these
@@ -54,25 +52,6 @@ T = TypeVar("T")
 # redis-py is typed in part only, and otherwise in each version.
 SyncClient: TypeAlias = Any
 AsyncClient: TypeAlias = Any
-
-
-class Command(NamedTuple):
-    """One command, and the key by which a Cluster finds the node for it."""
-
-    key: bytes
-    words: tuple[Any, ...]
-
-
-class Transaction(NamedTuple):
-    """Commands that are carried out as one, on one machine."""
-
-    commands: tuple[tuple[Any, ...], ...]
-
-
-class Probe(NamedTuple):
-    """A command that goes by a connection of its own: past those that are all in use, or dead."""
-
-    command: Command
 
 
 # -- Making clients. None tries again by itself: how often to try is the store's to say. -----------
@@ -186,7 +165,7 @@ class Clients:
         self.pid = os.getpid()
         self.settings = settings
         self._lock = Lock()
-        self._closed = False
+        self.closed = False
         self._sync: SyncClient = None
         self._lines: Lines | None = None
         most = settings.options.get("max_connections")
@@ -210,33 +189,37 @@ class Clients:
         the parent's sockets, so that the child needs a client of its own.
         """
         clients = Clients(self.settings, self._given if self._given_is_sync else None)
-        clients._closed = self._closed
+        clients.closed = self.closed
         return clients
 
     # -- The two colours --------------------------------------------------------------------------
 
-    def send(self, commands: list[Command] | Transaction | Probe) -> list[Any] | None:
+    def send(self, request: Request) -> Reply:
         """Carry out commands, in one round trip to each node, and give the replies or errors.
 
         None at all lets go of idle connections: they lead to a server that is no longer a master.
         The reply to a transaction is nothing where there are none: then nothing was done.
         """
-        client = self._sync_one()
-        if self.settings.databases:  # to which a probe is a command as all
-            return None if isinstance(commands, Transaction) else multi.sent(client, commands)
         lines = self._lines
-        if isinstance(commands, Transaction):
-            return lines.transact(commands.commands) if lines else None
-        if isinstance(commands, Probe):
-            return _probed(client, commands.command)
-        if lines is not None:
-            if len(commands) == 1:
-                return [lines.send(commands[0].words)]
-            if not commands:
-                lines.let_go()
-        return self._send_by_client(client, commands)
+        if lines is None or self.closed or type(request) is not list or len(request) != 1:
+            return self._send(request)
+        return [lines.send(request[0].words)]
 
-    def _send_by_client(self, client: SyncClient, commands: list[Command]) -> list[Any]:
+    def _send(self, request: Request) -> Reply:
+        client, lines = self._sync_one(), self._lines
+        if isinstance(request, Transaction):
+            return lines.transact(request.commands) if lines else []
+        if self.settings.databases:  # to which a probe is a command as all
+            return multi.sent(client, request)
+        if isinstance(request, Probe):
+            return _probed(client, request.command)
+        if lines and len(request) == 1:
+            return [lines.send(request[0].words)]
+        if lines and not request:
+            lines.let_go()
+        return self._send_by_client(client, request)
+
+    def _send_by_client(self, client: SyncClient, commands: Sequence[Command]) -> Reply:
         # redis-py's own pools, full, would refuse at once.
         turns = None if client is self._given else self._turns
         began = time.monotonic()
@@ -261,26 +244,26 @@ class Clients:
         self._answered = time.monotonic()
         return replies
 
-    async def asend(self, commands: list[Command] | Transaction | Probe) -> list[Any] | None:
+    async def asend(self, request: Request) -> Reply:
         """Async twin of `send`."""
         kept = await self._async_one()
         client, turns, lines = kept.client, kept.turns, kept.lines
-        if isinstance(commands, Transaction) and not lines:
-            return None
-        if isinstance(commands, Probe):
+        if isinstance(request, Transaction) and not lines:
+            return []
+        if isinstance(request, Probe):
             several = self.settings.databases
-            probed = multi.asent(client, commands) if several else _aprobed(client, *commands)
+            probed = multi.asent(client, request) if several else _aprobed(client, *request)
             return await _within(left(), probed)
-        if not commands:
+        if not request:
             return await _alet_go(client, lines)
         await self._turn(turns)
         try:
-            if isinstance(commands, Transaction):
-                replies = await lines.transact(commands.commands)  # type: ignore[union-attr]
-            elif lines and len(commands) == 1:
-                replies = [await lines.send(commands[0].words)]
+            if isinstance(request, Transaction):
+                replies: Reply = await lines.transact(request.commands)  # type: ignore[union-attr]
+            elif lines and len(request) == 1:
+                replies = [await lines.send(request[0].words)]
             else:
-                replies = await self._asend_by_client(client, commands)
+                replies = await self._asend_by_client(client, request)
         except (AttributeError, TypeError, RuntimeError) as error:
             # What asyncio and uvloop give for writing to a connection that was just closed.
             raise redis.ConnectionError("the connection was closed") from error
@@ -294,7 +277,7 @@ class Clients:
         finally:
             turns.release()
 
-    async def _asend_by_client(self, client: AsyncClient, commands: list[Command]) -> list[Any]:
+    async def _asend_by_client(self, client: AsyncClient, commands: Sequence[Command]) -> Reply:
         if self.settings.databases:
             return await multi.asent(client, commands)
         try:
@@ -367,7 +350,7 @@ class Clients:
             # Outside the lock: a Cluster's client connects when it is made.
             made = _sync_client(self.settings)
             with self._lock:
-                one = self._sync if self._closed else self._sync or made
+                one = self._sync if self.closed else self._sync or made
                 if one is not self._sync and self._may_have_lines() and Lines.are_possible():
                     self._lines = Lines(made)
                 self._sync = one
@@ -419,7 +402,7 @@ class Clients:
 
     def _shut(self) -> list[_OfLoop]:
         with self._lock:
-            self._closed = True
+            self.closed = True
             refs, self._loops = list(self._loops.values()), {}
             client, self._sync = self._sync, None
         if self._lines is not None:
@@ -430,7 +413,7 @@ class Clients:
 
     def refuse_closed(self) -> None:
         """Raise an error where the store was closed."""
-        if self._closed:
+        if self.closed:
             raise SessionStoreError("this store is closed")
 
 
@@ -442,7 +425,7 @@ def _close_client(client: SyncClient) -> None:
         client.disconnect_connection_pools()  # which its `close` leaves open
 
 
-def _sent(client: SyncClient, commands: list[Command]) -> list[Any]:
+def _sent(client: SyncClient, commands: Sequence[Command]) -> list[Any]:
     if not commands:
         _let_go(client)
         return []
@@ -457,7 +440,7 @@ def _sent(client: SyncClient, commands: list[Command]) -> list[Any]:
         return list(pipeline.execute(raise_on_error=False))
 
 
-async def _asent(client: AsyncClient, commands: list[Command]) -> list[Any]:
+async def _asent(client: AsyncClient, commands: Sequence[Command]) -> list[Any]:
     clustered = isinstance(client, redis.asyncio.RedisCluster)
     if clustered:
         await client.initialize()  # until then redis-py 8 sends to any node
@@ -478,7 +461,7 @@ async def _asent(client: AsyncClient, commands: list[Command]) -> list[Any]:
     return list(replies)
 
 
-def _sent_to_one_node(client: SyncClient, commands: list[Command]) -> list[Any]:
+def _sent_to_one_node(client: SyncClient, commands: Sequence[Command]) -> list[Any]:
     node = client.get_redis_connection(_target(client, commands[0].key)["target_nodes"])
     try:
         with node.pipeline(transaction=False) as pipeline:

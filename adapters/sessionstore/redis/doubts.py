@@ -12,7 +12,9 @@ import os
 import threading
 from collections.abc import Iterable
 
-__all__ = ["Doubts", "Place"]
+from sessionstore.errors import StoreConnectionError, StoreReadOnlyError, StoreTimeoutError
+
+__all__ = ["DOUBTS", "Doubts", "Place", "may_still_arrive"]
 
 Place = tuple[str, bytes]
 """Where a Redis is, and the key of a session's newest writes in it."""
@@ -84,3 +86,16 @@ class Doubts:
             kept = [name for name in self.names.pop(place, []) if name not in set(names)]
             if kept:
                 self.names[place] = kept
+
+
+DOUBTS = Doubts()
+"""Those of all stores of this process: they may be of the same session."""
+
+
+def may_still_arrive(error: BaseException) -> bool:
+    """Tell whether a write that ended so may still arrive, or has: nobody was answered."""
+    if isinstance(error, StoreReadOnlyError):
+        return False
+    return isinstance(error, (StoreTimeoutError, StoreConnectionError)) or not isinstance(
+        error, Exception
+    )

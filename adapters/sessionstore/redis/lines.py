@@ -53,14 +53,14 @@ def _transaction(commands: Sequence[_Words]) -> list[_Words]:
     return [("MULTI",), *commands, ("EXEC",)]
 
 
-def _results(replies: list[Any]) -> list[Any] | None:
+def _results(replies: list[Any]) -> list[Any]:
     """Give what the commands of a transaction gave, or nothing where none may be made here."""
     if isinstance(replies[-1], list):
-        return replies[-1]
+        return list(replies[-1])
     error = next(reply for reply in replies if isinstance(reply, Exception))
     refused = error is replies[0] or error is replies[-1]
     if refused or isinstance(error, NoPermissionError):
-        return None
+        return []
     raise error
 
 
@@ -100,24 +100,24 @@ class Lines:
         self._idle.append((line, time.monotonic()))
         return reply
 
-    def transact(self, commands: Sequence[_Words]) -> list[Any] | None:
+    def transact(self, commands: Sequence[_Words]) -> list[Any]:
         """Send commands that are carried out as one, in one round trip.
 
         Args:
             commands: The words of each.
 
         Returns:
-            What each gave, or its error; ``None`` where an ACL or a proxy has no transactions.
+            What each gave, or its error; nothing where an ACL or a proxy has no transactions.
         """
         if not self._transacts:
-            return None
+            return []
         (line, since), fine = self._take(), False
         try:
             packed = line.pack_commands(_transaction(commands))
             line.send_packed_command(packed)
             replies = [self._read(line) for _ in range(len(commands) + 2)]
             results = _results(replies)
-            self._transacts = fine = results is not None
+            self._transacts = fine = bool(results)
         except _LOST:
             self._let_go_of_elders(since)
             raise
@@ -226,10 +226,10 @@ class AsyncLines:
         self._idle.append((line, time.monotonic()))
         return reply
 
-    async def transact(self, commands: Sequence[_Words]) -> list[Any] | None:
+    async def transact(self, commands: Sequence[_Words]) -> list[Any]:
         """Send commands that are carried out as one, as `Lines.transact` does."""
         if not self._transacts:
-            return None
+            return []
         line, since = None, 0.0
         try:
             async with asyncio.timeout(left(self._timeout)):  # type: ignore[attr-defined]
@@ -243,7 +243,7 @@ class AsyncLines:
             if isinstance(error, asyncio.TimeoutError):
                 raise redis.TimeoutError(SLOW) from None
             raise
-        if results is None:  # the transaction may not be over
+        if not results:  # the transaction may not be over
             self._transacts = False
             await self._give_back(line)
         else:

@@ -6,59 +6,32 @@ before: an ACL that lacks a command, such as one that a newer version needs, wri
 
 from __future__ import annotations
 
-__all__ = ["PROBE"]
+from sessionstore.errors import SessionStoreError
+from sessionstore.redis import scripts
+from sessionstore.redis.calls import Call
+from sessionstore.redis.errors import not_permitted
+from sessionstore.redis.requests import WAIT, Command, RedisFlow
 
-# KEYS: 1 is made, of a type that fits few commands, and deleted; 2 is not there. What would make a
-# key finds the first, and what would change one the second, so that each is refused or does
-# nothing. Gives the commands that are refused. Where SET is, those that would make a key are not
-# tried. A server that can't be written to says so of each: that is for the write to tell.
-PROBE = """
-local refused = {}
+__all__ = ["require_permission"]
 
-local function may(command, ...)
-  local reply = redis.pcall(command, ...)
-  local said = type(reply) == 'table' and reply.err or ''
-  local no = string.find(said, ' run th', 1, true) or string.find(said, 'Unknown', 1, true)
-  if no then refused[#refused + 1] = command end
-  return not no
-end
 
-if may('SET', KEYS[1], '', 'PX', 1000) then
-  may('APPEND', KEYS[1], '')
-  may('HSET', KEYS[1], 'field', '')
-  may('HSETNX', KEYS[1], 'field', '')
-  may('LPUSH', KEYS[1], '')
-  may('RPUSH', KEYS[1], '')
-  may('ZADD', KEYS[1], 0, '')
-end
-may('UNLINK', KEYS[1])
+def require_permission(head: bytes, *, waits: bool) -> RedisFlow[None]:
+    """Refuse a write that its user's permissions would end half way.
 
-may('EXISTS', KEYS[2])
-may('GET', KEYS[2])
-may('HDEL', KEYS[2], 'field')
-may('HGET', KEYS[2], 'field')
-may('HGETALL', KEYS[2])
-may('HKEYS', KEYS[2])
-may('HLEN', KEYS[2])
-may('HMGET', KEYS[2], 'field')
-may('LLEN', KEYS[2])
-may('LPOP', KEYS[2])
-may('LRANGE', KEYS[2], 0, 0)
-may('LREM', KEYS[2], 0, '')
-may('LSET', KEYS[2], 0, '')
-may('LTRIM', KEYS[2], 0, 0)
-may('PERSIST', KEYS[2])
-may('PEXPIRE', KEYS[2], 1000)
-may('PEXPIREAT', KEYS[2], 0)
-may('PTTL', KEYS[2])
-may('TIME')
-may('ZCARD', KEYS[2])
-may('ZCOUNT', KEYS[2], 0, 0)
-may('ZRANGE', KEYS[2], 0, 0)
-may('ZRANGEBYSCORE', KEYS[2], 0, 0)
-may('ZREM', KEYS[2], '')
-may('ZREMRANGEBYSCORE', KEYS[2], 0, 0)
-may('ZREVRANGEBYSCORE', KEYS[2], 0, 0)
-may('ZSCORE', KEYS[2], '')
-return refused
-"""
+    Args:
+        head: The first key of the session that is written.
+        waits: Whether replicas are waited for, too.
+
+    Raises:
+        SessionStoreError: The user's ACL lacks a command that the scripts need.
+    """
+    keys = (head + b":typed", head + b":absent")
+    commands = [Call(scripts.PROBE, keys, ()).by_text()]
+    if waits:
+        commands.append(Command(keys[0], (WAIT, b"0", b"1")))
+    replies = yield commands
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    if replies[0]:
+        raise SessionStoreError(not_permitted(name.decode() for name in replies[0]))

@@ -21,8 +21,6 @@ from __future__ import annotations
 from hashlib import sha1
 from typing import NamedTuple
 
-from sessionstore.redis.permissions import PROBE as _PROBE
-
 __all__ = [
     "APPEND",
     "CREATE",
@@ -958,6 +956,61 @@ local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not score or tonumber(score) > tonumber(ARGV[2]) then return {'OK', 0} end
 redis.call('ZREM', KEYS[2], ARGV[1])
 return {'OK', redis.call('ZREM', KEYS[1], ARGV[1])}
+"""
+
+# KEYS: 1 is made, of a type that fits few commands, and deleted; 2 is not there. What would make a
+# key finds the first, and what would change one the second, so that each is refused or does
+# nothing. Gives the commands that are refused. Where SET is, those that would make a key are not
+# tried. A server that can't be written to says so of each: that is for the write to tell.
+_PROBE = """
+local refused = {}
+
+local function may(command, ...)
+  local reply = redis.pcall(command, ...)
+  local said = type(reply) == 'table' and reply.err or ''
+  local no = string.find(said, ' run th', 1, true) or string.find(said, 'Unknown', 1, true)
+  if no then refused[#refused + 1] = command end
+  return not no
+end
+
+if may('SET', KEYS[1], '', 'PX', 1000) then
+  may('APPEND', KEYS[1], '')
+  may('HSET', KEYS[1], 'field', '')
+  may('HSETNX', KEYS[1], 'field', '')
+  may('LPUSH', KEYS[1], '')
+  may('RPUSH', KEYS[1], '')
+  may('ZADD', KEYS[1], 0, '')
+end
+may('UNLINK', KEYS[1])
+
+may('EXISTS', KEYS[2])
+may('GET', KEYS[2])
+may('HDEL', KEYS[2], 'field')
+may('HGET', KEYS[2], 'field')
+may('HGETALL', KEYS[2])
+may('HKEYS', KEYS[2])
+may('HLEN', KEYS[2])
+may('HMGET', KEYS[2], 'field')
+may('LLEN', KEYS[2])
+may('LPOP', KEYS[2])
+may('LRANGE', KEYS[2], 0, 0)
+may('LREM', KEYS[2], 0, '')
+may('LSET', KEYS[2], 0, '')
+may('LTRIM', KEYS[2], 0, 0)
+may('PERSIST', KEYS[2])
+may('PEXPIRE', KEYS[2], 1000)
+may('PEXPIREAT', KEYS[2], 0)
+may('PTTL', KEYS[2])
+may('TIME')
+may('ZCARD', KEYS[2])
+may('ZCOUNT', KEYS[2], 0, 0)
+may('ZRANGE', KEYS[2], 0, 0)
+may('ZRANGEBYSCORE', KEYS[2], 0, 0)
+may('ZREM', KEYS[2], '')
+may('ZREMRANGEBYSCORE', KEYS[2], 0, 0)
+may('ZREVRANGEBYSCORE', KEYS[2], 0, 0)
+may('ZSCORE', KEYS[2], '')
+return refused
 """
 
 GET = _script(_GET)

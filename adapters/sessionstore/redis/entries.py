@@ -1,0 +1,62 @@
+"""Entries of an index: session, agent and user, each percent-encoded, by last activity."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sessionstore.errors import CorruptMessageError
+from sessionstore.models import SessionInfo
+from sessionstore.redis import scripts
+from sessionstore.redis.calls import Call, number
+from sessionstore.redis.heads import decode_info, pairs
+from sessionstore.redis.keys import Layout, decoded_id
+
+__all__ = ["Entry", "drops", "is_entry", "touches"]
+
+_PARTS = 3
+_TIES = 50  # microseconds by which an index may move an activity on, to keep them apart
+
+
+class Entry(NamedTuple):
+    """An entry of an index, with the head of its session where that was looked up."""
+
+    member: bytes
+    activity: bytes
+    head: list[bytes]
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return decoded_id(self.member)
+
+    def info(self) -> SessionInfo | None:
+        """Give the session, or nothing where its head can't be read."""
+        try:
+            return decode_info(self.id, self.head)
+        except (CorruptMessageError, UnicodeDecodeError):
+            return None
+
+    def is_of(self, head: list[bytes]) -> bool:
+        """Tell whether a head is of this session, with its agent and user."""
+        fields = pairs(head)
+        return self.member.split(b"/")[1:] == [fields.get(b"agent"), fields.get(b"user")]
+
+
+def is_entry(member: bytes) -> bool:
+    """Tell whether the store may have written it."""
+    return member.count(b"/") == _PARTS - 1
+
+
+# Under Cluster each index has a slot of its own, and scripts that change nothing else.
+
+
+def touches(layout: Layout, entry: Entry) -> list[Call]:
+    """Give the calls that enter a session into its indexes under Cluster."""
+    args = (entry.member, entry.activity, layout.ttl)
+    return [Call(scripts.TOUCH, keys, args) for keys in layout.indexes(entry.member)]
+
+
+def drops(layout: Layout, entry: Entry) -> list[Call]:
+    """Give the calls that take a session out of its indexes, unless it was entered since."""
+    args = (entry.member, number(int(entry.activity) + _TIES))
+    return [Call(scripts.DROP, keys, args) for keys in layout.indexes(entry.member)]

@@ -1,0 +1,97 @@
+"""How sessions are listed and pruned, by their index: on one machine, in one script."""
+
+from __future__ import annotations
+
+import logging
+
+from sessionstore.errors import InvalidSessionError
+from sessionstore.models import SessionInfo, SessionPage
+from sessionstore.operations import ListSessions, Prune
+from sessionstore.redis import cluster_listing, scripts
+from sessionstore.redis.calls import Call, number
+from sessionstore.redis.entries import Entry
+from sessionstore.redis.exchange import PAGE, Exchange
+from sessionstore.redis.keys import encoded
+from sessionstore.redis.requests import RedisFlow
+
+__all__ = ["list_sessions", "prune"]
+
+_logger = logging.getLogger("sessionstore")
+
+_MOST_REPORTED = 1000  # unreadable sessions that are logged once each, so that logs stay short
+_LONGEST_CURSOR = 16
+
+
+def list_sessions(exchange: Exchange, operation: ListSessions) -> RedisFlow[SessionPage]:
+    """Give a page of sessions, newest activity first."""
+    look = cluster_listing.look if exchange.layout.clustered else _look
+    index, agent = _scope(exchange, operation)
+    limit, below = operation.limit, _place(operation.cursor)
+    found: list[tuple[bytes, SessionInfo]] = []
+    while True:
+        entries, below = yield from look(exchange, index, agent, limit + 1 - len(found), below)
+        read = [(entry.activity, _info(exchange, entry)) for entry in entries]
+        found += [(activity, info) for activity, info in read if info is not None]
+        if not below or len(found) > limit:
+            break
+    more = found[limit - 1][0].decode() if len(found) > limit else None
+    return SessionPage([info for _, info in found[:limit]], more)
+
+
+def prune(exchange: Exchange, _: Prune) -> RedisFlow[int]:
+    """Take expired sessions out of the index, a batch at a time; give how many."""
+    prune_some = cluster_listing.prune_some if exchange.layout.clustered else _prune_some
+    above, pruned = b"0", 0
+    while exchange.layout.ttl and above:
+        count, above = yield from prune_some(exchange, above)
+        pruned += count
+    return pruned
+
+
+def _scope(exchange: Exchange, operation: ListSessions) -> tuple[bytes, bytes]:
+    """Give the index to look at, and the agent to look for where the index is not the agent's."""
+    layout = exchange.layout
+    if operation.user_id is not None:
+        return layout.index(b"user", encoded(operation.user_id)), encoded(operation.agent_id)
+    if operation.agent_id is not None:
+        return layout.index(b"agent", encoded(operation.agent_id)), b""
+    return layout.index(b"all"), b""
+
+
+def _look(
+    exchange: Exchange, index: bytes, agent: bytes, limit: int, below: bytes
+) -> RedisFlow[tuple[list[Entry], bytes]]:
+    args = (exchange.layout.prefix, agent, number(limit), below, number(PAGE))
+    [[_, found, rest]] = yield from exchange.ask([Call(scripts.LIST, (index,), args)])
+    return [Entry(*found[i : i + 3]) for i in range(0, len(found), 3)], rest
+
+
+def _prune_some(exchange: Exchange, above: bytes) -> RedisFlow[tuple[int, bytes]]:
+    layout = exchange.layout
+    args = (layout.prefix, layout.ttl, above, number(PAGE))
+    call = Call(scripts.PRUNE, (layout.index(b"all"),), args)
+    [[_, pruned, rest]] = yield from exchange.ask([call])
+    return int(pruned), rest
+
+
+def _info(exchange: Exchange, entry: Entry) -> SessionInfo | None:
+    """Give a session, or nothing where its head can't be read: one must not break a list."""
+    reported = exchange.reported
+    if (info := entry.info()) is None and entry.id not in reported:
+        reported[entry.id] = None
+        if len(reported) > _MOST_REPORTED:
+            del reported[next(iter(reported))]
+        _logger.warning(
+            "RedisSessionStore(%r): session %r can't be read, and is left out of lists",
+            exchange.layout.where,
+            entry.id,
+        )
+    return info
+
+
+def _place(cursor: str | None) -> bytes:
+    if cursor is None:
+        return b""
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) <= _LONGEST_CURSOR):
+        raise InvalidSessionError("cursor is not one that list_sessions gave")
+    return cursor.encode()
