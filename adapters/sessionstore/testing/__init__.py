@@ -49,6 +49,7 @@ pytest.register_assert_rewrite(
             "lifetime",
             "listing",
             "model",
+            "operations",
             "ownership",
             "processes",
             "reading",

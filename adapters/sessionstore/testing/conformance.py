@@ -14,6 +14,7 @@ from sessionstore.testing.expiry import ExpiryContract
 from sessionstore.testing.identifiers import IdentifierContract
 from sessionstore.testing.lifetime import LifetimeContract, RestartContract
 from sessionstore.testing.listing import ListContract
+from sessionstore.testing.operations import OperationContract
 from sessionstore.testing.ownership import OwnershipContract
 from sessionstore.testing.processes import ProcessContract
 from sessionstore.testing.reading import ReadContract
@@ -43,6 +44,7 @@ class SessionStoreConformance(
     ConcurrencyContract,
     StatefulContract,
     VolumeContract,
+    OperationContract,
 ):
     """Every clause of the contract of `SessionStore`, sync and async.
 
