@@ -278,7 +278,7 @@ def test_ctrl_c_at_any_moment_of_an_outage_and_after_it(caplog: pytest.LogCaptur
     assert stage.seen() == kept
     assert len(kept) == len({*kept})
     assert [one for one in kept if one in acknowledged] == acknowledged
-    assert (stage.store.pending(), stage.store._standby.pinned()) == ([], [])
+    assert (stage.store.pending(), stage.store._cache.pinned()) == ([], [])
     assert not stage.store._journal._lines
     stage.primary.asked.clear()
     stage.store.append_messages("s", said("last"))

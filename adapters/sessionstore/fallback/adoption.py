@@ -16,7 +16,6 @@ from sessionstore.errors import (
     SessionStoreError,
     StoreUnavailableError,
 )
-from sessionstore.fallback.entries import read_entries
 from sessionstore.fallback.journal import (
     ADOPTED_BY,
     ADOPTING,
@@ -29,8 +28,9 @@ from sessionstore.fallback.journal import (
     Journal,
     keeper,
 )
+from sessionstore.fallback.known import KnownSession
 from sessionstore.fallback.owners import is_looked_after
-from sessionstore.fallback.standby import KnownSession
+from sessionstore.fallback.reading import read_entries
 from sessionstore.fallback.writes import PendingWrite, decode_write
 from sessionstore.flow import Flow
 from sessionstore.models import SessionInfo, SessionMessage

@@ -28,11 +28,13 @@ from sessionstore.errors import (
     StoreUnavailableError,
 )
 from sessionstore.fallback.adoption import adopt_all
+from sessionstore.fallback.cache import SessionCache, encoded_messages
 from sessionstore.fallback.circuits import Circuits
 from sessionstore.fallback.health import PING, Health, Permit
 from sessionstore.fallback.journal import JOURNALS, Journal
+from sessionstore.fallback.known import KnownSession
+from sessionstore.fallback.learning import learn_messages, learn_session, learn_write
 from sessionstore.fallback.replay import Replay
-from sessionstore.fallback.standby import KnownSession, Standby
 from sessionstore.fallback.triage import Triage
 from sessionstore.fallback.writes import PendingWrite
 from sessionstore.flow import Flow, aplay, play
@@ -232,8 +234,8 @@ class FallbackSessionStore(FlowStore):
 
     def _begin(self) -> None:
         max_sessions, max_messages, max_pending = self._bounds
-        self._standby = Standby(max_sessions, max_messages)
-        self._journal = Journal(self._fallback, max_pending, self._standby.unpin)
+        self._cache = SessionCache(max_sessions, max_messages)
+        self._journal = Journal(self._fallback, max_pending, self._cache.unpin)
         self._triage = Triage(self._primary, self._health, self._circuits)
         self._replay = Replay(self._primary, self._journal, self._triage)
         self._adopt_at: float | None = None
@@ -398,9 +400,9 @@ class FallbackSessionStore(FlowStore):
         self._journal.give_back(call)
         if is_within(self._adopter, call):
             self._adopter = None
-        for session_id in self._standby.pinned():
+        for session_id in self._cache.pinned():
             if not self._journal.holds(session_id):
-                self._standby.unpin(session_id)
+                self._cache.unpin(session_id)
 
     def _refuse_closed(self) -> None:
         if self._closed:
@@ -431,11 +433,11 @@ class FallbackSessionStore(FlowStore):
         self, session_id: str, *, limit: int | None, user_id: str | None
     ) -> Flow[SessionData | None]:
         ask = Get(session_id, limit, user_id)
-        stamp = self._standby.stamp(session_id)
+        stamp = self._cache.stamp(session_id)
 
         def learn(data: SessionData | None) -> None:
             whole = data is not None and len(data.messages) == data.message_count
-            self._standby.learn_session(session_id, data, stamp, whole=whole)
+            learn_session(self._cache, session_id, data, stamp, whole=whole)
 
         return self._operate(session_id, ask, learn, lambda: self._recall(session_id, user_id, ask))
 
@@ -456,14 +458,11 @@ class FallbackSessionStore(FlowStore):
             return data.messages if data else []
 
         ask = GetMessages(session_id, limit, before, after, user_id, keep_system)
-        stamp = self._standby.stamp(session_id)
+        stamp = self._cache.stamp(session_id)
 
         def learn(messages: list[SessionMessage]) -> None:
             if at_end and limit and messages:
-                system = messages[0] if len(messages) > limit else None
-                last = messages if system is None else messages[1:]
-                whole = len(messages) < limit
-                self._standby.learn_messages(session_id, last, system, user_id, stamp, whole=whole)
+                learn_messages(self._cache, ask, messages, stamp)
 
         return (
             yield from self._operate(
@@ -540,7 +539,7 @@ class FallbackSessionStore(FlowStore):
                 raise StoreUnavailableError("this page can't be read until the store is back")
             yield from ()
             after = cursor and cursor[len(self._outage) :]
-            page = self._standby.run(ListSessions(agent_id, user_id, limit, after))
+            page = self._cache.run(ListSessions(agent_id, user_id, limit, after))
             return SessionPage(
                 page.sessions, page.cursor and self._outage + page.cursor, partial=True
             )
@@ -661,7 +660,7 @@ class FallbackSessionStore(FlowStore):
 
     def _write(self, write: PendingWrite, expected_version: int | None = None) -> Flow[Any]:
         def learn(result: Any) -> None:
-            self._standby.learn_write(write, result)
+            learn_write(self._cache, write.operation(), result)
 
         def answer() -> Flow[Any]:
             return self._take_in(write, expected_version)
@@ -671,7 +670,7 @@ class FallbackSessionStore(FlowStore):
 
     def _recall(self, session_id: str, user_id: str | None, ask: Operation[T]) -> Flow[T]:
         """Read what is known of a session."""
-        view = self._standby.view(session_id, user_id)
+        view = self._cache.view(session_id, user_id)
         if self._unknown == "raise" and not self._knows(view, session_id):
             raise StoreUnavailableError("this session was not seen before the store went away")
         yield from ()
@@ -684,41 +683,46 @@ class FallbackSessionStore(FlowStore):
         if write.messages:
             self.bounds.require([encode_message(message) for message in write.messages])
         for _ in range(_TRIES):
-            view = self._standby.view(write.session_id, write.user_id)
+            view = self._cache.view(write.session_id, write.user_id)
             self._refuse_blind(view, write)
             stamp = view.stamp(write.session_id)
-            result = view.check(write)
+            result = view.check(write.operation(), encoded_messages(write.operation()))
             if self._has_nothing_to_do(write, result):
-                return result
+                return _NOTHING[write.kind]
             try:
                 return (yield from self._journal_it(view, write, stamp))
             except _OvertakenError:
                 continue
         raise StoreBusyError("others write to the session all the time: try again")
 
-    def _journal_it(self, view: Standby, write: PendingWrite, stamp: int) -> Flow[Any]:
+    def _journal_it(self, view: SessionCache, write: PendingWrite, stamp: int) -> Flow[Any]:
         session_id = write.session_id
         unseen = not self._knows(view, session_id)
 
         def show() -> Any:
-            seen = self._standby.view(session_id, write.user_id)
+            seen = self._cache.view(session_id, write.user_id)
             if write.kind != "append" and (seen is not view or view.stamp(session_id) != stamp):
                 raise _OvertakenError
-            return seen.show(write, unseen=unseen or not self._knows(seen, session_id))
+            ask = write.operation()
+            records = encoded_messages(ask)
+            return seen.show(ask, records, unseen=unseen or not self._knows(seen, session_id))
 
-        ready = view.as_known(write) if write.rewrites() else write
+        ready = write
+        if write.rewrites():
+            known, blind = view.known_to(write.operation())
+            ready = replace(write, known=known, blind=blind)
 
         def current() -> int:
-            return self._standby.view(session_id, write.user_id).stamp(session_id)
+            return self._cache.view(session_id, write.user_id).stamp(session_id)
 
-        return self._journal.take_in(ready, lambda: self._standby.pin(session_id), show, current)
+        return self._journal.take_in(ready, lambda: self._cache.pin(session_id), show, current)
 
     def _has_nothing_to_do(self, write: PendingWrite, result: Any) -> bool:
         if write.kind == "append":
             return not write.messages
         return write.kind in ("delete", "remove") and not result
 
-    def _refuse_blind(self, view: Standby, write: PendingWrite) -> None:
+    def _refuse_blind(self, view: SessionCache, write: PendingWrite) -> None:
         if write.kind == "create":
             return
         if not self._knows(view, write.session_id):
@@ -728,11 +732,11 @@ class FallbackSessionStore(FlowStore):
         elif write.rewrites() and view.is_unseen(write.session_id):
             msg = "what the session held before the store went away is not known: it is left alone"
             raise StoreUnavailableError(msg)
-        elif write.kind in ("replace", "remove") and view.lacks(write):
+        elif write.kind in ("replace", "remove") and view.lacks(write.operation()):
             raise StoreUnavailableError("this message can't be changed until the store is back")
 
-    def _knows(self, view: Standby, session_id: str) -> bool:
-        taken = view is self._standby and self._journal.has_taken(session_id)
+    def _knows(self, view: SessionCache, session_id: str) -> bool:
+        taken = view is self._cache and self._journal.has_taken(session_id)
         return view.knows(session_id) or taken
 
     # -- Coming back ------------------------------------------------------------------------------
@@ -800,14 +804,15 @@ class FallbackSessionStore(FlowStore):
     def _show_adopted(
         self, session_id: str, base: KnownSession | None, writes: list[PendingWrite]
     ) -> None:
-        if base is not None and not self._standby.knows(session_id):
-            self._standby.restore(base)
-        self._standby.pin(session_id)
+        if base is not None and not self._cache.knows(session_id):
+            self._cache.restore(base)
+        self._cache.pin(session_id)
         for write in writes:
-            view = self._standby.view(session_id, write.user_id)
+            view = self._cache.view(session_id, write.user_id)
             unseen = not view.knows(session_id)
             with suppress(SessionStoreError):
-                view.show(write, unseen=unseen)
+                ask = write.operation()
+                view.show(ask, encoded_messages(ask), unseen=unseen)
 
 
 class _OvertakenError(SessionStoreError):
@@ -887,6 +892,9 @@ def _report_lost(journal: Journal, fallback: SessionStore) -> None:
     if journal.size and isinstance(fallback, InMemorySessionStore):
         msg = "%d writes that the store lacks end here: the fallback was not closed"
         _logger.error(msg, journal.size)
+
+
+_NOTHING: dict[str, Any] = {"append": 0, "delete": False, "remove": []}
 
 
 def _nothing(result: object) -> None:

@@ -1,0 +1,395 @@
+"""`SessionCache`: what a fallback knows of its primary's sessions, in memory and within bounds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import count
+from typing import Any, TypeVar
+
+from sessionstore._runtime.clock import clock
+from sessionstore._runtime.fork_locks import fork_safe_rlock
+from sessionstore.arguments import require_owner
+from sessionstore.errors import StoreUnavailableError
+from sessionstore.fallback.cached import READS, WRITES, Change, Records, list_sessions
+from sessionstore.fallback.known import KnownSession
+from sessionstore.models import encode_message, encode_metadata
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    ListSessions,
+    Operation,
+    ReplaceMessage,
+    Update,
+)
+
+__all__ = ["SessionCache", "encoded_messages", "rewrites"]
+
+T = TypeVar("T")
+
+_STEPS = 10
+
+
+class SessionCache:
+    """The last messages of the sessions last used, which a fallback learns from its primary.
+
+    It answers as the primary would, as far as it knows. Where it can't know whose session one is,
+    or what an older message says, it raises `StoreUnavailableError`.
+
+    Args:
+        max_sessions: How many sessions; the least recently used one leaves first.
+        max_messages: How many of the last messages of each are kept; up to twice as many are.
+    """
+
+    def __init__(self, max_sessions: int, max_messages: int) -> None:
+        self.max_sessions = max_sessions
+        self.max_messages = max_messages
+        self.lock = fork_safe_rlock()
+        self._sessions: dict[str, KnownSession] = {}
+        self._used: OrderedDict[str, None] = OrderedDict()
+        self._pinned: set[str] = set()
+        self._of_users: dict[str, SessionCache] = {}
+        self._activity = count(1)
+        self._newest = 0
+        # The session, what is done to it and with what; its version, time and activity then.
+        self._unfinished: (
+            tuple[KnownSession, Callable[[Any], None] | None, Any, int, int, int] | None
+        ) = None
+
+    # -- What is known ----------------------------------------------------------------------------
+
+    def peek(self, session_id: str) -> KnownSession | None:
+        """Give what is known of a session, whoever the caller is."""
+        if self._unfinished is not None:
+            with self.lock:
+                self._finish()
+        return self._sessions.get(session_id)
+
+    def find(self, session_id: str, user_id: str | None) -> KnownSession | None:
+        """Give what is known of a caller's session.
+
+        Raises:
+            StoreUnavailableError: It can't be told whether it is theirs.
+            SessionAccessError: It is not.
+        """
+        session = self.peek(session_id)
+        if session is None or user_id is None:
+            return session
+        if session.user_id != user_id and not session.certain:
+            raise StoreUnavailableError(
+                "whose session this is can't be told until the store is back"
+            )
+        require_owner(session.user_id, user_id)
+        return session
+
+    def stamp(self, session_id: str) -> int:
+        """Tell one state of what is known of a session from all others."""
+        session = self._sessions.get(session_id)
+        return 0 if session is None else session.activity
+
+    def knows(self, session_id: str) -> bool:
+        """Tell whether the session was seen."""
+        return session_id in self._sessions
+
+    def is_unseen(self, session_id: str) -> bool:
+        """Tell whether the session is known only by what was written in an outage."""
+        session = self.peek(session_id)
+        return session is not None and session.unseen
+
+    def lacks(self, write: Operation[Any]) -> bool:
+        """Tell whether a write names a message that may be there, but is not known."""
+        session = self.peek(str(write.about))
+        if session is None:
+            return False
+        named = write.message_ids if isinstance(write, DeleteMessages) else []
+        named = [str(write.message.id)] if isinstance(write, ReplaceMessage) else named
+        return session.lacks(named)
+
+    def known_to(self, write: Operation[Any]) -> tuple[list[str], bool]:
+        """Give the messages that the caller of a write can know of; and whether there are others.
+
+        Args:
+            write: An operation that takes messages away.
+
+        Returns:
+            Their ids; and whether those that are before them are not known.
+        """
+        with self.lock:
+            session = self.peek(str(write.about))
+            if session is None:
+                return [], False
+            ids = list(session.positions)
+            # Who replaces the end of a long session has not seen its beginning.
+            emptied = isinstance(write, Delete) or (
+                isinstance(write, Update) and not write.messages
+            )
+            blind = session.made or (session.partial and not emptied)
+            return (ids if blind else ids[-self.max_messages :]), blind
+
+    # -- Views ------------------------------------------------------------------------------------
+
+    def view(self, session_id: str, user_id: str | None) -> SessionCache:
+        """Give what a user may know of a session.
+
+        Whose a session is that was first written to in an outage, only the primary can tell: until
+        then each user has a session of their own of that name, so that nobody keeps its owner out,
+        and nobody reads what another wrote.
+
+        Args:
+            session_id: The session.
+            user_id: The caller; ``None`` sees what the first writer does.
+        """
+        session = self._sessions.get(session_id)
+        if session is None or user_id is None or session.user_id == user_id:
+            return self
+        if not (session.unseen or session.made):
+            return self
+        with self.lock:
+            view = self._of_users.get(user_id)
+            return view or self._of_users.setdefault(
+                user_id, SessionCache(self.max_sessions, self.max_messages)
+            )
+
+    @property
+    def has_views(self) -> bool:
+        """Whether users have sessions of their own."""
+        return bool(self._of_users)
+
+    # -- Operations -------------------------------------------------------------------------------
+
+    def run(self, operation: Operation[T]) -> T:
+        """Carry out an operation."""
+        try:
+            with self.lock:
+                return self._run(operation)  # type: ignore[no-any-return]
+        except BaseException:
+            self._settle()
+            raise
+
+    def _run(self, operation: Operation[Any]) -> Any:
+        if isinstance(operation, ListSessions):
+            return list_sessions(self._sessions.values(), operation)
+        if type(operation) in READS:
+            return READS[type(operation)](self._find_for(operation), operation)
+        return self._write(operation, encoded_messages(operation))
+
+    def _find_for(self, operation: Any) -> KnownSession | None:
+        return self.find(operation.session_id, operation.user_id)
+
+    def check(self, write: Operation[Any], records: Records) -> bool:
+        """Raise what a write would raise, and do nothing.
+
+        Args:
+            write: The operation.
+            records: Its messages.
+
+        Returns:
+            Whether it would change what is known.
+        """
+        with self.lock:
+            return WRITES[type(write)](self._find_for(write), write, records).session is not None
+
+    def show(self, write: Operation[Any], records: Records, *, unseen: bool) -> Any:
+        """Do a write that is journaled, for the readers to see.
+
+        Args:
+            write: The operation.
+            records: Its messages.
+            unseen: Nothing is known of the session that it makes.
+
+        Returns:
+            The operation's result.
+        """
+        session_id = str(write.about)
+        try:
+            with self.lock:
+                before = self.peek(session_id)
+                sure = before is None or before.is_sure
+                result = self._write(write, records)
+                session = self.peek(session_id)
+                if session is not None:
+                    _note_journaled(session, write, unseen=unseen, sure=sure)
+                return result
+        except BaseException:
+            self._settle()
+            raise
+
+    def _write(self, write: Operation[Any], records: Records) -> Any:
+        change: Change = WRITES[type(write)](self._find_for(write), write, records)
+        if change.session is not None:
+            if change.change is None:
+                self.drop(change.session.id)
+            else:
+                self.change(change.session, change.change, change.what)
+                result = change.result()
+                self.use(change.session.id)
+                return result
+        return change.result()
+
+    # -- Changes, with the lock held --------------------------------------------------------------
+
+    # Ctrl-C may come between any two steps. So a change is noted, in one step, with all that it
+    # comes to, before it is begun. Each may be done twice: who finds it unfinished finishes it.
+
+    def change(self, session: KnownSession, change: Callable[[T], None], what: T) -> None:
+        """Change a session: it has another version and time then."""
+        if self._unfinished is not None:
+            self._finish()
+        now = clock.stamp(self._newest)
+        self._unfinished = (session, change, what, session.version + 1, now, next(self._activity))
+        self._finish()
+
+    def put(self, session: KnownSession) -> None:
+        """Know of a session what is given, with its version and times."""
+        if self._unfinished is not None:
+            self._finish()
+        session.activity = next(self._activity)
+        self._sessions[session.id] = session
+
+    def swap(self, session: KnownSession) -> None:
+        """Know of a session something else than before, without a write."""
+        self._sessions[session.id] = session
+        self.use(session.id)
+
+    def drop(self, session_id: str) -> None:
+        """Know nothing of a session any more."""
+        session = self.peek(session_id)
+        if session is not None:
+            self._unfinished = (session, None, None, 0, 0, 0)
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._unfinished is None:
+            return
+        session, change, what, version, now, activity = self._unfinished
+        if change is None:
+            self._sessions.pop(session.id, None)
+            self._used.pop(session.id, None)
+        else:
+            change(what)
+            session.version, session.activity = version, activity
+            session.updated_at = self._newest = now
+            if version == 1:
+                session.created_at = now
+            self._sessions[session.id] = session
+        self._unfinished = None
+
+    def _settle(self) -> None:
+        """Finish what this call was interrupted in, before its caller goes on."""
+        # Python 3.10 raises a Ctrl-C also before the first step of the `with` that an error leaves
+        # by, which then does not release.
+        with suppress(RuntimeError):  # not held by this thread
+            self.lock.release()
+        if self._unfinished is not None:
+            with self.lock:
+                self._finish()
+
+    # -- Bounds -----------------------------------------------------------------------------------
+
+    def pin(self, session_id: str) -> KnownSession | None:
+        """Keep a session whatever the bounds, and give a copy of what is known of it."""
+        with self.lock:
+            self._pinned.add(session_id)
+            session = self.peek(session_id)
+            return session.copy() if session else None
+
+    def unpin(self, session_id: str) -> None:
+        """Let the bounds hold for a session again."""
+        with self.lock:
+            self._pinned.discard(session_id)
+            session = self.peek(session_id)
+            if session is not None:
+                session.current = False  # what is there now, the primary has put together
+                session.unseen = session.made = False
+                self._cut(session)
+            self._keep_bounds()
+        for user_id, view in list(self._of_users.items()):
+            if not view.forget(session_id):
+                self._of_users.pop(user_id, None)
+
+    def pinned(self) -> list[str]:
+        """Give the sessions that are kept whatever the bounds."""
+        with self.lock:
+            return list(self._pinned)
+
+    def is_pinned(self, session_id: str) -> bool:
+        """Tell whether a session is kept whatever the bounds."""
+        return session_id in self._pinned
+
+    def forget(self, session_id: str) -> bool:
+        """Know nothing of a session any more; tell whether any is known."""
+        with self.lock:
+            self.drop(session_id)
+            return bool(self._sessions)
+
+    def restore(self, session: KnownSession) -> None:
+        """Know of a session what another process knew of it."""
+        with self.lock:
+            if not session.updated_at:
+                session.updated_at = clock.stamp(self._newest)
+            self.put(session)
+            self.use(session.id)
+
+    def use(self, session_id: str) -> None:
+        """Take note that a session is used, with the lock held."""
+        self._used[session_id] = None
+        self._used.move_to_end(session_id)
+        session = self._sessions.get(session_id)
+        if session is not None and len(session.bodies) > 2 * self.max_messages:
+            self._cut(session)
+        if len(self._used) > self.max_sessions:
+            self._keep_bounds()
+
+    def _cut(self, session: KnownSession) -> None:
+        if len(session.bodies) > 2 * self.max_messages and session.id not in self._pinned:
+            self._sessions[session.id] = session.cut_to(self.max_messages)
+
+    def _keep_bounds(self) -> None:
+        for _ in range(_STEPS):  # bounded: those that are pinned are passed over little by little
+            if len(self._used) - len(self._pinned) <= self.max_sessions:
+                return
+            session_id = next(iter(self._used))
+            if session_id in self._pinned:
+                self._used.move_to_end(session_id)
+            else:
+                self.drop(session_id)
+
+
+def rewrites(write: Operation[Any]) -> bool:
+    """Tell whether a write takes messages away, whichever they are."""
+    return isinstance(write, Delete) or (isinstance(write, Update) and write.messages is not None)
+
+
+def encoded_messages(write: Operation[Any]) -> Sequence[tuple[str, bytes]]:
+    """Give the messages of a write, each by its id and in its stored form.
+
+    Raises:
+        InvalidMessageError: One of them can't be stored as JSON.
+        InvalidSessionError: The metadata that it sets can't be.
+    """
+    if isinstance(write, (Create, Update)) and write.metadata is not None:
+        encode_metadata(write.metadata)
+    if isinstance(write, ReplaceMessage):
+        messages = [write.message]
+    elif isinstance(write, (Append, Create, Update)):
+        messages = write.messages or []
+    else:
+        return ()
+    return [(str(message.id), encode_message(message)) for message in messages]
+
+
+def _note_journaled(
+    session: KnownSession, write: Operation[Any], *, unseen: bool, sure: bool
+) -> None:
+    if unseen:  # its past reads as empty
+        session.unseen = isinstance(write, Append)
+        session.made = not session.unseen
+    elif sure:
+        session.sure = len(session.bodies)
+    if isinstance(write, Create) or (session.version == 1 and not unseen):
+        session.certain = True  # it was made again, after it was deleted
+    if rewrites(write) and not (isinstance(write, Update) and write.messages):
+        session.partial = False

@@ -1,0 +1,201 @@
+"""The operations of the contract on a `SessionCache`, as far as it knows the sessions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeAlias
+
+from sessionstore.errors import (
+    CorruptMessageError,
+    InvalidSessionError,
+    SessionExistsError,
+    SessionNotFoundError,
+)
+from sessionstore.fallback.known import KnownSession
+from sessionstore.models import (
+    SYSTEM_ROLES,
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    SessionPage,
+    decode_messages,
+    decode_metadata,
+    encode_metadata,
+    merge_metadata,
+)
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    GetMessages,
+    ListSessions,
+    ReplaceMessage,
+    Update,
+)
+
+__all__ = ["READS", "WRITES", "Change", "Records", "list_sessions"]
+
+_logger = logging.getLogger("sessionstore")
+
+Records: TypeAlias = Sequence[tuple[str, bytes]]
+"""The messages of a write, each by its id and in its stored form."""
+
+
+class Change(NamedTuple):
+    """A write that was looked at, and not done.
+
+    Attributes:
+        session: The session; ``None`` where there is nothing to do.
+        change: What does it, and may do it again; ``None`` to drop the session.
+        what: What that is called with.
+        result: Gives the operation's result, when it is done.
+    """
+
+    session: KnownSession | None
+    change: Callable[[Any], None] | None
+    what: Any
+    result: Callable[[], Any]
+
+
+# -- Writes ---------------------------------------------------------------------------------------
+
+
+def _append(session: KnownSession | None, write: Append, records: Records) -> Change:
+    if session is None:
+        session = KnownSession(write.session_id, write.agent_id, write.user_id, b"{}")
+    fresh = session.fresh(session.unknown(records))
+    changed = session if fresh.bodies else None
+    return Change(changed, session.grow, fresh, fresh.bodies.__len__)
+
+
+def _create(session: KnownSession | None, write: Create, records: Records) -> Change:
+    session_id, metadata = str(write.session_id), encode_metadata(write.metadata or {})
+    if session is not None:
+        raise SessionExistsError(f"session {session_id!r} is already there")
+    made = KnownSession(session_id, write.agent_id, write.user_id, metadata)
+
+    def result() -> SessionData:
+        return SessionData(**made.head(), messages=list(write.messages))
+
+    return Change(made, made.grow, made.fresh(records), result)
+
+
+def _replace(session: KnownSession | None, write: ReplaceMessage, records: Records) -> Change:
+    session, [record] = _required(session, write), records
+    if record[0] not in session.positions:
+        raise SessionNotFoundError(f"the session has no message {record[0]!r}")
+    return Change(session, session.put, record, _none)
+
+
+def _delete_messages(session: KnownSession | None, write: DeleteMessages, _: Records) -> Change:
+    if session is None:
+        return Change(None, None, None, list)
+    removal = session.removal(write.message_ids)
+    sure = max(0, session.sure - len(removal.deleted))
+    changed = session if removal.deleted else None
+    what = (removal, sure, write.message_ids)
+    return Change(changed, session.take_out, what, removal.deleted.copy)
+
+
+def _update(session: KnownSession | None, write: Update, records: Records) -> Change:
+    session = _required(session, write)
+    metadata = session.metadata
+    if write.metadata is not None:
+        metadata = encode_metadata(merge_metadata(decode_metadata(metadata), write.metadata))
+    what = (metadata, None if write.messages is None else list(records))
+    return Change(session, session.become, what, session.info)
+
+
+def _delete(session: KnownSession | None, _write: Delete, _: Records) -> Change:
+    return Change(session, None, None, lambda: session is not None)
+
+
+def _required(session: KnownSession | None, write: ReplaceMessage | Update) -> KnownSession:
+    if session is None:
+        raise SessionNotFoundError(f"there is no session {write.session_id!r}")
+    return session
+
+
+def _none() -> None:
+    return None
+
+
+# -- Reads ----------------------------------------------------------------------------------------
+
+
+def _get(session: KnownSession | None, read: Get) -> SessionData | None:
+    if session is None:
+        return None
+    messages = decode_messages(read.session_id, session.last(read.limit))
+    return SessionData(**session.head(), messages=messages)
+
+
+def _get_messages(session: KnownSession | None, read: GetMessages) -> list[SessionMessage]:
+    if session is None:
+        return []
+    if session.partial:
+        session.refuse_older(read)
+    start, end = session.bounds(read.limit, read.before, read.after)
+    first = _system(session, start) if read.keep_system else []
+    messages = decode_messages(read.session_id, first + session.bodies[start:end])
+    return messages[1:] if first and messages[0].role not in SYSTEM_ROLES else messages
+
+
+def _system(session: KnownSession, start: int) -> list[bytes]:
+    if session.partial:
+        return [session.system] if session.system else []
+    return session.bodies[:1] if start > 0 else []
+
+
+def list_sessions(known: Iterable[KnownSession], read: ListSessions) -> SessionPage:
+    """Give a page of the sessions that are known, the last one written to first."""
+    below = _activity(read.cursor)
+    wanted = [
+        session
+        for session in known
+        if (below is None or session.activity < below)
+        and (read.agent_id is None or session.agent_id == read.agent_id)
+        and (read.user_id is None or session.user_id == read.user_id)
+    ]
+    newest_first = sorted(wanted, key=attrgetter("activity"), reverse=True)
+    readable = ((info, each.activity) for each in newest_first if (info := _readable(each)))
+    page = list(islice(readable, read.limit + 1))
+    more = str(page[read.limit - 1][1]) if len(page) > read.limit else None
+    return SessionPage([info for info, _ in page[: read.limit]], more)
+
+
+def _readable(session: KnownSession) -> SessionInfo | None:
+    try:
+        return session.info()
+    except CorruptMessageError as error:
+        _logger.warning("session %r is left out of a list: %s", session.id, error)
+        return None
+
+
+def _activity(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    try:
+        return int(cursor)
+    except ValueError:
+        raise InvalidSessionError("cursor is not one that list_sessions gave") from None
+
+
+# What each does to, or reads from, what is known of the session: the caller may see that.
+READS: dict[type, Callable[[KnownSession | None, Any], Any]] = {
+    Get: _get,
+    GetMessages: _get_messages,
+}
+WRITES: dict[type, Callable[[KnownSession | None, Any, Records], Change]] = {
+    Append: _append,
+    Create: _create,
+    ReplaceMessage: _replace,
+    DeleteMessages: _delete_messages,
+    Update: _update,
+    Delete: _delete,
+}

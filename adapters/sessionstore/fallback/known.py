@@ -1,0 +1,215 @@
+"""`KnownSession`: what is known of one session of a primary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from sessionstore._stored_session import Removal, StoredSession
+from sessionstore.errors import StoreUnavailableError
+from sessionstore.models import (
+    SYSTEM_ROLES,
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    decode_message,
+    encode_message,
+    encode_metadata,
+    to_microseconds,
+)
+from sessionstore.operations import GetMessages
+
+__all__ = ["KnownSession"]
+
+_OLDER = 10  # times as many ids as messages are kept
+
+
+class KnownSession(StoredSession):
+    """What is known of a session: its last messages, in one piece.
+
+    Attributes:
+        certain: Its owner, or lack of one, was told by the primary or by its maker.
+        current: The primary said so when it was asked last, or has acknowledged it since.
+        partial: There are messages before these, or may be.
+        unseen: It was first written to in an outage: nothing is known of its past.
+        made: It was made in an outage: the primary may turn out to hold another.
+        sure: How many of the messages, from the first on, have nothing missing between them.
+        older: The ids of messages that were cut off, so that none of them is taken for a new one.
+        system: The session's first message, if that is a system message that was cut off.
+        hidden: How many messages there are before these, as far as is known.
+    """
+
+    certain: bool = False
+    current: bool = False
+    partial: bool = False
+    unseen: bool = False
+    made: bool = False
+    sure: int = 0
+    older: dict[str, None] = msgspec.field(default_factory=dict)
+    system: bytes = b""
+    hidden: int = 0
+
+    def head(self) -> dict[str, Any]:
+        """Give the fields that `SessionData` and `SessionInfo` share."""
+        return {**StoredSession.head(self), "message_count": self.hidden + len(self.bodies)}
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether nothing is missing between the messages."""
+        return self.sure == len(self.bodies)
+
+    def copy(self) -> KnownSession:
+        """Give a copy that no change of this one reaches."""
+        return replace(
+            self,
+            bodies=self.bodies.copy(),
+            positions=self.positions.copy(),
+            older=self.older.copy(),
+        )
+
+    def unknown(self, records: Sequence[tuple[str, bytes]]) -> Sequence[tuple[str, bytes]]:
+        """Give those messages that are not among the ones that were cut off."""
+        return [each for each in records if each[0] not in self.older] if self.older else records
+
+    def lacks(self, message_ids: Sequence[str]) -> bool:
+        """Tell whether a message may be there, but is not known."""
+        if not self.partial and self.is_sure:
+            return False
+        return not self.positions.keys() >= set(message_ids)
+
+    def take_out(self, change: tuple[Removal, int, Sequence[str]]) -> None:
+        """Take messages out; to do so once more is the same.
+
+        Args:
+            change: What is left then; how many of that have nothing missing between them; the ids.
+        """
+        removal, self.sure, message_ids = change
+        self.shrink(removal)
+        for message_id in message_ids:
+            self.older.pop(message_id, None)
+
+    # -- What the primary says --------------------------------------------------------------------
+
+    def agrees_with(self, data: SessionData, most: int, *, whole: bool) -> bool:
+        """Tell whether all that the primary has given is known.
+
+        Args:
+            data: The session, or its last messages.
+            most: How many messages are to be known.
+            whole: Whether these are all of its messages.
+        """
+        count = len(data.messages)
+        return (
+            self.current
+            and self.version == data.version
+            and (not (self.partial and whole) or count >= most)
+            and len(self.bodies) >= min(count, most)
+            and (not count or data.messages[-1].id == next(reversed(self.positions)))
+        )
+
+    def ends_with(self, messages: Sequence[SessionMessage]) -> bool:
+        """Tell whether these are known to be the session's last messages."""
+        ids = [message.id for message in messages]
+        return (
+            self.current
+            and ids == self._last_ids(len(ids))
+            and (not ids or self.bodies[-1] == encode_message(messages[-1]))
+        )
+
+    def learned(
+        self, messages: Sequence[SessionMessage], most: int, *, whole: bool
+    ) -> KnownSession:
+        """Give what is known when the primary has told the last messages.
+
+        Args:
+            messages: The messages.
+            most: How many are to be known.
+            whole: Whether these are all.
+        """
+        last = messages[-most:]
+        records = [(str(message.id), encode_message(message)) for message in last]
+        ids = [message_id for message_id, _ in records]
+        if not whole and ids == self._last_ids(len(ids)):
+            front = self.bodies[: len(self.bodies) - len(ids)]
+            return replace(self, bodies=front + [body for _, body in records], current=True)
+        older = [] if whole else [*self.older, *self.positions]
+        older += [str(message.id) for message in messages[:-most]]
+        front_records = [] if whole else self._front(ids[0])
+        cut = len(last) < len(messages)
+        system = self.system
+        if whole:
+            system = encode_message(messages[0]) if cut and _is_system(messages[0]) else b""
+        session = replace(self, bodies=[], positions={}, first=0, older={}, system=system)
+        session.add([*front_records, *records])
+        session.remember_older(older, most)
+        session.sure = len(session.bodies)
+        session.partial = cut if whole else session.partial or not front_records
+        session.current, session.unseen, session.made = True, False, False
+        return session
+
+    def learn_head(self, head: SessionData | SessionInfo) -> None:
+        """Take note of all but the messages."""
+        self.user_id, self.agent_id = head.user_id, head.agent_id
+        self.metadata = encode_metadata(head.metadata)
+        self.created_at = to_microseconds(head.created_at)
+        self.updated_at = to_microseconds(head.updated_at)
+        self.version = head.version
+        self.hidden = max(0, head.message_count - len(self.bodies))
+        self.certain = True
+
+    def _front(self, first: str) -> list[tuple[str, bytes]]:
+        """Give what comes before a message without a gap."""
+        place = self.place(first) if first in self.positions else self.sure + 1
+        if place > self.sure:
+            return []
+        return list(zip(islice(self.positions, place), self.bodies, strict=False))
+
+    def _last_ids(self, count: int) -> list[str]:
+        return list(islice(reversed(self.positions), count))[::-1]
+
+    # -- Within bounds ----------------------------------------------------------------------------
+
+    def cut_to(self, most: int) -> KnownSession:
+        """Give what is left when only the last messages are kept."""
+        cut = len(self.bodies) - most
+        session = self.copy()
+        if not self.partial and _is_system(decode_message(self.bodies[0])):
+            session.system = self.bodies[0]
+        ids = list(islice(self.positions, cut))
+        session.remove(ids)
+        session.hidden += cut
+        session.partial, session.sure = True, max(0, self.sure - cut)
+        session.remember_older(ids, most)
+        return session
+
+    def remember_older(self, ids: list[str], most: int) -> None:
+        """Know of messages that are not kept that they are there."""
+        for message_id in ids[-_OLDER * most :]:
+            if message_id not in self.positions:
+                self.older[message_id] = None
+        surplus = len(self.older) - _OLDER * most
+        for message_id in list(islice(self.older, max(0, surplus))):
+            del self.older[message_id]
+
+    def refuse_older(self, read: GetMessages) -> None:
+        """Refuse to read messages that are not known.
+
+        Raises:
+            StoreUnavailableError: Some of them may be older than those that are.
+        """
+        reached = read.after is None
+        if read.before is not None:
+            place = self.place(read.before) if read.before in self.positions else 0
+            reached = read.limit is not None and read.limit <= place
+        if read.after is not None:
+            reached = read.after in self.positions
+        if not reached:
+            raise StoreUnavailableError("older messages can't be read until the store is back")
+
+
+def _is_system(message: SessionMessage) -> bool:
+    return message.role in SYSTEM_ROLES

@@ -1,0 +1,141 @@
+"""What a `SessionCache` learns from the answers of the primary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sessionstore.errors import SessionStoreError
+from sessionstore.fallback.cache import SessionCache, encoded_messages, rewrites
+from sessionstore.fallback.known import KnownSession
+from sessionstore.models import SessionData, SessionInfo, SessionMessage, encode_message
+from sessionstore.operations import Append, GetMessages, Operation, Update
+
+__all__ = ["learn_messages", "learn_session", "learn_write"]
+
+
+def learn_session(
+    cache: SessionCache, session_id: str, data: SessionData | None, stamp: int, *, whole: bool
+) -> None:
+    """Take note of a session that the primary has given, whole or with its last messages.
+
+    Args:
+        cache: What is known.
+        session_id: The session.
+        data: What the primary gave.
+        stamp: That of the session before the primary was asked: what was learned since may be
+            newer.
+        whole: Whether these are all of its messages.
+    """
+    with cache.lock:
+        session = cache.peek(session_id)
+        most = cache.max_messages
+        if session and data and session.agrees_with(data, most, whole=whole):
+            cache.use(session_id)
+            return
+        if cache.is_pinned(session_id):
+            return  # what is known here is more than the primary has yet
+        if cache.stamp(session_id) != stamp:
+            if session is not None:
+                session.current = False
+        elif data is None:
+            cache.drop(session_id)
+        else:
+            _learn_data(cache, data, whole=whole)
+
+
+def learn_messages(
+    cache: SessionCache, read: GetMessages, messages: Sequence[SessionMessage], stamp: int
+) -> None:
+    """Take note of a session's last messages, and of the system message before those.
+
+    They tell of its owner only who may read, and nothing of its version.
+
+    Args:
+        cache: What is known.
+        read: What the primary was asked for: a limit, and no more.
+        messages: What it gave.
+        stamp: As in `learn_session`.
+    """
+    session_id, limit = read.session_id, read.limit or len(messages)
+    system = messages[0] if len(messages) > limit else None
+    last = messages if system is None else messages[1:]
+    with cache.lock:
+        if cache.is_pinned(session_id) or cache.stamp(session_id) != stamp:
+            return
+        known = cache.peek(session_id)
+        session = known or KnownSession(session_id, "default", read.user_id, b"{}")
+        if not session.ends_with(last):
+            session = session.learned(last, cache.max_messages, whole=len(messages) < limit)
+        if system is not None:
+            session.system = encode_message(system)
+        if known is None:
+            cache.restore(session)
+        else:
+            cache.swap(session)
+
+
+def learn_write(cache: SessionCache, write: Operation[Any], result: Any) -> None:
+    """Take note of a write that the primary has done, and of what it answered."""
+    if isinstance(write, Append):
+        _learn_append(cache, write)
+        return
+    session_id = str(write.about)
+    if isinstance(result, SessionData):
+        with cache.lock:
+            if not cache.is_pinned(session_id):
+                _learn_data(cache, result, whole=True)
+    elif not (rewrites(write) and cache.is_pinned(session_id)):
+        try:
+            cache.run(write)
+        except SessionStoreError:  # what was known is out of date, or nothing
+            session = cache.peek(session_id)
+            if session is not None:
+                session.current = False
+        if isinstance(write, Update):
+            _learn_update(cache, write, result)
+
+
+def _learn_append(cache: SessionCache, write: Append) -> None:
+    records = encoded_messages(write)
+    with cache.lock:
+        session = cache.peek(write.session_id)
+        if session is None:
+            if cache.is_pinned(write.session_id):
+                return  # it was deleted here meanwhile
+            session = KnownSession(write.session_id, write.agent_id, write.user_id, b"{}")
+        fresh = session.fresh(session.unknown(records))
+        if fresh.bodies:
+            sure = session.current and session.is_sure
+            cache.change(session, session.grow, fresh)
+            if sure:
+                session.sure = len(session.bodies)
+            cache.use(write.session_id)
+
+
+def _learn_update(cache: SessionCache, write: Update, result: SessionInfo) -> None:
+    with cache.lock:
+        session = cache.peek(write.session_id)
+        if session is None:
+            return
+        if session.version != result.version and write.messages is None:
+            session.current = False
+        session.learn_head(result)
+        if write.messages is not None:
+            session.current, session.partial = True, False
+            session.sure = len(session.bodies)
+        cache.use(write.session_id)
+
+
+def _learn_data(cache: SessionCache, data: SessionData, *, whole: bool) -> None:
+    known = cache.peek(data.id)
+    session = known or KnownSession(data.id, data.agent_id, data.user_id, b"{}")
+    if whole or data.messages:
+        session = session.learned(data.messages, cache.max_messages, whole=whole)
+    else:
+        session.current = False  # only its head was asked for
+    session.learn_head(data)
+    if known is None:
+        cache.restore(session)
+    else:
+        cache.swap(session)
