@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count, islice
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from sessionstore._flow_store import FlowStore
 from sessionstore._runtime.clock import clock
 from sessionstore._runtime.fork_locks import fork_safe_rlock
 from sessionstore._stored_session import StoredSession
@@ -21,7 +20,6 @@ from sessionstore.errors import (
     SessionNotFoundError,
     SessionStoreError,
 )
-from sessionstore.flow import Flow, play
 from sessionstore.models import (
     SYSTEM_ROLES,
     SessionData,
@@ -35,32 +33,30 @@ from sessionstore.models import (
     merge_metadata,
     retention_microseconds,
 )
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    GetMessages,
+    ListSessions,
+    Operation,
+    Ping,
+    Prune,
+    ReplaceMessage,
+    Update,
+)
+from sessionstore.store import SessionStore
 
 __all__ = ["InMemorySessionStore", "StoredSession"]
 
 T = TypeVar("T")
-P = ParamSpec("P")
 
 _logger = logging.getLogger("sessionstore")
 
 
-def _at_once(
-    operation: Callable[Concatenate[InMemorySessionStore, P], T],
-) -> Callable[Concatenate[InMemorySessionStore, P], Flow[T]]:
-    """Make a flow of an operation that has nobody to wait for."""
-
-    def flow(store: InMemorySessionStore, /, *args: P.args, **kwargs: P.kwargs) -> Flow[T]:
-        yield from ()
-        try:
-            return operation(store, *args, **kwargs)
-        except BaseException:
-            store._settle()  # noqa: SLF001 - a method's own store
-            raise
-
-    return flow
-
-
-class InMemorySessionStore(FlowStore):
+class InMemorySessionStore(SessionStore):
     """Sessions in this process: for tests, notebooks, and as a fallback.
 
     Two stores share nothing. After `close` calls raise `SessionStoreError`. After a fork both sides
@@ -110,138 +106,101 @@ class InMemorySessionStore(FlowStore):
         """Close the store; later calls raise `SessionStoreError`."""
         self._closed = True
 
-    def _play(self, flow: Flow[T]) -> T:
+    def run(self, operation: Operation[T]) -> T:
+        """Carry out an operation."""
         if self._closed:
             raise SessionStoreError("this store is closed")
-        return play(flow, _refuse)
+        work = self._operations.get(type(operation))
+        if work is None:
+            name = type(operation).__name__
+            raise SessionStoreError(f"InMemorySessionStore does not know {name}")
+        try:
+            result: T = work(self, operation)
+        except BaseException:
+            self._settle()
+            raise
+        return result
 
-    async def _aplay(self, flow: Flow[T]) -> T:
-        if self._closed:
-            raise SessionStoreError("this store is closed")
-        return play(flow, _refuse)
+    async def arun(self, operation: Operation[T]) -> T:
+        """Async twin of `run`, which waits for nothing."""
+        return self.run(operation)
 
-    @_at_once
-    def _create(
-        self,
-        session_id: str,
-        messages: Sequence[SessionMessage],
-        *,
-        agent_id: str,
-        user_id: str | None,
-        metadata: dict[str, Any],
-    ) -> SessionData:
-        records, stored = _encoded(messages), encode_metadata(metadata)
+    # -- The operations ---------------------------------------------------------------------------
+
+    def _create(self, operation: Create) -> SessionData:
+        session_id, user_id = str(operation.session_id), operation.user_id
+        records, metadata = _encoded(operation.messages), encode_metadata(operation.metadata)
         with self._lock:
             if self._find(session_id, user_id):
                 raise SessionExistsError(f"session {session_id!r} is already there")
-            session = self._kind(session_id, agent_id, user_id, stored)
+            session = self._kind(session_id, operation.agent_id, user_id, metadata)
             self._begin(session, session.grow, session.fresh(records))
             self._written(session)
             head = session.head()
-        return SessionData(**head, messages=list(messages))
+        return SessionData(**head, messages=list(operation.messages))
 
-    @_at_once
-    def _get(
-        self, session_id: str, *, limit: int | None, user_id: str | None
-    ) -> SessionData | None:
+    def _get(self, operation: Get) -> SessionData | None:
         with self._lock:
-            session = self._find(session_id, user_id)
+            session = self._find(operation.session_id, operation.user_id)
             if session is None:
                 return None
-            head, bodies = session.head(), session.last(limit)
-        return SessionData(**head, messages=decode_messages(session_id, bodies))
+            head, bodies = session.head(), session.last(operation.limit)
+        return SessionData(**head, messages=decode_messages(operation.session_id, bodies))
 
-    @_at_once
-    def _get_messages(
-        self,
-        session_id: str,
-        *,
-        limit: int | None,
-        before: str | None,
-        after: str | None,
-        user_id: str | None,
-        keep_system: bool,
-    ) -> list[SessionMessage]:
+    def _get_messages(self, operation: GetMessages) -> list[SessionMessage]:
         with self._lock:
-            session = self._find(session_id, user_id)
+            session = self._find(operation.session_id, operation.user_id)
             if session is None:
                 return []
-            start, end = session.bounds(limit, before, after)
+            start, end = session.bounds(operation.limit, operation.before, operation.after)
             bodies = session.bodies[start:end]
-            first = session.bodies[:1] if keep_system and start > 0 else []
-        messages = decode_messages(session_id, first + bodies)
+            first = session.bodies[:1] if operation.keep_system and start > 0 else []
+        messages = decode_messages(operation.session_id, first + bodies)
         return messages[1:] if first and messages[0].role not in SYSTEM_ROLES else messages
 
-    @_at_once
-    def _append_messages(
-        self,
-        session_id: str,
-        messages: Sequence[SessionMessage],
-        *,
-        agent_id: str,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> int:
-        records = _encoded(messages)
+    def _append(self, operation: Append) -> int:
+        records = _encoded(operation.messages)
         with self._lock:
-            session = self._find(session_id, user_id)
-            require_version(session.version if session else 0, expected_version)
+            session = self._find(operation.session_id, operation.user_id)
+            require_version(session.version if session else 0, operation.expected_version)
             if session is None:
-                session = self._kind(session_id, agent_id, user_id, b"{}")
+                named = operation.session_id, operation.agent_id, operation.user_id
+                session = self._kind(*named, b"{}")
             fresh = session.fresh(records)
             if added := len(fresh.bodies):
                 self._begin(session, session.grow, fresh)
                 self._written(session)
             return added
 
-    @_at_once
-    def _replace_message(
-        self, session_id: str, message: SessionMessage, *, user_id: str | None
-    ) -> None:
-        [(message_id, body)] = _encoded([message])
+    def _replace_message(self, operation: ReplaceMessage) -> None:
+        [(message_id, body)] = _encoded([operation.message])
         with self._lock:
-            session = self._require(session_id, user_id)
+            session = self._require(operation.session_id, operation.user_id)
             if message_id not in session.positions:
                 raise SessionNotFoundError(f"the session has no message {message_id!r}")
             self._begin(session, session.put, (message_id, body))
             self._written(session)
 
-    @_at_once
-    def _delete_messages(
-        self,
-        session_id: str,
-        message_ids: Sequence[str],
-        *,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> list[str]:
+    def _delete_messages(self, operation: DeleteMessages) -> list[str]:
         with self._lock:
-            session = self._find(session_id, user_id)
-            require_version(session.version if session else 0, expected_version)
+            session = self._find(operation.session_id, operation.user_id)
+            require_version(session.version if session else 0, operation.expected_version)
             if session is None:
                 return []
-            removal = session.removal(message_ids)
+            removal = session.removal(operation.message_ids)
             if removal.deleted:
                 self._begin(session, session.shrink, removal)
                 self._written(session)
             return removal.deleted
 
-    @_at_once
-    def _update(
-        self,
-        session_id: str,
-        *,
-        messages: Sequence[SessionMessage] | None,
-        metadata: dict[str, Any] | None,
-        user_id: str | None,
-        expected_version: int | None,
-    ) -> SessionInfo:
+    def _update(self, operation: Update) -> SessionInfo:
+        messages, metadata = operation.messages, operation.metadata
         records = None if messages is None else _encoded(messages)
         if metadata is not None:
             encode_metadata(metadata)
         with self._lock:
-            session = self._require(session_id, user_id)
-            require_version(session.version, expected_version)
+            session = self._require(operation.session_id, operation.user_id)
+            require_version(session.version, operation.expected_version)
             if metadata is not None:
                 merged = merge_metadata(decode_metadata(session.metadata), metadata)
                 stored = encode_metadata(merged)
@@ -251,42 +210,29 @@ class InMemorySessionStore(FlowStore):
             self._written(session)
             return session.info()
 
-    @_at_once
-    def _delete(self, session_id: str, *, user_id: str | None) -> bool:
+    def _delete(self, operation: Delete) -> bool:
         with self._lock:
-            session = self._find(session_id, user_id)
+            session = self._find(operation.session_id, operation.user_id)
             if session:
                 self._forget(session)
             return session is not None
 
-    @_at_once
-    def _list_sessions(
-        self, *, agent_id: str | None, user_id: str | None, limit: int, cursor: str | None
-    ) -> SessionPage:
-        below = _activity(cursor)
-        scope = ("user", user_id) if user_id is not None else None
-        if scope is None and agent_id is not None:
-            scope = ("agent", agent_id)
+    def _list_sessions(self, operation: ListSessions) -> SessionPage:
+        below, limit = _activity(operation.cursor), operation.limit
         with self._lock:
             self._finish()
-            live = (
-                session
-                for session in map(
-                    self._sessions.__getitem__, reversed(self._recent.get(scope, {}))
-                )
-                if (below is None or session.activity < below)
-                and (agent_id is None or session.agent_id == agent_id)
-                and not self._expired(session)
-            )
             readable = (
-                (info, session.activity) for session in live if (info := _readable(session))
+                (info, session.activity)
+                for session in self._newest_first(operation)
+                if (below is None or session.activity < below)
+                and not self._expired(session)
+                and (info := _readable(session))
             )
             page = list(islice(readable, limit + 1))
         more = str(page[limit - 1][1]) if len(page) > limit else None
         return SessionPage([info for info, _ in page[:limit]], more)
 
-    @_at_once
-    def _prune_expired(self) -> int:
+    def _prune(self, _: Prune) -> int:
         with self._lock:
             self._finish()
             # No comprehension: within one, Python 3.13 leaves a block without its end on Ctrl-C.
@@ -295,9 +241,22 @@ class InMemorySessionStore(FlowStore):
                 self._forget(session)
             return len(expired)
 
-    @_at_once
-    def _ping(self) -> None:
+    def _ping(self, _: Ping) -> None:
         return None
+
+    _operations: ClassVar[dict[type[Operation[Any]], Callable[[Any, Any], Any]]] = {
+        Create: _create,
+        Get: _get,
+        GetMessages: _get_messages,
+        Append: _append,
+        ReplaceMessage: _replace_message,
+        DeleteMessages: _delete_messages,
+        Update: _update,
+        Delete: _delete,
+        ListSessions: _list_sessions,
+        Prune: _prune,
+        Ping: _ping,
+    }
 
     # -- With the lock held -----------------------------------------------------------------------
 
@@ -317,6 +276,16 @@ class InMemorySessionStore(FlowStore):
         if session is None:
             raise SessionNotFoundError(f"there is no session {session_id!r}")
         return session
+
+    def _newest_first(self, operation: ListSessions) -> Iterator[StoredSession]:
+        agent_id, user_id = operation.agent_id, operation.user_id
+        scope = ("user", user_id) if user_id is not None else None
+        if scope is None and agent_id is not None:
+            scope = ("agent", agent_id)
+        for session_id in reversed(self._recent.get(scope, {})):
+            session = self._sessions[session_id]
+            if agent_id is None or session.agent_id == agent_id:
+                yield session
 
     def _expired(self, session: StoredSession) -> bool:
         retention = self._retention
@@ -405,7 +374,3 @@ def _activity(cursor: str | None) -> int | None:
         return int(cursor)
     except ValueError:
         raise InvalidSessionError("cursor is not one that list_sessions gave") from None
-
-
-def _refuse(request: object) -> None:
-    raise SessionStoreError(f"a flow in memory asks for nothing, this one for a {type(request)}")
