@@ -70,7 +70,7 @@ def calling(*ids: str | None) -> SessionMessage:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_is_hostile_is_shown_as_text(text: str) -> None:
+def test_hostile_text_is_shown_as_text(text: str) -> None:
     for name, page in pages(text):
         assert page.tags <= TAGS
         assert page.attributes <= ATTRIBUTES
@@ -106,13 +106,13 @@ def test_any_messages_can_be_shown(batch: list[SessionMessage]) -> None:
         if isinstance(message, SessionMessage)
     ],
 )
-def test_what_no_store_would_take_is_shown_all_the_same(bad: Any) -> None:
+def test_messages_that_no_store_would_take_are_shown_all_the_same(bad: Any) -> None:
     page = read(msgspec.structs.replace(session(), messages=[said("before"), bad, bad]))
     assert len(page.rows) == 4
     assert page.rows[1].endswith("before")
 
 
-def test_what_is_not_seen_is_spelt_out_in_names_and_kept_in_texts() -> None:
+def test_invisible_characters_are_spelt_out_in_names_and_kept_in_texts() -> None:
     page = read(session(said("a\u200db \0", name="\u202eeve\n")))
     assert "\\u202eeve\\n" in page.text
     assert "a\u200db \N{SYMBOL FOR NULL}" in page.text
@@ -286,7 +286,7 @@ def test_only_what_a_tool_says_is_a_result(role: str) -> None:
     assert read(function).rows[1].endswith("fa {} result")
 
 
-def test_a_tool_that_failed_is_told() -> None:
+def test_a_tool_that_failed_is_shown_as_an_error() -> None:
     failed = said("It broke", "tool", tool_call_id="a", extra={"langchain": {"status": "error"}})
     assert read(session(calling("a"), failed)).rows[1].endswith("fa {} errorIt broke")
     assert read(session(failed)).rows[1].endswith("errorIt broke")
@@ -294,7 +294,7 @@ def test_a_tool_that_failed_is_told() -> None:
     assert read(session(calling("a"), silent)).rows[1].endswith("fa {} error")
 
 
-def test_what_says_nothing_names_what_a_framework_knows_of_it() -> None:
+def test_a_message_without_content_names_what_a_framework_keeps_of_it() -> None:
     calls = {"langchain": {"invalid_tool_calls": [{"name": "secret"}]}}
     refusal = {"langchain": {"additional_kwargs": {"refusal": "secret"}}}
     other = {"llama_index": {"blocks": [{"block": {"a": "secret"}}]}}
@@ -309,7 +309,7 @@ def test_what_says_nothing_names_what_a_framework_knows_of_it() -> None:
     assert read(session(said([block]))).rows[1].endswith("refusal I won't.")
 
 
-def test_a_call_whose_result_never_came() -> None:
+def test_a_call_whose_result_never_came_says_so() -> None:
     rows = read(
         session(calling("a", None), said("result", "tool", tool_call_id="x"), said("Go on"))
     )
@@ -395,7 +395,7 @@ def test_a_history_of_another_user_shows_nothing_of_it() -> None:
     assert "Not there yet." in read(SessionChatMessageHistory("s2", store)).text
 
 
-def test_a_fallback_shows_how_things_stand() -> None:
+def test_a_fallback_shows_its_state_and_its_pending_writes() -> None:
     primary = Watched()
     with FallbackSessionStore(primary, retry_after=0) as store:
         store.append_message("s1", said("in time"))
@@ -417,7 +417,7 @@ def test_a_fallback_shows_how_things_stand() -> None:
         assert "writes4 journaled, 4 replayed" in page.rows
 
 
-def test_who_looks_at_what_waits_keeps_nobody_from_writing() -> None:
+def test_showing_pending_writes_blocks_no_writer() -> None:
     primary = Watched()
     with FallbackSessionStore(primary, retry_after=30) as store:
         primary.error = StoreUnavailableError("away")
@@ -453,7 +453,7 @@ LAZY = """
 """
 
 
-def test_it_is_imported_when_somebody_looks() -> None:
+def test_the_html_module_is_imported_when_something_is_shown() -> None:
     with Children() as children:
         before, after = children.run(LAZY).splitlines()
     assert "sessionstore" not in before

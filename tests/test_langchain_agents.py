@@ -72,7 +72,7 @@ def memory():
 
 @pytest.fixture(params=["sync", "async"])
 def run(request):
-    """Run one turn of an agent in one colour."""
+    """Run one turn of an agent sync or async."""
 
     def sync(agent, text, config=CONFIG, **kwargs):
         return agent.invoke(given(text), config, **kwargs)
@@ -293,7 +293,7 @@ def test_two_turns_at_once_are_both_kept_whole(store):
     assert Counter(words(logged(store))) == Counter(["0", "zero", "A", "B", "to A", "to B"])
 
 
-def test_two_turns_with_tools_at_once_on_one_loop(store):
+def test_two_turns_with_tools_at_once_on_one_event_loop_are_both_kept_whole(store):
     async def both():
         agent, _ = agent_of(store, *[answer] * 4, tools=[add])
         await asyncio.gather(*(agent.ainvoke(given(t), CONFIG) for t in "AB"))
@@ -319,7 +319,7 @@ def test_two_turns_with_tools_at_once_on_one_loop(store):
 # -- What it costs ---------------------------------------------------------------------------------
 
 
-def test_a_turn_is_one_read_and_each_step_one_write(memory, run, monkeypatch):
+def test_a_turn_costs_one_read_and_each_step_one_write(memory, run, monkeypatch):
     operations = watched(monkeypatch)
     agent, _ = agent_of(
         memory, calls("add", "add2"), calls("add"), "ok", tools=[add, tool("add2")(add.func)]
@@ -336,23 +336,23 @@ def test_a_turn_is_one_read_and_each_step_one_write(memory, run, monkeypatch):
 # -- Streams ---------------------------------------------------------------------------------------
 
 
-def streamed(agent, text, mode, colour):
-    if colour == "sync":
-        return list(agent.stream(given(text), CONFIG, stream_mode=mode))
+def streamed(agent, text, stream_mode, mode):
+    if mode == "sync":
+        return list(agent.stream(given(text), CONFIG, stream_mode=stream_mode))
 
     async def chunks():
-        return [c async for c in agent.astream(given(text), CONFIG, stream_mode=mode)]
+        return [c async for c in agent.astream(given(text), CONFIG, stream_mode=stream_mode)]
 
     return asyncio.run(chunks())
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_streams_show_what_is_new_and_save_it(memory, colour):
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_streams_show_what_is_new_and_save_it(memory, mode):
     agent, _ = agent_of(memory, "one two", calls("add"), "three four", tools=[add])
     agent.invoke(given("first"), CONFIG)
-    pieces = streamed(agent, "second", "messages", colour)
+    pieces = streamed(agent, "second", "messages", mode)
     # LangChain streams an agent's model in asyncio from Python 3.11 on.
-    whole = colour == "async" and sys.version_info < (3, 11)
+    whole = mode == "async" and sys.version_info < (3, 11)
     answer = ["three four"] if whole else ["three", " four"]
     assert [p.content for p, _ in pieces if p.content] == ["2", *answer]
     assert words(logged(memory)) == ["first", "one two", "second", "", "2", "three four"]
@@ -360,15 +360,15 @@ def test_streams_show_what_is_new_and_save_it(memory, colour):
     assert shown <= {message.id for message in memory.get_messages("s")}, "or RemoveMessage"
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_values_hold_the_view_and_updates_hold_the_steps(memory, colour):
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_values_hold_the_view_and_updates_hold_the_steps(memory, mode):
     agent, _ = agent_of(memory, "one", "two", "three")
     agent.invoke(given("first"), CONFIG)
-    values = streamed(agent, "second", "values", colour)
+    values = streamed(agent, "second", "values", mode)
     assert words(values[-1]["messages"]) == ["first", "one", "second", "two"]
     assert json.loads(json.dumps(asdict(values[-1]["session_turn"])))["session_id"] == "s"
     assert "two" not in repr(values[-1]["session_turn"])
-    updates = streamed(agent, "third", "updates", colour)
+    updates = streamed(agent, "third", "updates", mode)
     assert [next(iter(update)) for update in updates] == [
         "SessionMiddleware.before_agent",
         "model",
@@ -391,7 +391,7 @@ def test_without_a_session_nothing_runs(memory, run):
     assert not memory.list_sessions().sessions
 
 
-def test_session_id_goes_before_thread_id(memory, run):
+def test_session_id_takes_precedence_over_thread_id(memory, run):
     agent, _ = agent_of(memory, "a", "b")
     run(agent, "hi", {"configurable": {"thread_id": "t"}})
     run(agent, "hi", {"configurable": {"thread_id": "t", "session_id": "s"}})
@@ -405,7 +405,7 @@ class Context:
 
 
 @pytest.mark.parametrize("kind", [dict, Context])
-def test_the_runtime_context_names_session_and_user(memory, run, kind):
+def test_the_runtime_context_may_name_session_and_user(memory, run, kind):
     agent, _ = agent_of(memory, "a", calls("add"), "b", tools=[add], context_schema=kind)
     run(agent, "hi", None, context=kind(session_id="s", user_id="alice"))
     run(agent, "ho", None, context=kind(session_id="s", user_id="alice"))
@@ -415,7 +415,7 @@ def test_the_runtime_context_names_session_and_user(memory, run, kind):
 
 
 @pytest.mark.parametrize("key", ["session_id", "user_id"])
-def test_a_config_and_a_context_that_name_two_are_refused(memory, run, key):
+def test_a_config_and_a_context_that_name_different_sessions_are_refused(memory, run, key):
     agent, model = agent_of(memory, "hi", "ho", context_schema=dict)
     here = {"session_id": "s", "user_id": "alice"}
     with pytest.raises(InvalidSessionError, match=f"each name another {key}"):
@@ -427,7 +427,7 @@ def test_a_config_and_a_context_that_name_two_are_refused(memory, run, key):
 
 
 @pytest.mark.parametrize("config", [{"session_id": "s"}, {"session_id": "s", "userid": "bob"}])
-def test_user_scoped_needs_a_user(memory, run, config):
+def test_a_user_scoped_agent_refuses_a_call_without_a_user(memory, run, config):
     model = Scripted(lines=["hi", "ho"])
     sessions = SessionMiddleware(memory, user_scoped=True)
     agent = create_agent(model, middleware=[sessions], context_schema=dict)
@@ -458,11 +458,11 @@ def test_an_agent_in_a_tool_may_name_another_session_than_the_context_around_it(
     assert memory.get("sub").user_id == "alice"
 
 
-def test_its_repr_tells_where_it_remembers(memory):
+def test_the_repr_shows_the_store(memory):
     assert repr(SessionMiddleware(memory)) == f"SessionMiddleware({memory!r})"
 
 
-def test_the_agent_of_the_session(memory, run):
+def test_a_new_session_gets_the_agents_name(memory, run):
     model = Scripted(lines=["hi"] * 3)
     for session_id, agent_id, name in [("a", "x", "y"), ("b", None, "y"), ("c", None, None)]:
         middleware = SessionMiddleware(memory, agent_id=agent_id)
@@ -471,7 +471,7 @@ def test_the_agent_of_the_session(memory, run):
     assert [memory.get(s).agent_id for s in "abc"] == ["x", "y", "default"]
 
 
-def test_what_it_is_made_with_is_checked():
+def test_invalid_arguments_of_the_middleware_are_refused():
     for wrong in ({"store": "sqlite:///x"}, {"store": InMemorySessionStore(), "window": 5}):
         with pytest.raises(TypeError):
             SessionMiddleware(**wrong)
@@ -520,7 +520,7 @@ def test_an_agent_in_a_tool_has_a_session_of_its_own(memory, run, config):
     assert {session.agent_id for session in sessions} == {"researcher"}
 
 
-def test_an_agent_in_a_tool_of_an_agent_in_a_tool_writes_to_neither(memory):
+def test_an_agent_two_tools_deep_writes_to_neither_session_around_it(memory):
     def asking(agent):
         @tool
         async def ask() -> str:
@@ -596,7 +596,7 @@ def test_trimming_the_state_takes_nothing_from_the_log(memory, run, place):
 
 
 @both_orders
-def test_the_last_words_of_another_middleware_are_kept(memory, run, place):
+def test_what_other_middleware_says_at_the_end_is_kept(memory, run, place):
     agent, model = agent_of(memory, **{place: [before_model(can_jump_to=["end"])(stop_now)]})
     run(agent, "q1")
     assert not model.shown
@@ -608,7 +608,7 @@ def stop_now(state, runtime):  # noqa: ARG001
 
 
 @both_orders
-def test_a_limit_on_tool_calls(memory, run, place):
+def test_calls_blocked_by_a_limit_on_tool_calls_are_logged_with_their_results(memory, run, place):
     limit = ToolCallLimitMiddleware(run_limit=1, exit_behavior="continue")
     agent, _ = agent_of(
         memory, calls("add", "add2"), "ok", tools=[add, tool("add2")(add.func)], **{place: [limit]}
@@ -660,7 +660,7 @@ class Answer(BaseModel):
 
 
 @pytest.mark.parametrize("with_tool", [False, True])
-def test_structured_output_by_a_tool(memory, run, with_tool):
+def test_structured_output_made_by_a_tool_is_logged(memory, run, with_tool):
     lines = [calls("add"), calls("Answer", value=2)] if with_tool else [calls("Answer", value=2)]
     agent, _ = agent_of(
         memory,
@@ -675,7 +675,7 @@ def test_structured_output_by_a_tool(memory, run, with_tool):
     assert len(log(memory)) == (5 if with_tool else 3)
 
 
-def test_structured_output_that_is_tried_again(memory, run):
+def test_structured_output_that_is_tried_again_is_logged_with_each_try(memory, run):
     agent, _ = agent_of(
         memory,
         AIMessage("", tool_calls=[{"name": "Answer", "args": {"value": "x"}, "id": "1"}]),
@@ -688,14 +688,14 @@ def test_structured_output_that_is_tried_again(memory, run):
     assert len(log(memory)) == 5
 
 
-def test_structured_output_by_the_provider(memory, run):
+def test_structured_output_made_by_the_provider_is_logged(memory, run):
     agent, _ = agent_of(memory, '{"value": 4}', response_format=ProviderStrategy(Answer))
     result = run(agent, "go")
     assert result["structured_response"] == Answer(value=4)
     assert log(memory) == [("user", "go"), ("assistant", '{"value": 4}')]
 
 
-def test_a_tool_whose_result_is_the_answer(memory, run):
+def test_the_result_of_a_tool_that_returns_directly_ends_the_log(memory, run):
     direct = tool("direct", return_direct=True)(add.func)
     agent, model = agent_of(memory, calls("direct"), "bye", tools=[direct])
     run(agent, "go")
@@ -704,7 +704,7 @@ def test_a_tool_whose_result_is_the_answer(memory, run):
     assert words(model.shown[-1]) == ["go", "", "2", "thanks"]
 
 
-def test_a_tool_that_gives_a_command(memory, run):
+def test_a_command_that_a_tool_returns_is_logged(memory, run):
     @tool
     def note(tool_call_id: Annotated[str, InjectedToolCallId]) -> Command:
         """Note."""
@@ -735,7 +735,7 @@ def test_system_messages_stand_in_front(memory, run):
     assert words(model.shown[-1]) == ["Be kind.", "1", "a", "2"]
 
 
-def test_what_others_keep_with_a_message_stays(memory, run):
+def test_metadata_that_others_keep_with_a_message_stays(memory, run):
     kept = SessionMessage("user", "hello", id="1", metadata={"rating": 5}, extra={"x": {"y": 1}})
     memory.append_message("s", kept)
     agent, _ = agent_of(memory, "hi")
@@ -756,7 +756,7 @@ def test_messages_that_somebody_deletes_in_the_middle_stay_deleted(memory, run):
     assert log(memory) == [("tool", "gone"), ("assistant", "ok")]
 
 
-def test_the_callers_messages_are_not_changed_but_for_the_id_that_langgraph_gives(memory, run):
+def test_the_callers_messages_get_an_id_and_are_not_changed_otherwise(memory, run):
     agent, _ = agent_of(memory, "a", "b")
     run(agent, "q")
     message = HumanMessage("hello", name="al")
@@ -789,7 +789,7 @@ ALONE = """
 """
 
 
-def test_it_needs_nothing_that_langchain_has_deprecated():
+def test_the_middleware_uses_nothing_that_langchain_has_deprecated():
     with Children() as children:
         assert children.run(ALONE) == "2 False\n"
 
@@ -806,7 +806,7 @@ MISSING = """
 """
 
 
-def test_without_langchain_it_says_what_it_needs():
+def test_without_langchain_the_import_error_says_what_to_install():
     with Children() as children:
         hint = "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.11'\n"
         assert children.run(MISSING) == hint

@@ -40,24 +40,24 @@ def store(request, tmp_path):
 
 
 @pytest.fixture(params=["sync", "async"])
-def colour(request):
+def mode(request):
     return request.param
 
 
 @pytest.fixture
-def run(colour):
+def run(mode):
     def sync(agent, given, config=CONFIG):
         return agent.invoke(given, config)
 
     def in_a_loop(agent, given, config=CONFIG):
         return asyncio.run(agent.ainvoke(given, config))
 
-    return sync if colour == "sync" else in_a_loop
+    return sync if mode == "sync" else in_a_loop
 
 
 @pytest.fixture
-def pausing(colour):
-    if colour == "async" and sys.version_info < (3, 11):
+def pausing(mode):
+    if mode == "async" and sys.version_info < (3, 11):
         pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
 
 
@@ -106,7 +106,7 @@ def test_the_log_mirrors_the_state_and_is_not_loaded(store, run, monkeypatch):
     assert words(logged(store)) == ["1 + 1?", "", "2", "two", "thanks", "bye"]
 
 
-def test_a_turn_sends_the_store_what_is_new_alone(store, run, monkeypatch):
+def test_a_turn_sends_only_what_is_new_to_the_store(store, run, monkeypatch):
     agent, _ = agent_of(store, *"abc")
     run(agent, said("1"))
     run(agent, said("2"))
@@ -116,7 +116,7 @@ def test_a_turn_sends_the_store_what_is_new_alone(store, run, monkeypatch):
     assert [words(messages) for messages in sent] == [["3"], ["c"]]
 
 
-def test_a_thread_from_before_the_middleware_is_taken_in_whole(store, run):
+def test_a_thread_from_before_the_middleware_is_logged_whole(store, run):
     saver = InMemorySaver()
     plain = create_agent(Scripted(lines=["a", "b"]), checkpointer=saver)
     run(plain, said("1"))
@@ -127,7 +127,7 @@ def test_a_thread_from_before_the_middleware_is_taken_in_whole(store, run):
     assert logged(store) == result["messages"]
 
 
-def test_an_import_of_a_conversation_is_taken_in_whole(store, run):
+def test_an_imported_conversation_is_logged_whole(store, run):
     agent, _ = agent_of(store, "a", "b")
     run(agent, {"messages": [HumanMessage("x"), AIMessage("y"), HumanMessage("z")]})
     run(agent, said("w"))
@@ -135,7 +135,7 @@ def test_an_import_of_a_conversation_is_taken_in_whole(store, run):
 
 
 @pytest.mark.usefixtures("pausing")
-def test_a_turn_whose_model_raised_is_gone_on_with(store, run):
+def test_a_turn_whose_model_raised_can_be_resumed(store, run):
     agent, _ = agent_of(store, calls("add"), RuntimeError("overloaded"), "two", tools=[add])
     with pytest.raises(RuntimeError, match="overloaded"):
         run(agent, said("1 + 1?"))
@@ -146,7 +146,7 @@ def test_a_turn_whose_model_raised_is_gone_on_with(store, run):
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 11), reason="LangGraph tells the config there")
-def test_on_python_3_10_an_async_turn_that_goes_on_says_what_it_needs(store):
+def test_on_python_3_10_a_resumed_async_turn_says_what_it_needs(store):
     agent, _ = agent_of(store, RuntimeError("overloaded"), "two")
     with pytest.raises(RuntimeError, match="overloaded"):
         asyncio.run(agent.ainvoke(said("1"), CONFIG))
@@ -190,7 +190,7 @@ def test_a_call_that_a_tool_left_open_is_closed_in_what_the_model_is_sent(store,
     assert logged(store) == state["messages"]
 
 
-def test_a_turn_after_one_that_raised(store, run):
+def test_the_turn_after_one_that_raised_is_logged_behind_it(store, run):
     agent, _ = agent_of(store, RuntimeError("overloaded"), "hi", "ho")
     with pytest.raises(RuntimeError, match="overloaded"):
         run(agent, said("1"))
@@ -278,7 +278,7 @@ def resumed(run, agent, *decisions):
 
 @both_orders
 @pytest.mark.usefixtures("pausing")
-def test_a_call_that_waits_for_approval_is_in_the_log(store, run, place):
+def test_a_call_that_waits_for_approval_is_logged(store, run, place):
     agent = reviewed(store, calls("send"), "done", place=place)
     run(agent, said("go"))
     assert log(store) == [("user", "go"), ("assistant", ["send"])]
@@ -334,7 +334,7 @@ def test_an_edit_is_in_the_log_before_the_tool_runs(store, run, place):
 
 @both_orders
 @pytest.mark.usefixtures("pausing")
-def test_a_call_that_was_rejected(store, run, place):
+def test_a_rejected_call_is_logged_with_the_rejection_as_its_result(store, run, place):
     agent = reviewed(store, calls("send", "add"), "as you like", place=place)
     run(agent, said("go"))
     result = resumed(run, agent, {"type": "reject", "message": "no"})
@@ -350,7 +350,7 @@ def test_a_call_that_was_rejected(store, run, place):
 @both_orders
 @pytest.mark.usefixtures("pausing")
 @pytest.mark.parametrize("decision", [{"type": "approve"}, {"type": "reject", "message": "no"}])
-def test_a_review_of_each_call_on_its_own(store, run, place, decision):
+def test_calls_that_are_reviewed_one_by_one_are_logged_as_decided(store, run, place, decision):
     agent = reviewed(store, calls("send", "add"), "done", place=place, interrupt_mode="per_call")
     run(agent, said("go"))
     # The call that waits has its place already, before the result beside it.
@@ -361,7 +361,7 @@ def test_a_review_of_each_call_on_its_own(store, run, place, decision):
 
 
 @pytest.mark.usefixtures("pausing")
-def test_a_tool_that_asks_is_run_again_and_answers_once(store, run):
+def test_a_tool_that_interrupts_runs_again_and_is_logged_once(store, run):
     @tool
     def ask() -> str:
         """Ask."""

@@ -25,7 +25,7 @@ TURN = """
     from langchain_sessionstore import SessionMiddleware
     from sessionstore import SQLiteSessionStore
 
-    path, colour, names = sys.argv[1:]
+    path, mode, names = sys.argv[1:]
 
     def say(result):
         os.write(1, b"saved\\n")
@@ -51,20 +51,22 @@ TURN = """
     model = Scripted(lines=[calls(*names.split())])
     agent = create_agent(model, [quick, endless], middleware=[Tell(), SessionMiddleware(store)])
     given = {"messages": [HumanMessage("go", id="m1")]}
-    if colour == "sync":
+    if mode == "sync":
         agent.invoke(given, CONFIG)
     else:
         asyncio.run(agent.ainvoke(given, CONFIG))
 """
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("names", ["endless", "quick endless", "endless quick"])
 @pytest.mark.parametrize("again", [False, True])
-def test_what_was_made_is_there_and_the_session_goes_on(warm, tmp_path, colour, names, again):
+def test_after_a_crash_all_that_was_made_is_logged_and_the_session_goes_on(
+    warm, tmp_path, mode, names, again
+):
     path = tmp_path / "sessions.db"
     with Children(warm) as children:
-        child = children.start(TURN, path, colour, names)
+        child = children.start(TURN, path, mode, names)
         assert child.stdout
         said = {child.stdout.readline() for _ in names.split()}
         child.kill()
@@ -106,7 +108,7 @@ CHECKPOINTED = """
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
     from sessionstore import SQLiteSessionStore
 
-    folder, colour, names, life = sys.argv[1:]
+    folder, mode, names, life = sys.argv[1:]
     config = {"configurable": {"thread_id": "s"}}
     path = f"{folder}/checkpoints.db"
 
@@ -141,26 +143,26 @@ CHECKPOINTED = """
             agent = agent_of(saver)
             return [agent.invoke(turn, config, durability="sync") for turn in turns]
 
-    states = in_a_thread() if colour == "sync" else asyncio.run(in_a_loop())
+    states = in_a_thread() if mode == "sync" else asyncio.run(in_a_loop())
     print([message.content for message in states[-1]["messages"]])
 """
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("names", ["endless", "quick endless", "endless quick"])
-def test_beside_a_checkpointer_the_turn_goes_on_and_each_message_is_there_once(
-    warm, tmp_path, colour, names
+def test_after_a_crash_a_checkpointed_turn_goes_on_and_each_message_is_logged_once(
+    warm, tmp_path, mode, names
 ):
-    if colour == "async" and sys.version_info < (3, 11):
+    if mode == "async" and sys.version_info < (3, 11):
         pytest.skip("LangGraph's turns go on in asyncio from Python 3.11 on")
     with Children(warm) as children:
-        child = children.start(CHECKPOINTED, tmp_path, colour, names, "first")
+        child = children.start(CHECKPOINTED, tmp_path, mode, names, "first")
         assert child.stdout
         while child.stdout.readline() != "running\n":
             pass
         child.kill()
         ended(child)
-        said = children.run(CHECKPOINTED, tmp_path, colour, names, "second")
+        said = children.run(CHECKPOINTED, tmp_path, mode, names, "second")
     results = [("tool", {"quick": "quick", "endless": "ended"}[name]) for name in names.split()]
     with SQLiteSessionStore(tmp_path / "sessions.db") as store:
         assert log(store) == [

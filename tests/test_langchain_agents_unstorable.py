@@ -101,7 +101,7 @@ LOST = {
 
 
 @pytest.mark.parametrize("lost", LOST)
-def test_it_is_told_once_and_the_rest_is_kept(store, run, saver, lost):
+def test_an_unstorable_message_is_reported_once_and_the_rest_is_kept(store, run, saver, lost):
     told = []
     line, kept = LOST[lost]
     agent = agent_of(store, line, calls("add"), "done", "two", saver=saver, told=told.append)
@@ -139,7 +139,7 @@ def spoil(state, runtime):  # noqa: ARG001
 
 
 @pytest.mark.parametrize("tells", [True, False])
-def test_what_other_middleware_says_locks_no_thread(store, run, caplog, tells):
+def test_an_unstorable_message_of_other_middleware_locks_no_thread(store, run, caplog, tells):
     told = []
     agent = agent_of(
         store,
@@ -162,7 +162,7 @@ def test_what_other_middleware_says_locks_no_thread(store, run, caplog, tells):
 
 
 @pytest.mark.parametrize("tells", [True, False])
-def test_what_the_user_says_is_refused_and_locks_no_thread(store, run, saver, tells):
+def test_an_unstorable_message_of_the_user_is_refused_and_locks_no_thread(store, run, saver, tells):
     told = []
     lines = ["two", "three"]
     agent = agent_of(store, *lines, saver=saver, told=told.append if tells else None)
@@ -175,7 +175,7 @@ def test_what_the_user_says_is_refused_and_locks_no_thread(store, run, saver, te
     assert [said for _, said in log(store)] == ["again", "two", "thanks", "three"]
 
 
-def test_what_can_be_stored_after_all_is_in_the_log(store, run):
+def test_a_message_that_becomes_storable_is_logged(store, run):
     @before_model
     def mend(state, runtime):  # noqa: ARG001
         last = state["messages"][-1]
@@ -190,7 +190,7 @@ def test_what_can_be_stored_after_all_is_in_the_log(store, run):
     assert len(told) == 1
 
 
-def test_what_is_changed_into_it_stays_as_it_was(store, run):
+def test_a_message_that_becomes_unstorable_stays_in_the_log_as_it_was(store, run):
     @after_model
     def spoil_it(state, runtime):  # noqa: ARG001
         last = state["messages"][-1]

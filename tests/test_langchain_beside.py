@@ -160,7 +160,7 @@ def both(store, run, *, saver, other, place, lines=LINES, questions=("1 + 1?", "
 
 @places
 @pytest.mark.parametrize("change", [append, append_dict, insert, replace, remove])
-def test_a_change_in_place_is_in_the_state(store, run, place, change):
+def test_a_change_that_middleware_makes_in_place_is_in_state_and_log(store, run, place, change):
     states, models = both(
         store, run, saver=InMemorySaver, other=lambda: InPlace(change), place=place
     )
@@ -174,7 +174,7 @@ def test_a_change_in_place_is_in_the_state(store, run, place, change):
 
 
 @places
-def test_without_a_checkpointer_too(store, run, place):
+def test_a_change_in_place_is_logged_without_a_checkpointer_too(store, run, place):
     states, _ = both(
         store, run, saver=lambda: None, other=lambda: InPlace(append), place=place, **ONE_TURN
     )
@@ -184,7 +184,9 @@ def test_without_a_checkpointer_too(store, run, place):
 
 @places
 @pytest.mark.parametrize("change", [append, append_dict])
-def test_what_is_for_the_model_only_is_in_neither(store, run, saver_of, place, change):
+def test_what_is_for_the_model_only_is_in_neither_state_nor_log(
+    store, run, saver_of, place, change
+):
     states, _ = both(
         store,
         run,
@@ -197,7 +199,7 @@ def test_what_is_for_the_model_only_is_in_neither(store, run, saver_of, place, c
     assert "Be short." not in [text for _, text, *_ in states[0][0]]
 
 
-def test_what_is_for_the_model_only_costs_no_write_once_that_is_known(store, run, monkeypatch):
+def test_messages_known_to_be_for_the_model_only_cost_no_write(store, run, monkeypatch):
     lines = [calls("add"), "two", calls("add"), "two"]
     middleware = [InPlace(append, copied=True), SessionMiddleware(store)]
     agent = create_agent(Scripted(lines=lines), [add], middleware=middleware)
@@ -210,7 +212,9 @@ def test_what_is_for_the_model_only_costs_no_write_once_that_is_known(store, run
 
 
 @places
-def test_a_message_that_is_used_again_and_again(store, run, place):
+def test_a_message_that_middleware_inserts_again_and_again_is_logged_as_in_the_state(
+    store, run, place
+):
     reminder = HumanMessage("Be short.")
     states, _ = both(
         store,
@@ -224,7 +228,7 @@ def test_a_message_that_is_used_again_and_again(store, run, place):
 
 
 @places
-def test_each_try_of_a_model_finds_what_the_one_before_left(store, run, place):
+def test_the_log_equals_the_state_where_a_model_is_tried_again(store, run, place):
     lines = [RuntimeError("busy"), "hello"]
     states = []
     for ours in (SessionMiddleware(store), Nothing()):
@@ -256,7 +260,7 @@ def test_what_is_put_in_the_middle_at_a_later_step_stands_there_in_the_log(store
 
 
 @places
-def test_a_change_in_place_where_a_call_is_closed_for_the_model(store, run, place):
+def test_a_change_in_place_is_logged_where_a_call_is_closed_for_the_model(store, run, place):
     """What we close is in neither state; what the other one says is."""
     states, models = [], []
     for ours in (SessionMiddleware(store), Nothing()):
@@ -271,7 +275,7 @@ def test_a_change_in_place_where_a_call_is_closed_for_the_model(store, run, plac
 
 
 @places
-def test_beside_a_middleware_that_edits_copies(store, run, saver_of, place):
+def test_middleware_that_edits_copies_changes_neither_state_nor_log(store, run, saver_of, place):
     states, _ = both(
         store, run, saver=saver_of, other=ContextEditingMiddleware, place=place, **ONE_TURN
     )
@@ -285,7 +289,7 @@ class Trims(AgentMiddleware):
 
 
 @places
-def test_what_was_put_there_and_trimmed_stays_in_the_log(store, run, place):
+def test_what_was_inserted_and_trimmed_again_stays_in_the_log(store, run, place):
     ours = SessionMiddleware(store)
     others = [InPlace(append), Trims()]
     middleware = [*others, ours] if place == "before" else [ours, *others]
@@ -312,13 +316,13 @@ class Says(AgentMiddleware):
 
 @places
 @pytest.mark.parametrize("length", [0, 600])
-def test_what_is_said_with_an_answer_stands_before_it(store, run, place, length):
+def test_what_is_inserted_with_an_answer_stands_before_it(store, run, place, length):
     earlier = [SessionMessage("user", str(number)) for number in range(length)]
     store.append_messages("s", earlier)
     states, _ = both(store, run, saver=InMemorySaver, other=Says, place=place, **ONE_TURN)
     assert states[0] == states[1]
     log = said(logged(store))[length:]
-    if length and place == "before":  # its order is not worth to write all of it anew
+    if length and place == "before":  # its order is not worth writing all of it again
         assert Counter(log) == Counter(states[0][0])
     else:
         assert log == states[0][0]
@@ -366,7 +370,7 @@ def test_an_answer_that_did_not_get_into_the_state_is_not_in_the_log(
 # -- Results of tools ------------------------------------------------------------------------------
 
 
-def test_the_id_that_a_tool_gives_its_result_is_the_states(store, run, saver_of):
+def test_the_id_that_a_tool_gives_its_result_stays_in_the_state(store, run, saver_of):
     class Names(AgentMiddleware):
         def wrap_tool_call(self, request, handler):
             return handler(request).model_copy(update={"id": "own"})
@@ -383,7 +387,7 @@ def test_the_id_that_a_tool_gives_its_result_is_the_states(store, run, saver_of)
     assert said(states[0]) == said(states[1]) == said(logged(store))
 
 
-def test_calls_with_one_id_in_one_message(store, run, saver_of):
+def test_calls_with_the_same_id_in_one_message_each_get_their_result(store, run, saver_of):
     twice = calls("add", "add")
     twice.tool_calls[1]["args"] = {"a": 5}
     states = []
@@ -428,14 +432,14 @@ def test_langchains_repair_stands_behind_the_call_in_the_log(store, run):
     assert said(logged(store)) == state
 
 
-def test_so_where_the_call_ended_the_turn_before(store, run):
+def test_langchains_repair_of_an_earlier_turns_call_stands_behind_it(store, run):
     lines = [invalid(), "ok", "bye"]
     state = repaired(store, run, lines, "go", "and?", "bye")
     assert [text for _, text, *_ in state] == ["go", "", FIRST, "and?", "ok", "bye", "bye"]
     assert said(logged(store)) == state
 
 
-def test_so_where_other_middleware_speaks_between(store, run):
+def test_langchains_repair_stands_behind_the_call_though_middleware_speaks_between(store, run):
     class Asks(AgentMiddleware):
         def after_model(self, state, runtime):  # noqa: ARG002
             if getattr(state["messages"][-1], "invalid_tool_calls", None):
@@ -448,7 +452,7 @@ def test_so_where_other_middleware_speaks_between(store, run):
     assert said(logged(store)) == state
 
 
-def test_so_where_the_model_fails_in_between(store, run):
+def test_langchains_repair_stands_behind_the_call_though_the_model_failed(store, run):
     model = Loose(lines=[invalid(), RuntimeError("busy"), "ok"])
     ours = SessionMiddleware(store)
     agent = create_agent(model, [add], middleware=[ours], checkpointer=InMemorySaver())
@@ -459,7 +463,7 @@ def test_so_where_the_model_fails_in_between(store, run):
     assert said(logged(store)) == said(result["messages"])
 
 
-def test_so_where_a_whole_conversation_is_handed_in(store, run):
+def test_langchains_repair_stands_behind_the_call_in_a_whole_conversation(store, run):
     model = Loose(lines=["ok"])
     agent = create_agent(model, [add], middleware=[SessionMiddleware(store)])
     result = run(agent, HumanMessage("go"), invalid(), HumanMessage("and?"))
@@ -471,7 +475,7 @@ def test_so_where_a_whole_conversation_is_handed_in(store, run):
 
 
 @pytest.mark.parametrize("kind", ["model", "tool"])
-def test_a_request_without_a_runtime_is_refused_with_words(store, run, kind):
+def test_a_request_without_a_runtime_is_refused_with_a_clear_error(store, run, kind):
     class Makes(AgentMiddleware):
         def wrap_model_call(self, request, handler):
             if kind == "tool":

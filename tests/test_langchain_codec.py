@@ -130,7 +130,7 @@ def test_a_class_of_another_kind_is_refused():
         to_session("hello")
 
 
-def test_what_is_no_stored_message_is_refused():
+def test_decoding_refuses_what_is_no_stored_message():
     with pytest.raises(InvalidMessageError, match="must be a SessionMessage, not str"):
         to_langchain("x")
 
@@ -155,7 +155,7 @@ known = st.dictionaries(
     known,
     st.sampled_from([{}, {"sessionstore": {"bytes": True}}, {"sessionstore": {"bytes": [1]}}]),
 )
-def test_hostile_data_is_read_as_data_or_refused(role, content, calls, extra, mark):
+def test_hostile_data_is_decoded_as_data_or_refused(role, content, calls, extra, mark):
     raw = {"role": role, "content": content, "id": "1", "tool_calls": calls}
     raw |= {"created_at": "2026-01-01T00:00:00Z", "extra": {"langchain": extra, **mark}}
     stored = decode_message(msgspec.json.encode(raw))
@@ -184,7 +184,7 @@ def test_hostile_data_is_read_as_data_or_refused(role, content, calls, extra, ma
     ],
     ids=str,
 )
-def test_what_no_codec_wrote_is_a_damaged_message(extra):
+def test_data_that_no_codec_wrote_raises_corrupt_message_error(extra):
     call = {"name": "f", "args": {}, "id": "c"}
     content = [{"type": "text", "text": "secret"}]
     stored = SessionMessage("assistant", content, id="m1", tool_calls=[call])
@@ -200,7 +200,7 @@ def test_odd_tool_calls_are_kept_as_they_are():
     assert to_session(message).tool_calls == [{"name": "f", "args": {}, "id": "c"}]
 
 
-def test_what_was_replaced_since_is_not_shown_again():
+def test_content_that_was_replaced_since_is_shown_in_its_new_form():
     call = {"name": "pay", "args": {"card": "4111"}, "id": "c", "extras": {"signature": "s"}}
     message = AIMessage(["a secret", {"type": "text", "text": "b"}], id="1")
     message.tool_calls = [call]
@@ -211,7 +211,7 @@ def test_what_was_replaced_since_is_not_shown_again():
     assert to_langchain(replace(stored, content=[{"type": "image"}])).content == [{"type": "image"}]
 
 
-def test_a_plain_message_costs_nothing_extra():
+def test_a_plain_message_has_no_extra():
     stored = json.loads(encode_message(to_session(HumanMessage("hi", id="1"))))
     assert stored.keys() == {"role", "content", "id", "created_at"}
 
@@ -271,7 +271,7 @@ def test_anything_else_that_is_not_json_is_refused_before_anything_is_written(me
     assert "secret" not in str(caught.value)
 
 
-def test_no_warning_where_there_is_nothing_to_warn_of():
+def test_messages_that_are_kept_whole_raise_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         there_and_back(ToolMessage("ok", tool_call_id="c", artifact={"rows": [1, 2.5, None]}))
@@ -291,7 +291,7 @@ def test_no_warning_where_there_is_nothing_to_warn_of():
         ("critic", ChatMessage),
     ],
 )
-def test_a_message_of_another_framework_comes_as_the_class_for_its_role(role, cls):
+def test_a_message_of_another_framework_is_decoded_to_the_class_of_its_role(role, cls):
     raw = json.dumps(
         {
             "role": role,
@@ -306,7 +306,7 @@ def test_a_message_of_another_framework_comes_as_the_class_for_its_role(role, cl
     assert message.content == "hi"
 
 
-def test_what_a_newer_langchain_knows_is_kept():
+def test_fields_of_a_newer_langchain_are_kept():
     stored = to_session(HumanMessage("hi", id="1"))
     newer = {"role": "user", "content": "hi", "id": "1", "created_at": "2026-01-01T00:00:00Z"}
     newer["extra"] = {"langchain": {"mood": "fine"}}
@@ -316,7 +316,7 @@ def test_what_a_newer_langchain_knows_is_kept():
     assert stored.extra == {}
 
 
-def test_a_message_of_langchain_where_one_of_ours_belongs_is_told_how():
+def test_a_langchain_message_given_to_a_store_is_refused_with_how_to_convert_it():
     words = r"not HumanMessage: langchain_sessionstore.to_session\(message\) makes one of it"
     with InMemorySessionStore() as store, pytest.raises(InvalidMessageError, match=words):
         store.append_message("s", HumanMessage("Hello!"))

@@ -86,7 +86,9 @@ def decided(kind, **more):
     ],
     ids=["approve", "edit", "reject"],
 )
-def test_what_a_refused_caller_decided_is_not_carried_out(agent_of, run, store, sent, decisions):
+def test_a_refused_callers_decision_on_a_paused_call_is_not_carried_out(
+    agent_of, run, store, sent, decisions
+):
     (his, hers), call = decisions, calls("send", to="bob")
     agent = agent_of(call, "as you wish", calls("send", to="eve"), "done")
     run(agent, said("Send it.", "u1"))
@@ -103,7 +105,7 @@ def test_what_a_refused_caller_decided_is_not_carried_out(agent_of, run, store, 
     assert [m.content for m in logged(store) if m.type == "tool"] == ["sent"]
 
 
-def test_the_owners_decision_stays_hers_after_a_refused_call(agent_of, run, sent):
+def test_the_owners_decision_stands_after_a_refused_call(agent_of, run, sent):
     agent = agent_of(calls("send", to="broken"), "done")
     run(agent, said("Send it.", "u1"))
     with pytest.raises(RuntimeError):

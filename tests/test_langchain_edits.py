@@ -103,7 +103,7 @@ def test_an_edit_of_the_last_turn_is_answered_in_its_place(store, saver, run):
     assert words(model.shown[-1]) == ["hi", "hello", "Capital of Spain?", "Madrid", "thanks"]
 
 
-def test_it_is_answered_the_same_when_it_is_sent_again(store, saver, run):
+def test_an_edit_that_is_sent_again_is_answered_the_same(store, saver, run):
     agent, model = agent_of(store, saver, "Paris", "Madrid", "Rome")
     run(agent, given(human("Capital of France?")))
     first = run(agent, given(human("Capital of Spain?")))
@@ -157,7 +157,7 @@ def test_an_earlier_edit_whose_model_fails_is_not_given_the_old_answer(store, sa
     assert words(logged(store)) == ["Capital of Spain?", "Paris", "thanks", "welcome", "Madrid"]
 
 
-def test_the_steps_of_an_edited_turn_go_with_its_answer(store, saver, run):
+def test_the_steps_of_an_edited_turn_are_deleted_with_its_answer(store, saver, run):
     lines = [calls("add", "look", a=1), "two", calls("add", a=2), "three"]
     agent, model = agent_of(store, saver, *lines)
     run(agent, given(human("1 + 1?")))
@@ -168,7 +168,7 @@ def test_the_steps_of_an_edited_turn_go_with_its_answer(store, saver, run):
 
 
 @pytest.mark.parametrize("edit", ["2 + 1?", "1 + 1?"])
-def test_an_edit_amid_parallel_calls(store, saver, run, edit):
+def test_an_edit_of_a_turn_with_parallel_calls_replaces_all_of_its_steps(store, saver, run, edit):
     """The first turn broke off with one result of two."""
 
     @tool
@@ -188,7 +188,7 @@ def test_an_edit_amid_parallel_calls(store, saver, run, edit):
         assert log(store)[1] == ("assistant", ["add", "fail"]), "a retry keeps what was done"
 
 
-def test_an_edit_while_an_approval_is_pending(store, run):
+def test_an_edit_replaces_a_call_that_waits_for_approval(store, run):
     if run.__name__.startswith("a") and sys.version_info < (3, 11):
         pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
     review = HumanInTheLoopMiddleware(interrupt_on={"look": True})
@@ -205,7 +205,7 @@ def test_an_edit_while_an_approval_is_pending(store, run):
     assert logged(store) == result["messages"]
 
 
-def test_a_whole_conversation_with_an_edit_in_it(store, saver, run):
+def test_an_edit_in_a_resent_conversation_is_answered_in_its_place(store, saver, run):
     """Some clients send all that they show with each call."""
     agent, model = agent_of(store, saver, "Paris", "Lima", "Madrid")
     run(agent, given(human("Capital of France?")))
@@ -219,7 +219,9 @@ def test_a_whole_conversation_with_an_edit_in_it(store, saver, run):
     assert words(said) == ["Capital of France?", "Paris", "And of Spain?", "Madrid"]
 
 
-def test_an_edit_that_comes_with_a_new_question(store, saver, run):
+def test_an_edit_that_comes_with_a_new_question_is_logged_and_the_question_answered(
+    store, saver, run
+):
     agent, model = agent_of(store, saver, "Paris", "4 million")
     run(agent, given(human("Capital of Frence?")))
     answer = logged(store)[-1]
@@ -229,7 +231,7 @@ def test_an_edit_that_comes_with_a_new_question(store, saver, run):
 
 
 @pytest.mark.parametrize("again", ["2'", "2"])
-def test_a_message_that_is_older_than_the_window(store, run, again):
+def test_an_edit_of_a_message_older_than_the_window_is_logged(store, run, again):
     agent, model = agent_of(store, None, *"abcdef", window=Window(max_messages=2))
     for number in range(1, 5):
         run(agent, given(human(str(number), f"m{number}")))
@@ -244,7 +246,7 @@ def test_a_message_that_is_older_than_the_window(store, run, again):
         assert len(model.shown) == 5
 
 
-def test_one_that_does_not_own_the_session_edits_nothing(store, saver, run):
+def test_a_user_who_does_not_own_the_session_edits_nothing(store, saver, run):
     agent, model = agent_of(store, saver, "hello", "Paris", "welcome")
     alice, mallory = (
         {"configurable": {**CONFIG["configurable"], "user_id": name}}
@@ -261,7 +263,7 @@ def test_one_that_does_not_own_the_session_edits_nothing(store, saver, run):
     assert words(logged(store)) == [*shown, "welcome"]
 
 
-def test_the_owners_edit_after_a_refused_one_is_the_owners(store, run):
+def test_the_owners_edit_after_a_refused_one_counts(store, run):
     agent, model = agent_of(store, InMemorySaver(), "Paris", "Rome")
     alice, mallory = (
         {"configurable": {**CONFIG["configurable"], "user_id": name}}
@@ -275,7 +277,7 @@ def test_the_owners_edit_after_a_refused_one_is_the_owners(store, run):
     assert words(logged(store)) == ["Capital of Italy?", "Rome"]
 
 
-def test_a_fork_of_the_thread_with_an_edit(store, run):
+def test_an_edit_in_a_fork_of_the_thread_is_logged(store, run):
     agent, model = agent_of(store, InMemorySaver(), "hello", "Paris", "Madrid")
     run(agent, given(human("hi", "m0")))
     before = agent.get_state(CONFIG).config
@@ -286,7 +288,7 @@ def test_a_fork_of_the_thread_with_an_edit(store, run):
     assert words(logged(store)) == ["hi", "hello", "Capital of Spain?", "Madrid"]
 
 
-def test_blocks_that_mean_the_same_are_no_edit(store, saver, run):
+def test_blocks_with_the_same_meaning_are_no_edit(store, saver, run):
     agent, model = agent_of(store, saver, "Paris", "Madrid")
     run(agent, given(human("Capital of France?")))
     blocks = [
@@ -323,12 +325,12 @@ PIXEL = "iVBORw0KGgo="
         ("x", [{"type": "text", "text": "x"}, {"type": "image", "url": "https://a.org"}], False),
     ],
 )
-def test_what_says_the_same(one, other, same):
+def test_messages_that_say_the_same_are_recognized(one, other, same):
     assert says_the_same(HumanMessage(one), HumanMessage(other)) is same
     assert says_the_same(HumanMessage(other), HumanMessage(one)) is same
 
 
-def test_an_answer_that_a_client_sends_back_in_a_poorer_form_is_no_edit(store, saver, run):
+def test_an_answer_that_a_client_sends_back_with_less_in_it_is_no_edit(store, saver, run):
     answer = calls("add")
     answer.content = [{"type": "text", "text": "Let me see."}, {"type": "reasoning", "id": "r"}]
     agent, _ = agent_of(store, saver, answer, "two", "welcome")
@@ -342,7 +344,7 @@ def test_an_answer_that_a_client_sends_back_in_a_poorer_form_is_no_edit(store, s
         assert words(logged(store))[3] == "2 it is"
 
 
-def test_what_others_keep_with_an_edited_message_stays(store, run):
+def test_metadata_that_others_keep_with_an_edited_message_stays(store, run):
     kept = SessionMessage("user", "hello", id="m1", metadata={"rating": 5})
     store.append_message("s", kept)
     agent, _ = agent_of(store, None, "hi")
@@ -379,7 +381,7 @@ def test_what_other_middleware_changes_in_the_state_is_no_edit(store, run):
     require_acceptable(logged(store))
 
 
-def test_the_answer_of_a_turn_that_ran_beside_it_stays(store, run):
+def test_an_edit_leaves_the_answer_of_a_concurrent_turn(store, run):
     """Nothing in the log says which answer is whose."""
     at_once = [("user", "qX", "x"), ("user", "q", "m1"), ("assistant", "A", "a")]
     for role, text, known in [*at_once, ("assistant", "AX", "ax")]:

@@ -102,7 +102,7 @@ def test_an_edit_in_an_outage_is_replayed_in_order(primary, store, run, make, sa
 
 
 @makers
-def test_an_edit_of_an_earlier_turn_in_an_outage(primary, store, run, make, saver):
+def test_an_edit_of_an_earlier_turn_in_an_outage_is_replayed(primary, store, run, make, saver):
     runnable = make(store, saver and saver(), "a1", "a2", "a1'")
     run(runnable, human("q1", "m1"))
     run(runnable, human("q2", "m2"))
@@ -116,7 +116,9 @@ def test_an_edit_of_an_earlier_turn_in_an_outage(primary, store, run, make, save
 @pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["alone", "checkpointed"])
 @pytest.mark.parametrize("fault", ["down", "lost"])
 @pytest.mark.parametrize("fails_at", range(5))
-def test_an_edit_that_is_broken_off_is_sent_again(primary, run, saver, fails_at, fault):
+def test_an_edit_that_broke_off_is_finished_when_it_is_sent_again(
+    primary, run, saver, fails_at, fault
+):
     """Without a fallback, whichever of its calls to the store took effect or not."""
     answers = ["new 1", "new 2", "new 3"]
     runnable = agent_of(primary, saver and saver(), "old", *answers)
@@ -134,7 +136,7 @@ def test_an_edit_that_is_broken_off_is_sent_again(primary, run, saver, fails_at,
 
 
 @makers
-def test_an_edit_while_others_delete_what_is_read(primary, run, make, saver):
+def test_an_edit_succeeds_while_others_delete_what_it_reads(primary, run, make, saver):
     """What a page of the log goes on from is deleted before the next page is read."""
     runnable = make(primary, saver and saver(), "a1", "a1'")
     run(runnable, human("q1", "m1"))

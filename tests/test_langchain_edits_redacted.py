@@ -73,7 +73,7 @@ def human(text, id="m1"):
 
 @pytest.mark.parametrize("edit", ["Write to x@y.org", None])
 @pytest.mark.parametrize("other", [PIIMiddleware("email"), Retrieval()], ids=["pii", "retrieval"])
-def test_a_retry_of_what_middleware_changed_gives_its_answer(store, saver, other, edit):
+def test_a_retry_of_a_redacted_message_gives_its_answer(store, saver, other, edit):
     run, model = agent_of(store, saver, [other])
     assert run(human("Mail a@b.org")) == "one"
     if edit:
@@ -87,7 +87,7 @@ def test_a_retry_of_what_middleware_changed_gives_its_answer(store, saver, other
     assert len(words(store)) == 2
 
 
-def test_a_whole_conversation_brings_nothing_redacted_back(store, saver):
+def test_a_resent_conversation_brings_back_nothing_that_was_redacted(store, saver):
     run, _ = agent_of(store, saver, [PIIMiddleware("email")])
     run(human("Mail a@b.org"))
     run(human("Mail a@b.org"), AIMessage("one", id=logged(store)[1].id), human("Done?", "m2"))
@@ -96,7 +96,7 @@ def test_a_whole_conversation_brings_nothing_redacted_back(store, saver):
 
 
 @pytest.mark.parametrize("other", [PIIMiddleware("email"), Retrieval()], ids=["pii", "retrieval"])
-def test_a_turn_that_goes_on_after_a_failure_is_known_when_it_is_sent_again(store, other):
+def test_a_turn_resumed_after_a_failure_is_recognized_when_it_is_sent_again(store, other):
     lines = [RuntimeError("overloaded"), "one", "two"]
     run, model = agent_of(store, InMemorySaver(), [other], lines)
     with pytest.raises(RuntimeError, match="overloaded"):
@@ -106,7 +106,7 @@ def test_a_turn_that_goes_on_after_a_failure_is_known_when_it_is_sent_again(stor
     assert (run(human("Mail a@b.org")), words(store), len(model.shown)) == ("one", kept, 2)
 
 
-def test_an_earlier_edit_that_goes_on_after_a_failure_is_known_as_one(store):
+def test_an_earlier_edit_resumed_after_a_failure_is_recognized(store):
     lines = ["one", "two", RuntimeError("overloaded"), "three", "four"]
     run, _ = agent_of(store, InMemorySaver(), (), lines)
     run(human("q1"))
@@ -119,7 +119,7 @@ def test_an_earlier_edit_that_goes_on_after_a_failure_is_known_as_one(store):
     assert (run(human("q1'")), len(model.shown)) == ("three", 0)
 
 
-def test_an_earlier_edit_that_goes_on_after_an_approval_is_known_as_one(store):
+def test_an_earlier_edit_resumed_after_an_approval_is_recognized(store):
     review = HumanInTheLoopMiddleware(interrupt_on={"look": True})
     model = Scripted(lines=["one", "two", calls("look"), "three"])
     ours = SessionMiddleware(store)
@@ -142,7 +142,7 @@ def test_a_chains_edit_that_is_sent_to_an_agent_keeps_its_answer(store):
     assert words(store) == ["Capital of Spain?", "Madrid"]
 
 
-def test_an_edit_leaves_system_messages(store, saver):
+def test_an_edit_deletes_no_system_messages(store, saver):
     run, _ = agent_of(store, saver)
     run(human("hi"))
     store.append_message("s", SessionMessage("system", "Speak French from now on."))
@@ -150,7 +150,7 @@ def test_an_edit_leaves_system_messages(store, saver):
     assert words(store) == ["hello", "Speak French from now on.", "two"]
 
 
-def test_a_tuple_among_blocks_is_a_list():
+def test_a_tuple_in_a_block_is_the_same_as_a_list():
     one, other = ([{"type": "x", "at": at}] for at in ((1, 2), [1, 2]))
     assert says_the_same(HumanMessage(one), HumanMessage(other))
 
@@ -164,7 +164,7 @@ def test_a_chunk_that_says_the_same_is_no_edit(store):
     assert words(store) == ["hi", "three", "bye", "two"], "as for a retry"
 
 
-def test_blocks_that_are_no_unicode_are_refused(store, saver):
+def test_blocks_that_are_not_valid_unicode_are_refused(store, saver):
     run, _ = agent_of(store, saver)
     run(human("hi"))
     with pytest.raises(InvalidMessageError):
@@ -172,7 +172,7 @@ def test_blocks_that_are_no_unicode_are_refused(store, saver):
     assert words(store) == ["hi", "one"]
 
 
-def test_the_answer_to_an_earlier_turns_edit_is_not_the_last_turns(store):
+def test_the_answer_to_an_earlier_turns_edit_does_not_answer_the_last_turn(store):
     run, model = agent_of(store, None, (), ["a1", "a2", "a1'", "a2'"])
     run(human("q1"))
     run(human("q2", "m2"))
@@ -184,7 +184,7 @@ def test_the_answer_to_an_earlier_turns_edit_is_not_the_last_turns(store):
     assert (run(human("q1'")), len(model.shown)) == ("a1'", 4)
 
 
-def test_an_edited_message_that_is_edited_in_a_whole_conversation_keeps_its_answer(store):
+def test_a_second_edit_in_a_resent_conversation_keeps_its_answer(store):
     run, model = agent_of(store, None)
     run(human("q1"))
     run(human("q1'"))

@@ -23,7 +23,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
-def test_an_example_runs_as_it_is_pasted(example):
+def test_each_example_runs_as_it_is_pasted(example):
     example.globs = {"__name__": "__main__"}
     said = []
     assert doctest.DocTestRunner().run(example, out=said.append).failed == 0, "".join(said)

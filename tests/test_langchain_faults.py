@@ -204,7 +204,7 @@ def with_other_ids(messages):
 
 @pytest.mark.parametrize("call", METHODS)
 @pytest.mark.parametrize("changed", [without_ids, with_other_ids])
-def test_it_does_where_the_graph_drops_ids_or_makes_others(wiring, changed, call):
+def test_a_log_grows_by_what_is_new_where_the_graph_drops_or_changes_ids(wiring, changed, call):
     def graph(value):
         answer = AIMessage(f"{len(value['messages'])} messages")
         return {"messages": changed([*value["messages"], answer])}
@@ -235,7 +235,7 @@ UNSAVED = [
 
 
 @pytest.mark.parametrize(("call", "text"), UNSAVED)
-def test_theirs_only_logs_a_save_that_fails(call, text, caplog):
+def test_langchains_own_runnable_only_logs_a_failed_save(call, text, caplog):
     store = CountingStore()
     chain = Wiring("theirs on ours", store, session_history_factory(store)).around(
         RunnableLambda(lambda _: "answer")
@@ -247,7 +247,7 @@ def test_theirs_only_logs_a_save_that_fails(call, text, caplog):
 
 
 @pytest.mark.parametrize(("call", "text"), UNSAVED)
-def test_ours_gives_the_caller_the_error_with_the_answer_in_it(call, text):
+def test_a_failed_save_raises_an_error_that_holds_the_answer(call, text):
     store = CountingStore()
     store.full = True
     chain = with_session_history(RunnableLambda(lambda _: "answer"), store)
@@ -258,7 +258,7 @@ def test_ours_gives_the_caller_the_error_with_the_answer_in_it(call, text):
 
 
 @pytest.mark.parametrize(("call", "text"), UNSAVED)
-def test_on_save_error_takes_it_instead(call, text):
+def test_on_save_error_takes_a_failed_save_instead(call, text):
     store, failures = CountingStore(), []
     store.full = True
     chain = with_session_history(
@@ -268,7 +268,7 @@ def test_on_save_error_takes_it_instead(call, text):
     assert [failure.answer for failure in failures] == ["answer"]
 
 
-def test_a_stream_is_heard_to_its_end_before_its_save_fails():
+def test_a_stream_ends_before_its_failed_save_is_raised():
     store = CountingStore()
     store.full = True
     chain = with_session_history(CountingModel(), store)
@@ -288,8 +288,8 @@ def test_a_stream_is_heard_to_its_end_before_its_save_fails():
     assert len(again) == len(heard)
 
 
-@pytest.mark.parametrize("colour", ["batch", "abatch"])
-def test_in_a_batch_it_is_the_error_of_its_item_alone(colour):
+@pytest.mark.parametrize("method", ["batch", "abatch"])
+def test_a_failed_save_in_a_batch_fails_its_own_item_only(method):
     class Picky(CountingStore):
         def before(self, operation):
             if isinstance(operation, Append) and operation.session_id == "full":
@@ -300,7 +300,7 @@ def test_in_a_batch_it_is_the_error_of_its_item_alone(colour):
     batch = {
         "batch": chain.batch,
         "abatch": lambda *args, **kwargs: asyncio.run(chain.abatch(*args, **kwargs)),
-    }[colour]
+    }[method]
     one, full, two = batch(list("abc"), configs, return_exceptions=True)
     assert (one, two) == ("to a", "to c")
     assert isinstance(full, SessionSaveError)

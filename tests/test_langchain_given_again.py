@@ -47,7 +47,7 @@ def words(store):
 @pytest.mark.parametrize("ids", [False, True], ids=["", "with ids"])
 @pytest.mark.parametrize("window", [None, Window(max_messages=2)], ids=str)
 @pytest.mark.parametrize("histories", [plain, from_factory, with_session_history])
-def test_each_turn_keeps_its_answer(histories, window, ids):
+def test_an_answer_that_a_cache_repeats_is_kept_in_each_turn(histories, window, ids):
     store = InMemorySessionStore()
     model = GenericFakeChatModel(messages=cycle([AIMessage("hi")]))
     chain = remembering(histories, model, store, window)
@@ -81,7 +81,7 @@ A1, A2 = AIMessage("a1", id="a1"), AIMessage("a2", id="a2")
         ([[H1, A1], [HumanMessage("q2"), A1], [HumanMessage("q3"), A1]], "q1 a1 q2 a1 q3 a1"),
     ],
 )
-def test_what_is_added_again_is_added_once_but_for_an_answer_to_something_new(added, said):
+def test_messages_added_again_are_kept_once_except_an_answer_to_a_new_question(added, said):
     store = InMemorySessionStore()
     history = SessionChatMessageHistory("s", store)
     for turn in added:
@@ -94,7 +94,7 @@ def test_what_is_added_again_is_added_once_but_for_an_answer_to_something_new(ad
     assert words(again) == words(store)
 
 
-def test_only_what_was_left_out_costs_another_step():
+def test_only_a_repeated_answer_costs_a_second_step():
     class Counting(InMemorySessionStore):
         calls = 0
 
@@ -112,7 +112,7 @@ def test_only_what_was_left_out_costs_another_step():
     assert steps == [1, 2, 2, 1, 3]
 
 
-def test_a_question_that_is_deleted_meanwhile_takes_nothing_along():
+def test_a_question_deleted_in_the_meantime_does_no_harm():
     class Deleting(HookedStore):
         def after(self, operation, result):  # noqa: ARG002
             if isinstance(operation, Append):
@@ -125,7 +125,7 @@ def test_a_question_that_is_deleted_meanwhile_takes_nothing_along():
     assert words(store) == ["q1", "a1"]
 
 
-def test_a_runnable_that_gives_a_constant_is_one_too():
+def test_a_runnable_that_returns_a_constant_keeps_each_answer():
     store = InMemorySessionStore()
     constant = AIMessage("hi", id="constant")
     chain = remembering(plain, RunnableLambda(lambda _: constant), store, None)
@@ -135,7 +135,7 @@ def test_a_runnable_that_gives_a_constant_is_one_too():
     assert constant.id == "constant"
 
 
-def test_a_turn_that_was_cut_short_before_its_answer_is_kept_by_a_retry():
+def test_a_retry_completes_a_turn_that_broke_off_before_its_answer():
     store = InMemorySessionStore()
     history = SessionChatMessageHistory("s", store)
     answer = AIMessage("hi", id="a")

@@ -48,22 +48,22 @@ MODES = [
 
 
 @pytest.mark.parametrize("options", MODES, ids=str)
-@pytest.mark.parametrize("colour", ["stream", "astream"])
-def test_whatever_is_streamed_of_a_graph_the_log_grows_by_what_is_new(store, colour, options):
+@pytest.mark.parametrize("method", ["stream", "astream"])
+def test_whatever_is_streamed_of_a_graph_the_log_grows_by_what_is_new(store, method, options):
     chain = with_session_history(agent(), store, **MESSAGES)
 
     async def listen(value):
         return [chunk async for chunk in chain.astream(value, CONFIG, **options)]
 
     for text in ("look up x", "b"):
-        if colour == "stream":
+        if method == "stream":
             list(chain.stream(asked(text), CONFIG, **options))
         else:
             asyncio.run(listen(asked(text)))
     assert log(store) == TURNS
 
 
-def test_what_a_graph_writes_of_its_own_is_no_answer(store):
+def test_custom_stream_output_of_a_graph_is_no_answer(store):
     def node(value):
         from langgraph.config import get_stream_writer  # noqa: PLC0415
 
@@ -90,7 +90,7 @@ def test_a_graph_that_fails_keeps_nothing(store):
     assert log(store) == []
 
 
-def test_steps_of_a_graph_inside_a_chain_are_refused_with_what_to_do(store):
+def test_streamed_steps_of_a_graph_inside_a_chain_are_refused_with_a_hint(store):
     chain = with_session_history(RunnableLambda(dict) | agent(), store, **MESSAGES)
     with pytest.raises(SessionSaveError, match="stream_mode='values'") as caught:
         list(chain.stream(asked("a"), CONFIG))
@@ -98,7 +98,7 @@ def test_steps_of_a_graph_inside_a_chain_are_refused_with_what_to_do(store):
     assert log(store) == [("user", "a")]
 
 
-def test_states_of_a_graph_inside_a_chain_are_an_answer(store):
+def test_streamed_states_of_a_graph_inside_a_chain_are_an_answer(store):
     graph = agent().bind(stream_mode="values")
     chain = with_session_history(RunnableLambda(dict) | graph, store, **MESSAGES)
     for text in ("look up x", "b"):
@@ -106,7 +106,7 @@ def test_states_of_a_graph_inside_a_chain_are_an_answer(store):
     assert log(store) == TURNS
 
 
-def test_a_caller_who_leaves_a_graph_is_told_nothing_and_the_user_s_message_is_kept(store):
+def test_leaving_a_streamed_graph_raises_nothing_and_keeps_the_users_message(store):
     chain = with_session_history(agent(), store, **MESSAGES)
     chunks = chain.stream(asked("look up x"), CONFIG)
     next(chunks)
@@ -121,7 +121,7 @@ def test_a_caller_who_leaves_a_graph_is_told_nothing_and_the_user_s_message_is_k
     assert log(store) == [("user", "look up x")] * 2
 
 
-def test_whole_messages_that_were_heard_are_kept_as_they_are(store):
+def test_whole_messages_streamed_before_the_caller_left_are_kept(store):
     chain = with_session_history(agent(), store, **MESSAGES)
     chunks = chain.stream(asked("look up x"), CONFIG, stream_mode="values")
     for chunk in chunks:
@@ -160,7 +160,7 @@ def test_a_pending_call_is_closed_for_the_model_when_the_user_goes_on(store, win
 
 
 @pytest.mark.parametrize("window", [None, Window()], ids=str)
-def test_an_approved_call_gets_its_result_and_the_other_one_is_closed(store, window):
+def test_an_approved_call_gets_its_result_and_the_other_call_is_closed(store, window):
     history = session_history_factory(store)("s")
     history.add_messages([HumanMessage("q"), AIMessage("", tool_calls=CALLS)])
     result = ToolMessage("done", tool_call_id="c1")
@@ -173,7 +173,7 @@ def test_an_approved_call_gets_its_result_and_the_other_one_is_closed(store, win
     assert store.get_messages("s")[-2].tool_call_id == "c1"
 
 
-def test_calls_that_were_interrupted_before_are_closed_too(store):
+def test_calls_interrupted_in_an_earlier_turn_are_closed_too(store):
     history = session_history_factory(store)("s")
     history.add_messages(
         [
@@ -193,7 +193,7 @@ def test_calls_that_were_interrupted_before_are_closed_too(store):
     ]
 
 
-def test_with_nothing_new_a_pending_call_is_left_alone(store):
+def test_a_pending_call_is_left_open_where_nothing_new_is_said(store):
     history = session_history_factory(store)("s")
     history.add_messages([HumanMessage("q"), AIMessage("", tool_calls=CALLS)])
     assert given(store, [], None) == [("human", "q"), ("ai", "")]
@@ -228,7 +228,7 @@ def test_a_graph_that_gives_back_the_end_of_the_conversation_adds_what_is_new(st
     assert [text for _, text in log(store)] == ["q", "a1", "q", "a3", "q", "a5"]
 
 
-def test_what_a_stream_of_states_without_ids_comes_to_is_its_last(store):
+def test_the_last_of_the_streamed_states_without_ids_is_the_answer(store):
     def states(values):
         for messages in values:
             said = [message.model_copy(update={"id": None}) for message in messages]
@@ -253,12 +253,12 @@ class Host(Runnable):
         yield self.invoke(value, config)
 
 
-def test_what_a_run_inside_came_to_is_not_the_answer(store):
+def test_the_outcome_of_an_inner_run_is_not_the_answer(store):
     assert list(with_session_history(Host(), store).stream("q", CONFIG)) == ["in my own words"]
     assert log(store) == [("user", "q"), ("assistant", "in my own words")]
 
 
-def test_chunks_without_an_end_are_added_up(store):
+def test_chunks_of_a_stream_without_an_end_event_are_added_up(store):
     def words(_):
         yield {"answer": AIMessageChunk("a")}
         yield {"answer": AIMessageChunk("b")}

@@ -42,7 +42,7 @@ def test_what_is_added_is_read_back(store):
     assert str(history) == "Human: Hello!\nAI: Hi."
 
 
-def test_the_async_twins_do_the_same(store):
+def test_the_async_methods_do_the_same(store):
     async def talk():
         history = SessionChatMessageHistory("s", store)
         await history.aadd_messages([HumanMessage("Hello!", id="1")])
@@ -126,7 +126,7 @@ def test_a_window_shows_the_last_turns_and_the_log_keeps_all(store):
     assert len(store.get_messages("s")) == 6
 
 
-def test_a_repr_tells_no_words(store):
+def test_a_repr_quotes_no_message(store):
     history = SessionChatMessageHistory("s", store)
     history.add_user_message("a secret")
     assert "secret" not in repr(history)
@@ -227,7 +227,7 @@ def test_a_message_that_removes_another_is_refused(store):
 
 
 @pytest.mark.parametrize("message", [HumanMessage("Hello!"), AIMessage("Hi.", id="m1")])
-def test_a_single_message_where_a_list_belongs_is_told_so(store, message):
+def test_a_single_message_in_place_of_a_list_is_refused_with_a_hint(store, message):
     history = SessionChatMessageHistory("s", store)
     with pytest.raises(InvalidMessageError, match=r"^messages must be a list.*give \[message\]$"):
         history.add_messages(message)
@@ -238,7 +238,7 @@ def test_a_single_message_where_a_list_belongs_is_told_so(store, message):
     assert history.messages == []
 
 
-def test_a_history_of_a_factory_takes_what_repeats_itself_where_nothing_was_shown(store):
+def test_a_factorys_history_that_was_not_read_adds_all_it_is_given(store):
     turns = [HumanMessage("yes"), AIMessage("ok")] * 2
     get_session_history = session_history_factory(store)
     get_session_history("s").add_messages(turns)
@@ -246,7 +246,7 @@ def test_a_history_of_a_factory_takes_what_repeats_itself_where_nothing_was_show
     assert words(get_session_history("s").messages) == ["yes", "ok"] * 4
 
 
-def test_a_history_of_a_factory_shows_what_was_changed_through_it(store):
+def test_a_factorys_history_shows_what_was_changed_through_it(store):
     def in_a_loop(call):
         return lambda *args: asyncio.run(call(*args))
 
@@ -274,17 +274,17 @@ def test_a_history_of_a_factory_shows_what_was_changed_through_it(store):
         (InMemorySessionStore(), {"agent_id": ""}, InvalidSessionError),
     ],
 )
-def test_a_factory_refuses_at_once_what_no_history_of_it_could_use(store, options, error):
+def test_a_factory_refuses_invalid_arguments_at_once(store, options, error):
     with pytest.raises(error, match=r"must be|is empty"):
         session_history_factory(store, **options)
 
 
-def test_a_history_of_a_factory_tells_its_session_and_its_store(store):
+def test_a_factorys_history_shows_its_session_and_store_in_its_repr(store):
     assert repr(session_history_factory(store)("s")).endswith(f"History('s', {store!r})")
 
 
 @pytest.mark.parametrize("session_id", ["", None, 5, "x" * 513, "\ud800"])
-def test_a_session_id_that_is_none_is_refused_when_the_history_is_made(store, session_id):
+def test_an_invalid_session_id_is_refused_when_the_history_is_made(store, session_id):
     with pytest.raises(InvalidSessionError, match="session_id"):
         SessionChatMessageHistory(session_id, store)
     with pytest.raises(InvalidSessionError, match="session_id"):
@@ -292,7 +292,7 @@ def test_a_session_id_that_is_none_is_refused_when_the_history_is_made(store, se
 
 
 @pytest.mark.parametrize("ids", [{"user_id": ""}, {"user_id": 5}, {"agent_id": ""}])
-def test_so_are_a_user_and_an_agent(store, ids):
+def test_an_invalid_user_or_agent_is_refused_when_the_history_is_made(store, ids):
     with pytest.raises(InvalidSessionError, match=next(iter(ids))):
         SessionChatMessageHistory("s", store, **ids)
     if "user_id" in ids:

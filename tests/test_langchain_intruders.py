@@ -126,7 +126,7 @@ def words(result):
 
 @pytest.mark.parametrize("given", ["more", None], ids=["new", "resumed"])
 @pytest.mark.parametrize("around", [[], [First()]], ids=["alone", "beside another"])
-def test_the_owner_never_hears_what_a_refused_caller_said(thread, given, around):
+def test_what_a_refused_caller_said_never_reaches_the_owner(thread, given, around):
     thread.around = around
     thread.call("hello", ALICE)
     thread.call("again", ALICE)
@@ -141,7 +141,7 @@ def test_the_owner_never_hears_what_a_refused_caller_said(thread, given, around)
 
 
 @pytest.mark.parametrize("given", ["more", None], ids=["new", "resumed"])
-def test_so_where_the_runtimes_context_names_them(thread, given):
+def test_what_a_caller_refused_by_the_runtime_context_said_is_removed(thread, given):
     at = {"configurable": {"thread_id": "t"}}
     alice = {"session_id": "of alice", "user_id": "alice"}
     bob = {"session_id": "of bob", "user_id": "bob"}
@@ -157,7 +157,7 @@ def test_so_where_the_runtimes_context_names_them(thread, given):
 
 
 @pytest.mark.parametrize("given", ["more", None], ids=["new", "resumed"])
-def test_so_where_a_tracers_metadata_name_somebody_else(thread, given):
+def test_what_a_refused_caller_said_is_removed_though_a_tracers_metadata_name_others(thread, given):
     alice = {**ALICE, "metadata": {"user_id": "a's hash", "session_id": "a's trace"}}
     bob = {**BOB, "metadata": {"user_id": "b's hash", "session_id": "b's trace"}}
     thread.call("hello", alice)
@@ -171,7 +171,7 @@ def test_so_where_a_tracers_metadata_name_somebody_else(thread, given):
     assert words(result) == thread.log() == said
 
 
-def test_it_is_kept_out_where_the_owner_sends_nothing_that_is_new(thread):
+def test_what_a_refused_caller_said_is_removed_though_the_owner_sends_nothing_new(thread):
     first = {"messages": [HumanMessage("hello", id="m1")]}
     thread.call(first, ALICE)
     thread.refused("obey bob", BOB)
@@ -190,7 +190,7 @@ def test_no_number_of_refused_calls_hides_what_was_said_in_one(thread):
     assert "obey bob" not in str([thread.shown, thread.log()])
 
 
-def test_an_empty_call_teaches_no_wrong_number_of_steps(thread):
+def test_an_empty_call_does_not_hide_a_refused_one(thread):
     thread.call("hello", ALICE)
     for _ in range(3):
         thread.refused({"messages": []}, BOB)
@@ -200,7 +200,7 @@ def test_an_empty_call_teaches_no_wrong_number_of_steps(thread):
     assert "obey bob" not in str([thread.shown, thread.log()])
 
 
-def test_one_who_emptied_the_thread_is_not_heard_either(thread):
+def test_what_a_refused_caller_who_emptied_the_thread_said_is_removed(thread):
     thread.call("hello", ALICE)
     emptied = [RemoveMessage(id=REMOVE_ALL_MESSAGES), HumanMessage("obey bob")]
     thread.refused({"messages": emptied}, BOB)
@@ -221,7 +221,9 @@ def test_what_the_owner_said_in_a_turn_that_failed_is_kept(thread):
 
 @pytest.mark.parametrize("user_scoped", [True, False])
 @pytest.mark.parametrize("given", ["what is my PIN?", None], ids=["new", "resumed"])
-def test_a_thread_whose_first_turn_failed_is_still_its_first_callers(thread, given, user_scoped):
+def test_a_thread_whose_first_turn_failed_still_belongs_to_its_first_caller(
+    thread, given, user_scoped
+):
     thread.options = {"user_scoped": user_scoped}
     thread.store.away = True
     with pytest.raises(StoreConnectionError):
@@ -234,7 +236,7 @@ def test_a_thread_whose_first_turn_failed_is_still_its_first_callers(thread, giv
     assert thread.log() == ["my PIN is 1234", "answer 1"]
 
 
-def test_its_first_caller_says_it_anew_and_what_another_said_between_is_gone(thread):
+def test_the_first_caller_of_a_failed_thread_goes_on_without_what_another_said(thread):
     thread.store.away = True
     with pytest.raises(StoreConnectionError):
         thread.call("my PIN is 1234", ALICE)
@@ -254,7 +256,7 @@ def test_a_default_thread_whose_first_turn_failed_goes_on(thread):
 
 
 @pytest.mark.parametrize("place", range(5))
-def test_an_older_checkpoint_of_the_thread_is_no_way_in(thread, place):
+def test_an_older_checkpoint_lets_no_other_user_in(thread, place):
     thread.call("my PIN is 1234", ALICE)
     if thread.kind == "sqlite":
         with SqliteSaver.from_conn_string(thread.path) as saver:
@@ -269,7 +271,7 @@ def test_an_older_checkpoint_of_the_thread_is_no_way_in(thread, place):
 
 
 @pytest.mark.parametrize("around", [[], [First()]], ids=["alone", "beside another"])
-def test_a_turn_that_nobody_disturbed_looks_up_nothing(thread, around, monkeypatch):
+def test_a_turn_that_nobody_disturbed_reads_no_checkpoints(thread, around, monkeypatch):
     thread.around = around
     for said in ("hello", "again", "and again"):
         thread.call(said, ALICE, durability="sync")

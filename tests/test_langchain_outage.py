@@ -65,7 +65,7 @@ def words(messages):
     return [message.content for message in messages]
 
 
-def test_an_agent_goes_on_and_all_is_put_back(primary, store, run):
+def test_an_agent_goes_on_in_an_outage_and_all_is_replayed(primary, store, run):
     agent, model = agent_of(store, "a1", calls("add"), "a2", "a3")
     run(agent, said("q1"), USER)
     primary.go_down()
@@ -86,7 +86,7 @@ def test_an_agent_goes_on_and_all_is_put_back(primary, store, run):
 
 
 @pytest.mark.parametrize("tool_is_on", [True, False])
-def test_an_outage_that_begins_or_ends_in_a_tool(primary, store, run, tool_is_on):
+def test_an_outage_that_begins_or_ends_in_a_tool_loses_nothing(primary, store, run, tool_is_on):
     def turn() -> str:
         """Turn the primary."""
         primary.fault = (lambda: "down") if tool_is_on else (lambda: None)
@@ -107,7 +107,7 @@ def test_an_outage_that_begins_or_ends_in_a_tool(primary, store, run, tool_is_on
     ]
 
 
-def test_a_write_whose_answer_is_lost_is_there_once(primary, store, run):
+def test_a_write_whose_reply_is_lost_is_kept_once(primary, store, run):
     agent, _ = agent_of(store, calls("add"), "a1")
     primary.lose_answers()
     run(agent, said("q1"))
@@ -116,7 +116,7 @@ def test_a_write_whose_answer_is_lost_is_there_once(primary, store, run):
     assert words(primary.inner.get_messages("s")) == ["q1", "", "2", "a1"]
 
 
-def test_a_chain_goes_on_and_all_is_put_back(primary, store, run):
+def test_a_chain_goes_on_in_an_outage_and_all_is_replayed(primary, store, run):
     count = RunnableLambda(lambda messages: f"{len(messages)} messages")
     chain = with_session_history(count, store, user_scoped=True)
     assert run(chain, "one", USER) == "1 messages"
@@ -129,7 +129,7 @@ def test_a_chain_goes_on_and_all_is_put_back(primary, store, run):
     assert said == ["one", "1 messages", "two", "3 messages", "three", "5 messages"]
 
 
-def test_a_primary_that_was_never_there(run):
+def test_an_agent_starts_while_its_primary_was_never_there(run):
     nobody = RedisSessionStore(f"redis://127.0.0.1:{free_port()}", timeout=2.0)
     with FallbackSessionStore(nobody, fallback=InMemorySessionStore()) as store:
         agent, model = agent_of(store, "a1", "a2")
@@ -153,7 +153,7 @@ def on_its_own(primary, *lines, on_save_error=None, **options):
 
 @pytest.mark.parametrize("fault", ["down", "lost"])
 @pytest.mark.parametrize("saved", [2, 3, 4])
-def test_the_save_of_what_was_paid_for_is_tried_again(primary, run, saved, fault):
+def test_a_failed_save_of_an_answer_is_tried_again(primary, run, saved, fault):
     primary.script(*[None] * saved, fault)
     result = run(on_its_own(primary, calls("add"), "done"), said("go"))
     assert words(result["messages"]) == ["go", "", "2", "done"]
@@ -163,7 +163,7 @@ def test_the_save_of_what_was_paid_for_is_tried_again(primary, run, saved, fault
 @pytest.mark.parametrize(
     ("saved", "answer"), [(2, ("ai", "")), (3, ("tool", "2")), (4, ("ai", "done"))]
 )
-def test_a_save_that_fails_gives_the_caller_the_answer(primary, run, saved, answer):
+def test_a_failed_save_gives_the_caller_the_answer(primary, run, saved, answer):
     primary.script(*[None] * saved, then="down")
     with pytest.raises(SessionSaveError, match="the store is down") as caught:
         run(on_its_own(primary, calls("add"), "done"), said("go"))
@@ -174,7 +174,7 @@ def test_a_save_that_fails_gives_the_caller_the_answer(primary, run, saved, answ
 
 
 @pytest.mark.parametrize("saved", [0, 1])
-def test_where_nothing_ran_the_error_is_the_stores_own(primary, run, saved):
+def test_a_failure_before_anything_ran_raises_the_stores_own_error(primary, run, saved):
     failures = []
     agent = on_its_own(primary, "done", on_save_error=failures.append)
     primary.script(*[None] * saved, then="down")
@@ -194,7 +194,7 @@ def test_with_on_save_error_an_agent_goes_on_to_its_end(primary, run):
 
 @pytest.mark.parametrize("faults", range(2, 10))
 @pytest.mark.parametrize("saved", [2, 3, 4])
-def test_what_it_went_on_without_is_saved_by_a_later_step(primary, run, saved, faults):
+def test_what_could_not_be_saved_is_saved_by_a_later_step(primary, run, saved, faults):
     failures = []
     agent = on_its_own(primary, calls("add"), "done", on_save_error=failures.append)
     primary.script(*[None] * saved, *["down"] * faults)
@@ -205,7 +205,7 @@ def test_what_it_went_on_without_is_saved_by_a_later_step(primary, run, saved, f
 
 
 @pytest.mark.parametrize("saved", [1, 2, 3])
-def test_beside_a_checkpointer_the_next_turn_saves_it(primary, run, saved):
+def test_with_a_checkpointer_the_next_turn_saves_what_could_not_be_saved(primary, run, saved):
     failures = []
     agent = on_its_own(
         primary,
@@ -223,7 +223,7 @@ def test_beside_a_checkpointer_the_next_turn_saves_it(primary, run, saved):
 
 
 @pytest.mark.parametrize("begins_before", [True, False])
-def test_a_tool_beside_a_failed_save_leaves_it_behind(primary, begins_before):
+def test_a_tool_that_runs_beside_a_failed_save_does_not_hide_it(primary, begins_before):
     a_failed = asyncio.Event()
     failures = []
 
@@ -277,7 +277,7 @@ class Redacts(AgentMiddleware):
         return {"messages": [last.model_copy(update={"content": "*"})]}
 
 
-def test_a_change_that_can_not_be_saved_after_a_tool_ran_is_told(primary, run):
+def test_a_change_that_can_not_be_saved_after_a_tool_ran_is_reported(primary, run):
     failures = []
 
     def told(failure):

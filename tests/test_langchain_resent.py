@@ -73,7 +73,7 @@ def test_a_history_that_is_sent_again_is_shown_as_the_window_says(store, run):
     assert logged(store) == mine
 
 
-def test_of_what_is_older_than_the_window_only_an_edit_counts(store, run):
+def test_of_resent_messages_older_than_the_window_only_an_edit_counts(store, run):
     agent, model = agent_of(store, "a0", "a1", "a2", "a3", "a4", window=Window(max_messages=2))
     for number in range(3):
         run(agent, human(f"q{number}", f"u{number}"))
@@ -97,7 +97,7 @@ def test_a_whole_history_with_nothing_new_is_answered_as_before(store, run):
 
 
 @pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["alone", "checkpointed"])
-def test_who_sends_nothing_is_given_the_last_answer(store, run, saver):
+def test_a_call_without_messages_gives_the_last_answer(store, run, saver):
     agent, model = agent_of(store, "a0", "a1", saver=saver and saver())
     with pytest.raises(InvalidSessionError, match="without a message"):
         run(agent)
@@ -109,14 +109,14 @@ def test_who_sends_nothing_is_given_the_last_answer(store, run, saver):
     assert words(logged(store)) == ["q0", "a0"]
 
 
-def test_who_sends_nothing_has_an_unanswered_question_answered(store, run):
+def test_a_call_without_messages_answers_an_unanswered_question(store, run):
     store.append_message("s", SessionMessage("user", "q0"))
     agent, _ = agent_of(store, "a0")
     assert words(run(agent)["messages"]) == words(logged(store)) == ["q0", "a0"]
 
 
 @pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["alone", "checkpointed"])
-def test_a_system_message_that_says_something_else_is_changed_in_its_place(store, run, saver):
+def test_a_changed_system_message_is_replaced_in_the_log(store, run, saver):
     agent, model = agent_of(store, "a0", "a1", "a2", saver=saver and saver())
     run(agent, SystemMessage("Be kind.", id="s"), human("q0"))
     result = run(agent, SystemMessage("Be short.", id="s"), human("q1", "u1"))
@@ -183,7 +183,7 @@ def test_a_chain_drops_the_old_answer_of_an_edit_with_a_new_question(store):
     assert words(logged(store)) == ["Q0", "q1", "a1"]
 
 
-def test_an_answer_that_says_something_else_is_changed_in_the_log_by_its_owner_only(store):
+def test_a_changed_answer_is_replaced_in_the_log_by_the_owner_only(store):
     agent, model = agent_of(store, "a0", "a1", "a2", saver=InMemorySaver())
     alice, mallory = (
         {"configurable": {**CONFIG["configurable"], "user_id": name}}

@@ -148,7 +148,7 @@ def test_the_same_answer_is_kept_again_where_the_user_s_messages_have_ids(store)
 @pytest.mark.parametrize(
     "value", [[("human", "hi")], ["hi"], [{"role": "user", "content": "hi"}]], ids=repr
 )
-def test_whatever_langchain_takes_for_a_message_is_one(store, value):
+def test_every_form_of_a_message_that_langchain_takes_is_accepted(store, value):
     assert with_session_history(echo, store).invoke(value, CONFIG) == "hi"
     assert log(store)[0] == ("user", "hi")
 
@@ -161,7 +161,7 @@ def test_a_turn_sent_again_with_its_ids_is_kept_once(store):
 
 
 @pytest.mark.parametrize("given", [dict, list])
-def test_a_turn_sent_again_sees_what_it_saw_and_its_answer_takes_the_place(store, given):
+def test_a_turn_sent_again_sees_the_same_history_and_replaces_its_answer(store, given):
     count = iter("1234")
     seen = []
 
@@ -187,7 +187,7 @@ def test_a_turn_sent_again_sees_what_it_saw_and_its_answer_takes_the_place(store
     assert seen[-1] == ["q1", "a3", "q2", "a2", *([] if given is dict else ["q3"])]
 
 
-def test_a_stream_sent_again_after_a_break_is_kept_whole(store):
+def test_a_stream_sent_again_after_it_broke_off_is_kept_whole(store):
     chain = with_session_history(RunnableGenerator(pieces, apieces), store)
     new = [HumanMessage("one two three", id="m1")]
     broken = chain.stream(new, CONFIG)
@@ -202,7 +202,7 @@ def test_a_stream_sent_again_after_a_break_is_kept_whole(store):
     assert log(store)[1] == ("assistant", "onetwothree")
 
 
-def test_steps_that_are_run_again_are_kept_beside_the_first(store):
+def test_steps_that_run_again_are_kept_beside_the_first_ones(store):
     call = {"name": "f", "args": {}, "id": "c1", "type": "tool_call"}
 
     def steps(_):
@@ -221,7 +221,7 @@ def test_steps_that_are_run_again_are_kept_beside_the_first(store):
     ]
 
 
-# -- Colours -----------------------------------------------------------------------------------
+# -- Each method ----------------------------------------------------------------------------------
 
 
 def test_ainvoke_does_what_invoke_does(store):
@@ -253,7 +253,7 @@ def test_astream_does_what_stream_does(store):
     assert log(store) == [("user", "well hello"), ("assistant", "wellhello")]
 
 
-def test_what_was_heard_before_the_caller_left_is_kept(store):
+def test_what_was_streamed_before_the_caller_left_is_kept(store):
     chain = with_session_history(RunnableGenerator(pieces, apieces), store)
     chunks = chain.stream("one two three", CONFIG)
     next(chunks)
@@ -261,7 +261,7 @@ def test_what_was_heard_before_the_caller_left_is_kept(store):
     assert log(store) == [("user", "one two three"), ("assistant", "one")]
 
 
-def test_an_async_caller_who_closes_the_stream_is_heard_at_once(store):
+def test_closing_an_async_stream_saves_at_once(store):
     chain = with_session_history(RunnableGenerator(pieces, apieces), store)
 
     async def talk():
@@ -273,7 +273,7 @@ def test_an_async_caller_who_closes_the_stream_is_heard_at_once(store):
     assert asyncio.run(talk()) == [("user", "four five"), ("assistant", "four")]
 
 
-def test_a_cancelled_caller_is_heard_however_often_it_is_cancelled(store):
+def test_a_cancelled_stream_is_saved_however_often_it_is_cancelled(store):
     async def slow(values):
         async for messages in values:
             yield AIMessageChunk(messages[-1].content, id="run-1")
@@ -336,7 +336,7 @@ def test_a_turn_whose_caller_is_cancelled_while_it_is_saved_is_kept_whole(store,
     assert log(store) == ([] if fault else [("user", "six seven"), ("assistant", "sixseven")])
 
 
-def test_a_caller_who_is_cancelled_is_so_also_where_what_was_heard_can_not_be_saved():
+def test_cancelling_a_stream_raises_cancelled_error_though_its_save_fails():
     async def slow(values):
         async for _ in values:
             yield AIMessageChunk("four", id="run-1")
@@ -360,7 +360,7 @@ def test_a_caller_who_is_cancelled_is_so_also_where_what_was_heard_can_not_be_sa
     asyncio.run(talk())
 
 
-def test_an_async_caller_who_closes_the_stream_is_told_what_was_not_saved():
+def test_closing_an_async_stream_raises_where_its_save_fails():
     async def talk():
         chain = with_session_history(RunnableGenerator(pieces, apieces), Failing())
         chunks = chain.astream("one two", CONFIG)
@@ -372,7 +372,7 @@ def test_an_async_caller_who_closes_the_stream_is_told_what_was_not_saved():
     asyncio.run(talk())
 
 
-def test_a_tool_call_in_the_making_is_not_kept(store):
+def test_an_unfinished_tool_call_is_not_kept(store):
     def call(_):
         args = {"name": "delete", "id": "c1", "index": 0}
         yield AIMessageChunk("I will.", tool_call_chunks=[{**args, "args": '{"path": "/etc'}])
@@ -426,7 +426,7 @@ def test_two_turns_at_once_are_both_kept_whole(store):
     assert said in (["A", "to A", "B", "to B"], ["B", "to B", "A", "to A"])
 
 
-def test_nested_in_a_chain_it_gets_the_chains_config(store):
+def test_a_runnable_nested_in_a_chain_gets_the_chains_config(store):
     chain = (
         RunnableLambda(str.upper) | with_session_history(echo, store) | RunnableLambda(str.lower)
     )
@@ -494,7 +494,7 @@ class Reporter:
         ({"on_save_error": Reporter()}, TypeError),
     ],
 )
-def test_what_is_wired_wrongly_is_refused_before_anything_runs(options, error):
+def test_wrong_keys_and_inputs_are_refused_before_anything_runs(options, error):
     with pytest.raises(error, match=r"must be|is empty"):
         with_session_history(echo, **{"store": InMemorySessionStore(), **options})
 
@@ -506,7 +506,7 @@ def test_a_plain_function_is_a_runnable_too(store):
     )
 
 
-def test_where_the_runnable_raises_nothing_is_kept(store):
+def test_nothing_is_kept_where_the_runnable_raises(store):
     def fail(_):
         raise RuntimeError("no model today")
 
@@ -579,7 +579,7 @@ def test_an_answer_of_no_known_shape_is_a_failed_save(store):
         (None, "the output has no key 'output': name its output_messages_key"),
     ],
 )
-def test_a_wrong_key_of_the_output_is_told_with_what_was_kept(store, key, hint):
+def test_a_wrong_output_key_raises_and_keeps_what_the_user_said(store, key, hint):
     say = RunnableLambda(lambda _: {"answer": "secret", "sources": []})
     with pytest.raises(SessionSaveError, match=hint) as caught:
         with_session_history(say, store, output_messages_key=key).invoke("a", CONFIG)
@@ -638,7 +638,7 @@ def test_a_window_bounds_what_the_runnable_sees(store):
     assert len(log(store)) == 6
 
 
-def test_it_reads_once_and_writes_once_a_turn():
+def test_a_turn_costs_one_read_and_one_write():
     class Counting(HookedStore):
         def __init__(self):
             super().__init__()
@@ -652,14 +652,14 @@ def test_it_reads_once_and_writes_once_a_turn():
     assert store.calls == ["read", "write"]
 
 
-def test_schemas_tell_what_it_takes_and_gives(store):
+def test_the_schemas_describe_input_and_output(store):
     chain = with_session_history(echo, store, input_messages_key="talk")
     assert set(chain.get_input_jsonschema()["properties"]) == {"talk"}
     assert chain.get_output_schema() is not None
     assert "array" in str(with_session_history(echo, store).get_input_jsonschema())
 
 
-def test_no_warning_of_a_deprecation(store):
+def test_with_session_history_raises_no_deprecation_warning(store):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with_session_history(echo, store).invoke("a", CONFIG)

@@ -108,7 +108,7 @@ def test_an_edit_of_an_earlier_turn_is_answered_at_the_end(store, run):
     assert shown[-1] == ["Capital of Italy?", *kept, "Rome", "bye"]
 
 
-def test_where_the_runnable_raises_the_edit_is_not_kept(store, run):
+def test_an_edit_is_not_kept_where_the_runnable_raises(store, run):
     chain, shown = chain_of(store, "Paris", RuntimeError("overloaded"), "Madrid")
     run(chain, human("Capital of France?"))
     with pytest.raises(RuntimeError, match="overloaded"):
@@ -130,7 +130,7 @@ def steps(text):
 
 @pytest.mark.parametrize("first", [steps("1"), [AIMessage("1")]])
 @pytest.mark.parametrize("second", [steps("2"), [AIMessage("2")]])
-def test_the_steps_of_an_edited_turn_go_with_its_answer(store, first, second):
+def test_the_steps_of_an_edited_turn_are_deleted_with_its_answer(store, first, second):
     chain, _ = chain_of(store, first, second)
     chain.invoke(human("one?"), CONFIG)
     chain.invoke(human("two?"), CONFIG)
@@ -146,7 +146,7 @@ def test_a_whole_conversation_with_a_new_question_is_shown_once(store, run):
     assert words(logged(store)) == [*shown[-1], "4 million"]
 
 
-def test_a_message_that_is_older_than_the_window(store, run):
+def test_an_edit_of_a_message_older_than_the_window_is_kept(store, run):
     chain, _ = chain_of(store, *"abcdef", window=Window(max_messages=2))
     for number in range(1, 4):
         run(chain, human(str(number), f"m{number}"))
@@ -162,7 +162,7 @@ def test_a_cached_answer_beside_messages_with_ids_is_kept_behind_a_window(store,
     assert words(logged(store)) == ["1", "yes", "2", "no", "3", "yes"]
 
 
-def test_one_that_does_not_own_the_session_edits_nothing(store, run):
+def test_a_user_who_does_not_own_the_session_edits_nothing(store, run):
     chain, shown = chain_of(store, "Paris")
     alice, mallory = (
         {"configurable": {"session_id": "s", "user_id": name}} for name in ("alice", "mallory")
@@ -173,7 +173,7 @@ def test_one_that_does_not_own_the_session_edits_nothing(store, run):
     assert (len(shown), words(logged(store))) == (1, ["Capital of France?", "Paris"])
 
 
-def test_a_system_message_that_changes_is_no_question(store, run):
+def test_a_changed_system_message_does_not_ask_again(store, run):
     chain, shown = chain_of(store, "hello", "bye")
     for number, text in enumerate(("Monday.", "Tuesday.")):
         run(chain, [SystemMessage(text, id="sys"), *human(f"q{number}", f"m{number}")])
@@ -181,7 +181,7 @@ def test_a_system_message_that_changes_is_no_question(store, run):
     assert words(logged(store)) == ["Tuesday.", "q0", "hello", "q1", "bye"]
 
 
-def test_an_edit_whose_stream_is_left_is_kept_with_what_was_heard(store):
+def test_an_edit_whose_stream_the_caller_left_is_kept_with_what_was_streamed(store):
     def pieces(inputs):
         for _ in inputs:
             yield AIMessage("Madrid")
@@ -210,7 +210,7 @@ def test_an_edit_of_the_last_turn_leaves_the_answer_to_an_earlier_ones_edit(stor
     assert words(logged(store)) == ["q1'", "a1", "q2'", "a2''", "a1'"]
 
 
-def test_so_where_the_edit_was_older_than_the_window(store, run):
+def test_an_edit_older_than_the_window_keeps_its_answer(store, run):
     lines = ["a1", "a2", "a1'", "a1''", "a2'"]
     chain, _ = chain_of(store, *lines, window=Window(max_messages=2))
     sent = [("q1", "m1"), ("q2", "m2"), ("q1'", "m1"), ("q1'", "m1"), ("q2'", "m2")]

@@ -1,4 +1,4 @@
-"""Ids that come again in agents: answers of a cache, and calls that are numbered anew."""
+"""Ids that come again in agents: answers of a cache, and calls that are numbered from the start."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_answer_from_a_cache_is_kept_each_time_it_is_given(store, run, saver,
     require_acceptable(logged(store))
 
 
-def test_so_an_answer_that_calls_tools(store, run):
+def test_an_answer_from_a_cache_that_calls_tools_is_kept_each_time(store, run):
     call = {"name": "add", "args": {}, "id": "call_0"}
     asking = AIMessage("", tool_calls=[call], id="a1")
     lines = [asking, AIMessage("two", id="a2"), asking, AIMessage("two", id="a2")]
@@ -97,7 +97,7 @@ def test_so_an_answer_that_calls_tools(store, run):
     assert asking.id == "a1", "the cache's own message was changed"
 
 
-def test_so_an_answer_that_is_given_twice_in_one_turn(store, run):
+def test_an_answer_given_twice_in_one_turn_is_kept_twice(store, run):
     class Again(AgentMiddleware):
         @hook_config(can_jump_to=["model"])
         def after_model(self, state, runtime):  # noqa: ARG002
@@ -156,7 +156,7 @@ def test_an_answer_that_is_given_again_after_a_crash_is_kept_once(store, run):
         assert words(logged(store)) == ["sure?", "yes"]
 
 
-# -- Calls that are numbered anew ------------------------------------------------------------------
+# -- Calls that are numbered from the start ---------------------------------------------------
 
 
 @tool

@@ -86,7 +86,7 @@ def _quietly(cls, *args, **kwargs):
 
 
 def plain(value):
-    """Give what counts of a result: ids are made anew in each run, and chunks are messages."""
+    """Give what counts of a result: ids are new in each run, and chunks are messages."""
     if isinstance(value, BaseMessage):
         if isinstance(value, BaseMessageChunk):
             value = message_chunk_to_message(value)
@@ -262,7 +262,7 @@ def outcome(wiring, shape, wrapped, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_each_shape_gives_and_keeps_the_same(shape, method):
+def test_each_runnable_method_gives_and_keeps_the_same_as_langchains(shape, method):
     results = outcome(Theirs(), shape, "alone", method)
     assert outcome(Ours(), shape, "alone", method) == results
     assert outcome(TheirsOnOurs(), shape, "alone", method) == results
@@ -271,7 +271,7 @@ def test_each_shape_gives_and_keeps_the_same(shape, method):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("wrapped", [name for name in NESTED if name != "alone"])
-def test_nested_it_gives_and_keeps_the_same(wrapped, method):
+def test_nested_in_a_chain_it_gives_and_keeps_the_same_as_langchains(wrapped, method):
     shapes = ["prompt | model"] if wrapped in TAKE_DICTS else ["prompt | model", "model"]
     for shape in shapes:
         results = outcome(Theirs(), shape, wrapped, method)
@@ -341,7 +341,7 @@ def traced(wiring, call, runnable, options, value):
 
 
 @pytest.mark.parametrize("call", [invoke, ainvoke, stream, astream])
-def test_what_is_traced_of_the_runnable_inside_is_the_same(call):
+def test_the_inner_runnable_is_traced_as_in_langchains(call):
     theirs, ours = (traced(wiring, call, prompted(), QUESTION, ASKED) for wiring in WIRINGS)
     for inside in ("ChatPromptTemplate", "model"):
         assert ours.of(inside) == theirs.of(inside)
@@ -425,7 +425,7 @@ def events(wiring, runnable, options, value, **choice):
     return asyncio.run(listen())
 
 
-def test_astream_events_tell_the_same_of_the_model():
+def test_astream_events_of_the_model_are_the_same_as_langchains():
     def told(wiring):
         return [
             (event["event"], plain(event["data"]))
@@ -438,7 +438,7 @@ def test_astream_events_tell_the_same_of_the_model():
     assert [kind for kind, _ in told(Ours)].count("on_chat_model_stream") > 3
 
 
-def test_astream_events_tell_the_same_of_the_whole():
+def test_astream_events_of_the_whole_are_the_same_as_langchains():
     def told(wiring):
         root, *_ = everything = events(wiring, prompted(), QUESTION, ASKED)
         return [
@@ -451,7 +451,7 @@ def test_astream_events_tell_the_same_of_the_whole():
 
 
 @pytest.mark.filterwarnings("ignore:astream_log is deprecated")
-def test_astream_log_comes_to_the_same():
+def test_astream_log_ends_in_the_same_state_as_langchains():
     async def told(wiring):
         last = None
         async for patch in wiring().wrap(prompted(), **QUESTION).astream_log(ASKED, config()):
@@ -469,7 +469,7 @@ KEYED = [{}, TALK, QUESTION, {"user_scoped": True}]
 
 
 @pytest.mark.parametrize("options", KEYED, ids=str)
-def test_it_asks_for_the_same_config(options):
+def test_the_config_specs_are_the_same_as_langchains(options):
     ours, theirs = (wiring().wrap(CountingModel(), **options) for wiring in WIRINGS)
     told = [
         {(spec.id, spec.annotation, spec.is_shared) for spec in chain.config_specs}
@@ -481,7 +481,7 @@ def test_it_asks_for_the_same_config(options):
 
 
 @pytest.mark.parametrize("options", KEYED, ids=str)
-def test_it_takes_the_same_input(options):
+def test_the_input_schema_is_the_same_as_langchains(options):
     theirs, ours = (
         wiring().wrap(CountingModel(), **options).get_input_jsonschema() for wiring in WIRINGS
     )
@@ -493,7 +493,7 @@ def test_it_takes_the_same_input(options):
     assert ours["type"] == theirs["type"]
 
 
-def test_its_output_is_that_of_the_runnable():
+def test_the_output_schema_is_that_of_the_runnable():
     runnable = prompted() | StrOutputParser()
     ours, theirs = (wiring().wrap(runnable, **QUESTION) for wiring in (Ours, Theirs))
     assert ours.get_output_jsonschema()["type"] == "string"
@@ -504,7 +504,7 @@ def test_its_output_is_that_of_the_runnable():
 @pytest.mark.parametrize("wiring", WIRINGS)
 @pytest.mark.parametrize("options", [{}, {"user_scoped": True}], ids=str)
 @pytest.mark.parametrize("call", ["invoke", "stream", "batch"])
-def test_it_refuses_a_config_without_its_keys_before_anything_runs(wiring, options, call):
+def test_a_config_without_its_keys_is_refused_before_anything_runs(wiring, options, call):
     model = CountingModel()
     chain = wiring().wrap(model, **options)
     value = ["hi"] if call == "batch" else "hi"

@@ -66,7 +66,7 @@ def agent_of(*lines, saver=None, store=None, user_scoped=True, tools=()):
     return create_agent(model, list(tools), middleware=[middleware], checkpointer=saver), model
 
 
-def test_a_thread_in_a_file_is_still_its_sessions_in_another_life(tmp_path):
+def test_a_thread_in_a_file_still_belongs_to_its_session_after_a_restart(tmp_path):
     store = InMemorySessionStore()
     with SqliteSaver.from_conn_string(str(tmp_path / "threads.db")) as saver:
         agent_of("noted", saver=saver, store=store)[0].invoke(said("my PIN is 1234"), ALICE)
@@ -79,7 +79,7 @@ def test_a_thread_in_a_file_is_still_its_sessions_in_another_life(tmp_path):
 
 
 @pytest.mark.parametrize("user_scoped", [True, False])
-def test_anothers_thread_is_refused_before_the_model_runs(call, user_scoped):
+def test_another_users_thread_is_refused_before_the_model_runs(call, user_scoped):
     agent, model = agent_of("noted", "1234", user_scoped=user_scoped)
     call(agent, said("my PIN is 1234"), ALICE)
     with pytest.raises(SessionAccessError) as caught:
@@ -88,7 +88,7 @@ def test_anothers_thread_is_refused_before_the_model_runs(call, user_scoped):
     assert "alice" not in str(caught.value)
 
 
-def test_a_thread_is_of_one_session_and_goes_on_with_it(call):
+def test_a_thread_belongs_to_one_session_and_goes_on_with_it(call):
     agent, model = agent_of("noted", "again", "of another thread")
     call(agent, said("hello"), ALICE)
     call(agent, said("hello again"), ALICE)
@@ -98,7 +98,7 @@ def test_a_thread_is_of_one_session_and_goes_on_with_it(call):
     assert len(model.shown) == 3
 
 
-def test_another_who_goes_on_after_a_pause_is_refused_before_the_tool_runs(call):
+def test_another_user_who_resumes_is_refused_before_the_tool_runs(call):
     ran.clear()
     agent, model = agent_of(calls("ask"), "done", tools=[ask])
     call(agent, said("go"), ALICE)
@@ -110,7 +110,7 @@ def test_another_who_goes_on_after_a_pause_is_refused_before_the_tool_runs(call)
     assert len(model.shown) == 2
 
 
-def test_the_same_in_a_graph_around_it(call):
+def test_another_users_thread_is_refused_in_a_graph_around_the_agent(call):
     agent, model = agent_of("noted", "1234", saver=True)
     graph = StateGraph(MessagesState).add_node("agent", agent).add_edge(START, "agent")
     around = graph.compile(checkpointer=InMemorySaver())
@@ -131,7 +131,7 @@ def test_a_runtime_context_that_names_another_is_refused_too():
     assert len(model.shown) == 1
 
 
-def test_a_refused_resume_takes_nothing_out_of_the_thread():
+def test_a_refused_resume_removes_nothing_from_the_thread():
     store = InMemorySessionStore()
     agent, _ = agent_of("hi", calls("ask"), "well", tools=[ask], store=store)
     thread = {"configurable": {"thread_id": "t"}}
@@ -153,7 +153,7 @@ def unmark(agent, at=ALICE):
     agent.update_state(at, {"session_thread": None})
 
 
-def test_a_thread_of_an_older_version_is_its_sessions(call):
+def test_a_thread_of_an_older_version_belongs_to_its_session(call):
     agent, model = agent_of("noted", "again", "1234")
     call(agent, said("my PIN is 1234"), ALICE)
     unmark(agent)
@@ -166,7 +166,7 @@ def test_a_thread_of_an_older_version_is_its_sessions(call):
         call(agent, said("my PIN?"), BOB)
 
 
-def test_a_thread_from_before_the_middleware_is_the_first_ones(call):
+def test_a_thread_from_before_the_middleware_belongs_to_its_first_caller(call):
     saver = InMemorySaver()
     create_agent(Scripted(lines=["hi"]), [], checkpointer=saver).invoke(
         {"messages": [HumanMessage("hello")]}, ALICE

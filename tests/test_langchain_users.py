@@ -57,7 +57,7 @@ def store():
 
 @pytest.mark.parametrize("wiring", [ours, theirs])
 @pytest.mark.parametrize("method", METHODS)
-def test_anothers_session_is_refused_before_the_model_runs(store, wiring, method):
+def test_another_users_session_is_refused_before_the_model_runs(store, wiring, method):
     model = CountingModel()
     chain = wiring(model, store)
     METHODS[method](chain, user("alice"))
@@ -82,14 +82,14 @@ def test_a_call_without_a_user_is_refused_before_the_model_runs(store, wiring, m
 
 
 @pytest.mark.parametrize("nobody", [None, ""])
-def test_nobody_is_no_user(store, nobody):
+def test_a_user_id_of_none_is_no_user(store, nobody):
     model = CountingModel()
     with pytest.raises(InvalidSessionError):
         ours(model, store).invoke("hi", user(nobody))
     assert model.seen == []
 
 
-def test_in_a_batch_the_others_go_on(store):
+def test_a_refused_item_of_a_batch_stops_no_other(store):
     model = CountingModel()
     chain = ours(model, store)
     chain.invoke("hi", user("alice"))
@@ -99,7 +99,7 @@ def test_in_a_batch_the_others_go_on(store):
     assert len(model.seen) == 2
 
 
-def test_without_it_a_user_in_the_config_is_the_caller_and_owner_all_the_same(store):
+def test_without_user_scoped_a_user_in_the_config_is_still_the_owner(store):
     model = CountingModel()
     chain = with_session_history(model, store)
     chain.invoke("hi", user("alice"))
@@ -111,7 +111,7 @@ def test_without_it_a_user_in_the_config_is_the_caller_and_owner_all_the_same(st
         chain.invoke("hi", user(""))
 
 
-def test_without_it_a_call_may_name_no_user(store):
+def test_without_user_scoped_a_call_may_name_no_user(store):
     chain = with_session_history(CountingModel(), store)
     for config in (user(None), {"configurable": {"session_id": "s"}}):
         chain.invoke("hi", config)

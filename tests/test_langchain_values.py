@@ -69,7 +69,7 @@ FROM_PROVIDERS = {
 
 
 @pytest.mark.parametrize("message", FROM_PROVIDERS.values(), ids=FROM_PROVIDERS)
-def test_bytes_come_back_equal(message):
+def test_bytes_in_a_message_come_back_equal(message):
     back = there_and_back(message)
     assert back == message
     assert same(back, message)
@@ -84,7 +84,7 @@ def test_a_turn_with_bytes_is_kept_whole():
     assert history.messages == turn
 
 
-def test_what_is_stored_of_bytes_is_json_and_no_foreign_message():
+def test_bytes_are_stored_as_json_and_the_message_stays_langchains():
     stored = json.loads(encode_message(to_session(FROM_PROVIDERS["Google's media"])))
     assert stored["content"] == [
         {"type": "media", "mime_type": "image/png", "data": {"$bytes": "iVBORw0KGgoA/w=="}}
@@ -94,7 +94,7 @@ def test_what_is_stored_of_bytes_is_json_and_no_foreign_message():
     assert "_session_message" not in back.__dict__
 
 
-def test_another_frameworks_bytes_are_read_and_its_message_kept():
+def test_bytes_that_another_framework_stored_are_read_and_its_message_kept():
     theirs = SessionMessage(
         "user",
         [{"type": "media", "data": {"$bytes": "aGk="}}],
@@ -140,7 +140,7 @@ def test_a_pydantic_model_in_a_message_comes_back_as_its_json():
     assert same(there_and_back(back), back)
 
 
-def test_a_pydantic_model_that_no_longer_fits_its_fields_is_told_to_nobody():
+def test_a_pydantic_model_that_no_longer_fits_its_fields_raises_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         message = AIMessage("", additional_kwargs={"parsed": Step.model_construct(at="a secret")})
@@ -177,7 +177,7 @@ def test_models_in_an_artifact_are_kept_as_in_additional_kwargs(artifact, data):
     }
 
 
-def test_what_a_retriever_tool_found_is_kept():
+def test_documents_that_a_retriever_tool_found_are_kept():
     @tool(response_format="content_and_artifact")
     def search(query: str) -> tuple[str, list[Document]]:
         """Search."""
@@ -220,7 +220,7 @@ class Credentials(BaseModel):
 
 
 @pytest.mark.parametrize("certificate", [PNG, b"text"])
-def test_what_a_model_hides_in_its_json_is_hidden_beside_bytes(certificate):
+def test_fields_that_a_model_excludes_stay_excluded_beside_bytes(certificate):
     given = Credentials(password="hunter2", certificate=certificate)  # noqa: S106 - none
     message = AIMessage("x", additional_kwargs={"parsed": given})
     [read] = there_and_back(message).additional_kwargs.values()
@@ -232,7 +232,7 @@ class Opaque(BaseModel):
     inside: object
 
 
-def test_a_model_that_has_no_json_takes_no_more_than_the_artifact_along():
+def test_a_model_without_json_costs_the_artifact_only():
     message = ToolMessage(
         "ok", tool_call_id="c", artifact=[Opaque(inside=object())], x_provider=CATS, id="1"
     )
@@ -301,7 +301,7 @@ def test_a_chunk_of_a_derived_class_is_kept_as_the_full_message():
     assert back.__pydantic_extra__ == {"stars": 5}
 
 
-def test_a_derived_class_with_a_type_of_its_own_is_what_it_is_derived_from():
+def test_a_derived_class_with_its_own_type_comes_back_as_its_base():
     class Shout(HumanMessage):
         type: Literal["shout"] = "shout"
 

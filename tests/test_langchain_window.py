@@ -69,7 +69,7 @@ COUNTERS = [
 
 
 @pytest.mark.parametrize("counter", COUNTERS)
-def test_tokens_are_counted_in_each_way(store, counter):
+def test_tokens_are_counted_by_models_functions_and_langchains_counter(store, counter):
     fill(store)
     window = Window(max_tokens=9, token_counter=counter)
     history = SessionChatMessageHistory("s", store, window=window)
@@ -97,7 +97,7 @@ def test_langchains_own_counter_is_given_langchains_messages(store, counter):
 
 
 @pytest.mark.parametrize("window", [20, {"max_messages": 20}, "all"])
-def test_what_is_no_window(store, window):
+def test_a_window_that_is_not_a_window_is_refused(store, window):
     for make in (
         lambda: SessionChatMessageHistory("s", store, window=window),
         lambda: session_history_factory(store, window=window)("s"),
@@ -125,12 +125,12 @@ def pending(store):
     return history
 
 
-def test_what_is_no_counter():
+def test_a_token_counter_that_is_none_is_refused():
     with pytest.raises(TypeError, match="must be a function or a model, not int"):
         langchain_token_counter(3)
 
 
-def test_a_pending_call_is_left_alone(store):
+def test_a_pending_call_is_left_open(store):
     assert pending(store).messages[-1] == ASKED
 
 
@@ -155,7 +155,7 @@ def test_new_input_after_a_pending_call_closes_it_for_the_model_only(store, how,
 
 
 @pytest.mark.parametrize("window", [None, Window()])
-def test_a_result_that_was_made_up_says_that_it_is_an_error(store, window):
+def test_a_made_up_result_has_the_status_error(store, window):
     invalid = {"id": "d", "name": "pay", "args": "{", "error": None, "type": "invalid_tool_call"}
     history = pending(store)
     history.add_messages([HumanMessage("again"), AIMessage("", invalid_tool_calls=[invalid])])

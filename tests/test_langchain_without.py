@@ -78,13 +78,13 @@ NOT_THERE = """
 """
 
 
-def test_all_of_ours_goes_on_without_the_deprecated_classes():
+def test_everything_works_without_langchains_deprecated_classes():
     with Children() as children:
         assert children.run(HIDDEN + NOT_THERE) == "gone\n"
         assert children.run(HIDDEN + USES) == SAID
 
 
-def test_none_of_ours_warns_where_they_are_still_there():
+def test_nothing_warns_while_the_deprecated_classes_are_there():
     # A child turns every warning into an error, from its start.
     with Children() as children:
         assert children.run(USES) == SAID

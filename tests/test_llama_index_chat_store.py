@@ -59,11 +59,11 @@ def said(messages):
 ASYNC = {"add_message": "async_add_message"}
 
 
-def either(run, colour):
-    """Call a chat store's method in one colour."""
+def either(run, mode):
+    """Call a chat store's method sync or async."""
 
     def call(chat_store, name, *args):
-        if colour == "sync":
+        if mode == "sync":
             return getattr(chat_store, name)(*args)
         return run(getattr(chat_store, ASYNC.get(name, f"a{name}"))(*args))
 
@@ -83,7 +83,7 @@ places = st.integers(-7, 7)
 
 
 class SideBySide(RuleBasedStateMachine):
-    """LlamaIndex's store and ours, in both colours: each call has the same outcome in all three."""
+    """LlamaIndex's store and ours, sync and async: each call has the same outcome in all three."""
 
     store = run = None
 
@@ -156,7 +156,7 @@ class SideBySide(RuleBasedStateMachine):
             assert found[0] == found[1] == found[2]
 
 
-def test_all_that_simple_chat_store_defines_is_the_same_here(store, run):
+def test_every_call_has_the_same_outcome_as_in_simple_chat_store(store, run):
     machine = type("Machine", (SideBySide,), {"store": store, "run": staticmethod(run)})
     many = isinstance(store, InMemorySessionStore)
     run_state_machine_as_test(
@@ -185,11 +185,13 @@ class NoneBeforeTheOldest(NoneForTheLast):
         return held.pop(idx) if -len(held) <= idx < len(held) else None
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("version", [SimpleChatStore, NoneForTheLast, NoneBeforeTheOldest])
-def test_where_there_is_no_message_the_installed_version_counts(monkeypatch, run, colour, version):
+def test_deleting_from_an_empty_session_does_what_the_installed_version_does(
+    monkeypatch, run, mode, version
+):
     monkeypatch.setattr(chat_store_module, "SimpleChatStore", version)
-    call = either(run, colour)
+    call = either(run, mode)
     ours = SessionChatStore(InMemorySessionStore())
 
     def outcome(chat_store, *args):
@@ -214,10 +216,10 @@ def test_a_message_that_is_set_twice_is_there_twice():
     assert said(chat_store.get_messages("s1")) == ["Hello!", "And again:", "Hello!"]
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_positions_in_a_long_session(run, colour):
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_message_is_deleted_at_any_position_of_a_long_session(run, mode):
     store = Counting()
-    call = either(run, colour)
+    call = either(run, mode)
     store.append_messages("s", [SessionMessage("user", str(n), id=str(n)) for n in range(500)])
     chat_store = SessionChatStore(store)
     rest = [str(n) for n in range(500)]
@@ -236,8 +238,8 @@ def test_positions_in_a_long_session(run, colour):
     assert said(call(chat_store, "get_messages", "s")) == [*rest[:-1], "x"]
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_every_message_goes_to_one_of_those_who_delete_the_last(store, colour):
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_each_message_is_returned_to_one_of_many_that_delete_the_last(store, mode):
     chat_store = SessionChatStore(store)
     for n in range(24):
         chat_store.add_message("s", ChatMessage(str(n)))
@@ -245,7 +247,7 @@ def test_every_message_goes_to_one_of_those_who_delete_the_last(store, colour):
 
     def take():
         loop = Loop()
-        delete = either(loop, colour)
+        delete = either(loop, mode)
         taken.extend(delete(chat_store, "delete_last_message", "s").content for _ in range(4))
         loop.close()
 
@@ -276,8 +278,8 @@ def test_async_methods_call_the_stores_async_side(store, run, monkeypatch):
 # -- Keys -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_keys_are_ours_only(redis_server, run, colour):
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_get_keys_gives_the_sessions_of_its_agent_and_user_only(redis_server, run, mode):
     mine, other = uuid.uuid4().hex, uuid.uuid4().hex
     with (
         RedisSessionStore(redis_server.url, key_prefix=f"{mine}:") as store,
@@ -290,7 +292,7 @@ def test_keys_are_ours_only(redis_server, run, colour):
         SessionChatStore(store, agent_id="helper").add_message("helper's", ChatMessage("x"))
         SessionChatStore(store, user_id="bob").add_message("bob's", ChatMessage("x"))
         SessionChatStore(store, user_id="alice").add_message("alice's", ChatMessage("x"))
-        call = either(run, colour)
+        call = either(run, mode)
         assert set(call(SessionChatStore(store), "get_keys")) == {"bob's", "alice's"}
         assert call(SessionChatStore(store, user_id="bob"), "get_keys") == ["bob's"]
         assert call(SessionChatStore(store, agent_id="helper"), "get_keys") == ["helper's"]
@@ -305,22 +307,22 @@ class Busy(HookedStore):
                 self.append_message(f"s{n}", SessionMessage("user", "x", id="again"))
 
 
-def test_keys_are_all_of_them_also_where_sessions_are_written_to_meanwhile(run):
+def test_get_keys_gives_all_sessions_though_some_are_written_to_meanwhile(run):
     store = Busy()
     for n in range(1500):
         store.append_message(f"s{n}", SessionMessage("user", "x", id="1"))
     chat_store = SessionChatStore(store)
-    for colour in ("sync", "async"):
-        keys = either(run, colour)(chat_store, "get_keys")
+    for mode in ("sync", "async"):
+        keys = either(run, mode)(chat_store, "get_keys")
         assert (len(keys), set(keys)) == (1500, {f"s{n}" for n in range(1500)})
 
 
 # -- Owners and mistakes --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_another_users_session_is_closed_to_every_method(store, run, colour):
-    call = either(run, colour)
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_another_users_session_is_closed_to_every_method(store, run, mode):
+    call = either(run, mode)
     SessionChatStore(store, user_id="alice").add_message("s", ChatMessage("mine"))
     mallory = SessionChatStore(store, user_id="mallory")
     for name, args in {
@@ -337,9 +339,9 @@ def test_another_users_session_is_closed_to_every_method(store, run, colour):
     assert said(SessionChatStore(store).get_messages("s")) == ["mine"]
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_what_cannot_be_stored_changes_nothing(store, run, colour):
-    call = either(run, colour)
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_message_that_can_not_be_stored_changes_nothing(store, run, mode):
+    call = either(run, mode)
     chat_store = SessionChatStore(store)
     chat_store.add_message("s", ChatMessage("first"))
     bad = ChatMessage("", additional_kwargs={"x": object()})
@@ -349,7 +351,7 @@ def test_what_cannot_be_stored_changes_nothing(store, run, colour):
     assert said(chat_store.get_messages("s")) == ["first"]
 
 
-def test_what_is_no_store_is_refused():
+def test_a_store_that_is_no_session_store_is_refused():
     with pytest.raises(TypeError, match="must be a SessionStore, not str"):
         SessionChatStore("redis://localhost")
     with pytest.raises(TypeError, match="must be a SessionStore, not dict"):
@@ -399,7 +401,7 @@ def test_a_summary_takes_the_place_of_what_it_sums_up(store):
 
 # LlamaIndex asks for a loop where there is none: Python 3.12 and later warn it.
 @pytest.mark.filterwarnings("ignore:There is no current event loop:DeprecationWarning")
-def test_chat_engines(store, run):
+def test_chat_engines_keep_their_turns_in_the_store(store, run):
     simple = SimpleChatEngine.from_defaults(llm=MockLLM(), memory=memory_of(store, "simple"))
     index = VectorStoreIndex.from_documents(
         [Document(text="Cats purr.")], embed_model=MockEmbedding(embed_dim=2)
@@ -501,7 +503,7 @@ class Scripted(MockLLM):
 
 @making_agents
 @pytest.mark.filterwarnings("ignore:is_running called from within a step:DeprecationWarning")
-def test_a_react_agent(store, run):
+def test_a_react_agent_keeps_its_turns_in_the_store(store, run):
     async def ask():
         agent = ReActAgent(llm=Scripted(), tools=[weather])
         first = await agent.run("Weather?", memory=memory_of(store))

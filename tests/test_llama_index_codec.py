@@ -67,13 +67,13 @@ def test_any_message_comes_back_equal(message):
 
 
 @given(any_message)
-def test_what_was_read_is_what_is_stored(message):
+def test_a_message_that_was_read_is_stored_as_it_was(message):
     stored = decode_message(encode_message(replace(to_session(message), id="m1")))
     assert to_session(to_llama_index(stored)) is stored
 
 
 @given(any_message, st.text(max_size=5))
-def test_what_was_changed_is_stored_anew_in_its_place(message, text):
+def test_a_message_that_was_changed_is_stored_with_its_change(message, text):
     stored = decode_message(
         encode_message(replace(to_session(message), id="m1", metadata={"tag": 1}))
     )
@@ -89,7 +89,7 @@ def test_what_was_changed_is_stored_anew_in_its_place(message, text):
 
 
 @pytest.mark.parametrize("role", list(MessageRole))
-def test_roles(role):
+def test_each_role_comes_back(role):
     message = ChatMessage("Hello!", role=role)
     assert to_session(message).role == role.value
     assert there_and_back(message) == message
@@ -100,7 +100,7 @@ def test_a_plain_text_costs_nothing_more():
     assert stored.keys() - {"v", "created_at"} == {"role", "content"}
 
 
-def test_a_file_that_is_gone_is_still_read(tmp_path):
+def test_a_block_whose_file_is_gone_is_still_read(tmp_path):
     path = tmp_path / "cat.png"
     path.write_bytes(PNG)
     message = ChatMessage(blocks=[ImageBlock(path=path), DocumentBlock(path=path)])
@@ -125,18 +125,18 @@ def test_keywords_that_are_models_are_stored_as_their_fields():
     assert message.additional_kwargs == {"calls": [call.model_dump()], "raw": b"hi"}
 
 
-def test_what_json_cannot_hold_is_refused():
+def test_a_value_that_json_cannot_hold_is_refused():
     with pytest.raises(InvalidMessageError, match="object"):
         encode_message(to_session(ChatMessage("", additional_kwargs={"x": object()})))
 
 
-def test_what_is_no_message_is_refused():
+def test_encoding_refuses_what_is_no_message():
     with pytest.raises(InvalidMessageError, match="must be a ChatMessage, not str"):
         to_session("Hello!")
 
 
 @pytest.mark.parametrize("given", [{"role": "user"}, None, ChatMessage("x")])
-def test_what_is_no_stored_message_is_refused(given):
+def test_decoding_refuses_what_is_no_stored_message(given):
     with pytest.raises(InvalidMessageError, match="must be a SessionMessage, not"):
         to_llama_index(given)
 
@@ -162,7 +162,7 @@ def nested_citations(depth):
         {"blocks": [{"block": nested_citations(1000)}]},
     ],
 )
-def test_what_no_codec_wrote_is_a_clear_error(damaged):
+def test_data_that_no_codec_wrote_raises_corrupt_message_error(damaged):
     stored = SessionMessage("user", "x", tool_calls=CALLS, extra={"llama_index": damaged})
     with pytest.raises(CorruptMessageError, match=r"extra\['llama_index'\] is damaged") as caught:
         to_llama_index(stored)
@@ -179,14 +179,14 @@ def test_blocks_that_fit_no_content_are_passed_over(damaged):
 # -- Calls and results ----------------------------------------------------------------------------
 
 
-def test_calls_are_known_by_what_they_are():
+def test_tool_calls_are_recognized_in_any_block():
     block = ToolCallBlock(tool_call_id="c1", tool_name="f", tool_kwargs='{"a": 1}')
     stored = to_session(ChatMessage(role="assistant", blocks=[block]))
     assert stored.tool_calls == [{"id": "c1", "name": "f", "args": {"a": 1}}]
     assert to_llama_index(stored).blocks == [block]
 
 
-def test_calls_among_the_keywords_are_known_too():
+def test_tool_calls_among_the_keywords_are_recognized():
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     message = ChatMessage(role="assistant", blocks=[], additional_kwargs={"tool_calls": [call]})
     stored = to_session(message)
@@ -201,7 +201,7 @@ def test_arguments_that_are_no_json_are_kept():
     assert to_llama_index(stored).blocks == [block]
 
 
-def test_a_result_names_its_call():
+def test_a_tools_result_names_its_call():
     message = ChatMessage("sunny", role="tool", additional_kwargs={"tool_call_id": "c1"})
     assert to_session(message).tool_call_id == "c1"
     assert there_and_back(message) == message
@@ -245,7 +245,7 @@ def test_ids_survive_copies():
 
 @pytest.mark.parametrize("depth", [65, 980, 5000])
 @pytest.mark.parametrize("place", ["kwargs", "tool call"])
-def test_what_is_nested_too_deep_is_refused(depth, place):
+def test_a_message_nested_too_deep_is_refused(depth, place):
     inmost: object = "s3cret"
     for _ in range(depth):
         inmost = [inmost]
@@ -261,7 +261,7 @@ def test_what_is_nested_too_deep_is_refused(depth, place):
     assert store.get("s") is None
 
 
-def test_a_message_of_llama_index_where_one_of_ours_belongs_is_told_how():
+def test_a_llama_index_message_given_to_a_store_is_refused_with_how_to_convert_it():
     message = ChatMessage(content="Hello!")
     words = r"not ChatMessage: llama_index_sessionstore.to_session\(message\) makes one of it"
     with InMemorySessionStore() as store, pytest.raises(InvalidMessageError, match=words):

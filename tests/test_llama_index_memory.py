@@ -199,7 +199,7 @@ class SideBySide(RuleBasedStateMachine):
             self.run(self.theirs._async_engine.dispose())
 
 
-def test_what_llama_indexs_sql_store_defines_is_the_same_here(store, run):
+def test_every_call_has_the_same_outcome_as_in_llama_indexs_sql_store(store, run):
     machine = type("Machine", (SideBySide,), {"store": store, "run": staticmethod(run)})
     many = isinstance(store, InMemorySessionStore)
     run_state_machine_as_test(
@@ -213,7 +213,7 @@ def test_what_llama_indexs_sql_store_defines_is_the_same_here(store, run):
     )
 
 
-def test_a_message_is_deleted_by_its_place_among_the_active(store, run):
+def test_a_message_is_deleted_at_its_position_among_the_active(store, run):
     hold(store, 6, archived=2)
     chat_store = AsyncSessionChatStore(store)
     deleted = [run(chat_store.delete_message("s", place)) for place in (1, -1, -3, 2)]
@@ -221,7 +221,7 @@ def test_a_message_is_deleted_by_its_place_among_the_active(store, run):
     assert run(standing(chat_store)) == (["0", "1"], ["2", "4"])
 
 
-def test_the_value_of_a_status_stands_for_it(store, run):
+def test_a_status_may_be_given_by_its_value(store, run):
     chat_store = AsyncSessionChatStore(store)
     run(chat_store.add_message("s", ChatMessage("1"), "active"))
     run(chat_store.add_messages("s", [ChatMessage("0")], "archived"))
@@ -247,7 +247,7 @@ def test_the_value_of_a_status_stands_for_it(store, run):
         ("delete_messages", ["old"]),
     ],
 )
-def test_a_status_that_is_none(run, name, given):
+def test_an_invalid_status_is_refused(run, name, given):
     store = InMemorySessionStore()
     hold(store, 2)
     with pytest.raises(ValueError, match="old"):
@@ -276,12 +276,12 @@ def test_another_users_session_is_closed_to_every_method(store, run):
     assert run(standing(AsyncSessionChatStore(store, user_id="alice"))) == ([], ["mine"])
 
 
-def test_what_is_no_store_is_refused():
+def test_a_store_that_is_no_session_store_is_refused():
     with pytest.raises(TypeError, match="must be a SessionStore, not str"):
         AsyncSessionChatStore("redis://localhost")
 
 
-def test_a_dump_of_a_memory_has_no_word_of_its_store(run):
+def test_a_dump_of_a_memory_says_nothing_of_its_store(run):
     with open_store("redis://user:hunter2@127.0.0.1:1/0", fallback=None) as closed:
         chat_store = AsyncSessionChatStore(closed)
         memory = Memory.from_defaults(session_id="s", chat_store=chat_store, token_limit=500)
@@ -306,7 +306,7 @@ def test_a_dump_of_a_memory_has_no_word_of_its_store(run):
 # -- What a call costs ----------------------------------------------------------------------------
 
 
-def test_no_call_reads_or_writes_more_than_it_is_about(run):
+def test_no_call_reads_or_writes_more_than_it_needs(run):
     store = Counting()
     hold(store, 2_000, archived=1_980)
     chat_store = AsyncSessionChatStore(store)
@@ -331,7 +331,7 @@ def test_no_call_reads_or_writes_more_than_it_is_about(run):
         assert len(store.requests) <= 3, name
 
 
-def test_a_put_costs_what_is_active_also_where_that_is_much(run):
+def test_the_cost_of_a_put_follows_the_active_messages(run):
     store = Counting()
     hold(store, 2_000, archived=1_700)
     memory = Memory.from_defaults(
@@ -482,13 +482,15 @@ async def put_at_once(chat_store, first, last, **options):
 
 
 @pytest.mark.parametrize("flush", [1, 3], ids=["in several rounds", "at once"])
-def test_twelve_puts_at_once(store, run, flush):
+def test_twelve_concurrent_puts_hand_each_message_out_once(store, run, flush):
     hold(store, 7)
     run(put_at_once(AsyncSessionChatStore(store), 7, 19, flush=flush))
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="some are handed out twice, or never")
-def test_twelve_puts_at_once_with_llama_indexs_own_store(tmp_path, run):
+def test_twelve_concurrent_puts_with_llama_indexs_own_store_hand_each_message_out_once(
+    tmp_path, run
+):
     async def put():
         engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'theirs.db'}")
         try:
@@ -501,7 +503,7 @@ def test_twelve_puts_at_once_with_llama_indexs_own_store(tmp_path, run):
     run(put())
 
 
-def test_twelve_threads_put_at_once(store):
+def test_twelve_threads_that_put_at_once_hand_each_message_out_once(store):
     hold(store, 7)
     chat_store = AsyncSessionChatStore(store)
     blocks = [Keeping(name="one", kept=[])]
@@ -534,7 +536,7 @@ def test_memories_of_the_same_store_take_turns_too(run):
     run(put())
 
 
-def test_a_block_that_raises_stops_nobody_else(run):
+def test_a_memory_block_that_raises_blocks_no_other_caller(run):
     chat_store = AsyncSessionChatStore(InMemorySessionStore())
     failures = []
 
@@ -556,7 +558,7 @@ def test_a_block_that_raises_stops_nobody_else(run):
     assert run(put()) == [LookupError] * 2
 
 
-def test_an_error_that_is_kept_stops_nobody_else(run):
+def test_an_error_that_is_kept_blocks_no_other_caller(run):
     chat_store = AsyncSessionChatStore(InMemorySessionStore())
     errors = []
 
@@ -580,7 +582,7 @@ def test_an_error_that_is_kept_stops_nobody_else(run):
     assert time.monotonic() - began < A_MINUTE / 4
 
 
-def test_who_is_cancelled_while_waiting_leaves_the_turn_to_others(run):
+def test_a_caller_cancelled_while_waiting_leaves_the_turn_to_others(run):
     chat_store = AsyncSessionChatStore(InMemorySessionStore())
     let_go = asyncio.Event()
     blocks = [Keeping(name="one", kept=[], also=lambda _: let_go.wait())]
@@ -627,7 +629,7 @@ class Slow(InMemorySessionStore):
 
 @pytest.mark.parametrize("twice", [False, True])
 @pytest.mark.parametrize("steps", range(8))
-def test_who_is_cancelled_while_archiving_takes_no_message_along(run, steps, twice):
+def test_a_caller_cancelled_while_archiving_loses_no_message(run, steps, twice):
     store = Slow()
     chat_store = AsyncSessionChatStore(store)
     blocks = [Keeping(name="one", kept=[])]
@@ -652,7 +654,7 @@ def test_who_is_cancelled_while_archiving_takes_no_message_along(run, steps, twi
     run(put())
 
 
-def test_a_block_may_read_the_memory(store, run):
+def test_a_memory_block_may_read_the_memory_that_calls_it(store, run):
     chat_store = AsyncSessionChatStore(store)
     seen = []
 
@@ -672,7 +674,7 @@ def test_a_block_may_read_the_memory(store, run):
     assert seen
 
 
-def test_those_whom_one_starts_who_keeps_what_was_read_take_turns(run):
+def test_tasks_started_by_a_caller_that_keeps_what_it_read_take_turns(run):
     store = InMemorySessionStore()
     chat_store = AsyncSessionChatStore(store)
     blocks = [Keeping(name="one", kept=[])]
@@ -693,7 +695,7 @@ def test_those_whom_one_starts_who_keeps_what_was_read_take_turns(run):
     assert len(run(put())) == 9
 
 
-def test_one_who_never_lets_go_is_waited_for_in_patience_only(run):
+def test_a_caller_that_never_releases_its_turn_is_waited_for_up_to_a_limit(run):
     store = InMemorySessionStore()
     chat_store = AsyncSessionChatStore(store)
     chat_store._turns.patience = 0.05
@@ -732,7 +734,7 @@ class Pausing(InMemorySessionStore):
         return await super().arun(operation)
 
 
-def test_who_only_reads_does_not_wait_for_one_who_keeps_what_was_read(run):
+def test_a_reader_does_not_wait_for_a_caller_that_keeps_what_it_read(run):
     chat_store = AsyncSessionChatStore(Pausing())
     forever = asyncio.Event()
 
@@ -772,7 +774,7 @@ def test_who_only_reads_does_not_wait_for_one_who_keeps_what_was_read(run):
     run(go())
 
 
-def test_reading_keeps_no_put_from_its_turn(run):
+def test_a_reader_does_not_keep_a_put_from_its_turn(run):
     chat_store = AsyncSessionChatStore(Pausing())
     blocks = [Keeping(name="one", kept=[])]
     memory = memory_of(chat_store, *blocks, flush=1)
@@ -789,7 +791,7 @@ def test_reading_keeps_no_put_from_its_turn(run):
     run(put())
 
 
-def test_nothing_is_left_of_turns_that_are_over(run):
+def test_turns_that_are_over_leave_nothing_in_memory(run):
     chat_store = AsyncSessionChatStore(InMemorySessionStore())
     memory = memory_of(chat_store, Keeping(name="one", kept=[]))
 
@@ -838,7 +840,7 @@ class Texts(SimpleVectorStore):
         return found
 
 
-def test_llama_indexs_blocks(store, run):
+def test_llama_indexs_own_memory_blocks_work(store, run):
     model = MockFunctionCallingLLM(response_generator=facts, is_chat_model=True)
     blocks = [
         StaticMemoryBlock(name="static", static_content="I am a helper.", priority=0),
@@ -886,7 +888,7 @@ def test_llama_indexs_blocks(store, run):
 # -- What others do to a session that was archived ------------------------------------------------
 
 
-def test_langchain_clears_a_session_that_was_archived(store, run):
+def test_nothing_is_archived_after_langchain_cleared_the_session(store, run):
     hold(store, 12, archived=5)
     chat_store = AsyncSessionChatStore(store)
     history = SessionChatMessageHistory("s", store)
@@ -898,7 +900,7 @@ def test_langchain_clears_a_session_that_was_archived(store, run):
     assert run(standing(chat_store)) == (["new"], ["and newer"])
 
 
-def test_somebody_replaces_the_messages_of_a_session_that_was_archived(store, run):
+def test_nothing_is_archived_after_the_messages_were_replaced(store, run):
     hold(store, 12, archived=5)
     chat_store = AsyncSessionChatStore(store)
     SessionChatStore(store).set_messages("s", [ChatMessage("x"), ChatMessage("y")])
@@ -910,7 +912,7 @@ def test_somebody_replaces_the_messages_of_a_session_that_was_archived(store, ru
 
 
 @pytest.mark.parametrize("gone", [["m4"], ["m3", "m4"], ["m4", "m5"], ["m2", "m3", "m4", "m5"]])
-def test_the_message_at_the_mark_is_deleted(store, run, gone):
+def test_archiving_goes_on_where_the_last_archived_message_was_deleted(store, run, gone):
     hold(store, 12, archived=5)
     store.delete_messages("s", gone)
     chat_store = AsyncSessionChatStore(store)
@@ -921,7 +923,7 @@ def test_the_message_at_the_mark_is_deleted(store, run, gone):
     assert run(standing(chat_store)) == (archived + active[:2], active[2:])
 
 
-def test_who_archives_through_a_memory_counts_anew(run):
+def test_a_memory_that_archives_corrects_the_count(run):
     store = InMemorySessionStore()
     hold(store, 14, archived=5)
     store.delete_messages("s", ["m0", "m1"])
@@ -959,7 +961,7 @@ class Blinking(InMemorySessionStore):
         return await super().arun(operation)
 
 
-def test_a_store_that_is_away_for_a_moment_hands_nothing_out_twice(run):
+def test_a_store_that_is_unavailable_for_a_moment_hands_nothing_out_twice(run):
     store = Blinking()
     hold(store, 9)
     chat_store = AsyncSessionChatStore(store)
@@ -980,7 +982,7 @@ class Overtaken(InMemorySessionStore):
         return await super().arun(operation)
 
 
-def test_who_deletes_the_oldest_takes_none_that_was_archived_meanwhile(run):
+def test_deleting_the_oldest_takes_no_message_archived_meanwhile(run):
     store = Overtaken()
     hold(store, 6)
     chat_store = AsyncSessionChatStore(store)

@@ -163,7 +163,7 @@ def test_a_restored_context_goes_on(run, store, cls, serializer, going_on):
 
 @making_agents
 @pytest.mark.filterwarnings("ignore:Skipping serialization of known unserializable key")
-def test_a_memory_that_json_cannot_hold_is_handed_in_anew(run, store):
+def test_a_memory_that_json_cannot_hold_can_be_given_again(run, store):
     memory = memory_of(Memory, store)
 
     async def talk():
@@ -264,7 +264,7 @@ def waiting_workflow():
 @pytest.mark.parametrize(
     ("cls", "serializer"), [(Memory, PickleSerializer), (ChatMemoryBuffer, JsonSerializer)]
 )
-def test_a_context_that_waits_for_somebody_goes_on(run, store, made, cls, serializer):
+def test_a_context_that_waits_for_a_human_goes_on(run, store, made, cls, serializer):
     async def talk():
         asker = made()
         running = asker.run(
@@ -313,7 +313,7 @@ def test_a_dump_has_no_secret(cls, name):
 
 @pytest.mark.parametrize("cls", [ChatMemoryBuffer, ChatSummaryMemoryBuffer])
 @pytest.mark.parametrize("known_by", ["nothing", "another binding", "a name that is not known"])
-def test_what_is_unknown_is_usable_once_it_has_its_store(cls, known_by, name):
+def test_a_chat_store_of_an_unknown_dump_works_once_it_is_bound(cls, known_by, name):
     old, store = InMemorySessionStore(), InMemorySessionStore()
     dump = memory_of(cls, old, agent_id="helper", user_id="alice").to_dict()
     dump = dump if known_by == "nothing" else from_elsewhere(dump)
@@ -365,7 +365,7 @@ def test_a_chat_store_comes_back_with_its_store_and_user(store, cls, way):
 
 
 @BOTH
-def test_what_a_later_version_dumps_is_loaded(store, cls):
+def test_a_dump_of_a_later_version_is_loaded(store, cls):
     loaded = cls.model_validate({**cls(store).model_dump(), "later": {"x": 1}})
     assert loaded._bound is store
 
@@ -374,7 +374,7 @@ def test_what_a_later_version_dumps_is_loaded(store, cls):
 @pytest.mark.parametrize(
     "written", [{"user_id": ""}, {"user_id": 5}, {"agent_id": ["hunter2"]}, {"agent_id": "\ud800"}]
 )
-def test_a_dump_that_is_damaged_is_refused(store, cls, written):
+def test_a_damaged_dump_is_refused(store, cls, written):
     with pytest.raises(ValidationError) as caught:
         cls.model_validate({**cls(store).model_dump(), **written})
     assert "hunter2" not in str(caught.value)
@@ -390,14 +390,14 @@ def test_a_dump_that_is_damaged_is_refused(store, cls, written):
         {"store_name": None, "binding": None},
     ],
 )
-def test_a_dump_whose_store_is_made_up_has_none(store, cls, written):
+def test_a_dump_with_a_forged_binding_has_no_store(store, cls, written):
     loaded = cls.model_validate({**cls(store).model_dump(), **written})
     with pytest.raises(SessionStoreError, match="names none") as caught:
         loaded._bound  # noqa: B018
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_pickle_of_another_process_needs_its_user_too(store):
+def test_a_pickle_of_another_process_needs_its_user_given(store):
     chat_store = AsyncSessionChatStore.model_validate(
         from_elsewhere(AsyncSessionChatStore(store, user_id="alice").model_dump())
     )
@@ -430,7 +430,7 @@ def test_a_pickle_of_an_older_version_is_bound_to_its_store(store, cls, private)
     assert loaded._bound is store
 
 
-def test_from_dict_takes_the_store(store):
+def test_from_dict_binds_the_store_that_it_is_given(store):
     dump = from_elsewhere(SessionChatStore(store, user_id="alice").to_dict())
     assert SessionChatStore.from_dict(dump, store=store, user_id="bob").user_id == "bob"
     with pytest.raises(InvalidSessionError, match="user_id="):
@@ -485,7 +485,7 @@ def first_call(run, chat_store, method, *args):
     [(cls, method, args) for cls, calls in CALLS.items() for method, args in calls.items()],
 )
 @pytest.mark.parametrize("written", ["alice", None])
-def test_a_user_that_is_written_into_a_dump(run, alices, name, call, written):
+def test_a_user_that_was_written_into_a_dump_is_not_believed(run, alices, name, call, written):
     cls, method, args = call
     register_store(name, alices)
     dump = {**cls(alices, user_id="bob").model_dump(), "user_id": written}
@@ -529,7 +529,7 @@ def test_a_dump_that_names_no_user_reaches_no_session_with_an_owner(
     "call",
     [(cls, method, args) for cls, calls in CALLS.items() for method, args in calls.items()],
 )
-def test_a_dump_that_names_no_user_goes_on_with_what_has_no_owner(run, store, name, call):
+def test_a_dump_that_names_no_user_goes_on_with_sessions_without_an_owner(run, store, name, call):
     cls, method, args = call
     register_store(name, store)
     dump = from_elsewhere(cls(store).model_dump())
@@ -550,7 +550,7 @@ def test_a_dump_that_names_no_user_goes_on_with_what_has_no_owner(run, store, na
 
 
 @BOTH
-def test_the_user_of_a_registration_counts(alices, name, cls):
+def test_the_user_of_a_registration_overrides_the_dumps(alices, name, cls):
     dump = cls(alices, user_id="mallory").model_dump()
     register_store(name, alices, user_id="alice")
     loaded = cls.model_validate({**from_elsewhere(dump), "store_name": name})
@@ -562,7 +562,7 @@ def test_the_user_of_a_registration_counts(alices, name, cls):
 
 @BOTH
 @pytest.mark.parametrize("registered_first", [True, False])
-def test_the_user_of_a_registration_counts_for_what_was_signed_here_too(
+def test_the_user_of_a_registration_overrides_a_signed_dumps_too(
     alices, name, cls, registered_first
 ):
     if registered_first:
@@ -586,7 +586,7 @@ def test_dumps_are_trusted_where_the_registration_says_so(alices, name, cls):
 
 
 @BOTH
-def test_what_this_process_has_signed_is_not_for_another_store(store, cls):
+def test_a_binding_signed_here_is_not_valid_for_another_store(store, cls):
     dump = cls(store, user_id="alice").model_dump()
     signed = cls(InMemorySessionStore(), user_id="bob").model_dump()["binding"]
     mixed = dump["binding"].split(".")[0] + "." + signed.split(".")[1]
@@ -598,7 +598,7 @@ def test_what_this_process_has_signed_is_not_for_another_store(store, cls):
 # -- Names ----------------------------------------------------------------------------------------
 
 
-def test_a_name_is_said_whenever_the_store_was_registered(store, name):
+def test_a_dump_names_the_store_whenever_it_was_registered(store, name):
     before = SessionChatStore(store)
     assert before.to_dict()["store_name"] is None
     register_store(name, store)
@@ -614,7 +614,7 @@ def test_a_name_that_is_taken_gets_the_new_store(store, name):
 
 
 @pytest.mark.parametrize("first_is_kept", [True, False])
-def test_a_store_that_is_opened_again_under_its_name_is_found(tmp_path, name, first_is_kept):
+def test_a_store_that_was_reopened_under_its_name_is_found(tmp_path, name, first_is_kept):
     first = SQLiteSessionStore(tmp_path / "sessions.db")
     register_store(name, first)
     memory = memory_of(ChatMemoryBuffer, first, user_id="alice")
@@ -649,7 +649,7 @@ class Unhashable(InMemorySessionStore):
 
 
 @pytest.mark.parametrize("made", [Named, Unhashable])
-def test_a_dump_finds_its_store_and_no_equal_one(made):
+def test_a_dump_finds_its_own_store_and_not_an_equal_one(made):
     memories = [memory_of(ChatMemoryBuffer, made()) for _ in range(2)]
     memories[0].put(ChatMessage("Hello!"))
     dumps = [memory.to_string() for memory in memories]
@@ -658,12 +658,12 @@ def test_a_dump_finds_its_store_and_no_equal_one(made):
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "x" * 101, "é", "main\n"])
-def test_names_that_are_refused(store, bad):
+def test_invalid_names_are_refused(store, bad):
     with pytest.raises(ValueError, match="ASCII letters"):
         register_store(bad, store)
 
 
-def test_registrations_that_are_refused(store):
+def test_invalid_registrations_are_refused(store):
     with pytest.raises(TypeError, match="must be a SessionStore, not str"):
         register_store("main", "redis://localhost")
     with pytest.raises(TypeError, match="name must be a string, not SQLiteSessionStore"):
@@ -693,7 +693,7 @@ def test_an_id_that_is_an_enum_is_its_text(store, cls):
 @BOTH
 @pytest.mark.parametrize("field", ["agent_id", "user_id"])
 @pytest.mark.parametrize("bad", ["", 5, "x" * 513])
-def test_ids_that_are_refused(store, cls, field, bad):
+def test_invalid_ids_are_refused(store, cls, field, bad):
     with pytest.raises(InvalidSessionError, match=field):
         cls(store, **{field: bad})
     if field == "user_id":

@@ -73,7 +73,7 @@ WITH_BYTES = {
 
 
 @pytest.mark.parametrize("what", WITH_BYTES)
-def test_bytes_come_back_equal(what):
+def test_bytes_in_a_message_come_back_equal(what):
     message = WITH_BYTES[what]
     read = there_and_back(message)
     assert read == message
@@ -86,8 +86,8 @@ def test_bytes_come_back_equal(what):
     )
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_bytes_go_through_both_chat_stores(colour):
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_bytes_go_through_both_chat_stores(mode):
     messages = list(WITH_BYTES.values())
 
     async def through(chat_store):
@@ -99,7 +99,7 @@ def test_bytes_go_through_both_chat_stores(colour):
         return await chat_store.aget_messages("s")
 
     with SQLiteSessionStore() as store:
-        cls = SessionChatStore if colour == "sync" else AsyncSessionChatStore
+        cls = SessionChatStore if mode == "sync" else AsyncSessionChatStore
         assert asyncio.run(through(cls(store))) == messages
 
 
@@ -111,7 +111,7 @@ def test_bytes_are_bytes_in_the_other_framework():
     assert read.tool_calls[0]["args"] == {"png": SIGNATURE}
 
 
-def test_bytes_of_the_other_framework_are_named_and_kept():
+def test_bytes_of_the_other_framework_are_shown_as_a_placeholder_and_kept():
     media = HumanMessage([{"type": "media", "data": SIGNATURE, "mime_type": "image/png"}])
     stored = from_langchain(media)
     read = to_llama_index(stored)
@@ -122,7 +122,7 @@ def test_bytes_of_the_other_framework_are_named_and_kept():
     assert block.tool_kwargs == {"x": SIGNATURE}
 
 
-def test_what_an_application_stored_that_looks_like_bytes_is_what_it_is():
+def test_data_that_looks_like_tagged_bytes_comes_back_as_it_was():
     stored = SessionMessage("user", "x", extra={"llama_index": {"additional_kwargs": {"a": TAG}}})
     assert to_llama_index(stored).additional_kwargs == {"a": TAG}
 
@@ -215,7 +215,7 @@ class Live(BaseModel):
 
 
 @pytest.mark.parametrize("given", [Live(), [Live()], float("nan"), {1, 2}, {"a": object()}])
-def test_what_is_no_data_is_refused(given):
+def test_a_value_that_is_no_data_is_refused(given):
     with pytest.raises(InvalidMessageError) as caught:
         encode_message(to_session(assistant(x=given)))
     assert "s3cret" not in str(caught.value)
@@ -244,7 +244,7 @@ class Shown(ImageBlock):
 
 
 @pytest.mark.usefixtures("ignored")
-def test_what_a_derived_message_declares_comes_back():
+def test_fields_that_a_derived_message_declares_come_back():
     message = Traced("Hello!", usage=Usage(), signature=SIGNATURE)
     read = there_and_back(message)
     assert type(read) is ChatMessage
@@ -260,7 +260,7 @@ def test_what_a_derived_message_declares_comes_back():
 
 
 @pytest.mark.usefixtures("ignored")
-def test_what_derived_blocks_declare_comes_back():
+def test_fields_that_derived_blocks_declare_come_back():
     image = Shown(url="https://example.com/a.png", caption="A cat")
     cited = CitationBlock(
         cited_content=TextBlock(text="x"), source="s", title="t", additional_location_info={}
@@ -284,7 +284,7 @@ def test_what_derived_blocks_declare_comes_back():
         message.additional_kwargs["changed"] = True
 
 
-def test_a_derived_class_is_said_once():
+def test_a_derived_class_warns_once():
     class Once(ChatMessage):
         trace: str = "t1"
 
@@ -293,7 +293,7 @@ def test_a_derived_class_is_said_once():
     there_and_back(Once("x"))  # a warning would be an error
 
 
-def test_a_derived_class_that_declares_nothing_is_not_spoken_of():
+def test_a_derived_class_that_declares_nothing_raises_no_warning():
     class Same(ChatMessage):
         pass
 
@@ -315,14 +315,14 @@ def test_a_declared_field_that_is_no_data_is_left_out():
 
 
 @pytest.mark.usefixtures("ignored")
-def test_what_a_class_allows_beside_its_fields_comes_back():
+def test_extra_values_that_a_class_allows_come_back():
     class Open(ChatMessage):
         model_config = ConfigDict(extra="allow")
 
     assert there_and_back(Open("x", mood="good")).mood == "good"
 
 
-def test_no_declared_name_takes_the_place_of_a_method():
+def test_a_declared_field_never_replaces_a_method():
     declared = {"model_dump": 1, "role": "system", "content": "x", "_session_message": 2, "a": 3}
     read = to_llama_index(
         SessionMessage("user", "Hello!", extra={"llama_index": {"declared": declared}})
@@ -333,7 +333,7 @@ def test_no_declared_name_takes_the_place_of_a_method():
 
 
 @pytest.mark.usefixtures("ignored")
-def test_what_is_declared_costs_nothing_where_it_is_not():
+def test_plain_messages_pay_nothing_for_derived_classes():
     stored = json.loads(encode_message(to_session(ChatMessage("Hello!"))))
     assert stored.keys() - {"v", "created_at"} == {"role", "content"}
 
@@ -342,7 +342,7 @@ def test_what_is_declared_costs_nothing_where_it_is_not():
 
 
 @pytest.mark.parametrize(("role", "read_as"), [("human", "user"), ("ai", "assistant")])
-def test_langchains_roles(role, read_as):
+def test_roles_that_langchain_stored_are_read(role, read_as):
     store = InMemorySessionStore()
     store.append_message("s", SessionMessage(role, "Hello!"))
     assert SessionChatStore(store).get_messages("s")[0].role.value == read_as

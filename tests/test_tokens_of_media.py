@@ -48,7 +48,7 @@ def test_a_medium_costs_85_in_whatever_block_it_stands(block):
     assert 85 <= approximate_tokens([message]) - 3 - 10 <= 85 + 45
 
 
-def test_each_medium_costs():
+def test_each_medium_in_a_block_costs_85():
     ten = SessionMessage("user", [{"type": "hologram", "layers": [B64] * 10}])
     assert 850 <= approximate_tokens([ten]) <= 850 + 45
 
@@ -67,11 +67,11 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("block", TEXTS.values(), ids=TEXTS)
-def test_what_a_model_reads_as_text_costs_as_text(block):
+def test_a_text_that_a_model_reads_costs_as_text(block):
     assert approximate_tokens([SessionMessage("user", [block])]) > 1000
 
 
-def test_what_is_short_costs_what_it_did():
+def test_a_short_text_costs_as_text():
     block = {"type": "x", "x": B64[:340]}
     assert approximate_tokens([SessionMessage("user", [block])]) == 3 + len(str(block)) // 4
 

@@ -162,7 +162,7 @@ CARRIED = {
 
 
 @pytest.mark.parametrize(("standard", "block"), CARRIED.values(), ids=CARRIED)
-def test_blocks_are_the_same_to_both(standard, block):
+def test_content_blocks_are_the_same_to_both_frameworks(standard, block):
     assert in_langchain(ChatMessage(blocks=[block, block])).content == [standard, standard]
     assert in_llama_index(HumanMessage([standard])).blocks == [block]
 
@@ -220,11 +220,11 @@ def test_llama_index_reads_what_providers_give_langchain(block, fields):
         ({"type": "file", "file_id": "f1"}, "[file]"),
     ],
 )
-def test_llama_index_names_what_it_has_no_word_for(block, text):
+def test_llama_index_shows_a_placeholder_for_unknown_blocks(block, text):
     assert in_llama_index(AIMessage([block])).blocks == [TextBlock(text=text)]
 
 
-def test_langchain_names_what_it_has_no_word_for(tmp_path):
+def test_langchain_shows_a_placeholder_for_unknown_blocks(tmp_path):
     path = tmp_path / "cat.png"
     path.touch()
     citation = CitationBlock(
@@ -248,11 +248,11 @@ def test_langchain_names_what_it_has_no_word_for(tmp_path):
         ("function", FunctionMessage),
     ],
 )
-def test_roles(role, cls):
+def test_each_role_is_read_by_the_other_framework(role, cls):
     assert type(in_langchain(ChatMessage("x", role=role))) is cls
 
 
-def test_calls_and_results_keep_their_places():
+def test_calls_and_results_keep_their_order():
     calls = [
         {"name": "weather", "args": {"city": "Paris"}, "id": "c1", "type": "tool_call"},
         {"name": "time", "args": {}, "id": "c2", "type": "tool_call"},

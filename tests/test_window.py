@@ -109,14 +109,14 @@ def test_system_messages_come_first_and_once(log: Log, window: Window) -> None:
 
 @thorough
 @given(logs, windows)
-def test_the_rest_starts_at_a_user(log: Log, window: Window) -> None:
+def test_a_view_starts_at_a_users_message(log: Log, window: Window) -> None:
     _, rest = parts(window.view(log))
     assert not rest or rest[0].role == "user"
 
 
 @thorough
 @given(logs, windows)
-def test_the_last_turn_is_there(log: Log, window: Window) -> None:
+def test_the_last_turn_is_always_shown(log: Log, window: Window) -> None:
     users = [message for message in log if message.role == "user"]
     _, rest = parts(window.view(log))
     shown = [message for message in rest if message.role == "user"]
@@ -126,7 +126,7 @@ def test_the_last_turn_is_there(log: Log, window: Window) -> None:
 
 @thorough
 @given(logs, windows)
-def test_all_of_a_turn_is_there(log: Log, window: Window) -> None:
+def test_a_turn_is_shown_whole(log: Log, window: Window) -> None:
     """Nothing but results without a call, and what is before the turns shown, is left out."""
     _, rest = parts(window.view(log))
     shown = {message.id for message in rest}
@@ -204,7 +204,7 @@ def test_a_view_has_as_many_turns_as_fit(log: Log, size: int) -> None:
 
 @thorough
 @given(logs)
-def test_without_limits_all_is_seen(log: Log) -> None:
+def test_without_limits_the_whole_log_is_shown(log: Log) -> None:
     front, rest = parts(Window().view(log))
     assert {m.content for m in front} == {m.content for m in log if m.role == "system"}
     assert [m for m in rest if m.role == "user"] == [m for m in log if m.role == "user"]
@@ -254,7 +254,7 @@ def test_a_view_that_is_read_is_the_view_of_the_log(log: Log, window: Window) ->
 
 @MODEST
 @given(st.integers(1, 60), st.integers(1, 5), st.booleans())
-def test_the_cost_of_a_window_of_messages(size: int, turn: int, begins: bool) -> None:
+def test_the_cost_of_a_window_follows_max_messages(size: int, turn: int, begins: bool) -> None:
     store = CountingStore()
     store.append_messages("s", [system("be kind")] if begins else [])
     for _ in range(100):
@@ -266,7 +266,7 @@ def test_the_cost_of_a_window_of_messages(size: int, turn: int, begins: bool) ->
 
 
 @pytest.mark.parametrize("count", [200, 20_000])
-def test_the_cost_of_a_window_of_tokens(count: int) -> None:
+def test_the_cost_of_a_window_follows_max_tokens(count: int) -> None:
     store = CountingStore()
     store.append_messages("s", conversation(count))
     view = Window(max_tokens=300).load(store, "s")
@@ -274,7 +274,7 @@ def test_the_cost_of_a_window_of_tokens(count: int) -> None:
     assert store.read <= 200
 
 
-def test_the_cost_of_a_long_turn() -> None:
+def test_the_cost_of_a_long_last_turn_follows_its_length() -> None:
     store = CountingStore()
     store.append_messages("s", conversation(10_000))
     long = [message for n in range(100) for message in (assistant("", f"c{n}"), result(f"c{n}"))]
@@ -284,13 +284,13 @@ def test_the_cost_of_a_long_turn() -> None:
     assert store.read <= 3 * 201
 
 
-def test_a_view_of_no_session() -> None:
+def test_the_view_of_a_session_that_does_not_exist_is_empty() -> None:
     for window in (Window(), Window(max_messages=2), Window(max_tokens=9)):
         assert window.load(InMemorySessionStore(), "s") == []
         assert asyncio.run(window.aload(InMemorySessionStore(), "s")) == []
 
 
-def test_ownership_is_checked() -> None:
+def test_loading_a_view_checks_the_owner() -> None:
     store = InMemorySessionStore()
     store.create("s", user_id="alice", messages=[user()])
     for window in (Window(), Window(max_messages=2)):
@@ -312,7 +312,7 @@ class ReplacedBetweenPages(HookedStore):
             self.update(operation.session_id, messages=[user("new"), assistant("new")])
 
 
-def test_messages_replaced_between_two_pages() -> None:
+def test_a_view_is_read_again_where_messages_are_replaced_between_two_pages() -> None:
     store = ReplacedBetweenPages()
     store.append_messages("s", [user(), *[assistant() for _ in range(20)]])
     view = Window(max_messages=3).load(store, "s")
@@ -334,7 +334,7 @@ class ReplacedBetweenAllPages(HookedStore):
             self.update(operation.session_id, messages=messages)
 
 
-def test_messages_replaced_again_and_again() -> None:
+def test_a_view_gives_up_where_messages_are_replaced_again_and_again() -> None:
     store = ReplacedBetweenAllPages()
     store.append_messages("s", [user(), *[assistant() for _ in range(20)]])
     with pytest.raises(InvalidMessageError):
@@ -345,7 +345,7 @@ def test_messages_replaced_again_and_again() -> None:
 # -- Examples -------------------------------------------------------------------------------------
 
 
-def test_a_pending_call_stays_open() -> None:
+def test_a_pending_call_is_left_open() -> None:
     log = [user(), assistant("", "c")]
     assert Window().view(log) == log
 
@@ -359,13 +359,13 @@ def test_a_call_that_was_interrupted_is_closed() -> None:
     assert made_up.created_at == log[1].created_at
 
 
-def test_a_late_result_comes_to_its_call() -> None:
+def test_a_late_result_is_shown_behind_its_call() -> None:
     asking, late = assistant("", "c"), result("c")
     log = [user("first"), asking, user("second"), late, assistant("done")]
     assert Window().view(log) == [log[0], asking, late, log[2], log[4]]
 
 
-def test_one_message_many_times_in_a_log() -> None:
+def test_a_message_that_is_in_a_log_twice_is_shown_twice() -> None:
     asking, question = assistant("", "c"), user()
     view = Window().view([question, asking] * 2)
     assert [message.role for message in view] == ["user", "assistant", "tool", "user", "assistant"]
@@ -373,12 +373,12 @@ def test_one_message_many_times_in_a_log() -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, 1.0, True, "2"])
 @pytest.mark.parametrize("name", ["max_messages", "max_tokens"])
-def test_limits_that_are_none(name: str, limit: Any) -> None:
+def test_invalid_limits_are_refused(name: str, limit: Any) -> None:
     with pytest.raises(ValueError, match=name):
         Window(**{name: limit})
 
 
-def test_approximate_tokens() -> None:
+def test_approximate_tokens_is_about_a_quarter_of_the_characters() -> None:
     assert approximate_tokens([]) == 0
     assert approximate_tokens([user("")]) == 3
     assert approximate_tokens([user("x" * 400)]) == 103
@@ -386,7 +386,7 @@ def test_approximate_tokens() -> None:
     assert approximate_tokens([SessionMessage("user", [{"text": "x" * 400}])]) > 103
 
 
-def test_a_token_counter_of_ones_own() -> None:
+def test_a_token_counter_decides_what_fits() -> None:
     counter: Callable[[Log], int] = characters
     log = [user("12345"), assistant("12345"), user("123"), assistant("123")]
     assert Window(max_tokens=6, token_counter=counter).view(log) == log[2:]
@@ -394,7 +394,7 @@ def test_a_token_counter_of_ones_own() -> None:
     assert Window(max_tokens=15, token_counter=counter).view(log) == log[2:]
 
 
-def test_a_view_of_mappings() -> None:
+def test_a_view_takes_mappings_for_messages() -> None:
     """As a store takes them; what is neither a message nor a mapping is told so."""
     log: list[Any] = [
         {"role": "human", "content": "1"},

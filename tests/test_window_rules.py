@@ -81,7 +81,7 @@ def seen(view: Log) -> list[Any]:
 @example([asking(["c"]), saying("user", "u"), saying("tool", "r", "c")], Window(max_messages=1))
 @example([saying("user", "u"), asking([None]), saying("user", "v")], Window())
 @example([saying("user", "u"), asking(["c"], role="user"), saying("tool", "r", "c")], Window())
-def test_both_take_any_view(log: Log, window: Window) -> None:
+def test_openai_and_anthropic_take_any_view(log: Log, window: Window) -> None:
     before = list(log)
     accepted(window.view(log))
     assert log == before
@@ -113,7 +113,7 @@ def test_no_more_than_fit_unless_the_last_turn_is_longer(log: Log, size: int) ->
 
 @thorough
 @given(logs, windows)
-def test_a_view_is_the_end_of_the_whole_one(log: Log, window: Window) -> None:
+def test_a_view_is_the_end_of_the_unlimited_view(log: Log, window: Window) -> None:
     shown, whole = seen(body(window.view(log))), seen(body(Window().view(log)))
     assert shown == whole[len(whole) - len(shown) :]
 
@@ -150,7 +150,9 @@ def store(
 @example(log=[saying("developer", "d")] + [saying("user", "u")] * 60, window=Window(max_tokens=9))
 @example(log=[saying("system", "s")] * 51, window=Window(max_tokens=9))
 @example(log=[saying("system", "s"), saying("user", "u")] * 25, window=Window(max_tokens=400))
-def test_what_is_read_is_the_view_of_the_log(store: SessionStore, log: Log, window: Window) -> None:
+def test_a_view_that_is_loaded_is_the_view_of_the_log(
+    store: SessionStore, log: Log, window: Window
+) -> None:
     stored = [SessionMessage(m.role, m.content, id=new_id(), tool_calls=m.tool_calls,
                              tool_call_id=m.tool_call_id) for m in log]  # fmt: skip
     session = store.create(messages=stored).id
@@ -162,7 +164,7 @@ def test_what_is_read_is_the_view_of_the_log(store: SessionStore, log: Log, wind
 
 @settings(MODEST, max_examples=40)
 @given(log=langchain_logs, window=windows, new=st.booleans())
-def test_both_take_what_langchain_is_given(
+def test_openai_and_anthropic_take_what_langchain_is_given(
     store: SessionStore, log: Log, window: Window, new: bool
 ) -> None:
     stored = [SessionMessage(m.role, m.content, id=new_id(), tool_calls=m.tool_calls,
@@ -206,7 +208,7 @@ USER, CALL, RESULT = saying("user", "u"), asking(["c"], "a"), saying("tool", "r"
         [USER, asking([None]), saying("tool", "r"), USER],
     ],
 )
-def test_both_refuse(refused: Log) -> None:
+def test_the_checks_of_openai_and_anthropic_refuse_invalid_conversations(refused: Log) -> None:
     for check in (check_openai, check_anthropic):
         with pytest.raises(AssertionError):
             check(refused)
@@ -222,12 +224,12 @@ def test_both_refuse(refused: Log) -> None:
         [USER, CALL, saying("assistant", "b"), RESULT],
     ],
 )
-def test_anthropic_refuses(refused: Log) -> None:
+def test_the_check_of_anthropic_refuses_what_openai_takes(refused: Log) -> None:
     with pytest.raises(AssertionError):
         check_anthropic(refused)
 
 
-def test_both_take() -> None:
+def test_the_checks_of_openai_and_anthropic_take_valid_conversations() -> None:
     front = [saying("system", "s"), saying("system", "t")]
     late = [asking(["e", "f"]), saying("tool", "r", "f"), saying("tool", "r", "e")]
     for taken in ([], [USER], [*front, USER, USER, CALL, RESULT, *late, USER], [USER, CALL]):

@@ -50,7 +50,7 @@ def test_each_message_is_counted_once_and_none_that_cannot_be_seen(count: int) -
     assert len(counter.asked) <= 1 + 200 + 2
 
 
-def test_what_has_no_place_is_not_counted() -> None:
+def test_messages_that_can_not_be_shown_are_not_counted() -> None:
     counter = Counting()
     log = turns(1000)
     assert Window(4, 10**6, counter).view(log) == log[-4:]
@@ -136,7 +136,9 @@ async def counts_later(_: Log) -> int:
         (lambda _: 1 / 0, ZeroDivisionError, "division"),
     ],
 )
-def test_what_a_counter_must_not_say(counter: Any, error: type[Exception], says: str) -> None:
+def test_invalid_counts_of_a_token_counter_are_refused(
+    counter: Any, error: type[Exception], says: str
+) -> None:
     window = Window(max_tokens=5, token_counter=counter)
     store = InMemorySessionStore()
     store.append_messages("s", turns(2))
@@ -150,14 +152,14 @@ def test_what_a_counter_must_not_say(counter: Any, error: type[Exception], says:
 
 
 @pytest.mark.parametrize("each", [0.5, Fraction(1, 2), math.inf, 0])
-def test_any_number_of_0_or_more_will_do(each: Any) -> None:
+def test_any_number_of_0_or_more_is_a_valid_count(each: Any) -> None:
     log = turns(4)
     window = Window(max_tokens=1, token_counter=lambda messages: len(messages) * each)
     assert len(window.view(log)) == {0: 8, math.inf: 2}.get(each, 2)
 
 
 @pytest.mark.parametrize("counter", ["approximate", 7, []])
-def test_what_counts_nothing(counter: Any) -> None:
+def test_a_token_counter_that_can_not_be_called_is_refused(counter: Any) -> None:
     with pytest.raises(TypeError, match="function or a model"):
         Window(max_tokens=5, token_counter=counter)
 
@@ -169,7 +171,7 @@ class Model:
         return len(messages)
 
 
-def test_a_model_is_for_the_integration_to_ask() -> None:
+def test_a_langchain_model_as_a_counter_is_refused_with_a_hint() -> None:
     window = Window(max_tokens=5, token_counter=Model())
     with pytest.raises(TypeError, match="langchain_token_counter"):
         window.view(turns(2))

@@ -23,7 +23,7 @@ M = TypeVar("M", bound=BaseModel)
 _DATA = (str, bytes, int, float, type(None))
 
 # What pydantic documents as a model's state. To set it attribute by attribute takes a quarter off
-# the time to read a history, against pydantic's pickle protocol, and nearly half against its copies.
+# the time to read a history, against pydantic's pickle protocol, and half against its copies.
 _new = object.__new__
 _set_fields = BaseModel.__dict__["__dict__"].__set__
 _set_given = BaseModel.__dict__["__pydantic_fields_set__"].__set__
@@ -41,7 +41,7 @@ def checked_store(store: Any) -> SessionStore:
         The same.
 
     Raises:
-        TypeError: It is no `SessionStore`.
+        TypeError: It is not a `SessionStore`.
     """
     if isinstance(store, SessionStore):
         return store

@@ -75,7 +75,7 @@ def unfinished(id: str, call: ToolCall) -> SessionMessage:
 
 
 def is_made_up(message: SessionMessage) -> bool:
-    """Tell whether a tool's result is none: it says that the call gave none.
+    """Tell whether a tool's result is made up: it says that the call gave none.
 
     Args:
         message: The result.
@@ -141,7 +141,8 @@ def _settled(group: list[SessionMessage], taken: set[str | None]) -> list[Sessio
 def _own_id(message: SessionMessage, place: int, given: str | None, taken: set[str | None]) -> str:
     """Give a call's id; where it has none, or a newer call has the same, one made from its place.
 
-    Some models number their calls anew in each message; others refuse two calls with one id.
+    Some models number their calls from the start in each message; others refuse two calls with
+    one id.
     """
     own, tried = given, 0
     while not own or own in taken:

@@ -140,8 +140,8 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
         A message equal to the one that `to_session` was given.
 
     Raises:
-        InvalidMessageError: It is no `SessionMessage`.
-        CorruptMessageError: What it says of LangChain is none of what `to_session` writes.
+        InvalidMessageError: It is not a `SessionMessage`.
+        CorruptMessageError: Its extras for LangChain are not what `to_session` writes.
     """
     if not isinstance(message, SessionMessage):
         kind = type(message).__name__
@@ -213,7 +213,7 @@ def to_langchain_messages(messages: Iterable[SessionMessage]) -> list[BaseMessag
         One for each, in the same order.
 
     Raises:
-        InvalidMessageError: One of them is no `SessionMessage`.
+        InvalidMessageError: One of them is not a `SessionMessage`.
     """
     return [to_langchain(message) for message in messages]
 
@@ -221,7 +221,9 @@ def to_langchain_messages(messages: Iterable[SessionMessage]) -> list[BaseMessag
 def _kind_derived(message: BaseMessage) -> str:
     kind = _KIND_OF.get(_base_of(message), message.type)
     if kind not in TEMPLATES:
-        raise InvalidMessageError(f"{type(message).__name__} is no message class of langchain-core")
+        raise InvalidMessageError(
+            f"{type(message).__name__} is not a message class of langchain-core"
+        )
     return kind
 
 

@@ -2,7 +2,7 @@
 
 Two processes talk to one session of one store, one after the other: the second can know from the
 store alone what the first was told. While a server that ``--store`` names is down, a file takes its
-place, and what was said is put back when the server returns. ``--help`` lists what else it can do.
+place, and what was said is replayed when the server returns. ``--help`` lists what else it can do.
 """
 
 from __future__ import annotations

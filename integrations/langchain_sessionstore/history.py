@@ -60,7 +60,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
             `langchain_token_counter`.
 
     Raises:
-        TypeError: The store is no `SessionStore`, or the window is no `Window`.
+        TypeError: The store is not a `SessionStore`, or the window is not a `Window`.
         InvalidSessionError: One of the ids is empty, too long or no text.
     """
 
@@ -278,8 +278,8 @@ def session_history_factory(
         nobody's session is checked. `with_session_history` looks at it in any case.
 
     Raises:
-        TypeError: The store is no `SessionStore`, or the window is no `Window`.
-        InvalidSessionError: The agent's id is none.
+        TypeError: The store is not a `SessionStore`, or the window is not a `Window`.
+        InvalidSessionError: The agent's id is invalid.
     """
     checked_store(store)
     checked_id(agent_id, "agent_id")

@@ -148,11 +148,12 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             too; tools that run at once may call it from several threads.
 
     Raises:
-        TypeError: The store is no `SessionStore`, the window is no `Window`, or ``on_save_error``
-            is no plain function.
-        InvalidSessionError: The agent's id is none. From a call of the agent: it names no session,
-            no user where one is required, or two different ones, or says nothing where nothing was
-            said; nothing has run. Or middleware in front made a request without a runtime.
+        TypeError: The store is not a `SessionStore`, the window is not a `Window`, or
+            ``on_save_error`` is not a plain function.
+        InvalidSessionError: The agent's id is invalid. From a call of the agent: it names no
+            session, no user where one is required, or two different ones, or says nothing where
+            nothing was said; nothing has run. Or middleware in front made a request without a
+            runtime.
         SessionAccessError: From a call of the agent: the session belongs to another user, or the
             checkpointer's thread to another user or session; nothing has run.
         SessionSaveError: From a call of the agent: what the model answered or a tool gave could not

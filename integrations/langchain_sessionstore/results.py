@@ -21,7 +21,7 @@ def result_id(session_id: str, message: BaseMessage, call_id: str | None, nth: i
     Args:
         session_id: The session.
         message: What makes the call.
-        call_id: The call's id: some models number them anew in each message.
+        call_id: The call's id: some models number them from the start in each message.
         nth: Which of the message's calls with this id it is.
 
     Returns:

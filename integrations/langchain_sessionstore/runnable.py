@@ -112,8 +112,9 @@ def with_session_history(
         the runnable gives ``None``, say.
 
     Raises:
-        TypeError: The store, the window or ``on_save_error`` is none; the latter must not be async.
-        InvalidSessionError: The agent's id is none.
+        TypeError: The store, the window or ``on_save_error`` is invalid; the last must not be
+            async.
+        InvalidSessionError: The agent's id is invalid.
     """
     return SessionHistoryRunnable(
         bound=runnable,
@@ -346,7 +347,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         )
 
     def _answer(self, turn: ChainTurn, total: Any, outcome: Outcome) -> Any:
-        """Tell what a stream came to: a graph's chunks are its steps, its states, or neither."""
+        """Give the outcome of a stream: a graph's chunks are its steps, its states, or neither."""
         if outcome.value is None:
             return total
         try:

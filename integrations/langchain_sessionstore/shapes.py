@@ -86,7 +86,7 @@ def _messages(value: Any, text: type[BaseMessage], what: str) -> list[BaseMessag
             return convert_to_messages(list(value))
         except (TypeError, ValueError, NotImplementedError, KeyError) as error:
             raise InvalidMessageError(
-                f"the {what} holds what is no message: see the cause"
+                f"the {what} holds something that is not a message: see the cause"
             ) from error
     raise InvalidMessageError(
         f"the {what} must be a string, a message or a list of messages, not {_class_name(value)}"
@@ -94,7 +94,7 @@ def _messages(value: Any, text: type[BaseMessage], what: str) -> list[BaseMessag
 
 
 def _class_name(value: object) -> str:
-    """Name a value's class: all that an error may tell of it."""
+    """Name a value's class: all that an error may say about it."""
     return type(value).__name__
 
 

@@ -68,7 +68,7 @@ def langchain_window(window: Window | None) -> Window | None:
         The window to read with.
 
     Raises:
-        TypeError: It is no window.
+        TypeError: It is not a `Window`.
     """
     if window is None:
         return None

@@ -56,7 +56,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
     made the dump, and in others where the store is registered: see `register_store`. Else it works
     once it is given the store and the user, see `bind`; until then each call raises a
     `SessionStoreError`. A `Memory` leaves its chat store out of its dump: where you load one from
-    its dump, hand this in anew.
+    its dump, give this to it again.
 
     Example:
         >>> import asyncio
@@ -77,7 +77,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             the sessions that this makes. ``None`` checks nothing.
 
     Raises:
-        TypeError: The store is no `SessionStore`.
+        TypeError: The store is not a `SessionStore`.
         InvalidSessionError: An id is empty, too long, or no string.
     """
 
@@ -118,7 +118,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             The messages. To change them changes nothing in the store.
 
         Raises:
-            ValueError: The status is none that there is, or the offset is below 0.
+            ValueError: The status is invalid, or the offset is below 0.
             SessionStoreError: Any of the errors of `SessionStore.get_messages`.
         """
         status = _status(status)
@@ -145,7 +145,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             How many there are.
 
         Raises:
-            ValueError: The status is none that there is.
+            ValueError: The status is invalid.
             SessionStoreError: Any of the errors of `SessionStore.get`.
         """
         return await self._aplay(self._archive(key).counting(_status(status)))
@@ -162,7 +162,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         """Add messages, in one step; make the session where there is none.
 
         Active ones are appended. Archived ones come before the active ones: where there are such,
-        that writes the whole session anew.
+        that writes the whole session again.
 
         Args:
             key: The session's id.
@@ -170,7 +170,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             status: What they are to be.
 
         Raises:
-            ValueError: The status is none that there is.
+            ValueError: The status is invalid.
             InvalidMessageError: One of them can't be stored; none was.
             SessionStoreError: Any of the errors of `SessionStore.append_messages`.
         """
@@ -196,7 +196,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             status: What they all are to be.
 
         Raises:
-            ValueError: The status is none that there is.
+            ValueError: The status is invalid.
             InvalidMessageError: One of them can't be stored; nothing was changed.
             SessionStoreError: Any of the errors of `SessionStore.update`.
         """
@@ -231,7 +231,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             status: Only the active, or only the archived ones.
 
         Raises:
-            ValueError: The status is none that there is.
+            ValueError: The status is invalid.
             SessionStoreError: Any of the errors of `SessionStore.delete`.
         """
         if status is None:

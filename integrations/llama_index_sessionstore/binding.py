@@ -91,7 +91,7 @@ class StoreBinding(BaseModel):
                 all that is reached.
 
         Raises:
-            TypeError: The store is no `SessionStore`.
+            TypeError: The store is not a `SessionStore`.
             InvalidSessionError: The user's id is empty or too long; or the dump names a user, and
                 none is given here.
         """
@@ -162,7 +162,7 @@ class StoreBinding(BaseModel):
         return {**BaseModel.__getstate__(self), "__pydantic_private__": private}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        """Take what a pickle holds, past LlamaIndex's way, which would make this anew."""
+        """Take what a pickle holds; LlamaIndex's own way would make a new chat store."""
         # An older version's pickle says nothing of the store.
         private = {**_UNBOUND, **(state.get("__pydantic_private__") or {})}
         BaseModel.__setstate__(self, {**state, "__pydantic_private__": private})

@@ -73,7 +73,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
             the sessions that this makes. ``None`` checks nothing.
 
     Raises:
-        TypeError: The store is no `SessionStore`.
+        TypeError: The store is not a `SessionStore`.
         InvalidSessionError: An id is empty, too long, or no string.
     """
 
@@ -152,7 +152,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
     def delete_messages(self, key: str) -> list[ChatMessage] | None:
         """Delete a session, with its owner and its metadata.
 
-        `ChatSummaryMemoryBuffer` does so, and makes the session anew, each time it is read: name
+        `ChatSummaryMemoryBuffer` does so, and makes the session again, each time it is read: name
         the owner by ``user_id``, so that the new one is theirs.
 
         Args:

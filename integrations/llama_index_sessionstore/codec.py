@@ -118,7 +118,7 @@ def to_llama_index(message: SessionMessage) -> ChatMessage:
         A message equal to the one that `to_session` was given.
 
     Raises:
-        InvalidMessageError: It is no `SessionMessage`.
+        InvalidMessageError: It is not a `SessionMessage`.
         CorruptMessageError: What it says of LlamaIndex is not what `to_session` writes.
     """
     if not isinstance(message, SessionMessage):

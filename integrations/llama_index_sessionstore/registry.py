@@ -100,7 +100,7 @@ def register_store(
         trust_dumps: Believe the user that a dump names. Only for dumps that nobody else can write.
 
     Raises:
-        TypeError: The store is no `SessionStore`, or the name no string.
+        TypeError: The store is not a `SessionStore`, or the name no string.
         ValueError: The name has other characters; or both a user and trust are given.
         InvalidSessionError: The user's id is empty, or too long.
     """

@@ -165,7 +165,7 @@ class Turns:
         _added.set(self._by_caller(session_id))
 
     async def enter(self, session_id: str) -> Turn:
-        """Wait for the caller's turn; one that they have ends, since they read anew.
+        """Wait for the caller's turn; one that they have ends, since they read again.
 
         Who has not added messages since they read last does not wait for one that lasts.
         """
@@ -192,7 +192,7 @@ class Turns:
         self.wake(place)
 
     def wake(self, place: _Place) -> None:
-        """Wake those who wait, to look anew."""
+        """Wake those who wait, to look again."""
         with self._lock:
             waiting = self._waiting.pop(place, ())
         for waiter in waiting:
