@@ -1,24 +1,31 @@
 """What an integration with a framework needs besides the contract.
 
-The frameworks' messages are models of pydantic: `dump_of` turns one into data, `built` makes one of
-data that is known to be valid. `ended` waits for a save whose caller was cancelled, and
-`checked_store` says what is wrong where no store was given.
+`StoreFlow` is work that yields operations. The frameworks' messages are models of pydantic:
+`dump_of` turns one into data, `built` makes one of data that is known to be valid. `ended` waits
+for a save whose caller was cancelled, and `checked_store` says what is wrong where no store was
+given.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Generator
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from sessionstore._runtime.settling import ended
 from sessionstore.binary import holds_bytes
+from sessionstore.operations import Operation
 from sessionstore.store import SessionStore
 
-__all__ = ["built", "checked_store", "dump_of", "ended"]
+__all__ = ["StoreFlow", "built", "checked_store", "dump_of", "ended"]
 
+T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+
+StoreFlow: TypeAlias = Generator[Operation[Any], Any, T]
+"""A flow that `sessionstore.flow.play` drives with a store's ``run``, or `aplay` with ``arun``."""
 
 _DATA = (str, bytes, int, float, type(None))
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import chain
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from sessionstore.arguments import named_messages
 from sessionstore.errors import InvalidMessageError
-from sessionstore.flow import Flow, aplay, play
+from sessionstore.flow import aplay, play
 from sessionstore.models import SYSTEM_ROLES, MessageLike, SessionMessage
 from sessionstore.operations import GetMessages
 from sessionstore.store import SessionStore
@@ -17,6 +18,9 @@ from sessionstore.tokens import TokenCounter, approximate_tokens, count_tokens, 
 from sessionstore.turns import INTERRUPTED, Turn, turns_of
 
 __all__ = ["INTERRUPTED", "Window", "approximate_tokens"]
+
+T = TypeVar("T")
+_Reading: TypeAlias = Generator[GetMessages, list[SessionMessage], T]
 
 _PAGE = 50
 _TRIES = 3
@@ -128,7 +132,7 @@ class Window(msgspec.Struct, frozen=True):
 
     def loading(
         self, session_id: str, user_id: str | None, *, before: str | None = None
-    ) -> Flow[list[SessionMessage]]:
+    ) -> _Reading[list[SessionMessage]]:
         """Give `load` as a flow of operations; or the view of what is before a message."""
         for _ in range(_TRIES - 1):
             try:
@@ -139,7 +143,7 @@ class Window(msgspec.Struct, frozen=True):
 
     def _paging(
         self, session_id: str, user_id: str | None, before: str | None
-    ) -> Flow[list[SessionMessage]]:
+    ) -> _Reading[list[SessionMessage]]:
         size = self._first_page()
         log = yield GetMessages(
             session_id, size, before=before, user_id=user_id, keep_system=size is not None

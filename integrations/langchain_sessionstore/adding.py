@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from sessionstore import InvalidMessageError, SessionMessage
-from sessionstore.flow import Flow
+from sessionstore.integration import StoreFlow
 from sessionstore.models import new_id
 from sessionstore.operations import Append, GetMessages
 
@@ -20,7 +20,7 @@ def adding(
     *,
     agent_id: str,
     user_id: str | None,
-) -> Flow[None]:
+) -> StoreFlow[None]:
     """Append a turn in one step; an answer that was given before is added with an id of its own.
 
     A cache, or a model that gives one message again and again, gives its id again, too: the store

@@ -25,7 +25,7 @@ from langchain_sessionstore.ownership import verifying
 from langchain_sessionstore.saving import OnSaveError, SessionSaveError, failed
 from langchain_sessionstore.tool_results import messages_of
 from sessionstore import SessionStoreError, StoreUnavailableError
-from sessionstore.flow import Flow
+from sessionstore.integration import StoreFlow
 
 if TYPE_CHECKING:
     from langchain.agents.middleware.types import ModelRequest, ModelResponse, ToolCallRequest
@@ -50,7 +50,7 @@ class TurnSaver:
 
     def keeping(
         self, turn: AgentTurn, request: ModelRequest[Any], response: ModelResponse[Any]
-    ) -> Flow[None]:
+    ) -> StoreFlow[None]:
         """Save what a model answered, and give it its ids."""
         state, answers = request.state["messages"], response.result
         turn.rename_repeated(answers, state)
@@ -66,10 +66,10 @@ class TurnSaver:
 
     def keeping_again(
         self, turn: AgentTurn, request: ModelRequest[Any], response: ModelResponse[Any]
-    ) -> Flow[None]:
+    ) -> StoreFlow[None]:
         """Save an answer that the state has already, where the log may not."""
 
-        def save() -> Flow[None]:
+        def save() -> StoreFlow[None]:
             yield from turn.saving(response.result, correct=False)
 
         yield from self.telling(turn, request.state["messages"], response.result[-1], save)
@@ -81,7 +81,7 @@ class TurnSaver:
         result_id: str,
         request: ToolCallRequest,
         result: Any,
-    ) -> Flow[None]:
+    ) -> StoreFlow[None]:
         """Save what a tool gave.
 
         Args:
@@ -100,7 +100,7 @@ class TurnSaver:
         for last in answers[-1:]:
             last.id = last.id or result_id
 
-        def save() -> Flow[None]:
+        def save() -> StoreFlow[None]:
             for last in answers[-1:]:
                 yield from turn.saving_result(state, call_message, result_id, last)
             yield from turn.saving(others)
@@ -109,7 +109,7 @@ class TurnSaver:
 
     def catching_up(
         self, turn: AgentTurn, state: list[AnyMessage], *, whole: bool = False
-    ) -> Flow[None]:
+    ) -> StoreFlow[None]:
         """Bring the log up to the state, which is the whole of it where no tool runs beside."""
         yield from verifying(turn)
         save = partial(turn.mirroring, state)
@@ -130,8 +130,8 @@ class TurnSaver:
         turn: AgentTurn,
         state: list[AnyMessage],
         answer: Any,
-        save: Callable[[], Flow[None]],
-    ) -> Flow[bool]:
+        save: Callable[[], StoreFlow[None]],
+    ) -> StoreFlow[bool]:
         """Save what was paid for or can't be undone, or else give it to the caller."""
         saved = True
         try:
@@ -162,8 +162,8 @@ class TurnSaver:
             failed(on_save_error, said, error, input_saved=True)
 
     def _in_order(
-        self, turn: AgentTurn, state: list[AnyMessage], save: Callable[[], Flow[None]]
-    ) -> Flow[None]:
+        self, turn: AgentTurn, state: list[AnyMessage], save: Callable[[], StoreFlow[None]]
+    ) -> StoreFlow[None]:
         if turn.behind:
             yield from turn.mirroring(state)
         yield from save()

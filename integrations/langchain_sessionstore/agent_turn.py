@@ -25,7 +25,7 @@ from sessionstore import (
     InvalidMessageError,
     SessionMessage,
 )
-from sessionstore.flow import Flow
+from sessionstore.integration import StoreFlow
 from sessionstore.models import new_id
 from sessionstore.operations import DeleteMessages, GetMessages
 
@@ -92,7 +92,7 @@ class AgentTurn(TurnLog):
 
     # -- Flows: each request is an operation -------------------------------------------------------
 
-    def mirroring(self, state: Sequence[BaseMessage]) -> Flow[None]:
+    def mirroring(self, state: Sequence[BaseMessage]) -> StoreFlow[None]:
         """Bring the log up to a state: what came behind is appended, what was changed replaced.
 
         What stands in front of what is known is history, or a summary of it. What is gone from the
@@ -110,7 +110,7 @@ class AgentTurn(TurnLog):
         shown: list[Any],
         state: Sequence[BaseMessage],
         answers: list[BaseMessage],
-    ) -> Flow[None]:
+    ) -> StoreFlow[None]:
         """Save a model's answer, behind what will come into the state in front of it.
 
         Where the log holds the answer's id already, as after a cached one, and not as its last
@@ -137,7 +137,7 @@ class AgentTurn(TurnLog):
         answers: list[BaseMessage],
         *,
         tried: bool,
-    ) -> Flow[None]:
+    ) -> StoreFlow[None]:
         """Tell the same answer, saved before, from another turn's with its id."""
         own = {answer.id for answer in answers}
         if not tried:
@@ -152,14 +152,14 @@ class AgentTurn(TurnLog):
         self._tried.update(answer.id for answer in answers)
         yield from self._writing([(answer, answer.id) for answer in answers])
 
-    def editing(self, again: SentAgain) -> Flow[None]:
+    def editing(self, again: SentAgain) -> StoreFlow[None]:
         """Put edits in the place of what was said, and take out what answered that."""
         self.edit: str | None = again.token if again.question else None
         yield from again.correcting(self.session_id, self.user_id)
         for given, corrected in again.corrections():
             self._know(replace(self._stored(given), created_at=corrected.created_at))
 
-    def _taking_back(self, state: Sequence[BaseMessage]) -> Flow[None]:
+    def _taking_back(self, state: Sequence[BaseMessage]) -> StoreFlow[None]:
         if not self.inserted.ids:
             return
         left_out = self.inserted.left_out({message.id for message in state})
@@ -176,7 +176,7 @@ class AgentTurn(TurnLog):
         call_message: AIMessage,
         id: str,
         result: ToolMessage,
-    ) -> Flow[None]:
+    ) -> StoreFlow[None]:
         """Save what a tool gave, in the place of its call among those that run beside it.
 
         A call before it that still runs gets its place, with a message that says that there is no
@@ -194,7 +194,7 @@ class AgentTurn(TurnLog):
         call_message: AIMessage,
         id: str,
         result: ToolMessage,
-    ) -> Flow[None]:
+    ) -> StoreFlow[None]:
         stored = self._stored(result, id)
         places = unanswered_before(self.session_id, state, call_message, id)
         added = yield self._appending([*places, stored])

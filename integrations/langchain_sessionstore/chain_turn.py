@@ -14,7 +14,7 @@ from langchain_sessionstore.codec import to_session_messages
 from langchain_sessionstore.echo import what_is_new
 from langchain_sessionstore.edits import EDIT, SentAgain, marked, recalling
 from sessionstore import SessionMessage, SessionNotFoundError
-from sessionstore.flow import Flow
+from sessionstore.integration import StoreFlow
 from sessionstore.models import new_id
 from sessionstore.operations import Append, DeleteMessages, ReplaceMessage
 
@@ -49,7 +49,7 @@ class ChainTurn:
     known: int
     made_ids: bool
 
-    def keeping(self, answers: list[BaseMessage]) -> Flow[None]:
+    def keeping(self, answers: list[BaseMessage]) -> StoreFlow[None]:
         """Save a turn that was answered.
 
         Args:
@@ -77,7 +77,7 @@ class ChainTurn:
             # A cached answer that was given before the window.
             yield self.appending([], [replace(stored[0], id=new_id())])
 
-    def _making_up(self, stored: list[SessionMessage]) -> Flow[bool]:
+    def _making_up(self, stored: list[SessionMessage]) -> StoreFlow[bool]:
         """Take over edits of what is older than the window; tell whether the answer is missing."""
         ids = [message.id for message in self.new]
         log = yield from recalling(self.session_id, self.user_id, ids)
@@ -103,7 +103,7 @@ class ChainTurn:
                 yield from self._replacing(one)
         return False
 
-    def _replacing(self, message: SessionMessage) -> Flow[None]:
+    def _replacing(self, message: SessionMessage) -> StoreFlow[None]:
         with suppress(SessionNotFoundError):  # somebody deleted it meanwhile
             yield ReplaceMessage(self.session_id, message, self.user_id)
 

@@ -9,8 +9,14 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.edits import says_the_same
-from langchain_sessionstore.origins import belongs, has_landed, is_told, newest, was_refused
-from sessionstore.flow import Flow
+from langchain_sessionstore.origins import (
+    SaverFlow,
+    belongs,
+    has_landed,
+    is_told,
+    newest,
+    was_refused,
+)
 
 __all__ = ["Changes"]
 
@@ -34,7 +40,7 @@ class Changes:
         changed: Sequence[BaseMessage],
         steps: Sequence[int] | None,
         thread: Sequence[str | None],
-    ) -> Flow[None]:
+    ) -> SaverFlow[None]:
         """Look at the thread before this run's input and behind it.
 
         What other middleware changed since, for the model maybe, is no edit.
@@ -47,7 +53,7 @@ class Changes:
         """
         owner = thread if is_told(config) else (None, None)
         applied: Any = None
-        before: Any = yield newest(config)
+        before = yield newest(config)
         landed = has_landed(before, config, steps)
         while landed and before and before.metadata.get("source") == "loop":
             applied, before = before, (yield before.parent_config) if before.parent_config else None
@@ -61,7 +67,7 @@ class Changes:
 
     def _is_foreign(
         self, here: Any, message: BaseMessage, owner: Sequence[str | None]
-    ) -> Flow[bool]:
+    ) -> SaverFlow[bool]:
         """Tell whether an earlier change came with a call that was refused, or is another's."""
         first: Any = None
         while here and (was := _said(here, message)) and says_the_same(was, message):

@@ -8,14 +8,13 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.callers import caller_around
-from langchain_sessionstore.origins import belongs, is_told, newest, step_of
+from langchain_sessionstore.origins import SaverFlow, belongs, is_told, newest, step_of
 from sessionstore import SessionAccessError
-from sessionstore.flow import Flow
 
 __all__ = ["require_own_decision"]
 
 
-def require_own_decision(turn: AgentTurn, state: Any, config: RunnableConfig) -> Flow[None]:
+def require_own_decision(turn: AgentTurn, state: Any, config: RunnableConfig) -> SaverFlow[None]:
     """Refuse to go on from what another user's call left in a thread.
 
     LangGraph keeps a decision before this middleware can refuse who made it.
@@ -31,10 +30,11 @@ def require_own_decision(turn: AgentTurn, state: Any, config: RunnableConfig) ->
     thread = state.get("session_thread")
     if not (turn.resumed and thread and is_told(config)) or caller_around() is not None:
         return
-    here: Any = yield newest(config)
-    if not here or here.metadata.get("step", 0) + 1 != step_of(config):
+    here = yield newest(config)
+    told: dict[str, Any] = dict(here.metadata) if here else {}
+    if not here or told.get("step", 0) + 1 != step_of(config):
         return  # this run is further than that
-    if not belongs(thread, here.metadata.get("session_id"), here.metadata.get("user_id")):
+    if not belongs(thread, told.get("session_id"), told.get("user_id")):
         raise SessionAccessError(
             "another user's call ended this thread's pause, and what was decided there is not "
             "carried out: go on with a new message"

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from langchain_sessionstore.codec import to_langchain, to_session
 from sessionstore import InvalidMessageError, SessionMessage, SessionNotFoundError
-from sessionstore.flow import Flow
+from sessionstore.integration import StoreFlow
 from sessionstore.models import SYSTEM_ROLES, encode_message, new_id
 from sessionstore.operations import DeleteMessages, GetMessages, ReplaceMessage
 
@@ -163,7 +163,7 @@ def _fingerprint(message: BaseMessage) -> int:
 
 def recalling(
     session_id: str, user_id: str | None, ids: Iterable[str | None]
-) -> Flow[list[SessionMessage]]:
+) -> StoreFlow[list[SessionMessage]]:
     """Read a log from its end back to the first of some messages.
 
     Args:
@@ -276,7 +276,7 @@ class SentAgain:
         user_id: str | None,
         *,
         except_for: str | None = None,
-    ) -> Flow[None]:
+    ) -> StoreFlow[None]:
         """Put the edits into the log, and take out what answered the old text, but for one."""
         if self._passed_by:  # before its question is changed: that is not done twice
             for _, corrected in self.corrections():

@@ -21,8 +21,8 @@ from sessionstore import (
     Window,
 )
 from sessionstore.arguments import checked_id, optional_id
-from sessionstore.flow import Flow, aplay, play
-from sessionstore.integration import checked_store
+from sessionstore.flow import aplay, play
+from sessionstore.integration import StoreFlow, checked_store
 
 if TYPE_CHECKING:
     from langchain_core.chat_history import BaseChatMessageHistory
@@ -155,7 +155,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         with suppress(SessionNotFoundError):
             await self._areplace([])
 
-    def _adding(self, messages: Sequence[BaseMessage]) -> Flow[None]:
+    def _adding(self, messages: Sequence[BaseMessage]) -> StoreFlow[None]:
         return adding(
             self.session_id,
             _said(messages),

@@ -12,7 +12,7 @@ from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.edits import SentAgain, as_given, edited_in, recalling
 from langchain_sessionstore.pending import closed
 from sessionstore import SessionMessage, Window
-from sessionstore.flow import Flow
+from sessionstore.integration import StoreFlow
 
 __all__ = ["SessionLoader"]
 
@@ -25,7 +25,7 @@ class SessionLoader:
 
     def loading(
         self, turn: AgentTurn, messages: list[AnyMessage]
-    ) -> Flow[list[BaseMessage] | None]:
+    ) -> StoreFlow[list[BaseMessage] | None]:
         """Begin a turn.
 
         Args:
@@ -56,7 +56,7 @@ class SessionLoader:
 
     def _viewing(
         self, turn: AgentTurn, loaded: list[SessionMessage], messages: list[AnyMessage]
-    ) -> Flow[tuple[list[BaseMessage], bool]]:
+    ) -> StoreFlow[tuple[list[BaseMessage], bool]]:
         """Give the view and what is new, and whether that is older than the view."""
         shown = to_langchain_messages(loaded)
         ids = {message.id for message in shown}
@@ -74,7 +74,7 @@ class SessionLoader:
 
     def _sent_again(
         self, turn: AgentTurn, log: list[SessionMessage], messages: list[AnyMessage]
-    ) -> Flow[list[BaseMessage] | None]:
+    ) -> StoreFlow[list[BaseMessage] | None]:
         """Go on with a turn that was edited, or that is older than the view, if one is sent."""
         again = SentAgain(log, messages)
         yield from turn.editing(again)

@@ -27,8 +27,8 @@ from sessionstore import (
     Window,
 )
 from sessionstore.arguments import checked_id
-from sessionstore.flow import Flow, aplay, play
-from sessionstore.integration import checked_store
+from sessionstore.flow import aplay, play
+from sessionstore.integration import StoreFlow, checked_store
 
 try:
     from langchain.agents.middleware.types import (
@@ -61,6 +61,7 @@ try:
     from langchain_sessionstore.model_request import given_before, with_closed_calls
     from langchain_sessionstore.origins import (
         Origins,
+        SaverFlow,
         checkpointer_of,
         is_undisturbed,
         steps_at_end,
@@ -280,10 +281,10 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Async twin of `after_agent`."""
         return await self._aplay(self._ending(state, runtime, config))
 
-    def _play(self, flow: Flow[T]) -> T:
+    def _play(self, flow: StoreFlow[T]) -> T:
         return play(flow, self._store.run)
 
-    async def _aplay(self, flow: Flow[T]) -> T:
+    async def _aplay(self, flow: StoreFlow[T]) -> T:
         # A tool that raises cancels those beside it: what they gave is saved all the same, while
         # the loop runs. One that ends (asyncio.run, Ctrl-C) cancels the saves, too.
         return await aplay_to_its_end(flow, self._store)
@@ -292,7 +293,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
 
     def _tracing(
         self, origins: Origins, changes: Changes, state: SessionAgentState, config: RunnableConfig
-    ) -> Flow[None]:
+    ) -> SaverFlow[None]:
         """Find out who said what is not in the log yet, where others may have been there."""
         if not _mirrors(config, state) or caller_around() is not None:
             return
@@ -313,7 +314,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         config: RunnableConfig,
         origins: Origins,
         changes: Changes,
-    ) -> Flow[dict[str, Any]]:
+    ) -> StoreFlow[dict[str, Any]]:
         turn = self._turns.new(config, runtime.context)
         messages = state.get("messages") or []
         if not _mirrors(config, state):
@@ -345,7 +346,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
 
     def _ending(
         self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig
-    ) -> Flow[dict[str, Any] | None]:
+    ) -> StoreFlow[dict[str, Any] | None]:
         config = config or get_config()
         messages = state["messages"]
         turn = self._turns.of(state, runtime.context, config)

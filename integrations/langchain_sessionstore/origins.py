@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Collection, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.types import ERROR
 
 from sessionstore import SessionAccessError
-from sessionstore.flow import Flow
 
 if TYPE_CHECKING:
-    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 __all__ = [
     "Origins",
+    "SaverFlow",
     "belongs",
     "checkpointer_of",
     "has_landed",
@@ -27,6 +27,11 @@ __all__ = [
     "steps_at_end",
     "was_refused",
 ]
+
+T = TypeVar("T")
+
+SaverFlow: TypeAlias = "Generator[RunnableConfig, CheckpointTuple | None, T]"
+"""A flow that a checkpointer's ``get_tuple`` or ``aget_tuple`` drives."""
 
 _CHECKPOINTER = "__pregel_checkpointer"
 _RESUMING = "__pregel_resuming"
@@ -168,7 +173,7 @@ class Origins:
 
     def tracing(
         self, config: RunnableConfig, ids: Sequence[str], steps: Sequence[int] | None
-    ) -> Flow[None]:
+    ) -> SaverFlow[None]:
         """Go back through the thread's checkpoints to where each message was new.
 
         Each request is the config of a checkpoint, for the checkpointer's ``get_tuple``.
@@ -187,7 +192,7 @@ class Origins:
         end = steps[0] if steps else sys.maxsize
         forked = here is not None and here.metadata.get("source") == "fork"
         last: set[str] = set(ids) if forked else set()
-        begun: list[str] = []
+        begun: list[str | None] = []
         refused: tuple[set[str], Any] = (set(), None)
         while here:
             source, held = here.metadata.get("source"), _held(here, ids)

@@ -9,7 +9,7 @@ from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.callers import caller_around
 from langchain_sessionstore.origins import Origins, belongs
 from sessionstore import InvalidMessageError, SessionAccessError
-from sessionstore.flow import Flow
+from sessionstore.integration import StoreFlow
 from sessionstore.operations import Get, GetMessages
 
 __all__ = ["require_begun", "require_own", "verifying"]
@@ -47,7 +47,7 @@ def require_begun(
     state: SessionAgentState,
     config: RunnableConfig,
     origins: Origins,
-) -> Flow[None]:
+) -> StoreFlow[None]:
     """Refuse a thread that tells no owner, but that somebody else began.
 
     Args:
@@ -76,7 +76,7 @@ def require_begun(
         raise SessionAccessError(_NOT_OWN)
 
 
-def verifying(turn: AgentTurn) -> Flow[None]:
+def verifying(turn: AgentTurn) -> StoreFlow[None]:
     """Refuse a thread of which nothing is told but a message, if the session lacks that.
 
     Args:

@@ -36,8 +36,8 @@ from sessionstore import (
     Window,
 )
 from sessionstore.arguments import checked_id
-from sessionstore.flow import Flow, aplay, play
-from sessionstore.integration import checked_store
+from sessionstore.flow import aplay, play
+from sessionstore.integration import StoreFlow, checked_store
 from sessionstore.models import new_id
 from sessionstore.operations import GetMessages
 
@@ -313,7 +313,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
 
     # -- A turn, once for every shape, sync and async ------------------------------------------
 
-    def _beginning(self, input: Any, config: RunnableConfig) -> Flow[ChainTurn]:
+    def _beginning(self, input: Any, config: RunnableConfig) -> StoreFlow[ChainTurn]:
         session_id, user_id = self._session(config)
         if self._window:
             stored = yield from self._window.loading(session_id, user_id)
@@ -360,7 +360,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
                     return outcome.value
         return total
 
-    def _saving(self, turn: ChainTurn, answer: Any) -> Flow[None]:
+    def _saving(self, turn: ChainTurn, answer: Any) -> StoreFlow[None]:
         input_saved = False
         try:
             try:
@@ -373,7 +373,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         except SessionStoreError as error:
             self._failed(answer, error, input_saved=input_saved)
 
-    def _leaving(self, turn: ChainTurn, answer: Any) -> Flow[None]:
+    def _leaving(self, turn: ChainTurn, answer: Any) -> StoreFlow[None]:
         """Keep what was heard before the caller left: of a graph's steps, what the user said."""
         if turn.answer_id and not (turn.again and turn.again.is_edited):
             return  # the whole answer of the first time says more

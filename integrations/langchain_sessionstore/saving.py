@@ -9,8 +9,8 @@ from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
 from sessionstore import SessionStore, SessionStoreError
-from sessionstore.flow import Flow, aplay
-from sessionstore.integration import ended
+from sessionstore.flow import aplay
+from sessionstore.integration import StoreFlow, ended
 
 __all__ = ["OnSaveError", "SessionSaveError", "aplay_to_its_end", "checked_on_save_error", "failed"]
 
@@ -92,7 +92,7 @@ def failed(
     on_save_error(failure)
 
 
-async def aplay_to_its_end(flow: Flow[T], store: SessionStore) -> T:
+async def aplay_to_its_end(flow: StoreFlow[T], store: SessionStore) -> T:
     """Play a save to its end, also where the caller is cancelled meanwhile.
 
     Where the loop itself ends, it cancels the save, too: `asyncio.run`, whose main function returns

@@ -18,7 +18,7 @@ from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.changes import Changes
 from langchain_sessionstore.codec import to_langchain
 from langchain_sessionstore.edits import SentAgain, as_given, recalling
-from sessionstore.flow import Flow
+from sessionstore.integration import StoreFlow
 
 __all__ = ["TakenOver", "taking_over"]
 
@@ -43,7 +43,7 @@ def taking_over(
     messages: list[AnyMessage],
     new: Sequence[AnyMessage],
     changes: Changes,
-) -> Flow[TakenOver]:
+) -> StoreFlow[TakenOver]:
     """Save what the thread holds and the log does not, and what was edited in it.
 
     Args:
@@ -77,7 +77,7 @@ def taking_over(
     return TakenOver(shown, [*restored, *removed], is_new)
 
 
-def _restored(turn: AgentTurn, foreign: list[BaseMessage]) -> Flow[list[BaseMessage]]:
+def _restored(turn: AgentTurn, foreign: list[BaseMessage]) -> StoreFlow[list[BaseMessage]]:
     """Give what the log holds in the place of what a refused caller put there."""
     if not foreign:
         return []
@@ -91,7 +91,7 @@ def _up_to_edit(
     messages: list[AnyMessage],
     suspects: list[BaseMessage],
     new: Sequence[AnyMessage],
-) -> Flow[list[AnyMessage]]:
+) -> StoreFlow[list[AnyMessage]]:
     """Take over what was edited, and give the state up to where the model is asked again."""
     ids = [message.id for message in suspects]
     log = yield from recalling(turn.session_id, turn.user_id, ids)

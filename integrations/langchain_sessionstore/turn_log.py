@@ -31,7 +31,7 @@ from sessionstore import (
     StoreUnavailableError,
     ToolCall,
 )
-from sessionstore.flow import Flow
+from sessionstore.integration import StoreFlow
 from sessionstore.models import decode_message, encode_message, new_id
 from sessionstore.operations import Append, Get, ReplaceMessage, Update
 
@@ -115,7 +115,7 @@ class TurnLog:
         correct: bool = True,
         needed: Collection[BaseMessage] = (),
         behind: Sequence[BaseMessage] = (),
-    ) -> Flow[bool]:
+    ) -> StoreFlow[bool]:
         """Append the messages that are not in the log; replace those that are otherwise there.
 
         What can't be stored is given up, unless it is needed: it would hold up what can. What the
@@ -140,7 +140,7 @@ class TurnLog:
         needed: Collection[BaseMessage] = (),
         places: Sequence[SessionMessage] = (),
         in_order: bool = False,
-    ) -> Flow[list[SessionMessage]]:
+    ) -> StoreFlow[list[SessionMessage]]:
         try:
             if in_order:
                 yield from self._inserting(named)
@@ -149,7 +149,7 @@ class TurnLog:
             storable = self._storable(named, error, needed)
             return (yield from self._putting(storable, places, correct=correct))
 
-    def _inserting(self, named: list[Named]) -> Flow[None]:
+    def _inserting(self, named: list[Named]) -> StoreFlow[None]:
         """Put what stands before a known message there, in one step; in a long log it comes last.
 
         Other middleware says it with an answer that is in the log by then.
@@ -187,7 +187,7 @@ class TurnLog:
         places: Sequence[SessionMessage],
         *,
         correct: bool,
-    ) -> Flow[list[SessionMessage]]:
+    ) -> StoreFlow[list[SessionMessage]]:
         """Give those that were appended, where the log held one of them."""
         messages = [self._stored(*pair) for pair in named]
         new = [message for message in messages if message.id not in self._written]
@@ -212,7 +212,7 @@ class TurnLog:
             yield from self._replacing(message)
         return there
 
-    def _recalling(self, there: list[SessionMessage]) -> Flow[None]:
+    def _recalling(self, there: list[SessionMessage]) -> StoreFlow[None]:
         """Take note of what the turn wrote before it was broken off."""
         ids = {message.id for message in there}
         log = yield from recalling(self.session_id, self.user_id, ids)
@@ -227,7 +227,7 @@ class TurnLog:
     def _appending(self, messages: list[SessionMessage]) -> Append:
         return Append(self.session_id, messages, self.agent_id, self.user_id)
 
-    def _replacing(self, message: SessionMessage) -> Flow[None]:
+    def _replacing(self, message: SessionMessage) -> StoreFlow[None]:
         try:
             yield ReplaceMessage(self.session_id, message, self.user_id)
         except SessionNotFoundError:

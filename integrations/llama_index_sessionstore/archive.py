@@ -19,7 +19,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.errors import OutageError
-from sessionstore.flow import Flow
+from sessionstore.integration import StoreFlow
 from sessionstore.operations import Create, DeleteMessages, Get, GetMessages, Update
 
 __all__ = ["Archive"]
@@ -48,7 +48,7 @@ class Archive:
 
     def some(
         self, status: MessageStatus | None, limit: int | None, offset: int
-    ) -> Flow[list[SessionMessage]]:
+    ) -> StoreFlow[list[SessionMessage]]:
         """Read messages of one status, or of any: so many from a place on, oldest first."""
         end = None if limit is None else offset + limit
         if status is None:
@@ -62,7 +62,7 @@ class Archive:
         found = yield from self._behind("", end)
         return archived_of(mark, found)[offset:]
 
-    def active(self, guess: int) -> Flow[tuple[Mark, list[SessionMessage]]]:
+    def active(self, guess: int) -> StoreFlow[tuple[Mark, list[SessionMessage]]]:
         """Read the active messages: in one round trip, if they are no more than was guessed."""
         session: SessionData | None = yield Get(self.session_id, guess, self.caller)
         known = known_active(session)
@@ -74,7 +74,7 @@ class Archive:
                 known = known_active(session, whole=True) or (Mark(), [])
         return known
 
-    def counting(self, status: MessageStatus | None) -> Flow[int]:
+    def counting(self, status: MessageStatus | None) -> StoreFlow[int]:
         """Count the messages of one status, or all."""
         head: SessionData | None = yield self._head()
         if head is None or status is None:
@@ -86,14 +86,14 @@ class Archive:
     def _head(self) -> Get:
         return Get(self.session_id, 0, self.caller)
 
-    def _behind(self, after: str, limit: int | None) -> Flow[list[SessionMessage]]:
+    def _behind(self, after: str, limit: int | None) -> StoreFlow[list[SessionMessage]]:
         messages: list[SessionMessage]
         messages = yield GetMessages(self.session_id, limit, after=after, user_id=self.caller)
         return messages
 
     def _behind_mark(
         self, mark: Mark, limit: int | None
-    ) -> Flow[tuple[Mark, list[SessionMessage]]]:
+    ) -> StoreFlow[tuple[Mark, list[SessionMessage]]]:
         """Read active messages, and give the mark as it is now.
 
         Where none of the last archived messages is there any more, somebody has replaced the
@@ -106,7 +106,7 @@ class Archive:
                 continue
         return Mark(), (yield from self._behind("", limit))
 
-    def _checked(self, mark: Mark) -> Flow[Mark]:
+    def _checked(self, mark: Mark) -> StoreFlow[Mark]:
         if mark.trail:
             mark, _ = yield from self._behind_mark(mark, 0)
         return mark
@@ -115,7 +115,7 @@ class Archive:
 
     def archiving(
         self, n: int, among: Collection[str] | None = None, counted: Mark = _NO_MARK
-    ) -> Flow[tuple[Mark, list[SessionMessage]]]:
+    ) -> StoreFlow[tuple[Mark, list[SessionMessage]]]:
         """Move the mark behind the oldest active messages.
 
         Args:
@@ -137,7 +137,7 @@ class Archive:
             if not oldest or (yield from self._move(mark.beyond(oldest), head.version)):
                 return mark, oldest
 
-    def moving_back(self, before: Mark, moved: Mark) -> Flow[None]:
+    def moving_back(self, before: Mark, moved: Mark) -> StoreFlow[None]:
         """Set the mark back to where it was, unless somebody has gone on from there."""
         while True:
             head: SessionData | None = yield self._head()
@@ -146,7 +146,7 @@ class Archive:
             if (yield from self._move(before, head.version)):
                 return
 
-    def _move(self, mark: Mark, version: int) -> Flow[bool]:
+    def _move(self, mark: Mark, version: int) -> StoreFlow[bool]:
         """Set how far a session is archived, unless it was written to meanwhile."""
         metadata = mark.metadata()
         try:
@@ -159,7 +159,7 @@ class Archive:
 
     # -- Adding and replacing ---------------------------------------------------------------------
 
-    def adding_archived(self, new: list[SessionMessage]) -> Flow[None]:
+    def adding_archived(self, new: list[SessionMessage]) -> StoreFlow[None]:
         """Put messages behind the archived ones, and before the active ones."""
         while True:
             session: SessionData | None = yield Get(self.session_id, None, self.caller)
@@ -179,7 +179,7 @@ class Archive:
         metadata = mark.beyond(new).metadata()
         return Update(self.session_id, messages, metadata, self.caller, session.version)
 
-    def setting(self, messages: list[SessionMessage], mark: Mark) -> Flow[None]:
+    def setting(self, messages: list[SessionMessage], mark: Mark) -> StoreFlow[None]:
         """Replace all messages; make the session where there is none."""
         while True:
             try:
@@ -208,7 +208,7 @@ class Archive:
         ids = [str(message.id) for message in messages]
         return DeleteMessages(self.session_id, ids, self.caller, version)
 
-    def deleting_oldest(self, n: int) -> Flow[list[SessionMessage]]:
+    def deleting_oldest(self, n: int) -> StoreFlow[list[SessionMessage]]:
         """Delete the oldest, unless somebody archives them meanwhile, and so hands them out."""
         while True:
             head: SessionData | None = yield self._head()
@@ -223,7 +223,7 @@ class Archive:
                 deleted = yield self.deleting_these(oldest)
             return [message for message in oldest if message.id in deleted]
 
-    def deleting(self, status: MessageStatus) -> Flow[None]:
+    def deleting(self, status: MessageStatus) -> StoreFlow[None]:
         """Delete all messages of one status."""
         found = yield from self.some(status, None, 0)
         deleted = yield self.deleting_these(found)

@@ -19,8 +19,8 @@ from llama_index_sessionstore.codec import to_llama_index, to_llama_index_messag
 from llama_index_sessionstore.marks import Mark
 from llama_index_sessionstore.turns import Queue, Turn, Turns
 from sessionstore import SessionMessage, SessionStore, SessionStoreError
-from sessionstore.flow import Flow, aplay
-from sessionstore.integration import ended
+from sessionstore.flow import aplay
+from sessionstore.integration import StoreFlow, ended
 from sessionstore.models import new_id
 
 __all__ = ["AsyncSessionChatStore"]
@@ -306,7 +306,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         ids = [str(message.id) for message in active]
         return turn.read(mark, ids, to_llama_index_messages(active))
 
-    def _active(self, key: str) -> Flow[tuple[Mark, list[SessionMessage]]]:
+    def _active(self, key: str) -> StoreFlow[tuple[Mark, list[SessionMessage]]]:
         """Read the active messages: in one round trip, if they are about as many as last time."""
         guess = self._guesses.get(key, _FIRST_GUESS)
         mark, active = yield from self._archive(key).active(guess)
@@ -315,7 +315,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         self._guesses[key] = max(len(active) + 8, _FIRST_GUESS)
         return mark, active
 
-    def _deleting_at(self, key: str, idx: int) -> Flow[list[SessionMessage]]:
+    def _deleting_at(self, key: str, idx: int) -> StoreFlow[list[SessionMessage]]:
         while True:
             _, active = yield from self._active(key)
             found = active[idx:][:1] if -len(active) <= idx < len(active) else []
@@ -352,7 +352,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
         turns = _turns_of.get(store)
         return turns or _turns_of.setdefault(store, Turns())
 
-    async def _aplay(self, flow: Flow[T]) -> T:
+    async def _aplay(self, flow: StoreFlow[T]) -> T:
         return await aplay(flow, self._bound.arun)
 
 

@@ -26,8 +26,7 @@ from sessionstore import (
     SessionStoreError,
 )
 from sessionstore.arguments import checked_id, optional_id
-from sessionstore.flow import Flow
-from sessionstore.integration import checked_store
+from sessionstore.integration import StoreFlow, checked_store
 from sessionstore.operations import Create, Get
 
 __all__ = ["StoreBinding"]
@@ -188,7 +187,7 @@ class StoreBinding(BaseModel):
             self._find()
         return _NOBODY if self._is_anonymous and self.user_id is None else self.user_id
 
-    def _made(self, key: str) -> Flow[None]:
+    def _made(self, key: str) -> StoreFlow[None]:
         """Have the session made without an owner, where it is not there.
 
         An append by nobody would make it with an owner whom no other process knows.

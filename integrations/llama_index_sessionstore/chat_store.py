@@ -20,7 +20,8 @@ from sessionstore import (
     SessionNotFoundError,
     SessionStore,
 )
-from sessionstore.flow import Flow, aplay, play
+from sessionstore.flow import aplay, play
+from sessionstore.integration import StoreFlow
 from sessionstore.models import new_id
 from sessionstore.operations import (
     Append,
@@ -232,7 +233,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
 
     # -- Flows: each request is an operation -------------------------------------------------------
 
-    def _setting(self, key: str, messages: Iterable[ChatMessage]) -> Flow[None]:
+    def _setting(self, key: str, messages: Iterable[ChatMessage]) -> StoreFlow[None]:
         replacements = told_apart(map(to_session, messages))
         while True:
             try:
@@ -248,23 +249,23 @@ class SessionChatStore(StoreBinding, BaseChatStore):
             else:
                 return
 
-    def _all(self, key: str) -> Flow[list[SessionMessage]]:
+    def _all(self, key: str) -> StoreFlow[list[SessionMessage]]:
         messages: list[SessionMessage]
         messages = yield GetMessages(key, user_id=self._caller)
         return messages
 
-    def _adding(self, key: str, message: ChatMessage) -> Flow[None]:
+    def _adding(self, key: str, message: ChatMessage) -> StoreFlow[None]:
         new = replace(to_session(message), id=None)
         yield from self._made(key)
         yield Append(key, [new], self.agent_id, self._caller)
 
-    def _deleting_all(self, key: str) -> Flow[list[ChatMessage] | None]:
+    def _deleting_all(self, key: str) -> StoreFlow[list[ChatMessage] | None]:
         session = yield Get(key, None, self._caller)
         if session is None or not (yield Delete(key, self._caller)):
             return None
         return to_llama_index_messages(session.messages)
 
-    def _deleting_at(self, key: str, idx: int) -> Flow[ChatMessage | None]:
+    def _deleting_at(self, key: str, idx: int) -> StoreFlow[ChatMessage | None]:
         try:
             return (yield from self._deleting_one(key, idx))
         except IndexError:
@@ -272,7 +273,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
                 raise
             return None
 
-    def _deleting_last(self, key: str) -> Flow[ChatMessage | None]:
+    def _deleting_last(self, key: str) -> StoreFlow[ChatMessage | None]:
         try:
             return (yield from self._deleting_one(key, -1))
         except IndexError:
@@ -280,7 +281,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
                 raise
             return None
 
-    def _deleting_one(self, key: str, idx: int) -> Flow[ChatMessage | None]:
+    def _deleting_one(self, key: str, idx: int) -> StoreFlow[ChatMessage | None]:
         while True:
             message = yield from self._at(key, idx)
             if message is None:
@@ -289,7 +290,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
             if (yield DeleteMessages(key, ids, self._caller)):
                 return to_llama_index(message)
 
-    def _at(self, key: str, idx: int) -> Flow[SessionMessage | None]:
+    def _at(self, key: str, idx: int) -> StoreFlow[SessionMessage | None]:
         limit = -idx if -_NEAR <= idx < 0 else 0  # further away, the other end may be nearer
         while True:
             session = yield Get(key, limit, self._caller)
@@ -306,14 +307,14 @@ class SessionChatStore(StoreBinding, BaseChatStore):
                 return (yield from self._from_start(key, from_start))
             limit = count - from_start
 
-    def _from_start(self, key: str, place: int) -> Flow[SessionMessage | None]:
+    def _from_start(self, key: str, place: int) -> StoreFlow[SessionMessage | None]:
         messages = yield GetMessages(key, place + 1, after="", user_id=self._caller)
         return messages[place] if place < len(messages) else None
 
-    def _play(self, flow: Flow[T]) -> T:
+    def _play(self, flow: StoreFlow[T]) -> T:
         return play(flow, self._bound.run)
 
-    async def _aplay(self, flow: Flow[T]) -> T:
+    async def _aplay(self, flow: StoreFlow[T]) -> T:
         return await aplay(flow, self._bound.arun)
 
 
@@ -326,7 +327,7 @@ def _raises(delete: Callable[[BaseChatStore], object]) -> bool:
     return False
 
 
-def listed(agent_id: str, user_id: str | None) -> Flow[list[SessionInfo]]:
+def listed(agent_id: str, user_id: str | None) -> StoreFlow[list[SessionInfo]]:
     """List all sessions of an agent, and of a user where one is named.
 
     One that is written to meanwhile moves to the front: so the pages there are read once more.
