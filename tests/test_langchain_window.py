@@ -19,8 +19,8 @@ from langchain_sessionstore import (
     with_session_history,
 )
 from sessionstore import InMemorySessionStore, SQLiteSessionStore, Window
-from sessionstore.turns import unfinished
 from sessionstore.window import INTERRUPTED
+from sessionstore.window.turns import unfinished
 
 CONFIG = {"configurable": {"session_id": "s"}}
 

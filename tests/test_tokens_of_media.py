@@ -7,7 +7,7 @@ import pytest
 
 from sessionstore import SessionMessage, Window
 from sessionstore.binary import tag_bytes
-from sessionstore.tokens import approximate_tokens
+from sessionstore.window.tokens import approximate_tokens
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 1200
 B64 = base64.b64encode(PNG).decode()

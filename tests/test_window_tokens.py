@@ -13,8 +13,8 @@ from hooked import HookedStore
 from sessionstore import InMemorySessionStore, SessionMessage, Window
 from sessionstore.models import new_id
 from sessionstore.operations import GetMessages
-from sessionstore.tokens import approximate_tokens
 from sessionstore.window import INTERRUPTED
+from sessionstore.window.tokens import approximate_tokens
 
 Log = list[SessionMessage]
 

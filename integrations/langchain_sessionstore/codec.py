@@ -23,7 +23,7 @@ from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessag
 from sessionstore.binary import tag_bytes, untag_bytes, why_not_kept
 from sessionstore.integration import built
 from sessionstore.models import ROLE_NAMES
-from sessionstore.turns import is_made_up
+from sessionstore.window.turns import is_made_up
 
 __all__ = [
     "to_langchain",

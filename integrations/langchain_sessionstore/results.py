@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from sessionstore import SessionMessage
-from sessionstore.turns import unfinished
+from sessionstore.window.turns import unfinished
 
 __all__ = ["numbered_calls", "open_repairs", "result_id", "unanswered_before"]
 

@@ -11,10 +11,10 @@ from langchain_core.messages.utils import count_tokens_approximately
 
 from langchain_sessionstore.codec import to_langchain_messages
 from sessionstore import SessionMessage, Window
-from sessionstore.tokens import is_counter
+from sessionstore.window.tokens import is_counter
 
 if TYPE_CHECKING:
-    from sessionstore.tokens import LanguageModel
+    from sessionstore.window.tokens import LanguageModel
 
 __all__ = ["langchain_token_counter", "langchain_window"]
 

@@ -1,4 +1,4 @@
-"""`Window`: which messages of a session an agent sees. The log itself is never cut."""
+"""`Window`: reading what an agent sees of a session, and choosing it from a log."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sessionstore.flow import aplay, play
 from sessionstore.models import SYSTEM_ROLES, MessageLike, SessionMessage
 from sessionstore.operations import GetMessages
 from sessionstore.store import SessionStore
-from sessionstore.tokens import TokenCounter, approximate_tokens, count_tokens, is_counter
-from sessionstore.turns import INTERRUPTED, Turn, turns_of
+from sessionstore.window.tokens import TokenCounter, count_tokens, is_counter
+from sessionstore.window.turns import Turn, turns_of
 
-__all__ = ["INTERRUPTED", "Window", "approximate_tokens"]
+__all__ = ["Window"]
 
 T = TypeVar("T")
 _Reading: TypeAlias = Generator[GetMessages, list[SessionMessage], T]
