@@ -15,7 +15,7 @@ from langgraph.types import Command
 from scripted import Scripted, calls, log, logged, require_acceptable
 
 from langchain_sessionstore import SessionMiddleware
-from langchain_sessionstore.edits import says_the_same
+from langchain_sessionstore.sameness import says_the_same
 from sessionstore import (
     InMemorySessionStore,
     InvalidMessageError,

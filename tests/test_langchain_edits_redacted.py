@@ -17,7 +17,7 @@ from langgraph.types import Command
 from scripted import Scripted, calls, logged
 
 from langchain_sessionstore import SessionMiddleware, with_session_history
-from langchain_sessionstore.edits import says_the_same
+from langchain_sessionstore.sameness import says_the_same
 from sessionstore import InMemorySessionStore, InvalidMessageError, SessionMessage
 
 CONFIG = {"configurable": {"session_id": "s", "thread_id": "s"}}

@@ -8,7 +8,6 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.edits import says_the_same
 from langchain_sessionstore.origins import (
     SaverFlow,
     belongs,
@@ -17,6 +16,7 @@ from langchain_sessionstore.origins import (
     newest,
     was_refused,
 )
+from langchain_sessionstore.sameness import says_the_same
 
 __all__ = ["Changes"]
 

@@ -9,8 +9,9 @@ from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, Syste
 from langchain_sessionstore.again import answer_id, end_of_turn
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
-from langchain_sessionstore.edits import SentAgain, as_given, edited_in, recalling
+from langchain_sessionstore.edits import SentAgain, edited_in, recalling
 from langchain_sessionstore.pending import closed
+from langchain_sessionstore.sameness import as_given
 from sessionstore import SessionMessage, Window
 from sessionstore.integration import StoreFlow
 

@@ -14,8 +14,8 @@ from langchain_core.messages import (
 from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.agent_turn import AgentTurn
-from langchain_sessionstore.edits import edited, fingerprints
 from langchain_sessionstore.loading import SessionLoader
+from langchain_sessionstore.sameness import edited, fingerprints
 from langchain_sessionstore.saving import (
     OnSaveError,
     aplay_to_its_end,

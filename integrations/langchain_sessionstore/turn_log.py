@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from msgspec.structs import replace
 
 from langchain_sessionstore.codec import to_langchain, to_session
-from langchain_sessionstore.edits import EDIT, SAID, gist, recalling
+from langchain_sessionstore.edits import EDIT, recalling
 from langchain_sessionstore.inserted import (
     Inserted,
     is_said,
@@ -23,6 +23,7 @@ from langchain_sessionstore.results import (
     open_repairs,
     result_id,
 )
+from langchain_sessionstore.sameness import SAID, gist
 from sessionstore import (
     InvalidMessageError,
     SessionConflictError,
