@@ -45,7 +45,7 @@ types: $(READY) ## strict types, for us and for those who use the package
 notebooks: $(READY) ## every notebook, in a kernel of its own
 	$(BIN)/python -m pytest tests/test_notebooks.py
 
-outputs: $(READY) ## every notebook, run anew, with what it gives
+outputs: $(READY) ## every notebook, run again, with its outputs
 	cd tests && ../$(BIN)/python test_notebooks.py
 
 bench: $(BENCH)/ready ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (20 minutes)

@@ -2,7 +2,7 @@
 
 A round is a fixed number of turns with the whole history, long enough to be timed. A session serves
 for a few turns of each worker, and is then replaced by a new one: no history gets much longer than
-100 messages, whoever is quicker. The threads, and with them their connections, live through all
+100 messages, whichever is quicker. The threads, and with them their connections, live through all
 rounds of a table.
 """
 
@@ -136,18 +136,18 @@ def crowds(
     loop: Loop,
     subjects: Sequence[Subject],
     work: str,
-    colour: str,
+    mode: str,
     *,
     each: int,
     seconds: float,
     most: int,
     least: int,
 ) -> list[Measured]:
-    """Measure all subjects of one colour; the naive way has one connection, and is left out."""
+    """Measure all sync or all async subjects; the naive way has one connection, and is left out."""
     able = [
         one
         for one in subjects
-        if isinstance(one, AsyncSubject) == (colour == "async") and one.family != "naive"
+        if isinstance(one, AsyncSubject) == (mode == "async") and one.family != "naive"
     ]
     with ThreadPoolExecutor(THREADS) as pool:
         pairs = [(_Crowd(loop, pool, one, work, each), by(one, work, LENGTH)) for one in able]

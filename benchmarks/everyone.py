@@ -36,7 +36,7 @@ def everyone(
 def _guests(
     loop: Loop, backend: str, place: Place, missing: list[str], others: int
 ) -> Iterator[Subject]:
-    """Make the peers that there are, and tell of the others."""
+    """Make the peers that are installed, and name the others."""
     there, reasons = all_peers(backend)
     missing.extend(reasons)
     for kind in there:

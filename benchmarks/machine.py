@@ -72,7 +72,7 @@ def _fsync() -> float:
 def commit() -> str:
     """Tell which commit is measured, and whether files differ from it."""
     told = [
-        subprocess.run(["git", *words], cwd=_HERE, capture_output=True, text=True, check=False)  # noqa: S607 - the git of whoever measures
+        subprocess.run(["git", *words], cwd=_HERE, capture_output=True, text=True, check=False)  # noqa: S607 - the git of the one who measures
         for words in (("rev-parse", "--short", "HEAD"), ("status", "--porcelain"))
     ]
     if any(one.returncode for one in told):

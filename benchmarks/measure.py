@@ -24,7 +24,7 @@ _HOUSE = ("limit", "naive", "ours")
 def by(subject: Subject, work: str, size: int) -> Measured:
     """Give a place for what a subject takes."""
     name = subject.name.removesuffix(", asyncio")
-    return Measured(work, subject.backend, colour(subject), name, subject.family, size)
+    return Measured(work, subject.backend, mode_of(subject), name, subject.family, size)
 
 
 class Loop:
@@ -45,7 +45,7 @@ class Loop:
         self._loop.close()
 
 
-def colour(subject: Subject) -> str:
+def mode_of(subject: Subject) -> str:
     """Tell how a subject is called."""
     return "async" if isinstance(subject, AsyncSubject) else "sync"
 
@@ -142,7 +142,7 @@ def _used(loop: Loop, use: Use, burst: int, number: int) -> bool:
 
 
 def _bursts(measured: Measured) -> Callable[[Use, int], Any]:
-    return _aburst if measured.colour == "async" else _burst
+    return _aburst if measured.mode == "async" else _burst
 
 
 def _burst(use: Use, burst: int) -> None:

@@ -17,7 +17,7 @@ class Measured:
     Attributes:
         work: What was done.
         backend: On what.
-        colour: ``"sync"`` or ``"async"``.
+        mode: ``"sync"`` or ``"async"``.
         name: By whom.
         family: As `Subject.family`.
         size: How many messages the session had, or whatever else grows.
@@ -28,7 +28,7 @@ class Measured:
 
     work: str
     backend: str
-    colour: str
+    mode: str
     name: str
     family: str
     size: int

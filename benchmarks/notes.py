@@ -43,11 +43,11 @@ PEERS = {
     ),
     "SqliteSaver, AsyncSqliteSaver (langgraph)": (
         "WAL, one connection under one lock; each turn reads the newest checkpoint and writes all"
-        " messages anew, and every older checkpoint stays"
+        " messages again, and every older checkpoint stays"
     ),
     "PostgresSaver, AsyncPostgresSaver (langgraph)": (
         "psycopg's pool under one lock; each turn reads the newest checkpoint and writes all"
-        " messages anew, and every older checkpoint stays"
+        " messages again, and every older checkpoint stays"
     ),
 }
 

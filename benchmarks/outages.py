@@ -90,7 +90,7 @@ def _ready(loop: Loop, subject: Subject, turns: int) -> Use:
 
 
 def replays(writes: int, times: int) -> list[Measured]:
-    """Measure putting back so many writes, of one session and of many."""
+    """Measure the replay of so many writes, of one session and of many."""
     kinds: list[tuple[str, Callable[[str], SessionStore]]] = [
         ("journal in memory", lambda _: InMemorySessionStore()),
         ("journal in SQLite (NORMAL)", lambda path: SQLiteSessionStore(path, synchronous="NORMAL")),
@@ -126,12 +126,12 @@ def _check(messages: list[SessionMessage], wanted: int) -> None:
     What the server took just before it was killed may be gone: Redis acknowledges before that is in
     its file, where this is not made to wait for each write.
     """
-    put_back = [one.content for one in messages if one.content != TEXTS[0]]
-    assert put_back == [str(n) for n in range(wanted)], f"{len(put_back)} of {wanted} put back"
+    replayed = [one.content for one in messages if one.content != TEXTS[0]]
+    assert replayed == [str(n) for n in range(wanted)], f"{len(replayed)} of {wanted} replayed"
 
 
 def _outage(server: Any, store: FallbackSessionStore, writes: int, sessions: int) -> float:
-    """Give the seconds that it took to put all back."""
+    """Give the seconds that it took to replay all."""
     for n in range(sessions):
         store.append_messages(f"session-{n}", said(TEXTS[:1]))
     server.kill()

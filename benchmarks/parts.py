@@ -107,8 +107,8 @@ class _Turns:
     def _use(self, name: str, family: str, step: Callable[[], Any]) -> Use:
         shape = "a prompt and a runnable" if self._prompted else "a runnable"
         work = f"{WIRING}: {shape}, {self._how.removeprefix('a')}"
-        colour = "async" if self._is_async else "sync"
-        measured = Measured(work, self._backend, colour, name, family, self._size)
+        mode = "async" if self._is_async else "sync"
+        measured = Measured(work, self._backend, mode, name, family, self._size)
         return Use(measured, step, self._fill)
 
     def _fill(self) -> None:

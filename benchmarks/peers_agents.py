@@ -61,7 +61,7 @@ class SQLAlchemySessions(_Sessions):
     A load is one SELECT by an index, sorted, in a transaction that is rolled back; an append is a
     SELECT and one more to lock the session (on SQLite an UPDATE), an INSERT for each message and an
     UPDATE of the session, in one transaction. On SQLite WAL, synchronous FULL. Its users make an
-    object for each request, with tables that SQLAlchemy compiles anew: here they share the first
+    object for each request, with tables that SQLAlchemy compiles again: here they share the first
     one's, see `peers.bound`.
     """
 

@@ -56,7 +56,7 @@ class SearchHistory(Shared, Histories):
     """langchain-redis's history: it needs RediSearch and RedisJSON, see `redis_stack`.
 
     A load is one FT.SEARCH, of 10,000 messages at most; an append one pipeline with a JSON.SET for
-    each message, which the index takes in before it answers. Over RESP2: with what redis-py
+    each message, which is indexed before it answers. Over RESP2: with what redis-py
     speaks by default, a second history fails on the index of the first.
     """
 

@@ -18,8 +18,8 @@ class SQLHistory(Shared, Histories):
     """langchain-community's SQL history, on one engine.
 
     A load is one SELECT, in a transaction that is rolled back, by a column without an index; an
-    append one INSERT of all, in a transaction. Each colour has its own table. SQLite is as it is by
-    default: a rollback journal, synchronous FULL.
+    append one INSERT of all, in a transaction. Sync and async have a table each. SQLite is as it
+    is by default: a rollback journal, synchronous FULL.
     """
 
     name = "SQLChatMessageHistory (langchain-community)"

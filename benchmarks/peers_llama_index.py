@@ -98,7 +98,7 @@ class PostgresStore(_Stores):
     """LlamaIndex's PostgreSQL store: a row a session, with all its messages in an array.
 
     A load is one SELECT of the row; an append, a message, one upsert that writes the whole row
-    anew, in a transaction of its own. With psycopg, its own choice.
+    again, in a transaction of its own. With psycopg, its own choice.
     """
 
     name = "PostgresChatStore (llama-index)"

@@ -53,17 +53,17 @@ def _turns(measured: Sequence[Measured]) -> Iterator[Path]:
 def _lines(axis: Any, measured: Sequence[Measured]) -> None:
     lines: dict[tuple[str, str, str], dict[int, float]] = {}
     for one in measured:
-        key = one.family, one.name, one.colour
+        key = one.family, one.name, one.mode
         lines.setdefault(key, {})[one.size] = one.median * 1e3
-    for n, ((family, name, colour), points) in enumerate(sorted(lines.items())):
+    for n, ((family, name, mode), points) in enumerate(sorted(lines.items())):
         axis.loglog(
             *zip(*sorted(points.items()), strict=True),
-            _STYLES[colour],
+            _STYLES[mode],
             marker=_MARKS[n % len(_MARKS)],
             markersize=4,
             linewidth=1,
             color=_COLOURS[family],
-            label=f"{name}, {colour}",
+            label=f"{name}, {mode}",
         )
     axis.grid(visible=True, alpha=0.3)
     if lines:
@@ -73,9 +73,9 @@ def _lines(axis: Any, measured: Sequence[Measured]) -> None:
 def _crowds(measured: Sequence[Measured]) -> Iterator[Path]:
     for backend in ("sqlite", "redis", "postgresql"):
         figure, axes = plt.subplots(2, 2, figsize=(13, 8), layout="constrained")
-        for row, (colour, crowd) in zip(axes, _crowd_names(), strict=True):
+        for row, (mode, crowd) in zip(axes, _crowd_names(), strict=True):
             for axis, work in zip(row, (DISTINCT, SHARED), strict=True):
-                found = _of(measured, backend=backend, work=work, colour=colour)
+                found = _of(measured, backend=backend, work=work, mode=mode)
                 found.sort(key=lambda one: one.median, reverse=True)
                 _bars(axis, found)
                 axis.set(title=f"{work}, {crowd}, {backend}")

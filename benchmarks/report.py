@@ -100,7 +100,7 @@ def _table(group: Sequence[Measured]) -> str:
     sizes = sorted({one.size for one in group})
     rows: dict[tuple[str, str], dict[int, str]] = {}
     for one in group:
-        rows.setdefault((one.name, one.colour), {})[one.size] = _cell(one, group)
+        rows.setdefault((one.name, one.mode), {})[one.size] = _cell(one, group)
     return tabulate(
         [(*key, *(cells.get(size, "") for size in sizes)) for key, cells in rows.items()],
         headers=("", "", *(f"{size:,}" if any(sizes) else "median" for size in sizes)),
@@ -135,7 +135,7 @@ def _limit(one: Measured, group: Sequence[Measured]) -> Measured | None:
         other
         for other in group
         if other.family == "limit"
-        and (other.colour, other.size) == (one.colour, one.size)
+        and (other.mode, other.size) == (one.mode, one.size)
         and ("(NORMAL)" in other.name) == lazy
     )
     return next(same, None)
@@ -143,7 +143,7 @@ def _limit(one: Measured, group: Sequence[Measured]) -> Measured | None:
 
 def _failed(measured: Iterable[Measured]) -> list[str]:
     return [
-        f"{one.name}, {one.backend}, {one.colour}, {one.work}, {one.size:,}: {one.note}"
+        f"{one.name}, {one.backend}, {one.mode}, {one.work}, {one.size:,}: {one.note}"
         for one in measured
         if one.note and not one.seconds
     ]

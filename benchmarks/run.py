@@ -33,7 +33,7 @@ from turns import APPEND, READ, READ_LAST, TURN, WINDOWED, Work, done
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured; seconds are for one table on one backend, for crowds of one colour."""
+    """How much is measured; seconds are for one table on one backend, for crowds, sync or async."""
 
     whole: Sequence[int] = (10, 100, 1000, 5000)
     windowed: Sequence[int] = (10, 100, 1000, 5000, 100_000)
@@ -127,13 +127,13 @@ class Run:
         return [
             measured
             for work in (DISTINCT, SHARED)
-            for colour in ("sync", "async")
+            for mode in ("sync", "async")
             for measured in crowds(
                 self._loop,
                 subjects,
                 work,
-                colour,
-                each=scale.each or EACH[backend, colour],
+                mode,
+                each=scale.each or EACH[backend, mode],
                 seconds=scale.crowd,
                 most=scale.most,
                 least=scale.least,

@@ -13,7 +13,7 @@ class Target:
 
     Attributes:
         what: What is compared with what.
-        where: On which backend, in which colour, beside whom.
+        where: On which backend, sync or async, beside whom.
         sign: ``"≤"`` or ``"≥"``; empty where nothing is wanted, and the figure only informs.
         wanted: The figure.
         found: What each round of this run gave; ratios, or milliseconds.

@@ -18,7 +18,7 @@ from turns import READ, WINDOWED
 BARE, HISTORY, CHATS = "the store", "SessionChatMessageHistory", "SessionChatStore"
 _PEERS = ("langchain", "llama-index", "openai-agents", "langgraph")
 _BOUNDS = {"redis": 1.3, "sqlite": 1.3, "postgresql": 1.5}
-_COLOURS = ("sync", "async")
+_MODES = ("sync", "async")
 _LONG = 1000
 
 
@@ -29,7 +29,7 @@ class Figures:
     """The figures of a run."""
 
     def __init__(self, measured: Iterable[Measured]) -> None:
-        """Keep those that there are, but for peers that lost messages: they had less to read."""
+        """Keep what was measured, but for peers that lost messages: they had less to read."""
         self._all = [one for one in measured if one.seconds and not one.note]
 
     def of(self, **wanted: object) -> list[Measured]:
@@ -47,7 +47,7 @@ class Figures:
         """Give how many times the other's each of ours takes, round by round, and the other."""
         for one in ours:
             same = {"work": one.work, "backend": one.backend, "size": one.size}
-            for other in self.of(**same, **{"colour": one.colour, **beside}):
+            for other in self.of(**same, **{"mode": one.mode, **beside}):
                 yield paired(one, other), other
 
 
@@ -81,28 +81,28 @@ def _worst(
 
 def _places() -> Iterator[tuple[str, str, float]]:
     for backend, bound in _BOUNDS.items():
-        for colour in _COLOURS:
-            yield backend, colour, bound
+        for mode in _MODES:
+            yield backend, mode, bound
 
 
 def _windowed(figures: Figures) -> Iterator[Target]:
     what = "a turn with a window, the store over the limit"
-    for backend, colour, bound in _places():
-        ours = figures.of(work=WINDOWED.name, backend=backend, colour=colour, name=BARE)
+    for backend, mode, bound in _places():
+        ours = figures.of(work=WINDOWED.name, backend=backend, mode=mode, name=BARE)
         found = figures.pairs(ours, family="limit", name="by hand")
-        where = f"{backend}, {colour}; worst of all lengths, at {{0.size:,}}"
+        where = f"{backend}, {mode}; worst of all lengths, at {{0.size:,}}"
         yield from _worst(what, where, "≤", bound, found)
 
 
 def _long(figures: Figures) -> Iterator[Target]:
     what = "a turn with a window, at 100,000 messages over the one at {}"
-    for backend, colour, _ in (*_places(), ("memory", "sync", 0), ("memory", "async", 0)):
-        wanted = {"work": WINDOWED.name, "backend": backend, "colour": colour}
+    for backend, mode, _ in (*_places(), ("memory", "sync", 0), ("memory", "async", 0)):
+        wanted = {"work": WINDOWED.name, "backend": backend, "mode": mode}
         for short, sign, remark in ((10, "≤", ""), (100, "", "; both views hold 20")):
             ours, limit = (_growth(figures, name, short, wanted) for name in (BARE, "by hand"))
             if ours:
                 beside = f"; the limit: {median(limit):.2f}" if limit else ""
-                where = f"{backend}, {colour}{remark}{beside}"
+                where = f"{backend}, {mode}{remark}{beside}"
                 yield Target(what.format(short), where, sign, 1.2, ours)
 
 
@@ -112,9 +112,9 @@ def _growth(figures: Figures, name: str, size: int, wanted: dict[str, str]) -> l
 
 
 def _whole(figures: Figures) -> Iterator[Target]:
-    for backend, colour, _ in _places():
-        where = f"{backend}, {colour}; {{0.name}}"
-        same = {"work": READ.name, "backend": backend, "colour": colour, "size": _LONG}
+    for backend, mode, _ in _places():
+        where = f"{backend}, {mode}; {{0.name}}"
+        same = {"work": READ.name, "backend": backend, "mode": mode, "size": _LONG}
         histories, chats = (figures.of(**same, name=name) for name in (HISTORY, CHATS))
         for what, sign, wanted, ours, family in (
             (f"reading {_LONG:,}, the history over the naive way", "≤", 1.0, histories, "naive"),
@@ -126,10 +126,10 @@ def _whole(figures: Figures) -> Iterator[Target]:
 
 def _throughput(figures: Figures) -> Iterator[Target]:
     for work in (DISTINCT, SHARED):
-        for backend, colour, _ in _places():
-            crowd = {"sync": "8 threads", "async": "64 tasks"}[colour]
+        for backend, mode, _ in _places():
+            crowd = {"sync": "8 threads", "async": "64 tasks"}[mode]
             where = f"{backend}, {crowd}; {{0.name}}"
-            same = {"work": work, "backend": backend, "colour": colour}
+            same = {"work": work, "backend": backend, "mode": mode}
             bare, histories = (figures.of(**same, name=name) for name in (BARE, HISTORY))
             for what, wanted, ours, family in (
                 ("the store over the best peer", 1.0, bare, _PEERS),
@@ -147,21 +147,21 @@ def _fallback(figures: Figures) -> Iterator[Target]:
     what = "the healthy fallback over its bare primary"
     for one in figures.of(work=HEALTHY, name="the store, with a fallback"):
         found = figures.pairs([one], name=BARE)
-        yield from _worst(what, f"{one.backend}, {one.colour}", "≤", 1.15, found)
+        yield from _worst(what, f"{one.backend}, {one.mode}", "≤", 1.15, found)
 
 
 def _wiring(figures: Figures) -> Iterator[Target]:
     groups: dict[tuple[str, str, str], list[tuple[list[float], float, int]]] = {}
     for one in figures.of(name=parts.OURS):
-        same = {"work": one.work, "backend": one.backend, "colour": one.colour, "size": one.size}
+        same = {"work": one.work, "backend": one.backend, "mode": one.mode, "size": one.size}
         alone, theirs = (figures.of(**same, name=name) for name in (parts.PARTS, parts.THEIRS))
         beside = median(_added(theirs[0], alone[0])) if theirs else math.nan
         found = _added(one, alone[0]), beside, one.size
-        groups.setdefault((one.work, one.backend, one.colour), []).append(found)
-    for (work, backend, colour), differences in groups.items():
+        groups.setdefault((one.work, one.backend, one.mode), []).append(found)
+    for (work, backend, mode), differences in groups.items():
         ours, theirs_added, size = max(differences, key=lambda one: median(one[0]))
         shape = work.partition(": ")[2]
-        where = f"{backend}, {colour}, {shape}; worst of all lengths, at {size:,}"
+        where = f"{backend}, {mode}, {shape}; worst of all lengths, at {size:,}"
         told = f"; {parts.THEIRS}: {theirs_added:.2f}"
         what = "with_session_history over its parts, ms"
         yield Target(what, where + told, "≤", 0.3, ours)

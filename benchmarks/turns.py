@@ -73,7 +73,7 @@ def check(subject: Subject, loaded: Sequence[Any], length: int, limit: int | Non
 
 
 def once(subject: Subject, session: str, length: int, work: Work) -> Any:
-    """Do the work in a session of this length, whatever the colour."""
+    """Do the work in a session of this length, sync or async."""
     if isinstance(subject, AsyncSubject):
         return _adone(subject, session, length, work)
     if work.reads:
