@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from json_file_store import File, JsonFileStore
+from json_file_store import FUNCTIONS, File, JsonFileStore
 
 from sessionstore import StoreBusyError
 from sessionstore.operations import Operation
@@ -33,9 +34,16 @@ exec(BLOCKS[0])  # noqa: S102 - what the page tells others to write
 
 
 class AsDocumented(BlockingStore, JsonFileStore):  # noqa: F821 - it is in that block
-    def _send(self, request: Callable[[File], T]) -> T:
+    functions = FUNCTIONS
+
+    @contextmanager
+    def transaction(self) -> Iterator[File]:
         with self._locked():
-            return self._change(request)
+            file = self._load()
+            before = file.text()
+            yield file
+            if (after := file.text()) != before:
+                self._save(after)
 
 
 class OpenOnce(JsonFileStore):

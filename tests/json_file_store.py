@@ -90,7 +90,7 @@ class JsonFileStore(SessionStore):
         self._closed = True
 
     def run(self, operation: Operation[T]) -> T:
-        work = _OPERATIONS.get(type(operation))
+        work = FUNCTIONS.get(type(operation))
         if work is None:
             raise SessionStoreError(f"JsonFileStore does not know {type(operation).__name__}")
         return self._do(lambda file: work(file, operation))
@@ -265,7 +265,7 @@ def ping(_: File, __: Ping) -> None:
     """Have the file opened, and read: that is what `_do` does for all."""
 
 
-_OPERATIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
+FUNCTIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
     Create: create,
     Get: get,
     GetMessages: get_messages,
