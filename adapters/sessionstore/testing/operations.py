@@ -44,7 +44,7 @@ class OperationContract(StoreSuite):
         assert store.run(Update("s", metadata={"title": "U"})).metadata == {"title": "U"}
         assert [m.content for m in store.get_messages("s")] == ["B", "c"]
         assert store.run(ListSessions("helper")) == store.list_sessions(agent_id="helper")
-        assert store.run(Ping()) is None  # type: ignore[func-returns-value]
+        assert store.run(Ping()) is None
         assert store.run(Delete("s")) is True
         assert store.get("s") is None
 
