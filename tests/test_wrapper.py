@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lighter import Lighter
 
 from sessionstore import (
     FallbackSessionStore,
@@ -19,12 +20,34 @@ from sessionstore import (
     StoreConnectionError,
     WrapperSessionStore,
 )
-from sessionstore.testing import OpenStore, SessionStoreConformance
+from sessionstore.testing import OpenStore
+from sessionstore.testing.appending import AppendContract
+from sessionstore.testing.deleting import DeleteMessagesContract
+from sessionstore.testing.lifetime import LifetimeContract
+from sessionstore.testing.listing import ListContract
+from sessionstore.testing.operations import OperationContract
+from sessionstore.testing.ownership import OwnershipContract
+from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.sessions import SessionContract
+from sessionstore.testing.versions import VersionContract
 
 PAGE = Path(__file__).parent.parent / "docs" / "wrapping_a_store.md"
 
 
-class TestConformance(SessionStoreConformance):
+class TestConformance(
+    Lighter,
+    OperationContract,
+    LifetimeContract,
+    SessionContract,
+    AppendContract,
+    ReadContract,
+    DeleteMessagesContract,
+    ListContract,
+    VersionContract,
+    OwnershipContract,
+):
+    """What an operation and its result go through: how they are kept is the inner store's."""
+
     @pytest.fixture
     def open_store(self) -> OpenStore:
         def opened(**options: Any) -> WrapperSessionStore:
