@@ -50,7 +50,7 @@ def no_last_words_in_other_tests(caplog: pytest.LogCaptureFixture) -> Iterator[N
 
 @pytest.fixture(params=["sync", "async"])
 def call(request: pytest.FixtureRequest) -> Iterator[Call]:
-    """Call a method of a store in one colour; the async one always on the same loop."""
+    """Call a method of a store sync or async; the async one always on the same loop."""
     if request.param == "sync":
         yield lambda store, name, *args, **kwargs: getattr(store, name)(*args, **kwargs)
         return

@@ -82,7 +82,7 @@ class Writers:
         self._threads.append(threading.Thread(target=guarded))
         self._threads[-1].start()
 
-    # -- What a writer does, in either colour -----------------------------------------------------
+    # -- What a writer does, sync and async ------------------------------------------------------
 
     def _work(self, writer: int) -> Flow[None]:
         for number in count():
@@ -143,10 +143,10 @@ def ids_in(store: SessionStore, session_id: str) -> list[str]:
 
 
 @contextmanager
-def at_work(store: FallbackSessionStore, colour: str) -> Iterator[Writers]:
+def at_work(store: FallbackSessionStore, kind: str) -> Iterator[Writers]:
     """Let 8 threads or 64 tasks write until the block ends."""
-    writers = Writers(store, 8 if colour == "threads" else 64)
-    getattr(writers, f"start_{colour}")()
+    writers = Writers(store, 8 if kind == "threads" else 64)
+    getattr(writers, f"start_{kind}")()
     try:
         yield writers
     finally:
@@ -156,7 +156,7 @@ def at_work(store: FallbackSessionStore, colour: str) -> Iterator[Writers]:
     assert writers.faults == []
 
 
-def survived(primary: Primary, faults: Sequence[Fault], colour: str) -> None:
+def survived(primary: Primary, faults: Sequence[Fault], kind: str) -> None:
     """Let the primary fail in each of these ways while writers write; require all they wrote."""
     told: list[str] = []
     with FallbackSessionStore(
@@ -167,7 +167,7 @@ def survived(primary: Primary, faults: Sequence[Fault], colour: str) -> None:
         on_fallback=lambda _: told.append("down"),
         on_recover=lambda: told.append("up"),
     ) as store:
-        with at_work(store, colour) as writers:
+        with at_work(store, kind) as writers:
             writers.progress()
             for fault in faults:
                 before = store.stats().fallbacks

@@ -44,10 +44,10 @@ def primary(request: pytest.FixtureRequest) -> Iterator[Primary]:
             yield PostgresPrimary(server, stack.enter_context(Proxy(server.port)))
 
 
-@pytest.mark.parametrize("colour", ["threads", "tasks"])
-def test_a_server_that_fails_again_and_again(primary: Primary, colour: str) -> None:
+@pytest.mark.parametrize("kind", ["threads", "tasks"])
+def test_a_server_that_fails_again_and_again(primary: Primary, kind: str) -> None:
     faults = random.sample(FAULTS * TIMES, TIMES)
-    survived(primary, faults, colour)
+    survived(primary, faults, kind)
 
 
 def test_a_process_that_is_killed_at_each_step_of_putting_back(
