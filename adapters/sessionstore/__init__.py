@@ -4,7 +4,7 @@
 and `DbSessionStore` keep it, `FallbackSessionStore` goes on when one of them is down, and
 `open_store` makes the one that a URL names.
 
-A name whose driver is not installed raises an `ImportError` that tells what to install, from
+A name whose driver is not installed raises an `ImportError` that says what to install, from
 `hasattr` too; `dir` and a star leave it out.
 """
 
@@ -121,7 +121,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    # Whoever looks at each name, as help and inspect do, is to meet none that raises.
+    # help and inspect read each of these names: none may raise.
     dunders = {name for name in globals() if name.startswith("__")}
     return sorted({*dunders, "__all__", *filter(_can_be_had, _NAMES)})
 

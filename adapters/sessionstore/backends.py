@@ -14,7 +14,7 @@ from sessionstore.store import SessionStore
 
 __all__ = ["is_local", "open_backend"]
 
-# What each needs, where SQLAlchemy is not there to tell.
+# What each needs, where SQLAlchemy is not installed to say so.
 _SQL = {
     "mariadb": "'sessionstore[sql]' pymysql",
     "mysql": "'sessionstore[sql]' pymysql",
@@ -46,7 +46,7 @@ def open_backend(
     Raises:
         ValueError: The URL names no store, or ``timeout`` is invalid.
         TypeError: ``timeout`` is not a number.
-        ImportError: What the store needs is not installed; the error tells the extra.
+        ImportError: What the store needs is not installed; the error names the extra.
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """

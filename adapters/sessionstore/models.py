@@ -88,7 +88,7 @@ class SessionMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         name: The speaker's name, where one is told.
         tool_calls: The tools that this message asks to be called.
         tool_call_id: The call that this message is the result of.
-        created_at: When the message was made, in UTC. It tells, it does not order.
+        created_at: When the message was made, in UTC. It is shown, and orders nothing.
         metadata: What the application wants to keep with the message, as JSON.
         extra: What only one framework knows of the message, by the framework's name, as JSON.
     """
@@ -197,7 +197,7 @@ class SessionPage(msgspec.Struct, frozen=True):
     Attributes:
         sessions: The sessions of this page, newest activity first.
         cursor: Give it to the next call for the page after this one; ``None`` on the last page.
-        partial: The store could not tell all: in an outage a fallback lists what it knows.
+        partial: The store could not list all: in an outage a fallback lists what it knows.
     """
 
     sessions: list[SessionInfo]

@@ -76,7 +76,7 @@ def open_store(
         ValueError: The URL, or that of the fallback, names no store; or ``timeout`` or an option
             of the fallback is invalid.
         TypeError: ``timeout`` or an option of the fallback has the wrong type.
-        ImportError: What the store needs is not installed; the error tells the extra.
+        ImportError: What the store needs is not installed; the error names the extra.
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """

@@ -1,6 +1,6 @@
 """The URLs of stores: how they begin, and what none may have in it.
 
-For a host that no system looks up, or text that no server can be sent, a driver would raise a
+For a host that no system can look up, or text that no server can be sent, a driver would raise a
 `UnicodeError` when it connects, whose ``object`` is the password.
 """
 

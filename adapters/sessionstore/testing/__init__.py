@@ -30,7 +30,7 @@ except ImportError as _error:
         "sessionstore.testing needs the testing extra: pip install 'sessionstore[testing]'"
     ) from _error
 
-# Before they are imported, so that a plain assert in them tells what it compared.
+# Before they are imported, so that a plain assert in them shows what it compared.
 pytest.register_assert_rewrite(
     *(
         f"sessionstore.testing.{name}"

@@ -100,7 +100,7 @@ def _field(name: str, bad: Any) -> SessionMessage:
 _BAD_MESSAGES = [
     *_NO_MESSAGES,
     *(_field(name, bad) for name, values in _BAD_FIELDS.items() for bad in values),
-    # Two faults at once: to tell of the one, nothing is to be made of the other.
+    # Two faults at once: the error names one, whatever the other is.
     *(SessionMessage("\ud800", tool_calls=bad) for bad in _BAD_FIELDS["tool_calls"]),
 ]
 _NO_LISTS: list[Any] = [*_PLAIN, *_TEXTS, {}, {"role": "user"}, said("x", "m9"), [7], _numbers]

@@ -19,7 +19,7 @@ BATCH = 3
 
 
 def batches_of(writer: int, count: int) -> list[list[SessionMessage]]:
-    """Make a writer's batches, whose messages tell writer, batch and place."""
+    """Make a writer's batches, whose messages name writer, batch and place."""
     return [
         [said(f"{writer} {batch} {place}", f"{writer}-{batch}-{place}") for place in range(BATCH)]
         for batch in range(count)

@@ -57,7 +57,7 @@ class SessionStoreConformance(
     backend deletes by itself what is expired sets `prunes` to false.
 
     What a store does not claim is left out by a flag, a class attribute that is set to ``False``;
-    ``pytest -rs`` tells each test that was left out, and the flag.
+    ``pytest -rs`` names each test that was left out, and the flag.
 
     - ``supports_expiry``: sessions are gone some time after their last write (guarantee 8).
     - ``supports_flat_cost``: a turn costs the same however much the session, and the storage,

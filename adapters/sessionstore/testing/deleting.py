@@ -248,7 +248,7 @@ class DeleteMessagesContract(StoreSuite):
         assert stored(store, "s").message_count == len(left)
 
     def test_a_message_is_found_while_others_rewrite_the_session(self, stores: Stores) -> None:
-        """While others write its whole session anew, a message that is always there is found."""
+        """While others rewrite its whole session, a message that is always there is found."""
         store = stores.open()
         store.create("s", messages=conversation(40))
 

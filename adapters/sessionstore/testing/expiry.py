@@ -70,10 +70,10 @@ class ExpiryContract(StoreSuite):
             keeps_all = stores.open()
             for info in keeps_all.list_sessions().sessions:
                 keeps_all.delete(info.id)
-        raise AssertionError("the machine is too busy to tell what expires")
+        raise AssertionError("the machine is too busy to see what expires")
 
     def test_an_expired_session_is_not_read(self, expired: SessionStore) -> None:
-        """By anyone, whoever owned it."""
+        """By anyone, its owner included."""
         assert expired.get("s") is None
         assert expired.get("s", user_id="eve") is None
         assert expired.get_messages("s", limit=1, keep_system=True) == []

@@ -133,7 +133,7 @@ class Writers:
             step: Where it halts.
 
         Yields:
-            What tells it; at the end of the block it is told in any case, and waited for.
+            A function that lets it go on; the end of the block does so in any case, and waits.
         """
         self.gave_up = False
         answers = self._answers("halt", step)
@@ -212,7 +212,7 @@ def _write(open_store: OpenStore, write: str, step: int, halt: Callable[[], None
 
 def _reaches_out(function: Any) -> bool:
     module = getattr(function, "__module__", None)
-    if module is None:  # a method: what it is one of tells
+    if module is None:  # a method: its object's module counts
         module = type(getattr(function, "__self__", None)).__module__
     return module.partition(".")[0] not in _PURE
 

@@ -113,7 +113,7 @@ class IdentifierContract(StoreSuite):
     def test_an_invalid_id_is_refused(
         self, store: SessionStore, calls: dict[str, Callable[[SessionStore, Any], Any]], bad: Any
     ) -> None:
-        """Every method tells it, and nothing is read or written."""
+        """Every method refuses it, and nothing is read or written."""
         before = store.create("s", messages=conversation(1))
         for call in calls.values():
             with pytest.raises(InvalidSessionError):
@@ -123,7 +123,7 @@ class IdentifierContract(StoreSuite):
 
     @pytest.mark.parametrize("bad", BAD_IDS, ids=lambda bad: repr(bad)[:20])
     def test_an_invalid_message_id_is_refused(self, store: SessionStore, bad: Any) -> None:
-        """Every method tells it, and nothing of the batch is written."""
+        """Every method refuses it, and nothing of the batch is written."""
         before = store.create("s", messages=conversation(1))
         for call in BY_MESSAGE.values():
             with pytest.raises(InvalidMessageError):

@@ -94,7 +94,7 @@ def _attempt(store: SessionStore, change: Change) -> None:
 
 
 def _require_consistent(store: SessionStore) -> None:
-    """Check that lists and sessions tell the same."""
+    """Check that lists and sessions agree."""
     listed = {info.id: info for info in store.list_sessions().sessions}
     session = store.get("s")
     assert set(listed) == ({"s", "other"} if session else {"other"})

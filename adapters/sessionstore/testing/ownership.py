@@ -79,7 +79,7 @@ class OwnershipContract(StoreSuite):
     def test_the_error_is_the_same_for_all_sessions(
         self, store: SessionStore, call: Callable[[SessionStore], Any]
     ) -> None:
-        """It tells no one session from another."""
+        """It is the same for every session: it reveals nothing."""
         shown = set()
         for owner, count in (("alice", 0), ("bob", 3), ("eve ", 1)):
             store.create("s", agent_id=owner, user_id=owner, messages=conversation(count))
@@ -152,7 +152,7 @@ class OwnershipContract(StoreSuite):
         assert [info.id for info in store.list_sessions(user_id=EVE).sessions] == ["of eve"]
 
     def test_no_session_belongs_to_nobody(self, store: SessionStore) -> None:
-        """A user who asks for what is not there is told so, as anyone is."""
+        """A missing session is missing for every user."""
         assert store.get("s", user_id=EVE) is None
         assert store.get_messages("s", user_id=EVE) == []
         assert store.delete_messages("s", ["m0"], user_id=EVE) == []

@@ -50,7 +50,7 @@ class ScarcityContract(StoreSuite):
 
 
 def _without_each(open_store: OpenStore) -> list[str]:
-    """Make each call once with all that it needs, then without; tell what it raises then."""
+    """Make each call once with all that it needs, then without; give what it raises then."""
     raw: list[str] = []
     for mode in ("sync", "async"):
         with Stores(open_store, mode) as stores:
@@ -75,7 +75,7 @@ def _without(store: SessionStore, limit: str) -> Iterator[str]:
 
 
 def _state(store: SessionStore) -> tuple[SessionData, list[str]]:
-    """Give all that is there; the session ``s`` is made anew where a call has changed it."""
+    """Give all that is there; the session ``s`` is made again where a call has changed it."""
     session = store.get("s")
     if session is None or session.version != 1:
         store.delete("s")
