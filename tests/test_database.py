@@ -31,7 +31,9 @@ from sessionstore import (
     SQLiteSessionStore,
     open_store,
 )
-from sessionstore.sql.database import open_db as open_db_of
+from sessionstore.operations import Prune
+from sessionstore.sql.opening import open_db as open_db_of
+from sessionstore.sql.pruning import prune
 from sessionstore.sql.tables import Tables
 
 OpenDb = Callable[..., AgentDb]
@@ -554,7 +556,7 @@ def test_a_large_session_is_pruned_in_slices_and_never_half_visible(
                 assert reader.list_sessions(user_id="alice").sessions == []
 
         event.listen(db._sync(), "commit", watch)
-        looking = play_step(store._prune_expired(), db, look)
+        looking = play_step(prune(store._sessions, Prune()), db, look)
         event.remove(db._sync(), "commit", watch)
         assert (looking, most) == (1, 10_000)
         assert call(keeper, "append_message", "large", say()) == 1
@@ -577,7 +579,7 @@ def test_an_id_is_free_again_while_its_old_session_is_pruned(open_db: OpenDb, ca
         store = DbSessionStore(db, retention_days=1)
         store.append_messages("large", [say() for _ in range(12_000)])
         run_sql(db, f"UPDATE {table(db, 'sessions')} SET updated_at = updated_at - 86400000001")
-        flow = store._prune_expired()
+        flow = prune(store._sessions, Prune())
         db.send(next(flow))  # the first slice, and then the pruner is gone
         flow.close()
         assert call(store, "create", "large", messages=[say(id="new")]).version == 1

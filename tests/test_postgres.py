@@ -33,7 +33,7 @@ from sessionstore import (
     StoreConnectionError,
     StoreUnavailableError,
 )
-from sessionstore.sql.database import Work
+from sessionstore.sql.requests import Work
 from sessionstore.sql.tables import _unescaped, escaped
 from sessionstore.testing import OpenStore, SharedStoreConformance
 from sessionstore.testing.appending import AppendContract
@@ -138,6 +138,13 @@ def test_an_append_and_a_read_are_one_round_trip_each(
     assert relay.connections == 1
 
 
+def carry_out(db: PostgresAgentDb, work: Work[Any], call: Call) -> None:
+    """Carry out some work as a store's operation."""
+    store = DbSessionStore(db)
+    store._flow = lambda _: db.operation(work)  # type: ignore[method-assign, assignment, return-value]
+    call(store, "ping")
+
+
 @pytest.mark.parametrize("wanted", [None, True, False])
 def test_the_server_prepares_statements_unless_told_not_to(
     postgres: PostgresServer, schema: str, call: Call, wanted: bool | None
@@ -151,8 +158,7 @@ def test_the_server_prepares_statements_unless_told_not_to(
         counted: list[Any] = []
         many = "SELECT count(*) FROM pg_prepared_statements"
         work = Work(lambda connection: counted.append(connection.exec_driver_sql(many).scalar()))
-        store._ping = lambda: db.operation(work)  # type: ignore[method-assign]
-        call(store, "ping")
+        carry_out(db, work, call)
         assert (counted[0] > 0) == (wanted is not False)
     relay.close()
 
@@ -190,8 +196,7 @@ def test_prepared_statements_that_the_server_has_lost(
         # psycopg would see a plain one, and know.
         forget = "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"
         work = Work(lambda connection: connection.exec_driver_sql(forget))
-        store._ping = lambda: db.operation(work)  # type: ignore[method-assign]
-        call(store, "ping")
+        carry_out(db, work, call)
         use()
         with psycopg.connect(postgres.url()) as other:
             column = f"{schema}.sessionstore_sessions ALTER COLUMN metadata"

@@ -29,7 +29,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.flow import aplay, play
-from sessionstore.sql.database import Work
+from sessionstore.sql.requests import Work
 from sessionstore.testing import OpenStore
 from sessionstore.testing.appending import AppendContract
 

@@ -42,8 +42,7 @@ if TYPE_CHECKING:
     from sessionstore.fallback.store import FallbackSessionStore, FallbackStats
     from sessionstore.fallback.writes import PendingWrite
     from sessionstore.redis.store import RedisSessionStore
-    from sessionstore.sql.database import AgentDb, PostgresAgentDb, SqliteAgentDb
-    from sessionstore.sql.store import DbSessionStore
+    from sessionstore.sql import AgentDb, DbSessionStore, PostgresAgentDb, SqliteAgentDb
 
 __all__ = [
     "AgentDb",

@@ -1,4 +1,4 @@
-"""What an operation needs of an SQLAlchemy connection, whatever its driver and whoever made it."""
+"""What an operation needs of an SQLAlchemy connection, whatever its driver."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ManagesConnection
 
 from sessionstore.sql.errors import cause, is_disconnect, translated
 from sessionstore.sql.stale import is_stale
@@ -18,21 +17,20 @@ __all__ = [
     "autocommit",
     "backend_of",
     "begin_writing",
-    "forsake",
-    "in_one_tongue",
+    "raise_if_indeterminate",
     "replace_stale",
-    "whole",
+    "wrap_driver_errors",
 ]
 
 T = TypeVar("T")
 
 
 @contextmanager
-def in_one_tongue(engine: Engine) -> Iterator[None]:
-    """Say as SQLAlchemy does what it hands on as a driver says it.
+def wrap_driver_errors(engine: Engine) -> Iterator[None]:
+    """Wrap in SQLAlchemy's errors those of a driver that it lets through as they are.
 
-    So it does with what is said to a change of the isolation level, which takes a round trip on
-    MySQL, so that a stale connection shows; and SQLAlchemy 2.0 with why asyncpg can't connect.
+    These are the errors of a change of the isolation level, which takes a round trip on MySQL, so
+    that a stale connection shows; and in SQLAlchemy 2.0 those of asyncpg when it can't connect.
     """
     dbapi = engine.dialect.loaded_dbapi
     try:
@@ -50,8 +48,11 @@ def _errors_of_asyncpg(dbapi: Any) -> tuple[type[Exception], ...]:
     return asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
 
 
-def whole(step: Callable[[], T], repeatable: bool) -> T:
-    """Carry out what takes effect as a whole; without its reply nobody knows whether it has."""
+def raise_if_indeterminate(step: Callable[[], T], repeatable: bool) -> T:
+    """Carry out a step; where it is lost without a reply and not repeatable, give it up for good.
+
+    Nobody knows then whether it took effect, so it must not be tried again.
+    """
     try:
         return step()
     except DBAPIError as error:
@@ -62,14 +63,9 @@ def whole(step: Callable[[], T], repeatable: bool) -> T:
 
 
 def replace_stale(connection: Connection) -> None:
-    """Replace a pooled connection that the server has closed meanwhile, without asking it."""
+    """Replace a pooled connection that is of no more use, without asking the server."""
     while is_stale(connection.connection):
         connection.invalidate()
-
-
-def forsake(engine: Engine, pooled: ManagesConnection, error: BaseException) -> None:
-    """Have all pooled connections that are as old as one replaced before they are used again."""
-    engine.pool._invalidate(cast("Any", pooled), error, _checkin=False)  # noqa: SLF001
 
 
 _BACKEND = "sessionstore.backend"

@@ -1,150 +1,79 @@
-"""`AgentDb`: an SQL database, its connections in both colours, and the tables in it."""
+"""`AgentDb`: an SQL database, its connections, sync and async, and the tables in it."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import os
-import random
-import sys
 import time
 import weakref
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-try:
-    from sqlalchemy import URL, Connection, Engine, create_engine
-    from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidRequestError, SQLAlchemyError
-    from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-    from sqlalchemy.pool import NullPool
-    from sqlalchemy.util import greenlet_spawn
-
-    from sessionstore._runtime.frames import hides_arguments
-    from sessionstore._runtime.interrupts import interrupt_behind
-    from sessionstore.sql.connections import (
-        autocommit,
-        backend_of,
-        forsake,
-        in_one_tongue,
-        replace_stale,
-        whole,
-    )
-    from sessionstore.sql.direct import Query, asent, sent
-    from sessionstore.sql.engines import Engines, OfLoop
-    from sessionstore.sql.errors import (
-        FOREIGN,
-        cause,
-        is_answer,
-        is_disconnect,
-        is_missing_table,
-        is_read_only,
-        is_safe_to_repeat,
-        is_timeout,
-        is_unprepared,
-        translated,
-    )
-    from sessionstore.sql.gate import Alone, Gate
-    from sessionstore.sql.in_time import TooLittleTimeError
-    from sessionstore.sql.loop_pool import LoopPool
-    from sessionstore.sql.options import require_libpq, require_options
-    from sessionstore.sql.secrets import Sealed
-    from sessionstore.sql.sqlite_engine import SqliteFile, async_sqlite_engine, sqlite_engine
-    from sessionstore.sql.sqlite_runs import SqliteRuns
-    from sessionstore.sql.stale import tells_its_end
-    from sessionstore.sql.tables import DEFAULT_PREFIX, Migration, Tables, tables_of
-    from sessionstore.sql.unsettled import is_settled, note, settle
-    from sessionstore.sql.urls import (
-        KEEPALIVES,
-        NO_URL,
-        driver_of,
-        engine_options,
-        is_in_memory,
-        no_driver,
-        place_of,
-        pool_size,
-        require_encoded,
-        shown_url,
-        sqlite_timeout,
-        url_of,
-    )
-except ImportError as _error:
-    raise ImportError(
-        "AgentDb and DbSessionStore need the sql extra: pip install 'sessionstore[sql]', or "
-        "'sessionstore[postgres]' for PostgreSQL"
-    ) from _error
+from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy.exc import ArgumentError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.util import greenlet_spawn
 
 from sessionstore._runtime.call_deadline import deadline_after
+from sessionstore._runtime.frames import hides_arguments
 from sessionstore._runtime.tickets import Ticket
-from sessionstore.arguments import checked_seconds
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
-from sessionstore.flow import Flow
-from sessionstore.sqlite.file import checked_path
-from sessionstore.sqlite.identity import FileTakenAwayError
+from sessionstore.sql.engines import Engines, OfLoop
+from sessionstore.sql.gate import Gate
+from sessionstore.sql.options import require_options
+from sessionstore.sql.passing import leave_failed
+from sessionstore.sql.preparing import prepared
+from sessionstore.sql.requests import Pause, SqlFlow, Work
+from sessionstore.sql.retrying import retried
+from sessionstore.sql.sqlite_engine import (
+    KeptConnection,
+    SqliteFile,
+    async_sqlite_engine,
+    sqlite_engine,
+)
+from sessionstore.sql.sqlite_runs import SqliteRuns
+from sessionstore.sql.tables import DEFAULT_PREFIX, Migration, Tables, tables_of
+from sessionstore.sql.transactions import carried_out
+from sessionstore.sql.urls import (
+    NO_URL,
+    driver_of,
+    engine_options,
+    is_in_memory,
+    no_driver,
+    place_of,
+    pool_size,
+    sqlite_timeout,
+    url_of,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AgentDb", "PostgresAgentDb", "SqliteAgentDb", "Work", "open_db"]
+__all__ = ["AgentDb"]
 
 T = TypeVar("T")
 
-_TRIES = 10  # with their pauses they take about a second
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.25  # seconds
-_LEAST_CONNECT = 2.0  # seconds: libpq waits no shorter
-
-
-@dataclass(frozen=True)
-class Work:
-    """What an operation asks of the database: some statements, carried out together.
-
-    Attributes:
-        run: Carries them out on a connection, and returns the reply. It may be run again from
-            its start, after what it did has been undone.
-        at_once: It is a single statement, which needs no transaction around it.
-        repeatable: To run it twice is as good as once: it may be sent again when the connection
-            was lost before the reply.
-        session: What it is about, where that is one session: its writes, or its reads.
-        past_the_pool: Where all connections are in use it opens one of its own.
-        is_needless: Asked once it is this work's turn; where it is, the reply is ``None``.
-    """
-
-    run: Callable[[Connection], Any]
-    at_once: bool = False
-    repeatable: bool = False
-    session: Hashable | None = None
-    past_the_pool: bool = False
-    is_needless: Callable[[], bool] = bool
-
-
-@dataclass(frozen=True)
-class Pause:
-    """A while in which an operation asks for nothing.
-
-    Attributes:
-        seconds: How long.
-    """
-
-    seconds: float
-
 
 class AgentDb:
-    """An SQL database through SQLAlchemy 2, in both colours, with the tables of a store.
+    """An SQL database through SQLAlchemy 2, sync and async, with the tables of a store.
 
     One object serves any number of threads, event loops and stores, with one pool of connections
     for all threads, and one for each event loop, closed with that loop. An object made before a
     fork may be used after it. Tables are created at the first use; any number of processes may
     start on an empty database at once.
 
-    PostgreSQL, MySQL, MariaDB and SQLite are known; `PostgresAgentDb` and `SqliteAgentDb` offer
-    what those two have more. Through psycopg there are no server-side prepared statements (but
+    PostgreSQL, SQLite, MySQL and MariaDB are known; `PostgresAgentDb` and `SqliteAgentDb` offer
+    what those two have more. MySQL and MariaDB are experimental: MariaDB is tested where it is
+    installed, MySQL is not. Through psycopg there are no server-side prepared statements (but
     for `PostgresAgentDb`, where no pooler is in between), and nothing leans on the session of a
     connection, as PgBouncer in transaction mode wants it.
 
-    A URL may name a driver, as in ``postgresql+asyncpg://``: that one works in its colour, or an
-    error says that it is not installed. The other colour gets the first that is installed of
-    psycopg and psycopg2; pymysql, mysqlclient and asyncmy; sqlite3.
+    A URL may name a driver, as in ``postgresql+asyncpg://``: it serves the sync methods or the
+    async ones, whichever it is made for, or an error says that it is not installed. The others are
+    served by the first that is installed of psycopg and psycopg2; pymysql, mysqlclient and asyncmy;
+    sqlite3.
 
     Example:
         >>> from sessionstore import AgentDb
@@ -152,9 +81,9 @@ class AgentDb:
         AgentDb('postgresql+psycopg://db.example/chat')
 
     Args:
-        database: SQLAlchemy's URL, or an engine of either colour. An engine that is given is
-            used as it is, never closed, and an ``AsyncEngine`` only on the event loop that it
-            belongs to; the other colour gets an engine of its own, made from the same URL.
+        database: SQLAlchemy's URL, or an engine, sync or async. An engine that is given is used
+            as it is, never closed, and an ``AsyncEngine`` only on the event loop that it belongs
+            to; the methods of the other kind get an engine of their own, made from the same URL.
         schema: The PostgreSQL schema for the tables (MySQL: the database); ``None`` for the
             connection's own.
         table_prefix: What the name of every table starts with.
@@ -191,11 +120,11 @@ class AgentDb:
         self._dialect_name = self._url.get_backend_name()
         self._given = given
         self._place = place_of(self._url)
-        self._in_thread = self.dialect_name == "sqlite" and not self._url.get_dialect().is_async
+        self._in_thread = self._dialect_name == "sqlite" and not self._url.get_dialect().is_async
         self._options = engine_options
         if given is None:
             require_options(self._url)
-        is_file = given is None and self.dialect_name == "sqlite"
+        is_file = given is None and self._dialect_name == "sqlite"
         self._timeout = sqlite_timeout(self._url, engine_options) if is_file else None
         self._tables = tables_of(table_prefix, schema, self._migrations)
         self._create_schema = create_schema
@@ -245,7 +174,7 @@ class AgentDb:
 
     # -- Operations -------------------------------------------------------------------------------
 
-    def operation(self, work: Work) -> Flow[Any]:
+    def operation(self, work: Work[T]) -> SqlFlow[T]:
         """Carry out some work, and try again where that is safe.
 
         The tables are created or migrated first, where this is the first use.
@@ -254,7 +183,7 @@ class AgentDb:
             work: What to do. `send` and `asend` are what carry out this flow's requests.
 
         Returns:
-            The work's reply.
+            The flow, whose result is the work's reply.
 
         Raises:
             StoreUnavailableError: The database can't be reached, is busy, or read-only.
@@ -262,15 +191,14 @@ class AgentDb:
         """
         if self._closed:
             raise SessionStoreError("this database is closed")
-        if not self._current().ready:
-            yield from self._prepare()
-        try:
-            return (yield from self._insist(work))
-        except FileTakenAwayError:
-            self._current().ready = False  # another may be there now, with or without tables
-            raise
+        engines = self._current()
+        return retried(work) if engines.ready else self._first_use(engines, work)
 
-    def send(self, work: Work | Pause) -> Any:
+    def _first_use(self, engines: Engines, work: Work[T]) -> SqlFlow[T]:
+        yield from prepared(engines, self._tables, create_schema=self._create_schema)
+        return (yield from retried(work))
+
+    def send(self, work: Work[Any] | Pause) -> object:
         """Carry out some work on a blocking connection, once.
 
         Args:
@@ -281,25 +209,30 @@ class AgentDb:
 
         Raises:
             SQLAlchemyError: The database refuses, or can't be reached.
-            OSError: As before, told by the operating system.
+            OSError: The same, as the operating system reports it.
             StoreUnavailableError: No connection was free in time.
         """
         if isinstance(work, Pause):
             time.sleep(work.seconds)
             return None
-        if self.dialect_name == "sqlite":
+        if self._dialect_name == "sqlite":
             return self._runs().run(work)
         gate = self._current().gate
         if gate is None:
             return self._carried(self._sync(), work)
         place, began = gate.try_enter(work.session), None
         if place is None:
-            if work.past_the_pool:
+            if work.may_exceed_pool:
                 return self._carried(self._make_engine(self._poolless()), work)
             began = time.monotonic()
             place = gate.enter(work.session)
-        with _Passing(gate, place, began):
-            return None if work.is_needless() else self._carried(self._sync(), work)
+        try:
+            reply = None if work.is_done() else self._carried(self._sync(), work)
+        except BaseException as error:
+            leave_failed(gate, place, began, error)
+            raise
+        gate.leave(place, answered=True)
+        return reply
 
     def give_back(self, call: Ticket) -> None:
         """Give back what a blocking call still holds that Ctrl-C broke off.
@@ -310,10 +243,11 @@ class AgentDb:
         if gate := self._current().gate:
             gate.give_back(call)
 
-    async def asend(self, work: Work | Pause) -> Any:
+    async def asend(self, work: Work[Any] | Pause) -> object:
         """Async twin of `send`; on SQLite one hop to a thread."""
         if isinstance(work, Pause):
-            return await asyncio.sleep(work.seconds)
+            await asyncio.sleep(work.seconds)
+            return None
         if self._in_thread:
             return await self._runs().arun(work)
         if isinstance(self._given, AsyncEngine):
@@ -324,21 +258,26 @@ class AgentDb:
             return await self._acarried(mine.engine, work)
         place, began = gate.try_enter(work.session), None
         if place is None:
-            if work.past_the_pool:
+            if work.may_exceed_pool:
                 return await self._acarried(self._make_async_engine(self._poolless()), work)
             began = time.monotonic()
             place = await gate.aenter(work.session)
-        with _Passing(gate, place, began):
-            return None if work.is_needless() else await self._acarried(mine.engine, work)
+        try:
+            reply = None if work.is_done() else await self._acarried(mine.engine, work)
+        except BaseException as error:
+            leave_failed(gate, place, began, error)
+            raise
+        gate.leave(place, answered=True)
+        return reply
 
-    def _carried(self, engine: Engine, work: Work) -> Any:
-        return self._connected(engine, work)
+    def _carried(self, engine: Engine, work: Work[Any]) -> object:
+        return self._in_transaction(engine, work)
 
-    async def _acarried(self, engine: AsyncEngine, work: Work) -> Any:
-        if self.dialect_name == "sqlite":
+    async def _acarried(self, engine: AsyncEngine, work: Work[Any]) -> object:
+        if self._dialect_name == "sqlite":
             return await self._runs().arun_on(engine, work)
         # AsyncConnection does the same in several such steps, and in a task of its own to close.
-        spawned = greenlet_spawn(self._connected, engine.sync_engine, work)
+        spawned = greenlet_spawn(self._in_transaction, engine.sync_engine, work)
         deadline = None if self._is_in_time else deadline_after(None)
         if deadline is None:
             return await spawned
@@ -346,6 +285,9 @@ class AgentDb:
             return await asyncio.wait_for(spawned, max(0.0, deadline - time.monotonic()))
         except asyncio.TimeoutError:
             raise StoreTimeoutError("the database did not answer within its timeout") from None
+
+    def _in_transaction(self, engine: Engine, work: Work[Any]) -> object:
+        return carried_out(engine, work, self._place, notes_lost=not self._is_in_time)
 
     def close(self) -> None:
         """Close the connections that were opened here; later operations are refused."""
@@ -381,112 +323,12 @@ class AgentDb:
         if runs := self._sqlite_runs.get(os.getpid()):
             runs.dispose()
 
-    def _prepare(self) -> Flow[None]:
-        engines = self._current()
-
-        def is_ready() -> bool:
-            return engines.ready
-
-        # One at a time: all who come to an empty database at once would crowd each other out.
-        look = Work(self._found_version, True, True, _LOOK, is_needless=is_ready)
-        version = yield from self._insist(look)
-        if version is not None and version < self._tables.version:
-            if not self._create_schema:
-                raise SessionStoreError(_RUN_DDL if version == 0 else _MIGRATE)
-            bring_up = Work(self._tables.bring_up, session=_BRING_UP, is_needless=is_ready)
-            version = yield from self._insist(bring_up)
-        if version is not None and version > self._tables.version:
-            msg = "the tables were made by a newer version of sessionstore: upgrade it"
-            raise SessionStoreError(msg)
-        engines.ready = True
-
-    def _found_version(self, connection: Connection) -> int:
-        if connection.dialect.name == "postgresql":
-            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
-            if encoding not in ("UTF8", b"UTF8"):
-                raise SessionStoreError(FOREIGN)
-        try:
-            return self._tables.stored_version(connection)
-        except DBAPIError as error:
-            if is_missing_table(error):
-                return 0
-            raise
-
-    def _insist(self, work: Work) -> Flow[Any]:
-        renewed, handled = False, sys.exc_info()[1]
-        for number in range(_TRIES):
-            try:
-                return (yield work)
-            except (SQLAlchemyError, OSError, asyncio.TimeoutError) as error:
-                # Else a Ctrl-C that broke the connection off would be taken for a lost one.
-                if interrupt := interrupt_behind(error, handled):
-                    raise interrupt from None
-                # A lost connection is told so only where the work was undone, or is repeatable;
-                # and who says that it is read-only may be one whose place another has taken.
-                anew = not renewed and (is_disconnect(error) or is_read_only(error))
-                renewed = renewed or anew
-                pause = 0.0 if anew else _pause(number)
-                again = anew or (number + 1 < _TRIES and is_safe_to_repeat(error))
-                failure = not again or not _has_time(pause)
-                told, driver = translated(error), cause(error)
-            if failure:  # out here, as the error would have SQLAlchemy's, which holds parameters
-                raise told from driver
-            if pause:
-                yield Pause(pause)
-        raise AssertionError  # the last try returns or raises
-
-    def _connected(self, engine: Engine, work: Work) -> Any:
-        with in_one_tongue(engine), engine.connect() as connection:
-            replace_stale(connection)
-            backend = None if self._is_in_time else backend_of(connection)
-            try:
-                return self._carry_out(connection, work)
-            except DBAPIError as error:
-                if is_read_only(error) and not connection.invalidated:
-                    forsake(engine, connection.connection, error)
-                    connection.invalidate(error)
-                elif is_unprepared(error):
-                    connection.invalidate(error)
-                elif connection.invalidated and backend:
-                    note(self._place, backend)
-                raise
-            except BaseException as error:
-                if not isinstance(error, (SQLAlchemyError, SessionStoreError)):
-                    connection.invalidate()  # who knows what the driver was broken off in
-                if connection.invalidated and backend:
-                    note(self._place, backend)
-                interrupt = error.__context__
-                if isinstance(error, AssertionError) and isinstance(interrupt, _INTERRUPTS):
-                    # psycopg 3.3's own, over who was interrupted as it entered pipeline mode.
-                    raise interrupt from None
-                raise
-
-    def _carry_out(self, connection: Connection, work: Work) -> Any:
-        if not is_settled(self._place):
-            with autocommit(connection, True):
-                settle(connection, self._place)
-                connection.rollback()
-        # One that may not be sent twice, on a connection that does not tell whether it is stale,
-        # is sent in a transaction: until its commit nothing is done.
-        if work.at_once and (work.repeatable or tells_its_end(connection.connection)):
-            with autocommit(connection, connection.dialect.name == "postgresql"):
-                return whole(lambda: work.run(connection), work.repeatable)
-        with autocommit(connection, False):
-            transaction = connection.begin()
-            try:
-                reply = work.run(connection)
-            except BaseException:
-                transaction.rollback()
-                raise
-            whole(transaction.commit, False)
-            return reply
-
     # -- Connections ------------------------------------------------------------------------------
 
     def _sync(self) -> Engine:
         if isinstance(self._given, Engine):
             return self._given
-        if self.dialect_name == "sqlite":
+        if self._dialect_name == "sqlite":
             return self._runs().engine()
         return self._current().blocking(self._new_engine)
 
@@ -498,9 +340,9 @@ class AgentDb:
         try:
             dialect.import_dbapi()
         except ImportError as error:
-            colour = "async " if dialect.is_async else "blocking "
-            words = no_driver(self._url, colour).replace(colour, "", 1)
-            raise ImportError(words) from error
+            raise ImportError(
+                no_driver(self._url, is_async=dialect.is_async, plain=True)
+            ) from error
         if not dialect.is_async:
             self._sync()
         elif is_in_memory(self._url):
@@ -523,7 +365,7 @@ class AgentDb:
         try:
             return create_async_engine(url, **engine_options(url, options))
         except InvalidRequestError as error:
-            raise SessionStoreError(no_driver(url, "async ")) from error
+            raise SessionStoreError(no_driver(url, is_async=True)) from error
 
     def _poolless(self) -> dict[str, Any]:
         others = {
@@ -534,7 +376,7 @@ class AgentDb:
         return {**others, "poolclass": NullPool}
 
     def _gates(self) -> Callable[[], Gate] | None:
-        if self._given is not None or self.dialect_name == "sqlite":
+        if self._given is not None or self._dialect_name == "sqlite":
             return None
         options = engine_options(self._url, self._options)
         size = pool_size(options)
@@ -543,8 +385,7 @@ class AgentDb:
     def _with_driver(self, *, is_async: bool) -> URL:
         driver = driver_of(self._url, is_async=is_async)
         if driver is None:
-            colour = "async " if is_async else "blocking "
-            raise SessionStoreError(no_driver(self._url, colour))
+            raise SessionStoreError(no_driver(self._url, is_async=is_async))
         return self._url.set(drivername=driver)
 
     def _current(self) -> Engines:
@@ -562,11 +403,12 @@ class AgentDb:
 
     def _new_runs(self) -> SqliteRuns:
         in_memory = self._given is None and is_in_memory(self._url)
-        runs = SqliteRuns(self._new_file_engine(), self._timeout, in_memory=in_memory)
+        taken_away = self._current().look_again
+        runs = SqliteRuns(self._new_file_engine(), self._timeout, taken_away, in_memory=in_memory)
         weakref.finalize(self, runs.dispose)
         return runs
 
-    def _new_file_engine(self) -> Callable[[list[Any] | None], Engine]:
+    def _new_file_engine(self) -> Callable[[list[KeptConnection] | None], Engine]:
         if isinstance(self._given, Engine):
             given = self._given
             return lambda _: given
@@ -577,171 +419,6 @@ class AgentDb:
         return SqliteFile()
 
 
-class SqliteAgentDb(AgentDb):
-    """An SQLite file, the same that `SQLiteSessionStore` writes: either opens the other's.
-
-    So it is with the default ``table_prefix``, with which both leave a file of another application
-    as it is. With a prefix of your own, or in ``AgentDb("sqlite:///app.db")``, the tables are put
-    beside those that are there, and such a file is not one for `SQLiteSessionStore`.
-
-    It is in write-ahead-log mode, and readable and writable by the user alone where it is made
-    here. An async operation is one hop to a thread.
-
-    Example:
-        >>> from sessionstore import SqliteAgentDb
-        >>> SqliteAgentDb()
-        SqliteAgentDb('sqlite+pysqlite:///:memory:')
-
-    Args:
-        path: The file; ``":memory:"`` is a database of this object's own, one for all its
-            threads and loops, gone when it is closed.
-        timeout: How long an operation waits for other writers, in seconds.
-        options: As for `AgentDb`: ``table_prefix``, ``create_schema``, and SQLAlchemy's own.
-
-    Raises:
-        SessionStoreError: The file's folder does not exist, or the path is a folder; at the first
-            use: the file is damaged, another application's, or of a newer version.
-        ValueError: The prefix is not usable.
-    """
-
-    def __init__(
-        self, path: str | os.PathLike[str] = ":memory:", *, timeout: float = 5.0, **options: Any
-    ) -> None:
-        """Name the file; nothing is opened yet."""
-        self._path = checked_path(path)
-        super().__init__(
-            URL.create("sqlite", database=self._path),
-            **{**options, "connect_args": {"timeout": timeout, **options.get("connect_args", {})}},
-        )
-
-    def _sqlite_file(self) -> SqliteFile:
-        is_shared = self._tables.prefix == DEFAULT_PREFIX
-        return SqliteFile(required=True, shared=is_shared, write_ahead=True)
-
-
-class PostgresAgentDb(AgentDb):
-    """A PostgreSQL database through psycopg 3, in both colours; also behind PgBouncer.
-
-    The database's encoding must be UTF8: another is refused at the first use.
-
-    Example:
-        >>> from sessionstore import PostgresAgentDb
-        >>> PostgresAgentDb("postgresql://alice:secret@db.example/chat")
-        PostgresAgentDb('postgresql+psycopg://db.example/chat')
-        >>> PostgresAgentDb(host="db.example", dbname="chat", user="alice", password="secret")
-        PostgresAgentDb('postgresql+psycopg://db.example/chat')
-
-    Args:
-        connection_string: A ``postgresql://`` URL or a string such as ``"host=… dbname=…"``,
-            with whatever libpq knows in it; what it leaves out comes from ``PGHOST`` and the
-            like.
-        connect_timeout: How long to wait for a connection to one host, in seconds: 2 or more, in
-            full ones; within the time of the call.
-        statement_timeout: How long a call may take, in seconds, the wait for a connection, first
-            use, its statements, answers that trickle and second tries included; ``None`` waits for
-            good. Shortly before it is over, a statement is cancelled (with libpq 17 or later in
-            time: an older one's request to cancel knows no timeout). Give a process that migrates
-            large tables more.
-        prepared_statements: Let the server prepare statements that come again and again: it would
-            spend as long on planning them as on the rest. ``None`` does so on connections that go
-            straight to the server; a pooler in between shows by the number that it gives to the
-            session, which is not the server's. Behind PgBouncer ``True`` needs its version 1.21
-            and ``max_prepared_statements``.
-        schema: As for `AgentDb`.
-        table_prefix: As for `AgentDb`.
-        create_schema: As for `AgentDb`.
-        engine_options: As for `AgentDb`.
-        parameters: Further parameters of libpq, such as ``host``, ``dbname``, ``sslmode``.
-
-    Raises:
-        ValueError: The connection string, a timeout or the prefix is not usable, or libpq knows no
-            such parameter. In a URL the user, the password and values are percent-encoded.
-        ImportError: psycopg is not installed.
-    """
-
-    _is_in_time = True
-
-    @hides_arguments
-    def __init__(
-        self,
-        connection_string: str = "",
-        *,
-        connect_timeout: float = 5.0,
-        statement_timeout: float | None = 10.0,
-        prepared_statements: bool | None = None,
-        schema: str | None = None,
-        table_prefix: str = DEFAULT_PREFIX,
-        create_schema: bool = True,
-        engine_options: dict[str, Any] | None = None,
-        **parameters: Any,
-    ) -> None:
-        """Name the database; nothing is opened yet."""
-        from sessionstore.sql import deadline  # noqa: PLC0415 - the other databases need no psycopg
-
-        if not isinstance(connection_string, str):
-            kind = type(connection_string).__name__
-            raise TypeError(f"connection_string must be a string, not {kind}")
-        _require_seconds("connect_timeout", connect_timeout)
-        if statement_timeout is not None:
-            _require_seconds("statement_timeout", statement_timeout)
-        for given in (connection_string, parameters.get("dbname")):
-            require_encoded(str(given))
-        require_libpq({"connection_string": connection_string, **parameters})
-        named = {
-            **KEEPALIVES,
-            "connect_timeout": math.ceil(connect_timeout),
-            **deadline.parameters(connection_string, parameters),
-            "client_encoding": "UTF8",  # a database of another one is told so, at the first use
-            "prepare_threshold": deadline.PREPARED_AFTER if prepared_statements else None,
-            "autocommit": True,  # as the operations that are one statement want it
-        }
-        require_libpq(named)
-        self._parameters = Sealed(named)
-        options = engine_options or {}
-        wait = options.get("pool_timeout", connect_timeout)
-        shortest = wait if statement_timeout is None else min(wait, statement_timeout)
-        waiting = {} if "poolclass" in options else {"pool_timeout": shortest}
-        shown = shown_url(named)
-        place = place_of(shown.set(username=str(named.get("user") or "")))
-        self._connecting = deadline.Connecting(
-            self._parameters, statement_timeout, prepared_statements is None, place
-        )
-        super().__init__(
-            shown,
-            schema=schema,
-            table_prefix=table_prefix,
-            create_schema=create_schema,
-            # Where all is in autocommit, and each transaction ended here, there is none to undo.
-            **{"pool_reset_on_return": None, **options, **waiting},
-        )
-        self._timeout, self._place = statement_timeout, place
-
-    def _carried(self, engine: Engine, work: Work) -> Any:
-        """Carry out some work; a single statement by psycopg itself, where nobody listens."""
-        if isinstance(work.run, Query) and is_settled(self._place):
-            rows = sent(engine, work.run, work.repeatable)
-            if rows is not None:
-                return rows
-        return super()._carried(engine, work)
-
-    async def _acarried(self, engine: AsyncEngine, work: Work) -> Any:
-        if isinstance(work.run, Query) and is_settled(self._place):
-            rows = await asent(engine.sync_engine, work.run, work.repeatable)
-            if rows is not None:
-                return rows
-        return await super()._acarried(engine, work)
-
-    def _make_engine(self, options: dict[str, Any]) -> Engine:
-        creator = self._connecting.connect
-        return create_engine(_PSYCOPG, **engine_options(_PSYCOPG, options), creator=creator)
-
-    def _make_async_engine(self, options: dict[str, Any]) -> AsyncEngine:
-        creator, made = self._connecting.aconnect, engine_options(_PSYCOPG, options)
-        if options.keys() <= _SIZES and not made["max_overflow"]:
-            made["poolclass"] = LoopPool
-        return create_async_engine(_PSYCOPG, **made, async_creator=creator)
-
-
 def _require_schema(schema: object, table_prefix: object, create_schema: object) -> None:
     if schema is not None and not isinstance(schema, str):
         raise TypeError(f"schema must be a string or None, not {type(schema).__name__}")
@@ -750,108 +427,3 @@ def _require_schema(schema: object, table_prefix: object, create_schema: object)
     if type(create_schema) is not bool:
         kind = type(create_schema).__name__
         raise TypeError(f"create_schema must be True or False, not {kind}")
-
-
-@hides_arguments
-def open_db(
-    database: AgentDb | str | URL | Engine | AsyncEngine, timeout: float | None = None
-) -> AgentDb:
-    """Make the `AgentDb` that suits a URL or an engine best.
-
-    Args:
-        database: As `AgentDb` takes it; or one that is made already.
-        timeout: How long the database may take to be reached, and then to answer, in seconds;
-            ``None`` for what is usual with it.
-
-    Returns:
-        A `PostgresAgentDb` for a PostgreSQL URL that leaves the driver open or names psycopg.
-
-    Raises:
-        ValueError: The URL is not usable, or can't be given a timeout.
-        ImportError: The URL's driver is not installed.
-    """
-    if isinstance(database, (AgentDb, Engine, AsyncEngine)):
-        if timeout is not None:
-            raise ValueError("timeout is for a URL: give the AgentDb or the engine its own")
-        return database if isinstance(database, AgentDb) else AgentDb(database)
-    url = url_of(database)
-    if timeout is not None:
-        checked_seconds(timeout)
-    if url.drivername == "postgresql+psycopg":
-        # What SQLAlchemy writes is not always what libpq reads: a blank stays one.
-        written = url.render_as_string(hide_password=False).replace(" ", "%20")
-        waits: dict[str, Any] = {}
-        if timeout is not None:
-            waits = {"connect_timeout": max(_LEAST_CONNECT, timeout), "statement_timeout": timeout}
-        return PostgresAgentDb(database if isinstance(database, str) else written, **waits)
-    if timeout is None:
-        return AgentDb(url)
-    if url.get_backend_name() == "sqlite":
-        return AgentDb(url, connect_args={"timeout": timeout})
-    raise ValueError(
-        f"timeout is not known for {url.drivername[:40]}: use AgentDb(url, connect_args=...) "
-        "with what the driver calls it"
-    )
-
-
-_LOOK, _BRING_UP = Alone("which version of the tables there is"), Alone("bringing them up")
-_INTERRUPTS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
-_SIZES = {"max_overflow", "pool_reset_on_return", "pool_size", "pool_timeout"}
-_PSYCOPG = URL.create("postgresql+psycopg")
-_RUN_DDL = (
-    "the tables of sessionstore are missing: run the SQL that AgentDb.ddl() gives, "
-    "or let create_schema=True do it"
-)
-_MIGRATE = (
-    "the tables are of an older version of sessionstore: "
-    "start once with create_schema=True to migrate them"
-)
-
-
-def _require_seconds(name: str, value: object) -> None:
-    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a number of seconds above 0")
-
-
-def _pause(number: int) -> float:
-    """Give how long to wait after a conflict: longer each time, and never as long as others do."""
-    longest = min(_LONGEST_PAUSE, _FIRST_PAUSE * float(2**number))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-
-
-def _has_time(seconds: float) -> bool:
-    deadline = deadline_after(None)
-    return deadline is None or time.monotonic() + seconds < deadline
-
-
-class _Passing:
-    """Leaves a gate, and says there what the call has shown of the database."""
-
-    __slots__ = ("_began", "_gate", "_place")
-
-    def __init__(self, gate: Gate, place: Ticket, began: float | None) -> None:
-        self._gate, self._place, self._began = gate, place, began
-
-    def __enter__(self) -> None:
-        """Do nothing: the gate was passed."""
-
-    def __exit__(self, _: object, error: BaseException | None, traceback: object) -> None:
-        """Leave it; who has waited while nobody was answered does blame the database."""
-        if error is None:
-            self._gate.leave(self._place, answered=True)
-            return
-        answered = in_time = True
-        try:
-            if isinstance(error, _SHOWING):
-                answered, in_time = is_answer(error), not is_timeout(error)
-                if not answered:
-                    self._gate.failed(str(translated(error)))
-            elif not isinstance(error, SessionStoreError):
-                answered = False
-        finally:
-            self._gate.leave(self._place, answered=answered, in_time=in_time)
-        if isinstance(error, TooLittleTimeError) and self._began is not None:
-            self._gate.require_answer(self._began)
-
-
-_SHOWING = (SQLAlchemyError, OSError, asyncio.TimeoutError, StoreTimeoutError)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
+import msgspec
 from sqlalchemy import Connection, Dialect, Engine, PoolProxiedConnection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import ManagesConnection
 from sqlalchemy.util import greenlet_spawn
 
-from sessionstore.sql.connections import forsake
 from sessionstore.sql.errors import (
     cause,
     is_disconnect,
@@ -21,14 +19,14 @@ from sessionstore.sql.errors import (
     is_unprepared,
     translated,
 )
-from sessionstore.sql.loop_pool import LoopPool
+from sessionstore.sql.expired_pools import expire_pool
+from sessionstore.sql.loop_pool import empty_if_expired, ready_connection
 from sessionstore.sql.stale import is_stale
 
 __all__ = ["Query", "asent", "sent"]
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """A statement that gives rows, and its parameters.
 
     Attributes:
@@ -89,7 +87,7 @@ def sent(engine: Engine, query: Query, repeatable: bool) -> Sequence[Any] | None
         raise
     finally:
         pooled.close()
-    return made.rows(rows)
+    return made.rows(rows) if made.results else rows
 
 
 async def asent(engine: Engine, query: Query, repeatable: bool) -> Sequence[Any] | None:
@@ -98,23 +96,26 @@ async def asent(engine: Engine, query: Query, repeatable: bool) -> Sequence[Any]
         return None
     made = _compiled(query.statement, engine.dialect)
     values = made.values(query.values)
-    pool = engine.pool
-    if isinstance(pool, LoopPool) and (entry := pool.take()):
+    if ready := ready_connection(engine):
         try:
-            rows = await _received(engine, entry, made.sql, values, repeatable)
+            rows = await _received(engine, ready, made.sql, values, repeatable)
         finally:
-            pool.give_back(entry)
+            ready.close()
     else:
-        pooled = await greenlet_spawn(_checked_out, engine)
+        pooled = await greenlet_spawn(_checked_out_of_loop, engine)
         try:
             rows = await _received(engine, pooled, made.sql, values, repeatable)
         finally:
             await greenlet_spawn(pooled.close)
-    return None if rows is None else made.rows(rows)
+    return rows if rows is None or not made.results else made.rows(rows)
 
 
 async def _received(
-    engine: Engine, pooled: ManagesConnection, sql: str, values: dict[str, Any], repeatable: bool
+    engine: Engine,
+    pooled: PoolProxiedConnection,
+    sql: str,
+    values: dict[str, Any],
+    repeatable: bool,
 ) -> Sequence[Any] | None:
     driver: Any = pooled.driver_connection
     if not driver.autocommit:
@@ -128,41 +129,46 @@ async def _received(
     return rows
 
 
+def _checked_out_of_loop(engine: Engine) -> PoolProxiedConnection:
+    empty_if_expired(engine)
+    return _checked_out(engine)
+
+
 def _checked_out(engine: Engine) -> PoolProxiedConnection:
-    """Take a connection from the pool, and replace one that the server has closed meanwhile."""
+    """Take a connection from the pool, and replace one that is of no more use."""
     try:
         while is_stale(pooled := engine.raw_connection()):
             pooled.invalidate()
     except engine.dialect.loaded_dbapi.Error as error:
-        raise _told(error, engine, lost=False) from error
+        raise _wrapped(error, engine, lost=False) from error
     return pooled
 
 
 def _refuse(
-    error: BaseException, engine: Engine, pooled: ManagesConnection, repeatable: bool
+    error: BaseException, engine: Engine, pooled: PoolProxiedConnection, repeatable: bool
 ) -> None:
-    """Say an error as SQLAlchemy does, and give up a connection that is of no more use."""
+    """Raise an error as SQLAlchemy does, and give up a connection that is of no more use."""
     if not isinstance(error, engine.dialect.loaded_dbapi.Error):
         pooled.invalidate()  # cancelled, perhaps with the reply still under way
         return
     lost = engine.dialect.is_disconnect(error, pooled.dbapi_connection, None)
-    told = _told(error, engine, lost=lost)
-    leads_nowhere = lost or is_read_only(told)
+    wrapped = _wrapped(error, engine, lost=lost)
+    leads_nowhere = lost or is_read_only(wrapped)
     if leads_nowhere:  # so do all that are as old
-        forsake(engine, pooled, error)
-    if leads_nowhere or is_unprepared(told):
+        expire_pool(engine.pool)
+    if leads_nowhere or is_unprepared(wrapped):
         pooled.invalidate(error)
-    if is_disconnect(told) and not repeatable:
-        raise translated(told) from cause(told)
-    raise told from error
+    if is_disconnect(wrapped) and not repeatable:
+        raise translated(wrapped) from cause(wrapped)
+    raise wrapped from error
 
 
-def _told(error: Exception, engine: Engine, *, lost: bool) -> DBAPIError:
+def _wrapped(error: Exception, engine: Engine, *, lost: bool) -> DBAPIError:
     base = engine.dialect.loaded_dbapi.Error
-    told = DBAPIError.instance(
+    wrapped = DBAPIError.instance(
         None, None, error, base, connection_invalidated=lost, dialect=engine.dialect
     )
-    return cast("DBAPIError", told)
+    return cast("DBAPIError", wrapped)
 
 
 def _is_watched(engine: Engine) -> bool:
@@ -183,21 +189,24 @@ def _is_watched(engine: Engine) -> bool:
 
 
 def _by_driver(connection: Connection, sql: str, values: dict[str, Any]) -> Sequence[Any]:
-    """Send a statement by the driver itself; its errors are told as SQLAlchemy does."""
+    """Send a statement by the driver itself; its errors are wrapped as SQLAlchemy does."""
     driver: Any = connection.connection.dbapi_connection
-    cursor: Any = None
     try:
         cursor = driver.cursor()
-        cursor.execute(sql, values)
-        rows: Sequence[Any] = cursor.fetchall()
-        cursor.close()
+        try:
+            cursor.execute(sql, values)
+            return cast("Sequence[Any]", cursor.fetchall())
+        finally:
+            cursor.close()
     except connection.dialect.loaded_dbapi.Error as error:
-        # Where the connection was lost, so that the pool replaces all that are as old.
-        connection._handle_dbapi_exception(error, None, None, cursor, None)  # noqa: SLF001
+        lost = connection.dialect.is_disconnect(error, driver, None)
+        if lost:
+            expire_pool(connection.engine.pool)
+            connection.invalidate(error)
+        raise _wrapped(error, connection.engine, lost=lost) from error
     except BaseException:
         connection.invalidate()  # cancelled, perhaps with the reply still under way
         raise
-    return rows
 
 
 class _Compiled:
@@ -217,7 +226,7 @@ class _Compiled:
             for bind, name in compiled.bind_names.items()
             if (process := bind.type.dialect_impl(dialect).bind_processor(dialect))
         ]
-        self._results = [
+        self.results = [
             (place, process)
             for place, column in enumerate(columns)
             if (process := column.type.dialect_impl(dialect).result_processor(dialect, None))
@@ -230,7 +239,7 @@ class _Compiled:
         return values
 
     def rows(self, found: Sequence[Any]) -> Sequence[Any]:
-        for n, process in self._results:
+        for n, process in self.results:
             found = [
                 row if row[n] is None else (*row[:n], process(row[n]), *row[n + 1 :])
                 for row in found

@@ -47,13 +47,19 @@ class Engines:
             weakref.WeakKeyDictionary()
         )
 
+    def look_again(self) -> None:
+        """Have the tables looked for again at the next operation."""
+        self.ready = False
+
     def blocking(self, make: Callable[[], Engine]) -> Engine:
+        """Give the engine of the threads; the first call makes it."""
         with self._lock:
             if self._blocking is None:
                 self._blocking = make()
             return self._blocking
 
     async def of_this_loop(self, make: Callable[[], AsyncEngine]) -> OfLoop:
+        """Give the engine of the running loop; its first call makes it."""
         loop = asyncio.get_running_loop()
         mine = self._of(loop)
         if mine is None:
@@ -64,10 +70,12 @@ class Engines:
         return mine
 
     async def leave(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close the engine of a loop that is running, if it has one."""
         if mine := self._of(loop):
             await mine.end()
 
     def dispose(self) -> None:
+        """Close all engines, unless they are a parent process's."""
         if self.pid != os.getpid():
             return
         with self._lock:
@@ -117,6 +125,7 @@ class OfLoop:
         self._dropped.atexit = False
 
     async def begin(self, forget: Callable[[], object]) -> None:
+        """Bind it to the running loop; ``forget`` is called when that ends."""
         loop = asyncio.get_running_loop()
         anchor = _Anchor(self)
         self._anchor = weakref.ref(anchor)
@@ -133,6 +142,7 @@ class OfLoop:
         await begun
 
     async def end(self) -> None:
+        """Close the connections, as at the end of the loop."""
         await self._lifetime.aclose()
 
     async def dispose(self) -> None:

@@ -173,7 +173,7 @@ class Gate:
 
     def _enter(self, session: Hashable | None, place: Ticket) -> Ticket | None:
         inside = self._inside
-        if len(inside) >= self._size or self._is_crowded(session):
+        if len(inside) >= self._size or (inside and self._is_crowded(session)):
             return None
         inside[place] = session
         return place

@@ -2,43 +2,90 @@
 
 from __future__ import annotations
 
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import TypeVar
 
+from sqlalchemy import Engine, PoolProxiedConnection
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from sessionstore.sql.expired_pools import is_expired, remove_expiry
 from sessionstore.sql.stale import is_stale
 
-__all__ = ["LoopPool"]
+__all__ = ["LoopPool", "empty_if_expired", "opened_in_greenlet", "ready_connection"]
+
+T = TypeVar("T")
+
+_at_once: ContextVar[bool] = ContextVar("sessionstore_at_once", default=False)
+
+
+class _NotReadyError(Exception):
+    """There is no open connection in the pool's next place."""
 
 
 class LoopPool(AsyncAdaptedQueuePool):
-    """SQLAlchemy's pool for one event loop: an open connection can be had without a greenlet.
+    """SQLAlchemy's pool for one event loop, made so that it waits for nothing but the database.
 
-    Most of the time there is one, and a greenlet takes longer than all else that the pool does.
-    There must be no overflow, whose connections are closed as they are given back.
+    ``max_overflow`` is -1, as the gate before it bounds how many connections there are, and
+    nothing is reset when a connection comes back.
     """
 
-    def take(self) -> ConnectionPoolEntry | None:
-        """Take a connection that is there and open, to be given back by `give_back`.
 
-        Returns:
-            The connection; ``None`` where one must be waited for, or opened, or replaced, all of
-            which the engine's own ways do.
-        """
-        if not self.checkedin() or self._is_watched():
-            return None
-        entry = self._pool.get(False)  # some versions wait in a greenlet even for what is there
-        if entry._is_hard_or_soft_invalidated() or is_stale(entry):  # type: ignore[attr-defined]  # noqa: SLF001
-            self._do_return_conn(entry)
-            return None
-        return entry
+def opened_in_greenlet(creator: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+    """Make the ``async_creator`` of a `LoopPool`, which `ready_connection` must not wait for.
 
-    def give_back(self, entry: ConnectionPoolEntry) -> None:
-        """Give back what was taken, be it open or not.
+    Args:
+        creator: Opens a connection.
+    """
 
-        Args:
-            entry: What `take` gave.
-        """
-        self._do_return_conn(entry)
+    def open_one() -> Awaitable[T]:
+        if _at_once.get():
+            raise _NotReadyError
+        return creator()
 
-    def _is_watched(self) -> bool:
-        heard = self.dispatch
-        return bool(heard.checkout or heard.checkin or heard.reset)
+    return open_one
+
+
+def ready_connection(engine: Engine) -> PoolProxiedConnection | None:
+    """Take a connection that is there and open, without a greenlet.
+
+    Most of the time there is one, and a greenlet takes longer than all else that the pool does.
+
+    Args:
+        engine: Any of one event loop's.
+
+    Returns:
+        The connection, whose ``close`` needs no greenlet either; ``None`` where one must be opened,
+        closed or waited for.
+    """
+    pool = engine.pool
+    if not isinstance(pool, LoopPool) or not pool.checkedin():
+        return None
+    heard = pool.dispatch
+    if heard.checkout or heard.checkin or heard.reset:  # an expired pool's is among these
+        return None
+    token = _at_once.set(True)
+    try:
+        pooled = engine.raw_connection()
+    except _NotReadyError:  # this was the place of one that was given up
+        return None
+    finally:
+        _at_once.reset(token)
+    if is_stale(pooled):
+        pooled.close()
+        return None
+    return pooled
+
+
+def empty_if_expired(engine: Engine) -> None:
+    """Close the connections of an expired pool of an event loop, once nobody uses any of them.
+
+    Until then, each is replaced when it is next used.
+
+    Args:
+        engine: Any; in a greenlet, if it is an event loop's.
+    """
+    pool = engine.pool
+    if isinstance(pool, LoopPool) and is_expired(pool) and not pool.checkedout():
+        remove_expiry(pool)
+        engine.dispose()

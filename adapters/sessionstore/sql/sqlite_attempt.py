@@ -7,15 +7,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from sessionstore.sql.connections import begin_writing, in_one_tongue
+from sessionstore.sql.connections import begin_writing, wrap_driver_errors
 from sessionstore.sql.file_calls import Call, is_busy
+from sessionstore.sql.requests import Work
 from sessionstore.sql.sqlite_engine import identity_of
 from sessionstore.sqlite.identity import FileIdentity, FileTakenAwayError
 
 __all__ = ["attempt"]
 
 
-def attempt(engine: Engine, work: Any, call: Call) -> Any:
+def attempt(engine: Engine, work: Work[Any], call: Call) -> Any:
     """Carry out some work, once.
 
     Args:
@@ -31,7 +32,7 @@ def attempt(engine: Engine, work: Any, call: Call) -> Any:
         FileTakenAwayError: The path does not lead to what is open any more.
         CallCancelledError: Nobody waits for it any more; nothing was done.
     """
-    with in_one_tongue(engine), engine.connect() as connection:
+    with wrap_driver_errors(engine), engine.connect() as connection:
         identity = identity_of(connection)
         try:
             if work.at_once:
@@ -43,7 +44,9 @@ def attempt(engine: Engine, work: Any, call: Call) -> Any:
             raise
 
 
-def _written(connection: Connection, work: Any, call: Call, identity: FileIdentity | None) -> Any:
+def _written(
+    connection: Connection, work: Work[Any], call: Call, identity: FileIdentity | None
+) -> Any:
     transaction = connection.begin()
     try:
         begin_writing(connection)

@@ -29,6 +29,7 @@ from sessionstore._runtime.interrupts import interrupt_behind
 from sessionstore._runtime.settling import ended
 from sessionstore.errors import SessionStoreError
 from sessionstore.sql.file_calls import Call, is_busy
+from sessionstore.sql.requests import Work
 from sessionstore.sql.sqlite_attempt import attempt
 from sessionstore.sql.sqlite_engine import KeptConnection
 from sessionstore.sqlite.identity import FileTakenAwayError
@@ -45,6 +46,7 @@ class SqliteRuns:
         make: Makes an engine: one for the main thread, or one for all others. It keeps each
             connection of the main thread's in the list that it is given.
         timeout: How long a call may take, in seconds; ``None`` where the engine is the caller's.
+        taken_away: Called where the path does not lead to the file any more that is open.
         in_memory: All is in one connection.
     """
 
@@ -52,11 +54,13 @@ class SqliteRuns:
         self,
         make: Callable[[list[KeptConnection] | None], Engine],
         timeout: float | None,
+        taken_away: Callable[[], object],
         *,
         in_memory: bool,
     ) -> None:
         self._make = make
         self._timeout = timeout
+        self._taken_away = taken_away
         self._in_memory = in_memory
         self._turn = RLock()  # which tells who holds it, should that one be interrupted
         self._opening = Lock()
@@ -70,7 +74,7 @@ class SqliteRuns:
 
     # -- In the caller's thread -------------------------------------------------------------------
 
-    def run(self, work: Any) -> Any:
+    def run(self, work: Work[Any]) -> Any:
         """Carry out some work in this thread.
 
         Raises:
@@ -91,7 +95,7 @@ class SqliteRuns:
             self._abandon()
             raise interrupt from None
 
-    def _in_turn(self, work: Any, call: Call) -> Any:
+    def _in_turn(self, work: Work[Any], call: Call) -> Any:
         if work.at_once and not self._in_memory:
             return self._insist(work, call)
         while not self._turn.acquire(timeout=call.slice()):
@@ -103,7 +107,7 @@ class SqliteRuns:
             with suppress(RuntimeError):  # an operation within this one was interrupted
                 self._turn.release()
 
-    def _insist(self, work: Any, call: Call) -> Any:
+    def _insist(self, work: Work[Any], call: Call) -> Any:
         while True:
             try:
                 return attempt(self.engine(), work, call)
@@ -140,6 +144,7 @@ class SqliteRuns:
 
     def _let_go(self) -> None:
         """Close the connections that nobody uses: what they have open was taken away."""
+        self._taken_away()
         with self._opening:
             others = self._others
         if others is not None:
@@ -158,7 +163,7 @@ class SqliteRuns:
 
     # -- On an event loop -------------------------------------------------------------------------
 
-    async def arun(self, work: Any) -> Any:
+    async def arun(self, work: Work[Any]) -> Any:
         """Carry out some work in a thread.
 
         Raises:
@@ -178,7 +183,7 @@ class SqliteRuns:
                 await _settled(future, call)
                 raise
 
-    async def arun_on(self, engine: AsyncEngine, work: Any) -> Any:
+    async def arun_on(self, engine: AsyncEngine, work: Work[Any]) -> Any:
         """Carry out some work by an async driver."""
         call = Call(deadline_after(self._timeout), on_loop=True)
         doing = asyncio.ensure_future(
@@ -193,7 +198,7 @@ class SqliteRuns:
                 doing.exception()  # nobody is there to hear it
             raise
 
-    def _insist_on(self, engine: Engine, work: Any, call: Call) -> Any:
+    def _insist_on(self, engine: Engine, work: Work[Any], call: Call) -> Any:
         while True:
             try:
                 return attempt(engine, work, call)
@@ -206,7 +211,7 @@ class SqliteRuns:
                     raise
             call.pause()
 
-    def _lane(self, work: Any) -> ThreadPoolExecutor:
+    def _lane(self, work: Work[Any]) -> ThreadPoolExecutor:
         alone = self._in_memory or not work.at_once
         with self._opening:
             if self._closed:
@@ -216,7 +221,7 @@ class SqliteRuns:
                 self._lanes[alone] = ThreadPoolExecutor(threads, "sessionstore-sqlite")
             return self._lanes[alone]
 
-    def _in_thread(self, work: Any, call: Call) -> Any:
+    def _in_thread(self, work: Work[Any], call: Call) -> Any:
         if not call.claim():
             return None
         return self._in_turn(work, call)

@@ -7,14 +7,14 @@ from typing import Any
 
 from sqlalchemy.pool import ManagesConnection
 
-__all__ = ["is_stale", "tells_its_end"]
+__all__ = ["is_stale", "shows_its_end"]
 
 _WATCH = "sessionstore.watch"
 # Makes nothing in the kernel, and takes numbers of any size where there is such a thing.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
-def tells_its_end(pooled: ManagesConnection) -> bool:
+def shows_its_end(pooled: ManagesConnection) -> bool:
     """Tell whether `is_stale` can see the end of a connection: psycopg's and psycopg2's."""
     return hasattr(pooled.driver_connection, "fileno")
 
@@ -26,14 +26,14 @@ def is_stale(pooled: ManagesConnection) -> bool:
         pooled: One that is to be used now, and is from then on one that was.
 
     Returns:
-        Whether it is of no use. `tells_its_end` says of which this can be known.
+        Whether it is of no use. `shows_its_end` says of which this can be known.
     """
     driver: Any = pooled.driver_connection
     watch = pooled.info.get(_WATCH)
     if watch is None:  # it is new
-        pooled.info[_WATCH] = _watched(driver) if tells_its_end(pooled) else _Selector()
+        pooled.info[_WATCH] = _watched(driver) if shows_its_end(pooled) else _Selector()
         return False
-    if not tells_its_end(pooled):
+    if not hasattr(driver, "fileno"):
         return False
     # Between two statements a server has nothing to say but that it leaves.
     return bool(driver.closed or watch.select(timeout=0))

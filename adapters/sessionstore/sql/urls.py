@@ -34,7 +34,7 @@ KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_coun
 _POOL_SIZE = 15
 POOL_TIMEOUT = 10.0
 _SQLITE_TIMEOUT = 5.0
-# The first one installed is taken; psycopg serves both colours under one name.
+# The first one installed is taken; psycopg serves sync and async under one name.
 _SYNC_DRIVERS: dict[str, tuple[str, ...]] = {
     "mariadb": ("pymysql", "mysqldb"),
     "mysql": ("pymysql", "mysqldb"),
@@ -110,7 +110,7 @@ def _require_texts(url: URL) -> None:
 
 
 def driver_of(url: URL, *, is_async: bool) -> str | None:
-    """Give the name of the driver for one colour: the URL's own, or the first that is there."""
+    """Give the name of the sync or the async driver: the URL's own, or the first installed."""
     backend, _, named = url.drivername.partition("+")
     known = (_ASYNC_DRIVERS if is_async else _SYNC_DRIVERS).get(backend)
     if known is None or named in known or (named and url.get_dialect().is_async == is_async):
@@ -121,14 +121,23 @@ def driver_of(url: URL, *, is_async: bool) -> str | None:
     return None
 
 
-def no_driver(url: URL, colour: str) -> str:
-    """Say what to install: the driver that the URL names, or the first that suits it."""
+def no_driver(url: URL, *, is_async: bool, plain: bool = False) -> str:
+    """Say what to install: the driver that the URL names, or the first that suits it.
+
+    Args:
+        url: The URL.
+        is_async: It is for the async methods.
+        plain: Don't say for which.
+
+    Returns:
+        The words of an error.
+    """
     backend, _, named = url.drivername.partition("+")
-    wants_async = colour == "async "
-    suits = named and url.get_dialect().is_async == wants_async
-    known = (_ASYNC_DRIVERS if wants_async else _SYNC_DRIVERS).get(backend, ("",))
+    suits = named and url.get_dialect().is_async == is_async
+    known = (_ASYNC_DRIVERS if is_async else _SYNC_DRIVERS).get(backend, ("",))
     package = _PACKAGES.get(named if suits else known[0])
-    words = f"no {colour}driver for {url.drivername} is installed"
+    kind = "" if plain else "async " if is_async else "blocking "
+    words = f"no {kind}driver for {url.drivername} is installed"
     return f"{words}: pip install {package}" if package else words
 
 

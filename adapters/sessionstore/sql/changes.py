@@ -1,0 +1,190 @@
+"""The steps of a transaction that changes one session, whose row it locks first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, delete, insert, select
+
+from sessionstore.arguments import require_owner
+from sessionstore.errors import SessionNotFoundError
+from sessionstore.rows import PRUNE_MESSAGES, Row
+from sessionstore.sql.cells import checked
+from sessionstore.sql.expiring import clear, counted, drop, hide
+from sessionstore.sql.sessions import Sessions
+from sessionstore.sql.statements import locking, moment, noting
+
+__all__ = ["add", "find", "make", "new_row", "remove", "replace_all", "require", "write_head"]
+
+T = TypeVar("T")
+
+_MANY = 500
+
+
+def new_row(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Row:
+    """Give the row of a session that is to be made."""
+    return Row(0, session_id, agent_id, user_id, metadata, 0, 0, 1, 0, 0)
+
+
+def find(
+    sessions: Sessions,
+    connection: Connection,
+    session_id: str,
+    user_id: str | None,
+    *,
+    damaged: bool = False,
+) -> Row | None:
+    """Lock a session; an expired one is dropped, or hidden until it is pruned.
+
+    Args:
+        sessions: The store's.
+        connection: In a transaction.
+        session_id: The session.
+        user_id: The caller, where ownership is to be checked.
+        damaged: Give its row also where it can't be read.
+
+    Returns:
+        Its row; ``None`` where there is no session.
+
+    Raises:
+        SessionAccessError: It is another user's.
+        CorruptMessageError: It can't be read.
+    """
+    values = {"session_id": session_id, **sessions.times()}
+    found = connection.execute(locking(sessions.tables), values).one_or_none()
+    if found is None:
+        return None
+    *columns, is_live = found
+    row = Row._make(columns)
+    if not is_live:
+        _discard(sessions, connection, row)
+        return None
+    require_owner(row.user_id, user_id)
+    return row if damaged else checked(columns)
+
+
+def require(
+    sessions: Sessions, connection: Connection, session_id: str, user_id: str | None
+) -> Row:
+    """Lock a session that must be there: as `find`, or `SessionNotFoundError`."""
+    row = find(sessions, connection, session_id, user_id)
+    if row is None:
+        raise SessionNotFoundError(f"there is no session {session_id!r}")
+    return row
+
+
+def make(
+    sessions: Sessions, connection: Connection, row: Row, records: Sequence[tuple[str, str]]
+) -> Row:
+    """Make a session with its first messages, and give its row."""
+    count, now = len(records), _next_time(sessions, connection)
+    row = row._replace(created_at=now, updated_at=now, message_count=count, last_position=count)
+    values = {name: value for name, value in row._asdict().items() if name != "session_key"}
+    statement = insert(sessions.tables.sessions).values(values)
+    made: Any = connection.execute(statement).inserted_primary_key
+    row = row._replace(session_key=made[0])
+    _put(sessions, connection, row.session_key, list(enumerate(records, start=1)))
+    return row
+
+
+def add(
+    sessions: Sessions, connection: Connection, row: Row, records: Sequence[tuple[str, str]]
+) -> Row:
+    """Add those messages that a session does not hold, and give its row with their number."""
+    held = _held(sessions, connection, row, [message_id for message_id, _ in records])
+    placed = [
+        (position, record)
+        for position, record in enumerate(records, start=row.last_position + 1)
+        if record[0] not in held
+    ]
+    _put(sessions, connection, row.session_key, placed)
+    return row._replace(
+        message_count=row.message_count + len(placed),
+        last_position=row.last_position + len(records),
+    )
+
+
+def remove(
+    sessions: Sessions, connection: Connection, row: Row, message_ids: Sequence[str]
+) -> list[str]:
+    """Delete those messages that a session holds, and give their ids in order."""
+    messages = sessions.tables.messages
+    own = messages.c.session_key == row.session_key
+    found: list[tuple[int, str]] = []
+    for ids in _in_parts(message_ids):
+        named = select(messages.c.position, messages.c.id).where(own, messages.c.id.in_(ids))
+        found += [(position, message_id) for position, message_id in connection.execute(named)]
+    found.sort()
+    for part in _in_parts(found):
+        places = [position for position, _ in part]
+        connection.execute(delete(messages).where(own, messages.c.position.in_(places)))
+    return [message_id for _, message_id in found]
+
+
+def replace_all(
+    sessions: Sessions, connection: Connection, row: Row, records: Sequence[tuple[str, str]]
+) -> Row:
+    """Put other messages in the place of all that a session holds, and give its row."""
+    clear(sessions.tables, connection, [row.session_key])
+    return add(sessions, connection, row._replace(message_count=0), records)
+
+
+def write_head(
+    sessions: Sessions, connection: Connection, row: Row, *, metadata: bool = False
+) -> None:
+    """Note a write in a session's row: its counts, its time, its version, and its metadata."""
+    values: dict[str, Any] = {
+        "key": row.session_key,
+        "count": row.message_count,
+        "last": row.last_position,
+        **sessions.times(),
+    }
+    if metadata:
+        values["changed"] = row.metadata
+    if sessions.is_mysql:  # which refuses to read a table that it changes
+        values["next"] = _next_time(sessions, connection)
+    connection.execute(noting(sessions.tables, metadata, not sessions.is_mysql), values)
+
+
+def _next_time(sessions: Sessions, connection: Connection) -> int:
+    found: Any = connection.execute(moment(sessions.tables), sessions.times()).one()
+    return max(int(found[0]), int(found[1]) + 1)
+
+
+def _held(sessions: Sessions, connection: Connection, row: Row, ids: Sequence[str]) -> set[str]:
+    messages = sessions.tables.messages.c
+    own = select(messages.id).where(messages.session_key == row.session_key)
+    if not row.message_count:
+        return set()
+    held: set[str] = set()
+    for part in _in_parts(ids):
+        held.update(connection.scalars(own.where(messages.id.in_(part))))
+    return held
+
+
+def _put(
+    sessions: Sessions,
+    connection: Connection,
+    session_key: int,
+    placed: Sequence[tuple[int, tuple[str, str]]],
+) -> None:
+    if placed:
+        values = [
+            {"session_key": session_key, "position": position, "id": message_id, "body": body}
+            for position, (message_id, body) in placed
+        ]
+        connection.execute(insert(sessions.tables.messages), values)
+
+
+def _discard(sessions: Sessions, connection: Connection, expired: Row) -> None:
+    """Drop an expired session; a large one is left to `prune`, which takes its time."""
+    if counted(expired.message_count) > PRUNE_MESSAGES:
+        hide(sessions.tables, connection, expired.session_key)
+    else:
+        drop(sessions.tables, connection, [expired.session_key])
+
+
+def _in_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Give as many at a time as a statement may name."""
+    return (values[start : start + _MANY] for start in range(0, len(values), _MANY))

@@ -1,0 +1,72 @@
+"""The first use of a database: its tables are looked for, and created or migrated."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from sessionstore.errors import SessionStoreError
+from sessionstore.sql.engines import Engines
+from sessionstore.sql.errors import FOREIGN, is_missing_table
+from sessionstore.sql.gate import Alone
+from sessionstore.sql.requests import SqlFlow, Work
+from sessionstore.sql.retrying import retried
+from sessionstore.sql.tables import Tables
+
+__all__ = ["prepared"]
+
+_LOOK, _BRING_UP = Alone("which version of the tables there is"), Alone("bringing them up")
+_RUN_DDL = (
+    "the tables of sessionstore are missing: run the SQL that AgentDb.ddl() gives, "
+    "or let create_schema=True do it"
+)
+_MIGRATE = (
+    "the tables are of an older version of sessionstore: "
+    "start once with create_schema=True to migrate them"
+)
+_NEWER = "the tables were made by a newer version of sessionstore: upgrade it"
+
+
+def prepared(engines: Engines, tables: Tables, *, create_schema: bool) -> SqlFlow[None]:
+    """See to it that the tables are there, in the version that this package reads.
+
+    Args:
+        engines: Those of this process, which remember that it was done.
+        tables: The store's.
+        create_schema: Create or migrate them where that is needed.
+
+    Raises:
+        StoreUnavailableError: The database can't be reached, or is busy.
+        SessionStoreError: The tables are missing or of another version.
+    """
+
+    def is_ready() -> bool:
+        return engines.ready
+
+    def found_version(connection: Connection) -> int:
+        return _found_version(connection, tables)
+
+    # One at a time: all who come to an empty database at once would crowd each other out.
+    look = Work[int | None](found_version, True, True, _LOOK, is_done=is_ready)
+    version = yield from retried(look)
+    if version is not None and version < tables.version:
+        if not create_schema:
+            raise SessionStoreError(_RUN_DDL if version == 0 else _MIGRATE)
+        bring_up = Work[int | None](tables.bring_up, session=_BRING_UP, is_done=is_ready)
+        version = yield from retried(bring_up)
+    if version is not None and version > tables.version:
+        raise SessionStoreError(_NEWER)
+    engines.ready = True
+
+
+def _found_version(connection: Connection, tables: Tables) -> int:
+    if connection.dialect.name == "postgresql":
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
+        if encoding not in ("UTF8", b"UTF8"):
+            raise SessionStoreError(FOREIGN)
+    try:
+        return tables.stored_version(connection)
+    except DBAPIError as error:
+        if is_missing_table(error):
+            return 0
+        raise

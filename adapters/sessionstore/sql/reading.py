@@ -1,0 +1,110 @@
+"""Reading a session and its messages: one statement each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sessionstore.arguments import require_owner
+from sessionstore.errors import InvalidMessageError
+from sessionstore.models import SYSTEM_ROLES, SessionData, SessionMessage, decode_messages
+from sessionstore.operations import Get, GetMessages
+from sessionstore.sql.cells import checked, checked_parts
+from sessionstore.sql.direct import Query
+from sessionstore.sql.requests import SqlFlow
+from sessionstore.sql.sessions import Sessions
+from sessionstore.sql.statements import FIRST, HEAD, Reading, reading, seeking
+
+__all__ = ["get", "get_messages"]
+
+
+def get(sessions: Sessions, asked: Get) -> SqlFlow[SessionData | None]:
+    """Read a session with its last messages, and check its owner.
+
+    Args:
+        sessions: The store's.
+        asked: What is to be read.
+
+    Returns:
+        The session; ``None`` where there is none.
+
+    Raises:
+        SessionAccessError: It is another user's.
+        CorruptMessageError: It can't be read.
+    """
+    kind = Reading(asked.limit is not None, False, asked.user_id is not None, False, whole=True)
+    rows = yield from _rows(sessions, kind, asked)
+    head = _head(rows)
+    if head is None:
+        return None
+    require_owner(head[6], asked.user_id)
+    row = checked(head[3:])
+    return SessionData(**row.head(), messages=_oldest_first(asked.session_id, rows))
+
+
+def get_messages(sessions: Sessions, asked: GetMessages) -> SqlFlow[list[SessionMessage]]:
+    """Read a session's messages, and check its owner.
+
+    Args:
+        sessions: The store's.
+        asked: What is to be read.
+
+    Returns:
+        The messages, oldest first; none where there is no session.
+
+    Raises:
+        SessionAccessError: It is another user's.
+        InvalidMessageError: It has no message with the id ``before`` or ``after``.
+        CorruptMessageError: It can't be read.
+    """
+    limit, user_id, forward = asked.limit, asked.user_id, asked.after is not None
+    keep = asked.keep_system and limit is not None
+    named = asked.before or asked.after or None
+    kind = Reading(limit is not None, named is not None, user_id is not None, keep, forward)
+    rows = yield from _rows(sessions, kind, asked, named)
+    head = _head(rows)
+    if head is None:
+        return []
+    _, end, _, owner = head
+    require_owner(owner, user_id)
+    if named is not None and end is None:
+        way = "on from" if forward else "before"
+        raise InvalidMessageError(f"the session has no message {named!r} to go {way}")
+    messages = _oldest_first(asked.session_id, rows)
+    return _system_message(asked.session_id, rows, end) + messages if keep else messages
+
+
+def _rows(
+    sessions: Sessions, kind: Reading, asked: Get | GetMessages, named: str | None = None
+) -> SqlFlow[Sequence[Any]]:
+    session_id = asked.session_id
+    values: dict[str, Any] = {"session_id": session_id, "oldest": sessions.oldest()}
+    if asked.limit is not None:
+        values["limit"] = asked.limit
+    if asked.user_id is not None:
+        values["user_id"] = asked.user_id
+    if named is not None:
+        values["message"] = named
+    reader = (session_id,)  # a reader waits for no lock, so it does not queue behind the writers
+    if kind.named and sessions.is_mysql:
+        [(values["place"],)] = yield from sessions.query(
+            Query(seeking(sessions.tables), values), reader
+        )
+        kind = kind._replace(sought=True)
+    rows = yield from sessions.query(Query(reading(sessions.tables, kind), values), reader)
+    return checked_parts(session_id, rows, FIRST)
+
+
+def _head(rows: Sequence[Any]) -> Any:
+    return next((row for row in rows if row[0] == HEAD), None)
+
+
+def _oldest_first(session_id: str, rows: Sequence[Any]) -> list[SessionMessage]:
+    messages = sorted([(row[1], row[2]) for row in rows if row[0] > FIRST])
+    return decode_messages(session_id, [body for _, body in messages])
+
+
+def _system_message(session_id: str, rows: Sequence[Any], end: int | None) -> list[SessionMessage]:
+    start = min((row[1] for row in rows if row[0] > FIRST), default=end)
+    first = [row[2] for row in rows if row[0] == FIRST and (start is None or row[1] < start)]
+    return [m for m in decode_messages(session_id, first) if m.role in SYSTEM_ROLES]

@@ -1,0 +1,199 @@
+"""The writes other than an append, each in one transaction; some in one statement."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select, update
+
+from sessionstore.arguments import require_owner, require_version
+from sessionstore.errors import SessionExistsError, SessionNotFoundError
+from sessionstore.models import (
+    SessionData,
+    SessionInfo,
+    decode_metadata,
+    encode_metadata,
+    merge_metadata,
+)
+from sessionstore.operations import Create, Delete, DeleteMessages, ReplaceMessage, Update
+from sessionstore.rows import Row, encoded
+from sessionstore.sql.appending import NO_VERSION
+from sessionstore.sql.changes import find, make, new_row, remove, replace_all, require, write_head
+from sessionstore.sql.direct import Query
+from sessionstore.sql.expiring import drop
+from sessionstore.sql.requests import SqlFlow
+from sessionstore.sql.sessions import Sessions
+from sessionstore.sql.statements import removing
+from sessionstore.sql.tables import escaped
+
+__all__ = ["create", "delete_messages", "delete_session", "replace_message", "update_session"]
+
+
+def create(sessions: Sessions, asked: Create) -> SqlFlow[SessionData]:
+    """Make a new session.
+
+    Args:
+        sessions: The store's.
+        asked: What it is to be.
+
+    Returns:
+        The session.
+
+    Raises:
+        SessionExistsError: It is there already.
+        SessionAccessError: It is there, and another user's.
+    """
+    session_id, user_id = str(asked.session_id), asked.user_id
+    records = encoded(asked.messages)
+    metadata = encode_metadata({} if asked.metadata is None else asked.metadata).decode()
+    row = new_row(session_id, asked.agent_id, user_id, metadata)
+
+    def work(connection: Connection) -> Row:
+        if find(sessions, connection, session_id, user_id):
+            raise SessionExistsError(f"session {session_id!r} is already there")
+        return make(sessions, connection, row, records)
+
+    made = yield from sessions.in_transaction(work, session_id)
+    return SessionData(**made.head(), messages=list(asked.messages))
+
+
+def replace_message(sessions: Sessions, asked: ReplaceMessage) -> SqlFlow[None]:
+    """Put a message in the place of the one with its id.
+
+    Args:
+        sessions: The store's.
+        asked: The message.
+
+    Raises:
+        SessionNotFoundError: There is no such session, or no such message in it.
+        SessionAccessError: The session is another user's.
+    """
+    [(message_id, body)] = encoded([asked.message])
+    messages = sessions.tables.messages
+
+    def work(connection: Connection) -> None:
+        row = require(sessions, connection, asked.session_id, asked.user_id)
+        own = messages.c.session_key == row.session_key
+        swap = update(messages).where(own, messages.c.id == message_id).values(body=body)
+        if not connection.execute(swap).rowcount:
+            raise SessionNotFoundError(f"the session has no message {message_id!r}")
+        write_head(sessions, connection, row)
+
+    yield from sessions.in_transaction(work, asked.session_id)
+
+
+def delete_messages(sessions: Sessions, asked: DeleteMessages) -> SqlFlow[list[str]]:
+    """Delete those messages that are there; on PostgreSQL mostly in one statement.
+
+    Args:
+        sessions: The store's.
+        asked: Their ids.
+
+    Returns:
+        The ids of those that were deleted, in the session's order.
+
+    Raises:
+        SessionAccessError: The session is another user's.
+        SessionConflictError: It is at another version.
+    """
+    if sessions.is_postgres:
+        deleted = yield from _delete_messages_at_once(sessions, asked)
+        if deleted is not None:
+            return deleted
+
+    def work(connection: Connection) -> list[str]:
+        row = find(sessions, connection, asked.session_id, asked.user_id)
+        require_version(row.version if row else 0, asked.expected_version)
+        removed = remove(sessions, connection, row, asked.message_ids) if row else []
+        if row and removed:
+            left = row._replace(message_count=row.message_count - len(removed))
+            write_head(sessions, connection, left)
+        return removed
+
+    return (yield from sessions.in_transaction(work, asked.session_id))
+
+
+def _delete_messages_at_once(
+    sessions: Sessions, asked: DeleteMessages
+) -> SqlFlow[list[str] | None]:
+    """Delete by PostgreSQL's one statement; ``None`` where it has settled nothing."""
+    user_id, expected = asked.user_id, asked.expected_version
+    ids = {escaped(message_id): message_id for message_id in asked.message_ids}
+    session = escaped(asked.session_id)
+    values = {
+        "id": session,
+        "user_id": None if user_id is None else escaped(user_id),
+        "expected": None if expected is None else min(expected, NO_VERSION),
+        "oldest": sessions.oldest(),
+        "ids": list(ids),
+    }
+    query = Query(removing(sessions.tables), values)
+    [reply] = yield from sessions.query(query, session, repeatable=False)
+    was_there, owner, is_live, version, settled, removed = reply
+    if not (was_there and is_live):
+        require_version(0, expected)
+        return []
+    if owner is not None and user_id is not None:
+        require_owner(owner, escaped(user_id))
+    if not settled:
+        return None
+    require_version(version, expected)
+    return [ids[message_id] for message_id in removed or ()]
+
+
+def update_session(sessions: Sessions, asked: Update) -> SqlFlow[SessionInfo]:
+    """Replace the messages and merge the metadata, as far as given.
+
+    Args:
+        sessions: The store's.
+        asked: What to change.
+
+    Returns:
+        The session as it is then, without its messages.
+
+    Raises:
+        SessionNotFoundError: There is no such session.
+        SessionAccessError: It is another user's.
+        SessionConflictError: It is at another version.
+    """
+    records = None if asked.messages is None else encoded(asked.messages)
+    c, metadata = sessions.tables.sessions.c, asked.metadata
+    if metadata is not None:
+        encode_metadata(metadata)
+
+    def work(connection: Connection) -> Row:
+        row = require(sessions, connection, asked.session_id, asked.user_id)
+        require_version(row.version, asked.expected_version)
+        if metadata is not None:
+            merged = merge_metadata(decode_metadata(row.metadata), metadata)
+            row = row._replace(metadata=encode_metadata(merged).decode())
+        if records is not None:
+            row = replace_all(sessions, connection, row, records)
+        write_head(sessions, connection, row, metadata=metadata is not None)
+        written = select(c.version, c.updated_at).where(c.session_key == row.session_key)
+        found = connection.execute(written).one()
+        return row._replace(version=found.version, updated_at=found.updated_at)
+
+    row = yield from sessions.in_transaction(work, asked.session_id)
+    return row.info()
+
+
+def delete_session(sessions: Sessions, asked: Delete) -> SqlFlow[bool]:
+    """Delete a session, also one that can't be read.
+
+    Args:
+        sessions: The store's.
+        asked: Which.
+
+    Returns:
+        Whether it was there.
+
+    Raises:
+        SessionAccessError: It is another user's.
+    """
+
+    def work(connection: Connection) -> bool:
+        row = find(sessions, connection, asked.session_id, asked.user_id, damaged=True)
+        if row:
+            drop(sessions.tables, connection, [row.session_key])
+        return row is not None
+
+    return sessions.in_transaction(work, asked.session_id)
