@@ -48,7 +48,8 @@ def append(sessions: Sessions, asked: Append) -> SqlFlow[int]:
         if was_there and is_live:
             if owner is not None and user_id is not None:
                 require_owner(owner, escaped(user_id))
-            require_version(version, expected)
+            if expected is not None:
+                require_version(version, expected)
             return int(added)
         require_version(0, expected)
     # Where PostgreSQL's statement has settled nothing, a transaction does.

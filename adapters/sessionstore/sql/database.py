@@ -217,7 +217,8 @@ class AgentDb:
             return None
         if self._dialect_name == "sqlite":
             return self._runs().run(work)
-        gate = self._current().gate
+        engines = self._current()
+        gate = engines.gate
         if gate is None:
             return self._carried(self._sync(), work)
         place, began = gate.try_enter(work.session), None
@@ -227,7 +228,8 @@ class AgentDb:
             began = time.monotonic()
             place = gate.enter(work.session)
         try:
-            reply = None if work.is_done() else self._carried(self._sync(), work)
+            engine = engines.of_threads or self._sync()
+            reply = None if work.is_done() else self._carried(engine, work)
         except BaseException as error:
             leave_failed(gate, place, began, error)
             raise
@@ -252,7 +254,7 @@ class AgentDb:
             return await self._runs().arun(work)
         if isinstance(self._given, AsyncEngine):
             return await self._acarried(self._given, work)
-        mine = await self._of_loop()
+        mine = self._current().of_running_loop() or await self._of_loop()
         gate = mine.gate
         if gate is None:
             return await self._acarried(mine.engine, work)

@@ -33,6 +33,7 @@ class Engines:
         pid: The process.
         ready: It has found the tables: those in memory are not there after a fork.
         gate: What stands before the pool of the threads.
+        of_threads: The engine of the threads; ``None`` until `blocking` makes it.
     """
 
     def __init__(self, new_gate: Callable[[], Gate] | None) -> None:
@@ -41,7 +42,7 @@ class Engines:
         self._new_gate = new_gate
         self.gate = new_gate() if new_gate else None
         self._lock = Lock()
-        self._blocking: Engine | None = None
+        self.of_threads: Engine | None = None
         # A loop that nobody has closed, but nobody knows any more, must be free to go.
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[OfLoop]] = (
             weakref.WeakKeyDictionary()
@@ -54,20 +55,25 @@ class Engines:
     def blocking(self, make: Callable[[], Engine]) -> Engine:
         """Give the engine of the threads; the first call makes it."""
         with self._lock:
-            if self._blocking is None:
-                self._blocking = make()
-            return self._blocking
+            if self.of_threads is None:
+                self.of_threads = make()
+            return self.of_threads
 
     async def of_this_loop(self, make: Callable[[], AsyncEngine]) -> OfLoop:
         """Give the engine of the running loop; its first call makes it."""
-        loop = asyncio.get_running_loop()
-        mine = self._of(loop)
+        mine = self.of_running_loop()
         if mine is None:
+            loop = asyncio.get_running_loop()
             self._dispose_loops(lambda loop: loop.is_closed())
             mine = OfLoop(make(), self._new_gate() if self._new_gate else None)
             self._loops[loop] = weakref.ref(mine)
             await mine.begin(partial(self._forget, weakref.ref(loop)))
         return mine
+
+    def of_running_loop(self) -> OfLoop | None:
+        """Give the engine of the running loop, if it has one."""
+        found = self._loops.get(asyncio.get_running_loop())
+        return None if found is None else found()
 
     async def leave(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close the engine of a loop that is running, if it has one."""
@@ -79,9 +85,9 @@ class Engines:
         if self.pid != os.getpid():
             return
         with self._lock:
-            blocking, self._blocking = self._blocking, None
-        if blocking is not None:
-            blocking.dispose()
+            of_threads, self.of_threads = self.of_threads, None
+        if of_threads is not None:
+            of_threads.dispose()
         self._dispose_loops(lambda _: True)
 
     def _of(self, loop: asyncio.AbstractEventLoop) -> OfLoop | None:

@@ -44,6 +44,8 @@ class Sessions:
         self.retention = retention
         self.readable = Readable()
         self._dialect = db.dialect_name
+        self._is_timed_here = self._dialect == "sqlite"
+        self._oldest = oldest(self._dialect, retention)
         self.is_postgres: bool = self._dialect == "postgresql"
         self.is_mysql: bool = self._dialect in _MYSQL
 
@@ -82,4 +84,4 @@ class Sessions:
 
     def oldest(self) -> int:
         """Give the parameter of a statement that leaves out what has expired."""
-        return oldest(self._dialect, self.retention)
+        return oldest(self._dialect, self.retention) if self._is_timed_here else self._oldest

@@ -114,6 +114,7 @@ class DbSessionStore(SessionStore):
         self._owns_db = not isinstance(db, AgentDb)
         self._db = open_db(db, timeout)
         self._sessions = Sessions(self._db, retention)
+        self._timeout = self._db.timeout or None
         self._closed = False
 
     def __repr__(self) -> str:
@@ -139,7 +140,7 @@ class DbSessionStore(SessionStore):
                 refuses; further errors are named at the method of `SessionStore` that makes it.
         """
         flow, call = self._flow(operation), ticket()
-        deadline = deadline_after(self._db.timeout or None)
+        deadline = deadline_after(self._timeout)
         try:
             result: T = called_by(deadline, play, flow, self._db.send)
         except Exception:
@@ -152,7 +153,7 @@ class DbSessionStore(SessionStore):
     async def arun(self, operation: Operation[T]) -> T:
         """Async twin of `run`."""
         flow = self._flow(operation)
-        with until(deadline_after(self._db.timeout or None)):
+        with until(deadline_after(self._timeout)):
             return await aplay(flow, self._db.asend)
 
     def _flow(self, operation: Operation[T]) -> SqlFlow[T]:
