@@ -107,7 +107,8 @@ class _Cancelling:
         call.cancel()
         await asyncio.wait([call], timeout=_MOMENT)
         self.waited = not other.done()
-        self.came_back = self.waited and call.done()
+        # One that was done before it was cancelled gives what it did.
+        self.came_back = self.waited and call.cancelled()
         go_on()
         with suppress(asyncio.CancelledError):
             await call
