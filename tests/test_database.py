@@ -72,7 +72,7 @@ def table(db: AgentDb, name: str) -> str:
 # -- The schema -----------------------------------------------------------------------------------
 
 
-def test_the_sql_for_a_team_of_its_own(open_db: OpenDb, call: Call) -> None:
+def test_ddl_creates_all_that_a_store_needs(open_db: OpenDb, call: Call) -> None:
     with open_db(create_schema=False) as db:
         store = DbSessionStore(db)
         with pytest.raises(SessionStoreError, match=r"tables .* missing: run .* AgentDb\.ddl\(\)"):
@@ -84,7 +84,7 @@ def test_the_sql_for_a_team_of_its_own(open_db: OpenDb, call: Call) -> None:
         assert call(store, "append_message", "s", say()) == 1
 
 
-def test_two_prefixes_are_two_stores(open_db: OpenDb) -> None:
+def test_stores_with_two_prefixes_share_nothing(open_db: OpenDb) -> None:
     with open_db() as db, open_db(table_prefix="other_") as other:
         DbSessionStore(db).append_message("s", say())
         assert DbSessionStore(other).get("s") is None
@@ -93,7 +93,7 @@ def test_two_prefixes_are_two_stores(open_db: OpenDb) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "a-b", "a b", 'a"', "x;", "1x", "p" * 41])
-def test_a_prefix_that_no_name_can_have(prefix: str) -> None:
+def test_a_prefix_that_no_table_can_have_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="table_prefix"):
         SqliteAgentDb(table_prefix=prefix)
 
@@ -183,7 +183,7 @@ def test_twenty_processes_start_on_an_empty_database(postgres: PostgresServer, s
             )
 
 
-def test_the_tables_are_indexed_as_they_are_said_to_be(open_db: OpenDb) -> None:
+def test_the_tables_have_the_documented_indexes(open_db: OpenDb) -> None:
     """What SQLAlchemy believes of the tables, and what is there: on SQLite by other statements."""
     with open_db() as db:
         DbSessionStore(db).ping()
@@ -237,7 +237,9 @@ def _definition(path: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("mark", [0, 77])
-def test_the_file_of_an_application_is_left_as_it_is(tmp_path: Path, call: Call, mark: int) -> None:
+def test_the_file_of_another_application_is_left_unchanged(
+    tmp_path: Path, call: Call, mark: int
+) -> None:
     path = tmp_path / "app.db"
     _make_application_file(path, mark)
     before = path.read_bytes()
@@ -249,7 +251,7 @@ def test_the_file_of_an_application_is_left_as_it_is(tmp_path: Path, call: Call,
 
 
 @pytest.mark.parametrize("is_prefixed", [True, False])
-def test_the_file_of_an_application_is_shared_where_that_is_asked_for(
+def test_the_file_of_another_application_is_shared_on_request(
     tmp_path: Path, call: Call, is_prefixed: bool
 ) -> None:
     path = tmp_path / "app.db"
@@ -270,7 +272,7 @@ def _make_application_file(path: Path, mark: int) -> None:
     connection.close()
 
 
-def test_a_damaged_file_says_so(tmp_path: Path, call: Call) -> None:
+def test_a_damaged_file_is_named_as_the_cause(tmp_path: Path, call: Call) -> None:
     path = tmp_path / "x.db"
     path.write_bytes(b"no database at all" * 100)
     with SqliteAgentDb(path) as db, pytest.raises(SessionStoreError, match="damaged"):
@@ -311,16 +313,16 @@ def test_the_callers_async_engine_is_used_and_left_open(
     asyncio.run(main())
 
 
-def test_a_colour_that_has_no_driver_says_so() -> None:
+def test_a_missing_async_driver_is_an_error_that_says_so() -> None:
     program = """
 import asyncio, sys
 for hidden in ("asyncmy", "aiomysql"):
     sys.modules[hidden] = None
 from sessionstore import AgentDb, DbSessionStore
 store = DbSessionStore(AgentDb("mysql://root:secret@127.0.0.1:1/none"))
-for colour in (store.ping, lambda: asyncio.run(store.aping())):
+for ping in (store.ping, lambda: asyncio.run(store.aping())):
     try:
-        colour()
+        ping()
     except Exception as error:
         print(type(error).__name__, error)
 """
@@ -333,7 +335,9 @@ for colour in (store.ping, lambda: asyncio.run(store.aping())):
     ]
 
 
-def test_one_pool_for_each_loop_which_ends_with_it(postgres: PostgresServer, schema: str) -> None:
+def test_each_event_loop_has_a_pool_that_ends_with_it(
+    postgres: PostgresServer, schema: str
+) -> None:
     relay = Relay(postgres.port)
     with PostgresAgentDb(postgres.url(port=relay.port), schema=schema) as db:
         store = DbSessionStore(db)
@@ -356,7 +360,9 @@ def test_one_pool_for_each_loop_which_ends_with_it(postgres: PostgresServer, sch
     relay.close()
 
 
-def test_a_loop_that_just_stops_leaves_nothing(postgres: PostgresServer, schema: str) -> None:
+def test_a_loop_that_stops_without_closing_leaves_no_connection(
+    postgres: PostgresServer, schema: str
+) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema) as db:
         store = DbSessionStore(db)
         asyncio.run(store.aping())  # finds no tables: SQLAlchemy ties that error's frames in a knot
@@ -388,7 +394,7 @@ def test_a_cancelled_call_gives_its_connection_back(postgres: PostgresServer, sc
     asyncio.run(main())
 
 
-def test_a_store_made_before_a_fork(open_db: OpenDb) -> None:
+def test_a_store_made_before_a_fork_works_after_it(open_db: OpenDb) -> None:
     with open_db() as db:
         store = DbSessionStore(db)
         store.append_message("s", say())
@@ -438,7 +444,7 @@ def test_a_closed_database_refuses(open_db: OpenDb, call: Call) -> None:
         call(other, "ping")
 
 
-def test_a_memory_database_is_one_for_all_threads_and_loops() -> None:
+def test_all_threads_and_loops_share_one_memory_database() -> None:
     with SqliteAgentDb() as db:
         store = DbSessionStore(db)
         threads = [
@@ -472,7 +478,7 @@ def test_open_store_takes_any_url(postgres: PostgresServer, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", [str, make_url])
-def test_a_url_with_blanks_in_it(kind: Callable[[str], Any]) -> None:
+def test_blanks_in_a_url_and_its_password_are_kept(kind: Callable[[str], Any]) -> None:
     with open_db_of(kind("postgresql://u:a%20b@h/my")) as db:
         assert isinstance(db, PostgresAgentDb)
         assert db._parameters.opened()["password"].split(" ") == ["a", "b"]
@@ -591,7 +597,7 @@ def test_an_id_is_free_again_while_its_old_session_is_pruned(open_db: OpenDb, ca
 
 
 @pytest.mark.parametrize("write", ["append_message", "create", "delete"])
-def test_who_calls_a_large_expired_session_does_not_pay_for_it(
+def test_a_call_on_a_large_expired_session_does_not_prune_it(
     open_db: OpenDb, call: Call, write: str
 ) -> None:
     with open_db() as db:

@@ -56,7 +56,7 @@ def test_a_damaged_cell_harms_its_session_alone(
         assert [found for found in listed if found != "s"] == ["before", "after"]
 
 
-def test_async_calls_on_a_damaged_session_raise_errors_of_ours(store: Any) -> None:
+def test_async_calls_on_a_damaged_session_raise_store_errors(store: Any) -> None:
     async def calls() -> list[Any]:
         reads = [store.aget("s"), store.aget_messages("s"), store.alist_sessions()]
         writes = [store.aappend_message("s", said("x")), store.aupdate("s", metadata={"a": 1})]

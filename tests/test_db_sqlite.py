@@ -54,7 +54,7 @@ async def test_a_cancelled_write_never_lands_later(kind: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", KINDS)
 @on_a_loop
-async def test_whatever_becomes_of_a_cancelled_write_it_is_so_at_once(
+async def test_a_cancelled_write_is_settled_when_the_call_returns(
     kind: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "s.db"

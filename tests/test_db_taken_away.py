@@ -50,7 +50,7 @@ WAYS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_acknowledged_is_where_the_path_leads(
+def test_an_acknowledged_write_is_in_the_file_at_the_path(
     tmp_path: Path, kind: str, way: str, is_async: bool
 ) -> None:
     path, acknowledged = tmp_path / "s.db", []
@@ -85,7 +85,7 @@ def test_what_is_acknowledged_is_where_the_path_leads(
 
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_is_made_is_the_users_alone(tmp_path: Path, kind: str, is_async: bool) -> None:
+def test_a_new_file_is_private_to_the_user(tmp_path: Path, kind: str, is_async: bool) -> None:
     os.umask(0o022)
     with KINDS[kind](tmp_path / "s.db") as db:
         store = DbSessionStore(db)

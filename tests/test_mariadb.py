@@ -84,7 +84,7 @@ def test_a_restart_costs_the_caller_nothing(mariadb: MariadbServer, url: str, ca
         mariadb.start()
 
 
-def test_a_lock_is_waited_for_only_so_long(url: str, call: Call) -> None:
+def test_the_wait_for_a_lock_has_a_timeout(url: str, call: Call) -> None:
     with AgentDb(url, connect_args=_IMPATIENT) as db:
         store = DbSessionStore(db)
         for session_id in "st":
@@ -99,7 +99,9 @@ def test_a_lock_is_waited_for_only_so_long(url: str, call: Call) -> None:
         assert call(store, "append_message", "s", say()) == 1
 
 
-def test_what_is_missing_says_so(mariadb: MariadbServer, url: str, schema: str, call: Call) -> None:
+def test_a_missing_database_or_table_is_named(
+    mariadb: MariadbServer, url: str, schema: str, call: Call
+) -> None:
     with AgentDb(url) as db:
         store = DbSessionStore(db)
         call(store, "append_message", "s", say())
@@ -113,7 +115,7 @@ def test_what_is_missing_says_so(mariadb: MariadbServer, url: str, schema: str, 
         call(DbSessionStore(db), "ping")
 
 
-def test_first_writers_of_a_session_at_once(url: str) -> None:
+def test_concurrent_first_writers_of_a_session_all_succeed(url: str) -> None:
     with AgentDb(url) as db:
         store = DbSessionStore(db)
         added: list[int] = []
@@ -158,7 +160,7 @@ def create_and_die(url: str, count: int) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def test_tables_that_were_made_in_part_are_completed(
+def test_partly_created_tables_are_completed(
     mariadb: MariadbServer, url: str, schema: str, call: Call
 ) -> None:
     with AgentDb(url) as db:
@@ -203,7 +205,7 @@ def test_twenty_processes_start_on_a_database_that_is_half_made(warm: Warm, url:
             assert connection.execute(db.tables.schema.select()).all() == [(1,)]
 
 
-def test_a_database_lost_while_its_tables_are_made(
+def test_a_database_lost_while_its_tables_are_created_is_completed(
     mariadb: MariadbServer, url: str, call: Call
 ) -> None:
     with AgentDb(url) as db:
@@ -221,7 +223,7 @@ def test_a_database_lost_while_its_tables_are_made(
         assert call(DbSessionStore(db), "append_message", "s", say()) == 1
 
 
-def test_long_names(mariadb: MariadbServer, url: str, schema: str, call: Call) -> None:
+def test_the_longest_names_work(mariadb: MariadbServer, url: str, schema: str, call: Call) -> None:
     with AgentDb(url, schema=schema, table_prefix="p" * 40) as db:
         assert call(DbSessionStore(db), "append_message", "s", say()) == 1
     mariadb.execute(f"DROP DATABASE {schema}")

@@ -69,7 +69,7 @@ def open_postgres(url: str, schema: str, **options: Any) -> DbSessionStore:
 
 
 @pytest.mark.parametrize("name", ["a :b", "100%", "{messages}", 'quo"te'])
-def test_a_schema_of_any_name(postgres: PostgresServer, name: str) -> None:
+def test_a_schema_may_have_any_name(postgres: PostgresServer, name: str) -> None:
     with PostgresAgentDb(postgres.url(), schema=name) as db:
         store = DbSessionStore(db)
         assert store.append_messages("s", [say(id="m0"), say(id="m1")]) == 2
@@ -166,7 +166,7 @@ def test_the_server_prepares_statements_unless_told_not_to(
 @pytest.mark.parametrize(
     "name", ["begin", "before_execute", "after_execute", "before_cursor_execute", "do_execute"]
 )
-def test_who_listens_to_an_engine_hears_of_every_statement(
+def test_listeners_of_an_engine_get_every_statement(
     postgres: PostgresServer, schema: str, name: str
 ) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema) as db:
@@ -179,7 +179,7 @@ def test_who_listens_to_an_engine_hears_of_every_statement(
     assert len(heard) == 2
 
 
-def test_prepared_statements_that_the_server_has_lost(
+def test_lost_prepared_statements_cost_the_caller_nothing(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:
     """A pooler that is not noticed, or a column that someone gives another type."""
@@ -224,7 +224,7 @@ def test_writers_of_two_sessions_never_wait_for_each_other(
         call(store, "append_message", "new", say())
 
 
-def test_first_writers_of_a_session_at_once(store: DbSessionStore) -> None:
+def test_concurrent_first_writers_of_a_session_all_succeed(store: DbSessionStore) -> None:
     added: list[int] = []
     for number in range(30):
         gate = threading.Barrier(6)
@@ -246,7 +246,7 @@ def test_first_writers_of_a_session_at_once(store: DbSessionStore) -> None:
         assert (info.version, info.message_count) == (1, 4)
 
 
-def test_the_count_is_that_of_what_was_added_by_whoever(store: DbSessionStore) -> None:
+def test_concurrent_appends_count_each_message_once(store: DbSessionStore) -> None:
     """Batches that overlap, at once: each message is counted once, and only where it was added."""
     added = [0] * 6
     store.append_message("s", say(id="0"))
@@ -316,7 +316,7 @@ def test_a_serialisation_failure_is_tried_again(postgres: PostgresServer, schema
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_many_start_on_an_empty_database_at_a_strict_level(
+def test_many_start_on_an_empty_database_at_serializable(
     postgres: PostgresServer, schema: str, level: str
 ) -> None:
     gate, added = threading.Barrier(12), []
@@ -388,7 +388,7 @@ def test_a_restart_costs_the_caller_nothing(
         call(store, "ping")
 
 
-def test_a_connection_cut_in_silence_costs_an_append_nothing(
+def test_a_silently_cut_connection_costs_an_append_nothing(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:
     relay = Relay(postgres.port)
@@ -402,7 +402,7 @@ def test_a_connection_cut_in_silence_costs_an_append_nothing(
     relay.close()
 
 
-def test_a_server_that_hangs_is_left_in_time(
+def test_a_call_to_a_server_that_hangs_ends_in_time(
     own_server: PostgresServer, schema: str, call: Call
 ) -> None:
     with PostgresAgentDb(
@@ -420,7 +420,7 @@ def test_a_server_that_hangs_is_left_in_time(
         assert call(store, "append_message", "t", say()) == 1
 
 
-def test_a_server_that_hangs_takes_all_of_the_pool_with_it(
+def test_all_pooled_connections_to_a_server_that_hung_are_replaced(
     own_server: PostgresServer, schema: str
 ) -> None:
     with PostgresAgentDb(own_server.url(), schema=schema, statement_timeout=0.3) as db:
@@ -440,7 +440,7 @@ def test_a_server_that_hangs_takes_all_of_the_pool_with_it(
         assert not before & processes()
 
 
-def test_a_lock_is_waited_for_only_so_long(
+def test_the_wait_for_a_lock_has_a_timeout(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema, statement_timeout=0.3) as db:
@@ -454,7 +454,9 @@ def test_a_lock_is_waited_for_only_so_long(
         assert call(store, "append_message", "s", say()) == 1
 
 
-def test_the_servers_own_timeouts(postgres: PostgresServer, schema: str, call: Call) -> None:
+def test_a_timeout_of_the_server_is_named(
+    postgres: PostgresServer, schema: str, call: Call
+) -> None:
     options = "-c lock_timeout=100"
     with PostgresAgentDb(postgres.url(), schema=schema, options=options) as db:
         store = DbSessionStore(db)
@@ -463,7 +465,7 @@ def test_the_servers_own_timeouts(postgres: PostgresServer, schema: str, call: C
             call(store, "append_message", "s", say())
 
 
-def test_a_standby_is_read_and_becomes_a_primary(
+def test_a_standby_serves_reads_and_writes_once_promoted(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema) as db:
@@ -500,7 +502,9 @@ def test_a_standby_is_read_and_becomes_a_primary(
             standby.stop()
 
 
-def test_too_many_connections(own_server: PostgresServer, schema: str, call: Call) -> None:
+def test_too_many_connections_are_an_outage(
+    own_server: PostgresServer, schema: str, call: Call
+) -> None:
     with PostgresAgentDb(own_server.url(), schema=schema) as db:
         call(DbSessionStore(db), "ping")
     crowd: list[psycopg.Connection] = []
@@ -515,7 +519,7 @@ def test_too_many_connections(own_server: PostgresServer, schema: str, call: Cal
         call(DbSessionStore(db), "ping")
 
 
-def test_a_pool_that_is_used_up(postgres: PostgresServer, schema: str) -> None:
+def test_a_pool_that_is_used_up_is_busy(postgres: PostgresServer, schema: str) -> None:
     options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.1}
     with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
         store = DbSessionStore(db)
@@ -532,13 +536,13 @@ def test_a_pool_that_is_used_up(postgres: PostgresServer, schema: str) -> None:
         waiting.join()
 
 
-def test_a_pool_of_the_callers_choice(postgres: PostgresServer, schema: str, call: Call) -> None:
+def test_a_pool_class_may_be_chosen(postgres: PostgresServer, schema: str, call: Call) -> None:
     options = {"poolclass": NullPool}
     with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
         assert call(DbSessionStore(db), "append_message", "s", say()) == 1
 
 
-def test_what_is_refused_says_so(postgres: PostgresServer, schema: str, call: Call) -> None:
+def test_a_refusal_says_what_to_do(postgres: PostgresServer, schema: str, call: Call) -> None:
     with psycopg.connect(postgres.url(), autocommit=True) as admin:
         admin.execute(f"CREATE ROLE {schema} LOGIN PASSWORD 'secret-{schema}'")
         admin.execute(f"CREATE SCHEMA {schema}")
@@ -568,7 +572,7 @@ def test_what_is_refused_says_so(postgres: PostgresServer, schema: str, call: Ca
         call(DbSessionStore(db), "ping")
 
 
-def test_a_full_disk_says_so(postgres: PostgresServer, schema: str, call: Call) -> None:
+def test_a_full_disk_is_named(postgres: PostgresServer, schema: str, call: Call) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema) as db:
         store = DbSessionStore(db)
         call(store, "append_message", "s", say())

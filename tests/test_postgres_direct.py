@@ -66,7 +66,7 @@ def test_an_engine_that_is_not_in_autocommit_commits(
 
 
 @pytest.mark.parametrize("name", ["engine_connect", "checkout", "checkin"])
-def test_who_listens_to_connections_hears_of_every_use(
+def test_listeners_of_a_pool_get_every_use(
     postgres: PostgresServer, schema: str, call: Call, name: str
 ) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema) as db:
@@ -108,7 +108,7 @@ def test_an_interrupted_statement_leaves_nothing_under_way(
         assert [message.content for message in store.get_messages("s")] == ["first", "second"]
 
 
-def test_tasks_that_are_cancelled_hand_on_no_reply(postgres: PostgresServer, schema: str) -> None:
+def test_a_cancelled_task_leaves_no_reply_to_others(postgres: PostgresServer, schema: str) -> None:
     """At whatever moment: each of the others reads its own session, on two connections."""
     options = {"pool_size": 2}
 
@@ -136,7 +136,7 @@ def test_tasks_that_are_cancelled_hand_on_no_reply(postgres: PostgresServer, sch
     asyncio.run(main())
 
 
-def test_a_server_that_hangs_takes_all_of_a_loops_pool_with_it(
+def test_a_loops_connections_to_a_server_that_hung_are_replaced(
     mortal_server: PostgresServer, schema: str
 ) -> None:
     url = mortal_server.url()
@@ -169,7 +169,7 @@ def test_a_server_that_hangs_takes_all_of_a_loops_pool_with_it(
     asyncio.run(main())
 
 
-def test_a_loops_pool_that_is_used_up(postgres: PostgresServer, schema: str) -> None:
+def test_a_loops_pool_that_is_used_up_is_busy(postgres: PostgresServer, schema: str) -> None:
     options = {"pool_size": 1, "pool_timeout": 0.1}
 
     async def main() -> None:
@@ -195,7 +195,7 @@ def test_a_loops_pool_that_is_used_up(postgres: PostgresServer, schema: str) -> 
     ],
     ids=str,
 )
-def test_pools_with_options_of_the_callers(
+def test_a_pool_takes_the_callers_options(
     postgres: PostgresServer,
     schema: str,
     caplog: pytest.LogCaptureFixture,
@@ -213,7 +213,7 @@ def test_pools_with_options_of_the_callers(
     assert not caplog.records
 
 
-def test_what_is_over_the_pools_size_is_closed(
+def test_overflow_connections_are_closed(
     postgres: PostgresServer, schema: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Here it is the pooled connection that comes back last, when its place is taken."""
@@ -231,7 +231,9 @@ def test_what_is_over_the_pools_size_is_closed(
     assert not caplog.records
 
 
-def test_a_pool_that_recycles(postgres: PostgresServer, schema: str, call: Call) -> None:
+def test_a_pool_that_recycles_opens_new_connections(
+    postgres: PostgresServer, schema: str, call: Call
+) -> None:
     relay = Relay(postgres.port)
     options = {"pool_recycle": 0}
     url = postgres.url(port=relay.port)
@@ -246,7 +248,7 @@ def test_a_pool_that_recycles(postgres: PostgresServer, schema: str, call: Call)
     relay.close()
 
 
-def test_a_write_that_may_have_been_done_is_not_sent_again(
+def test_a_write_that_may_have_taken_effect_is_not_resent(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:
     relay = Relay(postgres.port)

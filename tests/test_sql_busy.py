@@ -65,7 +65,7 @@ def made(postgres: PostgresServer, schema: str) -> None:
 
 
 @pytest.mark.usefixtures("made")
-def test_callers_of_a_locked_session_leave_connections_to_the_others(
+def test_threads_on_a_locked_session_leave_connections_to_others(
     postgres: PostgresServer, schema: str
 ) -> None:
     """Fifteen of them, on a pool of fifteen; and who waits among them does not blame the store."""
@@ -86,7 +86,7 @@ def test_callers_of_a_locked_session_leave_connections_to_the_others(
 
 
 @pytest.mark.usefixtures("made")
-def test_tasks_of_a_locked_session_leave_connections_to_the_others(
+def test_tasks_on_a_locked_session_leave_connections_to_others(
     postgres: PostgresServer, schema: str
 ) -> None:
     async def main(waiting: Any) -> None:
@@ -108,7 +108,7 @@ def test_tasks_of_a_locked_session_leave_connections_to_the_others(
         asyncio.run(main(waiting))
 
 
-def test_what_the_server_says_of_a_lock_decides(
+def test_which_timeout_of_the_server_ends_a_wait_decides_the_error(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:
     for setting, kind in (
@@ -125,7 +125,7 @@ def test_what_the_server_says_of_a_lock_decides(
             call(db, "close")
 
 
-def test_a_full_pool_whose_database_answers_nobody_is_away() -> None:
+def test_a_full_pool_whose_database_answers_nobody_is_an_outage() -> None:
     gate = Gate(2, 0.1)
     assert all(gate.try_enter(session) for session in "xy")
     gate.failed("the network is gone")
@@ -160,11 +160,11 @@ def refusal_behind(gate: Gate, served: float = math.inf, *, fail: bool = False) 
     return told.type
 
 
-def test_a_pool_that_is_too_small_for_those_who_are_answered_is_busy() -> None:
+def test_a_full_pool_whose_database_answers_is_busy() -> None:
     assert refusal_behind(Gate(1, 1)) is StoreBusyError
 
 
-def test_in_doubt_it_is_the_time_of_a_session_that_is_up() -> None:
+def test_in_doubt_a_wait_for_a_session_is_a_timeout() -> None:
     """One who waits when a database falls silent came a moment before: so somebody was answered."""
     assert refusal_behind(Gate(1, 0.4), 0.15) is StoreTimeoutError
     assert refusal_behind(Gate(1, 0.05), fail=True) is StoreTimeoutError
@@ -174,7 +174,7 @@ def test_in_doubt_it_is_the_time_of_a_session_that_is_up() -> None:
         assert refusal_behind(Gate(1, 5)) is StoreTimeoutError
 
 
-def test_who_waits_behind_a_session_is_not_in_the_way_of_others() -> None:
+def test_calls_that_wait_for_a_session_do_not_delay_others() -> None:
     gate = Gate(6, 5)
     places = [gate.try_enter("x") for _ in range(2)]
 
@@ -202,7 +202,9 @@ def test_who_waits_behind_a_session_is_not_in_the_way_of_others() -> None:
     asyncio.run(main())
 
 
-def test_a_ping_goes_past_a_full_pool(postgres: PostgresServer, schema: str, call: Call) -> None:
+def test_a_ping_works_while_the_pool_is_full(
+    postgres: PostgresServer, schema: str, call: Call
+) -> None:
     options = {"pool_size": 1, "pool_timeout": 0.2}
     with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
         store = DbSessionStore(db)
@@ -221,7 +223,7 @@ def test_a_ping_goes_past_a_full_pool(postgres: PostgresServer, schema: str, cal
 
 
 @pytest.mark.usefixtures("made")
-def test_a_dead_server_that_looks_like_a_full_pool_is_away(
+def test_a_dead_server_behind_a_full_pool_is_an_outage(
     postgres: PostgresServer, schema: str
 ) -> None:
     with Proxy(postgres.port) as proxy:
@@ -259,7 +261,7 @@ def _answers(store: DbSessionStore) -> bool:
     return True
 
 
-def test_conflicts_are_tried_a_few_times_with_pauses(
+def test_conflicts_are_retried_a_few_times_with_pauses(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema, statement_timeout=5) as db:
@@ -288,7 +290,7 @@ def test_conflicts_are_tried_a_few_times_with_pauses(
 
 
 @pytest.mark.usefixtures("made")
-def test_conflicts_are_not_tried_past_the_time_of_the_call(
+def test_conflicts_are_not_retried_past_the_deadline(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema) as db:

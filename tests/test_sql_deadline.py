@@ -55,7 +55,7 @@ def proxy(postgres: PostgresServer) -> Iterator[Proxy]:
 
 
 @pytest.mark.usefixtures("made")
-def test_an_answer_that_trickles(
+def test_a_trickling_answer_ends_at_the_deadline(
     postgres: PostgresServer, proxy: Proxy, schema: str, call: Call
 ) -> None:
     url = postgres.url(port=proxy.port)
@@ -72,7 +72,7 @@ def test_an_answer_that_trickles(
 
 
 @pytest.mark.usefixtures("made")
-def test_a_first_use_that_trickles(
+def test_a_trickling_first_use_ends_at_the_deadline(
     postgres: PostgresServer, proxy: Proxy, schema: str, call: Call
 ) -> None:
     """Connecting, looking at the tables and making them are in the time of the call."""
@@ -84,7 +84,7 @@ def test_a_first_use_that_trickles(
         call(db, "close")
 
 
-def test_a_server_that_takes_connections_and_says_nothing(call: Call) -> None:
+def test_a_server_that_accepts_and_says_nothing_times_out(call: Call) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://u:x@127.0.0.1:{silent.getsockname()[1]}/d"
         with PostgresAgentDb(url, statement_timeout=TIMEOUT) as db:
@@ -106,7 +106,7 @@ def test_with_little_time_left_the_database_is_not_blamed_for_a_connection(call:
 
 
 @pytest.mark.usefixtures("made")
-def test_second_tries_are_in_the_time_of_the_call(
+def test_a_second_try_ends_at_the_deadline_too(
     postgres: PostgresServer, proxy: Proxy, schema: str, call: Call
 ) -> None:
     """A connection that is cut, and then a server that says nothing to a new one."""
@@ -122,7 +122,7 @@ def test_second_tries_are_in_the_time_of_the_call(
 
 
 @pytest.mark.usefixtures("made")
-def test_the_time_of_the_call_that_this_one_is_part_of(
+def test_an_outer_deadline_bounds_the_call(
     postgres: PostgresServer, proxy: Proxy, schema: str, call: Call
 ) -> None:
     url = postgres.url(port=proxy.port)
@@ -141,7 +141,7 @@ def test_the_time_of_the_call_that_this_one_is_part_of(
         call(db, "close")
 
 
-def test_asyncpg_keeps_the_time_of_the_call_that_this_one_is_part_of(
+def test_an_outer_deadline_bounds_a_call_through_asyncpg(
     postgres: PostgresServer, proxy: Proxy, schema: str
 ) -> None:
     url = make_url(postgres.url(port=proxy.port)).set(drivername="postgresql+asyncpg")
@@ -164,9 +164,7 @@ def test_asyncpg_keeps_the_time_of_the_call_that_this_one_is_part_of(
 
 
 @pytest.mark.usefixtures("made")
-def test_a_pool_is_waited_for_in_the_time_of_the_call(
-    postgres: PostgresServer, schema: str
-) -> None:
+def test_the_wait_for_a_pool_ends_at_the_deadline(postgres: PostgresServer, schema: str) -> None:
     options = {"pool_size": 1, "pool_timeout": 30}
     with PostgresAgentDb(
         postgres.url(), schema=schema, statement_timeout=TIMEOUT, engine_options=options

@@ -52,7 +52,7 @@ class Database:
         server: The server.
         url: The database's URL, which names a driver.
         options: Further arguments for `AgentDb`.
-        is_async: The driver is for this colour.
+        is_async: Whether the driver is an async one.
     """
 
     server: PostgresServer | MariadbServer
@@ -94,12 +94,12 @@ def _make(request: pytest.FixtureRequest, driver: str, is_async: bool) -> Databa
     params=[*(("sync", d) for d in _BLOCKING), *(("async", d) for d in _ASYNC)], ids="+".join
 )
 def database(request: pytest.FixtureRequest) -> Database:
-    colour, driver = request.param
-    return _make(request, driver, colour == "async")
+    kind, driver = request.param
+    return _make(request, driver, kind == "async")
 
 
 class Caller:
-    """Calls methods in the colour of the driver; the async ones always on the same loop."""
+    """Calls the sync or the async methods, as the driver is; the async ones on one loop."""
 
     def __init__(self, *, is_async: bool) -> None:
         self._loop = asyncio.new_event_loop() if is_async else None
@@ -176,7 +176,7 @@ def test_the_driver_that_is_named_is_the_one_that_works(database: Database) -> N
         assert module == ("sessionstore" if named == "none" else named)
 
 
-def test_the_other_colour_has_a_driver_of_its_own(
+def test_sync_and_async_methods_have_a_driver_each(
     postgres: PostgresServer, schema: str, tmp_path: Path
 ) -> None:
     for name, is_async, other in (("psycopg2", True, "psycopg"), ("asyncpg", False, "psycopg")):
@@ -188,7 +188,7 @@ def test_the_other_colour_has_a_driver_of_its_own(
         assert _driver_of(db, is_async=True) == "aiosqlite"
 
 
-def test_a_database_in_memory_has_no_async_driver() -> None:
+def test_a_database_in_memory_refuses_an_async_driver() -> None:
     with pytest.raises(ValueError, match="in memory"):
         AgentDb("sqlite+aiosqlite://")
 
@@ -258,7 +258,7 @@ def test_a_restart_costs_the_caller_nothing(database: Database, caller: Caller) 
 _PRIVATE = SessionMessage("user", "private", id="secret")
 
 
-def test_a_row_that_is_refused_is_not_shown(database: Database, caller: Caller) -> None:
+def test_the_error_for_a_refused_row_does_not_quote_it(database: Database, caller: Caller) -> None:
     """PostgreSQL quotes it in what its error tells beside the message."""
     place = database.options.get("schema", make_url(database.url).database)
     with AgentDb(database.url, **database.options) as db:
@@ -280,7 +280,7 @@ def test_a_row_that_is_refused_is_not_shown(database: Database, caller: Caller) 
         caller(db, "close")
 
 
-def test_a_row_that_is_refused_by_an_sqlite_file_is_not_shown(tmp_path: Path) -> None:
+def test_the_error_for_a_row_that_sqlite_refuses_does_not_quote_it(tmp_path: Path) -> None:
     with AgentDb(f"sqlite:///{tmp_path / 'x.db'}") as db:
         store = DbSessionStore(db)
         store.append_message("s", say(id="m0"))
@@ -296,7 +296,7 @@ def test_a_row_that_is_refused_by_an_sqlite_file_is_not_shown(tmp_path: Path) ->
     assert "secret" not in shown
 
 
-def test_what_asyncpg_waits_for_in_vain_is_an_outage() -> None:
+def test_a_server_that_never_answers_asyncpg_is_an_outage() -> None:
     """Its timeouts are asyncio's, which on Python 3.10 are no errors of the system."""
 
     async def main(port: int) -> None:

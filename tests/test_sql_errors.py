@@ -63,19 +63,23 @@ _WORDS = {
 
 
 @pytest.mark.parametrize(("state", "kind"), _STATES.items())
-def test_by_sqlstate(state: str, kind: type[SessionStoreError]) -> None:
+def test_an_sqlstate_is_translated(state: str, kind: type[SessionStoreError]) -> None:
     error = DBAPIError(None, None, psycopg.errors.lookup(state)("told"))
     assert type(translated(error)) is kind
     assert is_safe_to_repeat(error) == (state in ("40001", "40P01", "23505"))
 
 
 @pytest.mark.parametrize(("told", "kind"), _NUMBERS.items())
-def test_by_number(told: tuple[int, str], kind: type[SessionStoreError]) -> None:
+def test_an_error_number_of_mysql_is_translated(
+    told: tuple[int, str], kind: type[SessionStoreError]
+) -> None:
     error = DBAPIError(None, None, pymysql.err.OperationalError(*told))
     assert type(translated(error)) is kind
 
 
 @pytest.mark.parametrize(("told", "kind"), _WORDS.items())
-def test_by_words(told: str, kind: type[SessionStoreError]) -> None:
+def test_an_error_without_a_code_is_translated_by_its_words(
+    told: str, kind: type[SessionStoreError]
+) -> None:
     error = DBAPIError(None, None, psycopg.OperationalError(told), connection_invalidated=True)
     assert type(translated(error)) is kind

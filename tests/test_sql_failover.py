@@ -56,10 +56,10 @@ def _become(server: PostgresServer, state: str) -> None:
 
 
 class Calls:
-    """Calls in one colour, six at once, on connections that are kept."""
+    """Calls, sync or async, six at once, on connections that are kept."""
 
-    def __init__(self, store: DbSessionStore, colour: str) -> None:
-        self.store, self.loop = store, asyncio.new_event_loop() if colour == "async" else None
+    def __init__(self, store: DbSessionStore, kind: str) -> None:
+        self.store, self.loop = store, asyncio.new_event_loop() if kind == "async" else None
 
     def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if self.loop is None:
@@ -87,9 +87,9 @@ class Calls:
         self.loop.close()
 
 
-@pytest.mark.parametrize(("colour", "driver"), _DRIVERS)
+@pytest.mark.parametrize(("kind", "driver"), _DRIVERS)
 def test_writes_go_to_the_new_writer_at_once(
-    writers: tuple[PostgresServer, PostgresServer], schema: str, colour: str, driver: str
+    writers: tuple[PostgresServer, PostgresServer], schema: str, kind: str, driver: str
 ) -> None:
     old, new = writers
     with PostgresAgentDb(new.url(), schema=schema) as there:
@@ -100,7 +100,7 @@ def test_writes_go_to_the_new_writer_at_once(
         db: AgentDb = PostgresAgentDb(old.url(port=relay.port), schema=schema)
     else:
         db = AgentDb(url.set(drivername=driver), schema=schema)
-    calls = Calls(DbSessionStore(db), colour)
+    calls = Calls(DbSessionStore(db), kind)
     try:
         calls("append_message", "s", say())
         calls.at_once("append_message", _MANY, say())
@@ -119,13 +119,13 @@ def test_writes_go_to_the_new_writer_at_once(
         relay.close()
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_where_all_are_read_only_that_is_said(
-    writers: tuple[PostgresServer, PostgresServer], schema: str, colour: str
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_write_fails_as_read_only_where_all_servers_are(
+    writers: tuple[PostgresServer, PostgresServer], schema: str, kind: str
 ) -> None:
     old, _ = writers
     db = PostgresAgentDb(old.url(), schema=schema)
-    calls = Calls(DbSessionStore(db), colour)
+    calls = Calls(DbSessionStore(db), kind)
     try:
         calls("append_message", "s", say())
         _become(old, "on")
@@ -144,15 +144,15 @@ def test_where_all_are_read_only_that_is_said(
 
 @pytest.mark.skipif(not mariadb_binary(), reason="there is no mariadbd here")
 @pytest.mark.parametrize(
-    ("colour", "driver"), [("sync", "mysql+pymysql"), ("async", "mysql+asyncmy")]
+    ("kind", "driver"), [("sync", "mysql+pymysql"), ("async", "mysql+asyncmy")]
 )
-def test_mariadbs_connections_that_are_read_only_are_let_go(
-    mariadb: MariadbServer, schema: str, colour: str, driver: str
+def test_read_only_connections_to_mariadb_are_replaced(
+    mariadb: MariadbServer, schema: str, kind: str, driver: str
 ) -> None:
     """Those that were opened while the server was so stay so."""
     mariadb.execute(f"CREATE DATABASE {schema}")
     db = AgentDb(make_url(mariadb.url(schema)).set(drivername=driver))
-    calls = Calls(DbSessionStore(db), colour)
+    calls = Calls(DbSessionStore(db), kind)
     try:
         with AgentDb(mariadb.url(schema)) as first:
             DbSessionStore(first).append_message("s", say())

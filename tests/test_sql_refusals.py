@@ -56,15 +56,15 @@ Refusal = Callable[[str], SessionStoreError]
     ids="-".join,
 )
 def refusal(request: pytest.FixtureRequest) -> Refusal:
-    """Give the error of a store's first use, by one driver in its colour."""
-    colour, driver = request.param
+    """Give the error of a store's first use, by one driver, sync or async."""
+    kind, driver = request.param
 
     async def write_later(db: AgentDb) -> None:
         async with db:
             await DbSessionStore(db).aappend_message("🦜", say("🦜"))
 
     def write(db: AgentDb) -> None:
-        if colour == "async":
+        if kind == "async":
             asyncio.run(write_later(db))
         with db:
             DbSessionStore(db).append_message("🦜", say("🦜"))
@@ -80,7 +80,7 @@ def refusal(request: pytest.FixtureRequest) -> Refusal:
 
 
 @pytest.mark.parametrize("statement", _MISTAKES)
-def test_a_mistake_is_no_outage(
+def test_a_callers_mistake_is_not_an_outage(
     postgres: PostgresServer,
     admin: psycopg.Connection,
     schema: str,
@@ -101,7 +101,7 @@ def test_a_mistake_is_no_outage(
     assert _PASSWORD not in "".join(traceback.format_exception(error))
 
 
-def test_a_server_that_lets_nobody_in_from_here(
+def test_a_host_that_pg_hba_refuses_is_not_an_outage(
     admin: psycopg.Connection, postgres: PostgresServer, refusal: Refusal
 ) -> None:
     rules = postgres._data / "pg_hba.conf"
@@ -129,7 +129,9 @@ def _is_refused(postgres: PostgresServer) -> bool:
     return False
 
 
-def test_a_server_without_tls(postgres: PostgresServer, refusal: Refusal, request: Any) -> None:
+def test_a_server_without_tls_is_not_an_outage(
+    postgres: PostgresServer, refusal: Refusal, request: Any
+) -> None:
     parameter = "ssl" if "asyncpg" in request.node.name else "sslmode"
     error = refusal(f"{postgres.url()}?{parameter}=require")
     assert type(error) is SessionStoreError
@@ -154,7 +156,7 @@ def test_a_limit_of_connections_is_an_outage(
     assert "no more connections" in str(error)
 
 
-def test_a_database_that_is_named_as_an_error_is_worded(
+def test_a_database_named_like_an_error_is_not_mistaken_for_one(
     postgres: PostgresServer, refusal: Refusal
 ) -> None:
     error = refusal(postgres.url("too%20many%20clients"))
@@ -162,7 +164,7 @@ def test_a_database_that_is_named_as_an_error_is_worded(
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
-def test_a_database_that_lacks_characters_is_refused_at_the_first_use(
+def test_a_database_that_is_not_utf8_is_refused_at_first_use(
     postgres: PostgresServer,
     admin: psycopg.Connection,
     schema: str,
@@ -179,7 +181,7 @@ def test_a_database_that_lacks_characters_is_refused_at_the_first_use(
 # -- Rights ---------------------------------------------------------------------------------------
 
 
-def test_the_rights_that_a_role_needs(
+def test_each_documented_right_is_needed_and_all_are_enough(
     postgres: PostgresServer, admin: psycopg.Connection, schema: str, call: Call
 ) -> None:
     with PostgresAgentDb(postgres.url(), schema=schema) as db:

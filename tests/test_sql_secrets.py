@@ -72,14 +72,14 @@ def told(opening: Callable[[], Any]) -> BaseException:
         lambda: open_store(f"nonsense://u:{SECRET}@h/d"),
     ],
 )
-def test_a_mistake_in_what_names_a_database(opening: Callable[[], Any]) -> None:
+def test_an_error_about_a_url_shows_no_password(opening: Callable[[], Any]) -> None:
     require_no_secret(told(opening))
 
 
 @pytest.mark.parametrize("is_async", [False, True])
 @pytest.mark.parametrize("driver", _DRIVERS)
 @pytest.mark.parametrize("what", ["refused", "unreachable", "unknown database"])
-def test_a_connection_that_fails(
+def test_an_error_about_a_connection_shows_no_password(
     postgres: PostgresServer, driver: str, what: str, is_async: bool
 ) -> None:
     port = free_port() if what == "unreachable" else postgres.port

@@ -42,12 +42,12 @@ def test_an_agent_db_shows_no_password_that_is_not_encoded(driver: str) -> None:
     assert "Pw!" not in f"{refused.value}{refused.value.__cause__}"
 
 
-def test_a_database_whose_name_is_a_url_is_read_as_one() -> None:
+def test_a_database_name_that_is_a_url_is_parsed_as_one() -> None:
     with pytest.raises(ValueError, match="percent-encode"):
         PostgresAgentDb(dbname="postgresql://u:S3cret@Pw@h/d")
 
 
-def test_a_password_in_a_string_may_be_anything() -> None:
+def test_a_password_in_a_connection_string_may_be_any_text() -> None:
     password = "a+b://c@d/e"  # noqa: S105 - of no server
     assert (
         PostgresAgentDb(f"host=h password={password}")._parameters.opened()["password"] == password
@@ -63,7 +63,7 @@ def test_a_password_in_a_string_may_be_anything() -> None:
         ("foo", "'foo'$"),
     ],
 )
-def test_a_parameter_that_is_none_is_named(name: str, told: str) -> None:
+def test_an_unknown_parameter_is_named(name: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         PostgresAgentDb("postgresql://h/d", **{name: "x"})
     with pytest.raises(ValueError, match=told):
@@ -72,7 +72,7 @@ def test_a_parameter_that_is_none_is_named(name: str, told: str) -> None:
 
 @pytest.mark.parametrize("name", ["statement_timeout", "connect_timeout"])
 @pytest.mark.parametrize("value", [0, -1, "3", float("nan"), float("inf")])
-def test_a_timeout_that_is_none_is_refused(name: str, value: Any) -> None:
+def test_an_invalid_timeout_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} must be a number of seconds above 0"):
         PostgresAgentDb("postgresql://h/d", **{name: value})
 
@@ -101,7 +101,7 @@ _POSTGRES = "'sessionstore[postgres]'"
         ("mysql+asyncmy", "asyncmy", _NO.format("", "mysql+asyncmy", "asyncmy")),
     ],
 )
-def test_a_driver_that_is_not_there_is_named_with_what_to_install(
+def test_a_missing_driver_is_named_with_what_to_install(
     scheme: str, hidden: str, told: str
 ) -> None:
     program = """

@@ -114,7 +114,7 @@ def ids(store: DbSessionStore) -> list[Any]:
     return [message.id for message in store.get_messages("s")]
 
 
-def test_a_write_that_the_network_brings_late_has_no_effect(
+def test_a_write_that_arrives_late_has_no_effect(
     holding: Holding, postgres: PostgresServer, schema: str, made: DbSessionStore, call: Call
 ) -> None:
     """It was told to have failed, and what came after it was acknowledged."""
@@ -140,7 +140,7 @@ def _nobody_works(postgres: PostgresServer) -> bool:
 
 
 @pytest.mark.parametrize("driver", ["ours", "postgresql+psycopg", "postgresql+asyncpg"])
-def test_a_task_that_is_cancelled_while_the_network_holds_its_write(
+def test_a_task_cancelled_while_its_write_is_delayed_is_settled(
     holding: Holding, postgres: PostgresServer, schema: str, made: DbSessionStore, driver: str
 ) -> None:
     url = make_url(postgres.url(port=holding.port))
@@ -171,7 +171,7 @@ def test_a_task_that_is_cancelled_while_the_network_holds_its_write(
 
 
 @pytest.mark.parametrize("driver", ["ours", "postgresql+asyncpg"])
-def test_a_task_that_is_cancelled_while_its_write_waits_for_a_lock(
+def test_a_task_cancelled_while_its_write_waits_for_a_lock_is_settled(
     postgres: PostgresServer, schema: str, made: DbSessionStore, driver: str
 ) -> None:
     async def main() -> None:
@@ -196,7 +196,7 @@ def test_a_task_that_is_cancelled_while_its_write_waits_for_a_lock(
     asyncio.run(main())
 
 
-def test_a_server_that_hung_and_goes_on(schema: str) -> None:
+def test_a_write_to_a_server_that_hung_is_settled_when_it_goes_on(schema: str) -> None:
     server = PostgresServer()
     try:
         with PostgresAgentDb(server.url(), schema=schema, statement_timeout=1) as db:
@@ -214,7 +214,7 @@ def test_a_server_that_hung_and_goes_on(schema: str) -> None:
         server.stop()
 
 
-def test_a_user_who_may_end_no_process_waits_until_it_ends(
+def test_without_the_right_to_end_a_process_its_end_is_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = PostgresServer()
@@ -243,7 +243,7 @@ def test_a_user_who_may_end_no_process_waits_until_it_ends(
     assert [record.message for record in caplog.records].count(unsettled._NOT_ENDED) == 1
 
 
-def test_ctrl_c_while_the_network_holds_a_write(
+def test_a_delayed_write_is_settled_after_ctrl_c(
     holding: Holding, postgres: PostgresServer, schema: str, made: DbSessionStore
 ) -> None:
     url = postgres.url(port=holding.port)
@@ -276,7 +276,7 @@ def test_another_process_of_the_same_number_is_left_alone(
 
 
 @pytest.mark.parametrize("owner", ["ours", "theirs"])
-def test_what_is_acknowledged_after_a_task_cancelled_before_its_batch_is_committed(
+def test_a_write_after_one_cancelled_in_pipeline_mode_is_committed(
     postgres: PostgresServer, schema: str, owner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that was left in pipeline mode would commit nothing more."""

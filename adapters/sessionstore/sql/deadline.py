@@ -263,7 +263,7 @@ class Connecting:
         connection = in_time(opening, end, partial(self._too_late, left(end)))
         try:
             self._prepare(connection)
-            self._know(connection, connection.execute(WHO).fetchone())
+            self._identify(connection, connection.execute(WHO).fetchone())
         except BaseException:
             connection.close()
             raise
@@ -278,7 +278,7 @@ class Connecting:
             raise self._too_late(given, TOO_LATE) from None
         try:
             self._prepare(connection)
-            self._know(connection, await (await connection.execute(WHO)).fetchone())
+            self._identify(connection, await (await connection.execute(WHO)).fetchone())
         except BaseException:
             await connection.close()
             raise
@@ -300,15 +300,17 @@ class Connecting:
         clock.statement_timeout, clock.place = self._timeout, self._place
         connection.adapters.register_dumper(list, ListBinaryDumper)
 
-    def _know(self, connection: DeadlineConnection | AsyncDeadlineConnection, told: Any) -> None:
-        """Note the server's process, where it is the one that the connection was told of.
+    def _identify(
+        self, connection: DeadlineConnection | AsyncDeadlineConnection, process: Any
+    ) -> None:
+        """Note the server's process, where it is the one that the connection has the number of.
 
         A pooler gives a number of its own, as what is asked to be cancelled by it is with whatever
         process then has the work. Between its clients a process must not keep what one has
         prepared, and may at any time work for another.
         """
-        if told and told[0] == connection.info.backend_pid:
-            connection.clock.backend = Backend(*told)
+        if process and process[0] == connection.info.backend_pid:
+            connection.clock.backend = Backend(*process)
             if self._prepares:
                 connection.prepare_threshold = PREPARED_AFTER
 

@@ -36,18 +36,18 @@ _Meaning: TypeAlias = tuple[type[SessionStoreError], str]
 
 _GONE = (StoreConnectionError, "the database can't be reached")
 _STOPPING = (StoreConnectionError, "the database is stopping or starting: try again")
-_CROWDED = (StoreBusyError, "the database takes no more connections")
+_TOO_MANY = (StoreBusyError, "the database takes no more connections")
 _READ_ONLY = (StoreReadOnlyError, "the database is read-only: a standby, or set so")
-_UNREACHED = (StoreConnectionError, "the database can't be reached within its timeout")
+_NOT_REACHED = (StoreConnectionError, "the database can't be reached within its timeout")
 _SLOW = (StoreTimeoutError, "the database did not answer within its timeout")
 _LOCKED = (StoreBusyError, "timed out waiting for a lock in the database")
-_CROSSED = (StoreBusyError, "this conflicted with concurrent writes: try again")
+_CONFLICT = (StoreBusyError, "this conflicted with concurrent writes: try again")
 _TAKEN = (SessionStoreError, "the database has another row with this key already: see the cause")
 _REFUSED = (SessionStoreError, "a constraint on the tables refuses this: see the cause")
-_FAILING = (StoreConnectionError, "the database's disk fails, or its server")
+_FAILING = (StoreConnectionError, "the disk or the server of the database fails: look at its log")
 _SHORT = (StoreBusyError, "the database is short of memory or another resource: try again")
-_NO_ROOM = (StoreReadOnlyError, "the disk of the database is full: make room")
-_FULL = (SessionStoreError, "the disk of the database is full: make room")
+_NO_ROOM = (StoreReadOnlyError, "the disk of the database is full: free some space")
+_FULL = (SessionStoreError, "the disk of the database is full: free some space")
 _FORBIDDEN = (SessionStoreError, "the database refuses this for lack of permission: grant it")
 _LOGIN = (
     SessionStoreError,
@@ -57,11 +57,14 @@ _LOCKED_OUT = (SessionStoreError, "this database is set to let nobody in: ALLOW_
 _TLS = (SessionStoreError, "TLS with the database fails: look at sslmode and at its certificates")
 _MISSET = (SessionStoreError, "the database refuses a parameter of the connection: see the cause")
 _UNKNOWN = (SessionStoreError, "there is no database of this name: create it")
-_THERE = (SessionStoreError, "some tables are there, but not the one that tells their version")
-_MISSING = (SessionStoreError, "a table of sessionstore is missing, or is not as it was made")
+_EXISTS = (
+    SessionStoreError,
+    "some tables exist, but not the one with their version: drop them, or restore it",
+)
+_MISSING = (SessionStoreError, "a table of sessionstore is missing, or was changed: restore it")
 _TOO_BIG = (InvalidMessageError, "a message is too big for this database")
 FOREIGN = "the database's encoding lacks some characters: its encoding must be UTF8"
-"""What to say of a database that can't hold any text."""
+"""The error for a database whose encoding lacks characters."""
 _FOREIGN = (SessionStoreError, FOREIGN)
 _UNPREPARED = (
     StoreBusyError,
@@ -69,7 +72,7 @@ _UNPREPARED = (
 )
 _OTHER = (SessionStoreError, "the database refuses to work: see the cause")
 
-# By SQLSTATE, or by its class: what PostgreSQL's drivers tell.
+# By SQLSTATE, or by its class: from PostgreSQL's drivers.
 _BY_STATE: dict[str, _Meaning] = {
     "08": _GONE,
     "22021": _FOREIGN,
@@ -83,17 +86,17 @@ _BY_STATE: dict[str, _Meaning] = {
     "28": _LOGIN,
     "3D000": _UNKNOWN,
     "3F000": _MISSING,
-    "40": _CROSSED,
+    "40": _CONFLICT,
     "40003": _GONE,  # nobody knows whether it was done
     "42501": _FORBIDDEN,
     "42703": _MISSING,
     "42P01": _MISSING,
     "42P05": _UNPREPARED,
-    "42P06": _THERE,
-    "42P07": _THERE,
+    "42P06": _EXISTS,
+    "42P07": _EXISTS,
     "42P10": _MISSING,
     "53100": _NO_ROOM,
-    "53300": _CROWDED,
+    "53300": _TOO_MANY,
     "53": _SHORT,
     "54000": _TOO_BIG,
     "55000": _LOCKED_OUT,
@@ -103,24 +106,24 @@ _BY_STATE: dict[str, _Meaning] = {
     "57": _STOPPING,
     "58": _FAILING,
 }
-# By error number: what MySQL's and MariaDB's drivers tell.
+# By error number: from MySQL's and MariaDB's drivers.
 _BY_NUMBER: dict[int, _Meaning] = {
-    1007: _THERE,
-    1020: _CROSSED,
+    1007: _EXISTS,
+    1020: _CONFLICT,
     1021: _NO_ROOM,
     1037: _SHORT,
-    1040: _CROWDED,
+    1040: _TOO_MANY,
     1041: _SHORT,
     1043: _GONE,
     1044: _FORBIDDEN,
     1045: _LOGIN,
     1047: _STOPPING,  # a node of a Galera cluster that is not ready
     1049: _UNKNOWN,
-    1050: _THERE,
+    1050: _EXISTS,
     1053: _STOPPING,
     1054: _MISSING,
     1062: _TAKEN,
-    1061: _THERE,
+    1061: _EXISTS,
     1114: _NO_ROOM,
     1129: _GONE,
     1130: _LOGIN,
@@ -132,15 +135,15 @@ _BY_NUMBER: dict[int, _Meaning] = {
     1159: _GONE,
     1160: _GONE,
     1161: _GONE,
-    1203: _CROWDED,
+    1203: _TOO_MANY,
     1205: _LOCKED,
     1206: _SHORT,
-    1213: _CROSSED,
-    1226: _CROWDED,
+    1213: _CONFLICT,
+    1226: _TOO_MANY,
     1290: _READ_ONLY,
     1317: _SLOW,
-    1412: _CROSSED,
-    1615: _CROSSED,
+    1412: _CONFLICT,
+    1615: _CONFLICT,
     1637: _SHORT,
     1698: _LOGIN,
     1792: _READ_ONLY,
@@ -161,7 +164,7 @@ _BY_NUMBER: dict[int, _Meaning] = {
     4031: _GONE,
     4025: _REFUSED,
 }
-# By words: SQLite's.
+# By a part of the message: SQLite's.
 _BY_WORDS: tuple[tuple[str, _Meaning], ...] = (
     ("locked", _LOCKED),
     ("readonly", _READ_ONLY),
@@ -179,18 +182,18 @@ _BY_WORDS: tuple[tuple[str, _Meaning], ...] = (
 # Those in which PostgreSQL, PgBouncer and libpq refuse a connection, which has no SQLSTATE. What
 # passes by itself comes first: of several hosts, one may be starting and another not know us.
 _BY_REFUSAL: tuple[tuple[str, _Meaning], ...] = (
-    ("too many clients", _CROWDED),
-    ("too many connections", _CROWDED),
-    ("remaining connection slots", _CROWDED),
-    ("no more connections allowed", _CROWDED),
-    ("query_wait_timeout", _CROWDED),
+    ("too many clients", _TOO_MANY),
+    ("too many connections", _TOO_MANY),
+    ("remaining connection slots", _TOO_MANY),
+    ("no more connections allowed", _TOO_MANY),
+    ("query_wait_timeout", _TOO_MANY),
     ("session is read-only", _READ_ONLY),
     ("in hot standby mode", _READ_ONLY),
     ("starting up", _STOPPING),
     ("shutting down", _STOPPING),
     ("in recovery mode", _STOPPING),
     ("statement timeout expired", _SLOW),
-    ("timeout expired", _UNREACHED),
+    ("timeout expired", _NOT_REACHED),
     ("does not support SSL", _TLS),
     ("rejected SSL upgrade", _TLS),
     ("certificate", _TLS),
@@ -217,7 +220,7 @@ _A_NAME = re.compile('"[^"]*"')
 
 
 def translated(error: Exception) -> SessionStoreError:
-    """Say in a store's words what went wrong; never a parameter's value, a URL or a password.
+    """Give the store's error for SQLAlchemy's; never with a value, a URL or a password in it.
 
     Args:
         error: What SQLAlchemy raised.
@@ -234,7 +237,7 @@ def translated(error: Exception) -> SessionStoreError:
 def cause(error: Exception) -> BaseException:
     """Give the driver's own error: SQLAlchemy's may quote the parameters of a statement.
 
-    What PostgreSQL tells beside the message itself is taken out, as it may quote a whole row.
+    PostgreSQL's details beside the message are taken out, as they may quote a row.
     """
     driver = error.orig or error if isinstance(error, DBAPIError) else error
     if str(driver).startswith(_UNDECODED):  # sqlite3 quotes what it can't decode
@@ -260,17 +263,17 @@ def is_disconnect(error: Exception) -> bool:
 
 
 def is_read_only(error: Exception) -> bool:
-    """Tell whether a server took no write: another may be the one that does by now."""
+    """Tell whether a server refused a write as read-only: another may be the primary by now."""
     return _meaning(error) is _READ_ONLY
 
 
 def is_timeout(error: Exception) -> bool:
-    """Tell whether it is for its time that a call ended, be it that the server has said so."""
+    """Tell whether a call ended for its time, by the server's clock or here."""
     return issubclass(_meaning(error)[0], StoreTimeoutError)
 
 
 def is_answer(error: Exception) -> bool:
-    """Tell whether the database itself has said so, and thus is there."""
+    """Tell whether the error is an answer of the database, which thus can be reached."""
     if not issubclass(_meaning(error)[0], (StoreConnectionError, StoreTimeoutError)):
         return not isinstance(error, PoolTimeoutError)
     if not isinstance(error, DBAPIError) or error.connection_invalidated:
@@ -279,14 +282,14 @@ def is_answer(error: Exception) -> bool:
 
 
 def is_missing_table(error: Exception) -> bool:
-    """Tell whether a table of the store, or the schema that it should be in, is not there."""
+    """Tell whether a table of the store, or its schema, is missing."""
     return _meaning(error) is _MISSING
 
 
 def is_safe_to_repeat(error: Exception) -> bool:
-    """Tell whether a transaction was undone for another's sake, and would do better now."""
+    """Tell whether a transaction was undone because of another, and may succeed now."""
     # What is there already was made by another, after this transaction had begun to look.
-    return _meaning(error) in (_CROSSED, _THERE, _TAKEN, _UNPREPARED)
+    return _meaning(error) in (_CONFLICT, _EXISTS, _TAKEN, _UNPREPARED)
 
 
 def is_unprepared(error: DBAPIError) -> bool:

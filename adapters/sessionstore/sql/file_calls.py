@@ -39,7 +39,7 @@ class Call:
         self._claim = Lock()
 
     def claim(self) -> bool:
-        """Tell whether to begin it, or to give it up: the first who asks may."""
+        """Tell whether the caller may begin it, or give it up: only the first one may."""
         return self._claim.acquire(blocking=False)
 
     def cancel(self) -> None:

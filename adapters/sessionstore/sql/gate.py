@@ -17,7 +17,7 @@ from sessionstore.errors import (
     StoreTimeoutError,
 )
 
-__all__ = ["Alone", "Gate"]
+__all__ = ["Gate", "OneAtATime"]
 
 _SHARES = 3  # how many sessions that are stuck it takes to use a pool up
 # A pool is too small for a crowd where, for most of the time that a call may take, it waited while
@@ -25,7 +25,7 @@ _SHARES = 3  # how many sessions that are stuck it takes to use a pool up
 _MOST, _START, _PAUSE, _TURNS = 0.5, 0.25, 0.1, 2
 
 
-class Alone(str):
+class OneAtATime(str):
     """What stands for a session that only one call at a time may be at."""
 
     __slots__ = ()
@@ -62,7 +62,7 @@ class Gate:
 
         Args:
             session: What the call is about; ``None`` for no one session. Reads and writes of one
-                are two: who reads does not wait for a lock.
+                are two: readers do not wait for locks.
 
         Returns:
             What `leave` must be given then; ``None`` where it was not.
@@ -185,10 +185,10 @@ class Gate:
         return len(self._inside) >= share and list(self._inside.values()).count(session) >= share
 
     def _share_of(self, session: Hashable) -> int:
-        return 1 if isinstance(session, Alone) else self._share
+        return 1 if isinstance(session, OneAtATime) else self._share
 
     def _queued(self, session: Hashable | None, wake: Callable[[], object]) -> _Waiting:
-        remaining(None)  # who has no time left does not blame the database
+        remaining(None)  # a call without time left does not blame the database
         waiting = _Waiting(session, wake, deadline_after(self._timeout))
         with self._lock:
             waiting.granted = self._enter(session, waiting.place) is not None
@@ -250,7 +250,7 @@ class Gate:
         """Tell whether those before this one are answered: all, without a pause, up to now.
 
         Who waits when the database falls silent, or comes back, was there before or is after that:
-        somebody was answered meanwhile. In such a doubt nobody is told that it is busy.
+        somebody was answered meanwhile. In such a doubt it is not called busy.
         """
         now = time.monotonic()
         is_told_now = told.last >= now - self._timeout * _PAUSE

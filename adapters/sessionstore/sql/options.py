@@ -138,7 +138,7 @@ def require_options(url: URL) -> None:
         _require_latin_1(url.password)
     try:
         arguments = _arguments(url)
-    except ImportError:  # which is told in words of ours
+    except ImportError:  # which is an error of ours later
         return
     except (ArgumentError, TypeError, ValueError):
         raise ValueError(_AN_OPTION) from None

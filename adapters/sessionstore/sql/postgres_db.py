@@ -97,7 +97,7 @@ class PostgresAgentDb(AgentDb):
             **KEEPALIVES,
             "connect_timeout": math.ceil(connect_timeout),
             **deadline.parameters(connection_string, parameters),
-            "client_encoding": "UTF8",  # a database of another one is told so, at the first use
+            "client_encoding": "UTF8",  # a database with another one is refused at the first use
             "prepare_threshold": deadline.PREPARED_AFTER if prepared_statements else None,
             "autocommit": True,  # as the operations that are one statement want it
         }

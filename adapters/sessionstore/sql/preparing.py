@@ -8,14 +8,14 @@ from sqlalchemy.exc import DBAPIError
 from sessionstore.errors import SessionStoreError
 from sessionstore.sql.engines import Engines
 from sessionstore.sql.errors import FOREIGN, is_missing_table
-from sessionstore.sql.gate import Alone
+from sessionstore.sql.gate import OneAtATime
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.retrying import retried
 from sessionstore.sql.tables import Tables
 
 __all__ = ["prepared"]
 
-_LOOK, _BRING_UP = Alone("which version of the tables there is"), Alone("bringing them up")
+_LOOK, _BRING_UP = OneAtATime("the version of the tables"), OneAtATime("their migration")
 _RUN_DDL = (
     "the tables of sessionstore are missing: run the SQL that AgentDb.ddl() gives, "
     "or let create_schema=True do it"

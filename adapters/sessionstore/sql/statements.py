@@ -111,13 +111,13 @@ def reading(tables: Tables, asked: Reading) -> Any:
         place = bindparam("place", type_=BigInteger)
     position = type_coerce(null(), BigInteger) if place is None else place
     body = type_coerce(null(), Text)
-    told = raw_columns(head.c) if asked.whole else [raw(head.c.user_id)]
+    columns = raw_columns(head.c) if asked.whole else [raw(head.c.user_id)]
     parts = [
-        select(_kind(HEAD).label("part"), position.label("position"), body.label("body"), *told),
-        _part(LAST, _messages(tables, key, place, asked), len(told)),
+        select(_kind(HEAD).label("part"), position.label("position"), body.label("body"), *columns),
+        _part(LAST, _messages(tables, key, place, asked), len(columns)),
     ]
     if asked.keep_system:
-        parts.append(_part(FIRST, _first_message(tables, key), len(told)))
+        parts.append(_part(FIRST, _first_message(tables, key), len(columns)))
     return union_all(*parts)
 
 
@@ -163,10 +163,10 @@ def _first_message(tables: Tables, key: ScalarSelect[Any]) -> Any:
     return first.order_by(messages.c.position).limit(1)
 
 
-def _part(part: int, messages: Any, told: int) -> Any:
+def _part(part: int, messages: Any, more: int) -> Any:
     rows = messages.subquery()
     found = (number(rows.c.position), raw(rows.c.body))
-    return select(_kind(part), *found, *[null() for _ in range(told)])
+    return select(_kind(part), *found, *[null() for _ in range(more)])
 
 
 def _kind(part: int) -> ColumnElement[int]:

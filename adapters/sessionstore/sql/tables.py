@@ -149,10 +149,10 @@ class Tables:
             connection: A connection to the database.
 
         Returns:
-            The version; 0 where the table that tells is empty.
+            The version; 0 where the table that holds it is empty.
 
         Raises:
-            SQLAlchemyError: The table that tells is not there, or can't be read.
+            SQLAlchemyError: The table that holds it is missing, or can't be read.
         """
         return connection.scalar(select(func.max(self.schema.c.version))) or 0
 
@@ -167,7 +167,7 @@ class Tables:
         Returns:
             The version of the schema that is there now; a newer one is left as it is.
         """
-        with _Alone(connection, self):
+        with _SchemaLock(connection, self):
             there = inspect(connection).has_table(self.schema.name, schema=self.metadata.schema)
             version = self.stored_version(connection) if there else 0
             if version == 0:
@@ -198,7 +198,7 @@ class Tables:
 
     def _parts(self) -> list[Table | Index]:
         parts: list[Table | Index] = []
-        # The one that tells the version comes last: where it is filled, all are.
+        # The one that holds the version comes last: where it is filled, the others are there.
         for table in (self.sessions, self.messages, self.schema):
             parts += [table, *sorted(table.indexes, key=lambda index: str(index.name))]
         return parts
@@ -289,7 +289,7 @@ def tables_of(
     return Tables(prefix, schema, migrations)
 
 
-class _Alone:
+class _SchemaLock:
     """Keeps other processes from changing the schema too, until the transaction's end."""
 
     def __init__(self, connection: Connection, tables: Tables) -> None:
@@ -307,7 +307,7 @@ class _Alone:
         elif name in _MYSQL and not self._connection.scalar(
             select(func.get_lock(self._name, _PATIENCE))
         ):
-            raise SessionStoreError("another process has been creating the tables for too long")
+            raise SessionStoreError("timed out waiting for another process that creates the tables")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A connection that was lost has taken the lock with it.

@@ -1,4 +1,4 @@
-"""Statements whose answer never came: they are ended before the process is told anything more.
+"""Statements whose reply never came: they are ended before anything else is sent to their database.
 
 A connection that is given up leaves a statement behind that a server may still carry out: one that
 hung and goes on, or one to which a network brings it late. What came after it would be undone. So
@@ -42,7 +42,7 @@ _NOT_ENDED = (
     "take effect late. Grant EXECUTE on it"
 )
 _logger = logging.getLogger("sessionstore")
-_told: set[Place] = set()
+_warned: set[Place] = set()
 _lock = fork_safe_lock()
 _unsettled: dict[Place, set[Backend]] = {}
 _waited_until: dict[Backend, float] = {}
@@ -110,8 +110,8 @@ def _end(connection: Connection, place: Place, backend: Backend) -> None:
 
 
 def _await_end(connection: Connection, place: Place, backend: Backend) -> None:
-    if place not in _told:
-        _told.add(place)
+    if place not in _warned:
+        _warned.add(place)
         _logger.warning(_NOT_ENDED)
     until = _waited_until.setdefault(backend, time.monotonic() + _OWN_END)
     while _counted(connection, _IS_THERE, backend) and time.monotonic() < until:

@@ -179,7 +179,7 @@ def shown_url(parameters: dict[str, Any]) -> URL:
 
 
 def sqlite_timeout(url: URL, options: dict[str, Any]) -> float:
-    """Give how long an operation on an SQLite file may wait, as ``sqlite3.connect`` is told it."""
+    """Give how long an operation on an SQLite file may wait, as ``sqlite3.connect`` takes it."""
     given = options.get("connect_args", {}).get("timeout", url.query.get("timeout"))
     return _SQLITE_TIMEOUT if given is None else float(given)
 
@@ -189,7 +189,7 @@ def engine_options(url: URL, options: dict[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     defaults: dict[str, Any] = {"hide_parameters": True}
     if "poolclass" not in options:
-        # As many as SQLAlchemy's 5 and 10 more, but those 10 would be opened anew for each use.
+        # As many as SQLAlchemy's 5 and 10 more, but those 10 would be opened for each use again.
         defaults |= {"pool_size": _POOL_SIZE, "max_overflow": 0, "pool_use_lifo": True}
         defaults["pool_timeout"] = POOL_TIMEOUT
     backend, _, driver = url.drivername.partition("+")
