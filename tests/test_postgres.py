@@ -33,8 +33,8 @@ from sessionstore import (
     StoreConnectionError,
     StoreUnavailableError,
 )
+from sessionstore.sql.column_types import _unescaped, escaped
 from sessionstore.sql.requests import Work
-from sessionstore.sql.tables import _unescaped, escaped
 from sessionstore.testing import OpenStore, SharedStoreConformance
 from sessionstore.testing.appending import AppendContract
 

@@ -10,11 +10,11 @@ from sessionstore.arguments import require_owner, require_version
 from sessionstore.operations import Append
 from sessionstore.rows import encoded
 from sessionstore.sql.changes import add, find, make, new_row, write_head
+from sessionstore.sql.column_types import escaped
 from sessionstore.sql.direct import Query
 from sessionstore.sql.requests import SqlFlow
 from sessionstore.sql.sessions import Sessions
-from sessionstore.sql.statements import appending
-from sessionstore.sql.tables import escaped
+from sessionstore.sql.write_statements import appending
 
 __all__ = ["NO_VERSION", "append"]
 

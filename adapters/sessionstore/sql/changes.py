@@ -13,7 +13,7 @@ from sessionstore.rows import PRUNE_MESSAGES, Row
 from sessionstore.sql.cells import checked
 from sessionstore.sql.expiring import clear, counted, drop, hide
 from sessionstore.sql.sessions import Sessions
-from sessionstore.sql.statements import locking, moment, noting
+from sessionstore.sql.write_statements import locking, moment, noting
 
 __all__ = ["add", "find", "make", "new_row", "remove", "replace_all", "require", "write_head"]
 

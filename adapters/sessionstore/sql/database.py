@@ -10,10 +10,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
-from sqlalchemy import URL, Engine, create_engine
-from sqlalchemy.exc import ArgumentError, InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import URL, Engine
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from sessionstore._runtime.call_deadline import deadline_after
@@ -22,31 +21,24 @@ from sessionstore._runtime.tickets import Ticket
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
 from sessionstore.sql.engines import Engines, OfLoop
 from sessionstore.sql.gate import Gate
+from sessionstore.sql.making import (
+    async_engine,
+    blocking_engine,
+    gates_of,
+    require_driver,
+    with_driver,
+    without_pool,
+)
 from sessionstore.sql.options import require_options
 from sessionstore.sql.passing import leave_failed
 from sessionstore.sql.preparing import prepared
 from sessionstore.sql.requests import Pause, SqlFlow, Work
 from sessionstore.sql.retrying import retried
-from sessionstore.sql.sqlite_engine import (
-    KeptConnection,
-    SqliteFile,
-    async_sqlite_engine,
-    sqlite_engine,
-)
+from sessionstore.sql.sqlite_engine import KeptConnection, SqliteFile, sqlite_engine
 from sessionstore.sql.sqlite_runs import SqliteRuns
 from sessionstore.sql.tables import DEFAULT_PREFIX, Migration, Tables, tables_of
 from sessionstore.sql.transactions import carried_out
-from sessionstore.sql.urls import (
-    NO_URL,
-    driver_of,
-    engine_options,
-    is_in_memory,
-    no_driver,
-    place_of,
-    pool_size,
-    sqlite_timeout,
-    url_of,
-)
+from sessionstore.sql.urls import NO_URL, is_in_memory, place_of, sqlite_timeout, url_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -133,10 +125,7 @@ class AgentDb:
         self._engines: dict[int, Engines] = {}
         self._sqlite_runs: dict[int, SqliteRuns] = {}
         if given is None:
-            try:
-                self._require_driver()
-            except ArgumentError:
-                raise ValueError(NO_URL) from None
+            self._require_driver()
 
     def __repr__(self) -> str:
         """Tell driver, host and database: nothing of what a password may be in."""
@@ -224,7 +213,7 @@ class AgentDb:
         place, began = gate.try_enter(work.session), None
         if place is None:
             if work.may_exceed_pool:
-                return self._carried(self._make_engine(self._poolless()), work)
+                return self._carried(self._make_engine(without_pool(self._options)), work)
             began = time.monotonic()
             place = gate.enter(work.session)
         try:
@@ -261,7 +250,9 @@ class AgentDb:
         place, began = gate.try_enter(work.session), None
         if place is None:
             if work.may_exceed_pool:
-                return await self._acarried(self._make_async_engine(self._poolless()), work)
+                return await self._acarried(
+                    self._make_async_engine(without_pool(self._options)), work
+                )
             began = time.monotonic()
             place = await gate.aenter(work.session)
         try:
@@ -338,17 +329,12 @@ class AgentDb:
         return await self._current().of_this_loop(self._new_async_engine)
 
     def _require_driver(self) -> None:
-        dialect = self._url.get_dialect()
         try:
-            dialect.import_dbapi()
-        except ImportError as error:
-            raise ImportError(
-                no_driver(self._url, is_async=dialect.is_async, plain=True)
-            ) from error
-        if not dialect.is_async:
-            self._sync()
-        elif is_in_memory(self._url):
-            raise ValueError("a database in memory has no async driver: use SqliteAgentDb()")
+            require_driver(self._url)
+            if not self._url.get_dialect().is_async:
+                self._sync()
+        except ArgumentError:
+            raise ValueError(NO_URL) from None
 
     def _new_engine(self) -> Engine:
         return self._make_engine(self._options)
@@ -357,38 +343,15 @@ class AgentDb:
         return self._make_async_engine(self._options)
 
     def _make_engine(self, options: dict[str, Any]) -> Engine:
-        url = self._with_driver(is_async=False)
-        return create_engine(url, **engine_options(url, options))
+        return blocking_engine(self._url, options)
 
     def _make_async_engine(self, options: dict[str, Any]) -> AsyncEngine:
-        url = self._with_driver(is_async=True)
-        if url.get_backend_name() == "sqlite":
-            return async_sqlite_engine(url, self._options, self._sqlite_file())
-        try:
-            return create_async_engine(url, **engine_options(url, options))
-        except InvalidRequestError as error:
-            raise SessionStoreError(no_driver(url, is_async=True)) from error
-
-    def _poolless(self) -> dict[str, Any]:
-        others = {
-            name: value
-            for name, value in self._options.items()
-            if not name.startswith("pool") and name != "max_overflow"
-        }
-        return {**others, "poolclass": NullPool}
+        return async_engine(self._url, options, self._sqlite_file())
 
     def _gates(self) -> Callable[[], Gate] | None:
         if self._given is not None or self._dialect_name == "sqlite":
             return None
-        options = engine_options(self._url, self._options)
-        size = pool_size(options)
-        return None if size is None else partial(Gate, size, options["pool_timeout"])
-
-    def _with_driver(self, *, is_async: bool) -> URL:
-        driver = driver_of(self._url, is_async=is_async)
-        if driver is None:
-            raise SessionStoreError(no_driver(self._url, is_async=is_async))
-        return self._url.set(drivername=driver)
+        return gates_of(self._url, self._options)
 
     def _current(self) -> Engines:
         known = self._engines.get(os.getpid())
@@ -414,7 +377,7 @@ class AgentDb:
         if isinstance(self._given, Engine):
             given = self._given
             return lambda _: given
-        url = self._with_driver(is_async=False)
+        url = with_driver(self._url, is_async=False)
         return partial(sqlite_engine, url, self._options, self._sqlite_file())
 
     def _sqlite_file(self) -> SqliteFile:

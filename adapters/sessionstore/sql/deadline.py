@@ -9,45 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import time
-from collections.abc import Generator, Iterable
-from difflib import get_close_matches
-from functools import partial
+from collections.abc import Generator
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 try:
     import psycopg
-    from psycopg import conninfo
-    from psycopg.types.array import ListBinaryDumper
 except ImportError as _error:
     raise ImportError(
         "PostgresAgentDb needs the postgres extra: pip install 'sessionstore[postgres]'"
     ) from _error
 
 from sessionstore._runtime.call_deadline import deadline_after
-from sessionstore.arguments.urls import shown_option
-from sessionstore.sql.in_time import TOO_LATE, TooLittleTimeError, in_time, left
-from sessionstore.sql.secrets import Sealed
-from sessionstore.sql.unsettled import WHO, Backend, Place, note
+from sessionstore.sql.unsettled import Backend, Place, note
 
-__all__ = [
-    "PREPARED_AFTER",
-    "AsyncDeadlineConnection",
-    "Connecting",
-    "DeadlineConnection",
-    "parameters",
-]
+__all__ = ["AsyncDeadlineConnection", "Clock", "DeadlineConnection"]
 
 T = TypeVar("T")
 
-PREPARED_AFTER = 5
-"""How often a connection has sent a statement before it is prepared: one seldom used never is."""
 _GRACE = 1.0  # seconds at most for the server to cancel a statement, and as long to say so
 _LOOKS = 0.1  # seconds between two looks at the clock, at most
 _LEAST = 0.005
-_FAIR = 0.5  # of the time of a call, to open a connection in: with less nobody is to blame
 _NOTHING_READY: Any = 0
 _UNDER_WAY = (psycopg.pq.TransactionStatus.ACTIVE, psycopg.pq.TransactionStatus.UNKNOWN)
 
@@ -64,7 +46,7 @@ def _require_uninterrupted(slow: _TooSlowError, pgconn: Any) -> None:
         raise cause
 
 
-class _Clock:
+class Clock:
     """How long one exchange with the server may take; the last part of it is for cancelling.
 
     Attributes:
@@ -110,7 +92,7 @@ class DeadlineConnection(psycopg.Connection[Any]):
         clock: How long it may take.
     """
 
-    clock: _Clock = _Clock()
+    clock: Clock = Clock()
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         """Wait for an exchange with the server to end, as psycopg asks for it.
@@ -170,7 +152,7 @@ class AsyncDeadlineConnection(psycopg.AsyncConnection[Any]):
         clock: How long it may take.
     """
 
-    clock: _Clock = _Clock()
+    clock: Clock = Clock()
 
     async def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         """Async twin of `DeadlineConnection.wait`."""
@@ -203,145 +185,11 @@ class AsyncDeadlineConnection(psycopg.AsyncConnection[Any]):
         """End as `DeadlineConnection` does."""
 
 
-def parameters(connection_string: str, further: dict[str, Any]) -> dict[str, Any]:
-    """Read what names a database, in any of the forms that libpq knows.
-
-    Args:
-        connection_string: A URL or a ``"name=value"`` string; may be empty.
-        further: More parameters, which count where both name one.
-
-    Returns:
-        The parameters by name.
-
-    Raises:
-        ValueError: libpq can't read them, or does not know one.
-    """
-    string = re.sub(r"^(\w+)\+\w+://", r"\1://", connection_string)
-    query = string.partition("?")[2] if _A_URL.match(string) else ""
-    named = {unquote(option.partition("=")[0]) for option in query.split("&") if option}
-    _require_known({*further})
-    _require_known(named - {"ssl"}, named)  # ssl=true is JDBC's, which libpq takes
-    try:
-        return dict(conninfo.conninfo_to_dict(string, **further))
-    except psycopg.ProgrammingError:
-        # The error may quote a password.
-        raise ValueError(_UNREADABLE) from None
-
-
-class Connecting:
-    """What a connection to one database is opened with.
-
-    Args:
-        parameters: What psycopg's ``connect`` takes.
-        statement_timeout: Seconds; ``None`` waits for good.
-        prepares: Prepare statements where no pooler is between here and the server.
-        place: What the database is known by here.
-    """
-
-    def __init__(
-        self,
-        parameters: Sealed,
-        statement_timeout: float | None,
-        prepares: bool,
-        place: Place,
-    ) -> None:
-        self._parameters = parameters
-        self._timeout = statement_timeout
-        self._prepares = prepares
-        self._place = place
-
-    def connect(self) -> DeadlineConnection:
-        """Open a blocking connection, within the time of the call.
-
-        Returns:
-            The connection.
-
-        Raises:
-            psycopg.Error: It is refused, or takes too long.
-        """
-        opening, end = partial(_open, self._parameters), deadline_after(self._timeout)
-        connection = in_time(opening, end, partial(self._too_late, left(end)))
-        try:
-            self._prepare(connection)
-            self._identify(connection, connection.execute(WHO).fetchone())
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    async def aconnect(self) -> AsyncDeadlineConnection:
-        """Async twin of `connect`."""
-        given = left(deadline_after(self._timeout))
-        try:
-            connection = await asyncio.wait_for(_aopen(self._parameters), given)
-        except asyncio.TimeoutError:
-            raise self._too_late(given, TOO_LATE) from None
-        try:
-            self._prepare(connection)
-            self._identify(connection, await (await connection.execute(WHO)).fetchone())
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
-
-    def _too_late(self, given: float | None, words: str) -> Exception:
-        """Make the error of a connection that was not there in time.
-
-        Args:
-            given: How long there was to open it, in seconds: what the call had left.
-            words: What it says where that was long enough to blame the database.
-        """
-        if given is not None and self._timeout is not None and given < self._timeout * _FAIR:
-            return TooLittleTimeError("too little of the call's time was left to connect in")
-        return psycopg.OperationalError(words)
-
-    def _prepare(self, connection: DeadlineConnection | AsyncDeadlineConnection) -> None:
-        connection.clock = clock = _Clock()
-        clock.statement_timeout, clock.place = self._timeout, self._place
-        connection.adapters.register_dumper(list, ListBinaryDumper)
-
-    def _identify(
-        self, connection: DeadlineConnection | AsyncDeadlineConnection, process: Any
-    ) -> None:
-        """Note the server's process, where it is the one that the connection has the number of.
-
-        A pooler gives a number of its own, as what is asked to be cancelled by it is with whatever
-        process then has the work. Between its clients a process must not keep what one has
-        prepared, and may at any time work for another.
-        """
-        if process and process[0] == connection.info.backend_pid:
-            connection.clock.backend = Backend(*process)
-            if self._prepares:
-                connection.prepare_threshold = PREPARED_AFTER
-
-
-def _open(parameters: Sealed) -> DeadlineConnection:
-    return DeadlineConnection.connect(**parameters.opened())
-
-
-async def _aopen(parameters: Sealed) -> AsyncDeadlineConnection:
-    return await AsyncDeadlineConnection.connect(**parameters.opened())
-
-
-def _require_known(names: set[str], query: Iterable[str] = ()) -> None:
-    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()}
-    for name in sorted(names - known):
-        near = get_close_matches(name, known | _OURS, 1)
-        hint = f": is it {near[0]}?" if near else ""
-        raise ValueError(f"PostgreSQL knows no parameter {shown_option(name, query)}{hint}")
-
-
-_A_URL = re.compile(r"\w+://")
-_OURS = {"create_schema", "engine_options", "schema", "statement_timeout", "table_prefix"}
-_UNREADABLE = (
-    "this is not a connection string or parameter of PostgreSQL; in a URL a password is written "
-    "as urllib.parse.quote(password, safe='') does"
-)
 _SILENT = "statement timeout expired, and the server did not answer the request to cancel"
 
 
 def _within(
-    clock: _Clock, gen: Generator[Any, Any, T], *, begun: bool = False
+    clock: Clock, gen: Generator[Any, Any, T], *, begun: bool = False
 ) -> Generator[Any, Any, T]:
     """Pass an exchange through until its time is up, be the server silent or slow in what it says.
 

@@ -30,7 +30,8 @@ class Query(msgspec.Struct, frozen=True):
     """A statement that gives rows, and its parameters.
 
     Attributes:
-        statement: SQLAlchemy's; one of those in `statements`, where each is made once.
+        statement: SQLAlchemy's; one of those in `read_statements` or `write_statements`, which
+            are made once.
         values: Its parameters.
     """
 

@@ -10,9 +10,9 @@ from sessionstore.models import SessionPage
 from sessionstore.operations import ListSessions, Ping
 from sessionstore.rows import Row, place
 from sessionstore.sql.direct import Query
+from sessionstore.sql.read_statements import listing
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
-from sessionstore.sql.statements import listing
 
 __all__ = ["list_sessions", "ping"]
 

@@ -82,7 +82,7 @@ class PostgresAgentDb(AgentDb):
         **parameters: Any,
     ) -> None:
         """Name the database; nothing is opened yet."""
-        from sessionstore.sql import deadline  # noqa: PLC0415 - the other databases need no psycopg
+        from sessionstore.sql import connecting  # noqa: PLC0415 - the other databases need no psycopg
 
         if not isinstance(connection_string, str):
             kind = type(connection_string).__name__
@@ -96,9 +96,9 @@ class PostgresAgentDb(AgentDb):
         named = {
             **KEEPALIVES,
             "connect_timeout": math.ceil(connect_timeout),
-            **deadline.parameters(connection_string, parameters),
+            **connecting.parameters(connection_string, parameters),
             "client_encoding": "UTF8",  # a database with another one is refused at the first use
-            "prepare_threshold": deadline.PREPARED_AFTER if prepared_statements else None,
+            "prepare_threshold": connecting.PREPARED_AFTER if prepared_statements else None,
             "autocommit": True,  # as the operations that are one statement want it
         }
         require_libpq(named)
@@ -109,7 +109,7 @@ class PostgresAgentDb(AgentDb):
         waiting = {} if "poolclass" in options else {"pool_timeout": shortest}
         shown = shown_url(named)
         place = place_of(shown.set(username=str(named.get("user") or "")))
-        self._connecting = deadline.Connecting(
+        self._connecting = connecting.Connecting(
             self._parameters, statement_timeout, prepared_statements is None, place
         )
         super().__init__(

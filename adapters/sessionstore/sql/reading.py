@@ -11,9 +11,9 @@ from sessionstore.models import SYSTEM_ROLES, SessionData, SessionMessage, decod
 from sessionstore.operations import Get, GetMessages
 from sessionstore.sql.cells import checked, checked_parts
 from sessionstore.sql.direct import Query
+from sessionstore.sql.read_statements import FIRST, HEAD, Reading, reading, seeking
 from sessionstore.sql.requests import SqlFlow
 from sessionstore.sql.sessions import Sessions
-from sessionstore.sql.statements import FIRST, HEAD, Reading, reading, seeking
 
 __all__ = ["get", "get_messages"]
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from sessionstore.rows import Readable
 from sessionstore.sql.clock import oldest, times
+from sessionstore.sql.column_types import MYSQL
 from sessionstore.sql.database import AgentDb
 from sessionstore.sql.direct import Query
 from sessionstore.sql.requests import SqlFlow, Work
@@ -17,8 +18,6 @@ from sessionstore.sql.tables import Tables
 __all__ = ["Sessions"]
 
 T = TypeVar("T")
-
-_MYSQL = ("mariadb", "mysql")
 
 
 class Sessions:
@@ -47,7 +46,7 @@ class Sessions:
         self._is_timed_here = self._dialect == "sqlite"
         self._oldest = oldest(self._dialect, retention)
         self.is_postgres: bool = self._dialect == "postgresql"
-        self.is_mysql: bool = self._dialect in _MYSQL
+        self.is_mysql: bool = self._dialect in MYSQL
 
     def in_transaction(
         self, work: Callable[[Connection], T], session_id: str | None = None

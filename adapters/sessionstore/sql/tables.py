@@ -1,4 +1,4 @@
-"""The tables of a store in an SQL database: their types, their SQL, their version."""
+"""The tables of a store in an SQL database: their SQL, their version."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from sqlalchemy import (
     MetaData,
     PrimaryKeyConstraint,
     Table,
-    Text,
     UniqueConstraint,
     func,
     insert,
@@ -30,14 +29,13 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
-from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from sessionstore.errors import SessionStoreError
+from sessionstore.sql.column_types import JSON_TEXT, KEY, MYSQL, Id
 from sessionstore.sqlite.file import SCHEMA, SCHEMA_VERSION
 
-__all__ = ["DEFAULT_PREFIX", "Migration", "Tables", "escaped", "tables_of"]
+__all__ = ["DEFAULT_PREFIX", "Migration", "Tables", "tables_of"]
 
 T = TypeVar("T")
 
@@ -45,73 +43,6 @@ DEFAULT_PREFIX = "sessionstore_"
 """What the names of the tables start with, `SQLiteSessionStore`'s among them."""
 # PostgreSQL's names have 63 bytes at most, MySQL's 64; the longest after a prefix is "by_activity".
 _A_PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
-_MYSQL = ("mysql", "mariadb")
-_ESCAPE = "\x1a"
-_LONGEST_ID = 512 * 4  # bytes of UTF-8
-
-
-class _Id(TypeDecorator[str]):
-    """Any text, compared as it is: case, accents and spaces at its end all count."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if dialect.name in _MYSQL:
-            # Its text types ignore case or the spaces at the end, as the collation has it.
-            return dialect.type_descriptor(mysql.VARBINARY(_LONGEST_ID))
-        if dialect.name == "postgresql":
-            # No index on it breaks when the collations of the system change.
-            return dialect.type_descriptor(Text(collation="C"))
-        return dialect.type_descriptor(Text())
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        if value is not None and dialect.name in _MYSQL:
-            return value.encode()
-        if value is not None and dialect.name == "postgresql":
-            return escaped(value)
-        return value
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        if dialect.name in _MYSQL:
-            return bytes(value).decode()
-        return _unescaped(value) if dialect.name == "postgresql" else _text(value)
-
-
-def escaped(value: str) -> str:
-    r"""Write an id without NUL, which PostgreSQL can't store; no two ids become the same.
-
-    Example:
-        >>> from sessionstore.sql.tables import escaped
-        >>> escaped("plain"), escaped("NUL: \0")
-        ('plain', 'NUL: \x1a0')
-
-    Args:
-        value: The id.
-
-    Returns:
-        The same id where it holds neither NUL nor the control character that marks an escape.
-    """
-    return value.replace(_ESCAPE, f"{_ESCAPE}1").replace("\0", f"{_ESCAPE}0")
-
-
-def _text(value: Any) -> Any:
-    """Give what SQLite has for a text; what is none is for the reader to refuse."""
-    try:
-        return value.decode() if isinstance(value, bytes) else value
-    except UnicodeDecodeError:
-        return value
-
-
-def _unescaped(value: str) -> str:
-    return value.replace(f"{_ESCAPE}0", "\0").replace(f"{_ESCAPE}1", _ESCAPE)
-
-
-_JSON = Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), *_MYSQL)
-# An INTEGER PRIMARY KEY is what SQLite numbers by itself.
-_KEY = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Tables:
@@ -212,7 +143,7 @@ class Tables:
 
     def _creation(self, connection: Connection) -> Iterator[str]:
         schema = self.metadata.schema
-        if connection.dialect.name in _MYSQL:
+        if connection.dialect.name in MYSQL:
             # Each part is kept from the moment it is made: one that was killed has left some.
             found = inspect(connection)
             missing = [part for part in self._parts() if not _is_there(found, part)]
@@ -237,11 +168,11 @@ class Tables:
         table = Table(
             f"{self.prefix}sessions",
             self.metadata,
-            Column("session_key", _KEY, Identity(), primary_key=True),
-            Column("id", _Id, nullable=False, unique=True),
-            Column("agent_id", _Id, nullable=False),
-            Column("user_id", _Id),
-            Column("metadata", _JSON, nullable=False),
+            Column("session_key", KEY, Identity(), primary_key=True),
+            Column("id", Id, nullable=False, unique=True),
+            Column("agent_id", Id, nullable=False),
+            Column("user_id", Id),
+            Column("metadata", JSON_TEXT, nullable=False),
             Column("created_at", BigInteger, nullable=False),
             Column("updated_at", BigInteger, nullable=False),
             Column("version", BigInteger, nullable=False),
@@ -261,8 +192,8 @@ class Tables:
             self.metadata,
             Column("session_key", BigInteger, nullable=False),
             Column("position", BigInteger, nullable=False),
-            Column("id", _Id, nullable=False),
-            Column("body", _JSON, nullable=False),
+            Column("id", Id, nullable=False),
+            Column("body", JSON_TEXT, nullable=False),
             PrimaryKeyConstraint("session_key", "position"),
             UniqueConstraint("session_key", "id"),
         )
@@ -304,14 +235,14 @@ class _SchemaLock:
             # For this transaction: behind PgBouncer the next one is somebody else's.
             number = literal(self._number, BigInteger)
             self._connection.execute(select(func.pg_advisory_xact_lock(number)))
-        elif name in _MYSQL and not self._connection.scalar(
+        elif name in MYSQL and not self._connection.scalar(
             select(func.get_lock(self._name, _PATIENCE))
         ):
             raise SessionStoreError("timed out waiting for another process that creates the tables")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A connection that was lost has taken the lock with it.
-        if self._connection.dialect.name in _MYSQL and not self._connection.invalidated:
+        if self._connection.dialect.name in MYSQL and not self._connection.invalidated:
             if kind is None:
                 self._connection.exec_driver_sql("COMMIT")  # before the next one looks
             self._connection.execute(select(func.release_lock(self._name)))

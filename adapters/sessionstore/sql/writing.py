@@ -17,12 +17,12 @@ from sessionstore.operations import Create, Delete, DeleteMessages, ReplaceMessa
 from sessionstore.rows import Row, encoded
 from sessionstore.sql.appending import NO_VERSION
 from sessionstore.sql.changes import find, make, new_row, remove, replace_all, require, write_head
+from sessionstore.sql.column_types import escaped
 from sessionstore.sql.direct import Query
 from sessionstore.sql.expiring import drop
 from sessionstore.sql.requests import SqlFlow
 from sessionstore.sql.sessions import Sessions
-from sessionstore.sql.statements import removing
-from sessionstore.sql.tables import escaped
+from sessionstore.sql.write_statements import removing
 
 __all__ = ["create", "delete_messages", "delete_session", "replace_message", "update_session"]
 
