@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -56,7 +57,7 @@ def connected(server: redis_servers.Server) -> int:
 # -- The caller's clients --------------------------------------------------------------------------
 
 
-def use_in_both_colours(client: Any, prefix: str, *, sync: bool) -> None:
+def use_sync_and_async(client: Any, prefix: str, *, sync: bool) -> None:
     """Use a store on the caller's client, twice on loops, and close it: the client lives on."""
     store = RedisSessionStore(client, key_prefix=prefix)
 
@@ -76,13 +77,13 @@ def use_in_both_colours(client: Any, prefix: str, *, sync: bool) -> None:
 
 def test_a_sync_client(redis_server: redis_servers.Server, prefix: str) -> None:
     with redis.Redis(port=redis_server.port, decode_responses=True) as client:
-        use_in_both_colours(client, prefix, sync=True)
+        use_sync_and_async(client, prefix, sync=True)
         assert client.ping()
 
 
 def test_a_sync_cluster_client(redis_cluster: redis_servers.Cluster, prefix: str) -> None:
     with redis_cluster.client(decode_responses=True) as client:
-        use_in_both_colours(client, prefix, sync=True)
+        use_sync_and_async(client, prefix, sync=True)
         assert client.set("x", "y")
 
 
@@ -90,7 +91,7 @@ def test_a_sync_sentinel_client(old_redis_guarded: redis_servers.Guarded, prefix
     hosts = [("127.0.0.1", one.port) for one in old_redis_guarded.sentinels]
     manager = Sentinel(hosts, socket_timeout=1)
     with manager.master_for(redis_servers.SERVICE, db=1) as client:
-        use_in_both_colours(client, prefix, sync=True)
+        use_sync_and_async(client, prefix, sync=True)
         assert client.ping()
         assert client.dbsize() > 0
     for sentinel in manager.sentinels:
@@ -141,7 +142,7 @@ def test_an_async_sentinel_client(old_redis_guarded: redis_servers.Guarded, pref
     asyncio.run(main())
 
 
-def test_who_traces_redis_py_hears_of_every_command(
+def test_a_tracer_of_redis_py_sees_every_command(
     redis_server: redis_servers.Server, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[Any] = []
@@ -162,7 +163,7 @@ def test_who_traces_redis_py_hears_of_every_command(
 
 
 @pytest.mark.parametrize("client", [None, 7, b"redis://", object(), redis.ConnectionPool()])
-def test_what_is_no_client(client: Any) -> None:
+def test_only_urls_and_clients_are_taken(client: Any) -> None:
     with pytest.raises(TypeError, match="URL or a client"):
         RedisSessionStore(client)
 
@@ -208,7 +209,7 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
         "",
     ],
 )
-def test_a_url_that_is_none(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="Redis") as caught:
         RedisSessionStore(url)
     assert "secret" not in str(caught.value)
@@ -230,7 +231,7 @@ def test_a_url_that_is_none(url: str) -> None:
         {"key_prefix": "\ud800"},
     ],
 )
-def test_options_that_are_none(options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         RedisSessionStore(**options)
 
@@ -245,7 +246,7 @@ def test_options_that_are_none(options: dict[str, Any]) -> None:
         ("max_connections=0", "above 0"),
     ],
 )
-def test_an_option_that_is_not_taken(option: str, words: str) -> None:
+def test_an_unknown_option_is_refused(option: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         RedisSessionStore(f"redis://u:secret@h?decode_responses=true&{option}")
 
@@ -294,7 +295,7 @@ def test_import_needs_no_driver() -> None:
     assert "has no attribute 'Redis'" in done.stderr
 
 
-def test_a_missing_driver_is_told() -> None:
+def test_a_missing_driver_is_named() -> None:
     program = "import sys; sys.modules['redis'] = None; from sessionstore import RedisSessionStore"
     done = run(program)
     assert "pip install 'sessionstore[redis]'" in done.stderr
@@ -309,6 +310,14 @@ def test_a_loop_takes_its_connections_with_it(alone: redis_servers.Server) -> No
         asyncio.run(store.aping())
         wait_until(lambda: connected(alone) == 0, "connections are closed")
     store.close()
+
+
+def test_a_loop_may_end_while_another_begins(redis_server: redis_servers.Server) -> None:
+    with RedisSessionStore(redis_server.url) as store:
+        loops = store._clients._loops
+        for key in range(3):
+            loops[key] = loops.clear  # what another thread's loop does as it ends
+        asyncio.run(store.aget("s"))
 
 
 def test_a_loop_that_is_only_closed(alone: redis_servers.Server) -> None:
@@ -474,7 +483,7 @@ def test_connections_are_not_waited_for_without_end(alone: redis_servers.Server)
 
 
 @pytest.mark.parametrize("fallback", ["memory:", None])
-def test_who_waits_as_an_outage_begins_is_not_told_that_redis_is_busy(
+def test_an_outage_is_not_reported_as_busy_to_those_that_wait(
     alone: redis_servers.Server, fallback: Any
 ) -> None:
     """Others were answered since the wait began: that was before."""
@@ -490,7 +499,7 @@ def test_who_waits_as_an_outage_begins_is_not_told_that_redis_is_busy(
                     await store.aappend_message(f"s{number}", said("x"))
 
             calls = [asyncio.create_task(write(number)) for number in range(count)]
-            for number in range(count):  # each has a turn before this one has its next
+            for number in range(count):  # each goes once before this one goes again
                 await store.aget(f"s{number}")
             alone.pause()
             try:
@@ -530,13 +539,16 @@ def test_a_cancelled_task_harms_no_other(redis_server: redis_servers.Server, pre
     asyncio.run(main())
 
 
+OURS = os.path.join("sessionstore", "redis", "")
+
+
 def interrupted_at(step: int, call: Any) -> bool:
     """Call, break it off where a step begins or ends, and tell whether there are so many."""
     steps = iter(range(step))
 
     def watch(frame: Any, event: str, _: Any) -> Any:
         name = frame.f_code.co_filename
-        if "_redis_" not in name and not name.endswith("connection.py"):
+        if OURS not in name and not name.endswith("connection.py"):
             return None
         if event not in ("call", "return") or next(steps, None) is not None:
             return watch

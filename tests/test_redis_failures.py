@@ -293,7 +293,7 @@ def test_a_crowd_between_two_tries(
 
 
 @pytest.mark.parametrize("size", [150, 200])
-def test_what_cannot_be_known_is_not_told_as_a_fact(
+def test_an_unknown_outcome_is_not_reported_as_known(
     patient: SessionStore, proxy: Proxy, calm: RedisSessionStore, size: int
 ) -> None:
     def many() -> None:
@@ -557,9 +557,9 @@ class _TakenByOthers(list[Any]):
 def test_threads_that_let_go_of_the_same_connections(redis_server: redis_servers.Server) -> None:
     with RedisSessionStore(redis_server.url) as store:
         store.ping()
-        if (lines := store._clients._lines) is not None:  # redis-py 5 has none
-            lines._idle = _TakenByOthers(lines._idle)
-            lines.let_go()
+        if (direct := store._clients._direct) is not None:  # redis-py 5 has none
+            direct._idle = _TakenByOthers(direct._idle)
+            direct.let_go()
         store.ping()
 
 

@@ -14,7 +14,8 @@ from servers.process import wait_until
 from servers.proxy import Proxy
 
 from sessionstore import RedisSessionStore, StoreTimeoutError, open_store
-from sessionstore.redis import lines as redis_lines
+from sessionstore.redis import direct
+from sessionstore.redis.async_direct import AsyncDirect
 from sessionstore.testing.samples import said
 
 CONNECTIONS = 6
@@ -52,7 +53,7 @@ async def awarm(store: Any) -> None:
 
 
 def failed(
-    colour: str, proxy: Proxy, fail: Callable[[Proxy], None], timeout: float
+    mode: str, proxy: Proxy, fail: Callable[[Proxy], None], timeout: float
 ) -> list[Exception]:
     """Give what calls raised after the connections there are were forgotten."""
     errors: list[Exception] = []
@@ -68,7 +69,7 @@ def failed(
                 errors.append(error)
         await store.aclose()
 
-    if colour == "async":
+    if mode == "async":
         asyncio.run(main())
         return errors
     with store:
@@ -82,24 +83,24 @@ def failed(
     return errors
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_reset_at_the_next_use(proxy: Proxy, colour: str) -> None:
-    assert failed(colour, proxy, Proxy.forget, timeout=20.0) == []
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_reset_at_the_next_use(proxy: Proxy, mode: str) -> None:
+    assert failed(mode, proxy, Proxy.forget, timeout=20.0) == []
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_dropped_in_silence(proxy: Proxy, colour: str) -> None:
-    assert len(failed(colour, proxy, Proxy.hold, timeout=0.5)) <= 1
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_dropped_in_silence(proxy: Proxy, mode: str) -> None:
+    assert len(failed(mode, proxy, Proxy.hold, timeout=0.5)) <= 1
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
 def test_dropped_in_silence_and_idle_for_long(
-    proxy: Proxy, colour: str, monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those are asked first, for a moment only, so that not even one call fails."""
-    monkeypatch.setattr(redis_lines, "_FORGOTTEN", 0.0)
-    asks = colour == "sync" or redis_lines.AsyncLines.are_possible()
-    assert len(failed(colour, proxy, Proxy.hold, timeout=2.0)) <= (0 if asks else 1)
+    monkeypatch.setattr(direct, "FORGOTTEN", 0.0)
+    asks = mode == "sync" or AsyncDirect.are_possible()
+    assert len(failed(mode, proxy, Proxy.hold, timeout=2.0)) <= (0 if asks else 1)
 
 
 def test_a_healthy_redis_is_not_degraded(proxy: Proxy) -> None:

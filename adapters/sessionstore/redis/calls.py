@@ -7,6 +7,7 @@ that of Ctrl-C, is handled just then.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sessionstore.redis.requests import Command, Reply, Transaction
@@ -14,7 +15,7 @@ from sessionstore.redis.scripts import Script
 
 __all__ = ["Call", "ReadAllCall", "WriteCall", "number"]
 
-_NAME, _AGAIN = 4, 5  # where a write has its name, and where it is told that it comes again
+_NAME, _AGAIN = 4, 5  # where a write has its name, and where it says that it comes again
 
 
 class Call(NamedTuple):
@@ -50,7 +51,7 @@ class Call(NamedTuple):
 
 
 class WriteCall(Call):
-    """One call of a script that writes, which is told when it comes a second time."""
+    """One call of a script that writes, which says so when it comes a second time."""
 
     __slots__ = ()
 
@@ -95,7 +96,7 @@ class ReadAllCall(Call):
         (agent, owner, count, gaps), caller = head, self.args[0]
         if agent is None:
             return [b"NONE"]
-        # Before all else: who is not the owner is not told that a session is damaged, either.
+        # Before all else: to others than the owner not even damage is reported.
         if caller and owner not in (b"", caller):
             return [b"ACCESS"]
         for result in (*counts, bodies):
@@ -105,6 +106,7 @@ class ReadAllCall(Call):
         return [b"OK", [], bodies] if whole and owner is not None else [b"CORRUPT"]
 
 
+@lru_cache(1024)
 def number(value: int | None) -> bytes:
     """Give a number as a word; ``b""`` for none."""
     return b"" if value is None else b"%d" % value

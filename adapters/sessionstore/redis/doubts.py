@@ -2,7 +2,7 @@
 
 The answer to a write may be lost while the write itself is on its way: in a server that hangs, in a
 proxy, in the buffers of a connection that was given up. Each write has a name. Before this process
-is told anything else of that session, it has the server note those names as done, so that what
+asks anything else about that session, it has the server note those names as done, so that what
 arrives later finds its own name and does nothing.
 """
 
@@ -37,7 +37,7 @@ class Doubts:
             os.register_at_fork(after_in_child=self.renew)
 
     def renew(self) -> None:
-        """Begin anew: another thread may have held the lock as this process was forked."""
+        """Start over: another thread may have held the lock as this process was forked."""
         self._lock = threading.RLock()  # which a signal's handler may come to in mid-work
         self.names: dict[Place, list[bytes]] = {}
         self._newest = threading.local()

@@ -66,11 +66,11 @@ class NobodyAnsweredError(driver.ConnectionError):
     """No connection got free in time, and nobody was answered meanwhile.
 
     Args:
-        last: What the last one that had a connection was told.
+        last: The error that the last one with a connection got; ``None`` without one.
     """
 
     def __init__(self, last: str | None) -> None:
-        """Keep what was told."""
+        """Keep the last error."""
         super().__init__(_NOBODY_ANSWERED)
         self.last = last
 

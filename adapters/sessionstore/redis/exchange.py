@@ -13,7 +13,7 @@ from typing import Any
 from redis.exceptions import NoScriptError, RedisError
 
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
-from sessionstore.operations import Ping
+from sessionstore.operations import Operation, Ping
 from sessionstore.redis import scripts
 from sessionstore.redis.calls import Call, ReadAllCall, WriteCall, number
 from sessionstore.redis.doubts import DOUBTS
@@ -31,7 +31,7 @@ from sessionstore.redis.requests import WAIT, Command, Probe, RedisFlow, Reply
 from sessionstore.redis.settlement import settle
 from sessionstore.redis.timed import left
 
-__all__ = ["PAGE", "Exchange", "ping"]
+__all__ = ["PAGE", "Exchange", "ping", "unknown"]
 
 PAGE = 1000
 """Entries of an index that one script looks at: others wait for it."""
@@ -182,6 +182,12 @@ def ping(exchange: Exchange, _: Ping) -> RedisFlow[None]:
         yield Probe(call.by_text())
     except TRANSLATED as error:
         raise exchange.error_of(error) from error
+
+
+def unknown(_: Exchange, operation: Operation[Any]) -> RedisFlow[Any]:
+    """Refuse an operation that is not among those of the contract."""
+    kind = type(operation).__name__
+    raise SessionStoreError(f"RedisSessionStore does not know the operation {kind}")
 
 
 def _require_all(replies: Reply, confirmed: Any, wait: int) -> None:

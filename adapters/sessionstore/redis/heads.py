@@ -66,7 +66,7 @@ def decode_info(session_id: str, flat: list[bytes]) -> SessionInfo:
 
 
 def _whole(raw: bytes) -> int:
-    """Read a number as the scripts do: what is none for them is none here."""
+    """Read a number as the scripts do, so that both refuse the same."""
     number = int(raw) if raw.isdigit() else _INEXACT
     if number >= _INEXACT:
         raise ValueError("not a whole number below 2**53")

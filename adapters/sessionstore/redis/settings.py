@@ -39,7 +39,7 @@ _KEEPALIVE: dict[str, Any] = {
 
 
 class Settings(NamedTuple):
-    """Where a Redis is, and how to connect to it, for a client of either colour."""
+    """Where a Redis is, and how to connect to it, for a sync or async client."""
 
     topology: str
     """``"single"``, ``"sentinel"`` or ``"cluster"``."""
@@ -48,7 +48,7 @@ class Settings(NamedTuple):
     service: str
     """The name that the Sentinels know the master by."""
     options: dict[str, Any]
-    """Arguments of ``redis.Redis``, without those that are of one colour only."""
+    """Arguments of ``redis.Redis``, without those that only sync or only async clients have."""
     sentinel_options: dict[str, Any]
     """The same for the Sentinels themselves."""
     databases: tuple[str, ...] = ()
@@ -119,7 +119,7 @@ def settings_of_url(url: str, timeout: float) -> Settings:
 
 
 def settings_of_client(client: Any) -> Settings:
-    """Read a client of either colour: to make another one that connects to the same.
+    """Read a sync or async client: to make another one that connects to the same.
 
     Args:
         client: The caller's client.
@@ -134,28 +134,26 @@ def settings_of_client(client: Any) -> Settings:
     if isinstance(client, redis.RedisCluster):
         manager = client.nodes_manager
         nodes = tuple((node.host, int(node.port)) for node in manager.startup_nodes.values())
-        return Settings("cluster", nodes, "", _of_both_colours(manager.connection_kwargs), {})
+        return Settings("cluster", nodes, "", _shared_options(manager.connection_kwargs), {})
     if isinstance(client, redis.asyncio.RedisCluster):
         starts = client.nodes_manager.startup_nodes
         nodes = tuple((node.host, int(node.port)) for node in starts.values())
-        return Settings("cluster", nodes, "", _of_both_colours(client.connection_kwargs), {})
+        return Settings("cluster", nodes, "", _shared_options(client.connection_kwargs), {})
     if not isinstance(client, (redis.Redis, redis.asyncio.Redis)):
         kind = type(client).__name__
         raise TypeError(f"redis must be a URL or a client of redis-py, not {kind}")
     pool: Any = client.connection_pool
-    options = _of_both_colours(
-        {**pool.connection_kwargs, "connection_class": pool.connection_class}
-    )
+    options = _shared_options({**pool.connection_kwargs, "connection_class": pool.connection_class})
     if not isinstance(pool, (SentinelConnectionPool, async_sentinel.SentinelConnectionPool)):
         return Settings("single", (), "", options, {})
     manager = pool.sentinel_manager
     reached = [sentinel.connection_pool.connection_kwargs for sentinel in manager.sentinels]
     nodes = tuple((kwargs["host"], kwargs["port"]) for kwargs in reached)
-    ours = _of_both_colours(manager.sentinel_kwargs)
+    ours = _shared_options(manager.sentinel_kwargs)
     return Settings("sentinel", nodes, pool.service_name, options, ours)
 
 
-# What a client of one colour can hand to one of the other.
+# What a sync client can hand to an async one, and the other way round.
 _SHARED = frozenset(
     {
         "host",
@@ -211,7 +209,7 @@ class _Secret(str):
     __str__ = __repr__
 
 
-def _of_both_colours(kwargs: dict[str, Any]) -> dict[str, Any]:
+def _shared_options(kwargs: dict[str, Any]) -> dict[str, Any]:
     options = {name: value for name, value in kwargs.items() if name in _SHARED}
     for name in ("password", "sentinel_password"):
         if isinstance(options.get(name), str):
@@ -237,7 +235,7 @@ def _options(url: str, topology: str) -> dict[str, Any]:
     for name in sorted(parsed.keys() - _SHARED - _WITHOUT_EFFECT - {"path", "connection_class"}):
         shown = shown_option(name, dict(parse_qsl(parts.query)))
         raise UrlError(_NOT_TAKEN.get(name, f"there is no option {shown}"))
-    return _of_both_colours(parsed)
+    return _shared_options(parsed)
 
 
 def _require_encoded(url: str) -> None:

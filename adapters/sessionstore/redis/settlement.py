@@ -31,12 +31,12 @@ def settle(layout: Layout, records: Sequence[bytes] | None) -> RedisFlow[None]:
             if layout.clustered:
                 yield from _list_again(layout, record)
         except ResponseError:
-            continue  # such as a replica's: what is asked next is told the same
+            continue  # such as a replica's: what is asked next gets it, too
         DOUBTS.settle(place, names)
 
 
 def _list_again(layout: Layout, record: bytes) -> RedisFlow[None]:
-    """Enter a session into the lists: the write may have ended before it came to that."""
+    """Enter a session into the lists: the write may have ended before it did that."""
     head = record.removesuffix(b":writes") + b":session"
     [reply] = yield [Call(scripts.PEEK, (head,), ()).by_text()]
     fields = pairs(reply[1]) if len(reply) > 1 else {}

@@ -39,7 +39,7 @@ from sessionstore.operations import (
 from sessionstore.redis.clients import Clients
 from sessionstore.redis.doubts import DOUBTS
 from sessionstore.redis.errors import TRANSLATED
-from sessionstore.redis.exchange import Exchange, ping
+from sessionstore.redis.exchange import Exchange, ping, unknown
 from sessionstore.redis.keys import Layout, encoded_prefix
 from sessionstore.redis.listing import list_sessions, prune
 from sessionstore.redis.reading import get, get_messages
@@ -73,7 +73,9 @@ T = TypeVar("T")
 
 _LONGEST_TTL = 10**10
 
-_OPERATIONS: dict[type, Callable[[Exchange, Any], RedisFlow[Any]]] = {
+_MakeFlow: TypeAlias = Callable[[Exchange, Any], RedisFlow[Any]]
+
+_OPERATIONS: dict[type, _MakeFlow] = {
     Append: append,
     Create: create,
     Delete: delete,
@@ -110,26 +112,26 @@ class RedisSessionStore(SessionStore):
     made again meanwhile. Where others came between, what a second try gives of the session may have
     theirs in it, but names the version of its own; an `update` of what was deleted since raises
     `SessionNotFoundError`. Where more came between, `StoreUnavailableError` says that the outcome
-    can't be known; only a client's own retries are not told from a first try then. What remembers
+    can't be known; only a client's own retries can't be told from a first try then. What remembers
     those writes has a TTL: a server that evicts under a ``volatile-`` policy may take it early, and
     then a second try is a first one, which adds no message twice, but may do another write twice.
 
     A call that was cancelled or interrupted is settled when it comes back: it took effect, or it
     never will. Where no answer came (also of a call that raised `StoreTimeoutError`), the write is
     noted in the session's record as given up, at once where there is time left, and else before
-    this process is told anything else of the session; arriving later, it does nothing. That holds
+    this process reads or writes the session again; arriving later, it does nothing. That holds
     for a minute: what something between held back for longer is not recognised.
 
     A connection that waited for 15 seconds first shows, by a ``PING`` of half a second at most,
     that it still leads somewhere (one machine; sync, and async on Python 3.11 or later); where one
     proves to be dead, those that waited for as long are closed, too. `ping` opens a connection of
-    its own (not under Cluster), so that it tells of the server and not of a full pool.
+    its own (not under Cluster), so that it reports the server and not a full pool.
 
     Under Cluster a session is in one slot, and the lists of sessions are in others. They are
     written after the session, in a second round trip; if that fails, the session is written but
     may be missing from lists until its next write (trying again is one), and the error is
     raised. Lists are read in two round trips, and leave out and repair what is gone by then: also
-    what a delete left there that was told only when it was tried again. While a slot moves to
+    what a delete left there whose answer came only to a second try. While a slot moves to
     another node key by key, its sessions raise `StoreUnavailableError`.
 
     A session that one of whose keys holds what the store did not write raises
@@ -225,7 +227,8 @@ class RedisSessionStore(SessionStore):
 
     def run(self, operation: Operation[T]) -> T:
         """Carry out an operation."""
-        flow, clients = self._flow(operation), self._current()
+        make_flow: _MakeFlow = _OPERATIONS.get(type(operation), unknown)
+        flow, clients = make_flow(self._exchange, operation), self._current()
         deadline = deadline_after(self._timeout)
         try:
             result: T = called_by(deadline, play, flow, clients.send)
@@ -240,7 +243,8 @@ class RedisSessionStore(SessionStore):
 
     async def arun(self, operation: Operation[T]) -> T:
         """Async twin of `run`."""
-        flow, clients = self._flow(operation), self._current()
+        make_flow: _MakeFlow = _OPERATIONS.get(type(operation), unknown)
+        flow, clients = make_flow(self._exchange, operation), self._current()
         with until(deadline_after(self._timeout)):
             try:
                 return await aplay(flow, clients.asend)
@@ -257,13 +261,6 @@ class RedisSessionStore(SessionStore):
     async def aclose(self) -> None:
         """Async twin of `close`."""
         await self._of_this_process().aclose()
-
-    def _flow(self, operation: Operation[T]) -> RedisFlow[T]:
-        carry_out = _OPERATIONS.get(type(operation))
-        if carry_out is None:
-            kind = type(operation).__name__
-            raise SessionStoreError(f"RedisSessionStore does not know the operation {kind}")
-        return carry_out(self._exchange, operation)
 
     def _current(self) -> Clients:
         clients = self._clients if self._clients.pid == os.getpid() else self._of_this_process()

@@ -74,7 +74,8 @@ def replace_message(exchange: Exchange, operation: ReplaceMessage) -> RedisFlow[
 def delete_messages(exchange: Exchange, operation: DeleteMessages) -> RedisFlow[list[str]]:
     """Delete messages; the script answers with runs of those that it was given."""
     ids = operation.message_ids
-    _require_few(ids)
+    if len(ids) > _MOST_MESSAGES:
+        raise _too_many()
     args = [number(operation.expected_version), *(message_id.encode() for message_id in ids)]
     reply = yield from _write(exchange, scripts.REMOVE, operation, args)
     if reply[0] == b"NONE":
@@ -133,7 +134,8 @@ def _write(
 
 def _records(messages: Sequence[SessionMessage]) -> list[bytes]:
     """Give each message's id and stored form, in turn."""
-    _require_few(messages)
+    if len(messages) > _MOST_MESSAGES:
+        raise _too_many()
     words: list[bytes] = []
     total = 0
     for message in messages:
@@ -145,6 +147,5 @@ def _records(messages: Sequence[SessionMessage]) -> list[bytes]:
     return words
 
 
-def _require_few(messages: Sequence[Any]) -> None:
-    if len(messages) > _MOST_MESSAGES:
-        raise InvalidMessageError(f"Redis takes up to {_MOST_MESSAGES:,} messages at once")
+def _too_many() -> InvalidMessageError:
+    return InvalidMessageError(f"Redis takes up to {_MOST_MESSAGES:,} messages at once")
