@@ -1,4 +1,4 @@
-"""What somebody else wrote where the store keeps its own: it harms that session, and no other."""
+"""What somebody else wrote where the store keeps its own: it harms that session only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sessionstore import (
 )
 from sessionstore.testing.samples import conversation, ids, said
 
-NO_NUMBERS = [
+NOT_NUMBERS = [
     b"",
     b"x",
     b"-1",
@@ -74,7 +74,7 @@ def require_only_it_is_harmed(store: RedisSessionStore) -> None:
     assert store.prune_expired() == 0
 
 
-@pytest.mark.parametrize("value", NO_NUMBERS)
+@pytest.mark.parametrize("value", NOT_NUMBERS)
 @pytest.mark.parametrize(
     "field", ["agent", "user", "created", "updated", "version", "count", "first", "gaps", ":title"]
 )
@@ -85,7 +85,7 @@ def test_a_field_of_the_head(
     require_only_it_is_harmed(store)
 
 
-@pytest.mark.parametrize("value", NO_NUMBERS)
+@pytest.mark.parametrize("value", NOT_NUMBERS)
 def test_positions_and_records(
     store: RedisSessionStore, client: redis.Redis, prefix: str, value: bytes
 ) -> None:
@@ -98,7 +98,7 @@ def test_positions_and_records(
 
 
 @pytest.mark.parametrize("score", [2.0**53, 2.0**60, 1e300, float("inf"), -5, 1.5])
-def test_an_activity_that_is_none_does_not_spread(
+def test_an_invalid_activity_does_not_spread(
     store: RedisSessionStore, client: redis.Redis, prefix: str, score: float
 ) -> None:
     for index in ("{:all}", "{:agent:default}"):

@@ -85,8 +85,8 @@ def test_every_topology_ends_in_time(topology: str, request: pytest.FixtureReque
             one.trickle(0.02)
         ports = ",".join(f"127.0.0.1:{one.port}" for one in proxies)
         path = f"/{redis_servers.SERVICE}/0" if "sentinel" in scheme else ""
-        for colour in ("sync", "async"):
-            with Stores(RedisSessionStore, colour) as stores:
+        for mode in ("sync", "async"):
+            with Stores(RedisSessionStore, mode) as stores:
                 store = stores.open(redis=f"{scheme}://{ports}{path}", timeout=TIMEOUT)
                 require_in_time(lambda: store.append_message("s", said("x")))  # noqa: B023
     finally:

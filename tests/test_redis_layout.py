@@ -122,16 +122,16 @@ def test_every_async_operation_is_one_round_trip(server: redis_servers.Server, p
         asyncio.run(main(f"redis://127.0.0.1:{proxy.port}"))
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_cluster_takes_one_round_trip_more_for_its_index(
-    redis_cluster: redis_servers.Cluster, prefix: str, colour: str
+    redis_cluster: redis_servers.Cluster, prefix: str, mode: str
 ) -> None:
     writes = {"create", "append", "append again", "append one", "replace", "update", "delete"}
     writes |= {"remove", "remove nothing"}
     with ExitStack() as stack:
         proxies = [stack.enter_context(Proxy(one.port)) for one in redis_cluster.servers]
         ports = {one.port: p.port for one, p in zip(redis_cluster.servers, proxies, strict=True)}
-        run, client, a = in_colour(stack, redis_cluster, ports, colour)
+        run, client, a = in_mode(stack, redis_cluster, ports, mode)
         store = RedisSessionStore(client, key_prefix=prefix, ttl_seconds=1000)
         for index in range(100):  # so that every script and connection has been used
             run(operations(store, a, str(index))["append"]())
@@ -150,15 +150,15 @@ def test_a_cluster_takes_one_round_trip_more_for_its_index(
                 assert sum(trips) == 1, (name, trips)
 
 
-def in_colour(
-    stack: ExitStack, cluster: redis_servers.Cluster, ports: dict[int, int], colour: str
+def in_mode(
+    stack: ExitStack, cluster: redis_servers.Cluster, ports: dict[int, int], mode: str
 ) -> tuple[Callable[[Any], Any], Any, str]:
     """Give what runs an operation, a client by way of some proxies, and how operations begin."""
 
     def remap(at: tuple[str, int]) -> tuple[str, int]:
         return at[0], ports.get(at[1], at[1])
 
-    if colour == "sync":
+    if mode == "sync":
         return lambda done: done, stack.enter_context(cluster.client(address_remap=remap)), ""
     loop = asyncio.new_event_loop()
     stack.callback(loop.close)
@@ -191,7 +191,7 @@ def test_a_cluster_filters_where_its_index_is(
         assert rest.cursor is None
 
 
-def test_a_server_that_forgot_the_scripts_is_told_them_again(
+def test_a_server_that_forgot_the_scripts_is_given_them_again(
     server: redis_servers.Server, store: RedisSessionStore
 ) -> None:
     store.append_message("s", said("one"))
@@ -310,7 +310,9 @@ def test_a_ttl_covers_every_key_and_slides(server: redis_servers.Server, prefix:
         assert all(seconds * 1000 - 10_000 < each <= seconds * 1000 for each in left)
 
 
-def test_no_ttl_sets_none_and_takes_none_away(server: redis_servers.Server, prefix: str) -> None:
+def test_without_a_ttl_no_expiry_is_set_or_removed(
+    server: redis_servers.Server, prefix: str
+) -> None:
     with RedisSessionStore(server.url, key_prefix=prefix) as lasting:
         lasting.create("s")
         lasting.append_message("s", said("x"))
@@ -428,7 +430,7 @@ def test_writes_drop_what_has_expired_from_the_indexes(
 
 
 @pytest.mark.parametrize("ttl", [0, -1, float("nan"), float("inf"), True, "1", 1e11])
-def test_a_ttl_that_is_none(ttl: Any) -> None:
+def test_an_invalid_ttl_is_refused(ttl: Any) -> None:
     with pytest.raises(ValueError, match="ttl_seconds"):
         RedisSessionStore(ttl_seconds=ttl)
 
@@ -468,7 +470,7 @@ def encode(message: SessionMessage) -> bytes:
 
 
 @pytest.mark.parametrize("part", ["session", "messages", "positions", "gaps"])
-def test_a_key_of_another_type_is_told(
+def test_a_key_of_another_type_is_reported(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str, part: str
 ) -> None:
     store.create("s", messages=conversation(3))
@@ -491,7 +493,7 @@ def test_a_key_of_another_type_is_told(
 
 
 @pytest.mark.parametrize("part", ["messages", "positions", "gaps"])
-def test_an_evicted_key_is_told_and_can_be_deleted(
+def test_an_evicted_key_is_reported_and_can_be_deleted(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str, part: str
 ) -> None:
     store.create("s", messages=conversation(4), user_id="alice")
@@ -539,7 +541,7 @@ def test_a_pinned_first_message_leaves_no_trail_of_gaps(
         assert ids(store.get_messages("s", before=name)) == expected[:place]
 
 
-def test_positions_that_cannot_be_read_are_told_when_gaps_are_closed(
+def test_positions_that_cannot_be_read_are_reported_when_gaps_are_closed(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str
 ) -> None:
     store.append_messages("s", conversation(20))
@@ -580,7 +582,7 @@ def test_an_evicted_head_leaves_no_session(
     assert ids(store.get_messages("s")) == ["m0", "m1"]
 
 
-def test_bytes_that_are_no_message(
+def test_bytes_that_are_no_message_are_corrupt(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str
 ) -> None:
     store.create("s", messages=conversation(3))
@@ -628,7 +630,7 @@ def test_a_damaged_head_breaks_no_list(
 
 @pytest.mark.parametrize("value", ["1e300", "inf", "-1", "1.5", str(2**53 + 1)])
 @pytest.mark.parametrize("field", ["version", "updated", "created"])
-def test_a_number_that_is_none_does_not_spread(
+def test_an_invalid_number_does_not_spread(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str, field: str, value: str
 ) -> None:
     store.create("s")
@@ -754,7 +756,7 @@ def test_an_index_of_another_type(
 
 @pytest.mark.parametrize("part", ["messages", "positions", "gaps", "writes", "the head"])
 @pytest.mark.parametrize("how", ["another type", "evicted"])
-def test_who_is_not_the_owner_learns_of_no_damage(
+def test_damage_is_reported_to_the_owner_only(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str, part: str, how: str
 ) -> None:
     store.create("s", messages=conversation(4), user_id="alice")
@@ -785,7 +787,7 @@ def test_who_is_not_the_owner_learns_of_no_damage(
             store.get("s", user_id="alice")
 
 
-def test_a_record_of_another_type_is_told_and_can_be_deleted(
+def test_a_record_of_another_type_is_reported_and_can_be_deleted(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str
 ) -> None:
     store.create("s", messages=conversation(4))

@@ -257,7 +257,7 @@ def test_an_async_one_is_of_one_loop(redis_server: redis_servers.Server, prefix:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
-def test_an_async_one_is_not_made_anew_after_a_fork(redis_server: redis_servers.Server) -> None:
+def test_an_async_one_is_not_made_again_after_a_fork(redis_server: redis_servers.Server) -> None:
     """Its sockets are the parent's, and what it was made of is not known."""
 
     async def work(client: Any) -> None:

@@ -99,7 +99,7 @@ def test_without_any_of_them_nothing_is_written(
     assert [info.id for info in store.list_sessions().sessions] == ["s"]
 
 
-def test_all_that_is_missing_is_told_at_once(
+def test_all_missing_permissions_are_named_at_once(
     server: redis_servers.Server, open_url: Callable[..., SessionStore], permit: Permit, prefix: str
 ) -> None:
     missing = ("rpush", "unlink", "lpop", "zrange")
@@ -108,7 +108,7 @@ def test_all_that_is_missing_is_told_at_once(
     assert kept(server, prefix) == []
 
 
-def test_who_may_only_read_reads(
+def test_a_read_only_user_can_read(
     server: redis_servers.Server, open_url: Callable[..., SessionStore], permit: Permit, prefix: str
 ) -> None:
     with RedisSessionStore(server.url, key_prefix=prefix) as other:

@@ -1,4 +1,4 @@
-"""`rediss://`: what is trusted works in both colours, and what is not is told."""
+"""`rediss://`: a trusted server works, sync and async, and another is refused."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_trusted_certificate(secure: Secure) -> None:
         assert PASSWORD not in repr(store)
 
 
-def test_a_callers_client_hands_its_trust_to_the_other_colour(secure: Secure) -> None:
+def test_a_callers_client_hands_its_trust_to_the_other_mode(secure: Secure) -> None:
     with (
         redis.Redis.from_url(secure.url(secure.trusted, "127.0.0.1")) as client,
         RedisSessionStore(client, key_prefix="client:") as store,
@@ -59,7 +59,7 @@ def test_a_callers_client_hands_its_trust_to_the_other_colour(secure: Secure) ->
         assert ids(store.get_messages("s")) == ["m0"]
 
 
-def require_told(url: str, words: str) -> None:
+def require_refused(url: str, words: str) -> None:
     """It is the caller's to mend: to try again, or to fall back, would hide it."""
     with RedisSessionStore(url) as store:
         for call in (store.ping, lambda: asyncio.run(store.aping())):
@@ -70,7 +70,7 @@ def require_told(url: str, words: str) -> None:
 
 
 def test_a_certificate_that_is_not_trusted(secure: Secure) -> None:
-    require_told(secure.url(secure.other), "certificate")
-    require_told(secure.url(None), "certificate")
+    require_refused(secure.url(secure.other), "certificate")
+    require_refused(secure.url(None), "certificate")
     cluster = secure.url(secure.other).replace("rediss:", "rediss+cluster:")
-    require_told(cluster, "certificate")
+    require_refused(cluster, "certificate")
