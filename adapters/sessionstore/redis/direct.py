@@ -167,7 +167,17 @@ class Direct:
                 connection, since = self._idle.pop()
             except IndexError:
                 return self._opened(), 0.0
-            if self._is_fit(connection, since):
+            try:
+                fit = not connection.can_read()  # what is closed, or has a reply of another, is not
+                if fit and since + FORGOTTEN < time.monotonic():
+                    fit = self._leads_somewhere(connection)
+            except redis.RedisError:
+                self._let_go_of_elders(since)
+                fit = False
+            except BaseException:
+                connection.disconnect()
+                raise
+            if fit:
                 return connection, since
             connection.disconnect()
 
@@ -177,21 +187,15 @@ class Direct:
         connection.connect()
         return connection
 
-    def _is_fit(self, connection: Any, since: float) -> bool:
-        """Tell whether it is open, has nothing to be read, and is not forgotten on the way."""
+    @staticmethod
+    def _leads_somewhere(connection: Any) -> bool:
+        """Tell whether a connection is not forgotten on the way."""
+        if connection.health_check_interval:  # redis-py asks by itself
+            return True
         try:
-            if connection.can_read():
-                return False
-            if since + FORGOTTEN < time.monotonic() and not connection.health_check_interval:
-                called_by(time.monotonic() + patience(), _pinged, connection)
+            called_by(time.monotonic() + patience(), _pinged, connection)
         except redis.ResponseError:  # an ACL that does not permit it: it was answered
             return True
-        except redis.RedisError:
-            self._let_go_of_elders(since)
-            return False
-        except BaseException:
-            connection.disconnect()
-            raise
         return True
 
 

@@ -26,6 +26,7 @@ from sessionstore.errors import (
 __all__ = [
     "TRANSLATED",
     "NobodyAnsweredError",
+    "hint_of_tls",
     "is_demoted",
     "is_of_full_pool",
     "may_have_been_lost",

@@ -228,7 +228,9 @@ class RedisSessionStore(SessionStore):
     def run(self, operation: Operation[T]) -> T:
         """Carry out an operation."""
         make_flow: _MakeFlow = _OPERATIONS.get(type(operation), unknown)
-        flow, clients = make_flow(self._exchange, operation), self._current()
+        flow, clients = make_flow(self._exchange, operation), self._clients
+        if clients.closed or clients.pid != os.getpid():
+            clients = self._open_clients()
         deadline = deadline_after(self._timeout)
         try:
             result: T = called_by(deadline, play, flow, clients.send)
@@ -244,7 +246,9 @@ class RedisSessionStore(SessionStore):
     async def arun(self, operation: Operation[T]) -> T:
         """Async twin of `run`."""
         make_flow: _MakeFlow = _OPERATIONS.get(type(operation), unknown)
-        flow, clients = make_flow(self._exchange, operation), self._current()
+        flow, clients = make_flow(self._exchange, operation), self._clients
+        if clients.closed or clients.pid != os.getpid():
+            clients = self._open_clients()
         with until(deadline_after(self._timeout)):
             try:
                 return await aplay(flow, clients.asend)
@@ -262,10 +266,9 @@ class RedisSessionStore(SessionStore):
         """Async twin of `close`."""
         await self._of_this_process().aclose()
 
-    def _current(self) -> Clients:
-        clients = self._clients if self._clients.pid == os.getpid() else self._of_this_process()
-        if clients.closed:  # a flow may have nothing to ask for
-            clients.refuse_closed()
+    def _open_clients(self) -> Clients:
+        clients = self._of_this_process()
+        clients.refuse_closed()  # a flow may have nothing to ask for
         return clients
 
     def _of_this_process(self) -> Clients:

@@ -108,30 +108,35 @@ def _all_or_nothing(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @lru_cache
 def _timed(kind: type[Any]) -> type[Any]:
-    def connect(self: Any) -> Any:
-        most, first = self.socket_timeout, self.socket_connect_timeout
-        try:
-            self.socket_timeout, self.socket_connect_timeout = left(most), left(first)
-            return _TimedSocket(kind._connect(self), most)  # noqa: SLF001 - a hook for subclasses
-        finally:
-            self.socket_timeout, self.socket_connect_timeout = most, first
+    class Timed(kind):  # type: ignore[misc]
+        socket_timeout: Any
+        socket_connect_timeout: Any
 
-    def read_response(self: Any, *args: Any, **options: Any) -> Any:
-        try:
-            return kind.read_response(self, *args, **options)
-        except redis.ResponseError:
-            raise
-        except BaseException:  # the reply may be on its way: redis-py would have it read by another
-            self.disconnect()
-            raise
+        connect = _all_or_nothing(kind.connect)
+        if hasattr(kind, "connect_check_health"):  # not in redis-py 5
+            connect_check_health = _all_or_nothing(kind.connect_check_health)
 
-    methods: dict[str, Any] = {"_connect": connect, "__module__": __name__}
-    for name in ("connect", "connect_check_health"):  # redis-py 5 has the first alone
-        if hasattr(kind, name):
-            methods[name] = _all_or_nothing(getattr(kind, name))
-    if issubclass(kind, SentinelManagedConnection):
-        methods["read_response"] = read_response
-    return type(kind.__name__, (kind,), methods)
+        def _connect(self) -> Any:  # a hook for subclasses
+            most, first = self.socket_timeout, self.socket_connect_timeout
+            try:
+                self.socket_timeout, self.socket_connect_timeout = left(most), left(first)
+                return _TimedSocket(super()._connect(), most)
+            finally:
+                self.socket_timeout, self.socket_connect_timeout = most, first
+
+        if issubclass(kind, SentinelManagedConnection):
+
+            def read_response(self, *args: Any, **options: Any) -> Any:
+                try:
+                    return super().read_response(*args, **options)
+                except redis.ResponseError:
+                    raise
+                except BaseException:  # the reply may be on its way, to be read by another
+                    self.disconnect()
+                    raise
+
+    Timed.__name__ = Timed.__qualname__ = kind.__name__
+    return Timed
 
 
 class TimedPool(ConnectionPool):
