@@ -145,7 +145,7 @@ def test_a_turn_whose_model_raised_can_be_resumed(store, run):
     assert logged(store) == result["messages"]
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 11), reason="LangGraph tells the config there")
+@pytest.mark.skipif(sys.version_info >= (3, 11), reason="LangGraph gives the config there")
 def test_on_python_3_10_a_resumed_async_turn_says_what_it_needs(store):
     agent, _ = agent_of(store, RuntimeError("overloaded"), "two")
     with pytest.raises(RuntimeError, match="overloaded"):
@@ -211,18 +211,18 @@ def test_another_user_is_refused_before_the_model_runs(store, run):
 
 @pytest.mark.usefixtures("pausing")
 def test_another_user_who_goes_on_after_a_pause_is_refused_before_the_tool_runs(store, run):
-    ran, told = [], []
+    ran, reported = [], []
     agent = create_agent(
         Scripted(lines=[calls("pay"), "done"]),
         [tool("pay", description="Pay.")(lambda: ran.append(1))],
-        middleware=[SessionMiddleware(store, on_save_error=told.append)],
+        middleware=[SessionMiddleware(store, on_save_error=reported.append)],
         checkpointer=InMemorySaver(),
         interrupt_before=["tools"],
     )
     run(agent, said("go"), {"configurable": {"thread_id": "s", "user_id": "alice"}})
     with pytest.raises(SessionAccessError):
         run(agent, None, {"configurable": {"thread_id": "s", "user_id": "mallory"}})
-    assert (ran, told) == ([], [])
+    assert (ran, reported) == ([], [])
 
 
 @both_orders

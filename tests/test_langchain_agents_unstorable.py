@@ -71,8 +71,8 @@ def note(tool_call_id: str = "c-note") -> Command:
     )
 
 
-def agent_of(store, *lines, saver=None, behind=(), told=None):
-    sessions = SessionMiddleware(store, on_save_error=told)
+def agent_of(store, *lines, saver=None, behind=(), reported=None):
+    sessions = SessionMiddleware(store, on_save_error=reported)
     return create_agent(
         Scripted(lines=list(lines)),
         [cut, add, note],
@@ -102,16 +102,18 @@ LOST = {
 
 @pytest.mark.parametrize("lost", LOST)
 def test_an_unstorable_message_is_reported_once_and_the_rest_is_kept(store, run, saver, lost):
-    told = []
+    reported = []
     line, kept = LOST[lost]
-    agent = agent_of(store, line, calls("add"), "done", "two", saver=saver, told=told.append)
+    agent = agent_of(
+        store, line, calls("add"), "done", "two", saver=saver, reported=reported.append
+    )
     assert run(agent, "go") == "done"
     turn = [("user", "go"), *kept, ("assistant", ["add"]), ("tool", "2"), ("assistant", "done")]
     assert log(store) == turn
     assert run(agent, "thanks") == "two"
     assert log(store) == [*turn, ("user", "thanks"), ("assistant", "two")]
-    assert [type(error.__cause__) for error in told] == [InvalidMessageError]
-    assert told[0].answer.content in ("", "\ud83d", "lost")
+    assert [type(error.__cause__) for error in reported] == [InvalidMessageError]
+    assert reported[0].answer.content in ("", "\ud83d", "lost")
 
 
 @pytest.mark.parametrize("lost", LOST)
@@ -138,17 +140,17 @@ def spoil(state, runtime):  # noqa: ARG001
     return {"messages": [AIMessage("more", id="more", additional_kwargs=NAN)]}
 
 
-@pytest.mark.parametrize("tells", [True, False])
-def test_an_unstorable_message_of_other_middleware_locks_no_thread(store, run, caplog, tells):
-    told = []
+@pytest.mark.parametrize("reports", [True, False])
+def test_an_unstorable_message_of_other_middleware_locks_no_thread(store, run, caplog, reports):
+    reported = []
     agent = agent_of(
         store,
         *("spoilt", "two", "three"),
         saver=InMemorySaver(),
         behind=[spoil],
-        told=told.append if tells else None,
+        reported=reported.append if reports else None,
     )
-    if tells:
+    if reports:
         assert run(agent, "go") == "more"
     else:
         with pytest.raises(SessionSaveError) as caught:
@@ -156,20 +158,22 @@ def test_an_unstorable_message_of_other_middleware_locks_no_thread(store, run, c
         assert caught.value.answer.content == "more"
     assert run(agent, "again") == "two"
     assert run(agent, "thanks") == "three"
-    assert len(told) == tells
-    assert caplog.text.count("'more' can't be stored") == (not tells)
+    assert len(reported) == reports
+    assert caplog.text.count("'more' can't be stored") == (not reports)
     assert [said for _, said in log(store)] == ["go", "spoilt", "again", "two", "thanks", "three"]
 
 
-@pytest.mark.parametrize("tells", [True, False])
-def test_an_unstorable_message_of_the_user_is_refused_and_locks_no_thread(store, run, saver, tells):
-    told = []
+@pytest.mark.parametrize("reports", [True, False])
+def test_an_unstorable_message_of_the_user_is_refused_and_locks_no_thread(
+    store, run, saver, reports
+):
+    reported = []
     lines = ["two", "three"]
-    agent = agent_of(store, *lines, saver=saver, told=told.append if tells else None)
+    agent = agent_of(store, *lines, saver=saver, reported=reported.append if reports else None)
     for _ in range(2):
         with pytest.raises(InvalidMessageError):
             run(agent, HumanMessage("go", id="m1", additional_kwargs=NAN))
-    assert (told, log(store)) == ([], [])
+    assert (reported, log(store)) == ([], [])
     assert run(agent, "again") == "two"
     assert run(agent, "thanks") == "three"
     assert [said for _, said in log(store)] == ["again", "two", "thanks", "three"]
@@ -183,11 +187,11 @@ def test_a_message_that_becomes_storable_is_logged(store, run):
             return None
         return {"messages": [last.model_copy(update={"content": "mended"})]}
 
-    told = []
-    agent = agent_of(store, calls("cut"), "done", behind=[mend], told=told.append)
+    reported = []
+    agent = agent_of(store, calls("cut"), "done", behind=[mend], reported=reported.append)
     assert run(agent, "go") == "done"
     assert log(store)[1:] == [("assistant", ["cut"]), ("tool", "mended"), ("assistant", "done")]
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 def test_a_message_that_becomes_unstorable_stays_in_the_log_as_it_was(store, run):
@@ -196,11 +200,11 @@ def test_a_message_that_becomes_unstorable_stays_in_the_log_as_it_was(store, run
         last = state["messages"][-1]
         return {"messages": [last.model_copy(update={"response_metadata": NAN})]}
 
-    told = []
+    reported = []
     agent = agent_of(
-        store, "one", "two", saver=InMemorySaver(), behind=[spoil_it], told=told.append
+        store, "one", "two", saver=InMemorySaver(), behind=[spoil_it], reported=reported.append
     )
     run(agent, "go")
     run(agent, "again")
     assert [said for _, said in log(store)] == ["go", "one", "again", "two"]
-    assert len(told) == 2
+    assert len(reported) == 2

@@ -24,7 +24,7 @@ ALICE, MALLORY = (
 EDIT = {"name": "send", "args": {"to": "mallory"}}
 ASYNC = pytest.param(
     "ainvoke",
-    marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="LangGraph tells no config there"),
+    marks=pytest.mark.skipif(sys.version_info < (3, 11), reason="LangGraph gives no config there"),
 )
 
 

@@ -45,10 +45,10 @@ class Thread:
 
     def refused(self, given, config, **kwargs):
         before = len(self.shown)
-        # Of an async turn that goes on, LangGraph tells no config there: so it is refused anyhow.
-        untold = self.asynchronous and given is None and sys.version_info < (3, 11)
+        # Of an async turn that goes on, LangGraph gives no config there: so it is refused anyhow.
+        unnamed = self.asynchronous and given is None and sys.version_info < (3, 11)
         with pytest.raises(
-            (SessionAccessError, InvalidSessionError) if untold else SessionAccessError
+            (SessionAccessError, InvalidSessionError) if unnamed else SessionAccessError
         ):
             self.call(given, config, **kwargs)
         assert len(self.shown) == before

@@ -200,8 +200,8 @@ def test_what_could_not_be_saved_is_saved_by_a_later_step(primary, run, saved, f
     primary.script(*[None] * saved, *["down"] * faults)
     run(agent, said("go"))
     assert failures
-    told_at_the_end = len(failures) > 1 and failures[-1].answer is failures[-2].answer
-    assert log(primary.inner) == (TURN[: saved - 1] if told_at_the_end else TURN)
+    reported_at_the_end = len(failures) > 1 and failures[-1].answer is failures[-2].answer
+    assert log(primary.inner) == (TURN[: saved - 1] if reported_at_the_end else TURN)
 
 
 @pytest.mark.parametrize("saved", [1, 2, 3])
@@ -227,7 +227,7 @@ def test_a_tool_that_runs_beside_a_failed_save_does_not_hide_it(primary, begins_
     a_failed = asyncio.Event()
     failures = []
 
-    def told(failure):
+    def report(failure):
         failures.append(failure)
         primary.come_back()
         a_failed.set()
@@ -254,7 +254,7 @@ def test_a_tool_that_runs_beside_a_failed_save_does_not_hide_it(primary, begins_
                 await a_failed.wait()
             return await handler(request)
 
-    sessions = SessionMiddleware(primary, on_save_error=told)
+    sessions = SessionMiddleware(primary, on_save_error=report)
     model = Scripted(lines=[calls("a", "b"), "done"])
     agent = create_agent(model, [a, b], middleware=[Away(), sessions])
     state = asyncio.run(agent.ainvoke(said("go"), USER))
@@ -280,11 +280,11 @@ class Redacts(AgentMiddleware):
 def test_a_change_that_can_not_be_saved_after_a_tool_ran_is_reported(primary, run):
     failures = []
 
-    def told(failure):
+    def report(failure):
         failures.append(failure.answer.content)
         primary.come_back()
 
-    sessions = SessionMiddleware(primary, on_save_error=told)
+    sessions = SessionMiddleware(primary, on_save_error=report)
     model = Scripted(lines=[calls("add"), "done"])
     agent = create_agent(model, [add], middleware=[sessions, Redacts(primary)])
     assert words(run(agent, said("go"))["messages"]) == ["go", "", "*", "done"]

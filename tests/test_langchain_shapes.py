@@ -285,22 +285,22 @@ WIRINGS = [Theirs, Ours]
 
 
 class Recorder(BaseCallbackHandler):
-    """Keeps what was told of each run, by the run's name."""
+    """Keeps what each run reported, by the run's name."""
 
     raise_error = True
 
     def __init__(self):
         self.names = {}
         self.parents = {}
-        self.told = []
+        self.reported = []
 
-    def _tell(self, what, run_id, value):
-        self.told.append((self.names[run_id], what, plain(value)))
+    def _report(self, what, run_id, value):
+        self.reported.append((self.names[run_id], what, plain(value)))
 
     def _start(self, run_id, parent_run_id, name, value):
         self.names[run_id] = name
         self.parents[run_id] = parent_run_id
-        self._tell("start", run_id, value)
+        self._report("start", run_id, value)
 
     def on_chain_start(self, serialized, inputs, *, run_id, parent_run_id=None, name, **_):  # noqa: ARG002
         self._start(run_id, parent_run_id, name, inputs)
@@ -309,19 +309,19 @@ class Recorder(BaseCallbackHandler):
         self._start(run_id, parent_run_id, "model", [*messages, sorted(tags)])
 
     def on_llm_new_token(self, token, *, run_id, **_):
-        self._tell("token", run_id, token)
+        self._report("token", run_id, token)
 
     def on_llm_end(self, response, *, run_id, **_):
-        self._tell("end", run_id, response.generations[0][0].message)
+        self._report("end", run_id, response.generations[0][0].message)
 
     def on_chain_end(self, outputs, *, run_id, **_):
-        self._tell("end", run_id, outputs)
+        self._report("end", run_id, outputs)
 
     def on_chain_error(self, error, *, run_id, **_):
-        self._tell("error", run_id, repr(error))
+        self._report("error", run_id, repr(error))
 
     def of(self, *names):
-        return [event for event in self.told if event[0] in names]
+        return [event for event in self.reported if event[0] in names]
 
     def roots(self):
         return [run_id for run_id, parent in self.parents.items() if parent is None]
@@ -334,9 +334,9 @@ class Recorder(BaseCallbackHandler):
 
 def traced(wiring, call, runnable, options, value):
     chain, recorder = wiring().wrap(runnable, **options), Recorder()
-    told = {**config(), "callbacks": [recorder], "tags": ["mine"], "run_name": "turn"}
+    reported = {**config(), "callbacks": [recorder], "tags": ["mine"], "run_name": "turn"}
     for _ in range(2):
-        call(chain.with_config(told), value)
+        call(chain.with_config(reported), value)
     return recorder
 
 
@@ -426,7 +426,7 @@ def events(wiring, runnable, options, value, **choice):
 
 
 def test_astream_events_of_the_model_are_the_same_as_langchains():
-    def told(wiring):
+    def reported(wiring):
         return [
             (event["event"], plain(event["data"]))
             for event in events(
@@ -434,12 +434,12 @@ def test_astream_events_of_the_model_are_the_same_as_langchains():
             )
         ]
 
-    assert told(Ours) == told(Theirs)
-    assert [kind for kind, _ in told(Ours)].count("on_chat_model_stream") > 3
+    assert reported(Ours) == reported(Theirs)
+    assert [kind for kind, _ in reported(Ours)].count("on_chat_model_stream") > 3
 
 
 def test_astream_events_of_the_whole_are_the_same_as_langchains():
-    def told(wiring):
+    def reported(wiring):
         root, *_ = everything = events(wiring, prompted(), QUESTION, ASKED)
         return [
             (event["event"], plain(event["data"]))
@@ -447,18 +447,18 @@ def test_astream_events_of_the_whole_are_the_same_as_langchains():
             if event["run_id"] == root["run_id"]
         ]
 
-    assert told(Ours) == told(Theirs)
+    assert reported(Ours) == reported(Theirs)
 
 
 @pytest.mark.filterwarnings("ignore:astream_log is deprecated")
 def test_astream_log_ends_in_the_same_state_as_langchains():
-    async def told(wiring):
+    async def reported(wiring):
         last = None
         async for patch in wiring().wrap(prompted(), **QUESTION).astream_log(ASKED, config()):
             last = patch if last is None else last + patch
         return plain(last.state["final_output"]), plain(last.state["streamed_output"])
 
-    ours, theirs = (asyncio.run(told(wiring)) for wiring in (Ours, Theirs))
+    ours, theirs = (asyncio.run(reported(wiring)) for wiring in (Ours, Theirs))
     assert ours == theirs
     assert ours[0][0] == "ai"
 
@@ -471,11 +471,11 @@ KEYED = [{}, TALK, QUESTION, {"user_scoped": True}]
 @pytest.mark.parametrize("options", KEYED, ids=str)
 def test_the_config_specs_are_the_same_as_langchains(options):
     ours, theirs = (wiring().wrap(CountingModel(), **options) for wiring in WIRINGS)
-    told = [
+    reported = [
         {(spec.id, spec.annotation, spec.is_shared) for spec in chain.config_specs}
         for chain in (ours, theirs)
     ]
-    assert told[0] == told[1]
+    assert reported[0] == reported[1]
     keys = [set(chain.get_config_jsonschema()["properties"]) for chain in (ours, theirs)]
     assert keys[0] == keys[1]
 

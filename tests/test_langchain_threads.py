@@ -147,7 +147,7 @@ def test_a_refused_resume_removes_nothing_from_the_thread():
 
 
 def unmark(agent, at=ALICE):
-    """Make a thread as an older version left it: it tells how far the log goes, but not whose."""
+    """Make a thread as an older version left it: it says how far the log goes, but not whose."""
     state = agent.checkpointer.get_tuple(at).checkpoint["channel_values"]
     assert state["session_thread"] == ["of alice", "alice"]
     agent.update_state(at, {"session_thread": None})

@@ -412,8 +412,8 @@ def test_chat_engines_keep_their_turns_in_the_store(store, run):
     for key, engine in (("simple", simple), ("condensing", condensing)):
         first = str(engine.chat("Do cats purr?"))
         second = str(run(engine.achat("And dogs?")))
-        told = said(memory_of(store, key).get())
-        assert told == ["Do cats purr?", first, "And dogs?", second]
+        shown = said(memory_of(store, key).get())
+        assert shown == ["Do cats purr?", first, "And dogs?", second]
     engine = SimpleChatEngine.from_defaults(llm=MockLLM(), memory=memory_of(store, "simple"))
     assert len(engine.chat_history) == 4
 
@@ -464,15 +464,15 @@ def test_agents_keep_calls_and_results(store, run, made):
 
     answer = str(run(ask()))
     assert answer == "It is Sunny in Ulm."
-    told = memory_of(store).get()
-    assert [message.role.value for message in told] == [
+    shown = memory_of(store).get()
+    assert [message.role.value for message in shown] == [
         "user",
         "assistant",
         "tool",
         "assistant",
     ] * 2
-    assert told[1].blocks == [CALL]
-    assert told[2].additional_kwargs["tool_call_id"] == "c1"
+    assert shown[1].blocks == [CALL]
+    assert shown[2].additional_kwargs["tool_call_id"] == "c1"
     [stored] = store.get("s", limit=3).messages[:1]
     assert stored.tool_calls == [{"id": "c1", "name": "weather", "args": {"city": "Ulm"}}]
 
@@ -510,5 +510,5 @@ def test_a_react_agent_keeps_its_turns_in_the_store(store, run):
         return str(first), str(await agent.run("And now?", memory=memory_of(store)))
 
     assert run(ask()) == ("Sunny.", "Sunny.")
-    told = said(memory_of(store).get())
-    assert (told[0], "And now?" in told) == ("Weather?", True)
+    shown = said(memory_of(store).get())
+    assert (shown[0], "And now?" in shown) == ("Weather?", True)

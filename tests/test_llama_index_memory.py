@@ -149,7 +149,7 @@ class SideBySide(RuleBasedStateMachine):
 
     @rule(key=keys, given=batches, status=statuses)
     def add_some(self, key, given, status):
-        if status is ARCHIVED:  # where those stand, theirs tell by the clock
+        if status is ARCHIVED:  # where those stand, theirs go by the clock
             self.mixed.add(key)
         self.same("add_messages", key, given, status)
 
@@ -816,8 +816,8 @@ def test_turns_that_are_over_leave_nothing_in_memory(run):
 
 
 def facts(messages, **_):
-    told = [m.content for m in messages if m.content.startswith("fact")]
-    text = "".join(f"<fact>{one}</fact>" for one in told)
+    known = [m.content for m in messages if m.content.startswith("fact")]
+    text = "".join(f"<fact>{one}</fact>" for one in known)
     return ChatMessage(f"<facts>{text}</facts>", role="assistant")
 
 
@@ -937,13 +937,13 @@ def test_tampered_metadata_archive_nothing(run):
     store = InMemorySessionStore()
     hold(store, 3)
     chat_store = AsyncSessionChatStore(store)
-    for told in (
+    for forged in (
         "x",
         {"archived": 2},
         {"archived": 2, "last_archived": []},
         {"last_archived": [1]},
     ):
-        store.update("s", metadata={"llama_index": told})
+        store.update("s", metadata={"llama_index": forged})
         assert run(standing(chat_store)) == ([], numbers(0, 3))
 
 

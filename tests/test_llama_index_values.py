@@ -252,7 +252,7 @@ def test_fields_that_a_derived_message_declares_come_back():
     assert read.signature == SIGNATURE
     assert not hasattr(read, "secret")
     assert read == ChatMessage("Hello!")
-    assert read.model_dump() == ChatMessage("Hello!").model_dump()  # no provider is told of it
+    assert read.model_dump() == ChatMessage("Hello!").model_dump()  # no provider sees it
     for copied in (read.model_copy(), read.model_copy(deep=True)):
         copied.content = "Bye!"
         again = there_and_back(copied)

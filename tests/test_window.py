@@ -395,7 +395,7 @@ def test_a_token_counter_decides_what_fits() -> None:
 
 
 def test_a_view_takes_mappings_for_messages() -> None:
-    """As a store takes them; what is neither a message nor a mapping is told so."""
+    """As a store takes them; what is neither a message nor a mapping is refused."""
     log: list[Any] = [
         {"role": "human", "content": "1"},
         SessionMessage("ai", "2"),

@@ -3,7 +3,7 @@
 `SessionMiddleware` is an agent's memory, `with_session_history` a chain's;
 `SessionChatMessageHistory` and `session_history_factory` fit `RunnableWithMessageHistory` as it
 stands. Each is imported at its first use, with what it needs of LangChain. Without the package
-langchain `SessionMiddleware` raises an `ImportError` that tells so, and `dir` and a star leave it
+langchain `SessionMiddleware` raises an `ImportError` that says so, and `dir` and a star leave it
 out.
 """
 
@@ -70,7 +70,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    # Whoever looks at each name, as help and inspect do, is to meet none that raises.
+    # help and inspect read each of these names: none may raise.
     dunders = {name for name in globals() if name.startswith("__")}
     return sorted({*dunders, "__all__", *filter(_can_be_had, _MODULES)})
 

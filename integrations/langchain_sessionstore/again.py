@@ -37,7 +37,7 @@ def sent_again(
 
 
 def end_of_turn(shown: Sequence[BaseMessage], place: int) -> int:
-    """Tell where the turn ends that a message stands in: behind it a user speaks again.
+    """Give the place where the turn of a message ends: behind it a user speaks again.
 
     Args:
         shown: The history.

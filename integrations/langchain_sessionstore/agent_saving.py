@@ -1,4 +1,4 @@
-"""What is saved of an agent's turn as it runs, and who is told where that fails."""
+"""What is saved of an agent's turn as it runs, and who gets the error where that fails."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TurnSaver:
         save = partial(turn.answering, request.messages, state, answers)
         yield from self.telling(turn, state, said[-1] if said else None, save)
         if ids != [message.id for message in answers]:
-            with suppress(RuntimeError):  # on Python 3.10 LangGraph tells no config here
+            with suppress(RuntimeError):  # on Python 3.10 LangGraph has no config here
                 tell_streams(get_config(), answers)
 
     def keeping_again(
@@ -113,7 +113,7 @@ class TurnSaver:
         """Bring the log up to the state, which is the whole of it where no tool runs beside."""
         yield from verifying(turn)
         save = partial(turn.mirroring, state)
-        if turn.behind:  # what it was told to go on without may wait
+        if turn.behind:  # what the caller went on without may wait
             with suppress(SessionStoreError):
                 yield from save()
                 turn.behind = not whole
@@ -149,7 +149,7 @@ class TurnSaver:
     def tell_given_up(
         self, turn: AgentTurn, answer: Any = None, *, or_else: OnSaveError | None = None
     ) -> None:
-        """Tell of what can't be stored: to the function for it, or else to the caller.
+        """Report what can't be stored: to the function for it, or else to the caller.
 
         Args:
             turn: The turn that gave it up.
@@ -170,7 +170,7 @@ class TurnSaver:
 
 
 def log_given_up(error: SessionSaveError) -> None:
-    """Log that a message can't be stored, where no caller is there to be told."""
+    """Log that a message can't be stored, where no caller is there to take the error."""
     _logger.error("a message of the agent's state is not in its session: %s", error.__cause__)
 
 

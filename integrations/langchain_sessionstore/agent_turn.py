@@ -67,7 +67,7 @@ class AgentTurn(TurnLog):
     def rename_repeated(self, answers: list[BaseMessage], state: Sequence[BaseMessage]) -> bool:
         """Give an answer that was given before, as by a cache, an id of its own.
 
-        Tells whether there was one. What has the id of a message and says something else is to
+        Returns whether there was one. What has the id of a message and says something else is to
         take its place.
         """
         repeated = any(
@@ -138,7 +138,7 @@ class AgentTurn(TurnLog):
         *,
         tried: bool,
     ) -> StoreFlow[None]:
-        """Tell the same answer, saved before, from another turn's with its id."""
+        """Distinguish the same answer, saved before, from another turn's with its id."""
         own = {answer.id for answer in answers}
         if not tried:
             last = yield GetMessages(self.session_id, 1, user_id=self.user_id)

@@ -69,13 +69,13 @@ def config_around() -> RunnableConfig:
         The config.
 
     Raises:
-        InvalidSessionError: LangGraph does not tell it.
+        InvalidSessionError: LangGraph does not give it.
     """
     try:
         return get_config()
     except RuntimeError as error:
         raise InvalidSessionError(
-            "on Python 3.10 LangGraph tells an async agent that goes on after a pause or a failure "
+            "on Python 3.10 LangGraph gives an async agent that goes on after a pause or a failure "
             "no config, so no session: use Python 3.11 or later, or the agent's sync methods"
         ) from error
 
@@ -90,12 +90,12 @@ def context_of(request: Any) -> Any:
         The context.
 
     Raises:
-        InvalidSessionError: The request has no runtime, so that nothing tells the session.
+        InvalidSessionError: The request has no runtime, so that nothing names the session.
     """
     if request.runtime is None:
         raise InvalidSessionError(
             f"SessionMiddleware was given a {type(request).__name__} without a runtime, which "
-            "tells the session: in the middleware in front of it, hand on request.override(...) "
+            "names the session: in the middleware in front of it, hand on request.override(...) "
             "instead of a new request"
         )
     return request.runtime.context

@@ -78,7 +78,7 @@ class ChainTurn:
             yield self.appending([], [replace(stored[0], id=new_id())])
 
     def _making_up(self, stored: list[SessionMessage]) -> StoreFlow[bool]:
-        """Take over edits of what is older than the window; tell whether the answer is missing."""
+        """Apply edits of what is older than the window; return whether the answer is missing."""
         ids = [message.id for message in self.new]
         log = yield from recalling(self.session_id, self.user_id, ids)
         again = SentAgain(log, self.new)

@@ -349,7 +349,7 @@ def _set_foreign(
         values["additional_kwargs"] = {"__openai_role__": "developer"}
         given.add("additional_kwargs")
     if kind == "ai" and isinstance(message.content, list):
-        # Its blocks are the standard ones: this is how LangChain's models are told so.
+        # Its blocks are the standard ones: this is what says so to LangChain's models.
         values["response_metadata"] = {"output_version": "v1"}
         given.add("response_metadata")
 

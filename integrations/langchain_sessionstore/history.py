@@ -81,7 +81,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         self._window = langchain_window(window)
 
     def __repr__(self) -> str:
-        """Tell the session's id and its store."""
+        """Show the session's id and its store."""
         return f"{type(self).__name__}({self.session_id!r}, {self._store!r})"
 
     def _repr_html_(self) -> str:
@@ -130,7 +130,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
 
         Raises:
             InvalidMessageError: One of them can't be stored; none was. A `RemoveMessage` is one:
-                it tells a graph's state to forget, and a log is told by
+                it makes a graph's state forget; a log forgets by
                 `SessionStore.delete_messages`.
             SessionStoreError: Any of the errors of `SessionStore.append_messages`.
         """
@@ -274,7 +274,7 @@ def session_history_factory(
     Returns:
         A function of ``session_id`` (and ``user_id``, for a ``history_factory_config`` that names
         both) that gives the history for one call. Without such a config
-        `RunnableWithMessageHistory` tells it no ``user_id``, whatever the call's config holds: then
+        `RunnableWithMessageHistory` gives it no ``user_id``, whatever the call's config holds: then
         nobody's session is checked. `with_session_history` looks at it in any case.
 
     Raises:

@@ -17,7 +17,7 @@ class Inserted:
     """Messages that a model was asked with and that its agent's state did not hold.
 
     What was put into the request's list will be in the state, in front of the answer; what is only
-    in another list, made for the model, will not. Nobody can tell which before the model has
+    in another list, made for the model, will not. Nobody knows which before the model has
     answered, so they are in the log, and leave it if the next step finds the answer without them.
     """
 

@@ -103,9 +103,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     the state. A thread belongs to the session and the user that began it: another's is refused
     before the model runs, also where it goes on after a pause; what a refused caller said is taken
     out of it at its next turn, and a pause that he ended is refused to its owner, who says
-    something new then. A thread that tells no owner, from before this middleware or of a
-    first turn that failed, belongs to who began it, as far as the checkpoints' metadata tell: the
-    ``session_id`` and ``user_id`` of the config's ``configurable``. Where they tell nothing, it is
+    something new then. A thread that names no owner, from before this middleware or of a
+    first turn that failed, belongs to who began it, as far as the checkpoints' metadata say: the
+    ``session_id`` and ``user_id`` of the config's ``configurable``. Where they say nothing, it is
     that of a caller whose session is named like the thread, or has its messages, or who names no
     user. What LangGraph gives without running the agent is not guarded: a state or its history, the
     first chunk of ``stream_mode="values"``, a finished thread that is called with ``None`` or a
@@ -144,9 +144,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             on with any session whose id it knows.
         on_save_error: Takes each failed save of what the model answered or a tool gave, which is
             the error's ``answer``, and the agent goes on: the next step tries to save that, too,
-            and the end of the turn tells what could not be. A message that JSON can't hold is told
-            once, and not tried again; the rest is saved. A plain function, for the async methods
-            too; tools that run at once may call it from several threads.
+            and the end of the turn reports what could not be. A message that JSON can't hold is
+            reported once, and not tried again; the rest is saved. A plain function, for the async
+            methods too; tools that run at once may call it from several threads.
 
     Raises:
         TypeError: The store is not a `SessionStore`, the window is not a `Window`, or
@@ -182,7 +182,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         self._saver = TurnSaver(checked_on_save_error(on_save_error))
 
     def __repr__(self) -> str:
-        """Tell where it remembers."""
+        """Show where it remembers."""
         return f"{type(self).__name__}({self._store!r})"
 
     # -- LangChain's hooks, sync and async --------------------------------------------------------
@@ -285,7 +285,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         return play(flow, self._store.run)
 
     async def _aplay(self, flow: StoreFlow[T]) -> T:
-        # A tool that raises cancels those beside it: what they gave is saved all the same, while
+        # A tool that raises cancels those beside it: what they gave is still saved, while
         # the loop runs. One that ends (asyncio.run, Ctrl-C) cancels the saves, too.
         return await aplay_to_its_end(flow, self._store)
 

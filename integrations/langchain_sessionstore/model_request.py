@@ -50,7 +50,7 @@ def with_closed_calls(request: ModelRequest[Any]) -> Iterator[ModelRequest[Any]]
 
 
 def _originals(shown: list[BaseMessage], handed_in: list[BaseMessage]) -> dict[int, Any]:
-    """Tell what each message that is only shown stands in for; a made up result, for nothing."""
+    """Give what each message that is only shown stands in for; a made up result, for nothing."""
     stand_in_for: dict[int, Any] = {}
     place = 0
     for message in shown:

@@ -88,7 +88,7 @@ def is_undisturbed(config: RunnableConfig, steps: Sequence[int] | None, *, first
 
 
 def steps_at_end(config: RunnableConfig, steps: Sequence[int] | None) -> list[int]:
-    """Tell where a turn ends.
+    """Give the step at which a turn ends.
 
     Args:
         config: The run's.
@@ -116,7 +116,7 @@ def has_landed(here: Any, config: RunnableConfig, steps: Sequence[int] | None) -
 
 
 def step_of(config: RunnableConfig) -> int:
-    """Tell at which of LangGraph's steps a run is.
+    """Give the step of LangGraph's at which a run is.
 
     Args:
         config: The run's.

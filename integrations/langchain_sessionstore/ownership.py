@@ -33,7 +33,7 @@ def require_own(turn: AgentTurn, state: SessionAgentState, *, user_scoped: bool)
     """
     thread = state.get("session_thread")
     if not thread:
-        # An older version of this package has only told how far its session's log goes.
+        # An older version of this package only said how far its session's log goes.
         turn.unverified = state.get("session_mark") if user_scoped else None
         return
     # An agent in a tool has the thread of the one around it, but a session for each call.
@@ -48,7 +48,7 @@ def require_begun(
     config: RunnableConfig,
     origins: Origins,
 ) -> StoreFlow[None]:
-    """Refuse a thread that tells no owner, but that somebody else began.
+    """Refuse a thread that names no owner, but that somebody else began.
 
     Args:
         turn: The caller's turn.
@@ -77,7 +77,7 @@ def require_begun(
 
 
 def verifying(turn: AgentTurn) -> StoreFlow[None]:
-    """Refuse a thread of which nothing is told but a message, if the session lacks that.
+    """Refuse a thread of which nothing is known but a message, if the session lacks that.
 
     Args:
         turn: The caller's turn.

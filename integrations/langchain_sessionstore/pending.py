@@ -17,7 +17,7 @@ _NOT_RUN = "This tool call was not run: its arguments were no valid JSON."
 def closed(shown: Sequence[BaseMessage], new: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Give a history that new messages can follow: no provider takes a call without a result.
 
-    A call whose arguments were no JSON was not run, and some providers are sent it all the same: it
+    A call whose arguments were no JSON was not run, and some providers are sent it still: it
     is shown as a call without arguments, whose result says so.
 
     A call at the history's end is pending, for an approval maybe: it is left to the results that

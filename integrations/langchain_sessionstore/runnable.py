@@ -152,7 +152,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         self._on_save_error = checked_on_save_error(on_save_error)
 
     def __repr__(self) -> str:
-        """Tell what is wrapped, and where it remembers."""
+        """Show what is wrapped, and where it remembers."""
         return f"SessionHistoryRunnable({self._bound!r}, {self._store!r})"
 
     # -- A runnable in each of its shapes ---------------------------------------------------------
@@ -220,7 +220,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             **kwargs,
         )
         generator = cast("AsyncGenerator[Any, None]", chunks)
-        async with aclosing(generator):  # so that a caller who stops listening is heard at once
+        async with aclosing(generator):  # so that a caller who stops listening is noticed at once
             async for chunk in generator:
                 yield chunk
 
@@ -365,7 +365,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         try:
             try:
                 answers = self._keys.answers(answer)
-            except InvalidMessageError:  # what the user said is kept all the same
+            except InvalidMessageError:  # what the user said is still kept
                 yield turn.appending(turn.new)
                 input_saved = True
                 raise
@@ -374,7 +374,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             self._failed(answer, error, input_saved=input_saved)
 
     def _leaving(self, turn: ChainTurn, answer: Any) -> StoreFlow[None]:
-        """Keep what was heard before the caller left: of a graph's steps, what the user said."""
+        """Keep what was streamed before the caller left: of a graph's steps, what the user said."""
         if turn.answer_id and not (turn.again and turn.again.is_edited):
             return  # the whole answer of the first time says more
         answers: list[BaseMessage] = []

@@ -1,4 +1,4 @@
-"""What messages say, whatever blocks it is in: by that a retry is told from an edit."""
+"""What messages say, whatever blocks it is in: by that a retry is distinguished from an edit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sessionstore import SessionMessage
 __all__ = ["SAID", "as_given", "edited", "fingerprints", "gist", "repeats", "says_the_same"]
 
 SAID = "sessionstore_said"
-"""Tells, in the metadata of what a user said and middleware changed, how it was when it was sent.
+"""Says, in the metadata of what a user said and middleware changed, how it was when it was sent.
 
 It is a checksum: what was redacted can't be read from it.
 """

@@ -74,7 +74,7 @@ def failed(
     *,
     input_saved: bool,
 ) -> None:
-    """Tell that a save failed, to the function for it, or else to the caller.
+    """Report that a save failed, to the function for it, or else to the caller.
 
     Args:
         on_save_error: The function.

@@ -87,7 +87,7 @@ class TurnLog:
         self._said: dict[str | None, int] = {}
 
     def __repr__(self) -> str:
-        """Tell the session's id and how much was written: never what was said."""
+        """Show the session's id and how much was written: never what was said."""
         return f"AgentTurn({self.session_id!r}, written=<{len(self._written)}>)"
 
     def know(self, loaded: Sequence[SessionMessage], shown: Sequence[BaseMessage]) -> None:
@@ -309,7 +309,7 @@ class TurnLog:
         return self._with_said(stored)
 
     def _as_was_said(self, message: SessionMessage) -> SessionMessage:
-        """Tell, of what a user said and middleware changed, how it was: sent again, it is known."""
+        """Note how a user's message was that middleware changed: sent again, it is recognized."""
         if message.role != "user":
             return message
         if message.id not in self._said:

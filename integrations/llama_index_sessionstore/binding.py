@@ -114,7 +114,7 @@ class StoreBinding(BaseModel):
     @computed_field(repr=False)  # type: ignore[prop-decorator]
     @property
     def binding(self) -> str | None:
-        """What tells the process that made it which store and user this has."""
+        """What names its store and user to the process that made it."""
         if self._store is None:
             return self._origin[1]
         return binding_of(self._store, self._caller)

@@ -5,7 +5,7 @@ which the store was registered: it holds in every process that registers a store
 *binding* holds in this process only: an id of the store, its name and the chat store's user, signed
 with a key that never leaves the process. So a workflow, which dumps its memory and loads it again
 each time it runs, goes on with the store and the user that it had, and a user that somebody has
-written into a dump is seen to be none of ours.
+written into a dump is recognized as forged.
 """
 
 from __future__ import annotations
@@ -130,14 +130,14 @@ def name_of(store: SessionStore) -> str | None:
 
 
 def binding_of(store: SessionStore, user_id: str | None) -> str:
-    """Give what tells this process which store and which user a chat store has.
+    """Give what names a chat store's store and user to this process.
 
     Args:
         store: The store.
         user_id: The user.
 
     Returns:
-        A text that nobody can make who has not been given it.
+        A text that can't be forged.
     """
     store_id, name = _id_of(store), name_of(store) or ""
     return f"{store_id}.{_signature(store_id, user_id, name)}.{name}"

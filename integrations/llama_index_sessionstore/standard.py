@@ -175,7 +175,7 @@ def _media_reader(kind: str) -> Callable[[Block], Block | None]:
 
 
 def _source(block: Block) -> tuple[str | None, str | None, str | None]:
-    """Give a medium's type, its bytes in base64, and its address: as far as they are told."""
+    """Give a medium's type, its bytes in base64, and its address: as far as they are known."""
     source = block.get("source")
     if isinstance(source, dict):  # Anthropic's
         return source.get("media_type"), source.get("data"), source.get("url")

@@ -4,7 +4,7 @@ LlamaIndex's `Memory` reads the active messages, decides without a pause which o
 archives "the n oldest", hands its memory blocks what it has *read*, and may go on so for several
 rounds. Where two do that at once, some messages are handed out twice and some never. So a caller
 who reads the whole queue has a turn. It ends at once where no archiving follows; else when the list
-that was read is let go of, which is when `Memory` is done with it, and at the latest with the task.
+that was read is released, which is when `Memory` is done with it, and at the latest with the task.
 
 Who has added messages just before, as a `Memory` that is put into has, waits for such a turn to
 end. Who only reads does not: they read beside it, and wait only should they archive then.
@@ -105,7 +105,7 @@ class Turn:
             await self._turns.take(self._place, self)
 
     def went_on(self) -> None:
-        """Take note of a step that is done; the last one, if what was read is let go of already."""
+        """Take note of a step that is done; the last one, if what was read is released already."""
         self.until = time.monotonic() + self._turns.patience
         if not self._is_kept():
             self.end()
@@ -113,7 +113,7 @@ class Turn:
     def end(self) -> None:
         """Let the next one in."""
         self._turns.leave(self._place, self)
-        with suppress(RuntimeError):  # there is no loop in the thread that has let go
+        with suppress(RuntimeError):  # there is no loop in the thread that released it
             task = self._task() if self._task else None
             if task is not None and task.get_loop() is asyncio.get_running_loop():
                 task.remove_done_callback(self._end_with_task)
@@ -143,7 +143,7 @@ class Turns:
 
     def __init__(self, patience: float = 60.0) -> None:
         self.patience: float = patience
-        # Reentrant, since the garbage collector may let go of a list, and so end a turn, in here.
+        # Reentrant, since the garbage collector may release a list, and so end a turn, in here.
         self._lock = RLock()
         self._held: dict[_Place, Turn] = {}
         self._waiting: dict[_Place, deque[asyncio.Future[None]]] = {}

@@ -194,7 +194,7 @@ class Window(msgspec.Struct, frozen=True):
         return [*front.values(), *chain.from_iterable(turn.messages for turn in kept)]
 
     def _newest(self, turns: list[Turn], tokens: _Tokens) -> int:
-        """Tell how many turns fit, from the last one back: that one does in any case."""
+        """Count the turns that fit, from the last one back: that one does in any case."""
         size = 0
         for count, turn in enumerate(reversed(turns), 1):
             size += turn.size
