@@ -105,7 +105,8 @@ def test_no_test_of_the_suite_hides_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "suite", [lighter.Lighter, fallback_contract.Outage, fallback_contract.GoingDownAndUp]
+    "suite",
+    [lighter.Checked, lighter.Lighter, fallback_contract.Outage, fallback_contract.GoingDownAndUp],
 )
 def test_what_is_left_out_is_a_test_of_the_suite(suite: type) -> None:
     left_out = set(names_of_tests(suite)) - {name for name, test in vars(suite).items() if test}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lighter import Checked
 
 from sessionstore import DbSessionStore, SqliteAgentDb
 from sessionstore.testing import OpenStore, SharedStoreConformance
@@ -16,7 +17,7 @@ def open_sqlite(path: str, **options: Any) -> DbSessionStore:
     return DbSessionStore(SqliteAgentDb(path), **options)
 
 
-class TestSqliteConformance(SharedStoreConformance):
+class TestSqliteConformance(Checked, SharedStoreConformance):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:
         return partial(open_sqlite, str(tmp_path / "sessions.db"))

@@ -12,7 +12,7 @@ from sessionstore import FallbackSessionStore, InMemorySessionStore
 from sessionstore.testing import OpenStore, SessionStoreConformance
 
 
-class TestHealthy(SessionStoreConformance):
+class TestHealthy(Lighter, SessionStoreConformance):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return lambda **options: FallbackSessionStore(InMemorySessionStore(**options))

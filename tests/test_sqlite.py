@@ -21,7 +21,13 @@ from sessionstore import (
     SessionStoreError,
     SQLiteSessionStore,
 )
-from sessionstore.testing import OpenStore, SessionStoreConformance, SharedStoreConformance
+from sessionstore.testing import OpenStore, SharedStoreConformance
+from sessionstore.testing.appending import AppendContract
+from sessionstore.testing.cancelling import CancelContract
+from sessionstore.testing.concurrency import ConcurrencyContract
+from sessionstore.testing.lifetime import LifetimeContract
+from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.waiting import wait_until
 
 
@@ -31,7 +37,17 @@ class TestFileConformance(SharedStoreConformance):
         return partial(SQLiteSessionStore, tmp_path / "sessions.db")
 
 
-class TestMemoryConformance(Lighter, SessionStoreConformance):
+class TestMemoryConformance(
+    Lighter,
+    SessionContract,
+    AppendContract,
+    ReadContract,
+    ConcurrencyContract,
+    CancelContract,
+    LifetimeContract,
+):
+    """What one connection for all threads and loops can do otherwise than one for each."""
+
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return SQLiteSessionStore
