@@ -23,7 +23,7 @@ APPEND = """
     from itertools import count
     from sessionstore import SessionMessage, SQLiteSessionStore
 
-    path, colour, life = sys.argv[1:]
+    path, mode, life = sys.argv[1:]
     store = SQLiteSessionStore(path)
 
     def batch(number):
@@ -39,14 +39,14 @@ APPEND = """
             await store.aappend_messages("s", batch(number))
             print(number)
 
-    sync() if colour == "sync" else asyncio.run(tasks())
+    sync() if mode == "sync" else asyncio.run(tasks())
 """
 
 
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path, colour: str) -> None:
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path, mode: str) -> None:
     path = tmp_path / "sessions.db"
-    lives = [lived(path, colour, life) for life in range(25)]
+    lives = [lived(path, mode, life) for life in range(25)]
     with SQLiteSessionStore(path) as store:
         log = [tuple(map(int, str(message.id).split())) for message in store.get_messages("s")]
     batches = [(life, number) for life, number, place in log if place == 0]
@@ -61,10 +61,10 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path, co
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def lived(path: Path, colour: str, life: int) -> int:
+def lived(path: Path, mode: str, life: int) -> int:
     """Let a process append until it is killed, and give how many appends it acknowledged."""
     with Children() as children:
-        child = children.start(APPEND, path, colour, life)
+        child = children.start(APPEND, path, mode, life)
         assert child.stdout
         first = [child.stdout.readline() for _ in range(random.randint(1, 12))]  # noqa: S311
         child.kill()
@@ -178,10 +178,10 @@ FORK = """
 
     def use(who):
         for number in range(10):
-            for colour in ("sync", "async"):
-                id = f"{who} {number} {colour}"
+            for mode in ("sync", "async"):
+                id = f"{who} {number} {mode}"
                 message = SessionMessage("user", id, id=id)
-                if colour == "sync":
+                if mode == "sync":
                     assert store.append_message("s", message) == 1
                 else:
                     assert asyncio.run(store.aappend_message("s", message)) == 1
@@ -212,7 +212,7 @@ def test_a_store_is_used_before_and_after_a_fork(tmp_path: Path, used: str) -> N
         children.run(FORK, path, used)
     with SQLiteSessionStore(path) as store:
         log = [str(message.id) for message in store.get_messages("s")]
-    order = [f"{number} {colour}" for number in range(10) for colour in ("sync", "async")]
+    order = [f"{number} {mode}" for number in range(10) for mode in ("sync", "async")]
     everyone = ["a", "b", "c", "parent", "after", *(["before"] if used == "used" else [])]
     for who in everyone:
         assert [name.partition(" ")[2] for name in log if name.startswith(f"{who} ")] == order
