@@ -218,7 +218,6 @@ def reached(name: str) -> set[str]:
 # -- Sizes ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="_flow_store is still here")
 def test_at_most_twenty_modules_lie_flat() -> None:
     flat = sorted(path.name for path in STORES.glob("*.py"))
     assert len(flat) <= 20, listed(flat)
