@@ -41,7 +41,7 @@ def no_last_words_in_other_tests(caplog: pytest.LogCaptureFixture) -> Iterator[N
     """Have fallbacks that a test dropped with writes waiting say so before the next test."""
     yield
     for generation in (1, 2):  # the oldest last: to go through it takes half a second
-        if any(store._journal.size for store in set(fallback._stores) - set(_KEPT)):
+        if any(store._parts.journal.size for store in set(fallback._stores) - set(_KEPT)):
             for when in ("call", "teardown"):
                 caplog.get_records(when).clear()  # errors in them hold frames, and those the stores
             gc.collect(generation)

@@ -163,7 +163,7 @@ def test_a_new_process_on_the_same_file_puts_everything_back(tmp_path: Path) -> 
     first.append_messages("s", turn("a"))
     primary.go_down()
     first.append_messages("s", turn("b"))
-    first._journal.leave()  # as if it were killed: whoever comes next takes over
+    first._parts.journal.leave()  # as if it were killed: whoever comes next takes over
     second = FallbackSessionStore(primary, fallback=journal, retry_after=0)
     assert [str(m.content) for m in second.get_messages("s")] == ["a", "to a", "b", "to b"]
     primary.come_back()
@@ -178,11 +178,11 @@ def test_nobody_waits_for_the_one_who_tries() -> None:
     pair.store.append_messages("s", turn("a"))
     pair.primary.go_down()
     assert pair.said() == ["a", "to a"]
-    permit = pair.store._health.permit()
+    permit = pair.store._parts.health.permit()
     asked = pair.primary.requests
     assert asyncio.run(pair.store.aget_messages("s")) == pair.store.get_messages("s")
     assert pair.primary.requests == asked
-    pair.store._health.end(permit)
+    pair.store._parts.health.end(permit)
 
 
 def test_closing_with_writes_in_memory_is_an_error_in_the_log(

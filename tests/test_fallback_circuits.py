@@ -156,7 +156,7 @@ def test_who_waits_behind_a_session_that_is_slow_is_put_back_by_others() -> None
     stage.store.append_messages("third", said("b"))
     stage.store.append_messages("other", said("b"))
     del stage.primary.slow["other"]
-    stage.store._circuits.answered("other")
+    stage.store._parts.circuits.answered("other")
     assert stage.seen("third") == ["a", "b"]
     assert stage.kept("other") == ["a", "b"]
     assert stage.kept("slow") == ["a"]
@@ -236,7 +236,7 @@ def test_a_session_that_probed_in_vain_is_not_left_alone_when_the_store_is_back(
     stage.store.append_messages("s", said("b"))
     stage.store.append_messages("t", said("b"))
     assert stage.store.is_degraded()
-    stage.store._circuits._retry_after = stage.store._circuits._retry_cap = 3600
+    stage.store._parts.circuits._retry_after = stage.store._parts.circuits._retry_cap = 3600
     for _ in range(5):
         stage.seen("old")
     stage.primary.come_back()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from faults import Killed
-from test_fallback_faults import Stage, said
+from test_fallback_faults import Stage, kinds, said
 
 from sessionstore import (
     FallbackSessionStore,
@@ -17,7 +17,7 @@ from sessionstore import (
     SQLiteSessionStore,
     StoreUnavailableError,
 )
-from sessionstore.fallback import journal, owners
+from sessionstore.fallback import journal_form, lease, obsolete, owners
 
 
 def down() -> Stage:
@@ -81,7 +81,7 @@ def test_one_that_may_not_be_is_taken_back_before_what_is_behind_it_is_seen() ->
     stage.store.append_messages("s", said("b"))
     stage.crash()
     assert stage.store.get("s").metadata == {"n": 2}
-    assert [write.kind for write in stage.store.pending()] == ["update", "update", "append"]
+    assert kinds(stage) == ["update", "update", "append"]
     stage.primary.come_back()
     assert stage.store.recover()
     assert stage.primary.inner.get("s").metadata == {"n": 2}
@@ -157,7 +157,7 @@ def test_a_journal_with_what_is_late_holds_nothing_that_was_put_back() -> None:
 def test_a_journal_that_could_not_be_deleted_is_not_left_to_be_put_back_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(journal, "_REST", 0)
+    monkeypatch.setattr(obsolete, "_REST", 0)
     stage = down()
     stage.store.update("s", metadata={"title": "old"})
     stage.primary.come_back()
@@ -176,11 +176,11 @@ def test_a_journal_that_could_not_be_deleted_is_not_left_to_be_put_back_again(
 @pytest.fixture
 def robbed(monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, FallbackSessionStore]:
     """A store that lives, and another that took it for gone: as on two hosts."""
-    monkeypatch.setattr(journal, "_LEASE", 0)
+    monkeypatch.setattr(lease, "_LEASE", 0)
     stage = down()
     stage.store.update("s", metadata={"title": "ours"})
     stage.store.append_messages("s", said("b"))
-    owners.leave(stage.store._journal.owner)
+    owners.leave(stage.store._parts.journal.owner)
     return stage, stage.open()
 
 
@@ -217,14 +217,14 @@ def test_what_was_put_back_before_several_crashes_is_not_put_back_again() -> Non
     assert stage.store.recover()
     assert stage.kept() == stage.seen() == ["a", "b"]
     assert stage.primary.inner.get("s").metadata == {"title": "new"}
-    assert not stage.fallback.inner.list_sessions(agent_id=journal.JOURNALS).sessions
+    assert not stage.fallback.inner.list_sessions(agent_id=journal_form.JOURNALS).sessions
 
 
 def test_word_of_what_was_put_back_stays_as_long_as_a_journal_that_can_not_be_deleted() -> None:
     stage = down()
     stage.store.update("s", metadata={"title": "old"})
     stage.store.append_messages("s", said("b"))
-    [first] = stage.fallback.inner.list_sessions(agent_id=journal.JOURNALS).sessions
+    [first] = stage.fallback.inner.list_sessions(agent_id=journal_form.JOURNALS).sessions
     stage.crash()
     stage.primary.script(None, None, then="down")
     assert not stage.store.recover()
@@ -265,7 +265,7 @@ def test_what_is_said_after_another_has_taken_over_is_put_back_too(
     stage, other = robbed
     stage.store.append_messages("s", said("c"))
     assert stage.seen() == ["a", "b", "c"]
-    assert [write.kind for write in stage.store.pending()] == ["append"]
+    assert kinds(stage) == ["append"]
     stage.primary.come_back()
     assert other.recover()
     assert stage.store.recover()
@@ -274,7 +274,7 @@ def test_what_is_said_after_another_has_taken_over_is_put_back_too(
 
 
 def test_a_journal_that_is_still_ours_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "_LEASE", 0)
+    monkeypatch.setattr(lease, "_LEASE", 0)
     stage = down()
     for text in "bcd":
         stage.store.append_messages("s", said(text))
@@ -285,13 +285,13 @@ def test_a_journal_that_is_still_ours_is_not_given_up(monkeypatch: pytest.Monkey
 
 def test_who_was_robbed_learns_it_in_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the owner's look and its claim, another takes over."""
-    monkeypatch.setattr(journal, "_LEASE", 0)
+    monkeypatch.setattr(lease, "_LEASE", 0)
     stage = down()
     stage.store.append_messages("s", said("b"))
     others: list[FallbackSessionStore] = []
 
     def take_over() -> None:
-        stage.store._journal.leave()
+        stage.store._parts.journal.leave()
         others.append(stage.open())
 
     stage.primary.come_back()
@@ -308,7 +308,7 @@ def test_who_was_robbed_learns_it_in_the_same_step(monkeypatch: pytest.MonkeyPat
 def test_a_fallback_that_fails_while_it_is_asked_is_not_the_primary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(journal, "_LEASE", 0)
+    monkeypatch.setattr(lease, "_LEASE", 0)
     stage = down()
     stage.store.append_messages("s", said("b"))
     stage.primary.come_back()
@@ -324,7 +324,7 @@ def test_a_fallback_that_fails_while_it_is_asked_is_not_the_primary(
 def test_a_fallback_in_an_outage_of_its_own_refuses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(journal, "_LEASE", 0)
+    monkeypatch.setattr(lease, "_LEASE", 0)
     backup = Stage(InMemorySessionStore())
     stage = Stage()
     stage.fallback.inner = backup.store

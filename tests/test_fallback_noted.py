@@ -21,7 +21,7 @@ from sessionstore import (
     SQLiteSessionStore,
     StoreUnavailableError,
 )
-from sessionstore.fallback import journal, owners
+from sessionstore.fallback import journal_form, owners
 from sessionstore.testing.interrupts import ctrl_c, in_a_thread
 
 
@@ -102,7 +102,7 @@ def test_a_note_that_could_not_be_written_is_written_at_the_end(
     assert not stage.store.recover()
     stage.fallback.come_back()
     stage.store.close()
-    assert stage.fallback.inner.list_sessions(agent_id=journal.JOURNALS).sessions == []
+    assert stage.fallback.inner.list_sessions(agent_id=journal_form.JOURNALS).sessions == []
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
@@ -113,7 +113,7 @@ def test_to_close_without_that_note_is_an_error_in_the_log(
     at_the_first_write(stage, stage.fallback.go_down)
     assert not stage.store.recover()
     stage.store.close()
-    assert "could note what was put back" in caplog.text
+    assert "could note what was replayed" in caplog.text
 
 
 def test_a_journal_that_is_never_deleted_is_not_put_back_again() -> None:
@@ -186,7 +186,7 @@ def test_what_was_cancelled_in_the_journal_does_not_come_back(times: int) -> Non
         await asyncio.wait([writing])
         assert writing.cancelled()
         assert (await store.aget("s")).metadata == {}
-        store._journal.leave()  # killed
+        store._parts.journal.leave()  # killed
         return fallback
 
     fallback = asyncio.run(main())
@@ -278,8 +278,8 @@ def test_ctrl_c_at_any_moment_of_an_outage_and_after_it(caplog: pytest.LogCaptur
     assert stage.seen() == kept
     assert len(kept) == len({*kept})
     assert [one for one in kept if one in acknowledged] == acknowledged
-    assert (stage.store.pending(), stage.store._cache.pinned()) == ([], [])
-    assert not stage.store._journal._lines
+    assert (stage.store.pending(), stage.store._parts.cache.pinned()) == ([], [])
+    assert not stage.store._parts.journal._queues
     stage.primary.asked.clear()
     stage.store.append_messages("s", said("last"))
     assert stage.primary.asked == [("Append", "s")]

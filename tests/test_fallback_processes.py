@@ -193,12 +193,12 @@ def test_closing_with_writes_in_memory_offers_them(
     assert "2 writes" in errors[0]
     assert "secret" not in caplog.text
     left = store.pending()
-    assert [(write.session_id, [m.id for m in write.messages or ()]) for write in left] == [
+    assert [(write.session_id, [m.id for m in write.operation.messages]) for write in left] == [
         ("s", ["2"]),
         ("t", ["3"]),
     ]
     redis.start()
     with RedisSessionStore(redis.url) as itself:
-        for write in left:  # what is offered is enough to put it back by hand
-            itself.append_messages(write.session_id, write.messages or (), user_id=write.user_id)
+        for write in left:  # what is offered is enough to replay it by hand
+            itself.run(write.operation)
         assert ids_in(itself, "s") == ["1", "2"]

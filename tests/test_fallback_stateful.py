@@ -32,7 +32,7 @@ from sessionstore import (
     SQLiteSessionStore,
     StoreUnavailableError,
 )
-from sessionstore.fallback.store import _send
+from sessionstore.fallback.requests import send
 from sessionstore.flow import play
 
 _sessions = st.sampled_from(["a", "b"])
@@ -177,7 +177,7 @@ class Outages(RuleBasedStateMachine):
 
     def resolve(self, name: str, after: Past) -> None:
         """After an answer that was lost: all of it was done, or nothing."""
-        done = not self.store._journal.has_taken(name) and self.ours(name) == after
+        done = not self.store._parts.journal.has_shown(name) and self.ours(name) == after
         if done and after != self.truth[name]:
             self.truth[name] = after
             self.settle()  # until then a reader can't know of it
@@ -252,7 +252,7 @@ class Outages(RuleBasedStateMachine):
             lambda: self.call("delete", name),
             may_refuse=absent,
         )
-        if not self.store._journal.holds(name):
+        if not self.store._parts.journal.holds(name):
             held = {m.id for m in read(self.primary.inner, name).log or ()}
             self.theirs[name] = [message for message in self.theirs[name] if message in held]
 
@@ -365,13 +365,13 @@ class Outages(RuleBasedStateMachine):
 
     def reopen(self) -> set[str]:
         self.fallback.come_back()
-        if self.store._journal._litter:
+        if self.store._parts.journal.obsolete:
             # A fallback that failed to delete a journal, and a crash before it is asked again, is
             # one fault too many: what was put back is put back once more.
-            play(self.store._journal.sweep(), _send)
+            play(self.store._parts.journal.obsolete.sweep(), send)
         pending = [write.id for write in self.store.pending()]
         sessions = {write.session_id for write in self.store.pending()}
-        self.store._journal.leave()
+        self.store._parts.journal.leave()
         self.open()
         assert sorted(write.id for write in self.store.pending()) == sorted(pending)
         return sessions
@@ -431,7 +431,7 @@ class Outages(RuleBasedStateMachine):
         mine = self.ours(name, seen)
         assert mine.log == self.truth[name].log
         assert mine.metadata == self.truth[name].metadata or self.theirs[name]
-        if not self.store.is_degraded() and not self.store._journal.holds(name):
+        if not self.store.is_degraded() and not self.store._parts.journal.holds(name):
             assert seen == read(self.primary.inner, name)
             held = {message.id for message in seen.log or ()}
             assert held >= set(self.theirs[name])

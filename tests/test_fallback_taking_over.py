@@ -16,7 +16,9 @@ from sessionstore import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from sessionstore.fallback import journal
+from sessionstore.fallback import lease
+from sessionstore.fallback.requests import send
+from sessionstore.flow import play
 
 
 def left_half_done() -> Stage:
@@ -43,7 +45,7 @@ def is_new(stage: Stage) -> bool:
 @pytest.mark.parametrize("step", range(2, 9))
 def test_two_who_start_at_once_do_not_tear_apart_what_belongs_together(step: int) -> None:
     stage = left_half_done()
-    stage.store._journal.leave()
+    stage.store._parts.journal.leave()
     others: list[FallbackSessionStore] = []
 
     def start_another(left: int) -> Callable[[], object]:
@@ -66,9 +68,9 @@ def test_two_who_start_at_once_do_not_tear_apart_what_belongs_together(step: int
 
 def test_one_who_dies_while_taking_over_leaves_it_to_the_next() -> None:
     stage = left_half_done()
-    stage.store._journal.leave()
+    stage.store._parts.journal.leave()
     stage.fallback.script(None, None, None, None, then="down")
-    stage.open()._journal.leave()
+    stage.open()._parts.journal.leave()
     stage.fallback.come_back()
     with stage.open() as store:
         assert store.recover()
@@ -76,7 +78,7 @@ def test_one_who_dies_while_taking_over_leaves_it_to_the_next() -> None:
     assert stage.kept() == ["a", "b"]
 
 
-def test_a_journal_is_looked_after_until_it_is_deleted() -> None:
+def test_a_journal_is_present_until_it_is_deleted() -> None:
     """Somebody looks for what others have left while it is being deleted."""
     stage = left_half_done()
     delete = stage.fallback.inner._delete
@@ -105,13 +107,13 @@ def test_one_at_a_time_looks_for_what_others_have_left() -> None:
     seen: list[bool] = []
 
     def look_too() -> None:
-        seen.append(stage.store._play(stage.store._adopt()))
+        seen.append(play(stage.store._parts.adopter.adopt(), send))
 
     stage.fallback.meanwhile = look_too
-    assert stage.store._play(stage.store._adopt())
+    assert play(stage.store._parts.adopter.adopt(), send)
     assert seen == [False]
     stage.fallback.meanwhile = lambda: seen.append(stage.store.recover())
-    assert stage.store._play(stage.store._adopt())
+    assert play(stage.store._parts.adopter.adopt(), send)
     assert seen[-1] is False  # it can't be told yet that nothing waits
 
 
@@ -125,7 +127,7 @@ def test_who_can_not_renew_a_journal_acknowledges_nothing_in_it(
     stage = Stage()
     stage.primary.go_down()
     stage.store.append_messages("s", said("a"))
-    monkeypatch.setattr(journal, "_LEASE", 0)
+    monkeypatch.setattr(lease, "_LEASE", 0)
     update = stage.fallback.inner._update
 
     def fails(*_: Any, **__: Any) -> Any:

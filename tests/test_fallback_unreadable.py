@@ -15,12 +15,11 @@ from test_fallback_faults import said
 from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,
-    PendingWrite,
     SessionMessage,
-    SessionStoreError,
     SQLiteSessionStore,
 )
-from sessionstore.fallback import journal
+from sessionstore.fallback import journal_form
+from sessionstore.operations import Update
 
 
 class Damaged:
@@ -37,7 +36,7 @@ class Damaged:
                 store.append_messages("s", said(str(number)))
             store.append_messages("t", said("t"))
             store._closed = True  # it is killed
-            store._journal.leave()
+            store._parts.journal.leave()
         self.primary.come_back()
 
     def open(self) -> FallbackSessionStore:
@@ -103,7 +102,7 @@ def test_one_entry_that_can_not_be_read_keeps_no_other_back(
             assert damaged.kept() == others
             assert damaged.kept("t")[:1] == ["t"]
             [left] = store.rejected()
-            assert (left.kind, left.reason) == ("unreadable", "CorruptMessageError")
+            assert (left.operation, left.reason) == (None, "CorruptMessageError")
             assert left.session_id == "s"
             assert store.stats().rejected == 1
             assert not store.is_degraded()
@@ -113,7 +112,7 @@ def test_one_entry_that_can_not_be_read_keeps_no_other_back(
         caplog.clear()
     # It stays where it is, until somebody has seen to it.
     with SQLiteSessionStore(damaged.path) as file:
-        [kept] = file.list_sessions(agent_id=journal.JOURNALS).sessions
+        [kept] = file.list_sessions(agent_id=journal_form.JOURNALS).sessions
         assert left.id.startswith(kept.id)
         assert file.delete(kept.id)
     with damaged.open() as store:
@@ -136,9 +135,9 @@ def test_an_entry_that_is_out_of_reach_is_not_deleted_without_a_word(
         others = {str(n) for n in range(50) if n != number}
         assert others <= {*damaged.kept()}
         is_there = str(number) in damaged.kept()
-        assert is_there or [write.kind for write in store.rejected()] == ["unreadable"]
+        assert is_there or [write.operation for write in store.rejected()] == [None]
     with SQLiteSessionStore(damaged.path) as file:
-        assert is_there or len(file.list_sessions(agent_id=journal.JOURNALS).sessions) == 1
+        assert is_there or len(file.list_sessions(agent_id=journal_form.JOURNALS).sessions) == 1
 
 
 def test_two_entries_that_can_not_be_read(tmp_path: Path) -> None:
@@ -164,7 +163,7 @@ def test_what_may_be_done_already_is_not_done_again(tmp_path: Path) -> None:
         damaged.primary.script(None, None, None, then="down")  # the ping, and two of them
         store.recover()
         store._closed = True
-        store._journal.leave()
+        store._parts.journal.leave()
     damaged.primary.inner.update("s", metadata={"title": "new"})
     with closing(sqlite3.connect(damaged.path)) as file, file:
         file.execute(
@@ -175,9 +174,8 @@ def test_what_may_be_done_already_is_not_done_again(tmp_path: Path) -> None:
     with damaged.open() as store:
         assert store.recover()
         assert damaged.primary.inner.get("s").metadata == {"title": "new"}
-        kinds = [write.kind for write in store.rejected()]
-        assert "update" in kinds
-        assert "unreadable" in kinds
+        kinds = {type(write.operation) for write in store.rejected()}
+        assert kinds == {Update, type(None)}
         assert damaged.kept()[-2:] == ["a", "b"]
 
 
@@ -189,20 +187,11 @@ def test_what_was_refused_and_can_not_be_read_keeps_no_store_from_being_made(
         for number in range(3):
             body = "{" if number == 1 else '{"kind":"later","session_id":"s"}'
             entry = SessionMessage("write", body, id=str(number))
-            file.append_messages(journal.REJECTED, [entry], agent_id=journal.REJECTED)
+            file.append_messages(journal_form.REJECTED, [entry], agent_id=journal_form.REJECTED)
     primary = InMemorySessionStore()
     with FallbackSessionStore(primary, fallback=SQLiteSessionStore(path)) as store:
-        assert [write.kind for write in store.rejected()] == ["unreadable"] * 3
+        assert [write.operation for write in store.rejected()] == [None] * 3
         assert store.append_messages("s", said("a")) == 1
-
-
-def test_what_can_not_be_read_can_not_be_done() -> None:
-    with InMemorySessionStore() as store:
-        store.append_messages("s", said("a"))
-        write = PendingWrite(kind="unreadable", session_id="s")
-        with pytest.raises(SessionStoreError):
-            store.run(write.operation())
-        assert len(store.get_messages("s")) == 1
 
 
 def test_another_call_does_not_fail_for_it(tmp_path: Path) -> None:

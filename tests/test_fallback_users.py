@@ -42,7 +42,7 @@ def test_another_users_first_write_does_not_keep_the_owner_out(
     assert stage.store.recover()
     if intruder:
         assert stage.kept() == ["hers", "a", "b"]
-        assert [write.user_id for write in stage.store.rejected()] == ["bob"]
+        assert [write.operation.user_id for write in stage.store.rejected()] == ["bob"]
         with pytest.raises(SessionAccessError):
             stage.store.get("s", user_id="bob")
     else:  # who names no user is trusted
@@ -61,7 +61,7 @@ def test_nobody_reads_or_changes_what_another_user_wrote() -> None:
     assert stage.store.recover()
     assert stage.kept() == ["secret"]
     assert stage.primary.inner.get("s").user_id == "alice"
-    assert [write.user_id for write in stage.store.rejected()] == ["mallory"]
+    assert [write.operation.user_id for write in stage.store.rejected()] == ["mallory"]
 
 
 def test_what_the_primary_told_is_kept_to_in_an_outage() -> None:
@@ -79,5 +79,5 @@ def test_what_is_kept_of_users_ends_with_the_outage() -> None:
         stage.store.append_messages("s", said(user_id), user_id=user_id)
     stage.primary.come_back()
     assert stage.store.recover()
-    assert not stage.store._cache.has_views
+    assert not stage.store._parts.cache.has_views
     assert stage.kept() == ["hers", "alice"]

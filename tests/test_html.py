@@ -25,7 +25,8 @@ from sessionstore import (
     StoreUnavailableError,
     Window,
 )
-from sessionstore.operations import Get
+from sessionstore.fallback.entries import decode_entry
+from sessionstore.operations import Append, Get
 from sessionstore.testing.content import BAD_MESSAGES, MESSAGES
 from sessionstore.testing.strategies import MODEST, messages
 
@@ -176,7 +177,7 @@ def test_no_repr_shows_what_a_user_wrote_to_rich_either() -> None:
     secret = "what a user wrote"  # noqa: S105 - and no password
     message = said(secret, name=secret, metadata={secret: secret})
     made = session(message, metadata={"title": secret})
-    write = PendingWrite(kind="append", session_id="s1", messages=[message])
+    write = PendingWrite(Append("s1", [message]), "id")
     page = SessionPage([info_of(made)] * 50, "cursor")
     for thing in (message, made, info_of(made), write):
         assert secret not in f"{thing!r} {thing.__rich_repr__()}"
@@ -423,17 +424,15 @@ def test_showing_pending_writes_blocks_no_writer() -> None:
         primary.error = StoreUnavailableError("away")
         store.append_message("s1", said("x"))
         for read_it in (store.pending, store._repr_html_):
-            lock, reading = store._journal._lock, []
+            lock, reading = store._parts.journal._lock, []
 
             def decoding(raw: bytes, reading: list[bool] = reading, lock: Any = lock) -> Any:
                 reading.append(lock.locked())
-                return msgspec.json.decode(raw, type=PendingWrite)
+                return decode_entry(raw)
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("sessionstore.fallback.journal.decode_write", decoding)
-                patch.setattr(
-                    "sessionstore.fallback.journal.kind_of", lambda raw: decoding(raw).kind
-                )
+                patch.setattr("sessionstore.fallback.journal.decode_entry", decoding)
+                patch.setattr("sessionstore.fallback.journal.kind_of", lambda raw: decoding(raw).id)
                 read_it()
             assert reading == [False]
         primary.error = None

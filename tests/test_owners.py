@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from clocks import MachineClock
 
-from sessionstore.fallback.owners import is_looked_after, leave, name_for
+from sessionstore.fallback.owners import is_present, leave, name_for
 
 LONG_AGO = timedelta(seconds=61)
 
@@ -19,14 +19,14 @@ LONG_AGO = timedelta(seconds=61)
 PROGRAM = """
 import sys
 from datetime import datetime, timezone
-from sessionstore.fallback.owners import is_looked_after, name_for
+from sessionstore.fallback.owners import is_present, name_for
 
 class Looker: pass
 
 looker = Looker()
 print(name_for(looker), flush=True)
 for line in sys.stdin:
-    print(is_looked_after(line.strip(), datetime.now(timezone.utc)), flush=True)
+    print(is_present(line.strip(), datetime.now(timezone.utc)), flush=True)
 """
 OWN_NUMBERS = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
@@ -84,8 +84,8 @@ def test_a_live_process_of_another_container_keeps_its_journals_for_a_minute() -
         # Both have one number, which is no process's here, or another one's.
         assert one.split("|")[3] == other.split("|")[3]
         for owner in (one, other):
-            assert is_looked_after(owner, now())
-            assert not is_looked_after(owner, now() - LONG_AGO)
+            assert is_present(owner, now())
+            assert not is_present(owner, now() - LONG_AGO)
         assert others[0].sees(other)
         assert others[1].sees(one)
         assert others[0].sees(ours)
@@ -97,21 +97,21 @@ def test_a_live_process_of_another_container_keeps_its_journals_for_a_minute() -
 def test_a_process_beside_us_is_seen_to_live_and_to_end() -> None:
     other = Other()
     try:
-        assert is_looked_after(other.owner, now() - LONG_AGO)
+        assert is_present(other.owner, now() - LONG_AGO)
         number = other.owner.rsplit("|", 3)
-        assert not is_looked_after("|".join((*number[:2], "0", number[3])), now())
+        assert not is_present("|".join((*number[:2], "0", number[3])), now())
     finally:
         other.end()
-    assert not is_looked_after(other.owner, now())
+    assert not is_present(other.owner, now())
 
 
 def test_an_owner_of_this_process_is_there_until_it_leaves_or_is_gone() -> None:
     first, second = Looker(), Looker()
     names = name_for(first), name_for(second)
-    assert all(is_looked_after(name, now() - LONG_AGO) for name in names)
+    assert all(is_present(name, now() - LONG_AGO) for name in names)
     leave(names[0])
     del second
-    assert not any(is_looked_after(name, now()) for name in names)
+    assert not any(is_present(name, now()) for name in names)
 
 
 @pytest.mark.parametrize("part", [0, 1, 2], ids=["host", "boot", "namespace"])
@@ -120,17 +120,17 @@ def test_a_number_counts_only_where_all_is_the_same(part: int) -> None:
     looker = Looker()
     parts = name_for(looker).split("|")
     parts[3] = str(2**22 + 1)  # no process has this number
-    assert not is_looked_after("|".join(parts), now())
+    assert not is_present("|".join(parts), now())
     parts[part] = "another"
-    assert is_looked_after("|".join(parts), now())
-    assert not is_looked_after("|".join(parts), now() - LONG_AGO)
+    assert is_present("|".join(parts), now())
+    assert not is_present("|".join(parts), now() - LONG_AGO)
 
 
 def test_a_name_that_an_older_version_gave_counts_for_a_minute() -> None:
     old = f"{socket.gethostname()}|{2**22 + 1}|123|0123"
     if sys.platform == "linux":
-        assert is_looked_after(old, now())
-    assert not is_looked_after(old, now() - LONG_AGO)
+        assert is_present(old, now())
+    assert not is_present(old, now() - LONG_AGO)
 
 
 def test_a_clock_that_is_set_takes_no_journal_from_others(
@@ -138,6 +138,6 @@ def test_a_clock_that_is_set_takes_no_journal_from_others(
 ) -> None:
     machine = MachineClock(monkeypatch)
     machine.set_ahead(2)
-    assert is_looked_after("another host|1|0|x", now())
+    assert is_present("another host|1|0|x", now())
     machine.let_pass(1)
-    assert not is_looked_after("another host|1|0|x", now())
+    assert not is_present("another host|1|0|x", now())

@@ -283,7 +283,7 @@ def test_a_fallback_that_is_not_needed_is_not_made(tmp_path: Path) -> None:
 def test_how_much_is_remembered_reaches_the_fallback(nobody: str) -> None:
     with open_store(nobody, max_sessions=1, max_messages=2) as store:
         assert isinstance(store, FallbackSessionStore)
-        assert (store._cache.max_sessions, store._cache.max_messages) == (1, 2)
+        assert (store._parts.cache.max_sessions, store._parts.cache.max_messages) == (1, 2)
 
 
 PASSWORD = "s3cret-password"  # noqa: S105 - that is what it is

@@ -39,8 +39,7 @@ from sessionstore.window import Window
 from sessionstore.wrapper import WrapperSessionStore
 
 if TYPE_CHECKING:
-    from sessionstore.fallback.store import FallbackSessionStore, FallbackStats
-    from sessionstore.fallback.writes import PendingWrite
+    from sessionstore.fallback import FallbackSessionStore, FallbackStats, PendingWrite
     from sessionstore.redis.store import RedisSessionStore
     from sessionstore.sql import AgentDb, DbSessionStore, PostgresAgentDb, SqliteAgentDb
 

@@ -80,11 +80,9 @@ def open_store(
         SessionStoreError: An SQLite file's folder does not exist.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
-    from sessionstore.fallback.store import (  # noqa: PLC0415 - what a plain import can do without
-        FallbackSessionStore,
-        check_options,
-        opened,
-    )
+    # What a plain import can do without.
+    from sessionstore.fallback.options import check_options, opened  # noqa: PLC0415
+    from sessionstore.fallback.store import FallbackSessionStore  # noqa: PLC0415
 
     options: dict[str, Any] = {
         "on_fallback": on_fallback,

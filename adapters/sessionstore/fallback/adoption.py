@@ -16,7 +16,11 @@ from sessionstore.errors import (
     SessionStoreError,
     StoreUnavailableError,
 )
-from sessionstore.fallback.journal import (
+from sessionstore.fallback import lease
+from sessionstore.fallback.damage import read_entries
+from sessionstore.fallback.entries import Entry, decode_entry
+from sessionstore.fallback.journal import Journal
+from sessionstore.fallback.journal_form import (
     ADOPTED_BY,
     ADOPTING,
     BASE,
@@ -25,16 +29,15 @@ from sessionstore.fallback.journal import (
     REJECTED,
     VOID,
     WRITE,
-    Journal,
-    keeper,
+    decode_base,
+    owner_of,
 )
 from sessionstore.fallback.known import KnownSession
-from sessionstore.fallback.owners import is_looked_after
-from sessionstore.fallback.reading import read_entries
-from sessionstore.fallback.writes import PendingWrite, decode_write
-from sessionstore.flow import Flow
+from sessionstore.fallback.owners import is_present
+from sessionstore.fallback.pending import PendingWrite
+from sessionstore.fallback.requests import FallbackFlow, ask
 from sessionstore.models import SessionInfo, SessionMessage
-from sessionstore.operations import Create, Delete, Get, ListSessions
+from sessionstore.operations import Append, Create, Delete, Get, ListSessions
 from sessionstore.store import SessionStore
 
 __all__ = ["Show", "adopt_all"]
@@ -43,7 +46,7 @@ _logger = logging.getLogger("sessionstore")
 _PAGE = 100
 _UNREADABLE = CorruptMessageError.__name__
 
-Show = Callable[[str, "KnownSession | None", list[PendingWrite]], None]
+Show = Callable[[str, "KnownSession | None", list[Entry]], None]
 """Makes a session's readers see what was known of it, and its writes."""
 
 
@@ -67,7 +70,7 @@ class _Found(msgspec.Struct):
 
     journals: list[tuple[datetime, str]] = []
     bases: list[tuple[datetime, _Begun]] = []
-    writes: list[tuple[datetime, PendingWrite]] = []
+    writes: list[tuple[datetime, Entry]] = []
 
 
 class _Read(msgspec.Struct):
@@ -82,14 +85,14 @@ class _Read(msgspec.Struct):
 
     session_id: str = ""
     bases: list[KnownSession] = []
-    writes: list[PendingWrite] = []
+    writes: list[Entry] = []
     over: dict[str, str] = {}
     unreadable: list[str] = []
     vague: int = 0
 
 
-def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
-    """Take over the journals that nobody looks after any more, and what was refused.
+def adopt_all(journal: Journal, store: SessionStore, show: Show) -> FallbackFlow[bool]:
+    """Take over the journals that nobody owns any more, and what was refused.
 
     What can't be read is set aside, and no reason to leave the rest: it is logged as an error, and
     its journal stays in the store.
@@ -114,7 +117,7 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
     # Looked for again: who was at it before has taken some.
     whole, abandoned = _abandoned(journal, (yield from _listed(store)))
     for info in abandoned:
-        if (yield from journal.seize(info.id, info.version)):
+        if (yield from lease.claim(store, journal.owner, info.id, info.version)):
             try:
                 entries, gap = yield from read_entries(store, info.id)
                 if gap is None and len(entries) < info.message_count:  # some are out of reach
@@ -124,8 +127,8 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
                 raise
             except SessionStoreError as error:
                 _logger.error("a journal of the fallback can't be read: %s", type(error).__name__)
-                journal.offer(_unreadable(info.id, "", ""))
-                journal.keep_damaged(info.id, [])
+                journal.rejected.offer(_unreadable(info.id, "", ""))
+                journal.obsolete.keep_damaged(info.id, [])
                 continue
             _set_aside(journal, info, read)
             over.update(read.over)
@@ -133,7 +136,7 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> Flow[bool]:
     _give_names(nameless, found)
     for session_id, there in found.items():
         _take_over(journal, session_id, there, over, show)
-    yield store, Delete(ADOPTING)
+    yield from ask(store, Delete(ADOPTING))
     yield from _restore_rejected(journal, store)
     return whole
 
@@ -146,55 +149,52 @@ def _abandoned(journal: Journal, infos: list[SessionInfo]) -> tuple[bool, list[S
     """
     by_owner: defaultdict[str, list[SessionInfo]] = defaultdict(list)
     for info in infos:
-        if not journal.looks_after(info.id):
-            by_owner[keeper(info)].append(info)
+        if not journal.owns(info.id):
+            by_owner[owner_of(info)].append(info)
     whole, abandoned = True, []
     for owner, theirs in by_owner.items():
         newest = max(info.updated_at for info in theirs)
-        if owner != journal.owner and is_looked_after(owner, newest):
+        if owner != journal.owner and is_present(owner, newest):
             whole = False
         else:
             abandoned += theirs
     return whole, abandoned
 
 
-def _begin(journal: Journal, store: SessionStore) -> Flow[bool]:
+def _begin(journal: Journal, store: SessionStore) -> FallbackFlow[bool]:
     """Be the only process that takes over: two at once would tear apart what belongs together."""
-    there = yield store, Get(ADOPTING, 0)
+    there = yield from ask(store, Get(ADOPTING, 0))
     if there is None:
         make = Create(ADOPTING, agent_id=ADOPTING, metadata={ADOPTED_BY: journal.owner})
         try:
-            yield store, make
+            yield from ask(store, make)
         except SessionExistsError:
             return False
         return True
-    owner = keeper(there)
-    if owner != journal.owner and is_looked_after(owner, there.updated_at):
+    owner = owner_of(there)
+    if owner != journal.owner and is_present(owner, there.updated_at):
         return False
-    return (yield from journal.seize(ADOPTING, there.version))
+    return (yield from lease.claim(store, journal.owner, ADOPTING, there.version))
 
 
-def _restore_rejected(journal: Journal, store: SessionStore) -> Flow[None]:
+def _restore_rejected(journal: Journal, store: SessionStore) -> FallbackFlow[None]:
     entries, gap = yield from read_entries(store, REJECTED)
     writes = []
     for entry in entries:
         try:
-            writes.append(decode_write(str(entry.content)))
+            writes.append(decode_entry(str(entry.content)))
         except CorruptMessageError:
-            journal.offer(_unreadable(REJECTED, "", str(entry.id)))
+            journal.rejected.offer(_unreadable(REJECTED, "", str(entry.id)))
     if gap is not None:
-        journal.offer(_unreadable(REJECTED, "", str(gap)))
-    journal.restore_rejected(writes)
+        journal.rejected.offer(_unreadable(REJECTED, "", str(gap)))
+    journal.rejected.restore([entry.pending() for entry in writes])
 
 
-def _listed(store: SessionStore) -> Flow[list[SessionInfo]]:
+def _listed(store: SessionStore) -> FallbackFlow[list[SessionInfo]]:
     infos: list[SessionInfo] = []
     cursor = None
     while True:
-        page = yield (
-            store,
-            ListSessions(JOURNALS, limit=_PAGE, cursor=cursor),
-        )
+        page = yield from ask(store, ListSessions(JOURNALS, limit=_PAGE, cursor=cursor))
         infos += page.sessions
         cursor = page.cursor
         if cursor is None:
@@ -221,10 +221,10 @@ def _read(entries: list[SessionMessage], gap: int | None) -> _Read:
 def _read_entry(entry: SessionMessage, read: _Read) -> None:
     text = str(entry.content)
     if entry.role == WRITE:
-        read.writes.append(decode_write(text))
+        read.writes.append(decode_entry(text))
         read.session_id = read.writes[-1].session_id
     elif entry.role == BASE:
-        read.bases.append(_base_decoder.decode(text))
+        read.bases.append(decode_base(text))
         read.session_id = read.bases[-1].id
     elif entry.role in (DONE, VOID):
         ids = msgspec.json.decode(text, type=list[str])
@@ -238,14 +238,14 @@ def _set_aside(journal: Journal, info: SessionInfo, read: _Read) -> None:
     if not read.unreadable:
         return
     for place in read.unreadable:
-        journal.offer(_unreadable(info.id, read.session_id, place))
+        journal.rejected.offer(_unreadable(info.id, read.session_id, place))
     left = [write for write in read.writes if write.id not in read.over]
     for write in read.writes[: read.vague]:
-        if write.id not in read.over and write.kind not in ("append", "create"):
-            # It may be over, and newer things be there: the others are harmless to put back again.
-            journal.offer(msgspec.structs.replace(write, reason=_UNREADABLE))
+        if write.id not in read.over and not isinstance(write.operation, (Append, Create)):
+            # It may be over, and newer things be there: the others are harmless to replay again.
+            journal.rejected.offer(msgspec.structs.replace(write, reason=_UNREADABLE).pending())
             read.over[write.id] = DONE
-    journal.keep_damaged(info.id, [write.id for write in left])
+    journal.obsolete.keep_damaged(info.id, [write.id for write in left])
     _logger.error(
         "a journal of the fallback can't be read whole: %d entries are set aside, see rejected()",
         len(read.unreadable),
@@ -253,9 +253,7 @@ def _set_aside(journal: Journal, info: SessionInfo, read: _Read) -> None:
 
 
 def _unreadable(journal: str, session_id: str, place: str) -> PendingWrite:
-    return PendingWrite(
-        kind="unreadable", session_id=session_id, id=f"{journal}/{place}", reason=_UNREADABLE
-    )
+    return PendingWrite(None, f"{journal}/{place}", _UNREADABLE, session_id)
 
 
 def _sort_in(
@@ -303,6 +301,3 @@ def _take_over(
 
 def _made_at(found: tuple[datetime, object]) -> datetime:
     return found[0]
-
-
-_base_decoder = msgspec.json.Decoder(KnownSession)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any, TypeVar
@@ -12,9 +12,9 @@ from sessionstore._runtime.clock import clock
 from sessionstore._runtime.fork_locks import fork_safe_rlock
 from sessionstore.arguments import require_owner
 from sessionstore.errors import StoreUnavailableError
-from sessionstore.fallback.cached import READS, WRITES, Change, Records, list_sessions
-from sessionstore.fallback.known import KnownSession
-from sessionstore.models import encode_message, encode_metadata
+from sessionstore.fallback.cached import READS, WRITES, Change, list_sessions
+from sessionstore.fallback.entries import Records, Write, encoded_messages
+from sessionstore.fallback.known import KnownSession, Origin
 from sessionstore.operations import (
     Append,
     Create,
@@ -26,7 +26,7 @@ from sessionstore.operations import (
     Update,
 )
 
-__all__ = ["SessionCache", "encoded_messages", "rewrites"]
+__all__ = ["SessionCache"]
 
 T = TypeVar("T")
 
@@ -75,7 +75,9 @@ class SessionCache:
             StoreUnavailableError: It can't be told whether it is theirs.
             SessionAccessError: It is not.
         """
-        session = self.peek(session_id)
+        if self._unfinished is not None:
+            self.peek(session_id)
+        session = self._sessions.get(session_id)
         if session is None or user_id is None:
             return session
         if session.user_id != user_id and not session.certain:
@@ -97,9 +99,9 @@ class SessionCache:
     def is_unseen(self, session_id: str) -> bool:
         """Tell whether the session is known only by what was written in an outage."""
         session = self.peek(session_id)
-        return session is not None and session.unseen
+        return session is not None and session.origin is Origin.APPENDED
 
-    def lacks(self, write: Operation[Any]) -> bool:
+    def lacks(self, write: Write) -> bool:
         """Tell whether a write names a message that may be there, but is not known."""
         session = self.peek(str(write.about))
         if session is None:
@@ -108,7 +110,7 @@ class SessionCache:
         named = [str(write.message.id)] if isinstance(write, ReplaceMessage) else named
         return session.lacks(named)
 
-    def known_to(self, write: Operation[Any]) -> tuple[list[str], bool]:
+    def known_to(self, write: Write) -> tuple[list[str], bool]:
         """Give the messages that the caller of a write can know of; and whether there are others.
 
         Args:
@@ -126,7 +128,7 @@ class SessionCache:
             emptied = isinstance(write, Delete) or (
                 isinstance(write, Update) and not write.messages
             )
-            blind = session.made or (session.partial and not emptied)
+            blind = session.origin is Origin.MADE or (session.partial and not emptied)
             return (ids if blind else ids[-self.max_messages :]), blind
 
     # -- Views ------------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ class SessionCache:
         session = self._sessions.get(session_id)
         if session is None or user_id is None or session.user_id == user_id:
             return self
-        if not (session.unseen or session.made):
+        if session.origin is Origin.PRIMARY:
             return self
         with self.lock:
             view = self._of_users.get(user_id)
@@ -160,26 +162,24 @@ class SessionCache:
 
     # -- Operations -------------------------------------------------------------------------------
 
-    def run(self, operation: Operation[T]) -> T:
+    def run(self, operation: Operation[Any]) -> Any:
         """Carry out an operation."""
         try:
             with self.lock:
-                return self._run(operation)  # type: ignore[no-any-return]
+                return self._run(operation)
         except BaseException:
             self._settle()
             raise
 
-    def _run(self, operation: Operation[Any]) -> Any:
+    def _run(self, operation: Any) -> Any:
         if isinstance(operation, ListSessions):
             return list_sessions(self._sessions.values(), operation)
         if type(operation) in READS:
-            return READS[type(operation)](self._find_for(operation), operation)
+            session = self.find(operation.session_id, operation.user_id)
+            return READS[type(operation)](session, operation)
         return self._write(operation, encoded_messages(operation))
 
-    def _find_for(self, operation: Any) -> KnownSession | None:
-        return self.find(operation.session_id, operation.user_id)
-
-    def check(self, write: Operation[Any], records: Records) -> bool:
+    def check(self, write: Write, records: Records) -> bool:
         """Raise what a write would raise, and do nothing.
 
         Args:
@@ -190,9 +190,12 @@ class SessionCache:
             Whether it would change what is known.
         """
         with self.lock:
-            return WRITES[type(write)](self._find_for(write), write, records).session is not None
+            session = self.find(str(write.session_id), write.user_id)
+            if type(write) is Append:  # there is nothing else to refuse
+                return bool(records)
+            return WRITES[type(write)](session, write, records).session is not None
 
-    def show(self, write: Operation[Any], records: Records, *, unseen: bool) -> Any:
+    def show(self, write: Write, records: Records, *, unseen: bool) -> Any:
         """Do a write that is journaled, for the readers to see.
 
         Args:
@@ -203,13 +206,13 @@ class SessionCache:
         Returns:
             The operation's result.
         """
-        session_id = str(write.about)
+        session_id = str(write.session_id)
         try:
             with self.lock:
-                before = self.peek(session_id)
+                before = self._sessions.get(session_id)
                 sure = before is None or before.is_sure
                 result = self._write(write, records)
-                session = self.peek(session_id)
+                session = self._sessions.get(session_id)
                 if session is not None:
                     _note_journaled(session, write, unseen=unseen, sure=sure)
                 return result
@@ -217,8 +220,9 @@ class SessionCache:
             self._settle()
             raise
 
-    def _write(self, write: Operation[Any], records: Records) -> Any:
-        change: Change = WRITES[type(write)](self._find_for(write), write, records)
+    def _write(self, write: Write, records: Records) -> Any:
+        session = self.find(str(write.session_id), write.user_id)
+        change: Change = WRITES[type(write)](session, write, records)
         if change.session is not None:
             if change.change is None:
                 self.drop(change.session.id)
@@ -303,7 +307,7 @@ class SessionCache:
             session = self.peek(session_id)
             if session is not None:
                 session.current = False  # what is there now, the primary has put together
-                session.unseen = session.made = False
+                session.origin = Origin.PRIMARY
                 self._cut(session)
             self._keep_bounds()
         for user_id, view in list(self._of_users.items()):
@@ -358,38 +362,12 @@ class SessionCache:
                 self.drop(session_id)
 
 
-def rewrites(write: Operation[Any]) -> bool:
-    """Tell whether a write takes messages away, whichever they are."""
-    return isinstance(write, Delete) or (isinstance(write, Update) and write.messages is not None)
-
-
-def encoded_messages(write: Operation[Any]) -> Sequence[tuple[str, bytes]]:
-    """Give the messages of a write, each by its id and in its stored form.
-
-    Raises:
-        InvalidMessageError: One of them can't be stored as JSON.
-        InvalidSessionError: The metadata that it sets can't be.
-    """
-    if isinstance(write, (Create, Update)) and write.metadata is not None:
-        encode_metadata(write.metadata)
-    if isinstance(write, ReplaceMessage):
-        messages = [write.message]
-    elif isinstance(write, (Append, Create, Update)):
-        messages = write.messages or []
-    else:
-        return ()
-    return [(str(message.id), encode_message(message)) for message in messages]
-
-
-def _note_journaled(
-    session: KnownSession, write: Operation[Any], *, unseen: bool, sure: bool
-) -> None:
+def _note_journaled(session: KnownSession, write: Write, *, unseen: bool, sure: bool) -> None:
     if unseen:  # its past reads as empty
-        session.unseen = isinstance(write, Append)
-        session.made = not session.unseen
+        session.origin = Origin.APPENDED if isinstance(write, Append) else Origin.MADE
     elif sure:
         session.sure = len(session.bodies)
     if isinstance(write, Create) or (session.version == 1 and not unseen):
         session.certain = True  # it was made again, after it was deleted
-    if rewrites(write) and not (isinstance(write, Update) and write.messages):
+    if isinstance(write, Update) and write.messages == []:
         session.partial = False

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from sessionstore.errors import (
     CorruptMessageError,
@@ -14,6 +14,7 @@ from sessionstore.errors import (
     SessionExistsError,
     SessionNotFoundError,
 )
+from sessionstore.fallback.entries import Records
 from sessionstore.fallback.known import KnownSession
 from sessionstore.models import (
     SYSTEM_ROLES,
@@ -38,12 +39,9 @@ from sessionstore.operations import (
     Update,
 )
 
-__all__ = ["READS", "WRITES", "Change", "Records", "list_sessions"]
+__all__ = ["READS", "WRITES", "Change", "list_sessions"]
 
 _logger = logging.getLogger("sessionstore")
-
-Records: TypeAlias = Sequence[tuple[str, bytes]]
-"""The messages of a write, each by its id and in its stored form."""
 
 
 class Change(NamedTuple):

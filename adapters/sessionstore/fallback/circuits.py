@@ -41,7 +41,7 @@ class Circuits:
         """Tell how many sessions are left alone."""
         return len(self._open)
 
-    def anew(self) -> Circuits:
+    def fresh(self) -> Circuits:
         """Make those of a forked child, which knows of nothing."""
         return Circuits(self._retry_after, self._retry_cap)
 
@@ -78,7 +78,7 @@ class Circuits:
         if self._open and session_id is not None and (circuit := self._open.get(session_id)):
             circuit.trying = None
 
-    def give_back(self, call: Ticket) -> None:
+    def let_go(self, call: Ticket) -> None:
         """Let others try what a call was at that was broken off."""
         for circuit in list(self._open.values()):
             if is_within(circuit.trying, call):

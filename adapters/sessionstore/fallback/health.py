@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from enum import Enum
 from threading import Lock
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from sessionstore._runtime.tickets import Ticket, is_within, ticket
 from sessionstore.errors import SessionStoreError, StoreReadOnlyError, StoreUnavailableError
 
-__all__ = ["PING", "Health", "Permit"]
+__all__ = ["PING", "Access", "Health", "Permit"]
 
 _logger = logging.getLogger("sessionstore")
 
@@ -21,18 +22,40 @@ PING = "\0ping"
 """What stands for a ping where sessions are told apart."""
 
 
+class Access(Enum):
+    """What a permit is for.
+
+    Attributes:
+        NORMAL: The primary is there.
+        PROBE: It is away, and this caller alone tries whether it is back.
+        WRITE_PROBE: The same; it took reads, but no writes: only a write tells that it is back.
+    """
+
+    NORMAL = "normal"
+    PROBE = "probe"
+    WRITE_PROBE = "write probe"
+
+
 class Permit(msgspec.Struct):
     """A caller's permit to ask the primary.
 
     Attributes:
         outages: How many outages there had been when it was given.
-        is_probe: The primary is away, and this caller alone tries whether it is back.
-        needs_write: It took reads, but no writes: only a write tells that it is back.
+        access: What it is for.
     """
 
     outages: int
-    is_probe: bool
-    needs_write: bool = False
+    access: Access = Access.NORMAL
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether this caller alone tries whether the primary is back."""
+        return self.access is not Access.NORMAL
+
+    @property
+    def needs_write(self) -> bool:
+        """Whether only a write tells that the primary is back."""
+        return self.access is Access.WRITE_PROBE
 
 
 class Health:
@@ -73,7 +96,7 @@ class Health:
         self.recoveries: int = 0
         self.probes: int = 0
 
-    def anew(self) -> Health:
+    def fresh(self) -> Health:
         """Make one that knows of nothing, for the same primary and callbacks."""
         callbacks = self._on_fallback, self._on_recover
         return Health(self._retry_after, self._retry_cap, *callbacks, self._primary)
@@ -97,18 +120,19 @@ class Health:
             reads: The caller only reads: a primary that takes no writes still answers them.
 
         Returns:
-            The permit, to be given back to `end`; ``None`` for those who are not to ask.
+            The permit, to be handed to `end`; ``None`` for those who are not to ask.
         """
         if self._since is None:
-            return Permit(self.fallbacks, is_probe=False)
+            return Permit(self.fallbacks)
         with self._lock:
             if self._since is None or (reads and self._reads_only):
-                return Permit(self.fallbacks, is_probe=False)
+                return Permit(self.fallbacks)
             if self._prober is not None or (time.monotonic() < self._next_probe and not now):
                 return None
             self._prober = ticket()
             self.probes += 1
-            return Permit(self.fallbacks, is_probe=True, needs_write=self._reads_only)
+            access = Access.WRITE_PROBE if self._reads_only else Access.PROBE
+            return Permit(self.fallbacks, access)
 
     def failed(self, permit: Permit, error: SessionStoreError) -> None:
         """Take note that the primary is away."""
@@ -148,7 +172,7 @@ class Health:
         if permit.is_probe:
             self._prober = None
 
-    def give_back(self, call: Ticket) -> None:
+    def let_go(self, call: Ticket) -> None:
         """Let another probe, where a call that was broken off has not said that it is over."""
         if is_within(self._prober, call):
             self._prober = None
@@ -180,7 +204,7 @@ class Health:
             self._since, self._back_since = None, time.monotonic()
             self.recoveries += 1
             self._timed_out, self._reads_only = None, False
-            self._prober, permit.is_probe = None, False  # it goes on as everybody's
+            self._prober, permit.access = None, Access.NORMAL  # it goes on as everybody's
             permit.outages = self.fallbacks
 
     def _away(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from itertools import islice
 from typing import Any
 
@@ -23,9 +24,23 @@ from sessionstore.models import (
 )
 from sessionstore.operations import GetMessages
 
-__all__ = ["KnownSession"]
+__all__ = ["KnownSession", "Origin"]
 
 _OLDER = 10  # times as many ids as messages are kept
+
+
+class Origin(Enum):
+    """How it is known that there is a session.
+
+    Attributes:
+        PRIMARY: From the primary.
+        APPENDED: It was first appended to in an outage: nothing is known of its past.
+        MADE: It was made in an outage: the primary may turn out to hold another.
+    """
+
+    PRIMARY = "primary"
+    APPENDED = "appended"
+    MADE = "made"
 
 
 class KnownSession(StoredSession):
@@ -35,8 +50,7 @@ class KnownSession(StoredSession):
         certain: Its owner, or lack of one, was told by the primary or by its maker.
         current: The primary said so when it was asked last, or has acknowledged it since.
         partial: There are messages before these, or may be.
-        unseen: It was first written to in an outage: nothing is known of its past.
-        made: It was made in an outage: the primary may turn out to hold another.
+        origin: How it is known that there is the session.
         sure: How many of the messages, from the first on, have nothing missing between them.
         older: The ids of messages that were cut off, so that none of them is taken for a new one.
         system: The session's first message, if that is a system message that was cut off.
@@ -46,8 +60,7 @@ class KnownSession(StoredSession):
     certain: bool = False
     current: bool = False
     partial: bool = False
-    unseen: bool = False
-    made: bool = False
+    origin: Origin = Origin.PRIMARY
     sure: int = 0
     older: dict[str, None] = msgspec.field(default_factory=dict)
     system: bytes = b""
@@ -148,7 +161,7 @@ class KnownSession(StoredSession):
         session.remember_older(older, most)
         session.sure = len(session.bodies)
         session.partial = cut if whole else session.partial or not front_records
-        session.current, session.unseen, session.made = True, False, False
+        session.current, session.origin = True, Origin.PRIMARY
         return session
 
     def learn_head(self, head: SessionData | SessionInfo) -> None:

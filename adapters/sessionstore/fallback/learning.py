@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sessionstore.errors import SessionStoreError
-from sessionstore.fallback.cache import SessionCache, encoded_messages, rewrites
+from sessionstore.fallback.cache import SessionCache
+from sessionstore.fallback.entries import Write, encoded_messages, rewrites
 from sessionstore.fallback.known import KnownSession
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, encode_message
-from sessionstore.operations import Append, GetMessages, Operation, Update
+from sessionstore.operations import Append, GetMessages, Update
 
 __all__ = ["learn_messages", "learn_session", "learn_write"]
 
@@ -75,7 +76,7 @@ def learn_messages(
             cache.swap(session)
 
 
-def learn_write(cache: SessionCache, write: Operation[Any], result: Any) -> None:
+def learn_write(cache: SessionCache, write: Write, result: Any) -> None:
     """Take note of a write that the primary has done, and of what it answered."""
     if isinstance(write, Append):
         _learn_append(cache, write)

@@ -1,4 +1,4 @@
-"""Who looks after a journal: a name for each object, and whether its process is still there."""
+"""Who owns a journal: a name for each object, and whether its process is still there."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from datetime import datetime
 from sessionstore._runtime.clock import clock
 from sessionstore.models import new_id, to_microseconds
 
-__all__ = ["is_looked_after", "leave", "name_for"]
+__all__ = ["is_present", "leave", "name_for"]
 
 _ABANDONED = 60_000_000  # microseconds
 _here: set[str] = set()
 
 
-def name_for(looker: object) -> str:
-    """Name an object of this process that looks after journals, for as long as it lives."""
+def name_for(owner: object) -> str:
+    """Name an object of this process that owns journals, for as long as it lives."""
     pid = os.getpid()
-    owner = f"{_where()}|{pid}|{_started(pid)}|{new_id()}"
-    _here.add(owner)
-    weakref.finalize(looker, _here.discard, owner)
-    return owner
+    name = f"{_where()}|{pid}|{_started(pid)}|{new_id()}"
+    _here.add(name)
+    weakref.finalize(owner, _here.discard, name)
+    return name
 
 
 def leave(owner: str) -> None:
-    """Look after nothing any more under this name."""
+    """Own nothing any more under this name."""
     _here.discard(owner)
 
 
-def is_looked_after(owner: str, written_at: datetime) -> bool:
+def is_present(owner: str, written_at: datetime) -> bool:
     """Tell whether an owner is still there.
 
     Of a process elsewhere, such as one in a container that shares the file, this can't be told,
     also where its host has the same name: what it has not written to for a minute is taken for
-    abandoned. So is what an older version of this package has named, which tells of no container.
+    abandoned. So is what an older version of this package has named, which names no container.
 
     Args:
         owner: Its name.
@@ -57,7 +57,7 @@ def _where() -> str:
     if sys.platform != "linux":
         return host
     try:
-        # A /proc that was mounted for others than us tells of their processes.
+        # A /proc that was mounted for others than us shows their processes.
         if os.readlink("/proc/self") != str(os.getpid()):
             return f"{host}|{new_id()}"
         with open("/proc/sys/kernel/random/boot_id") as file:

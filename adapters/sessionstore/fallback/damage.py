@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sessionstore.errors import CorruptMessageError, InvalidMessageError
-from sessionstore.flow import Flow
+from sessionstore.fallback.requests import FallbackFlow, ask
 from sessionstore.models import SessionMessage
 from sessionstore.operations import GetMessages
 from sessionstore.store import SessionStore
@@ -19,7 +19,7 @@ _Page = Callable[[int], GetMessages]
 
 def read_entries(
     store: SessionStore, journal: str
-) -> Flow[tuple[list[SessionMessage], int | None]]:
+) -> FallbackFlow[tuple[list[SessionMessage], int | None]]:
     """Read a journal's entries, past those that can't be read.
 
     A store gives a range of messages or an error, so a damaged entry is come up to from both ends:
@@ -37,7 +37,7 @@ def read_entries(
         SessionStoreError: The store fails.
     """
     try:
-        return (yield store, _read(journal, None)), None
+        return (yield from ask(store, _read(journal, None))), None
     except CorruptMessageError:
         pass
     front: list[SessionMessage] = []
@@ -58,11 +58,11 @@ def read_entries(
 
 def _walk(
     page: _Page, store: SessionStore, keep: Callable[[list[SessionMessage]], None]
-) -> Flow[None]:
+) -> FallbackFlow[None]:
     limit = _PAGE
     while limit:
         try:
-            found: list[SessionMessage] = yield store, page(limit)
+            found = yield from ask(store, page(limit))
         except (CorruptMessageError, InvalidMessageError):
             limit //= 2
             continue

@@ -1,0 +1,71 @@
+"""Whose a journal is: it is kept from others by a lease, and taken over by a claim."""
+
+from __future__ import annotations
+
+from sessionstore.errors import OutageError, SessionConflictError, SessionNotFoundError
+from sessionstore.fallback.journal_form import ADOPTED_BY, owner_of
+from sessionstore.fallback.queue import PendingQueue, QueueState
+from sessionstore.fallback.requests import FallbackFlow, ask
+from sessionstore.operations import Get, Update
+from sessionstore.store import SessionStore
+
+__all__ = ["claim", "is_leased", "renew"]
+
+# In seconds. So long after its last entry nobody can have taken a journal over: see owners.py.
+_LEASE = 30.0
+
+
+def is_leased(queue: PendingQueue) -> bool:
+    """Tell whether a queue's journals are ours for sure."""
+    return queue.is_fresh(_LEASE)
+
+
+def renew(store: SessionStore, owner: str, queue: PendingQueue) -> FallbackFlow[bool]:
+    """Keep others from taking a queue's journals over for a while.
+
+    Returns:
+        Whether all of them are still ours.
+
+    Raises:
+        SessionStoreError: The fallback store fails.
+    """
+    begun = queue.state is QueueState.BEGUN
+    for journal in queue.journals if begun else queue.journals[:-1]:
+        if not (yield from _renew(store, owner, queue, journal)):
+            return False
+    return True
+
+
+def _renew(
+    store: SessionStore, owner: str, queue: PendingQueue, journal: str
+) -> FallbackFlow[bool]:
+    while not is_leased(queue):  # else another has renewed it meanwhile
+        there = yield from ask(store, Get(journal, 0))
+        if there is None or owner_of(there) != owner:
+            return False
+        try:
+            if (yield from claim(store, owner, journal, there.version)):
+                return True
+        except OutageError:
+            return True  # it is away itself, and holds expected_version back: nobody can
+    return True
+
+
+def claim(store: SessionStore, owner: str, journal: str, version: int) -> FallbackFlow[bool]:
+    """Own a journal from now on, unless it is not any more as it was found.
+
+    Args:
+        store: The fallback store.
+        owner: The name of who is to own it.
+        journal: Its id.
+        version: The version at which it was found.
+
+    Returns:
+        Whether it is owned now.
+    """
+    owned = Update(journal, metadata={ADOPTED_BY: owner}, expected_version=version)
+    try:
+        yield from ask(store, owned)
+    except (SessionConflictError, SessionNotFoundError):
+        return False
+    return True

@@ -1,0 +1,149 @@
+"""Answers without the primary: what is cached, and writes that are journaled for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sessionstore._runtime.tickets import ticket
+from sessionstore.errors import (
+    OutageError,
+    SessionStoreError,
+    StoreBusyError,
+    StoreUnavailableError,
+)
+from sessionstore.fallback.cache import SessionCache
+from sessionstore.fallback.entries import (
+    Entry,
+    Records,
+    Write,
+    encode_entry,
+    encoded_messages,
+    rewrites,
+)
+from sessionstore.fallback.parts import Parts
+from sessionstore.fallback.queue import Arrival
+from sessionstore.fallback.requests import FallbackFlow, ask
+from sessionstore.models import SessionPage, new_id
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    GetMessages,
+    ListSessions,
+    Ping,
+    Prune,
+    ReplaceMessage,
+)
+
+__all__ = ["journaled", "ping_fallback", "recalled", "recalled_list", "refuse_prune"]
+
+T = TypeVar("T")
+
+_TRIES = 10
+
+_NOTHING_DONE: dict[type, Callable[[], Any]] = {Append: int, Delete: bool, DeleteMessages: list}
+"""What those give that had nothing to do."""
+
+
+class _OvertakenError(SessionStoreError):
+    """Somebody else changed the session while a write was on its way into the journal."""
+
+
+def recalled(parts: Parts, read: Get | GetMessages) -> FallbackFlow[Any]:
+    """Read what is known of a session."""
+    view = parts.cache.view(read.session_id, read.user_id)
+    if parts.raises_unknown and not parts.knows(view, read.session_id):
+        raise StoreUnavailableError("this session was not seen before the store went away")
+    yield from ()
+    return view.run(read)
+
+
+def recalled_list(parts: Parts, read: ListSessions) -> FallbackFlow[SessionPage]:
+    """List the sessions that are known."""
+    cursor = read.cursor
+    if cursor is not None and not cursor.startswith(parts.cursor):
+        raise StoreUnavailableError("this page can't be read until the store is back")
+    yield from ()
+    after = cursor and cursor[len(parts.cursor) :]
+    page: SessionPage = parts.cache.run(
+        ListSessions(read.agent_id, read.user_id, read.limit, after)
+    )
+    return SessionPage(page.sessions, page.cursor and parts.cursor + page.cursor, partial=True)
+
+
+def refuse_prune(_: Parts, _prune: Prune) -> FallbackFlow[int]:
+    """Refuse to prune: what has expired, only the primary can tell."""
+    yield from ()
+    raise StoreUnavailableError("nothing can be pruned until the store is back")
+
+
+def ping_fallback(parts: Parts, ping: Ping) -> FallbackFlow[None]:
+    """Ask the fallback store for a sign of life."""
+    return ask(parts.fallback, ping)
+
+
+def journaled(parts: Parts, write: Write) -> FallbackFlow[Any]:
+    """Journal a write, if it can be told that the primary will have it.
+
+    Raises:
+        OutageError: It is one that can't be promised.
+        StoreUnavailableError: It changes what is not known, or it can't be journaled.
+    """
+    if getattr(write, "expected_version", None) is not None:
+        raise OutageError("expected_version can't be kept until the store is back")
+    records = encoded_messages(write)
+    if records:
+        parts.primary.bounds.require([body for _, body in records])
+    for _ in range(_TRIES):
+        view = parts.cache.view(str(write.session_id), write.user_id)
+        known = parts.knows(view, str(write.session_id))
+        _refuse_unknown(parts, view, write, known=known)
+        stamp = view.stamp(str(write.session_id))
+        changes = view.check(write, records)
+        if not changes and type(write) in _NOTHING_DONE:
+            return _NOTHING_DONE[type(write)]()
+        try:
+            return (yield from _journal(parts, view, write, records, stamp, known=known))
+        except _OvertakenError:
+            continue
+    raise StoreBusyError("others write to the session all the time: try again")
+
+
+def _journal(
+    parts: Parts, view: SessionCache, write: Write, records: Records, stamp: int, *, known: bool
+) -> FallbackFlow[Any]:
+    session_id, user_id, cache = str(write.session_id), write.user_id, parts.cache
+
+    def show() -> Any:
+        seen = cache.view(session_id, user_id)
+        if type(write) is not Append and (seen is not view or view.stamp(session_id) != stamp):
+            raise _OvertakenError("somebody else has changed the session: try again")
+        return seen.show(write, records, unseen=not (known and parts.knows(seen, session_id)))
+
+    def current() -> int:
+        return cache.view(session_id, user_id).stamp(session_id)
+
+    entry = Entry(new_id(), write)
+    if rewrites(write):
+        entry = Entry(entry.id, write, *view.known_to(write))
+    arrival = Arrival(entry.id, encode_entry(entry, records), show, current, ticket())
+    return parts.journal.add(session_id, arrival, lambda: cache.pin(session_id))
+
+
+def _refuse_unknown(parts: Parts, view: SessionCache, write: Write, *, known: bool) -> None:
+    if isinstance(write, Create) or (known and isinstance(write, Append)):
+        return
+    if not known:
+        if not isinstance(write, Append) or parts.raises_unknown:
+            raise StoreUnavailableError(
+                "this session was not seen before the store went away: it can't be changed"
+            )
+    elif rewrites(write) and view.is_unseen(write.session_id):
+        raise StoreUnavailableError(
+            "what the session held before the store went away is not known: it is left alone"
+        )
+    elif isinstance(write, (ReplaceMessage, DeleteMessages)) and view.lacks(write):
+        raise StoreUnavailableError("this message can't be changed until the store is back")

@@ -1,0 +1,132 @@
+"""Whom to ask: the primary where that may answer, and the fallback where it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sessionstore.errors import (
+    OutageError,
+    SessionStoreError,
+    StoreBusyError,
+    StoreUnavailableError,
+)
+from sessionstore.fallback.health import PING, Permit
+from sessionstore.fallback.parts import Parts
+from sessionstore.fallback.requests import FallbackFlow, Request, ask, by
+from sessionstore.operations import Operation, Ping
+
+__all__ = ["Answer", "Learn", "operate"]
+
+T = TypeVar("T")
+
+Learn = Callable[[Parts, Any, Any, int], None]
+"""Takes note of an operation, the primary's result, and the cache's stamp from before it."""
+
+Answer = Callable[[Parts, Any], FallbackFlow[Any]]
+"""Carries an operation out without the primary."""
+
+# In seconds: what the fallback has at least, where the primary's timeout is not shorter.
+_LEAST = 1.0
+# Of a call's time, when nothing more is begun that it does not need.
+_UPKEEP_ENDS = 0.75
+
+
+def operate(
+    parts: Parts, operation: Operation[Any], learn: Learn, answer: Answer, *, writes: bool
+) -> FallbackFlow[Any]:
+    """Ask the primary, where that may answer; else, or if it does not, answer.
+
+    Args:
+        parts: The fallback.
+        operation: The operation.
+        learn: What to do with the primary's result.
+        answer: What to do without the primary.
+        writes: Whether the primary must take writes for it.
+    """
+    session_id = PING if type(operation) is Ping else operation.about
+    started, deadline = time.monotonic(), None
+    permit = parts.health.permit(reads=not writes)
+    if permit is None:
+        return (yield from _answered(parts, answer(parts, operation), started))
+    if not parts.circuits.enter(session_id):
+        parts.health.end(permit)
+        return (yield from _answered(parts, answer(parts, operation), started))
+    stamp = 0 if writes or session_id is None else parts.cache.stamp(session_id)
+    try:
+        ready = True
+        if permit.is_probe or (session_id is not None and parts.journal.holds(session_id)):
+            deadline = parts.triage.deadline()
+            ready = yield from _make_ready(parts, session_id, permit, deadline)
+            started = time.monotonic()
+        if ready:
+            result = yield Request(parts.primary, operation, deadline)
+            parts.triage.heard(session_id)
+            learn(parts, operation, result, stamp)
+            if permit.is_probe or parts.journal.has_work or parts.adopter.is_waiting:
+                yield from _keep_up(parts, permit, started, wrote=writes)
+            return result
+    except (StoreBusyError, OutageError):  # it is there, and this is the caller's to know
+        parts.triage.heard(None)
+        raise
+    except StoreUnavailableError as error:
+        parts.triage.failed(session_id, permit, error, started, deadline)
+    except SessionStoreError:  # a caller's mistake: to tell so needs a primary that is there
+        parts.triage.heard(session_id)
+        yield from _keep_up(parts, permit, started, wrote=False)
+        raise
+    finally:
+        parts.circuits.leave(session_id)
+        parts.health.end(permit)
+    return (yield from _answered(parts, answer(parts, operation), started))
+
+
+def _answered(parts: Parts, flow: FallbackFlow[T], started: float) -> FallbackFlow[T]:
+    """Give an answer of the fallback what is left of the call's time, but not too little.
+
+    A file that another process holds just now is waited for in that time, and no longer.
+    """
+    timeout = parts.primary.timeout
+    if timeout is None:
+        return flow
+    return by(max(started + timeout, time.monotonic() + min(timeout, _LEAST)), flow)
+
+
+def _make_ready(
+    parts: Parts, session_id: str | None, permit: Permit, deadline: float | None
+) -> FallbackFlow[bool]:
+    """End the outage, if it can be, and replay the session's writes before the call."""
+    if permit.is_probe and not permit.needs_write:
+        try:
+            yield from ask(parts.primary, Ping(), deadline)
+        except SessionStoreError as error:  # whatever it is, this caller has not asked for it
+            parts.health.failed(permit, error)
+            return False
+        parts.triage.back(permit)
+    if session_id is None or not parts.journal.holds(session_id):
+        return True
+    if parts.health.is_degraded and not permit.is_probe:
+        return False  # it takes no writes
+    return (yield from by(deadline, parts.replay.session(session_id, permit, deadline)))
+
+
+def _keep_up(parts: Parts, permit: Permit, started: float, *, wrote: bool) -> FallbackFlow[None]:
+    """Do what else is due after the primary has answered, in the time that is left.
+
+    Nothing of it fails the caller.
+    """
+    if wrote:
+        parts.triage.back(permit)
+        parts.replay.took_another()
+    timeout = parts.primary.timeout
+    deadline = None if timeout is None else started + timeout * _UPKEEP_ENDS
+    if deadline is None or time.monotonic() < deadline:
+        yield from by(deadline, _upkeep(parts, permit, deadline))
+
+
+def _upkeep(parts: Parts, permit: Permit, deadline: float | None) -> FallbackFlow[None]:
+    if parts.adopter.is_due:
+        yield from parts.adopter.adopt()
+    if parts.journal.has_work and not parts.health.is_degraded:
+        yield from parts.replay.next_one(permit, deadline)
