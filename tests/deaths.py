@@ -1,4 +1,4 @@
-"""A program that dies at its n-th step of putting an outage's writes back, for each n."""
+"""A program that dies at its n-th step of replaying an outage's writes, for each n."""
 
 DIES = """
     import os, signal, sys
@@ -68,7 +68,7 @@ DIES = """
         store.append_message("e", say("5"), user_id="u")
 
 
-    def put_back(number):
+    def replay(number):
         global steps_left
         steps_left = number
         opened(number, Mortal).recover()
@@ -87,7 +87,7 @@ DIES = """
 
     for number in count(1, int(stride)):
         assert lived(lambda: write_in_an_outage(number)) == 0
-        status = lived(lambda: put_back(number))
+        status = lived(lambda: replay(number))
         assert status in (0, -signal.SIGKILL), status
         assert lived(lambda: look(number)) == 0
         if status == 0:

@@ -86,7 +86,7 @@ class Outage(
 class GoingDownAndUp(Outage):
     """What is left of that where the primary comes back in the middle of a test."""
 
-    # The times of a session that was put back are those of the primary.
+    # The times of a session that was replayed are those of the primary.
     test_append_of_nothing_makes_no_session = test_reading_writes_nothing = (
         test_get_with_a_limit_counts_all_messages
     ) = None
@@ -95,7 +95,7 @@ class GoingDownAndUp(Outage):
     ) = None
     test_bad_metadata_is_refused = test_the_owner_may_do_all = None
     test_racing_creates_have_one_winner = None
-    # Its version counts an answer that was lost, and what is put back together counts once.
+    # Its version counts an answer that was lost, and what is replayed together counts once.
     test_each_write_counts_one = None
     # A list of the primary leaves out what waits, and says that it is partial; one that was begun
     # in the outage goes on as it was, one that was begun before it can't.
@@ -106,5 +106,5 @@ class GoingDownAndUp(Outage):
     ) = test_a_page_may_be_larger_than_the_list = None
     test_paging_while_others_write_skips_no_session = test_a_page_has_50_sessions_by_default = None
     test_delete_removes_the_session_and_its_messages = test_metadata_comes_back_equal = None
-    # Refused: to delete messages of a session that was put back, and not read since.
+    # Refused: to delete messages of a session that was replayed, and not read since.
     test_many_messages_are_deleted_at_once = None

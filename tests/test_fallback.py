@@ -49,7 +49,7 @@ def turn(text: str) -> list[SessionMessage]:
     return [SessionMessage("user", text), SessionMessage("assistant", f"to {text}")]
 
 
-def test_the_conversation_goes_on_and_is_put_back() -> None:
+def test_the_conversation_goes_on_and_is_replayed() -> None:
     pair = Pair()
     pair.store.append_messages("s", turn("a"), user_id="alice")
     pair.primary.go_down()
@@ -107,7 +107,7 @@ def test_what_can_not_be_promised_is_refused() -> None:
     assert pair.said() == ["a", "to a", "b", "to b", "c", "to c"]
 
 
-def test_a_session_never_seen_raises_for_those_who_would_rather_stop() -> None:
+def test_an_unknown_session_raises_where_that_is_asked_for() -> None:
     pair = Pair(unknown="raise")
     pair.primary.go_down()
     with pytest.raises(StoreUnavailableError):
@@ -156,7 +156,7 @@ def test_a_refused_write_is_set_aside_and_those_behind_it_go_on(
     assert "secret" not in caplog.text + repr(pair.store.rejected())
 
 
-def test_a_new_process_on_the_same_file_puts_everything_back(tmp_path: Path) -> None:
+def test_a_new_process_on_the_same_file_replays_everything(tmp_path: Path) -> None:
     primary = FaultyStore(InMemorySessionStore())
     journal = f"sqlite:///{tmp_path / 'journal.db'}"
     first = FallbackSessionStore(primary, fallback=journal, retry_after=0)
@@ -173,7 +173,7 @@ def test_a_new_process_on_the_same_file_puts_everything_back(tmp_path: Path) -> 
         store._fallback.close()
 
 
-def test_nobody_waits_for_the_one_who_tries() -> None:
+def test_nobody_waits_for_the_prober() -> None:
     pair = Pair()
     pair.store.append_messages("s", turn("a"))
     pair.primary.go_down()

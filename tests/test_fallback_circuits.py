@@ -105,7 +105,7 @@ def test_two_sessions_that_are_slow_one_after_the_other_are_an_outage() -> None:
     assert stage.store.recover()
 
 
-def test_somebody_who_is_answered_in_between_says_that_the_store_is_there() -> None:
+def test_an_answer_in_between_shows_that_the_store_is_there() -> None:
     stage = stage_of("s", "t", "other", retry_after=3600, retry_cap=3600)
     stage.primary.script("slow", None, "slow")
     stage.store.append_messages("s", said("b"))
@@ -148,7 +148,7 @@ def test_others_pass_over_a_session_that_is_slow() -> None:
     assert {session_id for _, session_id in stage.primary.asked} == {"other"}
 
 
-def test_who_waits_behind_a_session_that_is_slow_is_put_back_by_others() -> None:
+def test_sessions_behind_a_slow_one_are_replayed_by_others() -> None:
     stage = stage_of("slow", "other", "third", retry_after=3600, retry_cap=3600)
     stage.primary.slow["slow"] = SLOW
     stage.store.append_messages("slow", said("b"))
@@ -177,7 +177,7 @@ def test_a_prober_that_is_answered_ends_the_outage_whatever_waits() -> None:
     assert stage.kept("other") == ["a", "b"] or stage.seen("other") == ["a", "b"]
 
 
-def test_who_reads_is_answered_by_a_primary_that_takes_no_writes() -> None:
+def test_reads_are_answered_by_a_read_only_primary() -> None:
     stage = stage_of("s", retry_after=3600, retry_cap=3600)
     stage.primary.inner.append_messages("unseen", said("theirs"))
     stage.primary.take_no_writes()
@@ -278,7 +278,7 @@ def test_busy_reaches_the_caller_and_is_no_outage() -> None:
     assert stage.seen("other") == ["a"]
 
 
-def test_what_is_put_back_while_its_session_is_busy_waits() -> None:
+def test_a_write_replayed_while_its_session_is_busy_waits() -> None:
     stage = stage_of("s")
     stage.primary.go_down()
     stage.store.append_messages("s", said("b"))
@@ -306,12 +306,12 @@ class Timed(FaultyStore):
         return super().run(operation)
 
 
-def test_who_comes_after_an_outage_does_not_wait_for_all_that_their_session_has_waiting() -> None:
+def test_the_first_call_after_an_outage_replays_only_part_of_a_long_queue() -> None:
     primary = Timed(InMemorySessionStore())
     store = FallbackSessionStore(primary, retry_after=0)
     store.append_messages("s", said("a"))
     primary.go_down()
-    for number in range(30):  # updates, which are put back one by one
+    for number in range(30):  # updates, which are replayed one by one
         store.update("s", metadata={"n": number})
         store.append_messages("s", said(str(number)))
     primary.come_back()
@@ -348,7 +348,7 @@ def test_a_fallback_file_that_is_held_keeps_no_call_longer(tmp_path: Path) -> No
                 assert time.monotonic() - before < 4 * primary.timeout < file.timeout
             if not is_back:
                 primary.come_back()
-    wait_until(store.recover, "all is put back")
+    wait_until(store.recover, "all is replayed")
     assert [m.id for m in primary.inner.get_messages("s")] == ["a", "b"]
     store.close()
 
@@ -409,7 +409,7 @@ def test_a_write_that_the_primary_never_takes_is_set_aside_at_last(
     assert not stage.store.is_degraded()
 
 
-def test_what_is_too_large_for_the_primary_is_refused_in_an_outage_too() -> None:
+def test_a_write_too_large_for_the_primary_is_refused_in_an_outage_too() -> None:
     class Small(FaultyStore):
         bounds = StoreBounds(messages=2, message_bytes=1000)  # type: ignore[assignment]
 

@@ -81,7 +81,7 @@ def test_a_closed_store_says_so(state: str, fallback: str, close: str, tmp_path:
 
 
 def test_a_write_under_way_when_the_store_is_closed_is_not_acknowledged() -> None:
-    """Its caller would be told that it is kept, by a journal that nobody looks after."""
+    """Its caller would be told that it is kept, by a journal that nobody owns."""
     primary, store = in_state("healthy", "in-memory")
     primary.go_down()
     primary.meanwhile = store.close
@@ -114,7 +114,7 @@ UNCLOSED = """
         sys.exit()  # what waits is the parent's
     if sys.argv[2] == "fork":
         os.wait()
-    if sys.argv[2] == "put back":
+    if sys.argv[2] == "replayed":
         primary.come_back()
         assert store.recover()
     if sys.argv[2] == "close":
@@ -133,12 +133,12 @@ LOST = "ERROR 3 writes that the store lacks end here: the fallback was not close
         ("in-memory", "exit", LOST),
         ("in-memory", "fork", LOST),
         ("in-memory", "drop", LOST + "dropped\n"),
-        ("in-memory", "put back", ""),
+        ("in-memory", "replayed", ""),
         ("in-memory", "close", "ERROR closed with 3 writes that the store lacks: see pending()\n"),
         ("sqlite:///journal.db", "exit", ""),
     ],
 )
-def test_a_process_that_ends_says_what_is_lost(
+def test_a_process_that_ends_logs_what_is_lost(
     fallback: str, end: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -61,7 +61,7 @@ class Stage:
         return [message.id for message in self.primary.inner.get_messages(session_id)]
 
 
-def test_a_batch_put_back_holds_each_message_once() -> None:
+def test_a_replayed_batch_holds_each_message_once() -> None:
     with SQLiteSessionStore() as primary:
         stage = Stage(primary)
         stage.primary.go_down()
@@ -111,7 +111,7 @@ def test_a_delete_on_its_way_hides_nothing_acknowledged_meanwhile() -> None:
     assert stage.kept() == stage.seen() == ["b"]
 
 
-def test_of_two_who_create_one_session_in_an_outage_one_is_told() -> None:
+def test_of_two_creates_of_one_session_in_an_outage_one_is_refused() -> None:
     stage = Stage()
     stage.primary.go_down()
     stage.fallback.meanwhile = lambda: stage.store.create("s", messages=said("b"))
@@ -125,7 +125,7 @@ def test_of_two_who_create_one_session_in_an_outage_one_is_told() -> None:
 
 
 @pytest.mark.parametrize("fault", ["lost", "killed after"])
-def test_a_write_that_failed_in_the_journal_is_never_put_back(fault: str) -> None:
+def test_a_write_that_failed_in_the_journal_is_never_replayed(fault: str) -> None:
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")
@@ -157,7 +157,7 @@ def test_a_journal_of_what_failed_is_deleted_when_nothing_can_get_into_it_any_mo
     assert stage.fallback.inner.list_sessions().sessions == []
 
 
-def test_what_was_put_back_is_not_put_back_again_after_a_crash() -> None:
+def test_what_was_replay_is_not_replay_again_after_a_crash() -> None:
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")
@@ -179,7 +179,7 @@ def test_what_was_put_back_is_not_put_back_again_after_a_crash() -> None:
 @pytest.mark.parametrize("request_number", range(8))
 @pytest.mark.parametrize("fault", ["killed", "killed after"])
 @pytest.mark.parametrize("where", ["primary", "fallback"])
-def test_whoever_is_cancelled_gives_all_back(
+def test_a_cancelled_caller_holds_nothing(
     where: str, fault: str, request_number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(obsolete, "_LATE", 0)
@@ -230,7 +230,7 @@ def test_a_task_that_is_cancelled_while_it_probes_lets_others_probe() -> None:
     assert stage.kept() == ["a"]
 
 
-def test_while_one_puts_back_others_are_answered_and_join_behind() -> None:
+def test_while_one_replays_others_are_answered_and_join_behind() -> None:
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")
@@ -256,7 +256,7 @@ def test_while_one_puts_back_others_are_answered_and_join_behind() -> None:
     assert stage.kept() == ["a", "b", "c", "d"]
 
 
-def test_a_primary_that_fails_again_while_all_is_put_back_is_given_up_again() -> None:
+def test_a_primary_that_fails_again_while_all_is_replayed_is_given_up_again() -> None:
     stage = Stage()
     stage.primary.go_down()
     for session_id in "st":
@@ -289,7 +289,7 @@ def test_a_primary_that_reads_and_does_not_write_is_not_back(
     assert (stage.kept(), stage.kept("t")) == (["a"], ["b", "c"])
 
 
-def test_a_session_that_can_not_be_put_back_yet_holds_up_no_other() -> None:
+def test_a_session_that_can_not_be_replay_yet_holds_up_no_other() -> None:
     stage = Stage()
     stage.primary.go_down()
     for session_id in ("bad", "good", "late"):
@@ -326,7 +326,7 @@ def test_a_fallback_that_fails_acknowledges_nothing() -> None:
     assert (stage.store.pending(), stage.seen()) == ([], [])
 
 
-def test_closing_puts_back_what_it_can(caplog: pytest.LogCaptureFixture) -> None:
+def test_closing_replays_what_it_can(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage()
     stage.primary.go_down()
     for session_id in "stu":
@@ -361,7 +361,7 @@ def test_a_delete_spares_what_others_put_between() -> None:
     assert stage.kept() == ["theirs"]
 
 
-def test_who_replaces_what_is_known_of_a_long_session_loses_none_of_the_rest() -> None:
+def test_replacing_the_known_part_of_a_long_session_keeps_the_rest() -> None:
     stage = Stage(max_messages=5)
     names = [f"{n}" for n in range(30)]
     for name in names:
@@ -376,7 +376,7 @@ def test_who_replaces_what_is_known_of_a_long_session_loses_none_of_the_rest() -
     assert stage.kept() == [*names[: 30 - len(known)], *seen]
 
 
-def test_who_clears_a_long_session_clears_all_of_it() -> None:
+def test_clearing_a_long_session_clears_all_of_it() -> None:
     stage = Stage(max_messages=5)
     for n in range(30):
         stage.store.append_messages("s", said(f"{n}"))
@@ -402,7 +402,7 @@ def test_messages_deleted_in_an_outage_are_deleted_when_it_is_over() -> None:
     assert stage.kept() == ["a", "c"]
 
 
-def test_a_page_further_back_than_what_is_known_is_refused() -> None:
+def test_a_page_older_than_the_known_messages_is_refused() -> None:
     stage = Stage()
     stage.primary.inner.append_messages("s", said(*"abcdef"))
     stage.store.get_messages("s", limit=3)

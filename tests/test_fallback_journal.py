@@ -1,4 +1,4 @@
-"""The fallback's journal: one order, what arrives late, and who puts it back."""
+"""The fallback's journal: one order, what arrives late, and who replays it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def down() -> Stage:
 
 
 def is_kept(stage: Stage, expected: list[str]) -> None:
-    """What is seen in the outage is seen after a crash, and put back so."""
+    """What is seen in the outage is seen after a crash, and replayed so."""
     assert stage.seen() == expected
     stage.crash()
     assert stage.seen() == expected
@@ -74,7 +74,7 @@ def test_what_failed_is_not_brought_back_in_front_of_what_was_seen(fault: str) -
     is_kept(stage, ["a", "c"])
 
 
-def test_one_that_may_not_be_is_taken_back_before_what_is_behind_it_is_seen() -> None:
+def test_a_refused_write_is_voided_before_a_later_one_is_seen() -> None:
     stage = down()
     stage.fallback.meanwhile = lambda: stage.store.update("s", metadata={"n": 1})
     stage.store.update("s", metadata={"n": 2})
@@ -110,7 +110,7 @@ def test_many_tasks_at_once_have_one_order(tmp_path: Path) -> None:
 # -- What arrives late -------------------------------------------------------------------------
 
 
-def test_what_arrives_when_all_is_put_back_does_not_bring_a_session_back() -> None:
+def test_what_arrives_when_all_is_replayed_does_not_bring_a_session_back() -> None:
     stage = down()
     stage.fallback.script("late")
     with pytest.raises(StoreUnavailableError):
@@ -128,7 +128,7 @@ def test_what_arrives_when_all_is_put_back_does_not_bring_a_session_back() -> No
     assert stage.fallback.inner.list_sessions().sessions == []
 
 
-def test_what_arrives_in_the_outage_is_not_put_in_front() -> None:
+def test_a_write_that_arrives_late_in_the_journal_counts_for_nothing() -> None:
     stage = down()
     stage.fallback.script("late")
     with pytest.raises(StoreUnavailableError):
@@ -138,7 +138,7 @@ def test_what_arrives_in_the_outage_is_not_put_in_front() -> None:
     is_kept(stage, ["a", "c"])
 
 
-def test_a_journal_with_what_is_late_holds_nothing_that_was_put_back() -> None:
+def test_a_journal_with_a_late_write_holds_none_that_was_replayed() -> None:
     stage = down()
     stage.store.update("s", metadata={"title": "old"})
     stage.fallback.script("late")
@@ -154,7 +154,7 @@ def test_a_journal_with_what_is_late_holds_nothing_that_was_put_back() -> None:
     assert stage.kept() == ["a"]
 
 
-def test_a_journal_that_could_not_be_deleted_is_not_left_to_be_put_back_again(
+def test_a_journal_that_could_not_be_deleted_is_not_left_to_be_replay_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(obsolete, "_REST", 0)
@@ -170,11 +170,11 @@ def test_a_journal_that_could_not_be_deleted_is_not_left_to_be_put_back_again(
     assert stage.store.get("s").metadata == {"title": "new"}
 
 
-# -- Who puts it back --------------------------------------------------------------------------
+# -- Who replays it --------------------------------------------------------------------------
 
 
 @pytest.fixture
-def robbed(monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, FallbackSessionStore]:
+def taken_over(monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, FallbackSessionStore]:
     """A store that lives, and another that took it for gone: as on two hosts."""
     monkeypatch.setattr(lease, "_LEASE", 0)
     stage = down()
@@ -200,7 +200,7 @@ def test_a_write_that_was_refused_does_not_tell_what_the_session_was() -> None:
     is_kept(stage, [*expected, "e"])
 
 
-def test_what_was_put_back_before_several_crashes_is_not_put_back_again() -> None:
+def test_what_was_replay_before_several_crashes_is_not_replay_again() -> None:
     """Word of it is in a journal without writes, younger than the one that it is about."""
     stage = down()
     stage.store.update("s", metadata={"title": "old"})
@@ -220,7 +220,7 @@ def test_what_was_put_back_before_several_crashes_is_not_put_back_again() -> Non
     assert not stage.fallback.inner.list_sessions(agent_id=journal_form.JOURNALS).sessions
 
 
-def test_word_of_what_was_put_back_stays_as_long_as_a_journal_that_can_not_be_deleted() -> None:
+def test_word_of_what_was_replay_stays_as_long_as_a_journal_that_can_not_be_deleted() -> None:
     stage = down()
     stage.store.update("s", metadata={"title": "old"})
     stage.store.append_messages("s", said("b"))
@@ -245,10 +245,10 @@ def test_word_of_what_was_put_back_stays_as_long_as_a_journal_that_can_not_be_de
     assert stage.primary.inner.get("s").metadata == {"title": "new"}
 
 
-def test_what_another_has_put_back_is_not_put_back_again(
-    robbed: tuple[Stage, FallbackSessionStore], caplog: pytest.LogCaptureFixture
+def test_what_another_has_replay_is_not_replay_again(
+    taken_over: tuple[Stage, FallbackSessionStore], caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage, other = robbed
+    stage, other = taken_over
     stage.primary.come_back()
     assert other.recover()
     other.update("s", metadata={"title": "new"})
@@ -259,10 +259,10 @@ def test_what_another_has_put_back_is_not_put_back_again(
     assert "2 writes" in caplog.text
 
 
-def test_what_is_said_after_another_has_taken_over_is_put_back_too(
-    robbed: tuple[Stage, FallbackSessionStore],
+def test_writes_after_another_has_taken_over_are_replayed_too(
+    taken_over: tuple[Stage, FallbackSessionStore],
 ) -> None:
-    stage, other = robbed
+    stage, other = taken_over
     stage.store.append_messages("s", said("c"))
     assert stage.seen() == ["a", "b", "c"]
     assert kinds(stage) == ["append"]
@@ -283,7 +283,7 @@ def test_a_journal_that_is_still_ours_is_not_given_up(monkeypatch: pytest.Monkey
     is_kept(stage, ["a", "b", "c", "d", "e"])
 
 
-def test_who_was_robbed_learns_it_in_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_ownership_is_noticed_in_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the owner's look and its claim, another takes over."""
     monkeypatch.setattr(lease, "_LEASE", 0)
     stage = down()

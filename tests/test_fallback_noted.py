@@ -1,4 +1,4 @@
-"""What was put back is noted before anything newer goes past it: no crash brings it back."""
+"""What was replayed is noted before anything newer goes past it: no crash brings it back."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def journaled(*, alone: bool = False) -> Stage:
 
 
 def at_the_first_write(stage: Stage, step: Callable[[], object]) -> None:
-    """Do something before the primary is asked to take what is put back: after the ping."""
+    """Do something before the primary is asked to take what is replayed: after the ping."""
     stage.primary.afterwards = lambda: setattr(stage.primary, "meanwhile", step)
 
 
@@ -56,7 +56,7 @@ def is_as_acknowledged(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("fault", ["killed", "killed after", "lost", "late"])
-def test_one_who_is_cancelled_beside_a_replay(fault: str) -> None:
+def test_a_caller_cancelled_beside_a_replay(fault: str) -> None:
     stage = journaled()
 
     def cancelled() -> None:
@@ -116,7 +116,7 @@ def test_to_close_without_that_note_is_an_error_in_the_log(
     assert "could note what was replayed" in caplog.text
 
 
-def test_a_journal_that_is_never_deleted_is_not_put_back_again() -> None:
+def test_a_journal_that_is_never_deleted_is_not_replay_again() -> None:
     stage = journaled()
 
     def refuse(*_: Any, **__: Any) -> Any:
@@ -202,7 +202,7 @@ def test_what_was_cancelled_in_the_journal_does_not_come_back(times: int) -> Non
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_never_puts_back_what_its_parent_took_in(tmp_path: Path) -> None:
+def test_a_forked_child_never_replays_what_its_parent_journaled(tmp_path: Path) -> None:
     """Its copy of a journal in memory is out of date as soon as the parent goes on."""
     path = tmp_path / "primary.db"
     result, told = os.pipe()
@@ -246,7 +246,7 @@ def _fork_in_an_outage(path: Path, told: int) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer that interrupts")
 def test_ctrl_c_at_any_moment_of_an_outage_and_after_it(caplog: pytest.LogCaptureFixture) -> None:
-    """What was acknowledged is put back, what was not is there whole or not at all."""
+    """What was acknowledged is replayed, what was not is there whole or not at all."""
     caplog.set_level(
         "CRITICAL", "sessionstore"
     )  # logging keeps its own lock where it is broken off
@@ -272,7 +272,7 @@ def test_ctrl_c_at_any_moment_of_an_outage_and_after_it(caplog: pytest.LogCaptur
             assert sum(one in before for one in batch) in (0, 3)
             assert stage.store.stats().pending == len(stage.store.pending())
     stage.primary.come_back()
-    wait_until(stage.store.recover, "all is put back")
+    wait_until(stage.store.recover, "all is replayed")
     kept = stage.kept()
     assert {*acknowledged} <= {*kept}
     assert stage.seen() == kept

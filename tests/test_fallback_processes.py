@@ -140,7 +140,7 @@ def test_a_process_takes_over_from_the_dead_and_leaves_the_living_alone(
 def test_a_process_that_is_killed_again_and_again(
     redis: redis_servers.Server, tmp_path: Path
 ) -> None:
-    """In an outage, at any moment: what it acknowledged is put back by whoever comes next."""
+    """In an outage, at any moment: what it acknowledged is replayed by whoever comes next."""
     fallback = f"sqlite:///{tmp_path / 'outage.db'}"
     redis.kill()
     with Children() as children:
@@ -170,7 +170,7 @@ def test_a_process_that_is_killed_again_and_again(
         assert store.pending() == store.rejected() == []
 
 
-def test_a_process_that_is_killed_in_the_middle_of_putting_back(
+def test_a_process_that_is_killed_in_the_middle_of_a_replay(
     redis_server: redis_servers.Server, tmp_path: Path
 ) -> None:
     """At every seventh step; the soak has all."""

@@ -34,8 +34,8 @@ def postgres_primary() -> Iterator[PostgresPrimary]:
         server.stop()
 
 
-@pytest.mark.parametrize("colour", ["threads", "tasks"])
-def test_a_redis_that_fails_in_every_way(redis_primary: RedisPrimary, colour: str) -> None:
+@pytest.mark.parametrize("mode", ["threads", "tasks"])
+def test_a_redis_that_fails_in_every_way(redis_primary: RedisPrimary, mode: str) -> None:
     faults = [
         outage.killed,
         outage.frozen,
@@ -44,7 +44,7 @@ def test_a_redis_that_fails_in_every_way(redis_primary: RedisPrimary, colour: st
         outage.read_only,
         outage.flapping,
     ]
-    survived(redis_primary, faults, colour)
+    survived(redis_primary, faults, mode)
 
 
 def test_a_postgresql_that_fails_in_every_way(postgres_primary: PostgresPrimary) -> None:

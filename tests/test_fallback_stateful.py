@@ -111,7 +111,7 @@ def without(past: Past, ids: set[str | None]) -> Past:
 class Outages(RuleBasedStateMachine):
     """Drives the store and the model."""
 
-    colour = "sync"
+    mode = "sync"
     lasting = True
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ class Outages(RuleBasedStateMachine):
         self.folder.cleanup()
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        if self.colour == "sync":
+        if self.mode == "sync":
             return getattr(self.store, name)(*args, **kwargs)
         return self.loop.run_until_complete(getattr(self.store, f"a{name}")(*args, **kwargs))
 
@@ -310,7 +310,7 @@ class Outages(RuleBasedStateMachine):
 
     @rule(place=st.integers(1, 4), name=_sessions, batch=_batches)
     def killed_while_putting_back(self, place: int, name: str, batch: list[SessionMessage]) -> None:
-        """Writes of several kinds: what was put back does not wait any more."""
+        """Writes of several kinds: what was replayed does not wait any more."""
         self.settle()
         self.primary.go_down()
         self.update_metadata(name, {"n": place})
@@ -367,7 +367,7 @@ class Outages(RuleBasedStateMachine):
         self.fallback.come_back()
         if self.store._parts.journal.obsolete:
             # A fallback that failed to delete a journal, and a crash before it is asked again, is
-            # one fault too many: what was put back is put back once more.
+            # one fault too many: what was replayed is replayed once more.
             play(self.store._parts.journal.obsolete.sweep(), send)
         pending = [write.id for write in self.store.pending()]
         sessions = {write.session_id for write in self.store.pending()}
@@ -382,7 +382,7 @@ class Outages(RuleBasedStateMachine):
             self.check_primary()
 
     def settle(self, maybe: Callable[[Past], Any] | None = None, name: str = "a") -> None:
-        """Come back, put all back, and compare the primary with what was acknowledged."""
+        """Come back, replay all, and compare the primary with what was acknowledged."""
         self.primary.come_back()
         self.fallback.come_back()
         assert self.call("recover")
@@ -449,9 +449,9 @@ def told(on_model: Callable[[Past], Any], past: Past) -> Any:
 
 
 @pytest.mark.parametrize("fallback", ["sqlite", "memory"])
-@pytest.mark.parametrize("colour", ["sync", "async"])
-def test_whatever_fails_nothing_is_lost(colour: str, fallback: str) -> None:
-    machine = type("Machine", (Outages,), {"colour": colour, "lasting": fallback == "sqlite"})
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_whatever_fails_nothing_is_lost(mode: str, fallback: str) -> None:
+    machine = type("Machine", (Outages,), {"mode": mode, "lasting": fallback == "sqlite"})
     logging.getLogger("sessionstore").setLevel(logging.CRITICAL)
     try:
         run_state_machine_as_test(

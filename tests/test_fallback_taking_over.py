@@ -22,7 +22,7 @@ from sessionstore.flow import play
 
 
 def left_half_done() -> Stage:
-    """A dead process has put its update back, noted that in another journal, and died, too."""
+    """A dead process has replayed its update, noted that in another journal, and died, too."""
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")
@@ -43,7 +43,7 @@ def is_new(stage: Stage) -> bool:
 
 
 @pytest.mark.parametrize("step", range(2, 9))
-def test_two_who_start_at_once_do_not_tear_apart_what_belongs_together(step: int) -> None:
+def test_two_processes_that_start_at_once_share_no_session(step: int) -> None:
     stage = left_half_done()
     stage.store._parts.journal.leave()
     others: list[FallbackSessionStore] = []
@@ -66,7 +66,7 @@ def test_two_who_start_at_once_do_not_tear_apart_what_belongs_together(step: int
     assert stage.fallback.inner.list_sessions().sessions == []
 
 
-def test_one_who_dies_while_taking_over_leaves_it_to_the_next() -> None:
+def test_a_process_that_dies_while_taking_over_leaves_it_to_the_next() -> None:
     stage = left_half_done()
     stage.store._parts.journal.leave()
     stage.fallback.script(None, None, None, None, then="down")
@@ -120,7 +120,7 @@ def test_one_at_a_time_looks_for_what_others_have_left() -> None:
 @pytest.mark.parametrize(
     "error", [StoreTimeoutError("no answer"), StoreBusyError("locked"), StoreUnavailableError("?")]
 )
-def test_who_can_not_renew_a_journal_acknowledges_nothing_in_it(
+def test_a_process_that_can_not_renew_a_journal_acknowledges_nothing_in_it(
     error: StoreUnavailableError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another may have taken it over meanwhile, and be about to delete it."""

@@ -1,4 +1,4 @@
-"""Entries of a journal that can't be read are set aside; all others are put back."""
+"""Entries of a journal that can't be read are set aside; all others are replayed."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_two_entries_that_can_not_be_read(tmp_path: Path) -> None:
 
 
 def test_what_may_be_done_already_is_not_done_again(tmp_path: Path) -> None:
-    """The word of what was put back can't be read: an update could go over a newer one."""
+    """The word of what was replayed can't be read: an update could go over a newer one."""
     damaged = Damaged(tmp_path / "outage.db", writes=0)
     damaged.primary.go_down()
     with closing(damaged.open()) as store:

@@ -73,7 +73,7 @@ def test_what_the_primary_told_is_kept_to_in_an_outage() -> None:
         stage.store.append_messages("s", said("theirs"), user_id="bob")
 
 
-def test_what_is_kept_of_users_ends_with_the_outage() -> None:
+def test_separate_views_of_users_end_with_the_outage() -> None:
     stage = unseen()
     for user_id in ("bob", "carol", "alice"):
         stage.store.append_messages("s", said(user_id), user_id=user_id)

@@ -1,4 +1,4 @@
-"""Who looks after a journal: processes with one host's name, but with numbers of their own."""
+"""Who owns a journal: processes with one host's name, but with numbers of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sessionstore.fallback.owners import is_present, leave, name_for
 
 LONG_AGO = timedelta(seconds=61)
 
-# Prints its owner's name, then answers whether each that it is told is looked after.
+# Prints its owner's name, then answers whether each that it is given is present.
 PROGRAM = """
 import sys
 from datetime import datetime, timezone
