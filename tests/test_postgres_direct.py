@@ -20,6 +20,8 @@ from servers.relay import Relay
 from sqlalchemy import event
 
 from sessionstore import DbSessionStore, PostgresAgentDb, SessionMessage, StoreUnavailableError
+from sessionstore.sql.expired_pools import expire_pool, is_expired
+from sessionstore.sql.loop_pool import ready_connection
 
 _LOCK = "SELECT FROM {}.sessionstore_sessions FOR UPDATE"
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -165,6 +167,31 @@ def test_a_loops_connections_to_a_server_that_hung_are_replaced(
             await read_at_once()
             wait_until(lambda: len(processes()) == 2, "the old ones stay")
             assert not before & processes()
+
+    asyncio.run(main())
+
+
+def test_an_expired_pool_of_a_loop_is_replaced_once_nobody_uses_it(
+    postgres: PostgresServer, schema: str
+) -> None:
+    """Its connections can be had without a greenlet again."""
+
+    async def main() -> None:
+        async with PostgresAgentDb(postgres.url(), schema=schema) as db:
+            store = DbSessionStore(db)
+            await asyncio.gather(*(store.aappend_message("s", say()) for _ in range(2)))
+            engine = (await db._of_loop()).engine.sync_engine
+            expired = engine.pool
+            async with an_append_that_waits(store, postgres, schema):
+                expire_pool(expired)
+                assert len(await store.aget_messages("s")) == 3
+                assert engine.pool is expired
+            assert len(await store.aget_messages("s")) == 4
+            assert engine.pool is not expired
+            assert not is_expired(engine.pool)
+            ready = ready_connection(engine)
+            assert ready is not None
+            ready.close()
 
     asyncio.run(main())
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine
-from sqlalchemy.exc import ArgumentError, InvalidRequestError
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -15,7 +15,6 @@ from sessionstore.errors import SessionStoreError
 from sessionstore.sql.gate import Gate
 from sessionstore.sql.sqlite_engine import SqliteFile, async_sqlite_engine
 from sessionstore.sql.urls import (
-    NO_URL,
     driver_of,
     engine_options,
     is_in_memory,
@@ -38,13 +37,12 @@ def require_driver(url: URL) -> None:
 
     Raises:
         ImportError: It is not installed; the error says what to install.
+        ArgumentError: SQLAlchemy can't make use of it.
         ValueError: It is an async driver for a database in memory.
     """
+    dialect = url.get_dialect()
     try:
-        dialect = url.get_dialect()
         dialect.import_dbapi()
-    except ArgumentError:
-        raise ValueError(NO_URL) from None
     except ImportError as error:
         words = no_driver(url, is_async=dialect.is_async, plain=True)
         raise ImportError(words) from error

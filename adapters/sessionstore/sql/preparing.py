@@ -47,12 +47,12 @@ def prepared(engines: Engines, tables: Tables, *, create_schema: bool) -> SqlFlo
         return _found_version(connection, tables)
 
     # One at a time: all who come to an empty database at once would crowd each other out.
-    look = Work[int | None](found_version, True, True, _LOOK, is_done=is_ready)
+    look: Work[int | None] = Work(found_version, True, True, _LOOK, is_done=is_ready)
     version = yield from retried(look)
     if version is not None and version < tables.version:
         if not create_schema:
             raise SessionStoreError(_RUN_DDL if version == 0 else _MIGRATE)
-        bring_up = Work[int | None](tables.bring_up, session=_BRING_UP, is_done=is_ready)
+        bring_up: Work[int | None] = Work(tables.bring_up, session=_BRING_UP, is_done=is_ready)
         version = yield from retried(bring_up)
     if version is not None and version > tables.version:
         raise SessionStoreError(_NEWER)

@@ -75,7 +75,8 @@ class Sessions:
         Returns:
             A flow, whose result is the rows.
         """
-        return self.db.operation(Work[Sequence[Any]](query, True, repeatable, session))
+        work: Work[Sequence[Any]] = Work(query, True, repeatable, session)
+        return self.db.operation(work)
 
     def times(self) -> dict[str, int]:
         """Give the parameters of a statement that compares and sets times: see `clock.times`."""
