@@ -249,7 +249,6 @@ def test_at_most_twelve_places_use_another_objects_private_attribute() -> None:
     assert len(found) <= 12, listed(found)
 
 
-@pytest.mark.xfail(strict=True, reason="pools and connections are being rewritten")
 def test_no_private_attribute_of_a_library_is_used() -> None:
     found = []
     anywhere = {name for module in modules().values() for name in defined(module.tree)}

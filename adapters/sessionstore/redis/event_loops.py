@@ -75,7 +75,7 @@ class OfLoop:
         self._is_open.clear()  # so that its end waits for nothing
         with suppress(StopIteration, StopAsyncIteration, RuntimeError):
             self.lifetime.aclose().send(None)
-        abandon(self.client, self._opened)
+        abandon(self.loop, self.client, self._opened)
 
     def _stay(self) -> None:
         self.loop.call_later(_FOR_GOOD, self._stay, context=Context())

@@ -6,6 +6,9 @@ and each would warn when it is collected. So those of ours are known, and can be
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +26,7 @@ def note_connections(client: AsyncClient) -> set[Any]:
         client: One of ours, which has opened none yet.
 
     Returns:
-        The connections, from now on.
+        Those that are open, from now on.
     """
     opened: set[Any] = set()
     if isinstance(client, redis.asyncio.RedisCluster):
@@ -41,54 +44,68 @@ def note_connections(client: AsyncClient) -> set[Any]:
     return opened
 
 
-def abandon(client: AsyncClient, opened: set[Any]) -> None:
-    """Close the connections of a client without its loop.
+def abandon(loop: asyncio.AbstractEventLoop, client: AsyncClient, opened: set[Any]) -> None:
+    """Close the connections of a loop that runs no more.
 
     Args:
-        client: The client.
+        loop: The loop.
+        client: Its client.
         opened: What `note_connections` gave.
     """
     if isinstance(client, QuietCluster):
         client.is_abandoned = True
+    # A transport closes its socket by a call that its loop makes: this one makes no more.
+    with suppress(AttributeError):  # uvloop's transports need none
+        loop.call_soon = _call_now  # type: ignore[method-assign,assignment]
     for connection in list(opened):
-        connection.abandon()
+        with suppress(Exception):
+            _end(connection.disconnect(nowait=True))
+    with suppress(AttributeError):
+        del loop.call_soon
+
+
+def _call_now(function: Callable[..., object], *args: Any, **_: Any) -> None:
+    function(*args)
+
+
+def _end(work: Any) -> None:
+    """Carry out what waits for nothing, and only wants a loop to be there."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        other = asyncio.new_event_loop()
+        try:
+            other.run_until_complete(work)
+        finally:
+            other.close()
+    else:
+        with suppress(StopIteration):
+            work.send(None)
+        work.close()
 
 
 @lru_cache
 def _noted(kind: type[Any]) -> type[Any]:
     class Noted(kind):  # type: ignore[misc]
-        transport: Any = None
-        is_abandoned = False
-
         def __init__(self, *, opened: set[Any], **options: Any) -> None:
             super().__init__(**options)
             self.opened = opened
 
-        @property
-        def is_connected(self) -> bool:
-            return bool(super().is_connected) and not self.is_abandoned
-
-        async def _connect(self) -> None:  # a hook for subclasses
-            await super()._connect()
-            self.transport = self._writer.transport
+        async def connect(self) -> None:
             self.opened.add(self)
+            await super().connect()
+
+        if hasattr(kind, "connect_check_health"):  # not in redis-py 5
+
+            async def connect_check_health(self, *args: Any, **options: Any) -> None:
+                self.opened.add(self)
+                await super().connect_check_health(*args, **options)
 
         async def disconnect(self, *args: Any, **options: Any) -> None:
             try:
                 await super().disconnect(*args, **options)
             finally:
                 self.opened.discard(self)
-
-        def abandon(self) -> None:
-            self.is_abandoned = True
-            # asyncio has no public way to close a socket whose loop runs no more.
-            if sock := getattr(self.transport, "_sock", None):
-                sock.close()
-                self.transport._sock, self.transport._closing = None, True  # noqa: SLF001
-
-        def __del__(self) -> None:
-            if not self.is_abandoned:
-                super().__del__()
 
     Noted.__name__ = Noted.__qualname__ = kind.__name__
     return Noted
