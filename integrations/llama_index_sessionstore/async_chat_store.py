@@ -294,6 +294,8 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
     # -- The session of a key ---------------------------------------------------------------------
 
     def _archive(self, key: str) -> Archive:
+        if self._store is None:
+            self._find()
         return Archive(key, self.agent_id, self.user_id, self._caller)
 
     async def _queue(self, key: str) -> Queue:

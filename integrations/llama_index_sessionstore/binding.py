@@ -182,9 +182,7 @@ class StoreBinding(BaseModel):
 
     @property
     def _caller(self) -> str | None:
-        """The user whose sessions these are to be: known once the store is."""
-        if self._store is None:
-            self._find()
+        """The user whose sessions these are to be; to be asked for once the store was found."""
         return _NOBODY if self._is_anonymous and self.user_id is None else self.user_id
 
     def _made(self, key: str) -> StoreFlow[None]:
