@@ -10,6 +10,8 @@ from lighter import Checked
 from sessionstore import DbSessionStore, SqliteAgentDb
 from sessionstore.testing import OpenStore, SharedStoreConformance
 from sessionstore.testing.appending import AppendContract
+from sessionstore.testing.arguments import ArgumentContract
+from sessionstore.testing.content import ContentContract
 from sessionstore.testing.sessions import SessionContract
 
 
@@ -23,7 +25,7 @@ class TestSqliteConformance(Checked, SharedStoreConformance):
         return partial(open_sqlite, str(tmp_path / "sessions.db"))
 
 
-class TestMemoryConformance(SessionContract, AppendContract):
+class TestMemoryConformance(SessionContract, AppendContract, ContentContract, ArgumentContract):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return partial(open_sqlite, ":memory:")

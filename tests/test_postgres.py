@@ -14,6 +14,7 @@ import pytest
 from conftest import Call, empty
 from hypothesis import given
 from hypothesis import strategies as st
+from lighter import Checked
 from servers.mariadb import binary as mariadb_binary
 from servers.pgbouncer import PgBouncer
 from servers.pgbouncer import binary as pgbouncer_binary
@@ -94,7 +95,7 @@ def kept(postgres: PostgresServer) -> Iterator[PostgresAgentDb]:
         yield db
 
 
-class TestConformance(SharedStoreConformance):
+class TestConformance(Checked, SharedStoreConformance):
     @pytest.fixture
     def open_store(self, postgres: PostgresServer, kept: PostgresAgentDb) -> OpenStore:
         empty(kept)
