@@ -223,7 +223,6 @@ def test_at_most_twenty_modules_lie_flat() -> None:
     assert len(flat) <= 20, listed(flat)
 
 
-@pytest.mark.xfail(strict=True, reason="backends are being taken apart")
 def test_no_file_but_the_contract_is_over_450_lines() -> None:
     long = {
         str(path.relative_to(ROOT)): lines
@@ -238,7 +237,6 @@ def test_no_file_but_the_contract_is_over_450_lines() -> None:
 # -- Private names --------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="_flow_store is still here")
 def test_at_most_twelve_places_use_another_objects_private_attribute() -> None:
     found = [
         (place, name)

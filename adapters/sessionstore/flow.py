@@ -24,12 +24,15 @@ from typing import Any, TypeAlias, TypeVar
 
 __all__ = ["Flow", "aplay", "play"]
 
-T = TypeVar("T")
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+Result = TypeVar("Result")
 
-Flow: TypeAlias = Generator[Any, Any, T]
+Flow: TypeAlias = Generator[Request, Reply, Result]
+"""What a flow asks for, what it gets for it, and what it gives in the end."""
 
 
-def play(flow: Flow[T], send: Callable[[Any], Any]) -> T:
+def play(flow: Flow[Request, Reply, Result], send: Callable[[Request], Reply]) -> Result:
     """Drive a flow to its end on a blocking connection.
 
     Args:
@@ -56,7 +59,9 @@ def play(flow: Flow[T], send: Callable[[Any], Any]) -> T:
         flow.close()
 
 
-async def aplay(flow: Flow[T], send: Callable[[Any], Awaitable[Any]]) -> T:
+async def aplay(
+    flow: Flow[Request, Reply, Result], send: Callable[[Request], Awaitable[Reply]]
+) -> Result:
     """Drive a flow to its end on an asyncio connection: the twin of `play`.
 
     Args:

@@ -8,7 +8,6 @@ given.
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
@@ -16,6 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from sessionstore._runtime.settling import ended
 from sessionstore.binary import holds_bytes
+from sessionstore.flow import Flow
 from sessionstore.operations import Operation
 from sessionstore.store import SessionStore
 
@@ -24,7 +24,7 @@ __all__ = ["StoreFlow", "built", "checked_store", "dump_of", "ended"]
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-StoreFlow: TypeAlias = Generator[Operation[Any], Any, T]
+StoreFlow: TypeAlias = Flow[Operation[Any], Any, T]
 """A flow that `sessionstore.flow.play` drives with a store's ``run``, or `aplay` with ``arun``."""
 
 _DATA = (str, bytes, int, float, type(None))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sessionstore._runtime.call_deadline import called_by, until
+from sessionstore.flow import Flow
 from sessionstore.operations import Operation
 from sessionstore.store import SessionStore
 
@@ -28,7 +29,7 @@ class Request(NamedTuple):
     deadline: float | None = None
 
 
-FallbackFlow: TypeAlias = Generator[Request, Any, T]
+FallbackFlow: TypeAlias = Flow[Request, Any, T]
 """A flow whose requests are operations; the reply is the operation's result."""
 
 

@@ -5,8 +5,10 @@ A flow yields a request, and `sessionstore.redis.clients.Clients` carries it out
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from sessionstore.flow import Flow
 
 __all__ = ["WAIT", "Command", "Probe", "RedisFlow", "Reply", "Request", "Transaction"]
 
@@ -44,5 +46,5 @@ Reply: TypeAlias = list[Any]
 It is empty for a transaction where there are none: then nothing was done.
 """
 
-RedisFlow: TypeAlias = Generator[Request, Reply, T]
+RedisFlow: TypeAlias = Flow[Request, Reply, T]
 """An operation on Redis, or a part of one."""
