@@ -84,7 +84,7 @@ class Writers:
 
     # -- What a writer does, sync and async ------------------------------------------------------
 
-    def _work(self, writer: int) -> Flow[None]:
+    def _work(self, writer: int) -> Flow[Any, Any, None]:
         for number in count():
             if self._stopping:
                 return

@@ -204,7 +204,7 @@ def test_what_comes_of_a_probe_is_not_the_callers(error: SessionStoreError) -> N
     stage.primary.come_back()
     ping = stage.primary.inner._ping
 
-    def refused() -> Flow[None]:
+    def refused() -> Flow[Any, Any, None]:
         raise error
 
     stage.primary.inner._ping = refused
@@ -222,7 +222,7 @@ def test_what_comes_of_a_probe_is_not_the_callers(error: SessionStoreError) -> N
 def test_recover_is_refused_by_a_busy_store_and_condemns_nobody() -> None:
     stage = stage_of("s")
 
-    def refused() -> Flow[None]:
+    def refused() -> Flow[Any, Any, None]:
         raise BUSY
 
     stage.primary.inner._ping = refused

@@ -11,10 +11,10 @@ import pytest
 
 from sessionstore.flow import Flow, aplay, play
 
-Drive = Callable[[Flow[Any], Callable[[Any], Any]], Any]
+Drive = Callable[[Flow[Any, Any, Any], Callable[[Any], Any]], Any]
 
 
-def drive_async(flow: Flow[Any], send: Callable[[Any], Any]) -> Any:
+def drive_async(flow: Flow[Any, Any, Any], send: Callable[[Any], Any]) -> Any:
     async def asend(request: Any) -> Any:
         await asyncio.sleep(0)
         return send(request)
@@ -29,7 +29,7 @@ def drive(request: pytest.FixtureRequest) -> Drive:
 
 
 def test_replies_come_back_in_turn(drive: Drive) -> None:
-    def flow() -> Flow[list[int]]:
+    def flow() -> Flow[Any, Any, list[int]]:
         first = yield 1
         second = yield first + 1
         return [first, second]
@@ -38,7 +38,7 @@ def test_replies_come_back_in_turn(drive: Drive) -> None:
 
 
 def test_a_flow_that_asks_for_nothing(drive: Drive) -> None:
-    def flow() -> Flow[str]:
+    def flow() -> Flow[Any, Any, str]:
         yield from ()
         return "done"
 
@@ -46,7 +46,7 @@ def test_a_flow_that_asks_for_nothing(drive: Drive) -> None:
 
 
 def test_an_error_is_raised_at_the_yield(drive: Drive) -> None:
-    def flow() -> Flow[str]:
+    def flow() -> Flow[Any, Any, str]:
         try:
             yield "refused"
         except KeyError as error:
@@ -67,7 +67,7 @@ def test_an_error_that_the_flow_leaves_comes_out_as_it_is(drive: Drive) -> None:
     def send(_: object) -> None:
         raise error
 
-    def flow() -> Flow[None]:
+    def flow() -> Flow[Any, Any, None]:
         yield 1
 
     with pytest.raises(KeyError) as caught:
@@ -76,7 +76,7 @@ def test_an_error_that_the_flow_leaves_comes_out_as_it_is(drive: Drive) -> None:
 
 
 def test_an_error_of_the_flow_comes_out(drive: Drive) -> None:
-    def flow() -> Flow[None]:
+    def flow() -> Flow[Any, Any, None]:
         yield 1
         raise ValueError("of the flow")
 
@@ -88,7 +88,7 @@ def test_an_error_of_the_flow_comes_out(drive: Drive) -> None:
 def test_an_interruption_ends_the_flow(drive: Drive, kind: type[BaseException]) -> None:
     ended = []
 
-    def flow() -> Flow[None]:
+    def flow() -> Flow[Any, Any, None]:
         try:
             yield 1
         except Exception:  # noqa: BLE001 - this must not catch it
@@ -107,7 +107,7 @@ def test_an_interruption_ends_the_flow(drive: Drive, kind: type[BaseException]) 
 def test_a_cancelled_task_ends_its_flow() -> None:
     ended = []
 
-    def flow() -> Flow[None]:
+    def flow() -> Flow[Any, Any, None]:
         try:
             yield 1
         finally:
@@ -141,7 +141,7 @@ def test_an_error_is_gone_when_nobody_holds_it() -> None:
         finally:
             del error
 
-    def flow() -> Flow[None]:
+    def flow() -> Flow[Any, Any, None]:
         yield 1
 
     gc.disable()
