@@ -99,7 +99,7 @@ def test_dropped_in_silence_and_idle_for_long(
 ) -> None:
     """Those are asked first, for a moment only, so that not even one call fails."""
     monkeypatch.setattr(direct, "FORGOTTEN", 0.0)
-    asks = mode == "sync" or AsyncDirect.are_possible()
+    asks = mode == "sync" or AsyncDirect.is_possible()
     assert len(failed(mode, proxy, Proxy.hold, timeout=2.0)) <= (0 if asks else 1)
 
 

@@ -48,7 +48,7 @@ class AsyncDirect:
         self._transacts = True
 
     @staticmethod
-    def are_possible() -> bool:
+    def is_possible() -> bool:
         """Tell whether the way is open, as above, and this Python has a timeout without a task."""
         way = MAJOR >= _PEEKS and hasattr(asyncio, "timeout")
         return way and is_bare(AsyncRedis.execute_command)

@@ -46,6 +46,11 @@ class Clients:
     Args:
         settings: What to connect to.
         given: The caller's client, which is used for its own mode, sync or async, and never closed.
+
+    Attributes:
+        pid: The process.
+        settings: What to connect to.
+        closed: Whether they are closed for good.
     """
 
     def __init__(self, settings: Settings, given: SyncClient | AsyncClient = None) -> None:
@@ -239,7 +244,7 @@ class Clients:
             made = sync_client(self.settings)
             with self._lock:
                 one = self._sync if self.closed else self._sync or made
-                if one is not self._sync and self._may_go_direct() and Direct.are_possible():
+                if one is not self._sync and self._may_go_direct() and Direct.is_possible():
                     self._direct = Direct(made)
                 self._sync = one
             if one is not made:
@@ -277,7 +282,7 @@ class Clients:
                 multi.refuse_elsewhere(self._given)
             client = async_client(self.settings)
             wait = self.settings.options.get("socket_timeout", _PATIENCE)
-            possible = self._may_go_direct() and AsyncDirect.are_possible()
+            possible = self._may_go_direct() and AsyncDirect.is_possible()
             direct = AsyncDirect(client, wait) if possible else None
             permits = asyncio.Semaphore(self._at_once)
             of_loop = self._kept(OfLoop(loop, client, permits, direct))

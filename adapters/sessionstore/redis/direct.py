@@ -89,7 +89,7 @@ class Direct:
         self._transacts = True
 
     @staticmethod
-    def are_possible() -> bool:
+    def is_possible() -> bool:
         """Tell whether nobody listens to redis-py's clients."""
         return is_bare(redis.Redis.execute_command)
 
