@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -21,8 +21,10 @@ from sessionstore.operations import (
 
 __all__ = [
     "Entry",
+    "JournaledAppend",
     "Records",
     "Write",
+    "decode_append",
     "decode_entry",
     "encode_entry",
     "encoded_messages",
@@ -64,6 +66,22 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def pending(self) -> PendingWrite:
         """Give what the store's user is shown."""
         return PendingWrite(self.operation, self.id, self.reason)
+
+
+class JournaledAppend(NamedTuple):
+    """What is read of an append that goes into a batch.
+
+    Attributes:
+        id: Its own id.
+        user_id: The caller.
+        agent_id: The agent of the session, if it makes that.
+        messages: The messages.
+    """
+
+    id: str
+    user_id: str | None
+    agent_id: str
+    messages: list[SessionMessage]
 
 
 def rewrites(write: Write) -> bool:
@@ -129,6 +147,16 @@ def decode_entry(raw: bytes | str) -> Entry:
     raise CorruptMessageError("this entry of the journal can't be read")
 
 
+def decode_append(raw: bytes) -> JournaledAppend | None:
+    """Read an entry that was checked before; ``None`` where it is no append."""
+    try:
+        found = _append_decoder.decode(raw)
+    except msgspec.ValidationError:
+        return None
+    append = found.operation
+    return JournaledAppend(found.id, append.user_id, append.agent_id, append.messages)
+
+
 def kind_of(raw: bytes) -> str:
     """Tell what a write does from its JSON, of which the rest is skipped."""
     return _kind_decoder.decode(raw).operation.kind
@@ -180,6 +208,17 @@ class _FlatEntry(msgspec.Struct, forbid_unknown_fields=True):
         raise CorruptMessageError("this entry of the journal lacks what its kind needs")
 
 
+class _Append(msgspec.Struct, tag_field="kind", tag="append"):
+    messages: list[SessionMessage]
+    agent_id: str = "default"
+    user_id: str | None = None
+
+
+class _AppendEntry(msgspec.Struct):
+    id: str
+    operation: _Append
+
+
 class _Kind(msgspec.Struct):
     kind: str
 
@@ -202,6 +241,7 @@ _UNREADABLE = (
     RecursionError,
 )
 _decoder = msgspec.json.Decoder(Entry)
+_append_decoder = msgspec.json.Decoder(_AppendEntry)
 _flat_decoder = msgspec.json.Decoder(_FlatEntry)
 _kind_decoder = msgspec.json.Decoder(_KindOf)
 _id_decoder = msgspec.json.Decoder(_Id)

@@ -13,6 +13,7 @@ from typing import Any
 from sessionstore._runtime.tickets import Ticket, is_within, ticket
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.fallback import lease
+from sessionstore.fallback.batch import Batch, first_batch
 from sessionstore.fallback.entries import Entry, decode_entry, encode_entry, kind_of
 from sessionstore.fallback.journal_form import (
     DONE,
@@ -28,7 +29,6 @@ from sessionstore.fallback.owners import leave, name_for
 from sessionstore.fallback.pending import PendingWrite
 from sessionstore.fallback.queue import UNDER_WAY, Arrival, ArrivalState, PendingQueue, QueueState
 from sessionstore.fallback.rejected import RejectedWrites
-from sessionstore.fallback.replaying import first_batch
 from sessionstore.fallback.requests import FallbackFlow, Request
 from sessionstore.models import SessionMessage, new_id
 from sessionstore.operations import Append
@@ -299,20 +299,20 @@ class Journal:
             self._settle(queue)
             return queue
 
-    def next_batch(self, queue: PendingQueue) -> list[Entry]:
-        """Give the first write of a queue, or the appends that can go in one batch with it."""
+    def next_batch(self, queue: PendingQueue) -> Batch | None:
+        """Give the first writes of a queue that can go together; ``None`` where there are none."""
         with self._lock:
             return first_batch(queue.first())
 
-    def mark_done(self, queue: PendingQueue, batch: list[Entry]) -> None:
+    def mark_done(self, queue: PendingQueue, batch: Batch) -> None:
         """Take the first writes out of a queue: the primary has them, or refused them."""
         with self._lock:
             if queue.is_given_up:
                 return
-            queue.done += [entry.id for entry in batch]
-            for _ in batch:
+            queue.done += batch.ids
+            for _ in batch.ids:
                 queue.writes.popleft()
-            self._size -= len(batch)
+            self._size -= batch.size
 
     def release(self, queue: PendingQueue) -> bool:
         """End a claim; give up the queue, with its journals, where nothing is left in it.

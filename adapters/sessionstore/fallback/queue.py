@@ -13,7 +13,7 @@ import msgspec
 
 from sessionstore._runtime.tickets import Ticket
 from sessionstore.errors import SessionStoreError
-from sessionstore.fallback.entries import Entry, decode_entry, id_of
+from sessionstore.fallback.entries import id_of
 from sessionstore.fallback.known import KnownSession
 
 __all__ = ["UNDER_WAY", "Arrival", "ArrivalState", "PendingQueue", "QueueState"]
@@ -190,11 +190,11 @@ class PendingQueue(msgspec.Struct, eq=False):
         while self.writes and id_of(self.writes[0]) in self.done:
             self.writes.popleft()
 
-    def first(self) -> Iterator[Entry]:
+    def first(self) -> Iterator[bytes]:
         """Give the first writes: as many as one request replays at most."""
         left = _BATCH_BYTES
         for place, raw in enumerate(islice(self.writes, self.most)):
             left -= len(raw)
             if place and left < 0:
                 return
-            yield decode_entry(raw)
+            yield raw

@@ -15,12 +15,13 @@ from sessionstore.errors import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
+from sessionstore.fallback.batch import Batch
 from sessionstore.fallback.entries import Entry
 from sessionstore.fallback.health import Permit
 from sessionstore.fallback.journal import Journal
 from sessionstore.fallback.queue import PendingQueue
 from sessionstore.fallback.refusals import Refusals
-from sessionstore.fallback.replaying import joined, replay_entry
+from sessionstore.fallback.replaying import replay_entry
 from sessionstore.fallback.requests import FallbackFlow, ask
 from sessionstore.fallback.triage import Triage
 from sessionstore.operations import Ping
@@ -163,45 +164,45 @@ class Replay:
             yield from self._batch(queue, batch, permit, deadline)
             done += 1
 
-    def _next_batch(self, queue: PendingQueue) -> FallbackFlow[list[Entry]]:
+    def _next_batch(self, queue: PendingQueue) -> FallbackFlow[Batch | None]:
         try:
             ours = yield from self._journal.keep(queue)
             if ours:
                 yield from self._journal.note(queue)
         except StoreUnavailableError as error:  # it is not the primary that is away
             raise SessionStoreError("the journal can't be read or written") from error
-        return self._journal.next_batch(queue) if ours else []
+        return self._journal.next_batch(queue) if ours else None
 
     def _batch(
-        self, queue: PendingQueue, batch: list[Entry], permit: Permit, deadline: float | None
+        self, queue: PendingQueue, batch: Batch, permit: Permit, deadline: float | None
     ) -> FallbackFlow[None]:
         started = time.monotonic()
         try:
-            yield from replay_entry(joined(batch), self._primary, deadline)
+            yield from replay_entry(batch.entry, self._primary, deadline)
         except SessionStoreError as error:
             whole = self._triage.waited_all(started)
-            if len(batch) > 1 and not isinstance(error, StoreUnavailableError):
-                for entry in batch:  # one of them is refused: which?
-                    yield from self._batch(queue, [entry], permit, deadline)
+            if batch.size > 1 and not isinstance(error, StoreUnavailableError):
+                for each in batch.split():  # one of them is refused: which?
+                    yield from self._batch(queue, each, permit, deadline)
                 return
-            if len(batch) > 1 or not self._refusals.is_final(batch[0].id, error, whole=whole):
+            if batch.size > 1 or not self._refusals.is_final(batch.ids[0], error, whole=whole):
                 if not isinstance(error, (StoreConnectionError, StoreBusyError)):
-                    queue.most = max(1, len(batch) // 2)
+                    queue.most = max(1, batch.size // 2)
                 raise
-            yield from self._set_aside(batch[0], error)
+            yield from self._set_aside(batch.entry, error)
             taken = False
             self._journal.mark_done(queue, batch)
         else:
             self._journal.mark_done(queue, batch)
-            self._journal.replayed += len(batch)
+            self._journal.replayed += batch.size
             queue.most = min(2 * queue.most, PendingQueue.MOST)
             self.took_another()
             taken = True
         self._health.heard()
         if taken or not permit.needs_write:
             self._triage.back(permit)
-        for entry in batch:
-            self._refusals.forget(entry.id)
+        for entry_id in batch.ids:
+            self._refusals.forget(entry_id)
         try:
             yield from self._journal.note(queue)
         except StoreUnavailableError as error:

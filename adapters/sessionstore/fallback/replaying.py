@@ -5,10 +5,6 @@ To replay a write twice is as to do it once: a crash, or an answer that was lost
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from msgspec.structs import replace
-
 from sessionstore.errors import (
     SessionConflictError,
     SessionExistsError,
@@ -21,7 +17,7 @@ from sessionstore.models import SessionMessage
 from sessionstore.operations import Append, Create, Delete, Get, Update
 from sessionstore.store import SessionStore
 
-__all__ = ["first_batch", "joined", "replay_entry"]
+__all__ = ["replay_entry"]
 
 _TRIES = 10
 
@@ -35,34 +31,6 @@ def replay_entry(entry: Entry, store: SessionStore, deadline: float | None) -> F
         yield from _rewrite(entry, store, deadline)
     else:
         yield Request(store, write, deadline)
-
-
-def first_batch(entries: Iterable[Entry]) -> list[Entry]:
-    """Give the first write, with the appends of the same caller that follow it if it is one."""
-    batch: list[Entry] = []
-    for entry in entries:
-        if batch and _caller(entry) != _caller(batch[0]):
-            break
-        batch.append(entry)
-        if not isinstance(entry.operation, Append):
-            break
-    return batch
-
-
-def joined(batch: list[Entry]) -> Entry:
-    """Make one write of a batch: of two messages with one id the first counts."""
-    if len(batch) == 1:
-        return batch[0]
-    messages: list[SessionMessage] = []
-    for entry in batch:
-        if isinstance(entry.operation, Append):
-            messages += entry.operation.messages
-    return replace(batch[0], operation=replace(batch[0].operation, messages=messages))
-
-
-def _caller(entry: Entry) -> tuple[type, str | None, str | None]:
-    write = entry.operation
-    return type(write), write.user_id, write.agent_id if isinstance(write, Append) else None
 
 
 def _create(write: Create, store: SessionStore, deadline: float | None) -> FallbackFlow[None]:
