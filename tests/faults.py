@@ -44,6 +44,8 @@ class FaultyStore(SessionStore):
         self.asked: list[tuple[str, object]] = []
         self.left: list[str | None] = []
         self.late: list[Operation[object]] = []
+        # Called with each operation of a class before it is done: what it raises is raised.
+        self.before: dict[type, Callable[[Any], object]] = {}
 
     def __repr__(self) -> str:
         return f"FaultyStore({self.inner!r})"
@@ -120,6 +122,8 @@ class FaultyStore(SessionStore):
             raise error
         if self.writes_fail and operation.is_write:
             raise self.writes_fail
+        if before := self.before.get(type(operation)):
+            before(operation)
         return fault
 
     def _end(self, fault: str | None) -> None:

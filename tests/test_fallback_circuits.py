@@ -28,7 +28,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.fallback import refusals
-from sessionstore.flow import Flow
+from sessionstore.operations import Append, Ping
 
 SLOW = StoreTimeoutError("the store did not answer in time")
 BUSY = StoreBusyError("a lock stands in the way")
@@ -202,19 +202,18 @@ def test_what_comes_of_a_probe_is_not_the_callers(error: SessionStoreError) -> N
     stage.primary.go_down()
     stage.store.append_messages("s", said("b"))
     stage.primary.come_back()
-    ping = stage.primary.inner._ping
 
-    def refused() -> Flow[Any, Any, None]:
+    def refused(_: Ping) -> None:
         raise error
 
-    stage.primary.inner._ping = refused
+    stage.primary.before[Ping] = refused
     for number in range(50):
         assert stage.store.append_messages("s", said(str(number))) == 1
         assert len(stage.seen()) == number + 3
     assert stage.store.is_degraded()
     assert stage.store.stats().probes < 25
     assert not stage.store.recover()
-    stage.primary.inner._ping = ping
+    del stage.primary.before[Ping]
     assert stage.store.recover()
     assert len(stage.kept()) == 52
 
@@ -222,10 +221,10 @@ def test_what_comes_of_a_probe_is_not_the_callers(error: SessionStoreError) -> N
 def test_recover_is_refused_by_a_busy_store_and_condemns_nobody() -> None:
     stage = stage_of("s")
 
-    def refused() -> Flow[Any, Any, None]:
+    def refused(_: Ping) -> None:
         raise BUSY
 
-    stage.primary.inner._ping = refused
+    stage.primary.before[Ping] = refused
     assert not stage.store.recover()
     assert not stage.store.is_degraded()
 
@@ -382,14 +381,12 @@ def test_a_write_that_the_primary_never_takes_is_set_aside_at_last(
     stage.primary.go_down()
     stage.store.append_messages("bad", said("b"))
     stage.primary.come_back()
-    append = stage.primary.inner._append_messages
 
-    def refuse(session_id: str, messages: Any, **kwargs: Any) -> Any:
-        if any(message.id == "b" for message in messages):
+    def refuse(append: Append) -> None:
+        if any(message.id == "b" for message in append.messages):
             raise SessionStoreError("a trigger of the database refuses this")
-        return append(session_id, messages, **kwargs)
 
-    stage.primary.inner._append_messages = refuse
+    stage.primary.before[Append] = refuse
     for _ in range(10):
         stage.store.recover()
     assert [write.session_id for write in stage.store.pending()] == ["bad"]  # it takes no others

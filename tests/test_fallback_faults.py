@@ -24,6 +24,7 @@ from sessionstore import (
 )
 from sessionstore.fallback import obsolete
 from sessionstore.fallback.owners import is_present, name_for
+from sessionstore.operations import Append
 
 
 def said(*texts: str) -> list[SessionMessage]:
@@ -157,7 +158,7 @@ def test_a_journal_of_what_failed_is_deleted_when_nothing_can_get_into_it_any_mo
     assert stage.fallback.inner.list_sessions().sessions == []
 
 
-def test_what_was_replay_is_not_replay_again_after_a_crash() -> None:
+def test_what_was_replay_is_not_replayed_again_after_a_crash() -> None:
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")
@@ -289,26 +290,24 @@ def test_a_primary_that_reads_and_does_not_write_is_not_back(
     assert (stage.kept(), stage.kept("t")) == (["a"], ["b", "c"])
 
 
-def test_a_session_that_can_not_be_replay_yet_holds_up_no_other() -> None:
+def test_a_session_that_can_not_be_replayed_yet_holds_up_no_other() -> None:
     stage = Stage()
     stage.primary.go_down()
     for session_id in ("bad", "good", "late"):
         stage.store.append_messages(session_id, said("a"))
     stage.primary.come_back()
-    append = stage.primary.inner._append_messages
 
-    def full(session_id: str, *args: Any, **kwargs: Any) -> Any:
-        if session_id == "bad":
+    def full(append: Append) -> None:
+        if append.session_id == "bad":
             raise SessionStoreError("the disk is full")
-        return append(session_id, *args, **kwargs)
 
-    stage.primary.inner._append_messages = full
+    stage.primary.before[Append] = full
     assert not stage.store.recover()
     assert not stage.store.is_degraded()
     assert (stage.kept("good"), stage.kept("late")) == (["a"], ["a"])
     assert stage.seen("bad") == ["a"]
     assert stage.store.append_messages("bad", said("b")) == 1
-    stage.primary.inner._append_messages = append
+    del stage.primary.before[Append]
     assert stage.store.recover()
     assert stage.kept("bad") == ["a", "b"]
 
@@ -317,10 +316,10 @@ def test_a_fallback_that_fails_acknowledges_nothing() -> None:
     stage = Stage()
     stage.primary.go_down()
 
-    def full(*_: Any, **__: Any) -> Any:
+    def full(_: Append) -> None:
         raise SessionStoreError("the disk is full")
 
-    stage.fallback.inner._append_messages = full
+    stage.fallback.before[Append] = full
     with pytest.raises(StoreUnavailableError):
         stage.store.append_messages("s", said("a"))
     assert (stage.store.pending(), stage.seen()) == ([], [])

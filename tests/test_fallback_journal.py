@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from faults import Killed
@@ -18,6 +17,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.fallback import journal_form, lease, obsolete, owners
+from sessionstore.operations import Delete
 
 
 def down() -> Stage:
@@ -200,7 +200,7 @@ def test_a_write_that_was_refused_does_not_tell_what_the_session_was() -> None:
     is_kept(stage, [*expected, "e"])
 
 
-def test_what_was_replay_before_several_crashes_is_not_replay_again() -> None:
+def test_what_was_replay_before_several_crashes_is_not_replayed_again() -> None:
     """Word of it is in a journal without writes, younger than the one that it is about."""
     stage = down()
     stage.store.update("s", metadata={"title": "old"})
@@ -220,7 +220,7 @@ def test_what_was_replay_before_several_crashes_is_not_replay_again() -> None:
     assert not stage.fallback.inner.list_sessions(agent_id=journal_form.JOURNALS).sessions
 
 
-def test_word_of_what_was_replay_stays_as_long_as_a_journal_that_can_not_be_deleted() -> None:
+def test_word_of_what_was_replayed_stays_as_long_as_a_journal_that_can_not_be_deleted() -> None:
     stage = down()
     stage.store.update("s", metadata={"title": "old"})
     stage.store.append_messages("s", said("b"))
@@ -229,14 +229,12 @@ def test_word_of_what_was_replay_stays_as_long_as_a_journal_that_can_not_be_dele
     stage.primary.script(None, None, then="down")
     assert not stage.store.recover()
     stage.primary.come_back()
-    delete = stage.fallback.inner._delete
 
-    def refuse_one(session_id: str, **kwargs: Any) -> Any:
-        if session_id == first.id:
+    def refuse_one(delete: Delete) -> None:
+        if delete.session_id == first.id:
             raise StoreUnavailableError("the store is down")
-        return delete(session_id, **kwargs)
 
-    stage.fallback.inner._delete = refuse_one  # type: ignore[method-assign]
+    stage.fallback.before[Delete] = refuse_one
     for _ in range(2):
         assert stage.store.recover()
     stage.primary.inner.update("s", metadata={"title": "new"})
@@ -245,7 +243,7 @@ def test_word_of_what_was_replay_stays_as_long_as_a_journal_that_can_not_be_dele
     assert stage.primary.inner.get("s").metadata == {"title": "new"}
 
 
-def test_what_another_has_replay_is_not_replay_again(
+def test_what_another_has_replay_is_not_replayed_again(
     taken_over: tuple[Stage, FallbackSessionStore], caplog: pytest.LogCaptureFixture
 ) -> None:
     stage, other = taken_over

@@ -22,6 +22,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.fallback import journal_form, owners
+from sessionstore.operations import Delete
 from sessionstore.testing.interrupts import ctrl_c, in_a_thread
 
 
@@ -116,18 +117,18 @@ def test_to_close_without_that_note_is_an_error_in_the_log(
     assert "could note what was replayed" in caplog.text
 
 
-def test_a_journal_that_is_never_deleted_is_not_replay_again() -> None:
+def test_a_journal_that_is_never_deleted_is_not_replayed_again() -> None:
     stage = journaled()
 
-    def refuse(*_: Any, **__: Any) -> Any:
+    def refuse(_: Delete) -> None:
         raise StoreUnavailableError("the store is down")
 
-    delete, stage.fallback.inner._delete = stage.fallback.inner._delete, refuse
+    stage.fallback.before[Delete] = refuse
     assert stage.store.recover()
     stage.store.update("s", metadata={"title": "new"})
     assert stage.store.delete_messages("s", ["b"]) == ["b"]
     is_as_acknowledged(stage)
-    stage.fallback.inner._delete = delete
+    del stage.fallback.before[Delete]
     is_as_acknowledged(stage)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from test_fallback_faults import Stage, said
@@ -19,6 +18,7 @@ from sessionstore import (
 from sessionstore.fallback import lease
 from sessionstore.fallback.requests import send
 from sessionstore.flow import play
+from sessionstore.operations import Delete, Ping, Update
 
 
 def left_half_done() -> Stage:
@@ -81,15 +81,13 @@ def test_a_process_that_dies_while_taking_over_leaves_it_to_the_next() -> None:
 def test_a_journal_is_present_until_it_is_deleted() -> None:
     """Somebody looks for what others have left while it is being deleted."""
     stage = left_half_done()
-    delete = stage.fallback.inner._delete
     sweeping, go_on = threading.Event(), threading.Event()
 
-    def slow(session_id: str, **kwargs: Any) -> Any:
+    def slow(_: Delete) -> None:
         sweeping.set()
         assert go_on.wait(30)
-        return delete(session_id, **kwargs)
 
-    stage.fallback.inner._delete = slow
+    stage.fallback.before[Delete] = slow
     thread = threading.Thread(target=lambda: stage.store.get("s"))
     thread.start()
     assert sweeping.wait(30)
@@ -97,7 +95,7 @@ def test_a_journal_is_present_until_it_is_deleted() -> None:
     stage.store.recover()
     go_on.set()
     thread.join()
-    stage.fallback.inner._delete = delete
+    del stage.fallback.before[Delete]
     assert stage.store.recover()
     assert stage.store.get("s").metadata == {"title": "newest"}
 
@@ -128,18 +126,16 @@ def test_a_process_that_can_not_renew_a_journal_acknowledges_nothing_in_it(
     stage.primary.go_down()
     stage.store.append_messages("s", said("a"))
     monkeypatch.setattr(lease, "_LEASE", 0)
-    update = stage.fallback.inner._update
 
-    def fails(*_: Any, **__: Any) -> Any:
+    def fails(_: Update) -> None:
         raise error
 
-    stage.fallback.inner._update = fails
+    stage.fallback.before[Update] = fails
     with pytest.raises(StoreUnavailableError):
         stage.store.append_messages("s", said("b"))
     error = OutageError("its own outage")  # then nobody else can, either
-    stage.fallback.inner._update = fails
     assert stage.store.append_messages("s", said("c")) == 1
-    stage.fallback.inner._update = update
+    del stage.fallback.before[Update]
     stage.primary.come_back()
     assert stage.store.recover()
     assert stage.kept() == ["a", "c"]
@@ -150,14 +146,14 @@ def test_closing_leaves_its_journals_to_others_whatever_fails() -> None:
     stage.primary.go_down()
     stage.store.append_messages("s", said("a"))
 
-    def broken(*_: Any, **__: Any) -> Any:
+    def broken(_: Ping) -> None:
         raise ValueError("a fault of a store")
 
-    stage.primary.inner._ping = broken
+    stage.primary.before[Ping] = broken
     stage.primary.come_back()
     with pytest.raises(ValueError, match="a fault"):
         stage.store.close()
-    del stage.primary.inner._ping
+    del stage.primary.before[Ping]
     with stage.open() as store:
         assert [write.session_id for write in store.pending()] == ["s"]
         assert store.recover()
