@@ -26,7 +26,4 @@ class HookedStore(InMemorySessionStore):
         return result
 
     async def arun(self, operation: Operation[T]) -> T:
-        self.before(operation)
-        result = await super().arun(operation)
-        self.after(operation, result)
-        return result
+        return self.run(operation)
