@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -213,6 +214,21 @@ def reached(name: str) -> set[str]:
         found |= new
         left += new
     return found
+
+
+# -- What the pages name --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_every_link_to_a_file_leads_to_it(page: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8"))
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_map_of_the_tree_names_what_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"(?:adapters|integrations|tests|benchmarks|notebooks|docs)/[\w./*]*", text)
+    assert not [path for path in named if not list(ROOT.glob(path.rstrip("/")))]
 
 
 # -- Sizes ----------------------------------------------------------------------------------------
