@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.types import ERROR
 
 from sessionstore import SessionAccessError
+from sessionstore.flow import Flow
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
@@ -30,7 +31,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-SaverFlow: TypeAlias = "Generator[RunnableConfig, CheckpointTuple | None, T]"
+SaverFlow: TypeAlias = "Flow[RunnableConfig, CheckpointTuple | None, T]"
 """A flow that a checkpointer's ``get_tuple`` or ``aget_tuple`` drives."""
 
 _CHECKPOINTER = "__pregel_checkpointer"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import TypeAlias, TypeVar
 
@@ -10,7 +10,7 @@ import msgspec
 
 from sessionstore.arguments import named_messages
 from sessionstore.errors import InvalidMessageError
-from sessionstore.flow import aplay, play
+from sessionstore.flow import Flow, aplay, play
 from sessionstore.models import SYSTEM_ROLES, MessageLike, SessionMessage
 from sessionstore.operations import GetMessages
 from sessionstore.store import SessionStore
@@ -20,7 +20,7 @@ from sessionstore.window.turns import Turn, turns_of
 __all__ = ["Window"]
 
 T = TypeVar("T")
-_Reading: TypeAlias = Generator[GetMessages, list[SessionMessage], T]
+_Reading: TypeAlias = Flow[GetMessages, list[SessionMessage], T]
 
 _PAGE = 50
 _TRIES = 3
