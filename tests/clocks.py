@@ -15,7 +15,7 @@ class MachineClock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = self.passed = 0
-        monkeypatch.setattr(clock, "_seen", clock._seen)  # put back when the test is over
+        monkeypatch.setattr(clock, "_seen", clock._seen)  # restored when the test is over
         monkeypatch.setattr(clock, "wall", lambda: wall_microseconds() + self.ahead + self.passed)
         monkeypatch.setattr(clock, "steady", lambda: steady_microseconds() + self.passed)
 

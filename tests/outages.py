@@ -179,7 +179,7 @@ def survived(primary: Primary, faults: Sequence[Fault], kind: str) -> None:
                     writers.progress()
                 wait_until(lambda: not store.is_degraded(), f"recovers from {fault.__name__}")
                 writers.progress()
-        wait_until(store.recover, "all is put back")
+        wait_until(store.recover, "every write is replayed")
         stats = store.stats()
         assert told == ["down", "up"] * stats.fallbacks
         with primary.around() as around:

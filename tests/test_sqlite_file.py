@@ -38,7 +38,7 @@ def make(path: Path, count: int = 3) -> None:
 
 
 def refused(path: Path) -> str:
-    """Use a file that is not to be used, in both colours, and give what the error says."""
+    """Use a file that is not to be used, sync and async, and give what the error says."""
     before, around = path.read_bytes(), files_of(path)
     with SQLiteSessionStore(path) as store:
         for _ in range(2):

@@ -21,9 +21,9 @@ __all__ = [
     "PRUNE_SESSIONS",
     "Readable",
     "Row",
-    "buried",
     "encoded",
     "place",
+    "tombstone",
 ]
 
 _logger = logging.getLogger("sessionstore")
@@ -155,7 +155,7 @@ class Readable:
             _logger.warning("left out of a list of sessions: %s", why)
 
 
-def buried(session_key: int) -> dict[str, Any]:
+def tombstone(session_key: int) -> dict[str, Any]:
     """Give the columns that hide an expired session while its messages are deleted.
 
     It is expired for everyone, whatever their retention, and its id is free.

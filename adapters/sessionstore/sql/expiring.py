@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, update
 
-from sessionstore.rows import PRUNE_MESSAGES, buried
+from sessionstore.rows import PRUNE_MESSAGES, tombstone
 from sessionstore.sql.tables import Tables
 
 __all__ = ["clear", "counted", "drop", "hide"]
@@ -29,7 +29,7 @@ def clear(tables: Tables, connection: Connection, session_keys: Sequence[int]) -
 def hide(tables: Tables, connection: Connection, session_key: int) -> None:
     """Hide an expired session from everyone, and free its id, until it is pruned."""
     named = tables.sessions.c.session_key == session_key
-    connection.execute(update(tables.sessions).where(named).values(buried(session_key)))
+    connection.execute(update(tables.sessions).where(named).values(tombstone(session_key)))
 
 
 def counted(count: Any) -> int:

@@ -6,7 +6,7 @@ from sessionstore._runtime.clock import clock
 from sessionstore.arguments import require_owner
 from sessionstore.errors import SessionNotFoundError
 from sessionstore.operations import Append, Create
-from sessionstore.rows import LATEST, PRUNE_MESSAGES, Row, buried
+from sessionstore.rows import LATEST, PRUNE_MESSAGES, Row, tombstone
 from sessionstore.sqlite.transactions import Transaction
 
 __all__ = [
@@ -112,7 +112,7 @@ def written(transaction: Transaction, row: Row) -> None:
 
 def leave_tombstone(transaction: Transaction, session_key: int) -> None:
     """Make a tombstone of an expired session: its id is free, its messages go later."""
-    transaction.execute(_TOMBSTONE, (*buried(session_key).values(), session_key))
+    transaction.execute(_TOMBSTONE, (*tombstone(session_key).values(), session_key))
 
 
 def drop(transaction: Transaction, session_key: int) -> None:
