@@ -64,4 +64,5 @@ def first_batch(bodies: Iterable[bytes]) -> Batch | None:
         messages += more.messages
     if batch.size == 1:
         return batch
-    return batch._replace(entry=replace(entry, operation=replace(append, messages=messages)))
+    joined = replace(entry, operation=replace(append, messages=messages))
+    return Batch(joined, batch.ids, batch.bodies)
