@@ -322,3 +322,18 @@ def test_no_private_name_is_imported_from_another_module() -> None:
         if private(name) and f"{base}.{name}" not in modules()
     ]
     assert not found, listed(found)
+
+
+def test_no_comprehension_stands_in_a_block_that_holds_a_lock() -> None:
+    """Within one, Python 3.13.0 leaves the block without its end on Ctrl-C: the lock stays held."""
+    kinds = (ast.ListComp, ast.SetComp, ast.DictComp)
+    found = [
+        f"{name}:{inner.lineno}"
+        for name, module in modules().items()
+        for block in ast.walk(module.tree)
+        if isinstance(block, ast.With)
+        and any("lock" in ast.unparse(item.context_expr).lower() for item in block.items)
+        for inner in ast.walk(block)
+        if isinstance(inner, kinds)
+    ]
+    assert not found, listed(found)

@@ -111,8 +111,9 @@ class Circuits:
         """
         if self._open:
             with self._lock:
-                for session_id in [one for one in self._open if keep is None or not keep(one)]:
-                    del self._open[session_id]
+                for session_id in list(self._open):
+                    if keep is None or not keep(session_id):
+                        del self._open[session_id]
 
     def answered(self, session_id: str | None) -> None:
         """Take note that the primary answers for the session again."""

@@ -81,9 +81,11 @@ class Journal:
         return {session: Counter(map(kind_of, raws)) for session, raws in self._bodies()}
 
     def _bodies(self) -> list[tuple[str, list[bytes]]]:
+        bodies: list[tuple[str, list[bytes]]] = []
         with self._lock:  # to copy only: who writes would wait while they are read
             queues = self._queues.values()
-            return [(queue.session_id, [*queue.writes]) for queue in queues if queue.writes]
+            bodies.extend((queue.session_id, [*queue.writes]) for queue in queues if queue.writes)
+        return bodies
 
     @property
     def size(self) -> int:

@@ -57,5 +57,6 @@ class RejectedWrites:
 
     def restore(self, writes: list[PendingWrite]) -> None:
         """Offer the writes that other processes have set aside."""
+        restored = {write.id: write for write in writes}
         with self._lock:
-            self._writes = {write.id: write for write in writes} | self._writes
+            self._writes = restored | self._writes

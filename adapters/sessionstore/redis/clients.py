@@ -272,8 +272,9 @@ class Clients:
     async def _join(self, loop: asyncio.AbstractEventLoop) -> OfLoop:
         with self._lock:
             # A loop that ends in another thread meanwhile takes its own away.
-            loops = list(self._loops.items())
-            self._loops = {key: ref for key, ref in loops if ref() is not None}
+            for key, reference in list(self._loops.items()):
+                if reference() is None:
+                    self._loops.pop(key, None)
             if self._given is not None and not self._given_is_sync:
                 self._given_loop = self._given_loop or loop
                 if self._given_loop is loop:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable
+from itertools import filterfalse
 
 from sessionstore.errors import StoreConnectionError, StoreReadOnlyError, StoreTimeoutError
 
@@ -68,12 +69,16 @@ class Doubts:
             where: In which Redis.
             keys: Of these sessions; ``None`` for all.
         """
+        if not self.names:
+            return []
+        # Within a comprehension, Python 3.13.0 leaves a `with` without its end on Ctrl-C.
         with self._lock:
-            if keys is not None:
-                places = [(where, key) for key in keys]
-            else:
-                places = [place for place in self.names if place[0] == where]
-            return [(place, self.names[place]) for place in places if place in self.names]
+            names = dict(self.names)
+        if keys is not None:
+            places = [(where, key) for key in keys]
+        else:
+            places = [place for place in names if place[0] == where]
+        return [(place, names[place]) for place in places if place in names]
 
     def settle(self, place: Place, names: Iterable[bytes]) -> None:
         """Forget names that the server has noted.
@@ -82,10 +87,13 @@ class Doubts:
             place: Whose writes they are.
             names: The writes'.
         """
+        noted = set(names)
         with self._lock:
-            kept = [name for name in self.names.pop(place, []) if name not in set(names)]
+            kept = list(filterfalse(noted.__contains__, self.names.get(place, ())))
             if kept:
                 self.names[place] = kept
+            else:
+                self.names.pop(place, None)
 
 
 DOUBTS = Doubts()

@@ -156,10 +156,12 @@ class Gate:
             call: The ticket with which it began.
         """
         with self._lock:
-            for waiting in [one for one in self._waiting if is_within(one.place, call)]:
-                self._waiting.remove(waiting)
-            for place in [one for one in self._inside if is_within(one, call)]:
-                del self._inside[place]
+            for waiting in list(self._waiting):
+                if is_within(waiting.place, call):
+                    self._waiting.remove(waiting)
+            for place in list(self._inside):
+                if is_within(place, call):
+                    del self._inside[place]
             while self._grant_next():  # nobody may have come to it where a place was left
                 pass
 
