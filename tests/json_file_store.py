@@ -54,6 +54,7 @@ from sessionstore.operations import (
     Prune,
     ReplaceMessage,
     Update,
+    unknown_operation,
 )
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ class JsonFileStore(SessionStore):
     def run(self, operation: Operation[T]) -> T:
         work = FUNCTIONS.get(type(operation))
         if work is None:
-            raise SessionStoreError(f"JsonFileStore does not know {type(operation).__name__}")
+            raise unknown_operation("JsonFileStore", operation)
         return self._do(lambda file: work(file, operation))
 
     async def arun(self, operation: Operation[T]) -> T:

@@ -17,9 +17,15 @@ from conftest import Call
 from servers.postgres import PostgresServer
 from servers.process import wait_until
 from servers.relay import Relay
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, make_url
 
-from sessionstore import DbSessionStore, PostgresAgentDb, SessionMessage, StoreUnavailableError
+from sessionstore import (
+    AgentDb,
+    DbSessionStore,
+    PostgresAgentDb,
+    SessionMessage,
+    StoreUnavailableError,
+)
 from sessionstore.sql.expired_pools import expire_pool, is_expired
 from sessionstore.sql.loop_pool import ready_connection
 
@@ -298,3 +304,64 @@ def test_a_write_that_may_have_taken_effect_is_not_resent(
             cutting.join()
         call(db, "close")
     relay.close()
+
+
+_LOSE_AT_COMMIT = """
+CREATE FUNCTION {0}.lose() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER lose AFTER INSERT ON {0}.sessionstore_sessions
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.id = 'lost')
+    EXECUTE FUNCTION {0}.lose()
+"""
+
+
+def test_a_connection_lost_as_it_commits_takes_those_beside_it_along_in_order(
+    postgres: PostgresServer, schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of them is closed at the server, and none complains that it could not be closed."""
+
+    async def main() -> None:
+        async with PostgresAgentDb(postgres.url(), schema=schema) as db:
+            store = DbSessionStore(db)
+            await store.aping()
+            await asyncio.gather(*(store.aappend_message(f"s{n}", say()) for n in range(5)))
+            with psycopg.connect(postgres.url(), autocommit=True) as other:
+                other.execute(_LOSE_AT_COMMIT.format(schema).encode())
+            with pytest.raises(StoreUnavailableError):
+                await store.acreate("lost")
+            for _ in range(3):
+                await asyncio.gather(*(store.aget_messages(f"s{n}") for n in range(5)))
+            pool = (await db._of_loop()).engine.sync_engine.pool
+            assert pool.checkedin() <= 5
+            assert _sessions(postgres, schema) <= 5
+
+    asyncio.run(main())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def _sessions(postgres: PostgresServer, schema: str) -> int:
+    """Count the server's connections whose last statement was about a schema."""
+    with psycopg.connect(postgres.url()) as connection:
+        statement = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE %s AND pid <> %s"
+        values = [f"%{schema}%", connection.info.backend_pid]
+        [[count]] = connection.execute(statement, values).fetchall()
+        return int(count)
+
+
+def test_a_callers_engine_gets_no_listener_of_ours(postgres: PostgresServer, schema: str) -> None:
+    """Also not where its connections turn out to be read-only."""
+    url = make_url(postgres.url()).set(drivername="postgresql+psycopg")
+    engine = create_engine(url)
+    store = DbSessionStore(AgentDb(engine, schema=schema))
+    store.append_message("s", say())
+
+    def heard() -> tuple[int, int]:
+        return len(engine.pool.dispatch.connect), len(engine.pool.dispatch.checkout)
+
+    before = heard()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+        connection.commit()
+    assert store.append_message("s", say()) == 1
+    assert heard() == before
+    engine.dispose()

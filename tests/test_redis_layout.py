@@ -819,3 +819,19 @@ def test_an_owner_that_was_lost_is_nobody(
     assert store.delete("s")
     assert store.list_sessions().sessions == []  # which finds the owner's entry, too
     assert kept(server, prefix) == set()
+
+
+def test_an_index_made_by_sessions_that_expire_is_kept_for_one_that_does_not(
+    server: redis_servers.Server, prefix: str
+) -> None:
+    """Where the index was evicted, or deleted, and made again with their TTL."""
+    kept = RedisSessionStore(server.url, key_prefix=prefix)
+    brief = RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=60)
+    with server.client() as client, kept, brief:
+        kept.append_message("kept", SessionMessage("user", "Hello!"))
+        index = f"{prefix}{{:all}}"
+        assert client.delete(index) == 1
+        brief.append_message("brief", SessionMessage("user", "Hello!"))
+        assert client.pttl(index) > 0
+        kept.update("kept", metadata={"title": "T"})
+        assert client.pttl(index) == -1

@@ -46,6 +46,7 @@ from sessionstore.operations import (
     Prune,
     ReplaceMessage,
     Update,
+    unknown_operation,
 )
 from sessionstore.store import SessionStore
 
@@ -112,8 +113,7 @@ class InMemorySessionStore(SessionStore):
             raise SessionStoreError("this store is closed")
         work = self._operations.get(type(operation))
         if work is None:
-            name = type(operation).__name__
-            raise SessionStoreError(f"InMemorySessionStore does not know {name}")
+            raise unknown_operation("InMemorySessionStore", operation)
         try:
             result: T = work(self, operation)
         except BaseException:

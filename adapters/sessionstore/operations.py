@@ -34,7 +34,12 @@ from sessionstore.arguments import (
     checked_version,
     optional_id,
 )
-from sessionstore.errors import InvalidMessageError, InvalidSessionError, InvalidTypeError
+from sessionstore.errors import (
+    InvalidMessageError,
+    InvalidSessionError,
+    InvalidTypeError,
+    SessionStoreError,
+)
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, new_id
 
 __all__ = [
@@ -51,6 +56,7 @@ __all__ = [
     "ReplaceMessage",
     "Runner",
     "Update",
+    "unknown_operation",
 ]
 
 T = TypeVar("T")
@@ -115,6 +121,22 @@ class Runner(ABC):
     @abstractmethod
     async def arun(self, operation: Operation[T]) -> T:
         """Async twin of `run`."""
+
+
+def unknown_operation(store: str, operation: object) -> SessionStoreError:
+    """Make the error of a store that is given what it can't carry out.
+
+    Args:
+        store: The name of the store's class.
+        operation: What it was given.
+
+    Returns:
+        The error: an `InvalidTypeError` where that is no operation at all.
+    """
+    name = type(operation).__name__
+    if isinstance(operation, Operation):
+        return SessionStoreError(f"{store} does not know the operation {name}")
+    return InvalidTypeError(f'run takes an operation, such as Get("s1"), not {name}')
 
 
 class Create(Operation[SessionData], frozen=True, tag="create"):

@@ -8,7 +8,7 @@ from sessionstore.bounds import StoreBounds
 from sessionstore.operations import Operation
 from sessionstore.store import SessionStore
 
-__all__ = ["WrapperSessionStore"]
+__all__ = ["WrapperSessionStore", "unwrapped"]
 
 T = TypeVar("T")
 
@@ -94,3 +94,10 @@ class WrapperSessionStore(SessionStore):
     async def aclose(self) -> None:
         """Async twin of `close`."""
         await self._wrapped.aclose()
+
+
+def unwrapped(store: SessionStore) -> SessionStore:
+    """Give the store within all wrappers, or the store itself where it is none."""
+    while isinstance(store, WrapperSessionStore):
+        store = store.wrapped
+    return store

@@ -95,7 +95,9 @@ def _delete_messages(session: KnownSession | None, write: DeleteMessages, _: Rec
         return Change(None, None, None, list)
     removal = session.removal(write.message_ids)
     sure = max(0, session.sure - len(removal.deleted))
-    changed = session if removal.deleted else None
+    # One of which only the id is known may be there, and its id be used again.
+    gone = removal.deleted or not session.older.keys().isdisjoint(write.message_ids)
+    changed = session if gone else None
     what = (removal, sure, write.message_ids)
     return Change(changed, session.take_out, what, removal.deleted.copy)
 

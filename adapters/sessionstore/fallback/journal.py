@@ -121,10 +121,11 @@ class Journal:
 
     def owns(self, journal: str) -> bool:
         """Tell whether a journal is one of those of the queues here."""
-        if journal in self.obsolete:
-            return True
         with self._lock:
-            return any(journal in queue.journals for queue in self._queues.values())
+            if any(journal in queue.journals for queue in self._queues.values()):
+                return True
+        # Not before, since a queue that ends in between leaves its journals there.
+        return journal in self.obsolete
 
     def waiting(self) -> list[str]:
         """Give the sessions whose writes nobody replays just now."""
@@ -166,7 +167,7 @@ class Journal:
         """
         queue = self._expect(session_id, arrival, base)
         try:
-            if lease.is_leased(queue) or (yield from self.keep(queue)):
+            if (yield from self.keep(queue)):
                 yield from self._enter(queue, arrival)
             if arrival.error is not None and queue.voids:
                 with suppress(SessionStoreError):
@@ -286,8 +287,9 @@ class Journal:
         if not (queue.is_given_up or lease.is_leased(queue)):
             ours = yield from lease.renew(self._store, self.owner, queue)
             with self._lock:
-                queue.touched = max(queue.touched, now)
-                if not ours:
+                if ours:
+                    queue.touched = max(queue.touched, now)
+                else:
                     self._give_up(queue)
         return not queue.is_given_up
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sessionstore.errors import SessionStoreError
 from sessionstore.fallback.entries import Write
 from sessionstore.fallback.learning import learn_messages, learn_session, learn_write
 from sessionstore.fallback.outage import (
@@ -34,6 +33,7 @@ from sessionstore.operations import (
     Prune,
     ReplaceMessage,
     Update,
+    unknown_operation,
 )
 
 __all__ = ["flow_of"]
@@ -43,8 +43,7 @@ def flow_of(parts: Parts, operation: Operation[Any]) -> FallbackFlow[Any]:
     """Give the flow that carries an operation out."""
     flow = _OPERATIONS.get(type(operation))
     if flow is None:
-        name = type(operation).__name__
-        raise SessionStoreError(f"FallbackSessionStore does not know the operation {name}")
+        raise unknown_operation("FallbackSessionStore", operation)
     return flow(parts, operation)
 
 

@@ -126,6 +126,10 @@ class PendingQueue(msgspec.Struct, eq=False):
 
     MOST: ClassVar[int] = 500
 
+    def __repr__(self) -> str:
+        """Tell how many writes wait: never what was said."""
+        return f"PendingQueue({self.session_id!r}, <{len(self.writes)} writes>)"
+
     @property
     def is_given_up(self) -> bool:
         """Whether another process replays the writes."""

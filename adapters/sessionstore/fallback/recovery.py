@@ -9,6 +9,7 @@ from sessionstore.fallback.parts import Parts
 from sessionstore.fallback.requests import FallbackFlow, ask
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.operations import Ping
+from sessionstore.wrapper import unwrapped
 
 __all__ = ["closing", "recovering"]
 
@@ -52,7 +53,7 @@ def closing(parts: Parts) -> FallbackFlow[None]:
     finally:
         parts.journal.leave()
     waiting = parts.journal.size
-    if waiting and isinstance(parts.fallback, InMemorySessionStore):
+    if waiting and isinstance(unwrapped(parts.fallback), InMemorySessionStore):
         _logger.error("closed with %d writes that the store lacks: see pending()", waiting)
     if parts.journal.has_unnoted:
         _logger.error("closed before the fallback could note what was replayed: see its store")

@@ -28,6 +28,7 @@ from sessionstore.flow import aplay, play
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.operations import Operation
 from sessionstore.store import SessionStore
+from sessionstore.wrapper import unwrapped
 
 __all__ = ["FallbackSessionStore"]
 
@@ -193,7 +194,7 @@ class FallbackSessionStore(SessionStore):
     def _restart(self) -> None:
         """In a forked child: what waits is the parent's to replay, and its locks are its own."""
         self._finalizer.detach()
-        if isinstance(self._fallback, InMemorySessionStore):
+        if isinstance(unwrapped(self._fallback), InMemorySessionStore):
             # A copy of the parent's journals, which will be out of date when the parent is gone.
             with suppress(SessionStoreError):  # it is closed: nobody reads them any more
                 _forget_journals(self._fallback)
@@ -372,12 +373,12 @@ class FallbackSessionStore(SessionStore):
 
 
 def _report_lost(journal: Journal, fallback: SessionStore) -> None:
-    if journal.size and isinstance(fallback, InMemorySessionStore):
+    if journal.size and isinstance(unwrapped(fallback), InMemorySessionStore):
         msg = "%d writes that the store lacks end here: the fallback was not closed"
         _logger.error(msg, journal.size)
 
 
-def _forget_journals(fallback: InMemorySessionStore) -> None:
+def _forget_journals(fallback: SessionStore) -> None:
     while sessions := fallback.list_sessions(agent_id=JOURNALS).sessions:
         for session in sessions:
             fallback.delete(session.id)

@@ -13,7 +13,7 @@ from typing import Any
 from redis.exceptions import NoScriptError, RedisError
 
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
-from sessionstore.operations import Operation, Ping
+from sessionstore.operations import Operation, Ping, unknown_operation
 from sessionstore.redis import scripts
 from sessionstore.redis.calls import Call, ReadAllCall, WriteCall, number
 from sessionstore.redis.doubts import DOUBTS
@@ -186,8 +186,7 @@ def ping(exchange: Exchange, _: Ping) -> RedisFlow[None]:
 
 def unknown(_: Exchange, operation: Operation[Any]) -> RedisFlow[Any]:
     """Refuse an operation that is not among those of the contract."""
-    kind = type(operation).__name__
-    raise SessionStoreError(f"RedisSessionStore does not know the operation {kind}")
+    raise unknown_operation("RedisSessionStore", operation)
 
 
 def _require_all(replies: Reply, confirmed: Any, wait: int) -> None:

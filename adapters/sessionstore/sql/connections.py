@@ -64,7 +64,7 @@ def raise_if_indeterminate(step: Callable[[], T], repeatable: bool) -> T:
 
 def replace_stale(connection: Connection) -> None:
     """Replace a pooled connection that is of no more use, without asking the server."""
-    while is_stale(connection.connection):
+    while is_stale(connection.connection, connection.engine.pool):
         connection.invalidate()
 
 

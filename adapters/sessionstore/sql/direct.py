@@ -138,7 +138,7 @@ def _checked_out_of_loop(engine: Engine) -> PoolProxiedConnection:
 def _checked_out(engine: Engine) -> PoolProxiedConnection:
     """Take a connection from the pool, and replace one that is of no more use."""
     try:
-        while is_stale(pooled := engine.raw_connection()):
+        while is_stale(pooled := engine.raw_connection(), engine.pool):
             pooled.invalidate()
     except engine.dialect.loaded_dbapi.Error as error:
         raise _wrapped(error, engine, lost=False) from error

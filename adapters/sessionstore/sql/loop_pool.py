@@ -62,7 +62,7 @@ def ready_connection(engine: Engine) -> PoolProxiedConnection | None:
     if not isinstance(pool, LoopPool) or not pool.checkedin():
         return None
     heard = pool.dispatch
-    if heard.checkout or heard.checkin or heard.reset:  # an expired pool's is among these
+    if heard.checkout or heard.checkin or heard.reset or is_expired(pool):
         return None
     token = _at_once.set(True)
     try:
@@ -71,7 +71,7 @@ def ready_connection(engine: Engine) -> PoolProxiedConnection | None:
         return None
     finally:
         _at_once.reset(token)
-    if is_stale(pooled):
+    if is_stale(pooled, pool):
         pooled.close()
         return None
     return pooled

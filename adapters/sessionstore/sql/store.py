@@ -24,6 +24,7 @@ from sessionstore.operations import (
     Prune,
     ReplaceMessage,
     Update,
+    unknown_operation,
 )
 from sessionstore.sql.appending import append
 from sessionstore.sql.database import AgentDb
@@ -161,8 +162,7 @@ class DbSessionStore(SessionStore):
             raise SessionStoreError("this store is closed")
         known = _OPERATIONS.get(type(operation))
         if known is None:
-            name = type(operation).__name__
-            raise SessionStoreError(f"DbSessionStore does not know the operation {name}")
+            raise unknown_operation("DbSessionStore", operation)
         return known(self._sessions, operation)
 
     def close(self) -> None:

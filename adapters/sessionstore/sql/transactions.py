@@ -59,6 +59,8 @@ def carried_out(engine: Engine, work: Work[Any], place: Place, *, notes_lost: bo
             except BaseException as error:
                 if not isinstance(error, (SQLAlchemyError, SessionStoreError)):
                     connection.invalidate()  # who knows what the driver was broken off in
+                elif connection.invalidated:  # it was lost as it committed
+                    _expire(engine)
                 _note_lost(connection, place, backend)
                 interrupt = error.__context__
                 if isinstance(error, AssertionError) and isinstance(interrupt, _INTERRUPTS):
@@ -69,12 +71,22 @@ def carried_out(engine: Engine, work: Work[Any], place: Place, *, notes_lost: bo
 
 def _give_up(connection: Connection, error: DBAPIError) -> None:
     """Give up a connection that is of no more use; and all that are as old, if so are they."""
-    pool = connection.engine.pool
-    # SQLAlchemy does so where the connection is lost; but its pool would close them one by one.
-    if is_read_only(error) or (connection.invalidated and isinstance(pool, LoopPool)):
-        expire_pool(pool)
+    if is_read_only(error):
+        expire_pool(connection.engine.pool)
+    elif connection.invalidated:
+        _expire(connection.engine)
     if not connection.invalidated and (is_read_only(error) or is_unprepared(error)):
         connection.invalidate(error)
+
+
+def _expire(engine: Engine) -> None:
+    """Give up the connections of an event loop's pool, of which SQLAlchemy has given up one.
+
+    It gives up all that are as old, too; but its pool would close them one by one, and each where
+    somebody asks for it, be there a greenlet or not.
+    """
+    if isinstance(engine.pool, LoopPool):
+        expire_pool(engine.pool)
 
 
 def _note_lost(connection: Connection, place: Place, backend: Backend | None) -> None:

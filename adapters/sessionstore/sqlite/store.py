@@ -7,7 +7,6 @@ import weakref
 from typing import Any, Literal, TypeVar
 
 from sessionstore.bounds import StoreBounds
-from sessionstore.errors import SessionStoreError
 from sessionstore.models import retention_microseconds
 from sessionstore.operations import (
     Append,
@@ -22,6 +21,7 @@ from sessionstore.operations import (
     Prune,
     ReplaceMessage,
     Update,
+    unknown_operation,
 )
 from sessionstore.sqlite import reading, writing
 from sessionstore.sqlite.connections import Database
@@ -156,5 +156,5 @@ class SQLiteSessionStore(SessionStore):
 def _work_of(operation: Operation[T]) -> Work[T]:
     work = _OPERATIONS.get(type(operation))
     if work is None:
-        raise SessionStoreError(f"SQLiteSessionStore does not know {type(operation).__name__}")
+        raise unknown_operation("SQLiteSessionStore", operation)
     return work

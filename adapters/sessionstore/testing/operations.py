@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from sessionstore.errors import SessionAccessError, SessionStoreError, StoreUnavailableError
+from sessionstore.errors import (
+    InvalidTypeError,
+    SessionAccessError,
+    SessionStoreError,
+    StoreUnavailableError,
+)
 from sessionstore.operations import (
     Append,
     Create,
@@ -60,3 +65,9 @@ class OperationContract(StoreSuite):
         with pytest.raises(SessionStoreError, match="_Unknown") as caught:
             store.run(_Unknown("s"))
         assert not isinstance(caught.value, StoreUnavailableError)
+
+    @pytest.mark.parametrize("given", [Append, "Append", None, []], ids=repr)
+    def test_what_is_no_operation_is_refused(self, store: SessionStore, given: object) -> None:
+        """As an argument of the wrong type."""
+        with pytest.raises(InvalidTypeError, match="run takes an operation"):
+            store.run(given)  # type: ignore[arg-type]

@@ -16,5 +16,5 @@ if added == 0 then
   redis.call('HSET', head, 'count', session.count)  -- for a WAIT to wait for
   return {'NOTHING', 0, session.agent, session.user, updated}
 end
-finish(session, added)
+finish(session, added, ARGV[8] == '')
 return receipt(session)

@@ -147,7 +147,8 @@ local function expire(session)
   end
 end
 
-local function finish(session, added)
+-- A plain append trusts that an index has no TTL where its session has none; all others see to it.
+local function finish(session, added, is_plain)
   session.version, session.added = session.version + 1, added
   if session.is_new then
     redis.call('HSET', head, 'agent', session.agent, 'user', session.user, 'created',
@@ -159,7 +160,7 @@ local function finish(session, added)
   remember(session.version, added)
   for i = 1, #expired do forget(expired[i], prefix) end
   for i = 1, #indexes do
-    if is_permanent then
+    if is_permanent and is_plain then
       redis.call('ZADD', indexes[i], activity, member)
     else
       enter(indexes[i], activity, member, ttl)
