@@ -35,6 +35,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.sql.column_types import _unescaped, escaped
+from sessionstore.sql.connections import replace_stale
 from sessionstore.sql.requests import Work
 from sessionstore.testing import OpenStore, SharedStoreConformance
 from sessionstore.testing.appending import AppendContract
@@ -431,9 +432,12 @@ def test_all_pooled_connections_to_a_server_that_hung_are_replaced(
         def processes() -> set[Any]:
             ask = "SELECT pg_backend_pid()"
             with db._sync().connect() as one, db._sync().connect() as other:
+                for each in (one, other):
+                    replace_stale(each)  # as each use of the store's begins
                 return {each.exec_driver_sql(ask).scalar() for each in (one, other)}
 
         before = processes()
+        assert before == processes()
         own_server.freeze()
         with pytest.raises(StoreUnavailableError, match="timeout"):
             store.append_message("s", say())
