@@ -62,9 +62,9 @@ class BoundSession:
     ) -> None:
         """Bind a session; nothing is asked yet."""
         self._store = store
-        self.session_id = checked_id(session_id, "session_id")
-        self.agent_id = checked_id(agent_id, "agent_id")
-        self.user_id = optional_id(user_id, "user_id")
+        self.session_id: str = checked_id(session_id, "session_id")
+        self.agent_id: str = checked_id(agent_id, "agent_id")
+        self.user_id: str | None = optional_id(user_id, "user_id")
 
     def __repr__(self) -> str:
         """Tell which session of which store it is."""

@@ -47,7 +47,7 @@ class SessionCache:
     def __init__(self, max_sessions: int, max_messages: int) -> None:
         self.max_sessions = max_sessions
         self.max_messages = max_messages
-        self.lock = fork_safe_rlock()
+        self.lock: Any = fork_safe_rlock()
         self._sessions: dict[str, KnownSession] = {}
         self._used: OrderedDict[str, None] = OrderedDict()
         self._pinned: set[str] = set()

@@ -65,8 +65,8 @@ class Journal:
         self._waiting: dict[str, None] = {}
         self._size = 0
         self.owner: str = name_for(self)
-        self.obsolete = ObsoleteJournals(store, self.owner)
-        self.rejected = RejectedWrites(store)
+        self.obsolete: ObsoleteJournals = ObsoleteJournals(store, self.owner)
+        self.rejected: RejectedWrites = RejectedWrites(store)
         self.journaled: int = 0
         self.replayed: int = 0
 

@@ -166,11 +166,12 @@ class KnownSession(StoredSession):
 
     def learn_head(self, head: SessionData | SessionInfo) -> None:
         """Take note of all but the messages."""
-        self.user_id, self.agent_id = head.user_id, head.agent_id
-        self.metadata = encode_metadata(head.metadata)
-        self.created_at = to_microseconds(head.created_at)
-        self.updated_at = to_microseconds(head.updated_at)
-        self.version = head.version
+        self.user_id: str | None = head.user_id
+        self.agent_id: str = head.agent_id
+        self.metadata: bytes = encode_metadata(head.metadata)
+        self.created_at: int = to_microseconds(head.created_at)
+        self.updated_at: int = to_microseconds(head.updated_at)
+        self.version: int = head.version
         self.hidden = max(0, head.message_count - len(self.bodies))
         self.certain = True
 

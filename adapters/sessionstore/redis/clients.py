@@ -55,10 +55,10 @@ class Clients:
 
     def __init__(self, settings: Settings, given: SyncClient | AsyncClient = None) -> None:
         """Connect to nothing yet."""
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         self.settings = settings
         self._lock = Lock()
-        self.closed = False
+        self.closed: bool = False
         self._sync: SyncClient = None
         self._direct: Direct | None = None
         most = settings.options.get("max_connections")

@@ -46,9 +46,12 @@ class OfLoop:
         direct: AsyncDirect | None = None,
     ) -> None:
         """Be held by the loop alone."""
-        self.loop, self.client, self.permits, self.direct = loop, client, permits, direct
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.client: AsyncClient = client
+        self.permits: asyncio.Semaphore = permits
+        self.direct: AsyncDirect | None = direct
         self.lifetime: AsyncGenerator[None, None] | None = None
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         self._is_open = [True]
         self._opened: set[Any] = set()
         self._stay()

@@ -53,7 +53,7 @@ class Exchange:
         """Ask nothing yet."""
         self.layout = layout
         self.wait = wait
-        self.index_prefix = b"" if layout.clustered else b"+" + layout.prefix
+        self.index_prefix: bytes = b"" if layout.clustered else b"+" + layout.prefix
         self.reported: dict[str, None] = {}
         self._timeout = timeout
         self._is_tls = is_tls

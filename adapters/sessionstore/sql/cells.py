@@ -21,13 +21,13 @@ _NUMBERS = ("session_key", "created_at", "updated_at", "version", "message_count
 class raw(FunctionElement[Any]):  # noqa: N801 - it is written as a function
     """Text as its bytes on SQLite, whose driver would quote what is not UTF-8 in an error."""
 
-    inherit_cache = True
+    inherit_cache: bool | None = True
     name = "raw"
 
     def __init__(self, column: ColumnElement[Any]) -> None:
         """Take a column of text."""
         super().__init__(column)
-        self.type = column.type
+        self.type: Any = column.type
 
 
 @compiles(raw)
@@ -43,13 +43,13 @@ def _as_bytes(element: raw, compiler: SQLCompiler, **kw: Any) -> str:
 class number(FunctionElement[Any]):  # noqa: N801 - as above
     """A number; what SQLite has in its place as text, as bytes: see `raw`."""
 
-    inherit_cache = True
+    inherit_cache: bool | None = True
     name = "number"
 
     def __init__(self, column: ColumnElement[Any]) -> None:
         """Take a column of numbers."""
         super().__init__(column)
-        self.type = column.type
+        self.type: Any = column.type
 
 
 @compiles(number)

@@ -30,8 +30,8 @@ _MYSQL_NOW = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
 class oldest_live(FunctionElement[int]):  # noqa: N801 - it is written as a function
     """The time before which a session has expired; its argument is the parameter ``oldest``."""
 
-    type = BigInteger()
-    inherit_cache = True
+    type: Any = BigInteger()
+    inherit_cache: bool | None = True
     name = "oldest_live"
 
     def __init__(self) -> None:
@@ -42,8 +42,8 @@ class oldest_live(FunctionElement[int]):  # noqa: N801 - it is written as a func
 class now(FunctionElement[int]):  # noqa: N801 - as above
     """The server's time, in microseconds since 1970; on SQLite the parameter ``now``."""
 
-    type = BigInteger()
-    inherit_cache = True
+    type: Any = BigInteger()
+    inherit_cache: bool | None = True
     name = "now"
 
     def __init__(self) -> None:
@@ -120,8 +120,8 @@ def newest(sessions: Table) -> Any:
 class later(FunctionElement[int]):  # noqa: N801 - as above
     """The latest of some times."""
 
-    type = BigInteger()
-    inherit_cache = True
+    type: Any = BigInteger()
+    inherit_cache: bool | None = True
     name = "later"
 
 

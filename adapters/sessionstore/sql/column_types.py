@@ -19,8 +19,8 @@ _LONGEST_ID = 512 * 4  # bytes of UTF-8
 class Id(TypeDecorator[str]):
     """Any text, compared as it is: case, accents and spaces at its end all count."""
 
-    impl = Text
-    cache_ok = True
+    impl: Any = Text
+    cache_ok: bool | None = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Give the type that compares ids as they are, in each kind of database."""

@@ -37,10 +37,10 @@ class Engines:
     """
 
     def __init__(self, new_gate: Callable[[], Gate] | None) -> None:
-        self.pid = os.getpid()
-        self.ready = False
+        self.pid: int = os.getpid()
+        self.ready: bool = False
         self._new_gate = new_gate
-        self.gate = new_gate() if new_gate else None
+        self.gate: Gate | None = new_gate() if new_gate else None
         self._lock = Lock()
         self.of_threads: Engine | None = None
         # A loop that nobody has closed, but nobody knows any more, must be free to go.

@@ -41,7 +41,7 @@ class Sessions:
         self.db = db
         self.tables: Tables = db.tables
         self.retention = retention
-        self.readable = Readable()
+        self.readable: Readable = Readable()
         self._dialect = db.dialect_name
         self._is_timed_here = self._dialect == "sqlite"
         self._oldest = oldest(self._dialect, retention)

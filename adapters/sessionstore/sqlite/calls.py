@@ -57,8 +57,9 @@ class Call:
         self._seconds = min(seconds, _LONGEST)
         self._outer = deadline_after(None)
         self._waker: Lock | None = None
-        self.given_up = self.queued = False
-        self.thread = 0
+        self.given_up: bool = False
+        self.queued: bool = False
+        self.thread: int = 0
         self.restart()
 
     def restart(self) -> None:

@@ -67,7 +67,7 @@ class Database:
     ) -> None:
         self.path = path
         self.retention = retention
-        self.readable = Readable()
+        self.readable: Readable = Readable()
         self._timeout = timeout
         self._synchronous = synchronous
         self._in_memory = path == MEMORY
@@ -76,7 +76,7 @@ class Database:
         self._openers: set[Call] = set()  # those that have no connection yet, but soon
         self._identities: dict[sqlite3.Connection, FileIdentity] = {}
         self._lost = False
-        self.closed = False
+        self.closed: bool = False
         self._closer = self.call()
         self._make_locks()
         _forks.watch(self)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.operations import Operation
+from sessionstore.rows import Readable
 from sessionstore.sqlite.calls import Call, GivenUpError, outcome, settle
 from sessionstore.sqlite.connections import Database, let_go_of_what_was_taken_away
 from sessionstore.sqlite.errors import is_busy, translated
@@ -102,8 +103,8 @@ class Transaction:
         self._call = call
         self._write = write
         self._connection: sqlite3.Connection | None = None
-        self.retention = database.retention
-        self.readable = database.readable
+        self.retention: int | None = database.retention
+        self.readable: Readable = database.readable
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Carry out one statement; with a list of parameters, once for each of them.
