@@ -163,10 +163,6 @@ class StoredSession(msgspec.Struct):
         """Swap a message for another, in its place."""
         self.bodies[self.place(record[0])] = record[1]
 
-    def clear(self) -> None:
-        """Take all messages out."""
-        self.bodies, self.positions, self.first = [], {}, 0
-
     def scopes(self) -> Sequence[tuple[str, str | None] | None]:
         """Give the lists that the session stands in."""
         if self.user_id is None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from itertools import count, islice
 from typing import Any, ClassVar, TypeVar
 
 from sessionstore._runtime.clock import clock
-from sessionstore._runtime.fork_locks import fork_safe_rlock
+from sessionstore._runtime.fork_locks import fork_safe_rlock, release_if_held
 from sessionstore._stored_session import StoredSession
 from sessionstore.arguments import require_owner, require_version
 from sessionstore.errors import (
@@ -324,10 +323,7 @@ class InMemorySessionStore(SessionStore):
 
     def _settle(self) -> None:
         """Finish what this call was interrupted in, before its caller goes on."""
-        # Python 3.10 raises a Ctrl-C also before the first step of the `with` that an error leaves
-        # by, which then does not release.
-        with suppress(RuntimeError):  # not held by this thread
-            self._lock.release()
+        release_if_held(self._lock)
         if self._unfinished is not None:
             with self._lock:
                 self._finish()

@@ -9,7 +9,7 @@ from functools import partial
 from threading import Lock, RLock, get_ident
 from typing import Any
 
-__all__ = ["fork_safe_lock", "fork_safe_rlock"]
+__all__ = ["fork_safe_lock", "fork_safe_rlock", "release_if_held"]
 
 _PATIENCE = 1.0
 
@@ -33,6 +33,16 @@ def fork_safe_rlock() -> RLock:
     lock = RLock()
     _watch(lock)
     return lock
+
+
+def release_if_held(lock: RLock) -> None:
+    """Release what a call that ended in an error may have left held; others' stays as it is.
+
+    Python 3.10 raises a Ctrl-C also before the first step of the `with` that an error leaves by,
+    which then does not release.
+    """
+    with suppress(RuntimeError):  # not held by this thread
+        lock.release()
 
 
 def _watch(lock: Any) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import count
 from typing import Any, TypeVar
 
 from sessionstore._runtime.clock import clock
-from sessionstore._runtime.fork_locks import fork_safe_rlock
+from sessionstore._runtime.fork_locks import fork_safe_rlock, release_if_held
 from sessionstore.arguments import require_owner
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.fallback.cached import READS, WRITES, Change, list_sessions
@@ -283,10 +282,7 @@ class SessionCache:
 
     def _settle(self) -> None:
         """Finish what this call was interrupted in, before its caller goes on."""
-        # Python 3.10 raises a Ctrl-C also before the first step of the `with` that an error leaves
-        # by, which then does not release.
-        with suppress(RuntimeError):  # not held by this thread
-            self.lock.release()
+        release_if_held(self.lock)
         if self._unfinished is not None:
             with self.lock:
                 self._finish()
