@@ -13,6 +13,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from scripted import Scripted, calls, log, logged, require_acceptable
+from servers.process import wait_until
 
 from langchain_sessionstore import SessionMiddleware
 from langchain_sessionstore.sameness import says_the_same
@@ -173,7 +174,8 @@ def test_an_edit_of_a_turn_with_parallel_calls_replaces_all_of_its_steps(store, 
 
     @tool
     def fail() -> str:
-        """Fail."""
+        """Fail, after the other has its result: what has not begun by then LangGraph cancels."""
+        wait_until(lambda: log(store)[2:] == [("tool", "2")], "the other call has its result")
         raise RuntimeError("broken")
 
     agent, model = agent_of(store, saver, calls("add", "fail"), "done", tools=[add, fail])
