@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 
 from sessionstore.arguments import (
+    MAX_ID_LENGTH,
     NO_LIMIT,
     checked_flag,
     checked_id,
@@ -32,7 +33,6 @@ from sessionstore.arguments import (
     checked_metadata,
     checked_replacement,
     checked_version,
-    optional_id,
 )
 from sessionstore.errors import (
     InvalidMessageError,
@@ -165,7 +165,8 @@ class Create(Operation[SessionData], frozen=True, tag="create"):
         _set(self, "messages", checked_messages(self.messages))
         if self.agent_id is not _AGENT:
             _set(self, "agent_id", checked_id(self.agent_id, "agent_id"))
-        _check_user(self)
+        if self.user_id is not None:
+            _set(self, "user_id", checked_id(self.user_id, "user_id"))
         _set(self, "metadata", {} if self.metadata is None else checked_metadata(self.metadata))
 
 
@@ -184,7 +185,7 @@ class Get(Operation["SessionData | None"], frozen=True, tag="get"):
 
     def __post_init__(self) -> None:
         """Check what it was made of."""
-        _check_session(self)
+        _check_ids(self)
         _set(self, "limit", checked_limit(self.limit))
 
 
@@ -213,7 +214,7 @@ class GetMessages(Operation["list[SessionMessage]"], frozen=True, tag="get_messa
         if self.after is not None and (self.before is not None or self.keep_system):
             other = "keep_system" if self.before is None else "before"
             raise InvalidMessageError(f"after can't be given together with {other}")
-        _check_session(self)
+        _check_ids(self)
         _set(self, "limit", checked_limit(self.limit))
         if self.before is not None:
             _set(self, "before", checked_message_id(self.before))
@@ -243,7 +244,7 @@ class Append(Operation[int], frozen=True, tag="append"):
 
     def __post_init__(self) -> None:
         """Check what it was made of."""
-        _check_session(self)
+        _check_ids(self)
         _set(self, "messages", checked_messages(self.messages))
         if self.agent_id is not _AGENT:
             _set(self, "agent_id", checked_id(self.agent_id, "agent_id"))
@@ -268,7 +269,7 @@ class ReplaceMessage(Operation[None], frozen=True, tag="replace"):
 
     def __post_init__(self) -> None:
         """Check what it was made of."""
-        _check_session(self)
+        _check_ids(self)
         _set(self, "message", checked_replacement(self.message))
 
 
@@ -291,7 +292,7 @@ class DeleteMessages(Operation["list[str]"], frozen=True, tag="remove"):
 
     def __post_init__(self) -> None:
         """Check what it was made of."""
-        _check_session(self)
+        _check_ids(self)
         _set(self, "message_ids", checked_message_ids(self.message_ids))
         if self.expected_version is not None:
             checked_version(self.expected_version)
@@ -318,7 +319,7 @@ class Update(Operation[SessionInfo], frozen=True, tag="update"):
 
     def __post_init__(self) -> None:
         """Check what it was made of."""
-        _check_session(self)
+        _check_ids(self)
         if self.messages is not None:
             _set(self, "messages", checked_messages(self.messages))
         if self.metadata is not None:
@@ -342,7 +343,7 @@ class Delete(Operation[bool], frozen=True, tag="delete"):
 
     def __post_init__(self) -> None:
         """Check what it was made of."""
-        _check_session(self)
+        _check_ids(self)
 
 
 class ListSessions(Operation[SessionPage], frozen=True, tag="list"):
@@ -369,8 +370,10 @@ class ListSessions(Operation[SessionPage], frozen=True, tag="list"):
         if cursor is not None and type(cursor) is not str:
             raise InvalidTypeError("cursor is not one that list_sessions gave")
         _set(self, "limit", min(limit, NO_LIMIT))
-        _set(self, "agent_id", optional_id(self.agent_id, "agent_id"))
-        _check_user(self)
+        if self.agent_id is not None:
+            _set(self, "agent_id", checked_id(self.agent_id, "agent_id"))
+        if self.user_id is not None:
+            _set(self, "user_id", checked_id(self.user_id, "user_id"))
 
 
 class Prune(Operation[int], frozen=True, tag="prune"):
@@ -383,14 +386,10 @@ class Ping(Operation[None], frozen=True, tag="ping"):
     """Ask the backend for a sign of life."""
 
 
-def _check_session(operation: Any) -> None:
-    given = operation.session_id
-    checked = checked_id(given, "session_id")
-    if checked is not given:
-        _set(operation, "session_id", checked)
-    if operation.user_id is not None:
-        _check_user(operation)
-
-
-def _check_user(operation: Any) -> None:
-    _set(operation, "user_id", optional_id(operation.user_id, "user_id"))
+def _check_ids(operation: Any) -> None:
+    given, user_id = operation.session_id, operation.user_id
+    # The common id is found valid here; all others, and what is wrong with them, by `checked_id`.
+    if not (type(given) is str and given.isascii() and 0 < len(given) <= MAX_ID_LENGTH):
+        _set(operation, "session_id", checked_id(given, "session_id"))
+    if user_id is not None:
+        _set(operation, "user_id", checked_id(user_id, "user_id"))
