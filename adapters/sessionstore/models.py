@@ -252,7 +252,17 @@ def encode_message(message: SessionMessage) -> bytes:
     """
     try:
         encoded = _encoder.encode(message)
-        if _is_plain(message) or _message_decoder.decode(encoded) == message:
+        # The common message is all text: its few fields are checked here, without decoding it.
+        if (
+            type(message.content) is str
+            and message.tool_calls == []
+            and message.metadata == {} == message.extra
+            and type(message.role) is str
+            and (message.name is None or type(message.name) is str)
+            and (message.tool_call_id is None or type(message.tool_call_id) is str)
+            and (message.id is None or type(message.id) is str)
+            and type(message.created_at) is datetime
+        ) or _message_decoder.decode(encoded) == message:
             return encoded
     except msgspec.ValidationError as error:  # it names types and fields, never values
         raise InvalidMessageError(f"message {message.id!r} is not valid: {error}") from error
@@ -397,20 +407,6 @@ def _misfit(value: object) -> str:
 
 
 _WRONG_TYPE = "message {!r} is not valid: a field has the wrong type, or is no valid Unicode"
-
-
-def _is_plain(message: SessionMessage) -> bool:
-    # The common message is all text: its few fields are checked here, without decoding it again.
-    return (
-        type(message.content) is str
-        and message.tool_calls == []
-        and message.metadata == {} == message.extra
-        and type(message.role) is str
-        and (message.name is None or type(message.name) is str)
-        and (message.tool_call_id is None or type(message.tool_call_id) is str)
-        and (message.id is None or type(message.id) is str)
-        and type(message.created_at) is datetime
-    )
 
 
 def _unfit(message: SessionMessage) -> str:
