@@ -36,6 +36,7 @@ _LOOKS, _BETWEEN = 20, 0.005
 _TICK = 100_000_000  # nanoseconds
 
 _FileId = tuple[int, int]
+_State = tuple[int, int, int]
 
 
 class FileTakenAwayError(SessionStoreError):
@@ -80,7 +81,7 @@ class FileIdentity:
         self._names = _names_of(path)[: 3 if log else 1]
         self._files = tuple(map(_file_id, self._names))
         self._looked = float("-inf")
-        self._state: tuple[int, ...] | None = None  # of the folder, when all was in place
+        self._state: _State | None = None  # of the folder, when all was in place
         if self._files[0] != before:
             raise FileTakenAwayError(_TAKEN.format(path, _NOTHING))
         self._require_all()
@@ -124,21 +125,23 @@ class FileIdentity:
             found = os.stat(self._path)
             if (found.st_dev, found.st_ino) != self._files[0]:
                 return False
-            if time.monotonic() - self._looked > _MOMENT:
-                return self._look_at_all()
+            now = time.monotonic()
+            is_recent = now - self._looked <= _MOMENT
+            if is_recent and not written:
+                return True
             # The log itself is not looked at after each write: on Linux since 6.13 that makes the
             # next flush of it take half as long again. To delete it changes its folder.
-            if written and (self._state is None or _state_of(self._folder) != self._state):
-                return self._look_at_all()
+            folder = os.stat(self._folder)
+            state = folder.st_dev, folder.st_ino, folder.st_mtime_ns
+            return (is_recent and state == self._state) or self._look_at_all(now, state)
         except OSError:
             return False
-        return True
 
-    def _look_at_all(self) -> bool:
+    def _look_at_all(self, now: float, state: _State) -> bool:
         self._looked, self._state = float("-inf"), None
-        now, state = time.monotonic(), _state_of(self._folder)
         for name, file in zip(self._names, self._files, strict=True):
-            if _id_of(os.stat(name)) != file:
+            found = os.stat(name)
+            if (found.st_dev, found.st_ino) != file:
                 return False
         self._looked = now
         # Within a tick of the file system's clock, one change may hide another.
@@ -214,18 +217,10 @@ def _names_of(path: str) -> tuple[str, ...]:
 
 def _file_id(path: str) -> _FileId | None:
     try:
-        return _id_of(os.stat(path))
+        found = os.stat(path)
     except OSError:
         return None
-
-
-def _id_of(found: os.stat_result) -> _FileId:
     return found.st_dev, found.st_ino
-
-
-def _state_of(folder: str) -> tuple[int, ...]:
-    found = os.stat(folder)
-    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _is_torn(files: tuple[_FileId | None, ...]) -> bool:
