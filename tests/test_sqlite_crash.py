@@ -13,7 +13,8 @@ from sqlite_files import outside, said
 
 from sessionstore import SessionStore, SessionStoreError, SQLiteSessionStore
 from sessionstore.operations import Append
-from sessionstore.sqlite.transactions import Transaction, acarry_out, carry_out
+from sessionstore.sqlite.async_calls import acarry_out
+from sessionstore.sqlite.transactions import Transaction, carry_out
 from sessionstore.sqlite.writing import append
 
 # -- kill -9 ------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from sessionstore import (
     StoreBusyError,
     StoreUnavailableError,
 )
+from sessionstore.sqlite import connections
 from sessionstore.sqlite.errors import translated
 
 NOBODY = 65534
@@ -414,7 +414,7 @@ def test_a_file_system_without_hard_links(path: Path, monkeypatch: pytest.Monkey
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-class WithoutLog(sqlite3.Connection):
+class WithoutLog(connections.FileConnection):
     """Answers as SQLite does where memory can't be shared: by the mode that it stays in."""
 
     def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
@@ -426,7 +426,7 @@ class WithoutLog(sqlite3.Connection):
 def test_a_file_system_without_a_write_ahead_log(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=WithoutLog))
+    monkeypatch.setattr(connections, "FileConnection", WithoutLog)
     with (
         SQLiteSessionStore(path) as store,
         pytest.raises(SessionStoreError, match="write-ahead log"),

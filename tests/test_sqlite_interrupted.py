@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from pathlib import Path
 from types import BuiltinFunctionType
 
@@ -8,7 +9,7 @@ import pytest
 from children import Children
 from sqlite_files import write_lock
 
-from sessionstore import SQLiteSessionStore
+from sessionstore import SessionMessage, SQLiteSessionStore
 from sessionstore._runtime.interrupts import _get_handler, _set_handler
 
 BOMBARD = """
@@ -57,8 +58,8 @@ BOMBARD = """
                 assert there or not any(m.id in found for m in batch), found
                 assert there or not acknowledged
                 assert not store._database.in_use()
-                assert not store._database._writing.holders()
-                assert not store._database._reading.holders()
+                assert not store._database._writing.inside
+                assert not store._database._reading.inside
                 threads.append(threading.Thread(target=store.get, args=("s",)))
                 threads[-1].start()
                 threads[-1].join()
@@ -135,6 +136,24 @@ def test_ctrl_c_ends_the_wait_for_others(tmp_path: Path, what: str) -> None:
         assert child.stdout.readline() == "1\n"
     with SQLiteSessionStore(path) as store:
         assert [message.content for message in store.get_messages("s")] == ["next"]
+
+
+@pytest.mark.parametrize("held", ["a reader's place", "the writer's turn", "a connection"])
+def test_what_one_call_left_behind_is_settled_by_the_next_of_its_thread(held: str) -> None:
+    """Where a second Ctrl-C came while the first one's call was settled, and then a third."""
+    with SQLiteSessionStore(timeout=0.2) as store:  # in memory: there is one connection
+        store.create("s")
+        database = store._database
+        left = database.call()
+        if held == "a connection":
+            database.take(left, write=True).execute("BEGIN IMMEDIATE")
+        else:
+            (database._reading if "reader" in held else database._writing).enter(left)
+        left.thread, left.over = threading.get_ident(), True
+        assert store.append_message("s", SessionMessage("user", "next")) == 1
+        assert not database.in_use()
+        assert not database._reading.inside
+        assert not database._writing.inside
 
 
 def test_handlers_are_looked_up_without_a_detour_through_enums() -> None:

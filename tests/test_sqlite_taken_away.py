@@ -79,8 +79,9 @@ def store(path: Path) -> Iterator[SQLiteSessionStore]:
 
 
 def a_moment_later(store: SQLiteSessionStore) -> None:
-    for identity in store._database._identities.values():
-        identity._looked -= 1
+    for connection in store._database._connections:
+        assert connection.identity
+        connection.identity._looked -= 1
 
 
 def told(call: Callable[[], Any]) -> str:

@@ -1,24 +1,19 @@
-"""One call of an SQLite store: how long it may wait, and how it ends when its caller gives up."""
+"""One call of an SQLite store: how long it may wait, and the turns that it waits for."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessionstore._runtime.call_deadline import deadline_after
+from sessionstore._runtime.interrupts import Deferred
 from sessionstore.errors import StoreBusyError, StoreTimeoutError, StoreUnavailableError
 from sessionstore.sqlite.errors import BUSY
 
-if TYPE_CHECKING:
-    import asyncio
-    from asyncio import AbstractEventLoop
-    from concurrent.futures import Future
-
-__all__ = ["Call", "GivenUpError", "outcome", "settle"]
-
-T = TypeVar("T")
+__all__ = ["Call", "GivenUpError", "Slots"]
 
 _SLICE = 0.02  # seconds: no wait is longer without a look whether the caller has given up
 _LONGEST = 2_000_000.0  # seconds: locks take no more
@@ -38,16 +33,23 @@ class Call:
     Args:
         path: The file, as errors name it.
         seconds: The timeout. A deadline of the call that this one is part of is kept to, too.
+
+    Attributes:
+        given_up: It ends without effect, unless its commit has begun.
+        queued: It waits for a thread.
+        thread: Which thread carries it out.
+        over: It has ended; what it still holds was left behind.
     """
 
     __slots__ = (
-        "_deadline",
+        "_began",
         "_outer",
         "_path",
         "_seconds",
         "_tries",
         "_waker",
         "given_up",
+        "over",
         "queued",
         "thread",
     )
@@ -56,30 +58,29 @@ class Call:
         self._path = path
         self._seconds = min(seconds, _LONGEST)
         self._outer = deadline_after(None)
+        self._began = time.monotonic()
+        self._tries = 0
         self._waker: Lock | None = None
         self.given_up: bool = False
         self.queued: bool = False
         self.thread: int = 0
-        self.restart()
+        self.over: bool = False
 
     def restart(self) -> None:
         """Count the timeout from now on: for each batch of a call that is done in batches."""
-        own = time.monotonic() + self._seconds
-        self._deadline = own if self._outer is None else min(own, self._outer)
+        self._began = time.monotonic()
         self._tries = 0
 
     def give_up(self) -> None:
         """Let it end without effect, unless its commit has begun. Takes no lock."""
         self.given_up = True
 
-    def require_wanted(self) -> None:
-        """Raise `GivenUpError` once the caller has given up."""
-        if self.given_up:
-            raise GivenUpError
-
     def left(self) -> float:
         """Give how many seconds it may still wait."""
-        return max(0.0, self._deadline - time.monotonic())
+        end = self._began + self._seconds
+        if self._outer is not None:
+            end = min(end, self._outer)
+        return max(0.0, end - time.monotonic())
 
     def pause(self) -> None:
         """Wait a little, longer each time, before something is tried again.
@@ -127,71 +128,77 @@ class Call:
         return self.busy()
 
     def _still_left(self) -> float:
-        self.require_wanted()
+        if self.given_up:
+            raise GivenUpError
         left = self.left()
         if not left:
             raise self.busy()
         return left
 
 
-def settle(call: Call, future: Future[T]) -> None:
-    """Let a call that a thread carries out never begin, or else wait for its end."""
-    call.give_up()
-    if not future.cancel():
-        future.exception()  # waits
+class Slots:
+    """So many calls at once are let in; the others wait, in the order in which they came.
 
-
-async def outcome(call: Call, future: Future[T]) -> T:
-    """Wait for a call that a thread carries out, and settle it when the waiting is broken off.
-
-    A call that still waits for its thread, its turn or a lock then never begins; one that is
-    committing is waited for. So the outcome is settled when the caller goes on.
+    A lock that is taken, and noted as taken in a next step, stays held when a Ctrl-C comes between
+    the two. Here one step of a dictionary takes a place and notes whose it is, so that `leave` sets
+    free what a call holds, wherever it was broken off, and may be called twice.
 
     Args:
-        call: The call.
-        future: What `Lane.start` gave.
+        limit: How many at once.
 
-    Returns:
-        What the call gives.
-
-    Raises:
-        StoreUnavailableError: No thread was free in time.
+    Attributes:
+        inside: Who is in, by place.
     """
-    import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
 
-    from sessionstore._runtime.settling import ended  # noqa: PLC0415 - as asyncio
+    def __init__(self, limit: int) -> None:
+        self._places = range(limit)
+        self._waiting: deque[Call] = deque()
+        self.inside: dict[int, Call] = {}
 
-    loop = asyncio.get_running_loop()
-    # Where a thread is free, none has to look whether it comes in time.
-    timer = loop.call_later(call.left(), future.cancel) if call.queued else None
-    try:
-        await _end_of(future, loop)
-    except asyncio.CancelledError:
-        call.give_up()
-        if not future.cancel():
-            await ended(_end_of(future, loop))
-        raise
-    except GeneratorExit:  # the loop is gone: nothing can be awaited
-        settle(call, future)
-        raise
-    finally:
-        if timer:
-            timer.cancel()
-    if future.cancelled():
-        raise call.too_late()
-    return future.result()
+    def enter(self, call: Call, *, waited: bool = False) -> bool:
+        """Take a place; tell whether there was one, and nobody who waits for it already.
 
+        Args:
+            call: Who.
+            waited: Nobody has waited for longer than this call.
+        """
+        if self._waiting and not waited:
+            return False
+        inside = self.inside
+        for place in self._places:
+            if place not in inside and inside.setdefault(place, call) is call:
+                return True
+        return False
 
-def _end_of(future: Future[Any], loop: AbstractEventLoop) -> asyncio.Future[None]:
-    over: asyncio.Future[None] = loop.create_future()
+    def wait(self, call: Call, require_open: Callable[[], None]) -> None:
+        """Wait for a place, and take it.
 
-    def end() -> None:
-        if not over.done():
-            over.set_result(None)
+        Args:
+            call: Who.
+            require_open: Asked again and again; ends the wait by raising.
 
-    def tell(_: Future[Any]) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(end)
+        Raises:
+            StoreBusyError: There was none within the call's time.
+        """
+        with Deferred(call.give_up):
+            self._waiting.append(call)
+            try:
+                while self._waiting[0] is not call or not self.enter(call, waited=True):
+                    require_open()
+                    call.rest()
+            finally:
+                self._waiting.remove(call)
+                self._wake_the_next()
 
-    future.add_done_callback(tell)
-    return over
+    def leave(self, call: Call) -> None:
+        """Set free what a call holds, if anything, and let the next one in."""
+        inside = self.inside
+        for place, holder in list(inside.items()):
+            if holder is call:
+                inside.pop(place, None)
+                if self._waiting:
+                    self._wake_the_next()
+
+    def _wake_the_next(self) -> None:
+        with suppress(IndexError):
+            self._waiting[0].wake()

@@ -7,13 +7,14 @@ import sqlite3
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, TypeVar
 
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.errors import SessionStoreError, StoreBusyError
 from sessionstore.rows import Readable
-from sessionstore.sqlite.calls import Call, GivenUpError
+from sessionstore.sqlite.calls import Call, GivenUpError, Slots
 from sessionstore.sqlite.errors import is_busy, translated
 from sessionstore.sqlite.file import (
     MEMORY,
@@ -25,14 +26,13 @@ from sessionstore.sqlite.file import (
     use_write_ahead_log,
 )
 from sessionstore.sqlite.identity import FileIdentity, FileTakenAwayError
-from sessionstore.sqlite.slots import Slots
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from sessionstore.sqlite.threads import Lane
 
-__all__ = ["Database", "let_go_of_what_was_taken_away"]
+__all__ = ["Database", "FileConnection", "let_go_of_what_was_taken_away"]
 
 T = TypeVar("T")
 
@@ -40,7 +40,16 @@ _MOST_READERS = 16  # at once: each has a connection, and with it two or three o
 _MOST_IDLE = 8
 
 _LOST = "{} was in use when this process was forked off: make the store after the fork"
-_PERHAPS = "whether this call's write is kept is not known, so read before you try it again"
+
+
+class FileConnection(sqlite3.Connection):
+    """A connection, and what it has open.
+
+    Attributes:
+        identity: The file and its log; ``None`` of a database in memory.
+    """
+
+    identity: FileIdentity | None = None
 
 
 class Database:
@@ -56,6 +65,7 @@ class Database:
         path: The file.
         retention: As given.
         readable: What a list shows.
+        call: Begins to count the time of an operation.
         closed: No call may begin any more.
 
     Who has which connection is noted in the step that takes it, so that `settle` can give all back
@@ -68,13 +78,12 @@ class Database:
         self.path = path
         self.retention = retention
         self.readable: Readable = Readable()
-        self._timeout = timeout
+        self.call: Callable[[], Call] = partial(Call, path, timeout)
         self._synchronous = synchronous
         self._in_memory = path == MEMORY
-        self._connections: list[sqlite3.Connection] = []
-        self._users: dict[sqlite3.Connection, Call] = {}
+        self._connections: list[FileConnection] = []
+        self._users: dict[FileConnection, Call] = {}
         self._openers: set[Call] = set()  # those that have no connection yet, but soon
-        self._identities: dict[sqlite3.Connection, FileIdentity] = {}
         self._lost = False
         self.closed: bool = False
         self._closer = self.call()
@@ -88,10 +97,6 @@ class Database:
         self._opening = Lock()
         self._halted = False
         self._lanes: dict[bool, Lane] = {}
-
-    def call(self) -> Call:
-        """Begin to count the time of an operation."""
-        return Call(self.path, self._timeout)
 
     def start(self, call: Call, write: bool, work: Callable[[], T]) -> Future[T]:
         """Carry out in a thread: one of those for async reads, or the one for async writes."""
@@ -109,39 +114,49 @@ class Database:
 
     # -- Connections are taken and given back -----------------------------------------------------
 
-    def take(self, call: Call, *, write: bool) -> sqlite3.Connection:
+    def take(self, call: Call, *, write: bool) -> FileConnection:
         """Give a connection, once it is the call's turn."""
-        if write:
-            self._writing.enter(call, self.require_open)
-        if self._in_memory or not write:
-            self._reading.enter(call, self.require_open)
+        if self._users or self._writing.inside or self._reading.inside:
+            self._settle_what_was_left(call)
         while True:
+            if write and not self._writing.enter(call):
+                self._writing.wait(call, self.require_open)
+            if (self._in_memory or not write) and not self._reading.enter(call):
+                self._reading.wait(call, self.require_open)
             connection = self._free(call) or self._opened_for(call)
             # Looked at when it is taken, since a fork looks at what is taken when it has said so.
             if connection and not (self.closed or self._halted):
                 return connection
-            if connection:
-                self._give_back(connection)
+            self.settle(call)
             self.require_open()
             call.pause()
 
     def settle(self, call: Call) -> None:
         """Give back all that a call holds, once or twice; what it left open is rolled back."""
         for connection, user in list(self._users.items()):
-            if user is call:
-                self._give_back(connection)
-        self._reading.leave(call)
-        self._writing.leave(call)
+            if user is not call:
+                continue
+            try:
+                if connection.in_transaction:
+                    connection.rollback()
+                sound = not connection.in_transaction
+            except sqlite3.Error:  # it was closed when a Ctrl-C came, say
+                sound = False
+            if not sound or self.closed or len(self._connections) - len(self._users) >= _MOST_IDLE:
+                self._close(connection)
+            self._users.pop(connection, None)
+        for slots in (self._reading, self._writing):
+            if slots.inside:
+                slots.leave(call)
 
-    def settle_what_was_left(self, call: Call) -> None:
+    def _settle_what_was_left(self, call: Call) -> None:
         """Settle what this thread left behind, where one Ctrl-C came upon another."""
-        if self._users or self._writing.holders():
-            holders = {*self._users.values(), *self._reading.holders(), *self._writing.holders()}
-            for holder in holders:
-                if holder.thread == -call.thread:
-                    self.settle(holder)
+        users, reading, writing = self._users, self._reading.inside, self._writing.inside
+        for holder in {*users.values(), *reading.values(), *writing.values()}:
+            if holder.over and holder.thread == call.thread:
+                self.settle(holder)
 
-    def _free(self, call: Call) -> sqlite3.Connection | None:
+    def _free(self, call: Call) -> FileConnection | None:
         users = self._users
         for connection in self._connections:
             if connection not in users and users.setdefault(connection, call) is call:
@@ -150,7 +165,7 @@ class Database:
                 users.pop(connection)  # it was closed at this moment
         return None
 
-    def _opened_for(self, call: Call) -> sqlite3.Connection | None:
+    def _opened_for(self, call: Call) -> FileConnection | None:
         with Deferred(call.give_up):
             self._openers.add(call)
             try:
@@ -163,16 +178,6 @@ class Database:
                 self._openers.discard(call)
             return connection
 
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        sound = False
-        with suppress(sqlite3.Error):
-            if connection.in_transaction:
-                connection.rollback()
-            sound = not connection.in_transaction
-        if not sound or self.closed or len(self._connections) - len(self._users) >= _MOST_IDLE:
-            self._close(connection)
-        self._users.pop(connection, None)
-
     def require_open(self) -> None:
         """Refuse a call on a closed store, or on one in memory that a fork has left behind."""
         if self.closed:
@@ -180,7 +185,7 @@ class Database:
         if self._lost:
             raise SessionStoreError(_LOST.format(self.path))
 
-    def idle(self) -> list[sqlite3.Connection]:
+    def idle(self) -> list[FileConnection]:
         """Give the connections that serve no call."""
         return [connection for connection in self._connections if connection not in self._users]
 
@@ -215,26 +220,14 @@ class Database:
                 self._close(connection)
                 self._users.pop(connection, None)
 
-    def _close(self, connection: sqlite3.Connection) -> None:
+    def _close(self, connection: FileConnection) -> None:
         with suppress(ValueError):
             self._connections.remove(connection)
         connection.close()
-        if identity := self._identities.pop(connection, None):
-            identity.closed()
+        if connection.identity:
+            connection.identity.closed()
 
     # -- Whether the file is still there ----------------------------------------------------------
-
-    def require_in_place(self, connection: sqlite3.Connection) -> None:
-        """Refuse to begin with a file that was deleted, renamed or replaced."""
-        identity = self._identities.get(connection)
-        if identity and not identity.in_place():
-            identity.refuse()
-
-    def require_still_in_place(self, connection: sqlite3.Connection) -> None:
-        """Refuse to acknowledge what was written to such a file."""
-        identity = self._identities.get(connection)
-        if identity and not identity.in_place(written=True):
-            identity.refuse(_PERHAPS)
 
     def let_go(self) -> None:
         """Close what is open and idle of files that were taken away.
@@ -243,7 +236,7 @@ class Database:
             FileTakenAwayError: Other processes hold them: until they don't, they stay open here.
         """
         for connection in list(self._connections):
-            identity = self._identities.get(connection)
+            identity = connection.identity
             if identity is None or identity.in_place(written=True):
                 continue
             if self._users.setdefault(connection, self._closer) is self._closer:
@@ -275,7 +268,7 @@ class Database:
 
     # -- Opening ----------------------------------------------------------------------------------
 
-    def _open(self, call: Call) -> sqlite3.Connection:
+    def _open(self, call: Call) -> FileConnection:
         call.acquire(self._opening)
         try:
             while True:
@@ -288,15 +281,19 @@ class Database:
         finally:
             self._opening.release()
 
-    def _opened(self) -> sqlite3.Connection:
+    def _opened(self) -> FileConnection:
         before = self._look()
         connection = sqlite3.connect(
-            self.path, timeout=0, isolation_level=None, check_same_thread=False
+            self.path,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=FileConnection,
         )
         try:
             self._prepare(connection)
             if not self._in_memory:
-                self._identities[connection] = FileIdentity(self.path, before)
+                connection.identity = FileIdentity(self.path, before)
         except BaseException:
             self._close(connection)
             raise
@@ -305,8 +302,9 @@ class Database:
     def _look(self) -> tuple[int, int] | None:
         if self._in_memory:
             return None
-        for identity in list(self._identities.values()):
-            identity.require_in_place()
+        for connection in list(self._connections):
+            if connection.identity:
+                connection.identity.require_in_place()
         require_file(self.path)
         return FileIdentity.look(self.path)
 

@@ -105,7 +105,7 @@ def make(
 def written(transaction: Transaction, row: Row) -> None:
     """Note that a session was written to, later than any other."""
     made_just_now = row.version == 0
-    now, others = (row.updated_at, 0) if made_just_now else (clock.now(), LATEST)
+    now, others = (row.updated_at, 0) if made_just_now else (clock.wall(), LATEST)
     counts = row.message_count, row.last_position
     transaction.execute(_WRITTEN, (now, others, row.metadata, *counts, row.session_key))
 

@@ -24,9 +24,10 @@ from sessionstore.operations import (
     unknown_operation,
 )
 from sessionstore.sqlite import reading, writing
+from sessionstore.sqlite.async_calls import acarry_out
 from sessionstore.sqlite.connections import Database
 from sessionstore.sqlite.file import checked_path
-from sessionstore.sqlite.transactions import Work, acarry_out, carry_out
+from sessionstore.sqlite.transactions import Work, carry_out
 from sessionstore.store import SessionStore
 
 __all__ = ["SQLiteSessionStore"]
@@ -146,15 +147,14 @@ class SQLiteSessionStore(SessionStore):
 
     def run(self, operation: Operation[T]) -> T:
         """Carry out an operation in one transaction."""
-        return carry_out(self._database, _work_of(operation), operation)
+        work: Work[T] | None = _OPERATIONS.get(type(operation))
+        if work is None:
+            raise unknown_operation("SQLiteSessionStore", operation)
+        return carry_out(self._database, work, operation)
 
     async def arun(self, operation: Operation[T]) -> T:
         """Async twin of `run`: one hop to a thread."""
-        return await acarry_out(self._database, _work_of(operation), operation)
-
-
-def _work_of(operation: Operation[T]) -> Work[T]:
-    work = _OPERATIONS.get(type(operation))
-    if work is None:
-        raise unknown_operation("SQLiteSessionStore", operation)
-    return work
+        work: Work[T] | None = _OPERATIONS.get(type(operation))
+        if work is None:
+            raise unknown_operation("SQLiteSessionStore", operation)
+        return await acarry_out(self._database, work, operation)

@@ -4,80 +4,73 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.operations import Operation
 from sessionstore.rows import Readable
-from sessionstore.sqlite.calls import Call, GivenUpError, outcome, settle
-from sessionstore.sqlite.connections import Database, let_go_of_what_was_taken_away
+from sessionstore.sqlite.calls import Call, GivenUpError
+from sessionstore.sqlite.connections import (
+    Database,
+    FileConnection,
+    let_go_of_what_was_taken_away,
+)
 from sessionstore.sqlite.errors import is_busy, translated
 from sessionstore.sqlite.identity import FileTakenAwayError
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-__all__ = ["Transaction", "Work", "acarry_out", "carry_out"]
+__all__ = ["Transaction", "Work", "carry_out"]
 
 T = TypeVar("T")
 
 Work: TypeAlias = Callable[["Transaction", Any], T]
 """What an operation does in its transaction."""
 
-
-def carry_out(database: Database, work: Work[T], operation: Operation[T]) -> T:
-    """Carry out an operation. When a Ctrl-C ends it, it is settled."""
-    call = database.call()
-    try:
-        return _carry_out(database, work, operation, call)
-    except BaseException:
-        # Python 3.10 raises a Ctrl-C also before the first step of a `finally` that an error
-        # enters, and so passes over it.
-        if call.thread > 0:
-            call.thread = -call.thread
-            with Deferred(call.give_up):
-                database.settle(call)
-        raise
+_PERHAPS = "whether this call's write is kept is not known, so read before you try it again"
 
 
-async def acarry_out(database: Database, work: Work[T], operation: Operation[T]) -> T:
-    """Carry out an operation in a thread; a cancelled one is settled when this ends."""
-    call = database.call()  # the wait for the thread counts
-    future: Future[T] | None = None
-    try:
-        with Deferred(call.give_up):
-            future = database.start(
-                call, operation.is_write, partial(_carry_out, database, work, operation, call)
-            )
-    except KeyboardInterrupt:
-        if future:
-            settle(call, future)
-        raise
-    return await outcome(call, future)
+def carry_out(
+    database: Database, work: Work[T], operation: Operation[T], call: Call | None = None
+) -> T:
+    """Carry out an operation. However it ends, nothing is held any more, or left half done.
 
+    Args:
+        database: Where.
+        work: What it does in its transaction.
+        operation: The operation.
+        call: The call that it is done for; one begins now where none is given.
 
-def _carry_out(database: Database, work: Work[T], operation: Operation[T], call: Call) -> T:
+    Returns:
+        What the work gives.
+
+    Raises:
+        SessionStoreError: The work refuses, or SQLite does; nothing was done.
+        FileTakenAwayError: The path does not lead to what is open any more.
+    """
+    call = call or database.call()
     call.thread = get_ident()
-    database.settle_what_was_left(call)
-    transaction = Transaction(database, call, write=operation.is_write)
+    settled = False
     try:
-        database.require_open()
-        result = work(transaction, operation)
-        transaction.commit()
+        try:
+            database.require_open()
+            transaction = Transaction(database, call, write=operation.is_write)
+            result = work(transaction, operation)
+            transaction.commit()
+        finally:
+            call.over = True
+            database.settle(call)
+            settled = True
     except FileTakenAwayError:
-        database.settle(call)
         let_go_of_what_was_taken_away(database)
         raise
-    finally:
-        call.thread = -call.thread  # it is over, and what it holds was left behind
-        try:
-            database.settle(call)
-        except BaseException:  # a Ctrl-C came here, too
+    except BaseException:
+        # A Ctrl-C may have come while it was settled. Python 3.10 raises one also before the first
+        # step of a `finally` that an error enters, and so passes over it.
+        if not settled:
+            call.over = True
             with Deferred(call.give_up):
                 database.settle(call)
-            raise
+        raise
     return result
 
 
@@ -96,13 +89,22 @@ class Transaction:
         readable: What a list shows.
     """
 
-    __slots__ = ("_call", "_connection", "_database", "_write", "readable", "retention")
+    __slots__ = (
+        "_call",
+        "_connection",
+        "_database",
+        "_taken",
+        "_write",
+        "readable",
+        "retention",
+    )
 
     def __init__(self, database: Database, call: Call, *, write: bool) -> None:
         self._database = database
         self._call = call
         self._write = write
-        self._connection: sqlite3.Connection | None = None
+        self._taken: FileConnection | None = None
+        self._connection: FileConnection | None = None  # in which a statement was carried out
         self.retention: int | None = database.retention
         self.readable: Readable = database.readable
 
@@ -115,69 +117,83 @@ class Transaction:
         Raises:
             SessionStoreError: SQLite refuses.
         """
-        if self._call.given_up:
-            raise GivenUpError
-        try:
-            if self._connection is None:
-                return self._first(sql, parameters)
-            return _execute(self._connection, sql, parameters)
-        except sqlite3.Error as error:
-            raise translated(error, self._database.path) from error
+        while True:
+            if self._call.given_up:
+                raise GivenUpError
+            try:
+                connection = self._connection or self._begin()
+                cursor = connection.cursor()
+                try:
+                    if type(parameters) is list:
+                        cursor.executemany(sql, parameters)
+                    else:
+                        cursor.execute(sql, parameters)  # Python 3.10 reads the first row, too
+                    found = cursor.fetchall() if cursor.description else cursor
+                finally:  # a statement that failed midway would keep its transaction open
+                    cursor.close()
+            except sqlite3.Error as error:
+                unreadable = "decode" in str(error)
+                if not unreadable and (self._connection or not is_busy(error)):
+                    raise translated(error, self._database.path) from error
+            else:
+                self._connection = connection
+                return found
+            # Not within the block above, since the driver's error quotes what can't be decoded.
+            if unreadable:
+                return self._undecoded(sql, parameters)
+            self._call.pause()
 
     def commit_batch(self) -> None:
         """Keep what was done so far; the next statement begins another transaction."""
-        self._call.require_wanted()
         self.commit()
         self._database.settle(self._call)
         self._call.restart()
 
     def commit(self) -> None:
-        """Keep what was done so far, unless the caller has given up."""
-        connection, self._connection = self._connection, None
-        self._call.require_wanted()
+        """Keep what was done so far, unless the caller has given up.
+
+        Raises:
+            SessionStoreError: SQLite refuses; nothing is kept.
+            FileTakenAwayError: The file was deleted, renamed or replaced meanwhile.
+        """
+        connection, self._connection, self._taken = self._connection, None, None
+        if self._call.given_up:
+            raise GivenUpError
         if connection is None or not connection.in_transaction:
             return
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise translated(error, self._database.path) from error
-        if self._write:
-            self._database.require_still_in_place(connection)
+        identity = connection.identity
+        if self._write and identity and not identity.in_place(written=True):
+            identity.refuse(_PERHAPS)
 
-    def _first(self, sql: str, parameters: Sequence[Any]) -> Any:
+    def _begin(self) -> FileConnection:
         # Not before the first statement: others need not wait while messages are encoded.
-        connection = self._connection = self._database.take(self._call, write=self._write)
-        while True:
-            try:
-                connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
-                self._database.require_in_place(connection)
-                return _execute(connection, sql, parameters)
-            except sqlite3.Error as error:
-                if not is_busy(error):
-                    raise
-            if connection.in_transaction:
-                connection.rollback()
-            self._call.pause()
+        connection = self._taken
+        if connection is None:
+            connection = self._taken = self._database.take(self._call, write=self._write)
+        elif connection.in_transaction:  # others were in the way of its first statement
+            connection.rollback()
+        connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
+        identity = connection.identity
+        if identity and not identity.in_place():
+            identity.refuse()
+        return connection
 
-
-def _execute(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Any:
-    if type(parameters) is list:
-        return connection.executemany(sql, parameters)
-    cursor = connection.cursor()
-    try:
-        cursor.execute(sql, parameters)  # on Python 3.10 it reads the first row, too
-        return cursor.fetchall() if cursor.description else cursor
-    except sqlite3.OperationalError as error:
-        if "decode" not in str(error):
-            raise
-    finally:  # a statement that failed midway would keep its transaction open
-        cursor.close()
-    # Not within the block above, since the driver's error quotes what can't be decoded.
-    connection.text_factory = _text
-    try:
-        return connection.execute(sql, parameters).fetchall()
-    finally:
-        connection.text_factory = str
+    def _undecoded(self, sql: str, parameters: Sequence[Any]) -> Any:
+        """Carry out a statement whose rows hold what is no text."""
+        connection = self._connection or self._begin()
+        connection.text_factory = _text
+        try:
+            found = connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise translated(error, self._database.path) from error
+        finally:
+            connection.text_factory = str
+        self._connection = connection
+        return found
 
 
 def _text(raw: bytes) -> str | bytes:
