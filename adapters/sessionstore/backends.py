@@ -78,7 +78,7 @@ def open_backend(
         from sessionstore.sql.store import DbSessionStore  # noqa: PLC0415 - SQLAlchemy only for its URLs
 
         return DbSessionStore(url, retention_days=retention_days, **waits)
-    # The URL itself may hold a password: only what it starts with is told.
+    # The URL itself may hold a password: only what it starts with is shown.
     raise ValueError(
         f"no store for a URL that starts with {scheme[:20]!r}: "
         f"use {KNOWN}, which needs the sql extra: pip install 'sessionstore[sql]'"

@@ -31,10 +31,10 @@ def require_own_decision(turn: AgentTurn, state: Any, config: RunnableConfig) ->
     if not (turn.resumed and thread and is_told(config)) or caller_around() is not None:
         return
     here = yield newest(config)
-    told: dict[str, Any] = dict(here.metadata) if here else {}
-    if not here or told.get("step", 0) + 1 != step_of(config):
+    metadata: dict[str, Any] = dict(here.metadata) if here else {}
+    if not here or metadata.get("step", 0) + 1 != step_of(config):
         return  # this run is further than that
-    if not belongs(thread, told.get("session_id"), told.get("user_id")):
+    if not belongs(thread, metadata.get("session_id"), metadata.get("user_id")):
         raise SessionAccessError(
             "another user's call ended this thread's pause, and what was decided there is not "
             "carried out: go on with a new message"

@@ -29,7 +29,7 @@ _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
 def says_the_same(one: BaseMessage, other: BaseMessage) -> bool:
-    """Tell whether two messages say the same, be it in other blocks.
+    """Tell whether two messages say the same, in whatever blocks.
 
     Clients send answers and results back in forms that hold less: of those the text counts.
 

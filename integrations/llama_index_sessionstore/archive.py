@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from llama_index.core.storage.chat_store.base_db import MessageStatus
 
-from llama_index_sessionstore.marks import Mark, archived_of, known_active, told_by
+from llama_index_sessionstore.marks import Mark, archived_of, known_active, mark_of
 from sessionstore import (
     InvalidMessageError,
     SessionConflictError,
@@ -53,7 +53,7 @@ class Archive:
         end = None if limit is None else offset + limit
         if status is None:
             return (yield from self._behind("", end))[offset:]
-        mark = told_by((yield self._head()))
+        mark = mark_of((yield self._head()))
         if status is _ACTIVE:
             _, active = yield from self._behind_mark(mark, end)
             return active[offset:]
@@ -68,7 +68,7 @@ class Archive:
         known = known_active(session)
         if known is None:
             try:
-                known = yield from self._behind_mark(told_by(session), None)
+                known = yield from self._behind_mark(mark_of(session), None)
             except StoreUnavailableError:  # an outage, perhaps: what is known of it is all there is
                 session = yield Get(self.session_id, None, self.caller)
                 known = known_active(session, whole=True) or (Mark(), [])
@@ -79,7 +79,7 @@ class Archive:
         head: SessionData | None = yield self._head()
         if head is None or status is None:
             return head.message_count if head else 0
-        mark = yield from self._checked(told_by(head))
+        mark = yield from self._checked(mark_of(head))
         archived = min(mark.archived, head.message_count)
         return archived if status is _ARCHIVED else head.message_count - archived
 
@@ -130,7 +130,7 @@ class Archive:
             head: SessionData | None = yield self._head()
             if head is None or n < 1:
                 return Mark(), []
-            mark, oldest = yield from self._behind_mark(told_by(head), n)
+            mark, oldest = yield from self._behind_mark(mark_of(head), n)
             if among is not None:
                 oldest = list(takewhile(lambda message: message.id in among, oldest))
                 mark = counted if mark.trail == counted.trail else mark
@@ -141,7 +141,7 @@ class Archive:
         """Set the mark back to where it was, unless somebody has gone on from there."""
         while True:
             head: SessionData | None = yield self._head()
-            if head is None or told_by(head) != moved:
+            if head is None or mark_of(head) != moved:
                 return
             if (yield from self._move(before, head.version)):
                 return
@@ -214,7 +214,7 @@ class Archive:
             head: SessionData | None = yield self._head()
             if head is None or n < 1:
                 return []
-            _, oldest = yield from self._behind_mark(told_by(head), n)
+            _, oldest = yield from self._behind_mark(mark_of(head), n)
             try:
                 deleted = yield self.deleting_these(oldest, head.version)
             except SessionConflictError:
@@ -229,6 +229,6 @@ class Archive:
         deleted = yield self.deleting_these(found)
         while status is _ARCHIVED and deleted:
             head: SessionData | None = yield self._head()
-            left = told_by(head).without_these(deleted)
+            left = mark_of(head).without_these(deleted)
             if head is None or (yield from self._move(left, head.version)):
                 return

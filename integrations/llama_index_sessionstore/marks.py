@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from llama_index_sessionstore.chat_store import METADATA
 from sessionstore import SessionData, SessionMessage
 
-__all__ = ["Mark", "archived_of", "known_active", "told_by"]
+__all__ = ["Mark", "archived_of", "known_active", "mark_of"]
 
 # How many messages are archived, and which are the last of those. Several, since other users of the
 # session may delete some: then the one before counts.
@@ -38,11 +38,10 @@ class Mark(NamedTuple):
 
     def metadata(self) -> dict[str, Any]:
         """Give what the session's metadata say of it."""
-        told = {_COUNT: self.archived, _LAST: self.trail} if self.trail else None
-        return {METADATA: told}
+        return {METADATA: {_COUNT: self.archived, _LAST: self.trail} if self.trail else None}
 
 
-def told_by(session: SessionData | None) -> Mark:
+def mark_of(session: SessionData | None) -> Mark:
     """Give how far a session is archived, as its metadata say.
 
     Args:
@@ -51,10 +50,10 @@ def told_by(session: SessionData | None) -> Mark:
     Returns:
         The mark; that of a session without archived messages where the metadata say nothing.
     """
-    told = session.metadata.get(METADATA) if session else None
-    if not isinstance(told, dict):
+    stored = session.metadata.get(METADATA) if session else None
+    if not isinstance(stored, dict):
         return Mark()
-    count, trail = told.get(_COUNT), told.get(_LAST)
+    count, trail = stored.get(_COUNT), stored.get(_LAST)
     known = isinstance(trail, list) and all(isinstance(one, str) and one for one in trail)
     if not known or not trail or not isinstance(count, int):
         return Mark()
@@ -91,7 +90,7 @@ def known_active(
     """
     if session is None:
         return Mark(), []
-    mark = told_by(session)
+    mark = mark_of(session)
     places = {message.id: at for at, message in enumerate(session.messages, 1)}
     for lost, last in enumerate(reversed(mark.trail)):
         if last in places:

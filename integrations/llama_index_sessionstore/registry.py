@@ -39,7 +39,7 @@ _stores: weakref.WeakValueDictionary[str, SessionStore] = weakref.WeakValueDicti
 
 
 class Registration(NamedTuple):
-    """A store, and what is known of the user for whom a dump is loaded.
+    """A store, and what is known of the user that a dump is loaded for.
 
     Attributes:
         store: The store.

@@ -106,7 +106,7 @@ class AppendContract(StoreSuite):
         assert ids(store.get_messages("s")) == ["m0", "m1", "m2"]
 
     def test_append_refuses_a_single_message_as_a_batch(self, store: SessionStore) -> None:
-        """A forgotten pair of brackets is told."""
+        """Forgotten brackets are an error."""
         with pytest.raises(InvalidMessageError):
             store.append_messages("s", said("hello"))  # type: ignore[arg-type]
         assert store.get("s") is None

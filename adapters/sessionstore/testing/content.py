@@ -127,7 +127,7 @@ DEEP: dict[str, Callable[[int], dict[str, Any]]] = {
     "metadata": lambda depth: {"metadata": {"a": nested(depth - 1, "x")}},
     "extra": lambda depth: {"extra": {"langchain": {"a": nested(depth - 2, "x")}}},
 }
-"""A field of a message, as deep as told."""
+"""A field of a message, nested to a given depth."""
 
 NOT_JSON: dict[str, Any] = {
     "NaN": math.nan,

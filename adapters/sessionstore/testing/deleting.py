@@ -189,7 +189,7 @@ class DeleteMessagesContract(StoreSuite):
 
     @pytest.mark.parametrize("bad", [*BAD_IDS, None], ids=repr)
     def test_delete_messages_refuses_an_invalid_id(self, store: SessionStore, bad: Any) -> None:
-        """It is told, and nothing is deleted."""
+        """It is refused, and nothing is deleted."""
         before = store.create("s", messages=conversation(3))
         with pytest.raises(InvalidMessageError):
             store.delete_messages("s", ["m0", bad])

@@ -114,7 +114,7 @@ class ExpiryContract(StoreSuite):
         assert expired.get("s") is None
 
     def test_an_expired_sessions_messages_are_not_deleted(self, expired: SessionStore) -> None:
-        """There are none to delete, and nobody is told of any."""
+        """There are none to delete, and no caller gets an id."""
         assert expired.delete_messages("s", ["m0"], user_id="eve") == []
         assert expired.delete_messages("s", ["m0"], expected_version=0) == []
         with pytest.raises(SessionConflictError):
@@ -146,7 +146,7 @@ class ExpiryContract(StoreSuite):
         self._in_time(stores, look)
 
     def test_an_expired_session_is_at_version_0(self, expired: SessionStore) -> None:
-        """A writer who has seen it is told."""
+        """A writer who has seen it gets a conflict."""
         with pytest.raises(SessionConflictError):
             expired.append_messages("s", conversation(1), expected_version=1)
         assert expired.append_messages("s", conversation(1), expected_version=0) == 1

@@ -127,7 +127,7 @@ class Writers:
 
     @contextmanager
     def halted(self, step: int) -> Iterator[Callable[[], None]]:
-        """Let one halt at a step, if it takes so many, until it is told to go on.
+        """Let one halt at a step, if it takes so many, until it may go on.
 
         Args:
             step: Where it halts.

@@ -1,4 +1,4 @@
-"""Any text is an id, no two ids ever meet, and what is no id is told."""
+"""Any text is an id, no two ids ever meet, and what is no id is refused."""
 
 from __future__ import annotations
 

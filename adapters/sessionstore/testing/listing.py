@@ -141,7 +141,7 @@ class ListContract(StoreSuite):
         ids=lambda cursor: repr(cursor)[:20],
     )
     def test_an_invalid_cursor_is_refused(self, store: SessionStore, cursor: Any) -> None:
-        """What no page gave is told."""
+        """A cursor that no page gave is refused."""
         store.create("s")
         with pytest.raises(InvalidSessionError):
             store.list_sessions(cursor=cursor)

@@ -14,24 +14,24 @@ from sessionstore.errors import (
 )
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage
 
-__all__ = ["Model", "Told", "told"]
+__all__ = ["Model", "Visible", "visible"]
 
-Told = dict[str, Any]
+Visible = dict[str, Any]
 """What is said of a session, but for its times."""
 
 
-def told(answer: Any) -> Any:
+def visible(answer: Any) -> Any:
     """Give what a store answers in the words of the model."""
     if isinstance(answer, SessionData):
         return {**_head(answer), "messages": answer.messages}
     if isinstance(answer, SessionInfo):
         return _head(answer)
     if isinstance(answer, SessionPage):
-        return [told(info) for info in answer.sessions]
+        return [visible(info) for info in answer.sessions]
     return answer
 
 
-def _head(session: _Session | SessionData | SessionInfo) -> Told:
+def _head(session: _Session | SessionData | SessionInfo) -> Visible:
     names = ("id", "agent_id", "user_id", "metadata", "version", "message_count")
     return {name: getattr(session, name) for name in names}
 
@@ -60,10 +60,10 @@ class _Session:
     def message_count(self) -> int:
         return len(self.messages)
 
-    def info(self) -> Told:
+    def info(self) -> Visible:
         return _head(self)
 
-    def data(self, limit: int | None = None) -> Told:
+    def data(self, limit: int | None = None) -> Visible:
         return {**_head(self), "messages": _last(self.messages, limit)}
 
 
@@ -83,7 +83,7 @@ class Model:
         user_id: str | None,
         messages: list[SessionMessage],
         metadata: dict[str, Any],
-    ) -> Told:
+    ) -> Visible:
         """Make a session."""
         if self._find(session_id, user_id):
             raise SessionExistsError
@@ -92,7 +92,7 @@ class Model:
         self._written(session)
         return session.data()
 
-    def get(self, session_id: str, *, limit: int | None, user_id: str | None) -> Told | None:
+    def get(self, session_id: str, *, limit: int | None, user_id: str | None) -> Visible | None:
         """Read a session."""
         session = self._find(session_id, user_id)
         return session.data(limit) if session else None
@@ -182,7 +182,7 @@ class Model:
         metadata: dict[str, Any] | None,
         user_id: str | None,
         expected_version: int | None,
-    ) -> Told:
+    ) -> Visible:
         """Replace messages, merge metadata."""
         session = self._require(session_id, user_id)
         self._require_version(session, expected_version)
@@ -201,7 +201,7 @@ class Model:
         self._find(session_id, user_id)
         return self._sessions.pop(session_id, None) is not None
 
-    def listed(self, agent_id: str | None, user_id: str | None) -> list[Told]:
+    def listed(self, agent_id: str | None, user_id: str | None) -> list[Visible]:
         """List all sessions of an agent, a user, or both."""
         return [
             session.info()

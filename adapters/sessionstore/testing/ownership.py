@@ -1,4 +1,4 @@
-"""Ownership: another user's session is neither read nor written, nor told about."""
+"""Ownership: another user's session is neither read nor written, nor revealed."""
 
 from __future__ import annotations
 

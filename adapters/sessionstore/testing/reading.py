@@ -82,7 +82,7 @@ class ReadContract(StoreSuite):
         assert store.get_messages("s", limit=2, before="m1") == turned[2:4]
 
     def test_before_an_unknown_message_is_refused(self, store: SessionStore) -> None:
-        """A message that the session does not hold is told, one of another session too."""
+        """A message that the session does not hold is an error, one of another session too."""
         store.append_messages("s", conversation(2))
         store.append_messages("t", conversation(4))
         for before in ("m3", "unknown", "M0", "m"):
@@ -127,7 +127,7 @@ class ReadContract(StoreSuite):
         assert read == log
 
     def test_after_an_unknown_message_is_refused(self, store: SessionStore) -> None:
-        """A message that the session does not hold is told, one of another session too."""
+        """A message that the session does not hold is an error, one of another session too."""
         store.append_messages("s", conversation(2))
         store.append_messages("t", conversation(4))
         for after in ("m3", "unknown", "M0", "m"):
@@ -137,7 +137,7 @@ class ReadContract(StoreSuite):
                 store.get_messages("s", after=after, limit=0)
 
     def test_after_excludes_before_and_keep_system(self, store: SessionStore) -> None:
-        """It is told, before anything is read."""
+        """It is refused before anything is read."""
         store.append_messages("s", conversation(4))
         for session_id in ("s", "none"):
             with pytest.raises(InvalidMessageError):

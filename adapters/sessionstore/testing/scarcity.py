@@ -40,7 +40,7 @@ CALLS: dict[str, Callable[[SessionStore], object]] = {
 
 
 class ScarcityContract(StoreSuite):
-    """What the backend's driver or the system raises is told as a `SessionStoreError`."""
+    """What the backend's driver or the system raises becomes a `SessionStoreError`."""
 
     @pytest.mark.skipif(resource is None, reason="Windows limits no process so")
     def test_refusals_of_the_system_are_store_errors(self, open_store: OpenStore) -> None:

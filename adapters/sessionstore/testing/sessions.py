@@ -68,7 +68,7 @@ class SessionContract(StoreSuite):
         assert stored(store, "s") == made
 
     def test_racing_creates_have_one_winner(self, stores: Stores) -> None:
-        """Of callers who make one id at once, one makes it, the others are told."""
+        """Of callers who make one id at once, one makes it, and the others get an error."""
         store = stores.open()
         for session_id in ("a", "b", "c", "d", "e"):
             create = partial(store.create, session_id, messages=[said("mine")])

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from sessionstore.errors import SessionStoreError
 from sessionstore.models import SessionMessage, new_id
 from sessionstore.store import SessionStore
-from sessionstore.testing.model import Model, told
+from sessionstore.testing.model import Model, visible
 from sessionstore.testing.modes import StoreSuite
 from sessionstore.testing.strategies import MODEST, json_objects, texts
 
@@ -29,7 +29,7 @@ class StatefulContract(StoreSuite):
 
 def _outcome(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     try:
-        return told(call(*args, **kwargs))
+        return visible(call(*args, **kwargs))
     except SessionStoreError as error:
         return type(error)
 
@@ -64,7 +64,7 @@ class _Both(RuleBasedStateMachine):
         expected = _outcome(getattr(self.model, method), session_id, *args, **kwargs)
         assert _outcome(getattr(self.store, method), session_id, *args, **kwargs) == expected
         now = self.model.get(session_id, limit=None, user_id=None)
-        assert told(self.store.get(session_id)) == now
+        assert visible(self.store.get(session_id)) == now
 
     def owned(self, name: str | None) -> str | None:
         """Make a user's or an agent's name one of this example."""
@@ -198,7 +198,7 @@ class _Both(RuleBasedStateMachine):
             page = self.store.list_sessions(
                 agent_id=agent_id, user_id=user_id, limit=limit, cursor=cursor
             )
-            assert told(page) == left[:limit]
+            assert visible(page) == left[:limit]
             left, cursor = left[limit:], page.cursor
             assert (cursor is None) == (not left)
             if cursor is None:

@@ -99,7 +99,7 @@ class VersionContract(StoreSuite):
         assert store.get("s") == before
 
     def test_racing_appends_at_one_version_have_one_winner(self, stores: Stores) -> None:
-        """Of writers that saw one version, exactly one goes on; the others are told."""
+        """Of writers that saw one version, exactly one goes on; the others get an error."""
         store = stores.open()
         for seen in range(5):
             race = [

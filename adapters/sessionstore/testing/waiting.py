@@ -22,5 +22,5 @@ def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("waited in vain")
+            raise TimeoutError("timed out waiting")
         time.sleep(0.01)
