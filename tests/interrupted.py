@@ -93,9 +93,11 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _note(told: Any) -> None:
-    if not isinstance(told.exc_value, KeyboardInterrupt):  # raised where Python can't hand it on
-        _heard.append(f"heard: {told.exc_value!r}")
+def _note(unraisable: Any) -> None:
+    if not isinstance(
+        unraisable.exc_value, KeyboardInterrupt
+    ):  # raised where Python can't hand it on
+        _heard.append(f"heard: {unraisable.exc_value!r}")
 
 
 if __name__ == "__main__":

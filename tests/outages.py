@@ -26,7 +26,7 @@ class Writers:
     """Writers that append to a session of their own each, and to one that all share.
 
     Every append has to be acknowledged, and each reader of a session of its own has to see what
-    was: a fault of either kind ends the writer, and is told by `stop`.
+    was: a fault of either kind ends the writer, and is reported by `stop`.
     """
 
     def __init__(self, store: FallbackSessionStore, number: int) -> None:
@@ -76,7 +76,7 @@ class Writers:
         def guarded() -> None:
             try:
                 work(*arguments)
-            except BaseException as fault:  # noqa: BLE001 - the test tells of it
+            except BaseException as fault:  # noqa: BLE001 - the test reports it
                 self.faults.append(fault)
 
         self._threads.append(threading.Thread(target=guarded))
@@ -158,14 +158,14 @@ def at_work(store: FallbackSessionStore, kind: str) -> Iterator[Writers]:
 
 def survived(primary: Primary, faults: Sequence[Fault], kind: str) -> None:
     """Let the primary fail in each of these ways while writers write; require all they wrote."""
-    told: list[str] = []
+    callbacks: list[str] = []
     with FallbackSessionStore(
         primary.store(),
         retry_after=0.05,
         retry_cap=0.2,
         max_pending=1_000_000,
-        on_fallback=lambda _: told.append("down"),
-        on_recover=lambda: told.append("up"),
+        on_fallback=lambda _: callbacks.append("down"),
+        on_recover=lambda: callbacks.append("up"),
     ) as store:
         with at_work(store, kind) as writers:
             writers.progress()
@@ -181,7 +181,7 @@ def survived(primary: Primary, faults: Sequence[Fault], kind: str) -> None:
                 writers.progress()
         wait_until(store.recover, "every write is replayed")
         stats = store.stats()
-        assert told == ["down", "up"] * stats.fallbacks
+        assert callbacks == ["down", "up"] * stats.fallbacks
         with primary.around() as around:
             writers.require_all(around)
         wait_until(partial(_is_all_told, writers, store), "the store tells what its primary holds")

@@ -1,4 +1,4 @@
-"""What an argument that can't be is told, in words that fit: the same in every store."""
+"""What is said of an invalid argument, in words that fit: the same in every store."""
 
 from __future__ import annotations
 

@@ -29,12 +29,12 @@ class Pair:
 
     def __init__(self, **options: Any) -> None:
         self.primary = FaultyStore(InMemorySessionStore())
-        self.told: list[str] = []
+        self.callbacks: list[str] = []
         self.store = FallbackSessionStore(
             self.primary,
             retry_after=0,
-            on_fallback=lambda error: self.told.append(type(error).__name__),
-            on_recover=lambda: self.told.append("back"),
+            on_fallback=lambda error: self.callbacks.append(type(error).__name__),
+            on_recover=lambda: self.callbacks.append("back"),
             **options,
         )
 
@@ -61,7 +61,7 @@ def test_the_conversation_goes_on_and_is_replayed() -> None:
     assert pair.store.append_messages("s", turn("c"), user_id="alice") == 2
     assert pair.kept() == pair.said() == ["a", "to a", "b", "to b", "c", "to c"]
     assert not pair.store.is_degraded()
-    assert pair.told == ["StoreUnavailableError", "back"]
+    assert pair.callbacks == ["StoreUnavailableError", "back"]
     stats = pair.store.stats()
     assert (stats.fallbacks, stats.recoveries, stats.journaled, stats.replayed) == (1, 1, 1, 1)
     assert stats.pending == 0
@@ -78,7 +78,7 @@ def test_a_lost_answer_adds_nothing_twice() -> None:
 def test_another_user_is_kept_out_in_an_outage_too() -> None:
     pair = Pair()
     pair.store.create("s", user_id="alice")
-    pair.store.append_messages("t", turn("x"))  # whose session it is was not told
+    pair.store.append_messages("t", turn("x"))  # whose session it is was not known
     pair.primary.go_down()
     with pytest.raises(SessionAccessError):
         pair.store.get("s", user_id="mallory")

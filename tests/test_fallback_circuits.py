@@ -246,18 +246,18 @@ def test_a_session_that_probed_in_vain_is_not_left_alone_when_the_store_is_back(
 
 
 def test_only_a_write_ends_an_outage_that_a_read_only_primary_began() -> None:
-    told: list[str] = []
-    stage = Stage(on_recover=lambda: told.append("back"))
+    callbacks: list[str] = []
+    stage = Stage(on_recover=lambda: callbacks.append("back"))
     stage.store.append_messages("s", said("a"))
     stage.primary.take_no_writes()
     with pytest.raises(StoreUnavailableError):
         stage.store.delete("unseen")  # nothing waits
     for _ in range(3):
         assert not stage.store.recover()
-    assert told == []
+    assert callbacks == []
     stage.primary.come_back()
     stage.store.append_messages("s", said("b"))
-    assert told == ["back"]
+    assert callbacks == ["back"]
     assert stage.store.recover()
 
 

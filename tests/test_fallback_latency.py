@@ -56,7 +56,7 @@ def test_only_the_first_call_of_an_outage_asks_the_primary(primary: Primary, cal
         call(store, "append_message", "s", say("a"))
         primary.proxy.reset()
         assert call(store, "append_message", "s", say("b")) == 1
-        primary.proxy.carry()  # it would answer now: who asks it would be seen
+        primary.proxy.carry()  # it would answer now: a call that asked it would be seen
         before = contacts(primary)
         for number in range(20):
             call(store, "append_message", "s", say(f"c{number}"))

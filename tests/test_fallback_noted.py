@@ -206,11 +206,11 @@ def test_what_was_cancelled_in_the_journal_does_not_come_back(times: int) -> Non
 def test_a_forked_child_never_replays_what_its_parent_journaled(tmp_path: Path) -> None:
     """Its copy of a journal in memory is out of date as soon as the parent goes on."""
     path = tmp_path / "primary.db"
-    result, told = os.pipe()
+    result, writing = os.pipe()
     parent = os.fork()
     if parent == 0:
-        _fork_in_an_outage(path, told)
-    os.close(told)
+        _fork_in_an_outage(path, writing)
+    os.close(writing)
     assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == 0
     assert os.read(result, 100) == b"True []"  # the child's, which outlives its parent
     os.close(result)
@@ -220,7 +220,7 @@ def test_a_forked_child_never_replays_what_its_parent_journaled(tmp_path: Path) 
         assert ([m.id for m in data.messages], data.metadata) == (["a"], {"title": "new"})
 
 
-def _fork_in_an_outage(path: Path, told: int) -> None:
+def _fork_in_an_outage(path: Path, writing: int) -> None:
     primary = FaultyStore(SQLiteSessionStore(path))
     store = FallbackSessionStore(primary, retry_after=0)
     store.append_messages("s", said("a"))
@@ -233,7 +233,7 @@ def _fork_in_an_outage(path: Path, told: int) -> None:
         wait_until(lambda: not owners._runs(parent), "the parent is gone")
         primary.come_back()
         recovered = store.recover()
-        os.write(told, f"{recovered} {store.pending()}".encode())
+        os.write(writing, f"{recovered} {store.pending()}".encode())
         os._exit(0)
     primary.come_back()
     store.recover()

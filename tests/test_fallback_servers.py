@@ -62,21 +62,21 @@ def test_a_postgresql_that_fails_in_every_way(postgres_primary: PostgresPrimary)
 def test_a_server_that_can_be_read_but_not_written_to_is_one_outage(
     redis_primary: RedisPrimary,
 ) -> None:
-    told: list[str] = []
+    callbacks: list[str] = []
     with FallbackSessionStore(
         redis_primary.store(),
         retry_after=0,
-        on_fallback=lambda _: told.append("down"),
-        on_recover=lambda: told.append("up"),
+        on_fallback=lambda _: callbacks.append("down"),
+        on_recover=lambda: callbacks.append("up"),
     ) as store:
         with outage.read_only(redis_primary):
             for number in range(20):
                 store.append_message("s", SessionMessage("user", "x", id=str(number)))
                 assert store.get("another") is None  # which the server answers
                 store.list_sessions()
-            assert told == ["down"]
+            assert callbacks == ["down"]
             assert len(store.pending()) == 20
         assert store.append_message("s", SessionMessage("user", "x", id="20")) == 1
-        assert told == ["down", "up"]
+        assert callbacks == ["down", "up"]
         with redis_primary.around() as around:
             assert ids_in(around, "s") == [str(number) for number in range(21)]

@@ -162,7 +162,7 @@ class Outages(RuleBasedStateMachine):
     ) -> None:
         """Do both: the caller is told what is true, or refused what can't be known."""
         past = self.truth[name].copy()
-        expected = told(on_model, past)
+        expected = outcome_of(on_model, past)
         fails = bool(self.fallback.left)
         try:
             outcome = call()
@@ -389,7 +389,7 @@ class Outages(RuleBasedStateMachine):
         assert self.store.rejected() == []
         if maybe is not None:
             after = self.truth[name].copy()
-            told(maybe, after)
+            outcome_of(maybe, after)
             if self.ours(name) != self.truth[name]:
                 self.truth[name] = after
         self.check_primary()
@@ -441,7 +441,7 @@ class Outages(RuleBasedStateMachine):
             self.known.update([name] if seen.log is not None else [])
 
 
-def told(on_model: Callable[[Past], Any], past: Past) -> Any:
+def outcome_of(on_model: Callable[[Past], Any], past: Past) -> Any:
     try:
         return on_model(past)
     except SessionStoreError as error:

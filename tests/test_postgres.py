@@ -175,7 +175,7 @@ def test_listeners_of_an_engine_get_every_statement(
         store = DbSessionStore(db)
         store.append_message("s", say())
         heard: list[Any] = []
-        event.listen(db._sync(), name, lambda *told: heard.append(told))
+        event.listen(db._sync(), name, lambda *arguments: heard.append(arguments))
         store.append_message("s", say())
         assert len(store.get_messages("s")) == 2
     assert len(heard) == 2

@@ -27,7 +27,7 @@ from sessionstore._reasons import reason_of
 SECRET = "s3cret"  # noqa: S105 - a password that no error quotes
 
 
-def told(url: str, kind: type[SessionStoreError], words: str, **options: Any) -> None:
+def require_error(url: str, kind: type[SessionStoreError], words: str, **options: Any) -> None:
     """Each kind of call says so, sync and async."""
     with open_store(url, fallback=None, **options) as store:
         calls = [
@@ -61,10 +61,10 @@ def test_a_port_where_nobody_listens(scheme: str) -> None:
             pytest.importorskip(module)
     path = "" if scheme.startswith("redis") else "/d"
     url = f"{scheme}://u:{SECRET}@127.0.0.1:{free_port()}{path}"
-    told(url, StoreConnectionError, "can't be reached.*: Connection refused$")
+    require_error(url, StoreConnectionError, "can't be reached.*: Connection refused$")
 
 
-# By the standard no host has this name; who is offline is told another reason.
+# By the standard no host has this name; without a network another reason is given.
 NOBODY = "no-such-host.invalid"
 UNRESOLVED = "can't be reached.*: (Name|nodename|No address|Temporary failure|getaddrinfo)"
 
@@ -75,16 +75,18 @@ def test_a_host_that_is_not_there(scheme: str) -> None:
         pytest.importorskip("pymysql")
         pytest.importorskip("asyncmy")
     path = "" if scheme.startswith("redis") else "/d"
-    told(f"{scheme}://u:{SECRET}@{NOBODY}{path}", StoreConnectionError, UNRESOLVED)
+    require_error(f"{scheme}://u:{SECRET}@{NOBODY}{path}", StoreConnectionError, UNRESOLVED)
 
 
 def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
-    told(f"unix://{tmp_path}/s", StoreConnectionError, ": No such file or directory$")
+    require_error(f"unix://{tmp_path}/s", StoreConnectionError, ": No such file or directory$")
 
 
 def test_sentinels_that_know_no_master() -> None:
     url = f"redis+sentinel://127.0.0.1:{free_port()}/name"
-    told(url, StoreConnectionError, ": no Sentinel that answers knows a master of this name$")
+    require_error(
+        url, StoreConnectionError, ": no Sentinel that answers knows a master of this name$"
+    )
 
 
 def test_what_is_not_known_is_not_quoted() -> None:
@@ -104,7 +106,7 @@ def test_tls_to_a_server_without(redis_server: redis_servers.Server) -> None:
     """It waits for the end of a line, so that the call ends by its time."""
     url = redis_server.url.replace("redis:", "rediss:")
     words = "; if it speaks no TLS, write redis:// in place of rediss://$"
-    told(url, StoreTimeoutError, words, timeout=0.15)
+    require_error(url, StoreTimeoutError, words, timeout=0.15)
 
 
 def test_no_tls_to_a_server_with(
@@ -113,7 +115,7 @@ def test_no_tls_to_a_server_with(
     trusted, key = certificate(tmp_path_factory.mktemp("tls") / "trusted")
     with speaking_tls(redis_server.port, trusted, key) as port:
         words = "; if it speaks TLS, write rediss:// in place of redis://$"
-        told(f"redis://127.0.0.1:{port}", StoreConnectionError, words)
+        require_error(f"redis://127.0.0.1:{port}", StoreConnectionError, words)
 
 
 @contextmanager
@@ -144,13 +146,13 @@ ALERT = b"\x15\x03\x01\x00\x02\x02\x46"  # as TLS has it for what is no TLS
 def test_a_server_that_answers_by_an_alert_of_tls() -> None:
     with answering(ALERT) as port:
         words = "does not speak Redis's protocol: if it is TLS, write rediss://$"
-        told(f"redis://127.0.0.1:{port}", SessionStoreError, words)
+        require_error(f"redis://127.0.0.1:{port}", SessionStoreError, words)
 
 
 def test_a_server_that_answers_tls_by_something_else() -> None:
     with answering(b"-ERR unknown command\r\n") as port:
         words = "does not speak TLS: write redis:// in place of rediss://$"
-        told(f"rediss://127.0.0.1:{port}", SessionStoreError, words)
+        require_error(f"rediss://127.0.0.1:{port}", SessionStoreError, words)
 
 
 @pytest.mark.parametrize("call", ["create", "get", "get_messages"])

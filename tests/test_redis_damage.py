@@ -116,10 +116,10 @@ def test_what_is_left_out_of_lists_is_named_once(
     with caplog.at_level(logging.WARNING, "sessionstore"):
         for _ in range(3):
             assert [info.id for info in store.list_sessions().sessions] == ["sound"]
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 1
-    assert "'damaged'" in told[0]
-    assert "secret" not in told[0]
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == 1
+    assert "'damaged'" in logged[0]
+    assert "secret" not in logged[0]
 
 
 def test_what_is_too_large_is_known_before_it_is_sent(store: RedisSessionStore) -> None:

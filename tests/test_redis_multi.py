@@ -291,8 +291,8 @@ def nobody_port() -> int:
 
 
 def test_replicas_are_not_waited_for(redis_server: redis_servers.Server) -> None:
-    told = pytest.raises(ValueError, match="wait_replicas is not for a MultiDBClient")
-    with sync_client(redis_server.url) as client, told:
+    refused = pytest.raises(ValueError, match="wait_replicas is not for a MultiDBClient")
+    with sync_client(redis_server.url) as client, refused:
         RedisSessionStore(client, wait_replicas=1)
 
 

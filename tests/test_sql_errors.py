@@ -64,22 +64,22 @@ _WORDS = {
 
 @pytest.mark.parametrize(("state", "kind"), _STATES.items())
 def test_an_sqlstate_is_translated(state: str, kind: type[SessionStoreError]) -> None:
-    error = DBAPIError(None, None, psycopg.errors.lookup(state)("told"))
+    error = DBAPIError(None, None, psycopg.errors.lookup(state)("given"))
     assert type(translated(error)) is kind
     assert is_safe_to_repeat(error) == (state in ("40001", "40P01", "23505"))
 
 
-@pytest.mark.parametrize(("told", "kind"), _NUMBERS.items())
+@pytest.mark.parametrize(("given", "kind"), _NUMBERS.items())
 def test_an_error_number_of_mysql_is_translated(
-    told: tuple[int, str], kind: type[SessionStoreError]
+    given: tuple[int, str], kind: type[SessionStoreError]
 ) -> None:
-    error = DBAPIError(None, None, pymysql.err.OperationalError(*told))
+    error = DBAPIError(None, None, pymysql.err.OperationalError(*given))
     assert type(translated(error)) is kind
 
 
-@pytest.mark.parametrize(("told", "kind"), _WORDS.items())
+@pytest.mark.parametrize(("given", "kind"), _WORDS.items())
 def test_an_error_without_a_code_is_translated_by_its_words(
-    told: str, kind: type[SessionStoreError]
+    given: str, kind: type[SessionStoreError]
 ) -> None:
-    error = DBAPIError(None, None, psycopg.OperationalError(told), connection_invalidated=True)
+    error = DBAPIError(None, None, psycopg.OperationalError(given), connection_invalidated=True)
     assert type(translated(error)) is kind

@@ -87,7 +87,7 @@ def test_a_callers_mistake_is_not_an_outage(
     refusal: Refusal,
     statement: str,
 ) -> None:
-    database, told = _MISTAKES[statement]
+    database, words = _MISTAKES[statement]
     if not statement.startswith("CREATE ROLE"):
         admin.execute(f"CREATE ROLE {schema} LOGIN PASSWORD '{_PASSWORD}'")
     admin.execute(f"CREATE DATABASE {schema}")
@@ -97,7 +97,7 @@ def test_a_callers_mistake_is_not_an_outage(
     error = refusal(url)
     admin.execute(f"DROP DATABASE IF EXISTS {schema}")
     assert type(error) is SessionStoreError
-    assert told in str(error)
+    assert words in str(error)
     assert _PASSWORD not in "".join(traceback.format_exception(error))
 
 
@@ -106,7 +106,7 @@ def test_a_host_that_pg_hba_refuses_is_not_an_outage(
 ) -> None:
     rules = postgres._data / "pg_hba.conf"
     before = rules.read_text()
-    told = "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method = 'reject'"
+    query = "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method = 'reject'"
     try:
         for rule in ("host all nobody all reject", "hostssl all nobody all scram-sha-256"):
             rules.write_text(f"{rule}\nhost all postgres all scram-sha-256\n")
@@ -118,7 +118,7 @@ def test_a_host_that_pg_hba_refuses_is_not_an_outage(
     finally:
         rules.write_text(before)
         admin.execute("SELECT pg_reload_conf()")
-        wait_until(lambda: admin.execute(told).fetchone() == (0,), "the rules do not change back")
+        wait_until(lambda: admin.execute(query).fetchone() == (0,), "the rules do not change back")
 
 
 def _is_refused(postgres: PostgresServer) -> bool:

@@ -47,7 +47,7 @@ def require_no_secret(raised: BaseException) -> None:
                     assert SECRET not in written(value), f"{frame.f_code.co_name}: {name}"
 
 
-def told(opening: Callable[[], Any]) -> BaseException:
+def error_of(opening: Callable[[], Any]) -> BaseException:
     with pytest.raises(Exception) as raised:  # noqa: PT011 - of whatever kind
         opening()
     return raised.value
@@ -73,7 +73,7 @@ def told(opening: Callable[[], Any]) -> BaseException:
     ],
 )
 def test_an_error_about_a_url_shows_no_password(opening: Callable[[], Any]) -> None:
-    require_no_secret(told(opening))
+    require_no_secret(error_of(opening))
 
 
 @pytest.mark.parametrize("is_async", [False, True])
@@ -99,7 +99,7 @@ def test_an_error_about_a_connection_shows_no_password(
             asyncio.run(store.aping())
         store.ping()
 
-    require_no_secret(told(call))
-    for error in chain(told(write)):
+    require_no_secret(error_of(call))
+    for error in chain(error_of(write)):
         assert SECRET not in f"{error}{error!r}"
     store.close()

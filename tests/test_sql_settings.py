@@ -1,4 +1,4 @@
-"""What an SQL database is named by: a mistake in it is told at once, and shows no password."""
+"""What an SQL database is named by: a mistake in it is reported at once, and shows no password."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_password_in_a_connection_string_may_be_any_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "words"),
     [
         ("conect_timeout", "'conect_timeout': is it connect_timeout?"),
         ("pasword", "'pasword': is it password?"),
@@ -63,10 +63,10 @@ def test_a_password_in_a_connection_string_may_be_any_text() -> None:
         ("foo", "'foo'$"),
     ],
 )
-def test_an_unknown_parameter_is_named(name: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_an_unknown_parameter_is_named(name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
         PostgresAgentDb("postgresql://h/d", **{name: "x"})
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=words):
         open_store(f"postgresql://h/d?sslmode=prefer&{name}=x")
 
 
@@ -82,7 +82,7 @@ _POSTGRES = "'sessionstore[postgres]'"
 
 
 @pytest.mark.parametrize(
-    ("scheme", "hidden", "told"),
+    ("scheme", "hidden", "words"),
     [
         ("postgresql+asyncpg", "asyncpg", _NO.format("", "postgresql+asyncpg", "asyncpg")),
         (
@@ -102,7 +102,7 @@ _POSTGRES = "'sessionstore[postgres]'"
     ],
 )
 def test_a_missing_driver_is_named_with_what_to_install(
-    scheme: str, hidden: str, told: str
+    scheme: str, hidden: str, words: str
 ) -> None:
     program = """
 import sys
@@ -120,8 +120,8 @@ except Exception as error:
         text=True,
         check=True,
     )
-    kind = "SessionStoreError" if "blocking" in told else "ImportError"
-    assert done.stdout == f"{kind} {told}\n"
+    kind = "SessionStoreError" if "blocking" in words else "ImportError"
+    assert done.stdout == f"{kind} {words}\n"
 
 
 def test_a_store_names_its_database() -> None:

@@ -195,8 +195,8 @@ def test_a_file_that_is_not_ours_or_damaged_is_left_as_it_is(
     path: Path, prepare: Callable[[Path], None]
 ) -> None:
     prepare(path)
-    told = refused(path)
-    assert any(word in told for word in ("damaged", "another application"))
+    message = refused(path)
+    assert any(word in message for word in ("damaged", "another application"))
 
 
 def test_a_newer_schema_is_left_as_it_is(path: Path) -> None:
@@ -344,7 +344,7 @@ def public() -> Iterator[Path]:
 
 @contextmanager
 def as_a_common_user() -> Iterator[None]:
-    """Go on as a user whom permissions bind, if this one is root."""
+    """Go on as a user that permissions bind, if this one is root."""
     if os.geteuid() != 0:
         yield
         return

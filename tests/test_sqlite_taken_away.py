@@ -84,7 +84,7 @@ def a_moment_later(store: SQLiteSessionStore) -> None:
         connection.identity._looked -= 1
 
 
-def told(call: Callable[[], Any]) -> str:
+def refusal(call: Callable[[], Any]) -> str:
     with pytest.raises(SessionStoreError) as caught:
         call()
     return str(caught.value)
@@ -97,7 +97,7 @@ def test_the_next_call_is_refused_and_the_one_after_it_goes_on(
 ) -> None:
     take(path)
     a_moment_later(store)
-    message = told(lambda: call(store))
+    message = refusal(lambda: call(store))
     assert str(path) in message
     assert "while it was in use" in message
     assert "nothing was written" in message
@@ -132,7 +132,7 @@ def test_what_was_written_before_is_in_the_file_that_was_renamed(
     path: Path, store: SQLiteSessionStore
 ) -> None:
     path.rename(f"{path}.old")
-    told(lambda: store.get("s"))
+    refusal(lambda: store.get("s"))
     store.append_message("s", said("new"))
     with SQLiteSessionStore(f"{path}.old") as old:
         assert [message.content for message in old.get_messages("s")] == ["before"]
@@ -143,7 +143,7 @@ def test_a_log_that_was_deleted_loses_nothing_of_what_was_written_before(
 ) -> None:
     unlink(path, "-wal")
     a_moment_later(store)
-    told(lambda: store.append_message("s", said("refused")))
+    refusal(lambda: store.append_message("s", said("refused")))
     store.append_message("s", said("after"))
     assert [message.content for message in store.get_messages("s")] == ["before", "after"]
 
@@ -158,7 +158,9 @@ def test_taken_away_within_a_write(
         return added
 
     half = Append("s", [said("half", "half")])
-    assert "read before you try it again" in told(lambda: carry_out(store._database, taken, half))
+    assert "read before you try it again" in refusal(
+        lambda: carry_out(store._database, taken, half)
+    )
     store.append_message("s", said("half", "half"))
     with Children() as children:
         assert "half" in children.run(READ, path)
@@ -175,7 +177,7 @@ def test_all_connections_and_stores_of_a_process_notice(path: Path) -> None:
                 store._database.settle(call)
         unlink(path, "-wal", "-shm")
         a_moment_later(one)
-        told(lambda: one.append_message("s", said("refused")))
+        refusal(lambda: one.append_message("s", said("refused")))
         assert one._database.idle() == other._database.idle() == []
         assert one.append_message("s", said("after")) == 1
         assert len(other.get_messages("s")) == 3
@@ -191,7 +193,7 @@ def test_a_symbolic_link_that_leads_elsewhere(path: Path, tmp_path: Path) -> Non
         store.append_message("s", said("before"))
         link.unlink()
         link.symlink_to(other)
-        told(lambda: store.get("s"))
+        refusal(lambda: store.get("s"))
         assert store.append_message("s", said("there")) == 1
         assert len(direct.get_messages("s")) == 1
     with SQLiteSessionStore(other) as store:

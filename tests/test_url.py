@@ -217,13 +217,13 @@ def nobody() -> Iterator[str]:
 
 
 def test_a_server_that_is_down_from_the_start(nobody: str) -> None:
-    told: list[object] = []
-    with open_store(nobody, on_fallback=told.append, max_pending=1) as store:
+    errors: list[object] = []
+    with open_store(nobody, on_fallback=errors.append, max_pending=1) as store:
         assert isinstance(store, FallbackSessionStore)
         assert store.append_message("s", SessionMessage("user", "Hello!", id="m")) == 1
         assert [message.id for message in store.get_messages("s")] == ["m"]
         assert store.is_degraded()
-        assert [type(error) for error in told] == [StoreConnectionError]
+        assert [type(error) for error in errors] == [StoreConnectionError]
         with pytest.raises(StoreUnavailableError, match="1 writes wait"):
             store.append_message("s", SessionMessage("user", "Hello?"))
     with open_store(nobody, unknown="raise") as store, pytest.raises(StoreUnavailableError):

@@ -27,8 +27,8 @@ gc.freeze()
 orders = socket.socket(fileno=int(sys.argv[1]))
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 while True:
-    told, files, *_ = socket.recv_fds(orders, 1, 4)
-    if not told:
+    message, files, *_ = socket.recv_fds(orders, 1, 4)
+    if not message:
         sys.exit()
     if os.fork() == 0:
         break

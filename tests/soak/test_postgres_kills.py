@@ -51,7 +51,7 @@ class Writers:
                 if self._stop.is_set():
                     return
                 self._write(writer, number)
-        except BaseException as error:  # noqa: BLE001 - the test tells of it
+        except BaseException as error:  # noqa: BLE001 - the test reports it
             self.faults.append(error)
 
     def _write(self, writer: int, number: int) -> None:

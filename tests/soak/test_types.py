@@ -24,12 +24,12 @@ def test_type_checkers_know_what_an_operation_gives(tmp_path: Path) -> None:
         """)
     )
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
-    told = subprocess.run([*command, program], capture_output=True, text=True, check=False).stdout
-    types = [line.split('"')[1] for line in told.splitlines() if "Revealed type" in line]
+    output = subprocess.run([*command, program], capture_output=True, text=True, check=False).stdout
+    types = [line.split('"')[1] for line in output.splitlines() if "Revealed type" in line]
     assert [one.replace("sessionstore.models.", "").replace("builtins.", "") for one in types] == [
         "int",
         "SessionData | None",
         "list[SessionMessage]",
         "list[str]",
         "SessionData | None",
-    ], told
+    ], output
