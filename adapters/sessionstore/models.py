@@ -145,6 +145,12 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
         fields = ("id", "agent_id", "version", "message_count")
         return [(field, getattr(self, field)) for field in fields]
 
+    def _repr_html_(self) -> str:
+        """Show a notebook the session, with the last 20 of the messages that are here."""
+        from sessionstore.notebook import session_html  # noqa: PLC0415 - only a notebook needs it
+
+        return session_html(self)
+
 
 class SessionInfo(_Session, frozen=True, kw_only=True):
     """A session without its messages: what a list of sessions shows.
@@ -159,12 +165,6 @@ class SessionInfo(_Session, frozen=True, kw_only=True):
         version: 1 when the session is made, and one more with each write.
         message_count: How many messages the session holds.
     """
-
-    def _repr_html_(self) -> str:
-        """Show a notebook what is known of the session."""
-        from sessionstore.notebook import info_html  # noqa: PLC0415 - only a notebook needs it
-
-        return info_html(self)
 
 
 class SessionData(_Session, frozen=True, kw_only=True):
@@ -183,12 +183,6 @@ class SessionData(_Session, frozen=True, kw_only=True):
     """
 
     messages: list[SessionMessage]
-
-    def _repr_html_(self) -> str:
-        """Show a notebook the session with its last 20 messages."""
-        from sessionstore.notebook import session_html  # noqa: PLC0415 - only a notebook needs it
-
-        return session_html(self)
 
 
 class SessionPage(msgspec.Struct, frozen=True):

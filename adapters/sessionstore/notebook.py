@@ -1,228 +1,182 @@
 """What a notebook shows of sessions and stores: tables that run, load and leak nothing.
 
-Every text is escaped, by `_text` or `_label`, and none stands in an attribute. There is no script,
-link or picture: a medium is named, and whoever wrote its address learns nothing. What is shown is
-bounded, however long a session is. Where a viewer drops the style, a plain table is left.
+Every text is escaped and shortened, by `_text` or `_label`, and none stands in an attribute. There
+is no script, link or picture. Where a viewer drops the style, a plain table is left.
 
-This module imports none of those it shows, since they import it when somebody looks.
+This module imports none of the classes that it shows: they import it when somebody looks.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timezone
+from contextlib import suppress
+from datetime import timezone
 from html import escape
 from itertools import takewhile
 from mimetypes import guess_type
+from pkgutil import get_data
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from sessionstore.errors import SessionStoreError
 
-__all__ = ["fallback_html", "info_html", "page_html", "session_html", "stored_html"]
+__all__ = ["fallback_html", "page_html", "session_html", "stored_html"]
 
 # What is shown at most: of a page, a session, a message; then of a text, a fact, a name.
 _SESSIONS, _MESSAGES, _PARTS = 50, 20, 10
-_CHARACTERS, _LINES, _ROOM, _NAME = 600, 12, 300, 60
+_CHARACTERS, _LINES, _FACT, _NAME = 600, 12, 300, 60
 
 _ROLES = ("user", "assistant", "tool", "system", "developer")
-_RESULTS = ("tool", "function")
-_TEXTS = ("text", "text-plain", "input_text", "output_text")
-_NAMED = ("reasoning", "thinking", "refusal")
+_TEXTS = ("text", "text-plain", "input_text", "output_text", "reasoning", "thinking", "refusal")
 _CALLS = ("tool_call", "tool_use", "function_call")
-
-# -- What is shown of each object -----------------------------------------------------------------
+# A web address, up to its file's name: all else in it may be a secret.
+_FILE = re.compile(r"(?i)(?!.*(?:\\|%5c))https?://[^/?#\[]+/(?:[^?#;]*/)?([^/?#;]+)")
+# Control characters are shown as their pictures: a browser shows nothing, or something else.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"}
+_STYLE = (get_data(__name__, "notebook.css") or b"").decode()
 
 
 def session_html(session: Any, place: Iterable[str] = ()) -> str:
-    """Show a `SessionData`: its last 20 messages, each tool's result beside its call."""
-    shown = session.messages[-_MESSAGES:]
-    earlier = max(session.message_count, len(session.messages)) - len(shown)
-    said = _answered(shown)
-    rows = _omitted(earlier, "earlier message")
-    rows += [_message(*one, is_last=one is said[-1]) for one in said]
-    body = _table(rows, ("role", "time (UTC)", "content")) if rows else "<p>No messages.</p>"
-    return _element("log", _heading(session.id, [*_facts(session), *place]), body)
-
-
-def info_html(session: Any) -> str:
-    """Show a `SessionInfo`: what is known of a session without its messages."""
-    created = f"created {_utc(session.created_at)} UTC"
-    return _element("log", _heading(session.id, [*_facts(session), created]), "")
+    """Show a session: the last 20 of its messages, each tool's result beside its call."""
+    messages = getattr(session, "messages", ())  # `SessionInfo` has none
+    rows = _paired(messages[-_MESSAGES:])
+    left = max(session.message_count, len(messages)) - len(messages[-_MESSAGES:])
+    shown = [_message(*row, is_last=row is rows[-1]) for row in rows]
+    table = "".join([_left_out(left, "earlier message"), *shown]) or _note("No messages.")
+    times = f"updated {_utc(session.updated_at)} UTC, created {_utc(session.created_at)} UTC"
+    facts, title = [*_facts(session), times, *place], f"session {_label(session.id, _CHARACTERS)}"
+    return _view("log", title, facts, table, "role", "time (UTC)", "content")
 
 
 def page_html(page: Any) -> str:
     """Show a `SessionPage`: the first 50 of its sessions."""
-    rows = [_listed(session) for session in page.sessions[:_SESSIONS]]
-    rows += _omitted(len(page.sessions) - len(rows), "more session")
-    notes = [_counted(len(page.sessions), "session")]
-    notes += ["more on the next page: give its cursor to list_sessions"] if page.cursor else []
-    notes += ["the store is away: this is what is known"] if page.partial else []
-    table = _table(rows, ("session", "messages", "updated (UTC)"))
-    return _element("page", f"<strong>sessions</strong> {_small(notes)}", table)
+    facts = [_counted(len(page.sessions), "session")]
+    facts += ["more on the next page: give its cursor to list_sessions"] if page.cursor else []
+    facts += ["the store is away: this is what is known"] if page.partial else []
+    shown = page.sessions[:_SESSIONS]
+    rows = [_row(_label(one.id), " · ".join(_facts(one)), _utc(one.updated_at)) for one in shown]
+    table = "".join(rows) + _left_out(len(page.sessions) - len(shown), "more session")
+    return _view("page", "sessions", facts, table, "session", "about", "updated (UTC)")
 
 
 def stored_html(store: Any, session_id: str, *, user_id: str | None = None) -> str:
     """Show a session as its store has it, by one read; or the error: it never raises."""
     place: list[str] = []
     try:
-        place.append(f"in {_label(repr(store), _ROOM)}")
+        place.append(f"in {_label(repr(store), _FACT)}")
         session = store.get(session_id, limit=_MESSAGES, user_id=user_id)
         if session is not None:
             return session_html(session, place)
-        body = "<p>Not there yet.</p>"
+        row = _note("Not there yet.")
     except Exception as error:  # noqa: BLE001 - a notebook shows it, and goes on
         why = f": {error}" if isinstance(error, SessionStoreError) else ""  # others quote secrets
-        body = f'<p class="error">{_label(f"{type(error).__name__}{why}", _ROOM)}</p>'
-    return _element("log", _heading(session_id, place), body)
+        row = _note(_label(f"{type(error).__name__}{why}", _FACT), "error")
+    return _view("log", f"session {_label(session_id, _CHARACTERS)}", place, row)
 
 
 def fallback_html(
     store: Any, primary: object, fallback: object, pending: dict[str, Counter[str]]
 ) -> str:
     """Show the state of a `FallbackSessionStore`, and how many writes wait; it asks no store."""
-    state, stats = "degraded" if store.is_degraded() else "healthy", store.stats()
+
+    def line(waiting: tuple[str, Counter[str]]) -> str:
+        kinds = ", ".join(f"{number:,} {_label(kind)}" for kind, number in waiting[1].items())
+        return f"<p>{_label(waiting[0])}: {kinds}</p>"
+
+    stats, state = store.stats(), "degraded" if store.is_degraded() else "healthy"
     away = f"{_counted(stats.fallbacks, 'outage')} ({stats.recoveries:,} over)"
-    away += f", {stats.seconds_degraded:,.1f} seconds in all, {_counted(stats.probes, 'probe')}"
-    rows = [
-        _row("primary", _label(repr(primary), _ROOM)),
-        _row("fallback", _label(repr(fallback), _ROOM)),
-        _row("pending", _waiting(pending)),
+    count = _counted(sum(map(Counter.total, pending.values())), "write")
+    rows = (
+        _row("primary", _label(repr(primary), _FACT)),
+        _row("fallback", _label(repr(fallback), _FACT)),
+        _row("pending", count + _some(list(pending.items()), line, "session")),
         _row("rejected", _counted(len(store.rejected()), "write")),
-        _row("away", away),
+        _row("away", f"{away}, {stats.seconds_degraded:,.1f} seconds in all"),
         _row("writes", f"{stats.journaled:,} journaled, {stats.replayed:,} replayed"),
-    ]
-    head = f'<strong>FallbackSessionStore</strong> <b class="{state}">{state}</b>'
-    return _element("fields", head, _table(rows))
+    )
+    shown = f'<b class="{state}">{state}</b>'
+    return _view("fields", "FallbackSessionStore", [], "".join(rows), "state", shown)
 
 
 def _facts(session: Any) -> list[str]:
-    facts = [
-        *_about(session),
+    metadata = dict(_dict(session.metadata))
+    title = metadata.pop("title", None)
+    return [
+        *([_label(title)] if title else []),
+        f"agent {_label(session.agent_id)}",
+        "no owner" if session.user_id is None else f"user {_label(session.user_id)}",
         f"version {session.version:,}",
         _counted(session.message_count, "message"),
-        f"updated {_utc(session.updated_at)} UTC",
+        *([f"metadata {_label(_json(metadata), _FACT)}"] if metadata else []),
     ]
-    metadata = [f"metadata {_label(_as_json(session.metadata), _ROOM)}"]
-    return facts + metadata if session.metadata else facts
 
 
-def _about(session: Any) -> list[str]:
-    owner = "no owner" if session.user_id is None else f"user {_label(session.user_id)}"
-    return [f"agent {_label(session.agent_id)}", owner]
+# -- Messages -------------------------------------------------------------------------------------
 
 
-def _listed(session: Any) -> str:
-    title = session.metadata.get("title") if isinstance(session.metadata, dict) else None
-    about = [_label(title)] if title and isinstance(title, str) else []
-    head = f"{_label(session.id)} {_small([*about, *_about(session)])}"
-    return _row(head, f"{session.message_count:,}", _utc(session.updated_at))
-
-
-def _waiting(pending: dict[str, Counter[str]]) -> str:
-    def line(session: tuple[str, Counter[str]]) -> str:
-        kinds = ", ".join(f"{number:,} {_label(kind)}" for kind, number in session[1].items())
-        return f"<p>{_label(session[0])}: {kinds}</p>"
-
-    count = sum(sum(kinds.values()) for kinds in pending.values())
-    return _counted(count, "write") + _some(list(pending.items()), line, "session")
-
-
-# -- A session's messages -------------------------------------------------------------------------
-
-_Pair = list[Any]  # a tool call, and its result or None
-
-
-def _answered(messages: Sequence[Any]) -> list[tuple[Any, list[_Pair]]]:
+def _paired(messages: Iterable[Any]) -> list[tuple[Any, list[Any]]]:
     """Pair each call with its result; a result whose call is not here has a row of its own."""
-    rows: list[tuple[Any, list[_Pair]]] = []
-    waiting = defaultdict[str, list[_Pair]](list)
+    rows: list[tuple[Any, list[Any]]] = []
     for message in messages:
-        answers = message.tool_call_id is not None and message.role in _RESULTS
-        if answers and waiting[str(message.tool_call_id)]:
-            waiting[str(message.tool_call_id)].pop()[1] = message
-            continue
-        calls = message.tool_calls if isinstance(message.tool_calls, list) else []
-        pairs: list[_Pair] = [[call, None] for call in calls if isinstance(call, dict)]
-        rows.append((message, pairs))
-        for pair in reversed(pairs):
-            waiting[str(pair[0].get("id") or "")].append(pair)
+        answered = message.tool_call_id if message.role in ("tool", "function") else None
+        newest_first = (pair for row in reversed(rows) for pair in row[1] if pair[1] is None)
+        pair = next((one for one in newest_first if (one[0].get("id") or "") == answered), None)
+        if pair:
+            pair[1] = message
+        else:
+            calls = message.tool_calls if isinstance(message.tool_calls, list) else []
+            rows.append((message, [[call, None] for call in calls if isinstance(call, dict)]))
     return rows
 
 
-def _message(message: Any, calls: list[_Pair], *, is_last: bool) -> str:
-    def line(pair: _Pair) -> str:
+def _message(message: Any, calls: list[Any], *, is_last: bool) -> str:
+    def line(pair: Any) -> str:
         call, result = pair
-        asked = f"<b>{_label(call.get('name'))}</b> {_text(_as_json(call.get('args')), 'more')}"
+        asked = f"<b>{_label(call.get('name'))}</b> {_text(_json(call.get('args')), 'more')}"
         missing = "waiting for its result" if is_last else "no result"
         answer = _said(result) if result else f'<p class="open">{missing}</p>'
         return f'<div class="call"><div>{asked}</div> <div class="result">{answer}</div></div>'
 
+    speaker = f" <small>{_label(message.name)}</small>" if message.name else ""
+    said = _said(message, *_CALLS * bool(calls)) + _some(calls, line, "call")
     role = message.role if message.role in _ROLES else "other"
-    speaker = f" {_small([_label(message.name)])}" if message.name else ""
-    said = _said(message, without_calls=bool(calls)) + _some(calls, line, "call")
     return _row(_label(message.role) + speaker, _utc(message.created_at), said, kind=role)
 
 
-def _said(message: Any, *, without_calls: bool = False) -> str:
+def _said(message: Any, *without: str) -> str:
     """Show what a message says; where that is nothing, what a framework knows of it, by name."""
-    extra, content = message.extra, message.content
-    parts = extra.values() if isinstance(extra, dict) else ()
-    known = {name: part[name] for part in parts if isinstance(part, dict) for name in part}
-    more = known.pop("additional_kwargs", None)  # LangChain's and LlamaIndex's word for all others
-    known |= more if isinstance(more, dict) else {}
-    blocks = content if isinstance(content, list) else [content]
-    shown = [one for one in blocks if not (without_calls and _kind(one) in _CALLS)]
-    said = '<p class="error">error</p>' if known.get("status") == "error" else ""
-    said += _text(content) if isinstance(content, str) else _some(shown, _block, "block")
-    return said if said or without_calls else _some(list(known), _named, "part")
+    parts = map(_dict, _dict(message.extra).values())
+    known = {name: value for part in parts for name, value in part.items()}
+    known |= _dict(known.pop("additional_kwargs", None))  # where frameworks keep all other fields
+    blocks = message.content if isinstance(message.content, list) else [message.content]
+    error = '<p class="error">error</p>' if known.get("status") == "error" else ""
+    said = error + _some(blocks, lambda block: _block(block, *without), "block")
+    return said or ("" if without else _some([{"type": name} for name in known], _block, "part"))
 
 
-def _block(block: Any) -> str:
-    kind, fields = _kind(block), block if isinstance(block, dict) else {}
-    said = fields.get("text" if kind in _TEXTS else kind)
-    if kind in (*_TEXTS, *_NAMED) and isinstance(said, str):
-        return (f"<i>{_label(kind)}</i> " if kind in _NAMED else "") + _text(said)
-    return _named(" ".join([kind.removeprefix("input_").removesuffix("_url"), *_titles(fields)]))
-
-
-def _kind(block: Any) -> str:
-    known = isinstance(block, dict) and (block.get("type") or block.get("block_type") or "block")
-    return str(known or type(block).__name__)
+def _block(block: Any, *without: str) -> str:
+    fields = {"type": "text", "text": block} if isinstance(block, str) else _dict(block)
+    kind = str(fields.get("type") or fields.get("block_type") or type(block).__name__)
+    said = fields.get("text" if "text" in kind else kind)
+    if kind in _TEXTS and isinstance(said, str):
+        return _text(said) if "text" in kind else f"<i>{kind}</i> {_text(said)}"
+    name = " ".join([kind.removeprefix("input_").removesuffix("_url"), *_titles(fields)])
+    return "" if kind in without else f"<p><code>[{_label(name)}]</code></p>"
 
 
 def _titles(block: dict[str, Any]) -> list[str]:
     """Name a medium by its title or its file: never by its address or its bytes."""
-
-    def texts(*keys: str) -> list[str]:
-        return [place[key] for place in places for key in keys if isinstance(place.get(key), str)]
-
-    places = [block, *(value for value in block.values() if isinstance(value, dict))]
-    names = [*texts("name", "title", "filename"), *filter(None, map(_file_of, texts("url")))]
-    return [*names[:1], *texts("mime_type")[:1]]
-
-
-def _file_of(url: str) -> str:
-    """Name the file of a web address, as far as it is one: all else may be a secret."""
-    if url[:4].lower() != "http":
-        return ""
-    try:
-        address = urlsplit(url)
-    except ValueError:
-        return ""
-    folder, _, name = address.path.rpartition("/")
-    name = name.partition(";")[0]
-    is_web = address.scheme in ("http", "https") and address.netloc
-    hides = ";" in folder or "\\" in unquote(address.path)
-    return name if is_web and not hides and guess_type(name)[0] else ""
+    places = [*map(_dict, block.values()), block]
+    texts = {key: text for place in places for key, text in place.items() if isinstance(text, str)}
+    names = [texts[key] for key in ("name", "title", "filename") if key in texts]
+    file = _FILE.match(texts.get("url", ""))
+    names += [file[1]] if file and guess_type(file[1])[0] else []
+    return [*names[:1], *([texts["mime_type"]] if "mime_type" in texts else [])]
 
 
 # -- Texts ----------------------------------------------------------------------------------------
-
-# Control characters are shown as their pictures: a browser shows nothing, or something else.
-_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"}
 
 
 def _text(text: str, more: str = "") -> str:
@@ -231,29 +185,33 @@ def _text(text: str, more: str = "") -> str:
     left = len(text) - len(kept)
     # Beside the text, not in it: there, what is written from right to left would turn it round.
     rest = f"<p><i>… {more or _counted(left, 'more character')}</i></p>" if left else ""
-    shown = _escaped(kept.translate(_PICTURES))
-    return f'<div class="text" dir="auto">{shown}</div>{rest}' if kept else ""
-
-
-def _named(name: object) -> str:
-    return f"<p><code>[{_label(name)}]</code></p>"
+    return (
+        f'<div class="text" dir="auto">{_escaped(kept.translate(_PICTURES))}</div>{rest}'
+        if kept
+        else ""
+    )
 
 
 def _label(value: object, room: int = _NAME) -> str:
     """Show a name on one line, with all in it that can't be seen spelt out."""
     text = str.__str__(value) if isinstance(value, str) else str(value)
-    kept = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:room])
+    kept = text[:room]
+    if not kept.isprintable():
+        kept = "".join(c if c.isprintable() else repr(c)[1:-1] for c in kept)
     return f"<bdi>{_escaped(kept)}{'…' * (len(text) > room)}</bdi>"
 
 
-def _as_json(value: object) -> str:
-    """Give a value as JSON, or more of it than there is room for; what is none by its type."""
+def _escaped(text: str) -> str:
+    return escape(text.encode(errors="replace").decode())
+
+
+def _json(value: Any) -> str:
+    """Write a value as JSON, or more of it than there is room for."""
     left = _CHARACTERS + 1
 
     def short(part: Any) -> Any:  # each takes at least as many characters as it is counted for
         nonlocal left
-        if isinstance(part, str):
-            part = part[: max(left, 0)]
+        part = part[: max(left, 0)] if isinstance(part, str) else part
         left -= len(part) if isinstance(part, str) else 1
         if isinstance(part, dict):
             return {short(k): short(v) for k, v in takewhile(lambda _: left > 0, part.items())}
@@ -262,53 +220,37 @@ def _as_json(value: object) -> str:
         return part
 
     try:
-        value = short(value)
-        return json.dumps(value, ensure_ascii=False, default=lambda odd: f"<{type(odd).__name__}>")
+        return json.dumps(short(value), ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         return "what is not JSON"
 
 
-def _utc(moment: object) -> str:
-    if not isinstance(moment, datetime):
-        return ""
-    try:
+def _utc(moment: Any) -> str:
+    with suppress(AttributeError, OverflowError, ValueError):  # no time; the first day, or the last
         moment = moment.astimezone(timezone.utc)
-    except (OverflowError, ValueError):  # the first day, or the last
-        moment = moment.replace(tzinfo=None)
-    return moment.isoformat(" ", "seconds")[:19]
+    return _label(str(moment or "")[:19])
 
 
 def _counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def _escaped(text: str) -> str:
-    return escape(text.encode(errors="replace").decode())
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 # -- Elements -------------------------------------------------------------------------------------
 
 
-def _element(kind: str, head: str, body: str) -> str:
+def _view(kind: str, title: str, facts: Iterable[str], rows: str, *heads: str) -> str:
+    columns = "".join(f'<th scope="col">{head}</th>' for head in heads)
     # JupyterLab and the classic notebook would set what stands between two $ as mathematics.
     return (
         f'<div class="sessionstore-html mathjax_ignore tex2jax_ignore"><style>{_STYLE}</style>'
-        f'<header>{head}</header><div class="{kind}">{body}</div></div>'
+        f"<header><strong>{title}</strong> <small>{' · '.join(facts)}</small></header>"
+        f'<div class="{kind}"><table><thead><tr>{columns}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></div>"
     )
-
-
-def _heading(session_id: str, facts: Iterable[str]) -> str:
-    return f"<strong>session {_label(session_id, _CHARACTERS)}</strong> {_small(facts)}"
-
-
-def _small(facts: Iterable[str]) -> str:
-    return f"<small>{' · '.join(facts)}</small>"
-
-
-def _table(rows: Iterable[str], names: Iterable[str] = ()) -> str:
-    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
-    head = f"<thead><tr>{heads}</tr></thead>" if heads else ""
-    return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
 
 
 def _row(head: str, *values: str, kind: str = "other") -> str:
@@ -316,56 +258,15 @@ def _row(head: str, *values: str, kind: str = "other") -> str:
     return f'<tr class="{kind}"><th scope="row">{head}</th>{cells}</tr>'
 
 
+def _note(text: str, kind: str = "more") -> str:
+    return f'<tr class="{kind}"><td colspan="3">{text}</td></tr>'
+
+
+def _left_out(count: int, thing: str) -> str:
+    return _note(f"… {_counted(count, thing)}") if count > 0 else ""
+
+
 def _some(things: Sequence[Any], show: Callable[[Any], str], thing: str) -> str:
     left = len(things) - _PARTS
     more = f"<p><i>… {_counted(left, f'more {thing}')}</i></p>" if left > 0 else ""
     return "".join(map(show, things[:_PARTS])) + more
-
-
-def _omitted(count: int, thing: str) -> list[str]:
-    more = f'<tr class="more"><td colspan="3">… {_counted(count, thing)}</td></tr>'
-    return [more] if count > 0 else []
-
-
-# The class is named three times to outweigh the notebook's own rules for tables. The colors are the
-# notebook's; where it has none, those of the page's color-scheme. Both ink and paper are set, so
-# that they fit each other on any page. A container has no width of its own: where its host asks
-# for one (a flex item, a cell), it would have none.
-_STYLE = """
-& { container-type: inline-size; box-sizing: border-box; min-width: 280px; max-width: 1100px;
-  overflow: hidden; text-align: left; border: 1px solid #8884; border-radius: 6px;
-  font: 13px/1.45 var(--jp-content-font-family, var(--vscode-font-family, system-ui, sans-serif));
-  color: var(--jp-content-font-color1, var(--vscode-editor-foreground, light-dark(#222, #ddd)));
-  background: var(--jp-layout-color0, var(--vscode-editor-background, light-dark(#fff, #181818))); }
-[data-jp-theme-light="false"] &, .vscode-dark &, .vscode-high-contrast & { color-scheme: dark; }
-[data-jp-theme-light="true"] &, .vscode-light &, .vscode-high-contrast-light & {
-  color-scheme: light; }
-& * { overflow-wrap: anywhere; }
-& bdi { display: inline-block; max-width: 100%; overflow: hidden; vertical-align: top; }
-& .text { white-space: pre-wrap; overflow: hidden; unicode-bidi: isolate; }
-& header { padding: 8px 12px; background: #8881; }
-& small, & thead th, & .more td, & i { font-size: 12px; font-style: normal; opacity: .8; }
-& table { table-layout: fixed; width: 100%; margin: 0; border: 0; border-collapse: collapse;
-  font: inherit; color: inherit; }
-& tr:nth-child(n) { background: transparent; border: 0; border-top: 1px solid #8883; }
-& th, & td { padding: 6px 12px; border: 0; text-align: left; vertical-align: top; max-width: none;
-  font-weight: inherit; white-space: normal; }
-& tbody th, & b { font-weight: 600; }
-& tbody th small { display: block; font-weight: 400; }
-& th { width: 84px; } & .page th:first-child, & .log th:nth-child(3) { width: auto; }
-& .log th:nth-child(2), & .page th:nth-child(3) { width: 136px; }
-& .user th { color: light-dark(#084a9a, #8ab8ff); }
-& .assistant th, & .healthy { color: light-dark(#0c5c2e, #7fd6a0); }
-& .tool th, & .open { color: light-dark(#733d00, #f0b86a); }
-& .error, & .degraded { color: light-dark(#b3261e, #ff9d94); }
-& p { margin: 0; } & > div > p { padding: 8px 12px; }
-& code { display: flex; padding: 0; font-size: 12px; color: inherit; background: transparent; }
-& .call { display: flex; flex-wrap: wrap; gap: 4px 12px; padding: 4px 8px; background: #8881; }
-& .call > div { flex: 1 1 220px; min-width: 0; }
-& .result { padding-left: 12px; border-left: 2px solid #8886; }
-@container (max-width: 560px) {
-  & .log thead { display: none; }
-  & .log th, & .log td { display: inline-block; width: auto; padding: 3px 12px; }
-  & .log td:last-child { display: block; } & .page th:nth-child(n + 2) { width: 74px; }
-}
-""".replace("&", ".sessionstore-html" * 3)
