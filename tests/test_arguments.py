@@ -18,13 +18,13 @@ from sessionstore import (
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 1.0, None, "5", True])
-def test_a_limit_of_a_list(limit: Any) -> None:
+def test_an_invalid_limit_of_a_list_is_refused_with_what_is_valid(limit: Any) -> None:
     with pytest.raises(InvalidSessionError, match="whole number of 1 or more: sessions a page"):
         InMemorySessionStore().list_sessions(limit=limit)
 
 
 @pytest.mark.parametrize("limit", [-1, 1.0, "5", True])
-def test_a_limit_of_messages(limit: Any) -> None:
+def test_an_invalid_limit_of_messages_is_refused_with_what_is_valid(limit: Any) -> None:
     store = InMemorySessionStore()
     for read in (store.get, store.get_messages):
         with pytest.raises(InvalidSessionError, match="0 or more: how many messages; or None"):
@@ -32,7 +32,7 @@ def test_a_limit_of_messages(limit: Any) -> None:
 
 
 @pytest.mark.parametrize("metadata", [[1], "title", 3])
-def test_metadata_that_is_no_dict(metadata: Any) -> None:
+def test_metadata_that_is_not_a_dict_is_refused(metadata: Any) -> None:
     words = f"^metadata must be a dict, a JSON object, not {type(metadata).__name__}$"
     store = InMemorySessionStore()
     with pytest.raises(InvalidSessionError, match=words):
@@ -47,7 +47,7 @@ ENDLESS += [ENDLESS]
 
 
 @pytest.mark.parametrize("kind", [InMemorySessionStore, SQLiteSessionStore])
-def test_a_message_to_page_from(kind: Callable[[], SessionStore]) -> None:
+def test_an_invalid_message_id_for_paging_is_refused(kind: Callable[[], SessionStore]) -> None:
     with kind() as store:
         store.append_message("s", SessionMessage("user", "Hello!", id="m0"))
         for ways, words in (
@@ -60,7 +60,7 @@ def test_a_message_to_page_from(kind: Callable[[], SessionStore]) -> None:
                 store.get_messages("s", **ways)
 
 
-def test_what_is_nested_too_deep() -> None:
+def test_data_nested_too_deep_is_refused() -> None:
     store = InMemorySessionStore()
     message = SessionMessage("user", "Hello!", id="m0", metadata={"a": ENDLESS})
     with pytest.raises(InvalidMessageError, match="its metadata is nested too deep: at most 64"):

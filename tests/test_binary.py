@@ -36,7 +36,7 @@ messages = st.builds(
 
 
 @given(messages)
-def test_whatever_holds_bytes_comes_back_equal(message):
+def test_any_message_with_bytes_comes_back_equal(message):
     assert there_and_back(message) == message
 
 
@@ -64,7 +64,7 @@ class Buffer(bytearray):
         *(Digest(b"hi"), Buffer(b"hi")),
     ],
 )
-def test_whatever_kind_of_bytes_comes_back_as_bytes(binary):
+def test_every_kind_of_bytes_comes_back_as_bytes(binary):
     [block] = there_and_back(SessionMessage("user", [{"data": binary}])).content
     assert block == {"data": b"hi"}
     assert type(block["data"]) is bytes
@@ -73,7 +73,7 @@ def test_whatever_kind_of_bytes_comes_back_as_bytes(binary):
 @pytest.mark.parametrize(
     "data", [{"$bytes": "aGk="}, {"$$bytes": 1}, {"$bytes": b"hi"}, {"$bytes": {"$bytes": "aGk="}}]
 )
-def test_an_object_that_looks_like_a_tag_stays_what_it_is(data):
+def test_an_object_that_looks_like_a_tag_is_not_decoded(data):
     without = SessionMessage("user", [{"data": data}])
     beside = SessionMessage("user", [{"data": data, "more": b"x"}])
     assert there_and_back(without) == without
@@ -93,18 +93,18 @@ def test_a_message_without_bytes_is_the_same_one():
     "stored",
     [5, None, "not base64!", "aGk", "é", ["aGk="], {"$bytes": 5}, {"__reduce__": ["os.system"]}],
 )
-def test_what_is_no_base64_is_left_as_it_is_stored(stored):
+def test_a_tag_with_invalid_base64_is_left_as_it_is_stored(stored):
     message = SessionMessage("user", [{"data": {"$bytes": stored}, "x": [1]}], extra=HELD)
     assert untag_bytes(message).content == message.content
 
 
-def test_what_else_is_said_under_our_name_is_kept():
+def test_other_keys_under_our_name_are_kept():
     message = SessionMessage("user", [{"x": b"x"}], extra={"sessionstore": {"later": [b"y"]}})
     assert there_and_back(message) == message
 
 
 @pytest.mark.parametrize("mark", [{}, {"bytes": False}, {"bytes": None}, {"later": True}])
-def test_a_message_that_says_of_no_bytes_has_none(mark):
+def test_a_message_that_lists_no_bytes_is_not_decoded(mark):
     message = SessionMessage("user", [{"data": {"$bytes": "aGk="}}], extra={"sessionstore": mark})
     assert untag_bytes(message) is message
 
@@ -116,7 +116,7 @@ def test_blocks_arguments_and_extras_stay_objects():
     assert untag_bytes(hostile) == replace(hostile, extra={"langchain": block})
 
 
-def test_what_leads_back_to_itself_is_left_for_the_store_to_refuse():
+def test_data_that_contains_itself_is_left_for_the_store_to_refuse():
     ring = {"x": b"x"}
     ring["ring"] = ring
     message = SessionMessage("user", [ring])

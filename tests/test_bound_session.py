@@ -37,7 +37,7 @@ def said(text: str, message_id: str) -> SessionMessage:
     return SessionMessage("user", text, id=message_id)
 
 
-def test_it_does_what_the_methods_of_the_store_do(do: Do) -> None:
+def test_a_bound_session_does_what_the_methods_of_its_store_do(do: Do) -> None:
     store = InMemorySessionStore()
     session = store.session("s", agent_id="helper", user_id="alice")
     assert do(session, "get") is None
@@ -62,7 +62,7 @@ def test_it_does_what_the_methods_of_the_store_do(do: Do) -> None:
         do(session, "create")
 
 
-def test_it_checks_the_owner_and_the_version(do: Do) -> None:
+def test_a_bound_session_checks_the_owner_and_the_version(do: Do) -> None:
     store = InMemorySessionStore()
     do(store.session("s", user_id="alice"), "append_message", said("a", "a"))
     other = store.session("s", user_id="eve")
@@ -90,12 +90,12 @@ def test_it_checks_the_owner_and_the_version(do: Do) -> None:
 
 
 @pytest.mark.parametrize("given", ["", 7, None, "x" * 513])
-def test_a_session_of_no_valid_name_is_refused_at_once(given: Any) -> None:
+def test_a_bound_session_with_an_invalid_id_is_refused_at_once(given: Any) -> None:
     with pytest.raises(InvalidSessionError):
         InMemorySessionStore().session(given)
 
 
-def test_it_has_every_method_that_is_about_one_session() -> None:
+def test_a_bound_session_has_every_method_that_is_about_one_session() -> None:
     about_one = {
         name
         for name, method in inspect.getmembers(SessionStore, inspect.isfunction)

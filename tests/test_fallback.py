@@ -86,7 +86,7 @@ def test_another_user_is_kept_out_in_an_outage_too() -> None:
         pair.store.get("t", user_id="mallory")
 
 
-def test_what_can_not_be_promised_is_refused() -> None:
+def test_promises_that_can_not_be_kept_in_an_outage_are_refused() -> None:
     pair = Pair(max_pending=2)
     pair.store.append_messages("s", turn("a"))
     pair.primary.go_down()
@@ -107,7 +107,7 @@ def test_what_can_not_be_promised_is_refused() -> None:
     assert pair.said() == ["a", "to a", "b", "to b", "c", "to c"]
 
 
-def test_an_unknown_session_raises_where_that_is_asked_for() -> None:
+def test_an_unknown_session_raises_in_an_outage_with_unknown_raise() -> None:
     pair = Pair(unknown="raise")
     pair.primary.go_down()
     with pytest.raises(StoreUnavailableError):
@@ -173,7 +173,7 @@ def test_a_new_process_on_the_same_file_replays_everything(tmp_path: Path) -> No
         store._fallback.close()
 
 
-def test_nobody_waits_for_the_prober() -> None:
+def test_no_call_waits_for_the_one_that_probes() -> None:
     pair = Pair()
     pair.store.append_messages("s", turn("a"))
     pair.primary.go_down()
@@ -273,23 +273,23 @@ class _AsyncCallable:
         ({"max_sessions": 1.5}, "max_sessions must be a whole number, not float"),
     ],
 )
-def test_options_of_the_wrong_type(options: dict[str, Any], words: str) -> None:
+def test_options_of_the_wrong_type_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(TypeError, match=f"^{words}"):
         FallbackSessionStore(InMemorySessionStore(), **options)
 
 
 @pytest.mark.parametrize("callback", [print, [].append, lambda *_: None, asyncio.Event().set])
-def test_callbacks_that_are_taken(callback: Callable[..., None]) -> None:
+def test_valid_callbacks_are_accepted(callback: Callable[..., None]) -> None:
     FallbackSessionStore(InMemorySessionStore(), on_fallback=callback, on_recover=callback).close()
 
 
 @pytest.mark.parametrize("fallback", ["memory", "outage.db", 3, None])
-def test_a_fallback_that_is_none(fallback: Any) -> None:
+def test_an_invalid_fallback_is_refused(fallback: Any) -> None:
     with pytest.raises(ValueError, match=r'^fallback must be "in-memory"'):
         FallbackSessionStore(InMemorySessionStore(), fallback=fallback)
 
 
-def test_a_ping_tells_that_calls_are_answered() -> None:
+def test_a_ping_succeeds_while_the_fallback_answers() -> None:
     pair = Pair()
     pair.primary.go_down()
     pair.store.ping()

@@ -158,7 +158,7 @@ def test_a_journal_of_what_failed_is_deleted_when_nothing_can_get_into_it_any_mo
     assert stage.fallback.inner.list_sessions().sessions == []
 
 
-def test_what_was_replay_is_not_replayed_again_after_a_crash() -> None:
+def test_replayed_writes_are_not_replayed_again_after_a_crash() -> None:
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")
@@ -457,7 +457,7 @@ def test_a_list_that_was_begun_in_an_outage_goes_on_after_it() -> None:
     assert rest.partial
 
 
-def test_nested_in_both_places() -> None:
+def test_a_fallback_may_be_nested_as_primary_and_as_fallback() -> None:
     inner = Stage()
     backup = Stage()
     store = FallbackSessionStore(inner.store, fallback=backup.store, retry_after=0)

@@ -154,7 +154,7 @@ def test_a_journal_with_a_late_write_holds_none_that_was_replayed() -> None:
     assert stage.kept() == ["a"]
 
 
-def test_a_journal_that_could_not_be_deleted_is_not_left_to_be_replay_again(
+def test_a_journal_that_could_not_be_deleted_is_not_replayed_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(obsolete, "_REST", 0)
@@ -200,7 +200,7 @@ def test_a_write_that_was_refused_does_not_tell_what_the_session_was() -> None:
     is_kept(stage, [*expected, "e"])
 
 
-def test_what_was_replay_before_several_crashes_is_not_replayed_again() -> None:
+def test_writes_replayed_before_several_crashes_are_not_replayed_again() -> None:
     """Word of it is in a journal without writes, younger than the one that it is about."""
     stage = down()
     stage.store.update("s", metadata={"title": "old"})
@@ -220,7 +220,7 @@ def test_what_was_replay_before_several_crashes_is_not_replayed_again() -> None:
     assert not stage.fallback.inner.list_sessions(agent_id=journal_form.JOURNALS).sessions
 
 
-def test_word_of_what_was_replayed_stays_as_long_as_a_journal_that_can_not_be_deleted() -> None:
+def test_the_note_of_a_replay_stays_as_long_as_a_journal_that_can_not_be_deleted() -> None:
     stage = down()
     stage.store.update("s", metadata={"title": "old"})
     stage.store.append_messages("s", said("b"))
@@ -243,7 +243,7 @@ def test_word_of_what_was_replayed_stays_as_long_as_a_journal_that_can_not_be_de
     assert stage.primary.inner.get("s").metadata == {"title": "new"}
 
 
-def test_what_another_has_replay_is_not_replayed_again(
+def test_writes_replayed_by_another_process_are_not_replayed_again(
     taken_over: tuple[Stage, FallbackSessionStore], caplog: pytest.LogCaptureFixture
 ) -> None:
     stage, other = taken_over

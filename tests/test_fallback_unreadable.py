@@ -194,7 +194,7 @@ def test_what_was_refused_and_can_not_be_read_keeps_no_store_from_being_made(
         assert store.append_messages("s", said("a")) == 1
 
 
-def test_another_call_does_not_fail_for_it(tmp_path: Path) -> None:
+def test_an_entry_that_can_not_be_read_fails_no_other_call(tmp_path: Path) -> None:
     """Where the journal is looked through later, in somebody's call."""
     damaged = Damaged(tmp_path / "outage.db")
     damaged.change(3, "inside")

@@ -64,7 +64,7 @@ def test_nobody_reads_or_changes_what_another_user_wrote() -> None:
     assert [write.operation.user_id for write in stage.store.rejected()] == ["mallory"]
 
 
-def test_what_the_primary_told_is_kept_to_in_an_outage() -> None:
+def test_the_owner_that_the_primary_named_is_enforced_in_an_outage() -> None:
     stage = unseen()
     stage.primary.come_back()
     assert ids(stage, "alice") == ["hers"]

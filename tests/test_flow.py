@@ -28,7 +28,7 @@ def drive(request: pytest.FixtureRequest) -> Drive:
     return found
 
 
-def test_replies_come_back_in_turn(drive: Drive) -> None:
+def test_each_request_gets_its_reply_in_order(drive: Drive) -> None:
     def flow() -> Flow[Any, Any, list[int]]:
         first = yield 1
         second = yield first + 1
@@ -37,7 +37,7 @@ def test_replies_come_back_in_turn(drive: Drive) -> None:
     assert drive(flow(), lambda request: request * 10) == [10, 110]
 
 
-def test_a_flow_that_asks_for_nothing(drive: Drive) -> None:
+def test_a_flow_without_requests_returns_its_result(drive: Drive) -> None:
     def flow() -> Flow[Any, Any, str]:
         yield from ()
         return "done"
@@ -45,7 +45,7 @@ def test_a_flow_that_asks_for_nothing(drive: Drive) -> None:
     assert drive(flow(), pytest.fail) == "done"
 
 
-def test_an_error_is_raised_at_the_yield(drive: Drive) -> None:
+def test_an_error_of_a_request_is_raised_where_the_flow_yielded(drive: Drive) -> None:
     def flow() -> Flow[Any, Any, str]:
         try:
             yield "refused"
@@ -61,7 +61,9 @@ def test_an_error_is_raised_at_the_yield(drive: Drive) -> None:
     assert drive(flow(), send) == "handled refused, then ACCEPTED"
 
 
-def test_an_error_that_the_flow_leaves_comes_out_as_it_is(drive: Drive) -> None:
+def test_an_error_of_a_request_that_the_flow_does_not_catch_is_raised_unchanged(
+    drive: Drive,
+) -> None:
     error = KeyError("x")
 
     def send(_: object) -> None:
@@ -75,7 +77,7 @@ def test_an_error_that_the_flow_leaves_comes_out_as_it_is(drive: Drive) -> None:
     assert caught.value is error
 
 
-def test_an_error_of_the_flow_comes_out(drive: Drive) -> None:
+def test_an_error_of_the_flow_is_raised(drive: Drive) -> None:
     def flow() -> Flow[Any, Any, None]:
         yield 1
         raise ValueError("of the flow")
@@ -127,7 +129,7 @@ def test_a_cancelled_task_ends_its_flow() -> None:
     asyncio.run(main())
 
 
-def test_an_error_is_gone_when_nobody_holds_it() -> None:
+def test_a_finished_flow_keeps_no_reference_to_an_error() -> None:
     class SentError(Exception):
         """One to which a weak reference can be made."""
 

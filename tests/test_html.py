@@ -107,7 +107,7 @@ def test_any_messages_can_be_shown(batch: list[SessionMessage]) -> None:
         if isinstance(message, SessionMessage)
     ],
 )
-def test_messages_that_no_store_would_take_are_shown_all_the_same(bad: Any) -> None:
+def test_messages_that_no_store_would_take_can_be_shown(bad: Any) -> None:
     page = read(msgspec.structs.replace(session(), messages=[said("before"), bad, bad]))
     assert len(page.rows) == 4
     assert page.rows[1].endswith("before")
@@ -161,7 +161,7 @@ def test_a_medium_is_named_and_neither_its_address_nor_its_bytes_are_there() -> 
         ("s3cret", ""),
     ],
 )
-def test_of_an_address_nothing_but_a_files_name_is_shown(url: str, name: str) -> None:
+def test_only_the_files_name_of_an_address_is_shown(url: str, name: str) -> None:
     block = {"type": "image_url", "image_url": {"url": url}}
     shown = session(said([block]))._repr_html_()
     assert f"[<bdi>{f'image {name}'.strip()}</bdi>]" in shown
@@ -173,7 +173,7 @@ def test_no_password_is_shown() -> None:
         assert PASSWORD not in thing._repr_html_() + repr(thing)
 
 
-def test_no_repr_shows_what_a_user_wrote_to_rich_either() -> None:
+def test_neither_repr_nor_rich_shows_what_a_user_wrote() -> None:
     secret = "what a user wrote"  # noqa: S105 - and no password
     message = said(secret, name=secret, metadata={secret: secret})
     made = session(message, metadata={"title": secret})

@@ -50,7 +50,7 @@ class Role(str, Enum):
 # -- A message's stored form ----------------------------------------------------------------------
 
 
-def test_the_stored_form_of_a_plain_message() -> None:
+def test_a_plain_message_has_the_documented_stored_form() -> None:
     message = SessionMessage("user", "Hi \N{GRINNING FACE}", id="m", created_at=MADE)
     assert encode_message(message).decode() == (
         '{"role":"user","content":"Hi \N{GRINNING FACE}","id":"m",'
@@ -58,7 +58,7 @@ def test_the_stored_form_of_a_plain_message() -> None:
     )
 
 
-def test_the_stored_form_of_a_tool_call() -> None:
+def test_a_tool_call_has_the_documented_stored_form() -> None:
     message = SessionMessage(
         "assistant",
         tool_calls=[{"id": "c", "name": "add", "args": {"a": 1}}],
@@ -108,14 +108,14 @@ def test_what_would_not_come_back_equal_is_refused(bad: SessionMessage) -> None:
         SessionMessage("user", metadata={Text("key"): Text("hello")}),
     ],
 )
-def test_a_kind_of_text_is_the_text_that_it_is(message: SessionMessage) -> None:
+def test_a_subclass_of_str_is_stored_as_its_text(message: SessionMessage) -> None:
     found = decode_message(encode_message(message))
     assert found == message
     assert type(found.role) is str
     assert "another" not in encode_message(message).decode()
 
 
-def test_tuples_are_lists() -> None:
+def test_tuples_are_stored_as_lists() -> None:
     blocks: Any = ({"type": "text", "values": (1, (2,))},)
     message = SessionMessage("user", blocks, metadata={"a": ()})
     found = decode_message(encode_message(message))
@@ -129,17 +129,17 @@ def test_tuples_are_lists() -> None:
 @example(b'{"v":2,"role":"user"}')
 @example("[" * 100_000)
 @example('{"role":"user","content":"\\ud800"}')
-def test_what_is_no_message_is_corrupt(raw: bytes | str) -> None:
+def test_bytes_that_are_not_a_message_raise_corrupt_message_error(raw: bytes | str) -> None:
     with pytest.raises(CorruptMessageError) as caught:
         decode_message(raw)
     assert "written by a newer" in str(caught.value) or "can't be read" in str(caught.value)
 
 
-def test_a_field_that_is_not_known_is_passed_over() -> None:
+def test_an_unknown_field_of_a_stored_message_is_ignored() -> None:
     assert decode_message('{"role":"user","content":"x","later":1}').content == "x"
 
 
-def test_a_corrupt_message_is_told_with_its_session() -> None:
+def test_the_error_for_a_corrupt_message_names_its_session() -> None:
     with pytest.raises(CorruptMessageError, match="session 's'"):
         decode_messages("s", [encode_message(SessionMessage("user", "x")), b"{"])
 
@@ -181,7 +181,7 @@ def test_messages_and_sessions_are_frozen() -> None:
         message.content = "y"  # type: ignore[misc]
 
 
-def test_a_message_is_made_now_in_utc() -> None:
+def test_a_new_messages_time_is_now_in_utc() -> None:
     before = datetime.now(timezone.utc)
     made = SessionMessage("user", "x").created_at
     assert before <= made <= datetime.now(timezone.utc)
@@ -198,20 +198,22 @@ def test_metadata_comes_back_equal(metadata: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("bad", NOT_JSON.values(), ids=NOT_JSON.keys())
-def test_metadata_that_is_not_json(bad: Any) -> None:
+def test_metadata_that_is_not_json_is_refused(bad: Any) -> None:
     with pytest.raises(InvalidSessionError, match=r"this holds .+"):
         encode_metadata({"a": [bad]})
 
 
 @pytest.mark.parametrize("raw", ["", "{", "[]", "7", '{"a":NaN}', b"\xff", "[" * 100_000])
-def test_metadata_that_is_corrupt(raw: bytes | str) -> None:
+def test_corrupt_metadata_raises_corrupt_message_error(raw: bytes | str) -> None:
     with pytest.raises(CorruptMessageError):
         decode_metadata(raw)
 
 
 @MODEST
 @given(json_objects, st.dictionaries(st.sampled_from("abc"), st.none() | st.integers()))
-def test_merge(old: dict[str, Any], changes: dict[str, Any]) -> None:
+def test_merging_metadata_sets_keys_and_removes_those_that_are_none(
+    old: dict[str, Any], changes: dict[str, Any]
+) -> None:
     before = (dict(old), dict(changes))
     merged = merge_metadata(old, changes)
     for key in {*old, *changes}:
@@ -226,7 +228,7 @@ def test_merge(old: dict[str, Any], changes: dict[str, Any]) -> None:
 # -- Ids and times --------------------------------------------------------------------------------
 
 
-def test_ids_differ() -> None:
+def test_new_ids_are_unique() -> None:
     made = {new_id() for _ in range(1000)}
     assert len(made) == 1000
     assert {len(found) for found in made} == {32}
@@ -240,23 +242,23 @@ def test_microseconds_are_exact(moment: datetime) -> None:
     assert from_microseconds(to_microseconds(moment)) == moment
 
 
-def test_microseconds_of_another_timezone() -> None:
+def test_microseconds_do_not_depend_on_the_timezone() -> None:
     there = MADE.astimezone(timezone(timedelta(hours=5, minutes=45)))
     assert to_microseconds(there) == to_microseconds(MADE)
 
 
-def test_now() -> None:
+def test_the_wall_clock_gives_the_current_time() -> None:
     before = to_microseconds(datetime.now(timezone.utc))
     assert before <= wall_microseconds() <= to_microseconds(datetime.now(timezone.utc))
 
 
-def test_retention() -> None:
+def test_retention_is_converted_to_microseconds() -> None:
     assert retention_microseconds(None) is None
     assert retention_microseconds(1) == 86_400_000_000
     assert retention_microseconds(0.5) == 43_200_000_000
 
 
 @pytest.mark.parametrize("days", [0, -1, float("nan"), float("inf"), True, "1"])
-def test_retention_that_is_none(days: Any) -> None:
+def test_an_invalid_retention_is_refused(days: Any) -> None:
     with pytest.raises(InvalidSessionError):
         retention_microseconds(days)

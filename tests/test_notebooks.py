@@ -129,7 +129,7 @@ def test_a_notebook_runs_and_its_outputs_are_current(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_outputs_tell_nothing_of_the_machine(path: Path) -> None:
+def test_no_output_names_the_machine_that_made_it(path: Path) -> None:
     for cell in outputs_of(nbformat.read(path, as_version=4)):
         for output in cell:
             assert not OF_A_MACHINE.search(text_of(output))
@@ -149,7 +149,7 @@ def test_outputs_tell_nothing_of_the_machine(path: Path) -> None:
         ],
     ],
 )
-def test_what_tells_of_a_machine_is_found(text: str) -> None:
+def test_the_search_finds_text_that_names_a_machine(text: str) -> None:
     output = nbformat.v4.new_output("error", ename="E", evalue="", traceback=[f"a {text}"])
     assert OF_A_MACHINE.search(text_of(output))
 
@@ -157,7 +157,7 @@ def test_what_tells_of_a_machine_is_found(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["localhost:6379", "</var></opt>", "and/or", "13:04:05", "1.2.3", "a: \\n", "[1:2]"]
 )
-def test_what_is_any_machines_is_let_be(text: str) -> None:
+def test_the_search_leaves_text_that_is_the_same_on_any_machine(text: str) -> None:
     assert not OF_A_MACHINE.search(text)
 
 

@@ -62,31 +62,31 @@ _decoder: Any = msgspec.json.Decoder(
 
 
 @pytest.mark.parametrize("operation", ALL, ids=lambda one: type(one).__name__)
-def test_it_comes_back_equal_from_json(operation: Operation[Any]) -> None:
+def test_an_operation_comes_back_equal_from_json(operation: Operation[Any]) -> None:
     assert _decoder.decode(msgspec.json.encode(operation)) == operation
 
 
 @pytest.mark.parametrize("operation", ALL, ids=lambda one: type(one).__name__)
-def test_it_shows_no_words_and_no_names(operation: Operation[Any]) -> None:
+def test_the_repr_of_an_operation_shows_no_content_and_no_names(operation: Operation[Any]) -> None:
     shown = f"{operation!r}{operation}{operation.__rich_repr__()}"
     assert WORDS not in shown
     assert "alice" not in shown
 
 
 @pytest.mark.parametrize("operation", ALL, ids=lambda one: type(one).__name__)
-def test_it_can_not_be_changed(operation: Operation[Any]) -> None:
+def test_an_operation_can_not_be_changed(operation: Operation[Any]) -> None:
     for name in operation.__struct_fields__:
         with pytest.raises(AttributeError):
             setattr(operation, name, None)
 
 
-def test_it_says_which_session_it_is_about_and_whether_it_writes() -> None:
+def test_an_operation_says_which_session_it_is_about_and_whether_it_writes() -> None:
     assert [one.about for one in ALL] == ["s"] * 8 + [None] * 3
     writes = {Create, Append, ReplaceMessage, DeleteMessages, Update, Delete, Prune}
     assert {type(one) for one in ALL if one.is_write} == writes
 
 
-def test_it_is_made_ready_when_it_is_made() -> None:
+def test_arguments_are_normalised_when_an_operation_is_made() -> None:
     made = Append("s", [{"role": "human", "content": "Hello!"}])  # type: ignore[list-item]
     [message] = made.messages
     assert (message.role, message.content) == ("user", "Hello!")
@@ -99,7 +99,7 @@ def test_it_is_made_ready_when_it_is_made() -> None:
     assert Create("s", metadata=None).metadata == {}  # type: ignore[arg-type]
 
 
-def test_what_is_not_valid_makes_no_operation() -> None:
+def test_an_operation_with_invalid_arguments_is_refused() -> None:
     bad: list[tuple[type[Exception], Any]] = [
         (InvalidSessionError, lambda: Get("")),
         (InvalidSessionError, lambda: Get("s", -1)),
@@ -120,7 +120,7 @@ class Invented(Operation[int], frozen=True, tag="invented"):
     session_id: str
 
 
-def test_what_a_store_does_not_know_it_refuses_by_name(tmp_path: Path) -> None:
+def test_a_store_refuses_an_unknown_operation_by_name(tmp_path: Path) -> None:
     for store in (InMemorySessionStore(), SQLiteSessionStore(tmp_path / "sessions.db")):
         with store, pytest.raises(SessionStoreError, match=r"does not know .*Invented"):
             store.run(Invented("s"))

@@ -94,7 +94,7 @@ def test_a_live_process_of_another_container_keeps_its_journals_for_a_minute() -
             process.end()
 
 
-def test_a_process_beside_us_is_seen_to_live_and_to_end() -> None:
+def test_another_living_process_is_recognised_until_it_ends() -> None:
     other = Other()
     try:
         assert is_present(other.owner, now() - LONG_AGO)
@@ -116,7 +116,7 @@ def test_an_owner_of_this_process_is_there_until_it_leaves_or_is_gone() -> None:
 
 @pytest.mark.parametrize("part", [0, 1, 2], ids=["host", "boot", "namespace"])
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the host is all there is")
-def test_a_number_counts_only_where_all_is_the_same(part: int) -> None:
+def test_a_process_number_counts_only_on_the_same_machine_and_boot(part: int) -> None:
     looker = Looker()
     parts = name_for(looker).split("|")
     parts[3] = str(2**22 + 1)  # no process has this number

@@ -55,7 +55,7 @@ def require_error(url: str, kind: type[SessionStoreError], words: str, **options
         "mysql+asyncmy",
     ],
 )
-def test_a_port_where_nobody_listens(scheme: str) -> None:
+def test_an_error_names_a_refused_connection(scheme: str) -> None:
     for module in ("asyncmy", "asyncpg", "psycopg2", "pymysql"):
         if module in scheme:
             pytest.importorskip(module)
@@ -70,7 +70,7 @@ UNRESOLVED = "can't be reached.*: (Name|nodename|No address|Temporary failure|ge
 
 
 @pytest.mark.parametrize("scheme", ["redis", "postgresql", "mysql+pymysql"])
-def test_a_host_that_is_not_there(scheme: str) -> None:
+def test_an_error_names_a_host_that_is_not_resolved(scheme: str) -> None:
     if "pymysql" in scheme:
         pytest.importorskip("pymysql")
         pytest.importorskip("asyncmy")
@@ -78,18 +78,18 @@ def test_a_host_that_is_not_there(scheme: str) -> None:
     require_error(f"{scheme}://u:{SECRET}@{NOBODY}{path}", StoreConnectionError, UNRESOLVED)
 
 
-def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
+def test_an_error_names_a_socket_file_that_does_not_exist(tmp_path: Path) -> None:
     require_error(f"unix://{tmp_path}/s", StoreConnectionError, ": No such file or directory$")
 
 
-def test_sentinels_that_know_no_master() -> None:
+def test_an_error_says_that_no_sentinel_knows_the_master() -> None:
     url = f"redis+sentinel://127.0.0.1:{free_port()}/name"
     require_error(
         url, StoreConnectionError, ": no Sentinel that answers knows a master of this name$"
     )
 
 
-def test_what_is_not_known_is_not_quoted() -> None:
+def test_the_text_of_an_unknown_error_is_not_quoted() -> None:
     assert reason_of(ValueError(f"no password {SECRET}")) == ""
     assert reason_of(OSError(f"no password {SECRET}")) == ""
     refused = ConnectionRefusedError(111, f"Connect call failed ('{SECRET}', 1)")
@@ -102,14 +102,16 @@ def test_what_is_not_known_is_not_quoted() -> None:
 # -- TLS, and none ------------------------------------------------------------------------------
 
 
-def test_tls_to_a_server_without(redis_server: redis_servers.Server) -> None:
+def test_an_error_suggests_redis_urls_for_a_server_without_tls(
+    redis_server: redis_servers.Server,
+) -> None:
     """It waits for the end of a line, so that the call ends by its time."""
     url = redis_server.url.replace("redis:", "rediss:")
     words = "; if it speaks no TLS, write redis:// in place of rediss://$"
     require_error(url, StoreTimeoutError, words, timeout=0.15)
 
 
-def test_no_tls_to_a_server_with(
+def test_an_error_suggests_rediss_urls_for_a_server_with_tls(
     redis_server: redis_servers.Server, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     trusted, key = certificate(tmp_path_factory.mktemp("tls") / "trusted")
@@ -143,20 +145,20 @@ def answering(answer: bytes) -> Iterator[int]:
 ALERT = b"\x15\x03\x01\x00\x02\x02\x46"  # as TLS has it for what is no TLS
 
 
-def test_a_server_that_answers_by_an_alert_of_tls() -> None:
+def test_an_error_suggests_rediss_urls_where_a_tls_alert_answers() -> None:
     with answering(ALERT) as port:
         words = "does not speak Redis's protocol: if it is TLS, write rediss://$"
         require_error(f"redis://127.0.0.1:{port}", SessionStoreError, words)
 
 
-def test_a_server_that_answers_tls_by_something_else() -> None:
+def test_an_error_suggests_redis_urls_where_no_tls_answers() -> None:
     with answering(b"-ERR unknown command\r\n") as port:
         words = "does not speak TLS: write redis:// in place of rediss://$"
         require_error(f"rediss://127.0.0.1:{port}", SessionStoreError, words)
 
 
 @pytest.mark.parametrize("call", ["create", "get", "get_messages"])
-def test_a_store_that_was_answered_before_is_not_told_of_tls(
+def test_a_timeout_after_earlier_answers_does_not_mention_tls(
     tmp_path_factory: pytest.TempPathFactory, call: str
 ) -> None:
     trusted, key = certificate(tmp_path_factory.mktemp("tls") / "trusted")

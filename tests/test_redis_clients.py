@@ -75,19 +75,25 @@ def use_sync_and_async(client: Any, prefix: str, *, sync: bool) -> None:
     store.close()
 
 
-def test_a_sync_client(redis_server: redis_servers.Server, prefix: str) -> None:
+def test_a_sync_client_of_the_caller_is_used_and_left_open(
+    redis_server: redis_servers.Server, prefix: str
+) -> None:
     with redis.Redis(port=redis_server.port, decode_responses=True) as client:
         use_sync_and_async(client, prefix, sync=True)
         assert client.ping()
 
 
-def test_a_sync_cluster_client(redis_cluster: redis_servers.Cluster, prefix: str) -> None:
+def test_a_sync_cluster_client_of_the_caller_is_used_and_left_open(
+    redis_cluster: redis_servers.Cluster, prefix: str
+) -> None:
     with redis_cluster.client(decode_responses=True) as client:
         use_sync_and_async(client, prefix, sync=True)
         assert client.set("x", "y")
 
 
-def test_a_sync_sentinel_client(old_redis_guarded: redis_servers.Guarded, prefix: str) -> None:
+def test_a_sync_sentinel_client_of_the_caller_is_used_and_left_open(
+    old_redis_guarded: redis_servers.Guarded, prefix: str
+) -> None:
     hosts = [("127.0.0.1", one.port) for one in old_redis_guarded.sentinels]
     manager = Sentinel(hosts, socket_timeout=1)
     with manager.master_for(redis_servers.SERVICE, db=1) as client:
@@ -98,7 +104,9 @@ def test_a_sync_sentinel_client(old_redis_guarded: redis_servers.Guarded, prefix
         sentinel.close()
 
 
-def test_an_async_client(redis_server: redis_servers.Server, prefix: str) -> None:
+def test_an_async_client_of_the_caller_is_used_and_left_open(
+    redis_server: redis_servers.Server, prefix: str
+) -> None:
     client = redis.asyncio.Redis(port=redis_server.port, decode_responses=True)
     store = RedisSessionStore(client, key_prefix=prefix)
 
@@ -113,7 +121,9 @@ def test_an_async_client(redis_server: redis_servers.Server, prefix: str) -> Non
     asyncio.run(main())
 
 
-def test_an_async_cluster_client(redis_cluster: redis_servers.Cluster, prefix: str) -> None:
+def test_an_async_cluster_client_of_the_caller_is_used_and_left_open(
+    redis_cluster: redis_servers.Cluster, prefix: str
+) -> None:
     async def main() -> None:
         port = redis_cluster.masters[0].port
         async with redis.asyncio.RedisCluster("127.0.0.1", port) as client:
@@ -127,7 +137,9 @@ def test_an_async_cluster_client(redis_cluster: redis_servers.Cluster, prefix: s
     asyncio.run(main())
 
 
-def test_an_async_sentinel_client(old_redis_guarded: redis_servers.Guarded, prefix: str) -> None:
+def test_an_async_sentinel_client_of_the_caller_is_used_and_left_open(
+    old_redis_guarded: redis_servers.Guarded, prefix: str
+) -> None:
     async def main() -> None:
         hosts = [("127.0.0.1", one.port) for one in old_redis_guarded.sentinels]
         manager = AsyncSentinel(hosts, socket_timeout=1)
@@ -251,7 +263,7 @@ def test_an_unknown_option_is_refused(option: str, words: str) -> None:
         RedisSessionStore(f"redis://u:secret@h?decode_responses=true&{option}")
 
 
-def test_options_on_how_replies_are_shown_change_nothing(
+def test_options_for_decoding_replies_change_nothing(
     redis_server: redis_servers.Server, prefix: str, call: Any
 ) -> None:
     options = "?decode_responses=true&encoding=latin-1&encoding_errors=ignore"
@@ -260,7 +272,7 @@ def test_options_on_how_replies_are_shown_change_nothing(
         assert [m.content for m in call(store, "get_messages", "s")] == ["\N{GRINNING FACE}"]
 
 
-def test_retention_of_open_store(redis_server: redis_servers.Server) -> None:
+def test_retention_days_of_open_store_reaches_redis(redis_server: redis_servers.Server) -> None:
     with open_store(redis_server.url, retention_days=0.5 / 86_400) as store:
         session_id = store.create().id
         wait_until(lambda: store.get(session_id) is None, "expiry")
@@ -269,7 +281,7 @@ def test_retention_of_open_store(redis_server: redis_servers.Server) -> None:
     assert isinstance(open_store("memory:"), InMemorySessionStore)
 
 
-def test_a_unix_socket() -> None:
+def test_a_unix_socket_takes_sync_and_async_calls() -> None:
     with redis_servers.single(unixsocket="s.sock") as server:
         store = RedisSessionStore(f"unix://{server.home}/s.sock?db=1")
         assert store.append_message("s", said("x")) == 1
@@ -304,7 +316,7 @@ def test_a_missing_driver_is_named() -> None:
 # -- Loops, threads, forks -------------------------------------------------------------------------
 
 
-def test_a_loop_takes_its_connections_with_it(alone: redis_servers.Server) -> None:
+def test_connections_are_closed_when_their_event_loop_ends(alone: redis_servers.Server) -> None:
     store = RedisSessionStore(alone.url)
     for _ in range(3):
         asyncio.run(store.aping())
@@ -320,7 +332,9 @@ def test_a_loop_may_end_while_another_begins(redis_server: redis_servers.Server)
         asyncio.run(store.aget("s"))
 
 
-def test_a_loop_that_is_only_closed(alone: redis_servers.Server) -> None:
+def test_connections_are_closed_with_an_event_loop_that_is_only_closed(
+    alone: redis_servers.Server,
+) -> None:
     store = RedisSessionStore(alone.url)
     for _ in range(3):
         loop = asyncio.new_event_loop()
@@ -355,7 +369,9 @@ sys.stdin.readline()
         assert (process.returncode, complaints) == (0, "")
 
 
-def test_loops_that_are_left_open_at_exit(alone: redis_servers.Server) -> None:
+def test_event_loops_that_are_left_open_at_exit_cause_no_warning(
+    alone: redis_servers.Server,
+) -> None:
     """As notebooks do that run a loop within a loop: it is never closed, nor ended."""
     program = """
 import asyncio, sys, warnings
@@ -388,13 +404,15 @@ print("done", flush=True)
     assert (process.returncode, said_there, complaints) == (0, "done\n", "")
 
 
-def test_a_store_that_is_only_dropped(alone: redis_servers.Server) -> None:
+def test_connections_are_closed_with_a_store_that_is_only_dropped(
+    alone: redis_servers.Server,
+) -> None:
     RedisSessionStore(alone.url).ping()
     gc.collect()
     wait_until(lambda: connected(alone) == 0, "connections are closed")
 
 
-def test_closing_from_another_loop_and_thread(alone: redis_servers.Server) -> None:
+def test_a_store_can_be_closed_from_another_thread(alone: redis_servers.Server) -> None:
     store = RedisSessionStore(alone.url)
 
     async def use() -> None:
@@ -431,7 +449,7 @@ TOPOLOGIES = ["redis_server", "redis_cluster", "old_redis_guarded"]
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_few_connections_are_waited_for(
+def test_threads_wait_for_one_of_few_connections(
     topology: str, prefix: str, request: pytest.FixtureRequest
 ) -> None:
     url = f"{request.getfixturevalue(topology).url}?max_connections=2"
@@ -455,7 +473,7 @@ def test_few_connections_are_waited_for(
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_few_connections_of_a_loop_are_waited_for(
+def test_tasks_wait_for_one_of_few_connections(
     topology: str, prefix: str, request: pytest.FixtureRequest
 ) -> None:
     async def main(url: str) -> None:
@@ -466,7 +484,7 @@ def test_few_connections_of_a_loop_are_waited_for(
     asyncio.run(main(f"{request.getfixturevalue(topology).url}?max_connections=2"))
 
 
-def test_connections_are_not_waited_for_without_end(alone: redis_servers.Server) -> None:
+def test_the_wait_for_a_connection_ends_at_the_timeout(alone: redis_servers.Server) -> None:
     with RedisSessionStore(f"{alone.url}?max_connections=1", timeout=0.5) as store:
         store.append_message("s", said("x"))
         alone.pause()
@@ -483,7 +501,7 @@ def test_connections_are_not_waited_for_without_end(alone: redis_servers.Server)
 
 
 @pytest.mark.parametrize("fallback", ["memory:", None])
-def test_an_outage_is_not_reported_as_busy_to_those_that_wait(
+def test_calls_that_wait_for_a_connection_in_an_outage_are_not_told_busy(
     alone: redis_servers.Server, fallback: Any
 ) -> None:
     """Others were answered since the wait began: that was before."""
@@ -513,7 +531,7 @@ def test_an_outage_is_not_reported_as_busy_to_those_that_wait(
     assert [error for error in errors if not isinstance(error, expected)] == []
 
 
-def test_a_callers_client_refuses_as_it_does(alone: redis_servers.Server) -> None:
+def test_a_callers_client_without_a_free_connection_is_busy(alone: redis_servers.Server) -> None:
     client = redis.Redis(port=alone.port, max_connections=1, socket_timeout=5.0)
     with RedisSessionStore(client) as store, client.pipeline() as pipeline:
         store.append_message("s", said("x"))
@@ -524,7 +542,9 @@ def test_a_callers_client_refuses_as_it_does(alone: redis_servers.Server) -> Non
     client.close()
 
 
-def test_a_cancelled_task_harms_no_other(redis_server: redis_servers.Server, prefix: str) -> None:
+def test_a_cancelled_task_leaves_its_reply_to_no_other_task(
+    redis_server: redis_servers.Server, prefix: str
+) -> None:
     async def main() -> None:
         async with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
             await store.aappend_messages("s", conversation(50))
@@ -643,7 +663,7 @@ def test_a_closed_store_is_closed_after_a_fork_too(redis_server: redis_servers.S
     assert child.exitcode == 0
 
 
-def test_a_fork_while_another_thread_is_at_work(
+def test_a_fork_while_another_thread_holds_a_lock_leaves_the_child_free(
     redis_server: redis_servers.Server, prefix: str
 ) -> None:
     """A lock that it held would never be released in the child."""

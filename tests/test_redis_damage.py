@@ -78,7 +78,7 @@ def require_only_it_is_harmed(store: RedisSessionStore) -> None:
 @pytest.mark.parametrize(
     "field", ["agent", "user", "created", "updated", "version", "count", "first", "gaps", ":title"]
 )
-def test_a_field_of_the_head(
+def test_a_damaged_field_of_a_head_harms_only_its_session(
     store: RedisSessionStore, client: redis.Redis, prefix: str, field: str, value: bytes
 ) -> None:
     client.hset(f"{prefix}{{damaged}}:session", field, value)
@@ -86,7 +86,7 @@ def test_a_field_of_the_head(
 
 
 @pytest.mark.parametrize("value", NOT_NUMBERS)
-def test_positions_and_records(
+def test_damaged_positions_and_records_harm_only_their_session(
     store: RedisSessionStore, client: redis.Redis, prefix: str, value: bytes
 ) -> None:
     tag = f"{prefix}{{damaged}}:"
@@ -98,7 +98,7 @@ def test_positions_and_records(
 
 
 @pytest.mark.parametrize("score", [2.0**53, 2.0**60, 1e300, float("inf"), -5, 1.5])
-def test_an_invalid_activity_does_not_spread(
+def test_an_invalid_score_in_an_index_harms_only_its_session(
     store: RedisSessionStore, client: redis.Redis, prefix: str, score: float
 ) -> None:
     for index in ("{:all}", "{:agent:default}"):
@@ -106,7 +106,7 @@ def test_an_invalid_activity_does_not_spread(
     require_only_it_is_harmed(store)
 
 
-def test_what_is_left_out_of_lists_is_named_once(
+def test_a_session_left_out_of_lists_is_logged_once(
     store: RedisSessionStore,
     client: redis.Redis,
     prefix: str,
@@ -122,7 +122,9 @@ def test_what_is_left_out_of_lists_is_named_once(
     assert "secret" not in logged[0]
 
 
-def test_what_is_too_large_is_known_before_it_is_sent(store: RedisSessionStore) -> None:
+def test_a_write_with_too_many_messages_is_refused_before_it_is_sent(
+    store: RedisSessionStore,
+) -> None:
     assert isinstance(store.bounds, StoreBounds)
     many = [said("x", str(number)) for number in range(500_001)]
     for write in (
@@ -135,7 +137,7 @@ def test_what_is_too_large_is_known_before_it_is_sent(store: RedisSessionStore) 
     assert ids(store.get_messages("sound")) == ["m0", "m2", "m3"]
 
 
-def test_a_clock_that_is_set_back(
+def test_lists_are_newest_first_after_the_servers_clock_was_set_back(
     store: RedisSessionStore, client: redis.Redis, prefix: str
 ) -> None:
     """What was last written is listed first, whatever the server's clock said before."""

@@ -46,7 +46,7 @@ def require_in_time(call: Callable[[], Any], timeout: float = TIMEOUT) -> None:
     assert caught.value.__cause__ is not None
 
 
-def test_an_answer_that_trickles(store: Any, proxy: Proxy) -> None:
+def test_a_call_whose_answer_trickles_ends_at_its_timeout(store: Any, proxy: Proxy) -> None:
     assert len(store.get_messages("s")) == 20
     proxy.trickle(0.05)
     require_in_time(lambda: store.get_messages("s"))
@@ -56,14 +56,14 @@ def test_an_answer_that_trickles(store: Any, proxy: Proxy) -> None:
     assert len(store.get_messages("s", limit=20)) == 20
 
 
-def test_a_first_use_that_takes_many_answers(store: Any, proxy: Proxy) -> None:
+def test_a_first_call_that_needs_many_answers_ends_at_its_timeout(store: Any, proxy: Proxy) -> None:
     proxy.delay(TIMEOUT * 0.6)
     require_in_time(lambda: store.append_message("s", said("x")))
     proxy.carry()
     assert store.append_message("s", said("x")) == 1
 
 
-def test_a_second_try_has_what_the_first_left(store: Any, proxy: Proxy) -> None:
+def test_a_second_try_has_only_the_time_that_the_first_left(store: Any, proxy: Proxy) -> None:
     store.append_message("s", said("x"))
     proxy.drop_replies(then=lambda: (time.sleep(TIMEOUT / 2), proxy.stall()))
     require_in_time(lambda: store.append_message("s", said("x", "once")))
@@ -73,7 +73,9 @@ def test_a_second_try_has_what_the_first_left(store: Any, proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_every_topology_ends_in_time(topology: str, request: pytest.FixtureRequest) -> None:
+def test_calls_end_at_their_timeout_in_every_topology(
+    topology: str, request: pytest.FixtureRequest
+) -> None:
     """Also what asks Sentinels, or the nodes of a Cluster, one after the other."""
     nodes = request.getfixturevalue(topology)
     hosts = getattr(nodes, "masters", None) or getattr(nodes, "sentinels", None) or [nodes]
@@ -94,7 +96,9 @@ def test_every_topology_ends_in_time(topology: str, request: pytest.FixtureReque
             one.__exit__(None, None, None)
 
 
-def test_the_time_of_the_call_around_it_is_kept(proxy: Proxy, call: Any) -> None:
+def test_a_call_inside_another_ends_at_the_deadline_of_the_outer_call(
+    proxy: Proxy, call: Any
+) -> None:
     with RedisSessionStore(f"redis://127.0.0.1:{proxy.port}", timeout=20.0) as store:
         call(store, "append_message", "s", said("x"))
         proxy.stall()
@@ -102,7 +106,9 @@ def test_the_time_of_the_call_around_it_is_kept(proxy: Proxy, call: Any) -> None
             require_in_time(lambda: call(store, "append_message", "s", said("x")))
 
 
-def test_what_a_call_may_take(redis_server: redis_servers.Server) -> None:
+def test_the_timeout_of_a_store_is_its_argument_or_unknown_with_a_callers_client(
+    redis_server: redis_servers.Server,
+) -> None:
     assert RedisSessionStore(redis_server.url).timeout == 2.0
     assert RedisSessionStore(redis_server.url, timeout=0.5).timeout == 0.5
     with redis.Redis(port=redis_server.port, socket_timeout=0.5) as client:

@@ -118,7 +118,9 @@ def require_unavailable(call: Callable[[], Any], within: float = 2 * TIMEOUT) ->
 
 
 @pytest.mark.parametrize("fail", [Proxy.refuse, Proxy.reset, Proxy.stall])
-def test_a_broken_network(store: SessionStore, proxy: Proxy, fail: Callable[[Proxy], None]) -> None:
+def test_every_call_is_unavailable_in_a_broken_network(
+    store: SessionStore, proxy: Proxy, fail: Callable[[Proxy], None]
+) -> None:
     fail(proxy)
     for call in (
         store.ping,
@@ -132,7 +134,9 @@ def test_a_broken_network(store: SessionStore, proxy: Proxy, fail: Callable[[Pro
     assert store.append_message("s", said("x")) == 1
 
 
-def test_a_server_that_hangs(store: SessionStore, server: redis_servers.Server) -> None:
+def test_a_write_to_a_server_that_hangs_is_there_once_when_sent_again(
+    store: SessionStore, server: redis_servers.Server
+) -> None:
     server.pause()
     try:
         require_unavailable(lambda: store.append_message("s", said("x", "m2")))
@@ -145,7 +149,7 @@ def test_a_server_that_hangs(store: SessionStore, server: redis_servers.Server) 
     assert ids(store.get_messages("s")) == ["m0", "m1", "m2"]
 
 
-def test_a_crowd_waits_no_longer(roomy_proxy: Proxy) -> None:
+def test_many_waiting_calls_end_within_the_timeout_too(roomy_proxy: Proxy) -> None:
     """All connections of a loop may be waiting: those behind them don't wait in line for ever."""
 
     timeout = 2.0  # in which a busy machine can open 400 connections
@@ -171,7 +175,9 @@ def test_a_crowd_waits_no_longer(roomy_proxy: Proxy) -> None:
     asyncio.run(main())
 
 
-def test_nobody_listens(open_url: Callable[..., SessionStore]) -> None:
+def test_a_closed_port_is_an_outage_in_every_topology(
+    open_url: Callable[..., SessionStore],
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     require_unavailable(open_url(f"redis://127.0.0.1:{port}").ping)
@@ -180,14 +186,14 @@ def test_nobody_listens(open_url: Callable[..., SessionStore]) -> None:
     require_unavailable(open_url(f"redis+sentinel://127.0.0.1:{port}/sessions/0").ping)
 
 
-def test_a_host_without_address(open_url: Callable[..., SessionStore]) -> None:
+def test_a_host_that_is_not_resolved_is_an_outage(open_url: Callable[..., SessionStore]) -> None:
     require_unavailable(open_url("redis://no-such-host.invalid").ping, within=10)
 
 
 # -- Lost answers ----------------------------------------------------------------------------------
 
 
-def test_an_append_is_done_once(store: SessionStore, proxy: Proxy) -> None:
+def test_an_append_whose_answer_was_lost_is_done_once(store: SessionStore, proxy: Proxy) -> None:
     proxy.drop_replies()
     assert store.append_messages("s", conversation(5)) == 3
     assert store.append_messages("s", conversation(5)) == 0
@@ -196,14 +202,18 @@ def test_an_append_is_done_once(store: SessionStore, proxy: Proxy) -> None:
     assert (ids(session.messages), session.version) == ([f"m{n}" for n in range(5)], 2)
 
 
-def test_a_compare_and_append_is_done_once(store: SessionStore, proxy: Proxy) -> None:
+def test_an_append_with_a_version_whose_answer_was_lost_is_done_once(
+    store: SessionStore, proxy: Proxy
+) -> None:
     proxy.drop_replies()
     assert store.append_messages("s", conversation(5), expected_version=1) == 3
     with pytest.raises(SessionConflictError):
         store.append_message("s", said("x"), expected_version=1)
 
 
-def test_other_writes_are_done_once(store: SessionStore, proxy: Proxy) -> None:
+def test_other_writes_whose_answers_were_lost_are_done_once(
+    store: SessionStore, proxy: Proxy
+) -> None:
     proxy.drop_replies()
     assert store.create("new", messages=conversation(2), metadata={"a": 1}).version == 1
     proxy.drop_replies()
@@ -216,7 +226,7 @@ def test_other_writes_are_done_once(store: SessionStore, proxy: Proxy) -> None:
     assert session.version == 3
 
 
-def test_a_delete_of_messages_is_done_once(
+def test_a_delete_of_messages_whose_answer_was_lost_is_done_once(
     store: SessionStore, proxy: Proxy, calm: RedisSessionStore
 ) -> None:
     calm.append_messages("s", conversation(40))
@@ -248,7 +258,7 @@ def test_a_delete_of_messages_is_done_once(
     assert (session.version, session.user_id) == (1, "other")
 
 
-def test_a_delete_of_messages_that_cannot_be_known(
+def test_a_lost_answer_that_cannot_be_known_any_more_is_an_error(
     store: SessionStore, proxy: Proxy, calm: RedisSessionStore
 ) -> None:
     calm.append_messages("s", conversation(40))
@@ -259,14 +269,16 @@ def test_a_delete_of_messages_that_cannot_be_known(
     assert "m1" in ids(calm.get_messages("s"))
 
 
-def test_a_read_is_tried_again(store: SessionStore, proxy: Proxy) -> None:
+def test_a_read_whose_answer_was_lost_is_tried_again(store: SessionStore, proxy: Proxy) -> None:
     proxy.drop_replies()
     assert ids(store.get_messages("s")) == ["m0", "m1"]
     proxy.drop_replies()
     assert [info.id for info in store.list_sessions().sessions] == ["s"]
 
 
-def test_a_delete_is_done_once(store: SessionStore, proxy: Proxy, calm: RedisSessionStore) -> None:
+def test_a_delete_whose_answer_was_lost_is_done_once(
+    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
     proxy.drop_replies()
     assert store.delete("s") is True
     assert store.delete("s") is False
@@ -281,7 +293,7 @@ def crowd(calm: RedisSessionStore, size: int) -> None:
         calm.append_message("s", said("between", f"b{number}"))
 
 
-def test_a_crowd_between_two_tries(
+def test_a_write_is_done_once_though_many_others_write_between_two_tries(
     patient: SessionStore, proxy: Proxy, calm: RedisSessionStore
 ) -> None:
     proxy.drop_replies(then=lambda: crowd(calm, 60))
@@ -307,7 +319,7 @@ def test_an_unknown_outcome_is_not_reported_as_known(
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_connection_that_was_closed_long_ago(
+def test_a_write_on_a_connection_that_was_closed_long_ago_is_done(
     store: SessionStore, server: redis_servers.Server, calm: RedisSessionStore, busy: bool
 ) -> None:
     """What surely was not done before is done, also in a session with many writes."""
@@ -362,7 +374,7 @@ def test_a_second_try_makes_no_session_that_another_deleted(
     assert calm.list_sessions().sessions == []
 
 
-def test_a_session_made_again_between_two_tries(
+def test_a_second_try_leaves_a_session_that_was_made_again_alone(
     store: SessionStore, proxy: Proxy, calm: RedisSessionStore
 ) -> None:
     log = conversation(2)
@@ -396,7 +408,9 @@ def retrying_client(port: int) -> Any:
     return redis.Redis(port=port, retry=retry, retry_on_error=[redis.ConnectionError])
 
 
-def test_a_client_that_tries_again_by_itself(proxy: Proxy, calm: RedisSessionStore) -> None:
+def test_a_client_with_retries_of_its_own_does_each_write_once(
+    proxy: Proxy, calm: RedisSessionStore
+) -> None:
     log = conversation(2)
     with retrying_client(proxy.port) as client, RedisSessionStore(client) as store:
         store.delete("warm")
@@ -407,7 +421,7 @@ def test_a_client_that_tries_again_by_itself(proxy: Proxy, calm: RedisSessionSto
 
 
 @pytest.mark.usefixtures("calm")
-def test_an_async_client_that_tries_again_by_itself(proxy: Proxy) -> None:
+def test_an_async_client_with_retries_of_its_own_does_each_write_once(proxy: Proxy) -> None:
     async def main() -> None:
         retry = AsyncRetry(NoBackoff(), 3)
         async with (
@@ -441,7 +455,9 @@ def require_each_done_once(store: SessionStore, proxy: Proxy, calm: RedisSession
     assert calm.get("s") is None
 
 
-def test_a_cluster_client_that_tries_again_by_itself(redis_cluster: redis_servers.Cluster) -> None:
+def test_a_cluster_client_with_retries_of_its_own_does_each_write_once(
+    redis_cluster: redis_servers.Cluster,
+) -> None:
     with ExitStack() as stack:
         proxies = {one.port: stack.enter_context(Proxy(one.port)) for one in redis_cluster.servers}
         ports = {port: proxy.port for port, proxy in proxies.items()}
@@ -477,7 +493,9 @@ def test_two_lost_answers_are_an_error(
 # -- What the server says --------------------------------------------------------------------------
 
 
-def test_out_of_memory(store: SessionStore, server: redis_servers.Server) -> None:
+def test_a_server_out_of_memory_refuses_writes_and_changes_nothing(
+    store: SessionStore, server: redis_servers.Server
+) -> None:
     before = store.get("s")
     server.run("CONFIG", "SET", "maxmemory", "100kb")
     try:
@@ -494,7 +512,9 @@ def test_out_of_memory(store: SessionStore, server: redis_servers.Server) -> Non
         server.run("CONFIG", "SET", "maxmemory", "0")
 
 
-def test_busy_with_a_script(store: SessionStore, server: redis_servers.Server) -> None:
+def test_a_server_that_is_busy_with_a_script_is_unavailable(
+    store: SessionStore, server: redis_servers.Server
+) -> None:
     server.run("CONFIG", "SET", "lua-time-limit", 10)
 
     def hang() -> None:
@@ -512,7 +532,9 @@ def test_busy_with_a_script(store: SessionStore, server: redis_servers.Server) -
     assert store.append_message("s", said("x")) == 1
 
 
-def test_too_many_clients(open_url: Callable[..., SessionStore]) -> None:
+def test_a_server_with_too_many_clients_is_unavailable(
+    open_url: Callable[..., SessionStore],
+) -> None:
     with redis_servers.single(maxclients=5) as server:
         store = open_url(server.url)
         with ExitStack() as crowd:
@@ -554,7 +576,9 @@ class _TakenByOthers(list[Any]):
         return super().pop()
 
 
-def test_threads_that_let_go_of_the_same_connections(redis_server: redis_servers.Server) -> None:
+def test_idle_connections_may_be_released_by_several_threads_at_once(
+    redis_server: redis_servers.Server,
+) -> None:
     with RedisSessionStore(redis_server.url) as store:
         store.ping()
         if (direct := store._clients._direct) is not None:  # redis-py 5 has none
@@ -563,7 +587,7 @@ def test_threads_that_let_go_of_the_same_connections(redis_server: redis_servers
         store.ping()
 
 
-def test_a_reply_that_was_not_waited_for_is_nobody_elses(
+def test_the_reply_to_an_interrupted_call_is_given_to_no_other_call(
     redis_server: redis_servers.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -580,14 +604,16 @@ def test_a_reply_that_was_not_waited_for_is_nobody_elses(
             assert [message.content for message in store.get_messages("yours")] == ["yours"]
 
 
-def test_too_few_replicas(open_url: Callable[..., SessionStore]) -> None:
+def test_a_server_with_too_few_replicas_is_unavailable(
+    open_url: Callable[..., SessionStore],
+) -> None:
     with redis_servers.single(min_replicas_to_write=1) as server:
         store = open_url(server.url)
         require_unavailable(lambda: store.append_messages("s", conversation(2)))
         assert store.get("s") is None
 
 
-def test_loading(open_url: Callable[..., SessionStore]) -> None:
+def test_a_server_that_loads_its_data_is_unavailable(open_url: Callable[..., SessionStore]) -> None:
     with redis_servers.single(key_load_delay=10_000, rdbcompression="no") as server:
         # While it loads, a server looks at its clients after every two megabytes only: and a first
         # call of one timeout has several questions.
@@ -603,7 +629,9 @@ def test_loading(open_url: Callable[..., SessionStore]) -> None:
         assert len(store.list_sessions().sessions) == 40
 
 
-def test_a_part_of_a_cluster_is_down(open_url: Callable[..., SessionStore]) -> None:
+def test_a_cluster_with_a_missing_part_is_unavailable(
+    open_url: Callable[..., SessionStore],
+) -> None:
     with redis_servers.single(cluster_enabled="yes") as server:
         whole = open_url(server.url)
         assert "down" in require_unavailable(lambda: whole.append_message("s", said("x")))
@@ -616,7 +644,9 @@ def test_a_part_of_a_cluster_is_down(open_url: Callable[..., SessionStore]) -> N
         assert [info.id for info in whole.list_sessions(user_id="u").sessions] == ["s"]
 
 
-def test_a_slot_that_moves(open_url: Callable[..., SessionStore]) -> None:
+def test_writes_follow_a_slot_that_moves_between_nodes(
+    open_url: Callable[..., SessionStore],
+) -> None:
     with redis_servers.cluster() as cluster:
         store = open_url(cluster.url, timeout=20.0)
         store.append_messages("s", conversation(2))
@@ -634,7 +664,7 @@ def test_a_slot_that_moves(open_url: Callable[..., SessionStore]) -> None:
         assert ids(store.get_messages("s")) == ["m0", "m1", "mine"]
 
 
-def test_a_cluster_with_the_url_of_a_single_server(
+def test_a_single_servers_url_for_a_cluster_is_refused_with_a_hint(
     open_url: Callable[..., SessionStore], redis_cluster: redis_servers.Cluster
 ) -> None:
     store = open_url(redis_cluster.masters[0].url)
@@ -647,14 +677,14 @@ def slot(session_id: str) -> int:
     return int(key_slot(session_id.encode()))
 
 
-def test_a_single_server_with_the_url_of_a_cluster(
+def test_a_clusters_url_for_a_single_server_is_refused_with_a_hint(
     open_url: Callable[..., SessionStore], server: redis_servers.Server
 ) -> None:
     with pytest.raises(SessionStoreError, match="no Cluster"):
         open_url(f"redis+cluster://127.0.0.1:{server.port}").ping()
 
 
-def test_wait_for_replicas_that_are_not_there(
+def test_a_write_that_too_few_replicas_confirm_is_an_error(
     open_url: Callable[..., SessionStore], server: redis_servers.Server, calm: RedisSessionStore
 ) -> None:
     store = open_url(server.url, wait_replicas=1)
@@ -680,7 +710,9 @@ def require_refused(call: Callable[[], Any], match: str) -> None:
 
 
 @pytest.mark.parametrize("topology", ["redis", "redis+cluster"])
-def test_a_wrong_password(open_url: Callable[..., SessionStore], topology: str) -> None:
+def test_a_wrong_password_is_refused_and_not_shown(
+    open_url: Callable[..., SessionStore], topology: str
+) -> None:
     with redis_servers.single(requirepass="right") as server:
         wrong = f"{topology}://:pass%3Aw%40rd@127.0.0.1:{server.port}"
         store = open_url(wrong)
@@ -693,7 +725,9 @@ def test_a_wrong_password(open_url: Callable[..., SessionStore], topology: str) 
         open_url(f"redis://:right@127.0.0.1:{server.port}").ping()
 
 
-def test_no_permission(open_url: Callable[..., SessionStore]) -> None:
+def test_a_missing_permission_is_an_error_that_says_so(
+    open_url: Callable[..., SessionStore],
+) -> None:
     with redis_servers.single() as server:
         port = server.port
         user = ("ACL", "SETUSER", "reader", "on", f">{SECRET}")
@@ -707,19 +741,23 @@ def test_no_permission(open_url: Callable[..., SessionStore]) -> None:
             assert all_may.get("s") is None
 
 
-def test_a_wrong_database(
+def test_a_database_number_out_of_range_is_refused(
     open_url: Callable[..., SessionStore], server: redis_servers.Server
 ) -> None:
     require_refused(open_url(f"{server.url}/99").ping, "database")
 
 
-def test_a_renamed_command(open_url: Callable[..., SessionStore]) -> None:
+def test_a_renamed_command_is_an_error_that_shows_no_secret(
+    open_url: Callable[..., SessionStore],
+) -> None:
     with redis_servers.single(rename_command='EVALSHA ""') as server:
         store = open_url(server.url)
         require_refused(lambda: store.append_message("s", said(SECRET)), "refuses")
 
 
-def test_too_large(open_url: Callable[..., SessionStore]) -> None:
+def test_a_message_too_large_for_the_server_is_an_error_and_leaves_nothing(
+    open_url: Callable[..., SessionStore],
+) -> None:
     with redis_servers.single(proto_max_bulk_len="1mb") as server:
         store = open_url(server.url)
         with pytest.raises(SessionStoreError):
@@ -727,7 +765,7 @@ def test_too_large(open_url: Callable[..., SessionStore]) -> None:
         assert store.get("s") is None
 
 
-def test_a_closed_store(
+def test_a_closed_store_refuses_every_call(
     open_url: Callable[..., SessionStore], server: redis_servers.Server
 ) -> None:
     store = open_url(server.url)

@@ -84,17 +84,19 @@ def failed(
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_reset_at_the_next_use(proxy: Proxy, mode: str) -> None:
+def test_no_call_fails_when_idle_connections_were_reset(proxy: Proxy, mode: str) -> None:
     assert failed(mode, proxy, Proxy.forget, timeout=20.0) == []
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_dropped_in_silence(proxy: Proxy, mode: str) -> None:
+def test_at_most_one_call_fails_when_idle_connections_were_dropped_silently(
+    proxy: Proxy, mode: str
+) -> None:
     assert len(failed(mode, proxy, Proxy.hold, timeout=0.5)) <= 1
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_dropped_in_silence_and_idle_for_long(
+def test_no_call_fails_when_long_idle_connections_were_dropped_silently(
     proxy: Proxy, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those are asked first, for a moment only, so that not even one call fails."""
@@ -103,7 +105,7 @@ def test_dropped_in_silence_and_idle_for_long(
     assert len(failed(mode, proxy, Proxy.hold, timeout=2.0)) <= (0 if asks else 1)
 
 
-def test_a_healthy_redis_is_not_degraded(proxy: Proxy) -> None:
+def test_the_store_recovers_quickly_after_idle_connections_were_dropped(proxy: Proxy) -> None:
     url = f"redis://127.0.0.1:{proxy.port}"
     with open_store(url, timeout=0.3, retry_after=0.05) as store:
         warm(store)
@@ -118,7 +120,9 @@ def test_a_healthy_redis_is_not_degraded(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_reset_at_the_next_use_everywhere(topology: str, request: pytest.FixtureRequest) -> None:
+def test_no_append_fails_in_any_topology_after_connections_were_reset(
+    topology: str, request: pytest.FixtureRequest
+) -> None:
     nodes = request.getfixturevalue(topology)
     servers = getattr(nodes, "masters", None) or [getattr(nodes, "master", nodes)]
     with RedisSessionStore(nodes.url, timeout=20.0) as store:

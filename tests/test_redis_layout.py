@@ -234,7 +234,7 @@ NASTY_PREFIXES = (
 )
 
 
-def test_no_two_prefixes_meet(server: redis_servers.Server) -> None:
+def test_stores_with_different_prefixes_share_no_key(server: redis_servers.Server) -> None:
     stores = [RedisSessionStore(server.url, key_prefix=prefix) for prefix in NASTY_PREFIXES]
     everyone = ("s", "{s}", "}", ":all", "a{s}", "")
     try:
@@ -273,7 +273,7 @@ def test_sessions_of_a_cluster_are_spread(
         assert keys(server, prefix)
 
 
-def test_delete_leaves_nothing(
+def test_deleted_sessions_leave_no_key(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str
 ) -> None:
     for session_id in NASTY_IDS:
@@ -326,7 +326,7 @@ def test_without_a_ttl_no_expiry_is_set_or_removed(
         assert all(0 < each <= 101_000 for each in left)
 
 
-def test_an_expired_session_leaves_nothing(server: redis_servers.Server, prefix: str) -> None:
+def test_expired_sessions_leave_no_key(server: redis_servers.Server, prefix: str) -> None:
     with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=1) as store:
         for number in range(20):
             log = conversation(3)
@@ -347,7 +347,7 @@ def test_a_cluster_prunes_its_index(redis_cluster: redis_servers.Cluster, prefix
         wait_until(lambda: keys(server, prefix) == set(), "Redis's own expiry")  # noqa: B023
 
 
-def test_an_index_ends_with_its_sessions(server: redis_servers.Server, prefix: str) -> None:
+def test_an_index_expires_with_its_last_session(server: redis_servers.Server, prefix: str) -> None:
     with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=0.05) as store:
         store.create("s", messages=conversation(3), user_id="u")
     wait_until(lambda: keys(server, prefix) == set(), "Redis's own expiry")
@@ -438,7 +438,7 @@ def test_an_invalid_ttl_is_refused(ttl: Any) -> None:
 # -- Memory ----------------------------------------------------------------------------------------
 
 
-def test_memory_of_a_message(prefix: str) -> None:
+def test_a_message_takes_a_bounded_amount_of_memory(prefix: str) -> None:
     with (
         redis_servers.single() as server,
         RedisSessionStore(server.url, key_prefix=prefix) as store,
@@ -600,7 +600,7 @@ def test_bytes_that_are_no_message_are_corrupt(
     "field",
     ["agent", "user", "version", "updated", "created", "count", "first", "gaps", ":title"],
 )
-def test_a_head_that_cannot_be_read(
+def test_a_damaged_head_raises_corrupt_message_error(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str, field: str, value: bytes
 ) -> None:
     store.create("s", messages=conversation(3), metadata={"title": "t"})
@@ -630,7 +630,7 @@ def test_a_damaged_head_breaks_no_list(
 
 @pytest.mark.parametrize("value", ["1e300", "inf", "-1", "1.5", str(2**53 + 1)])
 @pytest.mark.parametrize("field", ["version", "updated", "created"])
-def test_an_invalid_number_does_not_spread(
+def test_an_invalid_number_in_a_head_harms_no_other_session(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str, field: str, value: str
 ) -> None:
     store.create("s")
@@ -740,7 +740,7 @@ def test_an_update_of_any_metadata_is_done_or_refused(
         assert done or byte is not None
 
 
-def test_an_index_of_another_type(
+def test_an_index_of_another_type_is_reported(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str
 ) -> None:
     store.create("s", messages=conversation(3), user_id="u")
@@ -800,7 +800,7 @@ def test_a_record_of_another_type_is_reported_and_can_be_deleted(
     assert kept(server, prefix) == set()
 
 
-def test_an_owner_that_was_lost_is_nobody(
+def test_a_session_whose_owner_was_lost_is_closed_to_every_user(
     server: redis_servers.Server, store: RedisSessionStore, prefix: str
 ) -> None:
     store.create("s", messages=conversation(4), user_id="alice")

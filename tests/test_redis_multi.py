@@ -90,7 +90,7 @@ def in_a_loop(work: Any, *urls: str, **options: Any) -> Any:
     return asyncio.run(main())
 
 
-def test_every_operation_sync(
+def test_a_multi_db_client_does_every_operation_sync(
     redis_server: redis_servers.Server, other_server: redis_servers.Server, prefix: str
 ) -> None:
     with sync_client(redis_server.url, other_server.url) as client:
@@ -113,7 +113,7 @@ def test_every_operation_sync(
     assert not other_server.client().keys(f"{prefix}*")
 
 
-def test_every_operation_async(
+def test_a_multi_db_client_does_every_operation_async(
     redis_server: redis_servers.Server, other_server: redis_servers.Server, prefix: str
 ) -> None:
     async def work(client: Any) -> None:
@@ -134,7 +134,7 @@ def test_every_operation_async(
     in_a_loop(work, redis_server.url, other_server.url)
 
 
-def test_it_is_started_once(prefix: str) -> None:
+def test_an_async_multi_db_client_is_started_once_for_many_calls(prefix: str) -> None:
     """Each start would leave a round of health checks behind, each of which is a PING."""
 
     def pings(server: redis_servers.Server) -> int:
@@ -167,7 +167,7 @@ def kept_in(server: redis_servers.Server, prefix: str) -> list[str]:
         return contents(store.get_messages("s"))
 
 
-def test_a_fail_over_sync(prefix: str) -> None:
+def test_a_sync_multi_db_client_fails_over_to_the_second_database(prefix: str) -> None:
     """What is written after it is in the second database; each write is acknowledged once."""
     with two_servers() as servers, sync_client(*(server.url for server in servers)) as client:
         store = RedisSessionStore(client, key_prefix=prefix)
@@ -182,7 +182,7 @@ def test_a_fail_over_sync(prefix: str) -> None:
             store.get("s")
 
 
-def test_a_fail_over_async(prefix: str) -> None:
+def test_an_async_multi_db_client_fails_over_to_the_second_database(prefix: str) -> None:
     with two_servers() as servers:
 
         async def work(client: Any) -> None:
@@ -198,7 +198,7 @@ def test_a_fail_over_async(prefix: str) -> None:
         in_a_loop(work, *(server.url for server in servers))
 
 
-def test_under_a_fallback(prefix: str) -> None:
+def test_a_fallback_goes_on_when_all_databases_of_a_multi_db_client_are_down(prefix: str) -> None:
     """Where all databases are gone the fallback goes on, and its writes are replayed."""
     few = Retry(ConstantBackoff(0.02), 1)
     with redis_servers.single() as server, sync_client(server.url, command_retry=few) as client:
@@ -215,7 +215,9 @@ def test_under_a_fallback(prefix: str) -> None:
         assert kept_in(server, prefix) == ["two"]
 
 
-def test_the_other_mode_is_a_type_error(redis_server: redis_servers.Server, prefix: str) -> None:
+def test_a_multi_db_client_refuses_calls_of_the_other_mode(
+    redis_server: redis_servers.Server, prefix: str
+) -> None:
     with sync_client(redis_server.url) as client:
         store = RedisSessionStore(client, key_prefix=prefix)
         with pytest.raises(
@@ -241,7 +243,9 @@ def test_the_other_mode_is_a_type_error(redis_server: redis_servers.Server, pref
     in_a_loop(work, redis_server.url)
 
 
-def test_an_async_one_is_of_one_loop(redis_server: redis_servers.Server, prefix: str) -> None:
+def test_an_async_multi_db_client_refuses_a_second_event_loop(
+    redis_server: redis_servers.Server, prefix: str
+) -> None:
     async def work(client: Any) -> None:
         store = RedisSessionStore(client, key_prefix=prefix)
         assert await store.aget("s") is None
@@ -257,7 +261,9 @@ def test_an_async_one_is_of_one_loop(redis_server: redis_servers.Server, prefix:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
-def test_an_async_one_is_not_made_again_after_a_fork(redis_server: redis_servers.Server) -> None:
+def test_an_async_multi_db_client_is_refused_after_a_fork(
+    redis_server: redis_servers.Server,
+) -> None:
     """Its sockets are the parent's, and what it was made of is not known."""
 
     async def work(client: Any) -> None:
@@ -271,7 +277,9 @@ def test_an_async_one_is_not_made_again_after_a_fork(redis_server: redis_servers
     in_a_loop(work, redis_server.url)
 
 
-def test_databases_that_do_not_answer_from_the_start(nobody_port: int) -> None:
+def test_databases_that_are_down_from_the_start_are_reported_with_the_policy_to_set(
+    nobody_port: int,
+) -> None:
     url = f"redis://127.0.0.1:{nobody_port}"
     with sync_client(url) as client:
         store = RedisSessionStore(client)
@@ -290,13 +298,15 @@ def nobody_port() -> int:
     return redis_servers.free_port()
 
 
-def test_replicas_are_not_waited_for(redis_server: redis_servers.Server) -> None:
+def test_wait_replicas_is_refused_for_a_multi_db_client(redis_server: redis_servers.Server) -> None:
     refused = pytest.raises(ValueError, match="wait_replicas is not for a MultiDBClient")
     with sync_client(redis_server.url) as client, refused:
         RedisSessionStore(client, wait_replicas=1)
 
 
-def test_databases_that_are_clusters(redis_cluster: redis_servers.Cluster, prefix: str) -> None:
+def test_a_multi_db_client_of_clusters_does_every_operation(
+    redis_cluster: redis_servers.Cluster, prefix: str
+) -> None:
     """Each key goes to its slot; a list of sessions is read one after the other."""
     node = redis_cluster.servers[0]
     options = {"client_class": redis.RedisCluster}

@@ -75,7 +75,7 @@ def kept(server: redis_servers.Server, prefix: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("missing", ALWAYS)
-def test_without_any_of_them_nothing_is_written(
+def test_a_write_without_one_of_the_permissions_writes_nothing(
     server: redis_servers.Server,
     open_url: Callable[..., SessionStore],
     permit: Permit,
@@ -144,7 +144,7 @@ def test_a_server_that_forgot_the_scripts_may_have_other_permissions(
     assert ids(store.get_messages("s")) == ["m0", "m1", "m2"]
 
 
-def test_keys_of_others(
+def test_keys_outside_the_users_pattern_are_refused(
     server: redis_servers.Server, open_url: Callable[..., SessionStore], permit: Permit, prefix: str
 ) -> None:
     store = open_url(permit(ALWAYS, "~other:*"))
@@ -153,7 +153,7 @@ def test_keys_of_others(
     assert kept(server, prefix) == []
 
 
-def test_wait_is_asked_for_before_the_write(
+def test_the_permission_to_wait_is_checked_before_the_write(
     server: redis_servers.Server, open_url: Callable[..., SessionStore], permit: Permit, prefix: str
 ) -> None:
     store = open_url(permit(ALWAYS), wait_replicas=1)
@@ -166,7 +166,7 @@ def test_wait_is_asked_for_before_the_write(
 
 
 @pytest.mark.parametrize("missing", [None, "select", "ping"])
-def test_a_database_and_a_health_check(
+def test_a_database_number_and_a_health_check_need_select_and_ping(
     open_url: Callable[..., SessionStore], permit: Permit, missing: str | None
 ) -> None:
     commands = [command for command in (*ALWAYS, "select", "ping") if command != missing]
@@ -184,7 +184,7 @@ def test_a_database_and_a_health_check(
 
 
 @pytest.mark.parametrize("missing", [None, "cluster", "command", "zrem"])
-def test_a_cluster(
+def test_a_cluster_needs_the_documented_permissions(
     redis_cluster: redis_servers.Cluster,
     open_url: Callable[..., SessionStore],
     prefix: str,

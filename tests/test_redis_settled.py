@@ -76,7 +76,7 @@ def let_through(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_a_cancelled_write_that_arrives_late_does_nothing(
+def test_a_cancelled_write_that_reaches_the_server_late_does_nothing(
     name: str, store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
 ) -> None:
     method, arguments = WRITES[name]
@@ -97,7 +97,7 @@ def test_a_cancelled_write_that_arrives_late_does_nothing(
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_a_cancelled_write_is_settled_when_it_is_back(
+def test_a_cancelled_write_is_settled_when_the_cancelled_call_returns(
     name: str, store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
 ) -> None:
     """Another process, too, sees no more of it."""
@@ -116,7 +116,7 @@ def test_a_cancelled_write_is_settled_when_it_is_back(
     asyncio.run(main())
 
 
-def test_a_server_that_stood_still(
+def test_a_write_cancelled_while_the_server_was_paused_is_settled_by_the_next_call(
     store: RedisSessionStore, calm: RedisSessionStore, redis_server: redis_servers.Server
 ) -> None:
     """Nothing can be settled meanwhile: then the next call settles it."""
@@ -152,7 +152,7 @@ def test_a_write_that_timed_out_does_nothing_later(
     other.close()
 
 
-def test_a_list_comes_after_what_was_given_up(
+def test_a_delete_that_timed_out_does_nothing_after_a_later_list(
     store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
 ) -> None:
     store.append_message("warm", said("x"))
@@ -165,7 +165,7 @@ def test_a_list_comes_after_what_was_given_up(
     assert "s" in [info.id for info in calm.list_sessions().sessions]
 
 
-def test_a_write_that_took_effect_stays(
+def test_a_cancelled_write_that_took_effect_stays(
     store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
 ) -> None:
     async def main() -> None:
@@ -180,7 +180,7 @@ def test_a_write_that_took_effect_stays(
     asyncio.run(main())
 
 
-def test_a_call_that_is_cancelled_twice(
+def test_a_write_that_is_cancelled_repeatedly_is_settled(
     store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
 ) -> None:
     async def main() -> None:
@@ -200,7 +200,7 @@ def test_a_call_that_is_cancelled_twice(
     asyncio.run(main())
 
 
-def test_a_loop_that_ends_while_a_call_is_under_way(
+def test_a_write_under_way_when_its_event_loop_ends_does_nothing_later(
     store: RedisSessionStore, calm: RedisSessionStore, proxy: Proxy
 ) -> None:
     async def main() -> None:
@@ -216,7 +216,7 @@ def test_a_loop_that_ends_while_a_call_is_under_way(
     assert ids(calm.get_messages("s")) == ["m0", "m1", "m2", "after"]
 
 
-def test_calls_that_are_cancelled_while_they_wait_for_a_connection(
+def test_writes_cancelled_while_they_wait_for_a_connection_do_nothing_later(
     calm: RedisSessionStore, proxy: Proxy
 ) -> None:
     url = f"redis://127.0.0.1:{proxy.port}?max_connections=1"
@@ -254,7 +254,9 @@ sys.stdin.readline()
 """
 
 
-def test_ctrl_c(calm: RedisSessionStore, proxy: Proxy) -> None:
+def test_a_write_interrupted_by_ctrl_c_does_nothing_later(
+    calm: RedisSessionStore, proxy: Proxy
+) -> None:
     url = f"redis://127.0.0.1:{proxy.port}"
     command = [sys.executable, "-c", PROGRAM, url]
     with subprocess.Popen(
@@ -274,7 +276,7 @@ def test_ctrl_c(calm: RedisSessionStore, proxy: Proxy) -> None:
         process.stdin.write("\n")
 
 
-def test_nothing_is_settled_that_was_answered(
+def test_answered_writes_cost_no_settling_command(
     store: RedisSessionStore, redis_server: redis_servers.Server
 ) -> None:
     """An ordinary day asks nothing more of the server."""

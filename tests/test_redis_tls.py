@@ -41,7 +41,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         yield Secure(port, trusted, other)
 
 
-def test_a_trusted_certificate(secure: Secure) -> None:
+def test_a_server_with_a_trusted_certificate_is_used(secure: Secure) -> None:
     with RedisSessionStore(secure.url(secure.trusted)) as store:
         store.delete("s")
         assert store.append_messages("s", conversation(2)) == 2
@@ -50,7 +50,7 @@ def test_a_trusted_certificate(secure: Secure) -> None:
         assert PASSWORD not in repr(store)
 
 
-def test_a_callers_client_hands_its_trust_to_the_other_mode(secure: Secure) -> None:
+def test_async_calls_trust_what_a_callers_sync_client_trusts(secure: Secure) -> None:
     with (
         redis.Redis.from_url(secure.url(secure.trusted, "127.0.0.1")) as client,
         RedisSessionStore(client, key_prefix="client:") as store,
@@ -69,7 +69,7 @@ def require_refused(url: str, words: str) -> None:
             assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_certificate_that_is_not_trusted(secure: Secure) -> None:
+def test_a_server_whose_certificate_is_not_trusted_is_refused(secure: Secure) -> None:
     require_refused(secure.url(secure.other), "certificate")
     require_refused(secure.url(None), "certificate")
     cluster = secure.url(secure.other).replace("rediss:", "rediss+cluster:")

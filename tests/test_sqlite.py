@@ -77,7 +77,7 @@ def test_memory_is_one_database_for_all_threads_and_loops() -> None:
         assert len(asyncio.run(store.aget_messages("s"))) == 8
 
 
-def test_each_memory_is_its_own() -> None:
+def test_each_store_in_memory_has_a_database_of_its_own() -> None:
     with SQLiteSessionStore() as one, SQLiteSessionStore() as other:
         one.create("s")
         assert other.get("s") is None
@@ -107,7 +107,7 @@ STATEMENTS: dict[str, Callable[[SQLiteSessionStore, str | None], Any]] = {
 
 
 @pytest.mark.parametrize("use", STATEMENTS.values(), ids=STATEMENTS.keys())
-def test_every_statement_goes_by_an_index(
+def test_every_statement_uses_an_index(
     use: Callable[[SQLiteSessionStore, str | None], Any],
 ) -> None:
     with SQLiteSessionStore(retention_days=1) as store:
@@ -167,7 +167,7 @@ CALLS: dict[str, Callable[[SQLiteSessionStore], Any]] = {
 
 @pytest.mark.parametrize("used", [True, False], ids=["used", "unused"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-def test_use_after_close(
+def test_a_closed_store_refuses_every_call(
     path: Path, call: Callable[[SQLiteSessionStore], Any], *, used: bool
 ) -> None:
     store = SQLiteSessionStore(path)
@@ -226,7 +226,7 @@ def test_a_store_that_is_dropped_closes_its_file(path: Path) -> None:
     )
 
 
-def test_a_program_that_closes_nothing_ends_without_a_word(path: Path) -> None:
+def test_a_program_that_never_closes_its_store_ends_without_output(path: Path) -> None:
     program = """
         import asyncio, os, sys
         from sessionstore import SessionMessage, SQLiteSessionStore
@@ -254,19 +254,19 @@ def test_a_program_that_closes_nothing_ends_without_a_word(path: Path) -> None:
 @pytest.mark.parametrize(
     "options", [{"timeout": -1}, {"timeout": float("nan")}, {"synchronous": "OFF"}]
 )
-def test_options_that_are_none(path: Path, options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         SQLiteSessionStore(path, **options)
 
 
 @pytest.mark.parametrize("days", [0, -1, float("nan"), float("inf"), True, "1"])
-def test_retention_that_is_none(path: Path, days: Any) -> None:
+def test_an_invalid_retention_is_refused(path: Path, days: Any) -> None:
     with pytest.raises(InvalidSessionError, match="retention_days"):
         SQLiteSessionStore(path, retention_days=days)
 
 
 @pytest.mark.parametrize("level", ["FULL", "NORMAL"])
-def test_synchronous_is_what_each_connection_has(path: Path, level: Any) -> None:
+def test_every_connection_has_the_synchronous_level_that_was_given(path: Path, level: Any) -> None:
     with SQLiteSessionStore(path, synchronous=level) as store:
         store.create("s")
         asyncio.run(store.aget("s"))
@@ -275,7 +275,7 @@ def test_synchronous_is_what_each_connection_has(path: Path, level: Any) -> None
 
 
 @pytest.mark.parametrize("cursor", ["9" * 30 + ".1", "1." + "9" * 30, "-" + "9" * 30 + ".1"])
-def test_a_cursor_of_huge_numbers(path: Path, cursor: str) -> None:
+def test_a_cursor_with_huge_numbers_gives_an_empty_page(path: Path, cursor: str) -> None:
     with SQLiteSessionStore(path) as store:
         assert store.list_sessions(cursor=cursor).sessions == []
 
@@ -291,7 +291,7 @@ def test_an_expired_session_leaves_no_message_behind(path: Path) -> None:
     assert count == 1
 
 
-def test_a_device_is_left_as_it_is() -> None:
+def test_a_device_is_refused_and_left_unchanged() -> None:
     mode = os.stat(os.devnull).st_mode
     with SQLiteSessionStore(os.devnull) as store, pytest.raises(SessionStoreError, match="no file"):
         store.ping()
@@ -299,7 +299,7 @@ def test_a_device_is_left_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("timeout", [0, 10**10, float("inf")])
-def test_a_timeout_however_short_or_long(path: Path, timeout: float) -> None:
+def test_a_timeout_may_be_very_short_or_very_long(path: Path, timeout: float) -> None:
     with SQLiteSessionStore(path, timeout=timeout) as store:
         assert store.append_message("s", said("x")) == 1
         assert asyncio.run(store.aappend_message("s", said("x"))) == 1

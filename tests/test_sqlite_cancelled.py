@@ -72,7 +72,9 @@ def test_a_write_that_is_cancelled_before_its_lock_never_begins(
     assert [message.id for message in store.get_messages("s")] == ["m", "next"]
 
 
-def test_what_another_store_is_told_comes_after(path: Path, store: SQLiteSessionStore) -> None:
+def test_a_cancelled_write_never_lands_after_another_stores_write(
+    path: Path, store: SQLiteSessionStore
+) -> None:
     async def main(other: SQLiteSessionStore) -> None:
         for number in range(10):
             with write_lock(path):
@@ -87,7 +89,9 @@ def test_what_another_store_is_told_comes_after(path: Path, store: SQLiteSession
     assert found == ["m", *map(str, range(10))]
 
 
-def test_cancelled_again_and_again_while_it_settles(path: Path, store: SQLiteSessionStore) -> None:
+def test_a_write_cancelled_again_and_again_never_lands(
+    path: Path, store: SQLiteSessionStore
+) -> None:
     async def main() -> None:
         with write_lock(path):
             task = asyncio.ensure_future(store.aappend_message("s", said("late")))
@@ -102,7 +106,7 @@ def test_cancelled_again_and_again_while_it_settles(path: Path, store: SQLiteSes
     assert len(store.get_messages("s")) == 1
 
 
-def test_cancelled_while_other_writers_have_the_thread(
+def test_writes_cancelled_behind_another_writer_never_land(
     path: Path, store: SQLiteSessionStore
 ) -> None:
     async def main() -> None:
@@ -124,7 +128,7 @@ def test_cancelled_while_other_writers_have_the_thread(
     assert [message.content for message in store.get_messages("s")] == ["first", "first in line"]
 
 
-def test_cancelled_before_it_began(store: SQLiteSessionStore) -> None:
+def test_a_write_cancelled_before_it_began_never_lands(store: SQLiteSessionStore) -> None:
     async def main() -> None:
         task = asyncio.ensure_future(store.aappend_message("s", said("late")))
         task.cancel()
@@ -160,9 +164,7 @@ def test_a_write_that_is_cancelled_while_it_works_is_settled(
     assert True in asyncio.run(main())
 
 
-def test_a_loop_that_is_gone_leaves_nothing_that_lands_later(
-    path: Path, store: SQLiteSessionStore
-) -> None:
+def test_a_write_of_a_closed_event_loop_never_lands(path: Path, store: SQLiteSessionStore) -> None:
     loop = asyncio.new_event_loop()
     with write_lock(path):
         coroutine = store.aappend_message("s", said("late"))
@@ -178,7 +180,7 @@ def test_a_loop_that_is_gone_leaves_nothing_that_lands_later(
     assert store.append_message("s", said("next")) == 1
 
 
-def test_a_cancelled_read_leaves_no_connection_out(store: SQLiteSessionStore) -> None:
+def test_a_cancelled_read_gives_its_connection_back(store: SQLiteSessionStore) -> None:
     async def main() -> None:
         await store.aappend_messages("s", [said("x" * 100) for _ in range(5000)])
         for number in range(20):
@@ -191,7 +193,7 @@ def test_a_cancelled_read_leaves_no_connection_out(store: SQLiteSessionStore) ->
     asyncio.run(main())
 
 
-def test_a_sync_writer_has_the_turn_when_an_async_one_is_cancelled(
+def test_a_cancelled_async_writer_does_not_end_the_turn_of_a_sync_writer(
     path: Path, store: SQLiteSessionStore
 ) -> None:
     async def main() -> None:

@@ -56,19 +56,19 @@ def refused(path: Path) -> str:
 # -- The path -----------------------------------------------------------------------------------
 
 
-def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named_and_not_created(tmp_path: Path) -> None:
     with pytest.raises(SessionStoreError, match="nowhere does not exist"):
         SQLiteSessionStore(tmp_path / "nowhere" / "sessions.db")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_path_that_is_a_folder(tmp_path: Path) -> None:
+def test_a_path_to_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SessionStoreError, match="is a folder"):
         SQLiteSessionStore(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["", "a\0b"])
-def test_a_path_that_is_none(name: str) -> None:
+def test_an_invalid_path_is_refused(name: str) -> None:
     with pytest.raises(SessionStoreError, match="path"):
         SQLiteSessionStore(name)
 
@@ -76,7 +76,7 @@ def test_a_path_that_is_none(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["file:x?mode=memory", "a b#c%20.db", "\N{GRINNING FACE}'\".db", "-x", ":memory: "]
 )
-def test_a_path_with_anything_in_it(tmp_path: Path, name: str) -> None:
+def test_a_path_may_hold_any_characters(tmp_path: Path, name: str) -> None:
     for _ in range(2):
         with SQLiteSessionStore(str(tmp_path / name)) as store:
             store.append_message("s", said("x", "m"))
@@ -84,7 +84,7 @@ def test_a_path_with_anything_in_it(tmp_path: Path, name: str) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
-def test_a_relative_path_stays_where_it_was(
+def test_a_relative_path_is_resolved_when_the_store_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
@@ -99,7 +99,7 @@ def test_a_relative_path_stays_where_it_was(
     assert list(there.iterdir()) == []
 
 
-def test_nothing_is_made_before_the_first_use(path: Path) -> None:
+def test_no_file_is_created_before_the_first_use(path: Path) -> None:
     with SQLiteSessionStore(path) as store:
         assert not path.exists()
         store.ping()
@@ -191,7 +191,7 @@ def spoil(path: Path, start: int, end: int) -> None:
         a_schema_version_that_is_none,
     ],
 )
-def test_a_file_that_is_not_ours_or_damaged_is_left_as_it_is(
+def test_a_damaged_file_or_one_of_another_application_is_left_unchanged(
     path: Path, prepare: Callable[[Path], None]
 ) -> None:
     prepare(path)
@@ -199,7 +199,7 @@ def test_a_file_that_is_not_ours_or_damaged_is_left_as_it_is(
     assert any(word in message for word in ("damaged", "another application"))
 
 
-def test_a_newer_schema_is_left_as_it_is(path: Path) -> None:
+def test_a_file_with_a_newer_schema_is_refused_and_left_unchanged(path: Path) -> None:
     make(path)
     with outside(path) as connection:
         connection.execute("UPDATE sessionstore_schema SET version = 2")
@@ -207,7 +207,7 @@ def test_a_newer_schema_is_left_as_it_is(path: Path) -> None:
     assert "newer version" in refused(path)
 
 
-def test_a_file_damaged_further_in(path: Path) -> None:
+def test_a_file_with_damaged_pages_is_reported_as_damaged(path: Path) -> None:
     make(path, 100)
     spoil(path, 10 * 4096, path.stat().st_size)
     damaged = path.read_bytes()
@@ -225,7 +225,7 @@ def test_a_file_damaged_further_in(path: Path) -> None:
 @pytest.mark.parametrize(
     "body", ["", "{", "7", "[]", '{"role":7}', '{"content":"no role"}', '{"v":2,"role":"user"}']
 )
-def test_a_damaged_message(path: Path, body: str) -> None:
+def test_a_damaged_message_raises_corrupt_message_error(path: Path, body: str) -> None:
     make(path)
     with outside(path) as connection:
         connection.execute("UPDATE sessionstore_messages SET body = ? WHERE id = 'm1'", [body])
@@ -241,7 +241,7 @@ def test_a_damaged_message(path: Path, body: str) -> None:
         assert [message.id for message in store.get_messages("s")] == ["m0", "m1", "m2", "m3"]
 
 
-def test_damaged_metadata(path: Path) -> None:
+def test_damaged_metadata_raises_corrupt_message_error(path: Path) -> None:
     make(path)
     with outside(path) as connection:
         connection.execute("UPDATE sessionstore_sessions SET metadata = '{'")
@@ -252,7 +252,7 @@ def test_damaged_metadata(path: Path) -> None:
         assert store.delete("s") is True
 
 
-def test_text_that_is_not_utf_8(path: Path) -> None:
+def test_messages_that_are_not_utf_8_raise_corrupt_message_error(path: Path) -> None:
     make(path)
     with outside(path) as connection:
         connection.execute(
@@ -268,7 +268,7 @@ def test_text_that_is_not_utf_8(path: Path) -> None:
             assert connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
 
-def test_metadata_that_is_not_utf_8(path: Path) -> None:
+def test_metadata_that_is_not_utf_8_raises_corrupt_message_error(path: Path) -> None:
     make(path)
     spoil_metadata = "UPDATE sessionstore_sessions SET metadata = CAST(x'7bff' AS TEXT)"
     with outside(path) as connection:
@@ -291,7 +291,7 @@ def test_metadata_that_is_not_utf_8(path: Path) -> None:
         assert store.delete("s") is True
 
 
-def test_an_owner_that_is_not_utf_8_holds_no_connection_up(path: Path) -> None:
+def test_reading_an_agent_that_is_not_utf_8_gives_its_connection_back(path: Path) -> None:
     make(path)
     with SQLiteSessionStore(path) as store:
         store.ping()
@@ -305,7 +305,7 @@ def test_an_owner_that_is_not_utf_8_holds_no_connection_up(path: Path) -> None:
         assert store.create("other").version == 1
 
 
-def test_an_empty_file_is_taken(path: Path) -> None:
+def test_an_empty_file_becomes_a_store(path: Path) -> None:
     path.touch()
     make(path)
     with SQLiteSessionStore(path) as store:
@@ -324,7 +324,7 @@ def open_mask() -> Iterator[None]:
 
 @pytest.mark.usefixtures("open_mask")
 @pytest.mark.parametrize("there_before", [False, True])
-def test_the_file_is_the_users_alone(path: Path, *, there_before: bool) -> None:
+def test_the_files_are_readable_by_their_user_only(path: Path, *, there_before: bool) -> None:
     if there_before:
         path.touch(0o666)
     with SQLiteSessionStore(path) as store:
@@ -358,7 +358,9 @@ def as_a_common_user() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("file_mode", "folder_mode"), [(0o444, 0o777), (0o000, 0o777), (0o666, 0o555)]
 )
-def test_a_file_that_cannot_be_written(public: Path, file_mode: int, folder_mode: int) -> None:
+def test_a_file_without_write_permission_is_refused_and_left_unchanged(
+    public: Path, file_mode: int, folder_mode: int
+) -> None:
     path = public / "sessions.db"
     make(path)
     path.chmod(file_mode)
@@ -376,7 +378,7 @@ def test_a_file_that_cannot_be_written(public: Path, file_mode: int, folder_mode
         assert len(store.get_messages("s")) == 3
 
 
-def test_a_folder_that_cannot_be_written(public: Path) -> None:
+def test_a_read_only_folder_is_unavailable(public: Path) -> None:
     public.chmod(0o555)
     with (
         as_a_common_user(),
@@ -388,7 +390,7 @@ def test_a_folder_that_cannot_be_written(public: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's file")
-def test_an_empty_file_of_another_user(public: Path) -> None:
+def test_an_empty_file_of_another_user_is_refused(public: Path) -> None:
     path = public / "sessions.db"
     path.touch()
     path.chmod(0o666)
@@ -407,7 +409,9 @@ def refuse(*_: object) -> None:
 
 
 @pytest.mark.usefixtures("open_mask")
-def test_a_file_system_without_hard_links(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_hard_links_is_supported(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "link", refuse)
     make(path)
     assert files_of(path) == ["sessions.db"]
@@ -423,7 +427,7 @@ class WithoutLog(connections.FileConnection):
         return super().execute(sql, *args)
 
 
-def test_a_file_system_without_a_write_ahead_log(
+def test_a_file_system_without_a_write_ahead_log_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "FileConnection", WithoutLog)
@@ -434,12 +438,12 @@ def test_a_file_system_without_a_write_ahead_log(
         store.create("s")
 
 
-def test_a_locking_protocol_that_fails_may_be_tried_again(path: Path) -> None:
+def test_a_failed_locking_protocol_is_a_busy_error(path: Path) -> None:
     error = translated(sqlite3.OperationalError("locking protocol"), str(path))
     assert type(error) is StoreBusyError
 
 
-def test_a_file_that_cannot_be_written_any_more(path: Path) -> None:
+def test_a_file_that_became_read_only_refuses_writes(path: Path) -> None:
     with SQLiteSessionStore(path) as store:
         store.append_message("s", said("x"))
         [connection] = store._database.idle()

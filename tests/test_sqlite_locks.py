@@ -232,7 +232,7 @@ def test_the_wait_for_a_thread_counts(path: Path) -> None:
     asyncio.run(main())
 
 
-def test_calls_are_let_in_in_the_order_in_which_they_came() -> None:
+def test_waiting_calls_are_served_in_the_order_of_their_arrival() -> None:
     slots, order = Slots(1), list[str]()
     first, second, third = (Call("a file", LONG) for _ in range(3))
 
@@ -254,7 +254,7 @@ def test_calls_are_let_in_in_the_order_in_which_they_came() -> None:
     assert order == ["second", "third"]
 
 
-def test_so_many_readers_at_once_and_no_more(path: Path) -> None:
+def test_the_number_of_readers_at_once_is_bounded(path: Path) -> None:
     with SQLiteSessionStore(path, timeout=BRIEF) as store:
         database = store._database
         calls = [database.call() for _ in range(16)]
@@ -269,7 +269,9 @@ def test_so_many_readers_at_once_and_no_more(path: Path) -> None:
         assert len(database.idle()) == 8
 
 
-def test_each_batch_of_a_prune_waits_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_batch_of_a_prune_has_the_whole_timeout(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with SQLiteSessionStore(path, retention_days=1, timeout=LONG) as store:
         for number in range(101):
             store.create(f"old {number}")
@@ -311,14 +313,14 @@ def test_a_large_session_is_pruned_in_slices(path: Path, monkeypatch: pytest.Mon
         assert [message.content for message in keeper.get_messages("again")] == ["new"]
 
 
-def test_who_opens_the_file_is_waited_for_no_longer_than_the_timeout(path: Path) -> None:
+def test_the_wait_for_another_thread_that_opens_the_file_ends_at_the_timeout(path: Path) -> None:
     with SQLiteSessionStore(path, timeout=BRIEF) as store:
         with store._database._opening, pytest.raises(StoreBusyError, match="busy"):
             store.get("s")
         assert store.get("s") is not None
 
 
-def test_a_new_file_that_another_holds(tmp_path: Path) -> None:
+def test_a_new_file_that_another_process_has_locked_is_busy(tmp_path: Path) -> None:
     path = tmp_path / "new.db"
     with (
         write_lock(path, "EXCLUSIVE"),

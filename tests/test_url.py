@@ -27,26 +27,28 @@ from sessionstore import (
 
 
 @pytest.mark.parametrize("url", ["memory:", "memory://", "memory:///"])
-def test_memory(url: str) -> None:
+def test_memory_urls_open_a_store_in_memory(url: str) -> None:
     with open_store(url) as store:
         assert isinstance(store, InMemorySessionStore)
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
-def test_sqlite_in_memory(url: str) -> None:
+def test_sqlite_urls_without_a_path_open_a_database_in_memory(url: str) -> None:
     with open_store(url) as store:
         assert isinstance(store, SQLiteSessionStore)
         assert repr(store) == "SQLiteSessionStore(':memory:')"
 
 
-def test_sqlite_beside_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_sqlite_url_opens_a_file_in_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with open_store("sqlite:///sessions.db") as store:
         store.append_message("s", SessionMessage("user", "Hello!"))
     assert (tmp_path / "sessions.db").exists()
 
 
-def test_sqlite_at_an_absolute_path(tmp_path: Path) -> None:
+def test_an_absolute_sqlite_url_opens_its_file(tmp_path: Path) -> None:
     for _ in range(2):
         with open_store(f"sqlite:///{tmp_path}/sessions.db") as store:
             store.append_message("s", SessionMessage("user", "Hello!", id="m"))
@@ -54,7 +56,7 @@ def test_sqlite_at_an_absolute_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite://"])
-def test_retention_reaches_the_store(url: str) -> None:
+def test_retention_days_reaches_the_store(url: str) -> None:
     with open_store(url, retention_days=1e-9) as store:
         store.append_message("s", SessionMessage("user", "Hello!"))
         store.create("later")
@@ -64,12 +66,12 @@ def test_retention_reaches_the_store(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite://"])
-def test_retention_that_is_none(url: str) -> None:
+def test_an_invalid_retention_is_refused(url: str) -> None:
     with pytest.raises(InvalidSessionError):
         open_store(url, retention_days=0)
 
 
-def test_a_folder_that_is_missing(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SessionStoreError, match="does not exist"):
         open_store(f"sqlite:///{tmp_path}/nowhere/sessions.db")
 
@@ -89,7 +91,7 @@ def test_a_folder_that_is_missing(tmp_path: Path) -> None:
         "://s3cret",
     ],
 )
-def test_a_url_of_no_store(url: str) -> None:
+def test_an_unknown_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(ValueError, match="no store for a URL") as caught:
         open_store(url)
     assert "@" not in str(caught.value)
@@ -97,13 +99,13 @@ def test_a_url_of_no_store(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["sessions.db", "memory", "s3cret"])
-def test_what_is_no_url_is_told_what_one_looks_like(url: str) -> None:
+def test_a_text_without_a_scheme_is_refused_with_an_example(url: str) -> None:
     with pytest.raises(ValueError, match=r"without a scheme: a file is sqlite:///sessions.db"):
         open_store(url)
 
 
 @pytest.mark.parametrize("fallback", ["memory", "outage.db"])
-def test_a_fallback_that_is_no_url_is_told_what_may_be(fallback: str) -> None:
+def test_an_invalid_fallback_is_refused_with_an_example(fallback: str) -> None:
     with pytest.raises(ValueError, match=r'^fallback must be "in-memory".*sqlite:///sessions.db'):
         open_store("redis://h", fallback=fallback)
 
@@ -116,7 +118,7 @@ def test_a_fallback_that_is_no_url_is_told_what_may_be(fallback: str) -> None:
     ("timeout", "error"),
     [(0, ValueError), (-1, ValueError), (float("nan"), ValueError), ("1", TypeError)],
 )
-def test_a_timeout_that_is_none(url: str, timeout: Any, error: type[Exception]) -> None:
+def test_an_invalid_timeout_is_refused(url: str, timeout: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"^timeout must be a number of seconds"):
         open_store(url, timeout=timeout)
 
@@ -168,12 +170,12 @@ def test_a_timeout_reaches_postgres() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["mysql+pymysql", "postgresql+psycopg2", "postgresql+asyncpg"])
-def test_a_timeout_that_a_driver_is_not_known_to_take(scheme: str) -> None:
+def test_a_timeout_is_refused_for_a_driver_that_may_not_take_it(scheme: str) -> None:
     with pytest.raises(ValueError, match=rf"timeout is not known for {re.escape(scheme)}: use"):
         open_store(f"{scheme}://u:secret@h/d", timeout=1)
 
 
-def test_a_timeout_is_not_for_a_database_that_has_its_own() -> None:
+def test_a_timeout_is_refused_beside_a_database_object() -> None:
     with SqliteAgentDb() as db, pytest.raises(ValueError, match="timeout is for a URL"):
         DbSessionStore(db, timeout=1)
 
@@ -195,7 +197,7 @@ def test_a_timeout_is_not_for_a_database_that_has_its_own() -> None:
         "mysql+pymysql://h/d",
     ],
 )
-def test_a_store_behind_a_network_is_wrapped(url: str) -> None:
+def test_a_store_behind_a_network_is_wrapped_in_a_fallback(url: str) -> None:
     with open_store(url) as store:
         assert isinstance(store, FallbackSessionStore)
     with open_store(url, fallback=None) as store:
@@ -203,7 +205,7 @@ def test_a_store_behind_a_network_is_wrapped(url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite://", "sqlite+pysqlite://", "SQLITE://"])
-def test_a_store_on_this_machine_is_not(url: str) -> None:
+def test_a_store_on_this_machine_is_not_wrapped_in_a_fallback(url: str) -> None:
     with open_store(url, fallback="in-memory") as store:
         assert not isinstance(store, FallbackSessionStore)
 
@@ -216,7 +218,7 @@ def nobody() -> Iterator[str]:
         yield f"redis://127.0.0.1:{taken.getsockname()[1]}"
 
 
-def test_a_server_that_is_down_from_the_start(nobody: str) -> None:
+def test_a_store_whose_server_is_down_from_the_start_answers_from_the_fallback(nobody: str) -> None:
     errors: list[object] = []
     with open_store(nobody, on_fallback=errors.append, max_pending=1) as store:
         assert isinstance(store, FallbackSessionStore)
@@ -230,7 +232,7 @@ def test_a_server_that_is_down_from_the_start(nobody: str) -> None:
         store.get("s")
 
 
-def test_a_fallback_in_a_file_lasts(nobody: str, tmp_path: Path) -> None:
+def test_a_fallback_in_a_file_keeps_writes_over_a_restart(nobody: str, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'outage.db'}"
     for number in range(3):
         with open_store(nobody, fallback=url) as store:
@@ -238,7 +240,7 @@ def test_a_fallback_in_a_file_lasts(nobody: str, tmp_path: Path) -> None:
             store.append_message("s", SessionMessage("user", "Hello!"))
 
 
-def test_a_fallback_behind_a_network_has_none_of_its_own(nobody: str) -> None:
+def test_a_fallback_behind_a_network_is_not_wrapped_in_another_fallback(nobody: str) -> None:
     """What is written to a journal there is there: not in this process's memory."""
     with pytest.raises(StoreUnavailableError), open_store(nobody, fallback=nobody) as store:
         store.append_message("s", SessionMessage("user", "Hello!"))
@@ -257,7 +259,7 @@ def test_a_fallback_behind_a_network_has_none_of_its_own(nobody: str) -> None:
     ],
 )
 @pytest.mark.parametrize("url", ["redis://h", "memory:", "sqlite://", "sqlite+pysqlite://"])
-def test_options_of_the_fallback_that_are_none(url: str, options: dict[str, Any]) -> None:
+def test_invalid_options_of_the_fallback_are_refused(url: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="|".join(options)):
         open_store(url, **options)
 
@@ -267,7 +269,7 @@ def test_options_of_the_fallback_that_are_none(url: str, options: dict[str, Any]
     "options", [{"on_fallback": 3}, {"retry_after": "1"}, {"max_sessions": 1.5}]
 )
 @pytest.mark.parametrize("fallback", ["in-memory", None])
-def test_options_of_the_fallback_of_the_wrong_type(
+def test_options_of_the_fallback_of_the_wrong_type_are_refused(
     url: str, fallback: Any, options: dict[str, Any]
 ) -> None:
     with pytest.raises(TypeError, match="|".join(options)):
@@ -280,7 +282,7 @@ def test_a_fallback_that_is_not_needed_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_how_much_is_remembered_reaches_the_fallback(nobody: str) -> None:
+def test_max_sessions_and_max_messages_reach_the_fallback(nobody: str) -> None:
     with open_store(nobody, max_sessions=1, max_messages=2) as store:
         assert isinstance(store, FallbackSessionStore)
         assert (store._parts.cache.max_sessions, store._parts.cache.max_messages) == (1, 2)

@@ -60,7 +60,7 @@ BASES = ("redis://h", "rediss://h", "redis+sentinel://h/n", "redis+cluster://h",
 
 
 @pytest.mark.parametrize(("option", "words"), REDIS.items())
-def test_an_option_of_redis(option: str, words: str) -> None:
+def test_an_invalid_option_of_redis_is_refused_by_name(option: str, words: str) -> None:
     for base in BASES:
         if option.startswith("port") and base not in ("redis://h", "rediss://h"):
             words = "port (must be|is no option here: it goes before the path)"
@@ -71,7 +71,7 @@ def test_an_option_of_redis(option: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(("option", "words"), TLS.items())
-def test_an_option_of_tls(option: str, words: str) -> None:
+def test_an_invalid_option_of_tls_is_refused_by_name(option: str, words: str) -> None:
     for base in ("rediss://h", "rediss+sentinel://h/n", "rediss+cluster://h"):
         with pytest.raises(ValueError, match=words):
             open_store(f"{base}?{option}")
@@ -98,7 +98,7 @@ def test_an_option_of_tls(option: str, words: str) -> None:
         f"redis+cluster://h,{'a' * 64}.b",
     ],
 )
-def test_a_url_of_redis_that_can_not_be_meant(url: str) -> None:
+def test_an_invalid_url_of_redis_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="this URL of Redis is not valid"):
         open_store(url)
 
@@ -115,7 +115,7 @@ def test_a_url_of_redis_that_can_not_be_meant(url: str) -> None:
         ("redis+sentinel://h/n?client_name=me&db=3", {"client_name": "me", "db": 3}),
     ],
 )
-def test_options_that_are_valid(url: str, options: dict[str, Any]) -> None:
+def test_valid_options_reach_the_store(url: str, options: dict[str, Any]) -> None:
     with RedisSessionStore(url) as store:
         assert options.items() <= store._settings.options.items()
 
@@ -141,7 +141,9 @@ POSTGRES = {
 
 @pytest.mark.parametrize(("option", "words"), POSTGRES.items())
 @pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
-def test_an_option_of_postgresql(driver: str, option: str, words: str) -> None:
+def test_an_invalid_option_of_postgresql_is_refused_by_name(
+    driver: str, option: str, words: str
+) -> None:
     with pytest.raises(ValueError, match=words):
         open_store(f"postgresql+{driver}://h/d?{option}")
     if driver == "psycopg" and "connect_timeout" not in option:  # a number there
@@ -169,7 +171,7 @@ def test_an_option_of_postgresql(driver: str, option: str, words: str) -> None:
         ("sqlite+aiosqlite:///s.db?timeout=x", "timeout must be a number of seconds"),
     ],
 )
-def test_an_option_of_another_driver(url: str, words: str) -> None:
+def test_an_invalid_option_of_another_driver_is_refused_by_name(url: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         open_store(url)
 
@@ -186,7 +188,7 @@ ODD_TEXT = (
 
 @pytest.mark.parametrize("url", ODD_TEXT)
 @pytest.mark.parametrize("odd", ["\ud800", "%00"])
-def test_text_that_no_server_can_be_sent(url: str, odd: str) -> None:
+def test_a_password_that_cannot_be_encoded_is_refused_and_not_shown(url: str, odd: str) -> None:
     # The drivers' own errors have the password in their `object`.
     for make in (open_store, PostgresAgentDb):
         with pytest.raises(ValueError, match=r"not valid|can't read|not a connection") as caught:
@@ -197,7 +199,7 @@ def test_text_that_no_server_can_be_sent(url: str, odd: str) -> None:
         PostgresAgentDb(password=f"{SECRET}\0")
 
 
-def test_text_that_redis_is_sent() -> None:
+def test_redis_is_sent_any_password_that_is_valid_unicode() -> None:
     for url in ("redis://:{}@h", "redis+sentinel://h/n?password={}"):
         with pytest.raises(ValueError, match="not valid"):
             open_store(url.format("\ud800"))
@@ -205,7 +207,7 @@ def test_text_that_redis_is_sent() -> None:
             pass
 
 
-def test_a_password_that_a_driver_of_mysql_can_not_send() -> None:
+def test_a_password_beyond_latin_1_is_refused_for_pymysql() -> None:
     with pytest.raises(ValueError, match="Latin-1 only") as caught:
         open_store(f"mysql+pymysql://u:{SECRET}\u212a@h/d")
     assert SECRET not in repr(caught.value)
@@ -214,7 +216,7 @@ def test_a_password_that_a_driver_of_mysql_can_not_send() -> None:
 @pytest.mark.parametrize(
     "scheme", ["postgresql", "postgresql+psycopg2", "postgresql+asyncpg", "mysql+pymysql"]
 )
-def test_a_host_that_is_no_name(scheme: str) -> None:
+def test_an_invalid_host_name_is_refused(scheme: str) -> None:
     for make in (open_store, AgentDb):
         with pytest.raises(ValueError, match="its host is no name"):
             make(f"{scheme}://u@a..b/d")
@@ -234,7 +236,7 @@ def test_a_host_that_is_no_name(scheme: str) -> None:
         "mysql+pymysql://h/d?password={}&{}=1",
     ],
 )
-def test_an_ampersand_in_a_password(url: str) -> None:
+def test_an_ampersand_in_a_password_is_refused_with_its_escape(url: str) -> None:
     for make in (open_store, AgentDb) if "redis" not in url else (open_store,):
         with pytest.raises(ValueError, match="in a password & is %26") as caught:
             make(url.format(SECRET, f"{SECRET}=x"))
@@ -250,18 +252,18 @@ def test_an_ampersand_in_a_password(url: str) -> None:
         "postgresql+asyncpg://h/d?command_timeout=60",
     ],
 )
-def test_what_a_driver_takes_is_valid(url: str) -> None:
+def test_options_that_the_driver_takes_are_valid(url: str) -> None:
     with open_store(url):
         pass
 
 
-def test_a_dialect_that_asks_its_driver_for_a_place() -> None:
+def test_a_url_without_a_database_is_left_to_the_dialect_to_check() -> None:
     # Where the driver is not installed the error says so.
     with suppress(ImportError), open_store("oracle+oracledb://u:p@h/?service_name=x"):
         pass
 
 
-def test_a_driver_of_sqlite_with_options_of_its_own() -> None:
+def test_options_of_a_third_party_driver_of_sqlite_are_not_checked() -> None:
     with suppress(ImportError), open_store("sqlite+pysqlcipher://:p@/s.db?kdf_iter=64000"):
         pass
 
@@ -272,19 +274,19 @@ def test_a_driver_of_sqlite_with_options_of_its_own() -> None:
 @pytest.mark.parametrize(
     "url", ["sqlite://sessions.db", "sqlite:sessions.db", "sqlite:/s.db", "sqlite+pysqlite://s.db"]
 )
-def test_a_file_of_sqlite_has_three_slashes(url: str) -> None:
+def test_a_sqlite_url_without_three_slashes_is_refused_with_a_hint(url: str) -> None:
     with pytest.raises(ValueError, match=r"no store for a URL.* three slashes .*sqlite:///sess"):
         open_store(url)
 
 
 @pytest.mark.parametrize("path", ["agent.db", "/var/lib/agent.db", "sqlite:agent.db"])
-def test_a_path_where_a_url_belongs(path: str) -> None:
+def test_a_path_in_place_of_a_url_is_refused_with_a_hint(path: str) -> None:
     for make in (DbSessionStore, AgentDb):
         with pytest.raises(ValueError, match=r"three slashes .*sqlite:///sessions.db"):
             make(path)
 
 
-def test_an_unknown_scheme_is_told_the_known_ones() -> None:
+def test_an_unknown_scheme_is_refused_with_the_known_ones() -> None:
     for scheme in ("mongodb", "reddis", "sqllite"):
         with pytest.raises(
             ValueError, match=f"no store for a URL that starts with '{scheme}'"
@@ -302,7 +304,7 @@ ODD: list[Any] = [b"x", [], {}, object(), str, 1j, True]
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
-def test_an_argument_of_the_wrong_type(odd: Any, tmp_path: Path) -> None:
+def test_an_argument_of_the_wrong_type_is_refused_by_name(odd: Any, tmp_path: Path) -> None:
     file = tmp_path / "s.db"
     calls: dict[str, Any] = {
         "SQLiteSessionStore path": lambda: SQLiteSessionStore(odd),
@@ -324,12 +326,12 @@ def test_an_argument_of_the_wrong_type(odd: Any, tmp_path: Path) -> None:
             call()
 
 
-def test_a_class_where_a_store_belongs() -> None:
+def test_a_class_in_place_of_a_store_is_refused() -> None:
     with pytest.raises(TypeError, match="primary must be a store"):
         FallbackSessionStore(InMemorySessionStore)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("timeout", [10**10, 10**30])
-def test_a_timeout_that_no_socket_can_keep(timeout: float) -> None:
+def test_a_timeout_beyond_what_a_socket_takes_is_refused(timeout: float) -> None:
     with pytest.raises(ValueError, match="at most 1,000,000,000"):
         RedisSessionStore(timeout=timeout)

@@ -56,7 +56,9 @@ class TestConformance(
         return opened
 
 
-def test_the_page_says_what_its_wrapper_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_of_wrapping_a_store_prints_what_its_page_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     page = PAGE.read_text(encoding="utf-8")
     [block] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     made: dict[str, Any] = {}
@@ -68,7 +70,7 @@ def test_the_page_says_what_its_wrapper_prints(capsys: pytest.CaptureFixture[str
         assert store.counts == Counter({"Get": 1})
 
 
-def test_it_says_what_the_store_inside_says() -> None:
+def test_a_wrapper_has_the_timeout_and_bounds_of_its_store() -> None:
     class Bounded(InMemorySessionStore):
         timeout = 3.0
         bounds = StoreBounds(messages=7)
@@ -81,7 +83,7 @@ def test_it_says_what_the_store_inside_says() -> None:
 
 
 @pytest.mark.parametrize("close", [WrapperSessionStore.close, WrapperSessionStore.aclose])
-def test_closing_it_closes_the_store_inside(tmp_path: Path, close: Any) -> None:
+def test_closing_a_wrapper_closes_its_store(tmp_path: Path, close: Any) -> None:
     inner = SQLiteSessionStore(tmp_path / "sessions.db")
     closing = close(WrapperSessionStore(inner))
     if closing is not None:
@@ -90,7 +92,7 @@ def test_closing_it_closes_the_store_inside(tmp_path: Path, close: Any) -> None:
         inner.get("s")
 
 
-def test_around_a_fallback_it_can_be_asked_how_things_stand() -> None:
+def test_a_wrapper_around_a_fallback_reports_its_state() -> None:
     class Down(WrapperSessionStore):
         down = True
 
@@ -119,6 +121,6 @@ def test_a_store_without_a_fallback_is_never_degraded() -> None:
 
 
 @pytest.mark.parametrize("given", [None, "memory:", InMemorySessionStore], ids=repr)
-def test_what_is_no_store_is_refused(given: Any) -> None:
+def test_a_wrapper_refuses_what_is_not_a_store(given: Any) -> None:
     with pytest.raises(TypeError, match="must be a store"):
         WrapperSessionStore(given)

@@ -45,12 +45,14 @@ def primary(request: pytest.FixtureRequest) -> Iterator[Primary]:
 
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])
-def test_a_server_that_fails_again_and_again(primary: Primary, kind: str) -> None:
+def test_nothing_is_lost_though_the_server_fails_again_and_again(
+    primary: Primary, kind: str
+) -> None:
     faults = random.sample(FAULTS * TIMES, TIMES)
     survived(primary, faults, kind)
 
 
-def test_a_process_that_is_killed_at_each_step_of_putting_back(
+def test_a_process_killed_at_any_step_of_a_replay_loses_nothing(
     redis_server: redis_servers.Server, tmp_path: Path
 ) -> None:
     with Children() as children:

@@ -191,7 +191,9 @@ def outputs(address: str = "https://example.org") -> list[str]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_hostile_does_nothing(way: str, tmp_path: Path, listener: Listener) -> None:
+def test_hostile_text_runs_nothing_and_loads_nothing(
+    way: str, tmp_path: Path, listener: Listener
+) -> None:
     there = outputs(listener.address)
     title, document = titled(put(way, there), tmp_path)
     assert title == "mine"
@@ -201,7 +203,9 @@ def test_what_is_hostile_does_nothing(way: str, tmp_path: Path, listener: Listen
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_same_unescaped_is_seen_to_do_it(way: str, tmp_path: Path, listener: Listener) -> None:
+def test_the_test_sees_unescaped_text_run_and_load(
+    way: str, tmp_path: Path, listener: Listener
+) -> None:
     """Show that the test above could fail."""
     title, _ = titled(put(way, [HOSTILE[2].replace("\"'", "")]), tmp_path)
     assert title == "owned"
@@ -224,14 +228,14 @@ def measured(body: str, width: int, folder: Path, head: str = "", attribute: str
 
 @pytest.mark.parametrize("width", [360, 1400])
 @pytest.mark.parametrize("host", HOSTS)
-def test_all_is_readable(host: str, width: int, tmp_path: Path) -> None:
+def test_all_text_is_readable_in_every_notebook(host: str, width: int, tmp_path: Path) -> None:
     found = measured("".join(outputs()), width, tmp_path, *HOSTS[host])
     assert found["seen"] > 1000
     assert found["narrow"] == min(width, 1100)
 
 
 @pytest.mark.parametrize("place", ASKING)
-def test_it_is_readable_where_it_is_to_tell_its_own_width(place: str, tmp_path: Path) -> None:
+def test_all_text_is_readable_where_the_page_asks_for_a_width(place: str, tmp_path: Path) -> None:
     body = "".join(ASKING[place].format(html=html) for html in outputs()[:8])
     assert measured(body, 360, tmp_path)["narrow"] >= 280
 
@@ -248,7 +252,7 @@ def test_it_is_readable_where_it_is_to_tell_its_own_width(place: str, tmp_path: 
         ".sessionstore-html { min-width: 0 }",
     ],
 )
-def test_what_is_not_readable_is_seen_to_be_so(fault: str, tmp_path: Path) -> None:
+def test_the_test_sees_text_that_is_not_readable(fault: str, tmp_path: Path) -> None:
     """Show that the two tests above could fail."""
     rule = f"<style>{fault.replace(';', ' !important;').replace(' }', ' !important }')}</style>"
     body = ASKING["a flex item"].format(html="".join(outputs()[:8]))

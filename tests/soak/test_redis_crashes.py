@@ -132,7 +132,7 @@ def killed_and_restarted(name: str | None, kind: type[Writers] = Writers) -> Non
 
 
 @pytest.mark.parametrize("name", redis_servers.binaries())
-def test_a_server_killed_while_it_wrote_half_of_a_change(name: str) -> None:
+def test_a_server_killed_halfway_through_a_change_keeps_all_of_it_or_nothing(name: str) -> None:
     with (
         redis_servers.single(name, appendonly="yes", appendfsync="always") as server,
         RedisSessionStore(server.url) as store,
@@ -154,23 +154,23 @@ def test_a_server_killed_while_it_wrote_half_of_a_change(name: str) -> None:
         assert stored == ["0a", "0b", "2a", "2b", "3a", "3b"]
 
 
-def test_a_server_killed_twenty_times() -> None:
+def test_a_server_killed_twenty_times_loses_no_acknowledged_write() -> None:
     killed_and_restarted(None)
 
 
-def test_the_oldest_server_killed_twenty_times() -> None:
+def test_the_oldest_server_killed_twenty_times_loses_no_acknowledged_write() -> None:
     killed_and_restarted(list(redis_servers.binaries())[-1])
 
 
-def test_a_server_killed_twenty_times_under_tasks() -> None:
+def test_a_server_killed_twenty_times_loses_no_write_of_a_task() -> None:
     killed_and_restarted(None, Tasks)
 
 
-def test_the_oldest_server_killed_twenty_times_under_tasks() -> None:
+def test_the_oldest_server_killed_twenty_times_loses_no_write_of_a_task() -> None:
     killed_and_restarted(list(redis_servers.binaries())[-1], Tasks)
 
 
-def test_a_sentinel_fail_over() -> None:
+def test_a_sentinel_fail_over_loses_no_acknowledged_write() -> None:
     """With a replica that has every write before it is acknowledged, none is lost."""
     with (
         redis_servers.guarded(takes_over=True) as guarded,
@@ -187,7 +187,7 @@ def test_a_sentinel_fail_over() -> None:
         writers.require_all()
 
 
-def test_a_sentinel_fail_over_asked_for() -> None:
+def test_a_requested_sentinel_fail_over_loses_no_acknowledged_write() -> None:
     with redis_servers.guarded() as guarded, RedisSessionStore(guarded.url) as store:
         writers = Writers(store)
         with writers.at_work():
@@ -199,7 +199,7 @@ def test_a_sentinel_fail_over_asked_for() -> None:
         writers.require_all(lost=200)
 
 
-def test_a_cluster_fail_over() -> None:
+def test_a_cluster_fail_over_loses_no_acknowledged_write() -> None:
     with (
         redis_servers.cluster(replicas=1) as cluster,
         RedisSessionStore(cluster.url, wait_replicas=1) as store,
@@ -216,7 +216,7 @@ def test_a_cluster_fail_over() -> None:
         writers.require_all()
 
 
-def test_a_cluster_hands_over() -> None:
+def test_a_requested_cluster_fail_over_loses_no_acknowledged_write() -> None:
     """Asked for, a Cluster's fail-over waits for the replica: nothing is lost without WAIT."""
     with redis_servers.cluster(replicas=1) as cluster, RedisSessionStore(cluster.url) as store:
         writers = Writers(store)
