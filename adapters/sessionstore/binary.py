@@ -7,7 +7,7 @@ so that every framework finds the bytes that another one stored.
 The stored form: each value is ``{"$bytes": "<base64>"}``, and the message says that it holds such
 values by ``extra["sessionstore"] = {"bytes": true}``. In a message that says so, an object of the
 application's own that looks like such a value has one ``$`` more in front of its key. A message
-without bytes is stored as ever, and what looks like bytes there is none.
+without bytes is stored as before, and an object in it that looks like bytes is not decoded.
 """
 
 from __future__ import annotations

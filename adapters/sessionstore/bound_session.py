@@ -39,7 +39,7 @@ class BoundSession:
 
     Args:
         store: The store.
-        session_id: The session, which need not be there yet.
+        session_id: The session; it need not exist yet.
         agent_id: The agent of the session, if a method makes it.
         user_id: The caller; the owner, if a method makes the session.
 

@@ -49,7 +49,7 @@ class StoreTimeoutError(StoreUnavailableError):
 
 
 class StoreBusyError(StoreUnavailableError):
-    """The backend answers, but a lock, a conflict, a full pool or a limit stands in the way."""
+    """The backend answers, but a lock, a conflict, a full pool or a limit prevents the call."""
 
 
 class OutageError(StoreUnavailableError):

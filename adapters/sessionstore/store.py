@@ -62,14 +62,14 @@ class SessionStore(Runner):
 
     Every method may raise `StoreUnavailableError` (as a `StoreConnectionError` where the backend
     can't be reached, a `StoreTimeoutError` where it gave no answer in time, a `StoreBusyError`
-    where it answers, but others stand in the way), `SessionStoreError` (it refuses), and
+    where a lock or a limit prevents the call), `SessionStoreError` (it refuses), and
     `InvalidSessionError` or `InvalidMessageError` (an argument is not valid; nothing was sent). For
     an argument of the wrong type the former may be an `InvalidTypeError`, which is a `TypeError`.
     Further errors are named at each method.
 
     Each method makes an operation, a value of `sessionstore.operations`, and gives it to `run` or
-    `arun`: these two are what a backend implements. A table of its own leads from the class of an
-    operation to the function that carries it out. An operation is checked when it is made: ids,
+    `arun`: these two are what a backend implements, with a dict from the class of an operation to
+    the function that carries it out. An operation is checked when it is made: ids,
     limits and versions are valid, ids are plain strings; each message is a `SessionMessage` with an
     id, none twice in a batch, and a time in UTC. What is not checked is whether messages and
     metadata are JSON: a backend turns them into their stored form before anything else, with
@@ -92,7 +92,7 @@ class SessionStore(Runner):
 
     An error of the driver or the system, such as an `OSError`, never reaches a caller: it is the
     ``__cause__`` of a `SessionStoreError`. After `close` every call, sync and async, raises a plain
-    `SessionStoreError`: not a `StoreUnavailableError`, as to try again does not help.
+    `SessionStoreError`: not a `StoreUnavailableError`, since trying again does not help.
 
     `create` keeps all metadata that it is given, keys whose value is ``None`` included; `update`
     takes such keys away, as `sessionstore.models.merge_metadata` does. A version is 1 when the
@@ -102,10 +102,10 @@ class SessionStore(Runner):
     def session(
         self, session_id: str, *, agent_id: str = "default", user_id: str | None = None
     ) -> BoundSession:
-        """Give a handle on one session, whose methods name it no more. Nothing is asked yet.
+        """Give a handle on one session, whose methods need no session id. Nothing is sent yet.
 
         Args:
-            session_id: The session, which need not be there yet.
+            session_id: The session; it need not exist yet.
             agent_id: The agent of the session, if a method of the handle makes it.
             user_id: The caller, for every method of the handle.
 
@@ -558,7 +558,7 @@ class SessionStore(Runner):
         """Try the primary now, and replay what waits for it.
 
         Returns:
-            Whether the primary is there and has everything: ``True`` where there is no fallback.
+            Whether the primary answers and has every write: ``True`` where there is no fallback.
         """
         return True
 

@@ -81,7 +81,7 @@ def checked_replacement(message: MessageLike) -> SessionMessage:
 
 
 def named_messages(messages: Iterable[MessageLike]) -> list[SessionMessage]:
-    """Take mappings for messages, and other names of roles for the contract's, and change no more.
+    """Take mappings for messages, and other names of roles for the contract's; change nothing else.
 
     Args:
         messages: What the caller gave.

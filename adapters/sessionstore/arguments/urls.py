@@ -65,7 +65,7 @@ def are_texts(given: Iterable[object]) -> bool:
 
 
 def shown_option(name: str, among: Iterable[str]) -> str:
-    """Give what an error shows of an option that nobody knows.
+    """Give what an error shows of an unknown option.
 
     Args:
         name: The option.

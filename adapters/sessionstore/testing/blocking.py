@@ -95,7 +95,7 @@ class _Cancelling:
 
     Attributes:
         waited: Whether the halted process kept the other one from writing, all the while.
-        came_back: Whether the cancelled one came back all the same.
+        came_back: Whether the cancelled one came back nevertheless.
     """
 
     waited = came_back = False

@@ -87,7 +87,7 @@ async def _require_last(store: SessionStore, number: int) -> None:
 
 
 async def _write_on(store: SessionStore, number: int, over: asyncio.Event) -> None:
-    """Be in the way: write to another session until the end."""
+    """Keep the store busy: write to another session until the end."""
     while not over.is_set():
         await store.aappend_message(f"of {number}", said("hello"))
         await asyncio.sleep(0)

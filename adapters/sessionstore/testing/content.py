@@ -250,7 +250,7 @@ class ContentContract(StoreSuite):
         check()
 
     def test_floats_stay_floats_and_booleans_booleans(self, store: SessionStore) -> None:
-        """What Python takes for equal keeps its type all the same."""
+        """Values that are equal in Python keep their types."""
         values = [1, 1.0, True, 0, 0.0, False, -0.0]
         store.create("s", metadata={"v": values}, messages=[said("x", "m", metadata={"v": values})])
         session = stored(store, "s")

@@ -98,7 +98,7 @@ class ExpiryContract(StoreSuite):
         self._in_time(stores, look)
 
     def test_an_expired_session_is_not_deleted(self, expired: SessionStore) -> None:
-        """There is none."""
+        """It is not there any more."""
         assert expired.delete("s", user_id="eve") is False
 
     def test_an_expired_session_is_not_updated(self, expired: SessionStore) -> None:

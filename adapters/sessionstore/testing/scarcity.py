@@ -69,7 +69,7 @@ def _without(store: SessionStore, limit: str) -> Iterator[str]:
         with _limited(limit):
             error = _error_of(call, store)
         if error is not None:
-            assert _state(store) == before, f"{name} raised, and wrote all the same"
+            assert _state(store) == before, f"{name} raised, but wrote"
             if not isinstance(error, SessionStoreError):
                 yield f"{name} without {limit}: {error!r}"
 

@@ -36,7 +36,7 @@ def turns_of(log: Sequence[SessionMessage]) -> list[Turn]:
         log: The messages, oldest first, up to the last one.
 
     Returns:
-        What comes before the first user's message, be it nothing: the start of the log, or the
+        What comes before the first user's message, if anything: the start of the log, or the
         rest of a turn whose start was not read. After it a turn for each user's message, which is
         the same however much of the log was read.
     """
