@@ -30,7 +30,7 @@ from sessionstore.integration import StoreFlow
 if TYPE_CHECKING:
     from langchain.agents.middleware.types import ModelRequest, ModelResponse, ToolCallRequest
 
-__all__ = ["TurnSaver", "log_given_up", "tell_streams"]
+__all__ = ["TurnSaver", "hide_from_streams", "log_given_up"]
 
 _logger = logging.getLogger("sessionstore")
 
@@ -59,10 +59,10 @@ class TurnSaver:
         said = [message for message in answers if isinstance(message, AIMessage)]
         ids = [message.id for message in answers]
         save = partial(turn.answering, request.messages, state, answers)
-        yield from self.telling(turn, state, said[-1] if said else None, save)
+        yield from self.saving_or_reporting(turn, state, said[-1] if said else None, save)
         if ids != [message.id for message in answers]:
             with suppress(RuntimeError):  # on Python 3.10 LangGraph has no config here
-                tell_streams(get_config(), answers)
+                hide_from_streams(get_config(), answers)
 
     def keeping_again(
         self, turn: AgentTurn, request: ModelRequest[Any], response: ModelResponse[Any]
@@ -72,7 +72,9 @@ class TurnSaver:
         def save() -> StoreFlow[None]:
             yield from turn.saving(response.result, correct=False)
 
-        yield from self.telling(turn, request.state["messages"], response.result[-1], save)
+        yield from self.saving_or_reporting(
+            turn, request.state["messages"], response.result[-1], save
+        )
 
     def answering(
         self,
@@ -105,7 +107,7 @@ class TurnSaver:
                 yield from turn.saving_result(state, call_message, result_id, last)
             yield from turn.saving(others)
 
-        yield from self.telling(turn, state, result, save)
+        yield from self.saving_or_reporting(turn, state, result, save)
 
     def catching_up(
         self, turn: AgentTurn, state: list[AnyMessage], *, whole: bool = False
@@ -117,22 +119,25 @@ class TurnSaver:
             with suppress(SessionStoreError):
                 yield from save()
                 turn.behind = not whole
-            self.tell_given_up(turn)
+            self.report_given_up(turn)
         elif turn.has_run(state):
-            yield from self.telling(turn, state, state[-1], save)
+            yield from self.saving_or_reporting(turn, state, state[-1], save)
         else:
             yield from save()
-            self.tell_given_up(turn)
+            self.report_given_up(turn)
         self.inserted_for_model_only |= turn.inserted.for_model_only
 
-    def telling(
+    def saving_or_reporting(
         self,
         turn: AgentTurn,
         state: list[AnyMessage],
         answer: Any,
         save: Callable[[], StoreFlow[None]],
     ) -> StoreFlow[bool]:
-        """Save what was paid for or can't be undone, or else give it to the caller."""
+        """Save what was paid for or can't be undone; if that fails, give it to the caller.
+
+        The result is whether it was saved.
+        """
         saved = True
         try:
             try:
@@ -143,10 +148,10 @@ class TurnSaver:
             failed(self.on_save_error, answer, error, input_saved=True)
             turn.behind = True
             saved = False
-        self.tell_given_up(turn, answer)
+        self.report_given_up(turn, answer)
         return saved
 
-    def tell_given_up(
+    def report_given_up(
         self, turn: AgentTurn, answer: Any = None, *, or_else: OnSaveError | None = None
     ) -> None:
         """Report what can't be stored: to the function for it, or else to the caller.
@@ -157,7 +162,7 @@ class TurnSaver:
             or_else: Takes it where the caller named no function.
         """
         on_save_error = self.on_save_error or or_else
-        for message, error in turn.telling_given_up():
+        for message, error in turn.take_given_up():
             said = message if on_save_error or answer is None else answer
             failed(on_save_error, said, error, input_saved=True)
 
@@ -174,7 +179,7 @@ def log_given_up(error: SessionSaveError) -> None:
     _logger.error("a message of the agent's state is not in its session: %s", error.__cause__)
 
 
-def tell_streams(config: RunnableConfig, shown: list[BaseMessage]) -> None:
+def hide_from_streams(config: RunnableConfig, shown: list[BaseMessage]) -> None:
     """Keep what was said earlier out of ``stream_mode="messages"``, which shows what is new."""
     for handler in getattr(config.get("callbacks"), "handlers", ()):
         seen = getattr(handler, "seen", None)

@@ -49,12 +49,12 @@ class AgentTurn(TurnLog):
         return free.pop(0) if len(free) > 1 else free[0]
 
     def edit_calls(self, message: AIMessage, calls: Mapping[str, Mapping[str, Any]]) -> None:
-        """Take note of tool calls, by id, that run otherwise than the model asked for."""
+        """Note the tool calls, by id, that run with other arguments than the model asked for."""
         for call_id, call in calls.items():
             self._edits[result_id(self.session_id, message, call_id)] = call
 
     def give_ids(self, answers: Sequence[BaseMessage]) -> None:
-        """Give what a model answered its ids, and the results that came with it theirs."""
+        """Give ids to what a model answered, and to the results that came with it."""
         results: dict[str | None, str] = {}
         for message in answers:
             if isinstance(message, AIMessage):
@@ -126,12 +126,12 @@ class AgentTurn(TurnLog):
         said = [(answer, answer.id) for answer in answers if is_said(answer)]
         there = yield from self._writing([*new, *said], correct=False)
         if there:
-            yield from self._telling_apart(there, answers, tried=tried)
+            yield from self._distinguishing(there, answers, tried=tried)
         self.inserted.note_answers([answer.id for answer in answers], state)
         guessed = [id or "" for message, id in new if message.type != "tool"]  # noqa: A001
         self.inserted.note(guessed, answers[-1].id if answers else None)
 
-    def _telling_apart(
+    def _distinguishing(
         self,
         there: list[SessionMessage],
         answers: list[BaseMessage],

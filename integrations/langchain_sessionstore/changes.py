@@ -12,7 +12,7 @@ from langchain_sessionstore.origins import (
     SaverFlow,
     belongs,
     has_landed,
-    is_told,
+    names_caller,
     newest,
     was_refused,
 )
@@ -30,7 +30,7 @@ class Changes:
     """
 
     def __init__(self) -> None:
-        """Know of none."""
+        """Start without any."""
         self.edited: list[BaseMessage] = []
         self.foreign: list[BaseMessage] = []
 
@@ -51,7 +51,7 @@ class Changes:
             steps: What is known of the turns' steps.
             thread: The session and the user that the thread belongs to.
         """
-        owner = thread if is_told(config) else (None, None)
+        owner = thread if names_caller(config) else (None, None)
         applied: Any = None
         before = yield newest(config)
         landed = has_landed(before, config, steps)

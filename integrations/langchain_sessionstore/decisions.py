@@ -8,7 +8,7 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.callers import caller_around
-from langchain_sessionstore.origins import SaverFlow, belongs, is_told, newest, step_of
+from langchain_sessionstore.origins import SaverFlow, belongs, names_caller, newest, step_of
 from sessionstore import SessionAccessError
 
 __all__ = ["require_own_decision"]
@@ -28,7 +28,7 @@ def require_own_decision(turn: AgentTurn, state: Any, config: RunnableConfig) ->
         SessionAccessError: The thread goes on from another's call.
     """
     thread = state.get("session_thread")
-    if not (turn.resumed and thread and is_told(config)) or caller_around() is not None:
+    if not (turn.resumed and thread and names_caller(config)) or caller_around() is not None:
         return
     here = yield newest(config)
     metadata: dict[str, Any] = dict(here.metadata) if here else {}

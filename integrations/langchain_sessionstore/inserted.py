@@ -22,7 +22,7 @@ class Inserted:
     """
 
     def __init__(self) -> None:
-        """Know of none."""
+        """Start without any."""
         self.ids: list[str] = []
         self.answer_id: str | None = None
         self.for_model_only = False
@@ -40,7 +40,7 @@ class Inserted:
         self._asked_with = state
 
     def replaced(self, state: Sequence[BaseMessage]) -> list[str]:
-        """Give the answers in whose place the state has another one; what was trimmed is none.
+        """Give the answers that the state has replaced by others, rather than trimmed.
 
         Args:
             state: The state since.

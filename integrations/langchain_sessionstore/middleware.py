@@ -40,7 +40,7 @@ try:
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
     from langgraph.types import Command
 
-    from langchain_sessionstore.agent_saving import TurnSaver, log_given_up, tell_streams
+    from langchain_sessionstore.agent_saving import TurnSaver, hide_from_streams, log_given_up
     from langchain_sessionstore.agent_state import (
         MARK,
         SEEN,
@@ -319,7 +319,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         messages = state.get("messages") or []
         if not _mirrors(config, state):
             loaded = yield from self._loader.loading(turn, messages)
-            tell_streams(config, loaded or [])
+            hide_from_streams(config, loaded or [])
             return {TURN: turn} | ({"messages": [_REMOVE_ALL, *loaded]} if loaded else {})
         require_own(turn, state, user_scoped=self._turns.user_scoped)
         yield from verifying(turn)
@@ -334,13 +334,13 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         own = [message for message in messages if message.id not in others]
         new = [message for message in behind_mark(state) if message.id not in others]
         taken = yield from taking_over(turn, own, new, changes)
-        self._saver.tell_given_up(turn, or_else=log_given_up)
+        self._saver.report_given_up(turn, or_else=log_given_up)
         known[SEEN] = fingerprints(taken.kept)
         if taken.is_new:
             known[MARK] = taken.kept[-1].id
         removed = [RemoveMessage(id=id) for id in others]  # noqa: A001
         if update := [*taken.update, *removed]:
-            tell_streams(config, update)
+            hide_from_streams(config, update)
             known["messages"] = update
         return known
 
@@ -352,7 +352,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         turn = self._turns.of(state, runtime.context, config)
         last = messages[-1] if messages else None
         save = partial(turn.mirroring, messages)
-        turn.behind = not (yield from self._saver.telling(turn, messages, last, save))
+        turn.behind = not (yield from self._saver.saving_or_reporting(turn, messages, last, save))
         if last is None or turn.behind or not _mirrors(config, state):
             return None  # without a mark the next turn mirrors this one, too
         steps = steps_at_end(config, state.get("session_steps"))

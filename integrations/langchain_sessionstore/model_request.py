@@ -50,7 +50,7 @@ def with_closed_calls(request: ModelRequest[Any]) -> Iterator[ModelRequest[Any]]
 
 
 def _originals(shown: list[BaseMessage], handed_in: list[BaseMessage]) -> dict[int, Any]:
-    """Give what each message that is only shown stands in for; a made up result, for nothing."""
+    """Map each message that only the model sees to the one that it replaces, if any."""
     stand_in_for: dict[int, Any] = {}
     place = 0
     for message in shown:
@@ -65,7 +65,7 @@ def _originals(shown: list[BaseMessage], handed_in: list[BaseMessage]) -> dict[i
 
 
 def given_before(answer_id: str | None, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
-    """Give the answer of a turn that is sent again after its end: its reply got lost, maybe.
+    """Give the answer of a turn that is sent again after its end, as when its reply was lost.
 
     Args:
         answer_id: What answered the turn before.

@@ -21,8 +21,8 @@ __all__ = [
     "belongs",
     "checkpointer_of",
     "has_landed",
-    "is_told",
     "is_undisturbed",
+    "names_caller",
     "newest",
     "step_of",
     "steps_at_end",
@@ -69,7 +69,7 @@ def belongs(thread: Sequence[str | None], session_id: str | None, user_id: str |
 
 
 def is_undisturbed(config: RunnableConfig, steps: Sequence[int] | None, *, first: bool) -> bool:
-    """Tell whether a run follows right behind the last one that ended, as it costs no look.
+    """Tell whether a run directly follows the last one that ended: this costs no request.
 
     A call that was refused, or failed, has its input in the thread: LangGraph keeps it before any
     middleware runs, and counts a step for it.
@@ -140,12 +140,12 @@ class Origins:
     """
 
     def __init__(self) -> None:
-        """Know of nothing."""
+        """Start without any."""
         self.thread: Sequence[str | None] | None = None
         self.runs: dict[str, Mapping[str, Any]] = {}
         self.own: set[str] = set()
         self.refused: set[str] = set()
-        self._told = True
+        self._names_caller = True
         self.steps: list[int] | None = None
 
     def others(self, thread: Sequence[str | None]) -> set[str]:
@@ -170,7 +170,7 @@ class Origins:
         return self.runs.keys() - named - self.own
 
     def _named(self, run: Mapping[str, Any]) -> tuple[str | None, str | None]:
-        return (run.get("session_id"), run.get("user_id")) if self._told else (None, None)
+        return (run.get("session_id"), run.get("user_id")) if self._names_caller else (None, None)
 
     def tracing(
         self, config: RunnableConfig, ids: Sequence[str], steps: Sequence[int] | None
@@ -184,7 +184,7 @@ class Origins:
             ids: The messages, in the state's order.
             steps: What is known of the turns' steps.
         """
-        self._told = is_told(config)
+        self._names_caller = names_caller(config)
         here = yield newest(config)
         self.thread = here.checkpoint["channel_values"].get("session_thread") if here else None
         resuming = (config.get("configurable") or {}).get(_RESUMING)
@@ -222,8 +222,8 @@ class Origins:
             self.runs[each] = run
 
 
-def is_told(config: RunnableConfig) -> bool:
-    """Tell whether a checkpoint's metadata say who made the call.
+def names_caller(config: RunnableConfig) -> bool:
+    """Tell whether a checkpoint's metadata name who made the call.
 
     Args:
         config: The run's.

@@ -58,7 +58,7 @@ def checked_on_save_error(function: OnSaveError | None) -> OnSaveError | None:
         TypeError: It is not a function, or an async one.
     """
     if function is not None and not _is_plain(function):
-        raise TypeError("on_save_error must be a plain function: nobody awaits it")
+        raise TypeError("on_save_error must be a plain function: it is not awaited")
     return function
 
 

@@ -80,7 +80,7 @@ class TurnLog:
         self._tried: set[str | None] = set()
         self._places: set[str | None] = set()
         self._running: dict[str, list[str]] = {}
-        self._untold: list[tuple[BaseMessage, InvalidMessageError]] = []
+        self._unreported: list[tuple[BaseMessage, InvalidMessageError]] = []
         self._given_up: set[str | None] = set()
         self._written: dict[str, tuple[datetime, bytes]] = {}
         self._edits: dict[str, Mapping[str, Any]] = {}
@@ -101,11 +101,11 @@ class TurnLog:
         last = state[-1] if state else None
         return bool(self._written) and isinstance(last, (AIMessage, ToolMessage))
 
-    def telling_given_up(self) -> Iterator[tuple[BaseMessage, InvalidMessageError]]:
+    def take_given_up(self) -> Iterator[tuple[BaseMessage, InvalidMessageError]]:
         """Take what can't be stored, each message once: tools run at once."""
         with suppress(IndexError):
             while True:
-                yield self._untold.pop(0)
+                yield self._unreported.pop(0)
 
     # -- Flows: each request is an operation -------------------------------------------------------
 
@@ -251,7 +251,7 @@ class TurnLog:
                     raise
                 if message.id not in self._given_up:
                     self._given_up.add(message.id)
-                    self._untold.append((message, why))
+                    self._unreported.append((message, why))
             else:
                 storable.append((message, id))
         if len(storable) == len(named):

@@ -1,4 +1,4 @@
-"""What stands beside the words of a LangChain message, as data that JSON can hold; or bytes can."""
+"""What a LangChain message holds beside its content, as JSON or bytes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from llama_index_sessionstore.archive import Archive
 from llama_index_sessionstore.binding import StoreBinding
-from llama_index_sessionstore.chat_store import listed, told_apart
+from llama_index_sessionstore.chat_store import listed, with_distinct_ids
 from llama_index_sessionstore.codec import to_llama_index, to_llama_index_messages, to_session
 from llama_index_sessionstore.marks import Mark
 from llama_index_sessionstore.turns import Queue, Turn, Turns
@@ -201,7 +201,7 @@ class AsyncSessionChatStore(StoreBinding, AsyncDBChatStore):
             SessionStoreError: Any of the errors of `SessionStore.update`.
         """
         status = MessageStatus(status)
-        replacements = told_apart(map(to_session, messages))
+        replacements = with_distinct_ids(map(to_session, messages))
         archived = replacements if status is _ARCHIVED else []
         mark = Mark().beyond(archived)
         await self._aplay(self._archive(key).setting(replacements, mark))

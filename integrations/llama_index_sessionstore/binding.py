@@ -67,7 +67,7 @@ class StoreBinding(BaseModel):
             self.bind(store, user_id=user_id)
 
     def bind(self, store: SessionStore, *, user_id: str | EllipsisType | None = ...) -> None:
-        """Hand the store in, and the user, after this or a memory was loaded from its dump.
+        """Set the store, and the user, after this or a memory was loaded from its dump.
 
         Within the process that made the dump, and where the store is registered under the dump's
         name (see `register_store`), what is loaded finds its store without this.
@@ -188,7 +188,7 @@ class StoreBinding(BaseModel):
     def _made(self, key: str) -> StoreFlow[None]:
         """Have the session made without an owner, where it is not there.
 
-        An append by nobody would make it with an owner whom no other process knows.
+        An append without a user would make it with an owner that no other process knows.
         """
         if self._caller is self.user_id or (yield Get(key, 0, self._caller)):
             return

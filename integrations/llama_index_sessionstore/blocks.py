@@ -1,4 +1,4 @@
-"""LlamaIndex's content blocks as JSON, and back: without a look at the files that they name."""
+"""LlamaIndex's content blocks as JSON, and back: without reading the files that they name."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from sessionstore.operations import (
     Update,
 )
 
-__all__ = ["METADATA", "SessionChatStore", "listed", "register_store", "told_apart"]
+__all__ = ["METADATA", "SessionChatStore", "listed", "register_store", "with_distinct_ids"]
 
 T = TypeVar("T")
 METADATA = "llama_index"
@@ -234,7 +234,7 @@ class SessionChatStore(StoreBinding, BaseChatStore):
     # -- Flows: each request is an operation -------------------------------------------------------
 
     def _setting(self, key: str, messages: Iterable[ChatMessage]) -> StoreFlow[None]:
-        replacements = told_apart(map(to_session, messages))
+        replacements = with_distinct_ids(map(to_session, messages))
         while True:
             try:
                 yield Update(key, replacements, _ALL_ACTIVE, self._caller)
@@ -347,7 +347,7 @@ def listed(agent_id: str, user_id: str | None) -> StoreFlow[list[SessionInfo]]:
             again = True
 
 
-def told_apart(messages: Iterable[SessionMessage]) -> list[SessionMessage]:
+def with_distinct_ids(messages: Iterable[SessionMessage]) -> list[SessionMessage]:
     """Give an id to each message without one, and let one that comes twice be two messages."""
     apart: dict[str, SessionMessage] = {}
     for message in messages:

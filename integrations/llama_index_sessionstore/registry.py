@@ -96,7 +96,7 @@ def register_store(
             this store from now on.
         store: The store.
         user_id: The caller of every chat store that is loaded by this name: they count, whatever
-            the dump says. ``None`` checks nothing, but for a user whom this process has signed.
+            the dump says. ``None`` checks nothing, except for a user that this process has signed.
         trust_dumps: Believe the user that a dump names. Only for dumps that nobody else can write.
 
     Raises:

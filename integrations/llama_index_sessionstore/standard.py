@@ -46,7 +46,7 @@ def to_standard(dump: Block) -> Block | None:
 
 
 def placeholder(block: Block) -> str:
-    """Name what a reader has no word for, as a text in its place.
+    """Give a text in place of a block that the reader has no block for.
 
     Args:
         block: A block of any framework.

@@ -69,7 +69,7 @@ class Turn:
         self._task = weakref.ref(task) if task else None
 
     def taken(self, place: _Place, *, beside: bool) -> None:
-        """Take note of whose line this turn has come up in, or is beside."""
+        """Note whose queue this turn is from, or whether it runs beside the queue."""
         self._place, self.beside = place, beside
         self.until = time.monotonic() + self._turns.patience
 
@@ -105,7 +105,7 @@ class Turn:
             await self._turns.take(self._place, self)
 
     def went_on(self) -> None:
-        """Take note of a step that is done; the last one, if what was read is released already."""
+        """Note that a step is done; it is the last one if what was read is released already."""
         self.until = time.monotonic() + self._turns.patience
         if not self._is_kept():
             self.end()
@@ -161,7 +161,7 @@ class Turns:
         return turn if turn is not None and turn.is_callers() and turn.holds() else None
 
     def added(self, session_id: str) -> None:
-        """Take note that the caller has added messages: they may read to archive, whoever waits."""
+        """Note that the caller has added messages: they may read to archive, whoever waits."""
         _added.set(self._by_caller(session_id))
 
     async def enter(self, session_id: str) -> Turn:
@@ -243,7 +243,7 @@ class Turns:
 def _wake(waiter: asyncio.Future[None]) -> None:
     try:
         waiter.get_loop().call_soon_threadsafe(_set, waiter)
-    except RuntimeError:  # its loop is closed: it waits no more
+    except RuntimeError:  # its loop is closed: it is not waiting any more
         return
 
 

@@ -1,4 +1,4 @@
-"""What stands beside the words of a LlamaIndex message, as data: JSON, and bytes."""
+"""What a LlamaIndex message holds beside its content, as JSON or bytes."""
 
 from __future__ import annotations
 
