@@ -98,7 +98,7 @@ def test_each_of_many_steps_is_remembered_and_the_smallest_counts(clock: SetCloc
     assert clock.oldest_live(DAY) == clock.wall() - DAY
 
 
-def test_corrections_of_less_than_a_second_are_nothing_to_remember(clock: SetClock) -> None:
+def test_corrections_of_less_than_a_second_are_ignored(clock: SetClock) -> None:
     for step in (300_000, -700_000, 900_000, -100):
         clock.set_by(step)
         assert 0 <= clock.wall() - DAY - clock.oldest_live(DAY) <= SECOND

@@ -108,7 +108,7 @@ def test_no_test_of_the_suite_hides_another() -> None:
     "suite",
     [lighter.Checked, lighter.Lighter, fallback_contract.Outage, fallback_contract.GoingDownAndUp],
 )
-def test_what_is_left_out_is_a_test_of_the_suite(suite: type) -> None:
+def test_every_name_that_is_left_out_is_a_test_of_the_suite(suite: type) -> None:
     left_out = set(names_of_tests(suite)) - {name for name, test in vars(suite).items() if test}
     assert left_out <= {
         name for base in SharedStoreConformance.__mro__ for name in names_of_tests(base)

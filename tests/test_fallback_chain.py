@@ -101,7 +101,9 @@ def test_a_conversation_goes_on_when_redis_is_killed(
     assert "Bell" not in caplog.text
 
 
-def test_a_restart_of_the_program_in_an_outage(redis: redis_servers.Server, tmp_path: Path) -> None:
+def test_a_conversation_goes_on_when_the_program_restarts_in_an_outage(
+    redis: redis_servers.Server, tmp_path: Path
+) -> None:
     outage = f"sqlite:///{tmp_path / 'outage.db'}"
     with open_store(redis.url, fallback=outage, retry_after=0) as store:
         chain = in_one_line(store)

@@ -115,7 +115,7 @@ def test_an_answer_in_between_shows_that_the_store_is_there() -> None:
     assert stage.store.stats().slow_sessions == 2
 
 
-def test_a_list_that_is_slow_condemns_nobody() -> None:
+def test_a_slow_list_opens_no_circuit() -> None:
     stage = stage_of("s")
     for _ in range(3):
         stage.primary.script("slow")
@@ -125,7 +125,7 @@ def test_a_list_that_is_slow_condemns_nobody() -> None:
     assert not stage.store.is_degraded()
 
 
-def test_pings_that_are_slow_count() -> None:
+def test_two_slow_pings_are_an_outage() -> None:
     stage = stage_of("s")
     stage.primary.script("slow", "slow", then="slow")
     stage.store.ping()
@@ -134,7 +134,7 @@ def test_pings_that_are_slow_count() -> None:
     assert stage.store.is_degraded()
 
 
-def test_others_pass_over_a_session_that_is_slow() -> None:
+def test_calls_on_other_sessions_do_not_touch_a_slow_one() -> None:
     stage = stage_of("slow", "other", retry_after=3600, retry_cap=3600)
     stage.primary.slow["slow"] = SLOW
     stage.store.append_messages("slow", said("b"))
@@ -196,7 +196,7 @@ def test_reads_are_answered_by_a_read_only_primary() -> None:
 @pytest.mark.parametrize(
     "error", [StoreBusyError("no connection is left"), SessionStoreError("the login is refused")]
 )
-def test_what_comes_of_a_probe_is_not_the_callers(error: SessionStoreError) -> None:
+def test_a_call_that_probes_is_answered_though_its_probe_fails(error: SessionStoreError) -> None:
     """The call that happens to probe is answered as the others are, and the next probe waits."""
     stage = stage_of("s", retry_after=0.001, retry_cap=3600)
     stage.primary.go_down()
@@ -218,7 +218,7 @@ def test_what_comes_of_a_probe_is_not_the_callers(error: SessionStoreError) -> N
     assert len(stage.kept()) == 52
 
 
-def test_recover_is_refused_by_a_busy_store_and_condemns_nobody() -> None:
+def test_a_busy_store_refuses_recover_and_opens_no_circuit() -> None:
     stage = stage_of("s")
 
     def refused(_: Ping) -> None:
@@ -264,7 +264,7 @@ def test_only_a_write_ends_an_outage_that_a_read_only_primary_began() -> None:
 # -- Busy --------------------------------------------------------------------------------------
 
 
-def test_busy_reaches_the_caller_and_is_no_outage() -> None:
+def test_a_busy_error_reaches_the_caller_and_is_no_outage() -> None:
     stage = stage_of("s", "other")
     stage.primary.slow["s"] = BUSY
     for _ in range(20):
@@ -325,7 +325,7 @@ def test_the_first_call_after_an_outage_replays_only_part_of_a_long_queue() -> N
     assert store.timeout == primary.timeout
 
 
-def test_a_fallback_file_that_is_held_keeps_no_call_longer(tmp_path: Path) -> None:
+def test_a_locked_fallback_file_delays_no_call_beyond_its_timeout(tmp_path: Path) -> None:
     primary = Timed(InMemorySessionStore())
     file = SQLiteSessionStore(tmp_path / "outage.db")
     store = FallbackSessionStore(primary, fallback=file, retry_after=0)
@@ -433,7 +433,7 @@ def test_logs_of_one_slow_session_are_not_an_outage(caplog: pytest.LogCaptureFix
     assert "for one session" in caplog.text
 
 
-def test_any_store_may_be_primary() -> None:
+def test_any_store_may_be_the_primary() -> None:
     """One that knows nothing of these classes is given up at its first error, as ever."""
     stage = stage_of("s")
     assert isinstance(stage.primary, SessionStore)

@@ -58,7 +58,9 @@ def in_state(state: str, fallback: str) -> tuple[FaultyStore, FallbackSessionSto
 @pytest.mark.parametrize("close", ["close", "aclose"])
 @pytest.mark.parametrize("fallback", ["in-memory", "sqlite"])
 @pytest.mark.parametrize("state", STATES)
-def test_a_closed_store_says_so(state: str, fallback: str, close: str, tmp_path: Path) -> None:
+def test_a_closed_fallback_refuses_every_call(
+    state: str, fallback: str, close: str, tmp_path: Path
+) -> None:
     url = f"sqlite:///{tmp_path / 'journal.db'}" if fallback == "sqlite" else fallback
     primary, store = in_state(state, url)
     if close == "close":

@@ -347,7 +347,7 @@ def test_a_delete_of_what_was_made_in_the_outage_spares_what_was_there() -> None
     assert stage.kept() == ["theirs"]
 
 
-def test_a_delete_spares_what_others_put_between() -> None:
+def test_a_replayed_delete_spares_messages_that_others_added() -> None:
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")
@@ -423,7 +423,7 @@ def test_the_system_message_of_a_long_conversation_is_known() -> None:
     assert stage.store.get_messages("s", limit=2, keep_system=True) == view
 
 
-def test_a_small_read_forgets_nothing() -> None:
+def test_a_read_with_a_small_limit_keeps_the_cached_messages() -> None:
     stage = Stage()
     stage.store.append_messages("s", said(*"abc"))
     stage.store.get_messages("s", limit=1)
@@ -432,7 +432,7 @@ def test_a_small_read_forgets_nothing() -> None:
     assert stage.seen() == ["a", "b", "c"]
 
 
-def test_what_others_wrote_between_leaves_no_gap() -> None:
+def test_messages_that_others_wrote_leave_no_gap_in_the_cache() -> None:
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")

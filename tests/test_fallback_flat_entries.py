@@ -70,7 +70,7 @@ def said(store: Any, session_id: str) -> list[str]:
     return [f"{message.id} {message.content}" for message in store.get_messages(session_id)]
 
 
-def test_entries_of_every_kind_are_read() -> None:
+def test_flat_entries_of_every_kind_are_read() -> None:
     kinds = {type(decode_entry(text).operation) for text in WRITES}
     assert kinds == {Append, Create, ReplaceMessage, DeleteMessages, Update, Delete}
 
@@ -102,7 +102,7 @@ def test_a_flat_entry_that_lacks_what_its_kind_needs_is_damaged(text: str) -> No
         decode_entry(json.dumps(flat))
 
 
-def test_what_a_process_of_that_release_left_is_shown_in_the_outage(
+def test_flat_entries_that_a_process_left_are_read_in_the_outage(
     store: FallbackSessionStore,
 ) -> None:
     assert len(store.pending()) == len(WRITES) - 1
@@ -112,7 +112,7 @@ def test_what_a_process_of_that_release_left_is_shown_in_the_outage(
     assert store.get("g") is None
 
 
-def test_what_a_process_of_that_release_left_is_replayed(store: FallbackSessionStore) -> None:
+def test_flat_entries_that_a_process_left_are_replayed(store: FallbackSessionStore) -> None:
     store.append_messages("a", [say("6")], user_id="u")  # behind the older entries, in the new form
     primary = store._primary
     primary.come_back()  # type: ignore[attr-defined]
@@ -131,7 +131,7 @@ def test_what_a_process_of_that_release_left_is_replayed(store: FallbackSessionS
     assert said(primary, "n") == ["0 text 0 ü😀"]
 
 
-def test_what_that_release_set_aside_is_offered(store: FallbackSessionStore) -> None:
+def test_flat_entries_that_were_set_aside_are_offered(store: FallbackSessionStore) -> None:
     [refused] = store.rejected()
     assert refused.reason == "SessionAccessError"
     assert isinstance(refused.operation, Append)

@@ -50,7 +50,9 @@ def is_kept(stage: Stage, expected: list[str]) -> None:
         ("afterwards", "lost"),
     ],
 )
-def test_two_at_once_are_seen_in_the_order_of_the_journal(fault: str | None, when: str) -> None:
+def test_two_concurrent_writes_are_read_in_the_order_of_the_journal(
+    fault: str | None, when: str
+) -> None:
     stage = down()
     setattr(stage.fallback, when, lambda: stage.store.append_messages("s", said("c")))
     stage.fallback.script(fault)
@@ -60,7 +62,7 @@ def test_two_at_once_are_seen_in_the_order_of_the_journal(fault: str | None, whe
 
 
 @pytest.mark.parametrize("fault", ["killed after", "lost"])
-def test_what_failed_is_not_brought_back_in_front_of_what_was_seen(fault: str) -> None:
+def test_a_failed_write_does_not_come_back_before_a_later_one(fault: str) -> None:
     stage = down()
 
     def fail() -> None:
@@ -110,7 +112,7 @@ def test_many_tasks_at_once_have_one_order(tmp_path: Path) -> None:
 # -- What arrives late -------------------------------------------------------------------------
 
 
-def test_what_arrives_when_all_is_replayed_does_not_bring_a_session_back() -> None:
+def test_a_write_that_arrives_after_the_replay_does_not_restore_a_deleted_session() -> None:
     stage = down()
     stage.fallback.script("late")
     with pytest.raises(StoreUnavailableError):
@@ -184,7 +186,7 @@ def taken_over(monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, FallbackSessionS
     return stage, stage.open()
 
 
-def test_a_write_that_was_refused_does_not_tell_what_the_session_was() -> None:
+def test_a_refused_write_is_not_taken_for_the_state_of_the_session() -> None:
     """Its journal may be left, from before what others and this process put into the primary."""
     stage = down()
     stage.fallback.script("lost")
@@ -303,7 +305,7 @@ def test_lost_ownership_is_noticed_in_the_same_step(monkeypatch: pytest.MonkeyPa
     assert stage.seen() == ["a", "b"]
 
 
-def test_a_fallback_that_fails_while_it_is_asked_is_not_the_primary(
+def test_a_failing_fallback_is_not_taken_for_a_failing_primary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lease, "_LEASE", 0)

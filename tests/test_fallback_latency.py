@@ -99,7 +99,7 @@ def test_no_call_meets_a_dead_primary_twice() -> None:
     assert store.recover()
 
 
-def test_no_task_waits_for_the_one_that_tries(primary: Primary) -> None:
+def test_no_task_waits_for_the_one_that_probes(primary: Primary) -> None:
     async def main() -> None:
         async with FallbackSessionStore(primary.store(LONG), retry_after=0) as store:
             await store.adelete("s")
@@ -125,7 +125,7 @@ def test_no_task_waits_for_the_one_that_tries(primary: Primary) -> None:
     asyncio.run(main())
 
 
-def test_no_thread_waits_for_the_one_that_tries(primary: Primary) -> None:
+def test_no_thread_waits_for_the_one_that_probes(primary: Primary) -> None:
     with FallbackSessionStore(primary.store(LONG), retry_after=0) as store:
         store.delete("s")
         store.append_message("s", say("a"))

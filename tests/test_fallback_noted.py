@@ -57,7 +57,7 @@ def is_as_acknowledged(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("fault", ["killed", "killed after", "lost", "late"])
-def test_a_caller_cancelled_beside_a_replay(fault: str) -> None:
+def test_a_write_that_fails_in_the_journal_during_a_replay_is_not_replayed(fault: str) -> None:
     stage = journaled()
 
     def cancelled() -> None:
@@ -107,7 +107,7 @@ def test_a_note_that_could_not_be_written_is_written_at_the_end(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_to_close_without_that_note_is_an_error_in_the_log(
+def test_closing_without_the_note_of_a_replay_is_logged_as_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stage = journaled()
@@ -135,7 +135,7 @@ def test_a_journal_that_is_never_deleted_is_not_replayed_again() -> None:
 # -- What an interrupted caller was not promised ---------------------------------------------
 
 
-def test_what_was_interrupted_in_the_journal_does_not_come_back() -> None:
+def test_a_write_interrupted_in_the_journal_is_not_replayed() -> None:
     stage = Stage()
     stage.store.append_messages("s", said("a"))
     stage.store.get("s")
@@ -169,7 +169,7 @@ class _Answers(FaultyStore):
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_what_was_cancelled_in_the_journal_does_not_come_back(times: int) -> None:
+def test_a_write_cancelled_in_the_journal_is_not_replayed(times: int) -> None:
     primary = FaultyStore(InMemorySessionStore())
 
     async def main() -> FaultyStore:
@@ -246,7 +246,9 @@ def _fork_in_an_outage(path: Path, writing: int) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer that interrupts")
-def test_ctrl_c_at_any_moment_of_an_outage_and_after_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_ctrl_c_at_any_moment_of_an_outage_loses_no_acknowledged_write(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """What was acknowledged is replayed, what was not is there whole or not at all."""
     caplog.set_level(
         "CRITICAL", "sessionstore"

@@ -62,7 +62,7 @@ def test_a_write_does_not_go_into_a_journal_that_was_lost_just_now(
         assert [message.id for message in primary.get_messages("s")] == ["m2"]
 
 
-def test_a_journal_that_ends_between_two_looks_is_still_ours(
+def test_a_journal_that_ends_between_two_reads_is_still_owned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a write comes back of which the caller was told that it had failed."""
@@ -114,7 +114,9 @@ def test_an_id_that_was_deleted_before_what_is_remembered_is_new_again(again: st
         primary.come_back()
 
 
-def test_a_wrapped_fallback_in_memory_is_one_in_memory(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrapped_fallback_in_memory_logs_what_is_lost_when_it_is_closed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """What waits in it is lost when it is closed, and the log says so."""
 
     class Away(HookedStore):

@@ -35,7 +35,9 @@ def postgres_primary() -> Iterator[PostgresPrimary]:
 
 
 @pytest.mark.parametrize("mode", ["threads", "tasks"])
-def test_a_redis_that_fails_in_every_way(redis_primary: RedisPrimary, mode: str) -> None:
+def test_nothing_is_lost_though_redis_fails_in_every_way(
+    redis_primary: RedisPrimary, mode: str
+) -> None:
     faults = [
         outage.killed,
         outage.frozen,
@@ -47,7 +49,9 @@ def test_a_redis_that_fails_in_every_way(redis_primary: RedisPrimary, mode: str)
     survived(redis_primary, faults, mode)
 
 
-def test_a_postgresql_that_fails_in_every_way(postgres_primary: PostgresPrimary) -> None:
+def test_nothing_is_lost_though_postgresql_fails_in_every_way(
+    postgres_primary: PostgresPrimary,
+) -> None:
     faults = [
         outage.killed,
         outage.stalled,

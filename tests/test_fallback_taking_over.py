@@ -100,7 +100,7 @@ def test_a_journal_is_present_until_it_is_deleted() -> None:
     assert stage.store.get("s").metadata == {"title": "newest"}
 
 
-def test_one_at_a_time_looks_for_what_others_have_left() -> None:
+def test_one_caller_at_a_time_searches_for_abandoned_journals() -> None:
     stage = left_half_done()
     seen: list[bool] = []
 

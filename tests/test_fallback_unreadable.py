@@ -120,7 +120,7 @@ def test_one_entry_that_can_not_be_read_keeps_no_other_back(
 
 
 @pytest.mark.parametrize("value", [10**15, "text"])
-def test_an_entry_that_is_out_of_reach_is_not_deleted_without_a_word(
+def test_an_entry_at_an_invalid_position_is_not_deleted_silently(
     tmp_path: Path, number: int, value: object
 ) -> None:
     damaged = Damaged(tmp_path / "outage.db")
@@ -140,7 +140,7 @@ def test_an_entry_that_is_out_of_reach_is_not_deleted_without_a_word(
         assert is_there or len(file.list_sessions(agent_id=journal_form.JOURNALS).sessions) == 1
 
 
-def test_two_entries_that_can_not_be_read(tmp_path: Path) -> None:
+def test_two_entries_that_can_not_be_read_stop_no_replay(tmp_path: Path) -> None:
     damaged = Damaged(tmp_path / "outage.db")
     damaged.change(10, "cut")
     damaged.change(12, "cut")
@@ -152,7 +152,7 @@ def test_two_entries_that_can_not_be_read(tmp_path: Path) -> None:
         assert store.append_messages("s", said("more")) == 1
 
 
-def test_what_may_be_done_already_is_not_done_again(tmp_path: Path) -> None:
+def test_an_update_that_may_have_been_replayed_is_not_replayed_again(tmp_path: Path) -> None:
     """The word of what was replayed can't be read: an update could go over a newer one."""
     damaged = Damaged(tmp_path / "outage.db", writes=0)
     damaged.primary.go_down()
@@ -179,7 +179,7 @@ def test_what_may_be_done_already_is_not_done_again(tmp_path: Path) -> None:
         assert damaged.kept()[-2:] == ["a", "b"]
 
 
-def test_what_was_refused_and_can_not_be_read_keeps_no_store_from_being_made(
+def test_a_rejected_write_that_can_not_be_read_prevents_no_store_from_opening(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "outage.db"

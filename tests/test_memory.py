@@ -200,7 +200,7 @@ def test_a_clock_that_is_set_loses_no_live_session(machine: MachineClock, days: 
         assert len(store.get_messages(session_id)) == 1
 
 
-def test_time_that_passes_is_no_clock_that_is_set(machine: MachineClock) -> None:
+def test_passing_time_is_not_taken_for_a_clock_that_was_set(machine: MachineClock) -> None:
     store = InMemorySessionStore(retention_days=1)
     store.append_message("old", said("hello"))
     machine.let_pass(0.9)

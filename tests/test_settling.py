@@ -97,7 +97,7 @@ def test_other_tasks_of_the_loop_go_on_meanwhile(task):
     asyncio.run(main())
 
 
-def test_who_is_cancelled_now_and_then_waits_all_the_same():
+def test_a_task_that_is_cancelled_repeatedly_waits_for_its_work():
     async def main():
         async def work():
             try:

@@ -74,7 +74,9 @@ def test_no_session_is_on_two_pages_when_the_clock_is_set_back(
     assert sorted(found) == [f"s{number}" for number in range(8)]
 
 
-def test_another_writers_clock_is_ahead(store: SQLiteSessionStore) -> None:
+def test_lists_are_newest_first_though_another_writers_clock_is_ahead(
+    store: SQLiteSessionStore,
+) -> None:
     for session_id in ("ahead", "mine"):
         store.create(session_id)
     later = time.time_ns() // 1000 + 2 * DAY
@@ -101,7 +103,7 @@ def test_a_clock_that_jumps_ahead_loses_no_live_session(
     assert len(store.get_messages("s")) == 2
 
 
-def test_what_has_expired_is_gone_all_the_same(store: SQLiteSessionStore) -> None:
+def test_an_expired_session_is_gone_whatever_the_clock_does(store: SQLiteSessionStore) -> None:
     store.create("old")
     store.create("s")
     with outside(Path(store._path)) as connection:

@@ -84,7 +84,7 @@ def broken_off(transaction: Transaction, operation: Append, *, error: BaseExcept
 
 
 @pytest.mark.parametrize("error", [RuntimeError("of ours"), KeyboardInterrupt()], ids=repr)
-def test_what_fails_in_the_middle_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+def test_a_write_that_fails_halfway_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
     broken, half = partial(broken_off, error=error), Append("s", [said("half", "half")])
     with SQLiteSessionStore(tmp_path / "sessions.db") as store:
         for session_id in ("s", "t"):
@@ -155,7 +155,7 @@ LIMITED = """
 """
 
 
-def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+def test_a_file_that_may_not_grow_leaves_nothing_half_done(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
     with Children() as children:
         acknowledged = children.run(LIMITED, path).split()
@@ -222,7 +222,7 @@ def test_a_store_is_used_before_and_after_a_fork(tmp_path: Path, used: str) -> N
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_a_fork_within_a_closed_store(tmp_path: Path) -> None:
+def test_a_store_closed_before_a_fork_is_closed_in_the_child(tmp_path: Path) -> None:
     program = """
         import os, sys
         from sessionstore import SQLiteSessionStore, SessionStoreError
@@ -307,7 +307,7 @@ FORK_BESIDE_A_WRITER = """
 """
 
 
-def test_a_fork_while_a_thread_writes(tmp_path: Path) -> None:
+def test_a_fork_while_a_thread_writes_leaves_the_child_free(tmp_path: Path) -> None:
     path = tmp_path / "sessions.db"
     with Children() as children:
         children.run(FORK_BESIDE_A_WRITER, path)
@@ -331,7 +331,7 @@ def kept_by(path: Path) -> dict[str, list[str]]:
     return kept
 
 
-def test_a_child_is_told_that_memory_stays_with_its_parent() -> None:
+def test_a_store_in_memory_is_refused_in_a_forked_child() -> None:
     program = """
         import os
         from sessionstore import SessionStoreError, SQLiteSessionStore
@@ -398,7 +398,9 @@ FORK_BESIDE_A_STUCK_CALL = """
 
 
 @pytest.mark.parametrize("how", ["reading", "writing", "opening"])
-def test_a_fork_beside_a_call_that_does_not_end(tmp_path: Path, how: str) -> None:
+def test_a_fork_during_a_call_that_never_ends_leaves_no_child_waiting(
+    tmp_path: Path, how: str
+) -> None:
     """The child works, or is told; it never waits for what its parent's thread holds."""
     with Children() as children:
         output = children.run(FORK_BESIDE_A_STUCK_CALL, tmp_path / "sessions.db", how)

@@ -92,7 +92,7 @@ def refusal(call: Callable[[], Any]) -> str:
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 @pytest.mark.parametrize("take", TAKEN.values(), ids=TAKEN.keys())
-def test_the_next_call_is_refused_and_the_one_after_it_goes_on(
+def test_the_first_call_after_a_file_was_replaced_is_refused_and_the_second_goes_on(
     path: Path, store: SQLiteSessionStore, take: Callable[[Path], Any], call: Callable[..., Any]
 ) -> None:
     take(path)
@@ -110,7 +110,7 @@ def test_the_next_call_is_refused_and_the_one_after_it_goes_on(
 
 
 @pytest.mark.parametrize("take", TAKEN.values(), ids=TAKEN.keys())
-def test_what_is_acknowledged_is_at_the_path(
+def test_an_acknowledged_write_is_in_the_file_at_the_path(
     path: Path, store: SQLiteSessionStore, take: Callable[[Path], Any]
 ) -> None:
     """Also at the very moment: not a read, but a write is never answered too early."""
@@ -128,7 +128,7 @@ def test_what_is_acknowledged_is_at_the_path(
     assert [text for text in found if text in acknowledged] == acknowledged
 
 
-def test_what_was_written_before_is_in_the_file_that_was_renamed(
+def test_earlier_writes_are_in_the_file_that_was_renamed(
     path: Path, store: SQLiteSessionStore
 ) -> None:
     path.rename(f"{path}.old")
@@ -138,7 +138,7 @@ def test_what_was_written_before_is_in_the_file_that_was_renamed(
         assert [message.content for message in old.get_messages("s")] == ["before"]
 
 
-def test_a_log_that_was_deleted_loses_nothing_of_what_was_written_before(
+def test_a_deleted_write_ahead_log_loses_no_earlier_write(
     path: Path, store: SQLiteSessionStore
 ) -> None:
     unlink(path, "-wal")
@@ -149,7 +149,7 @@ def test_a_log_that_was_deleted_loses_nothing_of_what_was_written_before(
 
 
 @pytest.mark.parametrize("take", TAKEN.values(), ids=TAKEN.keys())
-def test_taken_away_within_a_write(
+def test_a_file_replaced_during_a_write_is_noticed(
     path: Path, store: SQLiteSessionStore, take: Callable[[Path], Any]
 ) -> None:
     def taken(transaction: Transaction, operation: Append) -> int:
@@ -166,7 +166,7 @@ def test_taken_away_within_a_write(
         assert "half" in children.run(READ, path)
 
 
-def test_all_connections_and_stores_of_a_process_notice(path: Path) -> None:
+def test_every_connection_and_store_of_a_process_notices_a_replaced_file(path: Path) -> None:
     with SQLiteSessionStore(path) as one, SQLiteSessionStore(path) as other:
         for store in (one, other):
             store.append_message("s", said("before"))
@@ -183,7 +183,7 @@ def test_all_connections_and_stores_of_a_process_notice(path: Path) -> None:
         assert len(other.get_messages("s")) == 3
 
 
-def test_a_symbolic_link_that_leads_elsewhere(path: Path, tmp_path: Path) -> None:
+def test_a_symbolic_link_that_changes_its_target_is_noticed(path: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.db"
     other = tmp_path / "other.db"
     other.touch()
