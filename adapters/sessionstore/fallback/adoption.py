@@ -77,7 +77,7 @@ class _Read(msgspec.Struct):
     """What one journal holds.
 
     Attributes:
-        session_id: The session that it is about; empty where that can't be told.
+        session_id: The session that it is about; empty where it is not known.
         over: What is said of writes, by their ids: `DONE` or `VOID`.
         unreadable: The ids, or places, of the entries that can't be read.
         vague: How many of the writes may be over without a word of it that can be read.
@@ -103,7 +103,7 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> FallbackFlow
         show: Is called for each session.
 
     Returns:
-        Whether all were taken over. Of others it can't be told yet: ask again in a minute.
+        Whether all were taken over. Of others it is not known yet: ask again in a minute.
     """
     whole, abandoned = _abandoned(journal, (yield from _listed(store)))
     if not abandoned:
@@ -247,7 +247,7 @@ def _set_aside(journal: Journal, info: SessionInfo, read: _Read) -> None:
             read.over[write.id] = DONE
     journal.obsolete.keep_damaged(info.id, [write.id for write in left])
     _logger.error(
-        "a journal of the fallback can't be read whole: %d entries are set aside, see rejected()",
+        "%d entries of a journal can't be read and are set aside: see rejected()",
         len(read.unreadable),
     )
 

@@ -71,7 +71,7 @@ class SessionCache:
         """Give what is known of a caller's session.
 
         Raises:
-            StoreUnavailableError: It can't be told whether it is theirs.
+            StoreUnavailableError: It is not known whether it is theirs.
             SessionAccessError: It is not.
         """
         if self._unfinished is not None:
@@ -81,7 +81,7 @@ class SessionCache:
             return session
         if session.user_id != user_id and not session.certain:
             raise StoreUnavailableError(
-                "whose session this is can't be told until the store is back"
+                "the owner of this session is not known until the store is back"
             )
         require_owner(session.user_id, user_id)
         return session

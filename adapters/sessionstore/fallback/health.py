@@ -137,7 +137,7 @@ class Health:
     def failed(self, permit: Permit, error: SessionStoreError) -> None:
         """Take note that the primary is away."""
         if not isinstance(error, StoreUnavailableError):
-            _logger.error("%r refuses to be tried: %r", self._primary, error)
+            _logger.error("%r refused to be probed: %r", self._primary, error)
         if self._is_new_outage(permit, error):
             msg = "%r is unavailable, the fallback answers: %r"
             _logger.warning(msg, self._primary, error)

@@ -393,7 +393,7 @@ class Journal:
 
     def _give_up(self, queue: PendingQueue) -> None:
         if not queue.is_given_up:
-            _logger.warning("another process has taken %d writes over", len(queue.writes))
+            _logger.warning("another process has taken over %d writes", len(queue.writes))
             queue.state = QueueState.GIVEN_UP
             self._queues.pop(queue.session_id)
             self._ended(queue.session_id)

@@ -34,7 +34,7 @@ def leave(owner: str) -> None:
 def is_present(owner: str, written_at: datetime) -> bool:
     """Tell whether an owner is still there.
 
-    Of a process elsewhere, such as one in a container that shares the file, this can't be told,
+    Of a process elsewhere, such as one in a container that shares the file, this is not known,
     also where its host has the same name: what it has not written to for a minute is taken for
     abandoned. So is what an older version of this package has named, which names no container.
 

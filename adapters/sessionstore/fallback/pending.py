@@ -25,7 +25,7 @@ class PendingWrite(msgspec.Struct, frozen=True):
             holds it, a slash, and its place or id there.
         reason: Of one in ``rejected()``: the name of the error, such as ``"SessionAccessError"``;
             ``"CorruptMessageError"`` of one that can't be read.
-        session_id: The session; empty where that can't be told.
+        session_id: The session; empty where it is not known.
     """
 
     operation: Operation[Any] | None

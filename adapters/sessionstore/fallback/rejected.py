@@ -43,7 +43,9 @@ class RejectedWrites:
         try:
             yield from ask(self._store, Append(REJECTED, [kept], REJECTED))
         except StoreUnavailableError as error:
-            raise SessionStoreError("a refused write can't be set aside: it waits on") from error
+            raise SessionStoreError(
+                "a refused write can't be set aside: it keeps waiting"
+            ) from error
         with self._lock:
             self.count += 1
             self._writes[entry.id] = entry.pending()

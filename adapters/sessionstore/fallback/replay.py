@@ -217,4 +217,4 @@ class Replay:
         self._circuits.failed(queue.session_id)
         if not queue.warned:
             queue.warned = True
-            _logger.warning("a session's writes wait on: %s", type(error).__name__)
+            _logger.warning("a session's writes keep waiting: %s", type(error).__name__)

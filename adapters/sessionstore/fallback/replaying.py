@@ -69,7 +69,7 @@ def _rewrite(entry: Entry, store: SessionStore, deadline: float | None) -> Fallb
         except SessionConflictError:
             continue  # somebody wrote in between: their message is among those to keep
         return
-    raise StoreBusyError("others write to the session all the time: this waits on")
+    raise StoreBusyError("this conflicted with concurrent writes: it keeps waiting")
 
 
 def _rewrite_messages(
