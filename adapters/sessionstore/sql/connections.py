@@ -58,8 +58,8 @@ def raise_if_indeterminate(step: Callable[[], T], repeatable: bool) -> T:
     except DBAPIError as error:
         if repeatable or not is_disconnect(error):
             raise
-        told, driver = translated(error), cause(error)
-    raise told from driver  # out here, as it would have SQLAlchemy's, which holds parameters
+        ours, driver = translated(error), cause(error)
+    raise ours from driver  # out here, as it would have SQLAlchemy's, which holds parameters
 
 
 def replace_stale(connection: Connection) -> None:
@@ -87,12 +87,12 @@ def backend_of(connection: Connection) -> Backend | None:
         with autocommit(connection, True):
             found = Backend(*connection.exec_driver_sql(WHO).one())
             connection.rollback()
-        known = found if found.pid == _told_pid(connection.connection.driver_connection) else None
+        known = found if found.pid == _pid_of(connection.connection.driver_connection) else None
         connection.info[_BACKEND] = known
     return cast("Backend | None", known)
 
 
-def _told_pid(driver: Any) -> int | None:
+def _pid_of(driver: Any) -> int | None:
     asked = getattr(driver, "get_server_pid", None)  # asyncpg's
     return asked() if asked else getattr(getattr(driver, "info", None), "backend_pid", None)
 
@@ -124,7 +124,7 @@ def _restore_autocommit(connection: Connection, wanted: bool) -> None:
 
 
 def _is_autocommit(connection: Connection) -> bool | None:
-    """Ask the driver, which knows, however it was told; ``None`` where there is no telling."""
+    """Ask the driver, which knows however it was set; ``None`` where it does not say."""
     if connection.dialect.name == "sqlite":  # begins a transaction by a statement of its own
         return None
     asked = getattr(connection.connection.driver_connection, "get_autocommit", None)

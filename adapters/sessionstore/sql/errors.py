@@ -245,11 +245,11 @@ def cause(error: Exception) -> BaseException:
     message = getattr(getattr(driver, "diag", None), "message_primary", None)
     if message:  # psycopg, psycopg2
         driver.args = (message,)
-    told: Any
-    for told in (driver, driver.__cause__):
-        if getattr(told, "detail", None):  # asyncpg
-            told.detail = None
-            driver.args = told.args  # SQLAlchemy 2.0 puts the detail in, too
+    holder: Any
+    for holder in (driver, driver.__cause__):
+        if getattr(holder, "detail", None):  # asyncpg
+            holder.detail = None
+            driver.args = holder.args  # SQLAlchemy 2.0 puts the detail in, too
     return driver
 
 
@@ -334,8 +334,8 @@ def _state(driver: Any) -> Any:
 def _by_words(error: DBAPIError) -> _Meaning:
     if type(error.orig).__module__ == "sqlite3":
         words = str(error.orig)
-        told = (meaning for sign, meaning in _BY_WORDS if sign in words)
-        return next(told, _GONE if error.connection_invalidated else _OTHER)
+        meanings = (meaning for sign, meaning in _BY_WORDS if sign in words)
+        return next(meanings, _GONE if error.connection_invalidated else _OTHER)
     # What is left of PostgreSQL's drivers without an SQLSTATE is a connection that failed.
     is_lost = error.connection_invalidated or isinstance(error, OperationalError)
     return _refusal(error.orig) or (_GONE if is_lost else _OTHER)

@@ -128,7 +128,7 @@ def require_options(url: URL) -> None:
     if backend == "sqlite":
         _require_sqlite(url)
     elif driver in ("psycopg", "psycopg2"):
-        require_libpq({name: ",".join(told) for name, told in url.normalized_query.items()})
+        require_libpq({name: ",".join(values) for name, values in url.normalized_query.items()})
     elif driver == "asyncpg":
         _require_asyncpg(url.query)
     elif driver == "pymysql":

@@ -4,7 +4,7 @@
 -- number of its first and how many follow one another in the session too, so that it is short
 -- where the caller named them in order.
 
-local answers, TOLD, PIECE, FAR = KEYS[6], 16, 100, 2000
+local answers, MOST, PIECE, FAR = KEYS[6], 16, 100, 2000
 
 -- What this write answered the first time. The session may be another by now, so that this says
 -- nothing of its entry in the index.
@@ -151,7 +151,7 @@ end
 local runs = in_runs(found)
 remove(session, found)
 redis.call('LPUSH', answers, write .. cmsgpack.pack(runs))
-redis.call('LTRIM', answers, 0, TOLD - 1)
+redis.call('LTRIM', answers, 0, MOST - 1)
 redis.call('PEXPIRE', answers, life)
 finish(session, 0)
 local reply = receipt(session)
