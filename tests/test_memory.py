@@ -3,17 +3,20 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import islice
-from linecache import getline
-from types import FrameType
-from typing import Any
 
 import pytest
 from clocks import MachineClock
+from instructions import interrupted_at
 
-from sessionstore import InMemorySessionStore, SessionMessage, _stored_session, memory
+from sessionstore import (
+    InMemorySessionStore,
+    SessionMessage,
+    _session_table,
+    _stored_session,
+    memory,
+)
 from sessionstore.testing import InterruptContract, OpenStore, SessionStoreConformance
 from sessionstore.testing.changes import changes, content
 
@@ -30,43 +33,7 @@ def said(text: str, id: str | None = None) -> SessionMessage:
 
 # -- Ctrl-C ---------------------------------------------------------------------------------------
 
-OURS = {memory.__file__, _stored_session.__file__}
-
-
-@contextmanager
-def interrupted_at(step: int) -> Iterator[None]:
-    """Raise at the n-th instruction of the store's.
-
-    But not between a block that holds the lock and its end, where Python looks for no signal.
-    """
-    left = step
-
-    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
-        nonlocal left
-        if frame.f_code.co_filename not in OURS:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and not _is_at_the_lock(frame):
-            left -= 1
-            if left == 0:
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for this when tracing begins
-    sys.settrace(trace)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
-
-
-def _is_at_the_lock(frame: FrameType) -> bool:
-    number: int | None = frame.f_lineno  # None: what Python itself adds to leave a block
-    line = "" if number is None else getline(frame.f_code.co_filename, number).strip()
-    # From 3.13 on, what it adds has the number of the line that leaves the block.
-    leaves = sys.version_info >= (3, 13) and line.startswith("return")
-    return number is None or "with self._lock" in line or leaves
+OURS = [memory, _session_table, _stored_session]
 
 
 def require_consistent(store: InMemorySessionStore) -> None:
@@ -90,7 +57,7 @@ def test_a_write_that_is_interrupted_anywhere_takes_effect_or_never_will() -> No
                 getattr(store, done.method)("s", *done.args, **done.kwargs)
             before = content(store.get("s"))
             try:
-                with interrupted_at(step):
+                with interrupted_at(step, OURS):
                     getattr(store, change.method)("s", *change.args, **change.kwargs)
             except KeyboardInterrupt:
                 assert content(store.get("s")) in (before, change.outcome(before))
@@ -106,7 +73,7 @@ def test_an_expired_session_that_is_dropped_half_is_gone(machine: MachineClock) 
         store.append_message("s", said("old"), user_id="u")
         machine.let_pass(2)
         try:
-            with interrupted_at(step):
+            with interrupted_at(step, OURS):
                 store.prune_expired()
         except KeyboardInterrupt:
             assert store.get("s") is None
@@ -220,7 +187,7 @@ def test_a_session_that_cant_be_read_is_left_out_of_lists_and_named(
     store = InMemorySessionStore()
     for session_id in ("a", "damaged", "b"):
         store.create(session_id, metadata={"title": "secret"})
-    store._sessions["damaged"].metadata = b'{"title": "secret'
+    store._table.sessions["damaged"].metadata = b'{"title": "secret'
     page = store.list_sessions(limit=2)
     assert [info.id for info in page.sessions] == ["b", "a"]
     assert page.cursor is None

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 
 from sessionstore._runtime.clock import clock
-from sessionstore._runtime.fork_locks import fork_safe_rlock, release_if_held
+from sessionstore._session_table import SessionTable
 from sessionstore.arguments import require_owner
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.fallback.cached import READS, WRITES, Change, list_sessions
@@ -27,12 +25,10 @@ from sessionstore.operations import (
 
 __all__ = ["SessionCache"]
 
-T = TypeVar("T")
-
 _STEPS = 10
 
 
-class SessionCache:
+class SessionCache(SessionTable[KnownSession]):
     """The last messages of the sessions last used, which a fallback learns from its primary.
 
     It answers as the primary would, as far as it knows. Where it can't know whose session one is,
@@ -44,28 +40,14 @@ class SessionCache:
     """
 
     def __init__(self, max_sessions: int, max_messages: int) -> None:
+        super().__init__()
         self.max_sessions = max_sessions
         self.max_messages = max_messages
-        self.lock: Any = fork_safe_rlock()
-        self._sessions: dict[str, KnownSession] = {}
         self._used: OrderedDict[str, None] = OrderedDict()
         self._pinned: set[str] = set()
         self._of_users: dict[str, SessionCache] = {}
-        self._activity = count(1)
-        self._newest = 0
-        # The session, what is done to it and with what; its version, time and activity then.
-        self._unfinished: (
-            tuple[KnownSession, Callable[[Any], None] | None, Any, int, int, int] | None
-        ) = None
 
     # -- What is known ----------------------------------------------------------------------------
-
-    def peek(self, session_id: str) -> KnownSession | None:
-        """Give what is known of a session, whoever the caller is."""
-        if self._unfinished is not None:
-            with self.lock:
-                self._finish()
-        return self._sessions.get(session_id)
 
     def find(self, session_id: str, user_id: str | None) -> KnownSession | None:
         """Give what is known of a caller's session.
@@ -75,8 +57,8 @@ class SessionCache:
             SessionAccessError: It is not.
         """
         if self._unfinished is not None:
-            self.peek(session_id)
-        session = self._sessions.get(session_id)
+            self.look_up(session_id)
+        session = self.sessions.get(session_id)
         if session is None or user_id is None:
             return session
         if session.user_id != user_id and not session.certain:
@@ -88,21 +70,21 @@ class SessionCache:
 
     def stamp(self, session_id: str) -> int:
         """Tell one state of what is known of a session from all others."""
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         return 0 if session is None else session.activity
 
     def knows(self, session_id: str) -> bool:
         """Tell whether the session was seen."""
-        return session_id in self._sessions
+        return session_id in self.sessions
 
     def is_unseen(self, session_id: str) -> bool:
         """Tell whether the session is known only by what was written in an outage."""
-        session = self.peek(session_id)
+        session = self.look_up(session_id)
         return session is not None and session.origin is Origin.APPENDED
 
     def lacks(self, write: Write) -> bool:
         """Tell whether a write names a message that may be there, but is not known."""
-        session = self.peek(str(write.about))
+        session = self.look_up(str(write.about))
         if session is None:
             return False
         named = write.message_ids if isinstance(write, DeleteMessages) else []
@@ -119,7 +101,7 @@ class SessionCache:
             Their ids; and whether those that are before them are not known.
         """
         with self.lock:
-            session = self.peek(str(write.about))
+            session = self.look_up(str(write.about))
             if session is None:
                 return [], False
             ids = list(session.positions)
@@ -143,7 +125,7 @@ class SessionCache:
             session_id: The session.
             user_id: The caller; ``None`` sees what the first writer does.
         """
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         if session is None or user_id is None or session.user_id == user_id:
             return self
         if session.origin is Origin.PRIMARY:
@@ -167,12 +149,12 @@ class SessionCache:
             with self.lock:
                 return self._run(operation)
         except BaseException:
-            self._settle()
+            self.settle()
             raise
 
     def _run(self, operation: Any) -> Any:
         if isinstance(operation, ListSessions):
-            return list_sessions(self._sessions.values(), operation)
+            return list_sessions(self.sessions.values(), operation)
         if type(operation) in READS:
             session = self.find(operation.session_id, operation.user_id)
             return READS[type(operation)](session, operation)
@@ -208,15 +190,15 @@ class SessionCache:
         session_id = str(write.session_id)
         try:
             with self.lock:
-                before = self._sessions.get(session_id)
+                before = self.sessions.get(session_id)
                 sure = before is None or before.is_sure
                 result = self._write(write, records)
-                session = self._sessions.get(session_id)
+                session = self.sessions.get(session_id)
                 if session is not None:
                     _note_journaled(session, write, unseen=unseen, sure=sure)
                 return result
         except BaseException:
-            self._settle()
+            self.settle()
             raise
 
     def _write(self, write: Write, records: Records) -> Any:
@@ -234,58 +216,26 @@ class SessionCache:
 
     # -- Changes, with the lock held --------------------------------------------------------------
 
-    # Ctrl-C may come between any two steps. So a change is noted, in one step, with all that it
-    # comes to, before it is begun. Each may be done twice: who finds it unfinished finishes it.
-
-    def change(self, session: KnownSession, change: Callable[[T], None], what: T) -> None:
-        """Change a session: it has another version and time then."""
-        if self._unfinished is not None:
-            self._finish()
-        now = clock.stamp(self._newest)
-        self._unfinished = (session, change, what, session.version + 1, now, next(self._activity))
-        self._finish()
-
     def put(self, session: KnownSession) -> None:
         """Know of a session what is given, with its version and times."""
-        if self._unfinished is not None:
-            self._finish()
+        self.finish()
         session.activity = next(self._activity)
-        self._sessions[session.id] = session
+        self.sessions[session.id] = session
 
     def swap(self, session: KnownSession) -> None:
         """Know of a session something else than before, without a write."""
-        self._sessions[session.id] = session
+        self.sessions[session.id] = session
         self.use(session.id)
 
     def drop(self, session_id: str) -> None:
         """Know nothing of a session any more."""
-        session = self.peek(session_id)
+        session = self.look_up(session_id)
         if session is not None:
-            self._unfinished = (session, None, None, 0, 0, 0)
-            self._finish()
+            self.take_out(session)
 
-    def _finish(self) -> None:
-        if self._unfinished is None:
-            return
-        session, change, what, version, now, activity = self._unfinished
-        if change is None:
-            self._sessions.pop(session.id, None)
-            self._used.pop(session.id, None)
-        else:
-            change(what)
-            session.version, session.activity = version, activity
-            session.updated_at = self._newest = now
-            if version == 1:
-                session.created_at = now
-            self._sessions[session.id] = session
-        self._unfinished = None
-
-    def _settle(self) -> None:
-        """Finish what this call was interrupted in, before its caller goes on."""
-        release_if_held(self.lock)
-        if self._unfinished is not None:
-            with self.lock:
-                self._finish()
+    def _leave(self, session: KnownSession) -> None:
+        super()._leave(session)
+        self._used.pop(session.id, None)
 
     # -- Bounds -----------------------------------------------------------------------------------
 
@@ -293,14 +243,14 @@ class SessionCache:
         """Keep a session whatever the bounds, and give a copy of what is known of it."""
         with self.lock:
             self._pinned.add(session_id)
-            session = self.peek(session_id)
+            session = self.look_up(session_id)
             return session.copy() if session else None
 
     def unpin(self, session_id: str) -> None:
         """Let the bounds hold for a session again."""
         with self.lock:
             self._pinned.discard(session_id)
-            session = self.peek(session_id)
+            session = self.look_up(session_id)
             if session is not None:
                 session.current = False  # what is there now, the primary has put together
                 session.origin = Origin.PRIMARY
@@ -323,7 +273,7 @@ class SessionCache:
         """Know nothing of a session any more; tell whether any is known."""
         with self.lock:
             self.drop(session_id)
-            return bool(self._sessions)
+            return bool(self.sessions)
 
     def restore(self, session: KnownSession) -> None:
         """Know of a session what another process knew of it."""
@@ -337,7 +287,7 @@ class SessionCache:
         """Take note that a session is used, with the lock held."""
         self._used[session_id] = None
         self._used.move_to_end(session_id)
-        session = self._sessions.get(session_id)
+        session = self.sessions.get(session_id)
         if session is not None and len(session.bodies) > 2 * self.max_messages:
             self._cut(session)
         if len(self._used) > self.max_sessions:
@@ -345,7 +295,7 @@ class SessionCache:
 
     def _cut(self, session: KnownSession) -> None:
         if len(session.bodies) > 2 * self.max_messages and session.id not in self._pinned:
-            self._sessions[session.id] = session.cut_to(self.max_messages)
+            self.sessions[session.id] = session.cut_to(self.max_messages)
 
     def _keep_bounds(self) -> None:
         for _ in range(_STEPS):  # bounded: those that are pinned are passed over little by little

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
-from itertools import islice
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from sessionstore._session_table import page_of
 from sessionstore.errors import (
-    CorruptMessageError,
-    InvalidSessionError,
     SessionExistsError,
     SessionNotFoundError,
 )
@@ -19,7 +16,6 @@ from sessionstore.fallback.known import KnownSession
 from sessionstore.models import (
     SYSTEM_ROLES,
     SessionData,
-    SessionInfo,
     SessionMessage,
     SessionPage,
     decode_messages,
@@ -40,8 +36,6 @@ from sessionstore.operations import (
 )
 
 __all__ = ["READS", "WRITES", "Change", "list_sessions"]
-
-_logger = logging.getLogger("sessionstore")
 
 
 class Change(NamedTuple):
@@ -154,36 +148,14 @@ def _system(session: KnownSession, start: int) -> list[bytes]:
 
 def list_sessions(known: Iterable[KnownSession], read: ListSessions) -> SessionPage:
     """Give a page of the sessions that are known, the last one written to first."""
-    below = _activity(read.cursor)
     wanted = [
         session
         for session in known
-        if (below is None or session.activity < below)
-        and (read.agent_id is None or session.agent_id == read.agent_id)
+        if (read.agent_id is None or session.agent_id == read.agent_id)
         and (read.user_id is None or session.user_id == read.user_id)
     ]
     newest_first = sorted(wanted, key=attrgetter("activity"), reverse=True)
-    readable = ((info, each.activity) for each in newest_first if (info := _readable(each)))
-    page = list(islice(readable, read.limit + 1))
-    more = str(page[read.limit - 1][1]) if len(page) > read.limit else None
-    return SessionPage([info for info, _ in page[: read.limit]], more)
-
-
-def _readable(session: KnownSession) -> SessionInfo | None:
-    try:
-        return session.info()
-    except CorruptMessageError as error:
-        _logger.warning("session %r is left out of a list: %s", session.id, error)
-        return None
-
-
-def _activity(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    try:
-        return int(cursor)
-    except ValueError:
-        raise InvalidSessionError("cursor is not one that list_sessions gave") from None
+    return page_of(newest_first, read.cursor, read.limit)
 
 
 # What each does to, or reads from, what is known of the session: the caller may see that.

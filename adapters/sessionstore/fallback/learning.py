@@ -29,7 +29,7 @@ def learn_session(
         whole: Whether these are all of its messages.
     """
     with cache.lock:
-        session = cache.peek(session_id)
+        session = cache.look_up(session_id)
         most = cache.max_messages
         if session and data and session.agrees_with(data, most, whole=whole):
             cache.use(session_id)
@@ -64,7 +64,7 @@ def learn_messages(
     with cache.lock:
         if cache.is_pinned(session_id) or cache.stamp(session_id) != stamp:
             return
-        known = cache.peek(session_id)
+        known = cache.look_up(session_id)
         session = known or KnownSession(session_id, "default", read.user_id, b"{}")
         if not session.ends_with(last):
             session = session.learned(last, cache.max_messages, whole=len(messages) < limit)
@@ -90,7 +90,7 @@ def learn_write(cache: SessionCache, write: Write, result: Any) -> None:
         try:
             cache.run(write)
         except SessionStoreError:  # what was known is out of date, or nothing
-            session = cache.peek(session_id)
+            session = cache.look_up(session_id)
             if session is not None:
                 session.current = False
         if isinstance(write, Update):
@@ -100,7 +100,7 @@ def learn_write(cache: SessionCache, write: Write, result: Any) -> None:
 def _learn_append(cache: SessionCache, write: Append) -> None:
     records = encoded_messages(write)
     with cache.lock:
-        session = cache.peek(write.session_id)
+        session = cache.look_up(write.session_id)
         if session is None:
             if cache.is_pinned(write.session_id):
                 return  # it was deleted here meanwhile
@@ -116,7 +116,7 @@ def _learn_append(cache: SessionCache, write: Append) -> None:
 
 def _learn_update(cache: SessionCache, write: Update, result: SessionInfo) -> None:
     with cache.lock:
-        session = cache.peek(write.session_id)
+        session = cache.look_up(write.session_id)
         if session is None:
             return
         if session.version != result.version and write.messages is None:
@@ -129,7 +129,7 @@ def _learn_update(cache: SessionCache, write: Update, result: SessionInfo) -> No
 
 
 def _learn_data(cache: SessionCache, data: SessionData, *, whole: bool) -> None:
-    known = cache.peek(data.id)
+    known = cache.look_up(data.id)
     session = known or KnownSession(data.id, data.agent_id, data.user_id, b"{}")
     if whole or data.messages:
         session = session.learned(data.messages, cache.max_messages, whole=whole)

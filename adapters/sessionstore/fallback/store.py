@@ -365,6 +365,7 @@ class FallbackSessionStore(SessionStore):
     def _let_go(self, call: Ticket) -> None:
         """Let go of all that a call still holds that Ctrl-C broke off, be it in the act of that."""
         parts = self._parts
+        parts.cache.settle()
         for part in (parts.health, parts.circuits, parts.replay, parts.journal, parts.adopter):
             part.let_go(call)
         for session_id in parts.cache.pinned():

@@ -1,0 +1,143 @@
+"""`SessionTable`: sessions in memory, and changes to them that Ctrl-C may break off anywhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from itertools import count, islice
+from threading import RLock
+from typing import Any, Generic, TypeVar
+
+from sessionstore._runtime.clock import clock
+from sessionstore._runtime.fork_locks import fork_safe_rlock, release_if_held
+from sessionstore._stored_session import StoredSession
+from sessionstore.errors import CorruptMessageError, InvalidSessionError
+from sessionstore.models import SessionInfo, SessionPage
+
+__all__ = ["SessionTable", "page_of"]
+
+S = TypeVar("S", bound=StoredSession)
+T = TypeVar("T")
+
+_logger = logging.getLogger("sessionstore")
+
+
+class SessionTable(Generic[S]):
+    """Sessions by their ids, each change of which takes effect as a whole, or not at all.
+
+    Ctrl-C may come between any two steps. So a change is noted, in one step, with all that it comes
+    to, before it is begun. Each may be done twice: whoever finds it unfinished finishes it.
+
+    What changes a session is called with the lock held. Whoever has taken it calls `settle` when an
+    error ends what they did.
+
+    Attributes:
+        lock: Held by whoever changes anything.
+        sessions: The sessions. One that is looked at without the lock is as it was before the
+            change that is under way, or after it.
+    """
+
+    def __init__(self) -> None:
+        """Make an empty table."""
+        self.lock: RLock = fork_safe_rlock()
+        self.sessions: dict[str, S] = {}
+        self._newest = 0
+        self._activity = count(1)
+        # The session; what is done to it, or None to take it out; with what; its version, time and
+        # place in lists then.
+        self._unfinished: tuple[S, Callable[[Any], None] | None, Any, int, int, int] | None = None
+
+    def look_up(self, session_id: str) -> S | None:
+        """Give a session, with all that was ever begun."""
+        if self._unfinished is not None:
+            with self.lock:
+                self.finish()
+        return self.sessions.get(session_id)
+
+    def change(self, session: S, change: Callable[[T], None], what: T) -> None:
+        """Change a session, or put a new one in: it has another version, time and place then.
+
+        Args:
+            session: The session, just looked up or made.
+            change: What does it, and may do it again.
+            what: What that is called with.
+        """
+        now = clock.stamp(self._newest)
+        # From here on it takes effect.
+        self._unfinished = (session, change, what, session.version + 1, now, next(self._activity))
+        self.finish()
+
+    def take_out(self, session: S) -> None:
+        """Take a session out."""
+        self._unfinished = (session, None, None, 0, 0, 0)
+        self.finish()
+
+    def finish(self) -> None:
+        """Do all that is noted."""
+        if self._unfinished is None:
+            return
+        session, change, what, version, now, activity = self._unfinished
+        if change is None:
+            self._leave(session)
+        else:
+            change(what)
+            session.version, session.activity = version, activity
+            session.updated_at = self._newest = now
+            if version == 1:
+                session.created_at = now
+            self._enter(session)
+        self._unfinished = None
+
+    def settle(self) -> None:
+        """Finish what this call was interrupted in, before its caller goes on."""
+        release_if_held(self.lock)
+        if self._unfinished is not None:
+            with self.lock:
+                self.finish()
+
+    def _enter(self, session: S) -> None:
+        """Put a session in, or move it where one belongs that was just written to."""
+        self.sessions[session.id] = session
+
+    def _leave(self, session: S) -> None:
+        """Take a session out of all that it stands in."""
+        self.sessions.pop(session.id, None)
+
+
+def page_of(newest_first: Iterable[StoredSession], cursor: str | None, limit: int) -> SessionPage:
+    """Give a page of sessions; those that can't be read are left out.
+
+    Args:
+        newest_first: The sessions, the last one written to first.
+        cursor: That of the page before; ``None`` for the first page.
+        limit: How many to a page.
+
+    Raises:
+        InvalidSessionError: The cursor is not one that this gave.
+    """
+    below = _activity_of(cursor)
+    readable = (
+        (info, session.activity)
+        for session in newest_first
+        if (below is None or session.activity < below) and (info := _readable(session))
+    )
+    page = list(islice(readable, limit + 1))
+    more = str(page[limit - 1][1]) if len(page) > limit else None
+    return SessionPage([info for info, _ in page[:limit]], more)
+
+
+def _activity_of(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    try:
+        return int(cursor)
+    except ValueError:
+        raise InvalidSessionError("cursor is not one that list_sessions gave") from None
+
+
+def _readable(session: StoredSession) -> SessionInfo | None:
+    try:
+        return session.info()
+    except CorruptMessageError as error:
+        _logger.warning("session %r is left out of a list: %s", session.id, error)
+        return None

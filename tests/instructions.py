@@ -1,0 +1,47 @@
+"""Ctrl-C at any instruction of some modules."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from linecache import getline
+from types import FrameType, ModuleType
+from typing import Any
+
+
+@contextmanager
+def interrupted_at(step: int, modules: Sequence[ModuleType]) -> Iterator[None]:
+    """Raise at the n-th instruction of theirs.
+
+    But not between a block that holds the lock and its end, where Python looks for no signal.
+    """
+    ours = {module.__file__ for module in modules}
+    left = step
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        nonlocal left
+        if frame.f_code.co_filename not in ours:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and not _is_at_the_lock(frame):
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for this when tracing begins
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+def _is_at_the_lock(frame: FrameType) -> bool:
+    number: int | None = frame.f_lineno  # None: what Python itself adds to leave a block
+    line = "" if number is None else getline(frame.f_code.co_filename, number).strip()
+    # From 3.13 on, what it adds has the number of the line that leaves the block.
+    leaves = sys.version_info >= (3, 13) and line.startswith("return")
+    return number is None or (line.startswith("with ") and "lock:" in line) or leaves
