@@ -54,7 +54,7 @@ DIES = """
         store = opened(number, FaultyStore)
         for session_id in "acde":
             store.append_messages(session_id, [say("0"), say("1")], user_id="u")
-        store._primary.go_down()
+        store.wrapped.go_down()
         for text in "234":
             store.append_message("a", say(text), user_id="u")
         store.create("b", messages=[say("0")], metadata={"title": "b"}, user_id="u")
@@ -79,7 +79,7 @@ DIES = """
         store = opened(number)
         assert store.recover() and store.rejected() == []
         for session_id in "abcde":
-            session = store._primary.get(session_id, user_id="u")
+            session = store.wrapped.get(session_id, user_id="u")
             said = [f"{m.id} {m.content}" for m in session.messages]
             print(session_id, session.metadata, said)
         print("-")

@@ -114,7 +114,7 @@ def test_flat_entries_that_a_process_left_are_read_in_the_outage(
 
 def test_flat_entries_that_a_process_left_are_replayed(store: FallbackSessionStore) -> None:
     store.append_messages("a", [say("6")], user_id="u")  # behind the older entries, in the new form
-    primary = store._primary
+    primary = store.wrapped
     primary.come_back()  # type: ignore[attr-defined]
     assert store.recover()
     assert store.pending() == []

@@ -30,6 +30,7 @@ from sessionstore.testing.ownership import OwnershipContract
 from sessionstore.testing.reading import ReadContract
 from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.versions import VersionContract
+from sessionstore.wrapper import unwrapped
 
 PAGE = Path(__file__).parent.parent / "docs" / "wrapping_a_store.md"
 
@@ -111,6 +112,20 @@ def test_a_wrapper_around_a_fallback_reports_its_state() -> None:
     assert asyncio.run(store.arecover())
     assert not store.is_degraded()
     assert len(primary.get_messages("s")) == 1
+
+
+def test_a_fallback_wraps_its_primary_and_is_not_looked_into() -> None:
+    class Bounded(InMemorySessionStore):
+        timeout = 3.0
+        bounds = StoreBounds(messages=7)
+
+    primary = Bounded()
+    store = FallbackSessionStore(primary)
+    assert store.wrapped is primary
+    assert (store.timeout, store.bounds) == (primary.timeout, primary.bounds)
+    assert unwrapped(WrapperSessionStore(WrapperSessionStore(primary))) is primary
+    # What the store holds may not be in its primary.
+    assert unwrapped(WrapperSessionStore(store)) is store
 
 
 def test_a_store_without_a_fallback_is_never_degraded() -> None:

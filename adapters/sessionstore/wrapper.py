@@ -1,4 +1,4 @@
-"""`WrapperSessionStore`: a store around another one, the base of what changes a little of it."""
+"""Stores around another one: `WrapperSessionStore` is the base of what changes a little of it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,46 @@ from sessionstore.bounds import StoreBounds
 from sessionstore.operations import Operation
 from sessionstore.store import SessionStore
 
-__all__ = ["WrapperSessionStore", "unwrapped"]
+__all__ = ["OuterSessionStore", "WrapperSessionStore", "unwrapped"]
 
 T = TypeVar("T")
 
 
-class WrapperSessionStore(SessionStore):
+class OuterSessionStore(SessionStore):
+    """A store around another one, in whose time and bounds it does what it does.
+
+    Args:
+        store: The store to wrap.
+        name: What to call that in an error.
+
+    Raises:
+        TypeError: ``store`` is not a store.
+    """
+
+    def __init__(self, store: SessionStore, name: str = "store") -> None:
+        """Wrap a store."""
+        if not isinstance(store, SessionStore):
+            kind = type(store).__name__
+            raise TypeError(f"{name} must be a store, such as open_store(url) gives, not {kind}")
+        self._wrapped = store
+
+    @property
+    def wrapped(self) -> SessionStore:
+        """The store that it wraps."""
+        return self._wrapped
+
+    @property
+    def timeout(self) -> float | None:
+        """How long a call may take, as the wrapped store says."""
+        return self._wrapped.timeout
+
+    @property
+    def bounds(self) -> StoreBounds:
+        """The largest write, as the wrapped store says."""
+        return self._wrapped.bounds
+
+
+class WrapperSessionStore(OuterSessionStore):
     """Hands every operation on to the store that it wraps.
 
     Whoever wants to count, check, change or time operations derives from it and overrides `run` and
@@ -43,19 +77,11 @@ class WrapperSessionStore(SessionStore):
 
     def __init__(self, store: SessionStore) -> None:
         """Wrap a store."""
-        if not isinstance(store, SessionStore):
-            kind = type(store).__name__
-            raise TypeError(f"store must be a store, such as open_store(url) gives, not {kind}")
-        self._wrapped = store
+        super().__init__(store)
 
     def __repr__(self) -> str:
         """Tell what it wraps."""
         return f"{type(self).__name__}({self._wrapped!r})"
-
-    @property
-    def wrapped(self) -> SessionStore:
-        """The store that it wraps."""
-        return self._wrapped
 
     def run(self, operation: Operation[T]) -> T:
         """Hand an operation on."""
@@ -64,16 +90,6 @@ class WrapperSessionStore(SessionStore):
     async def arun(self, operation: Operation[T]) -> T:
         """Async twin of `run`."""
         return await self._wrapped.arun(operation)
-
-    @property
-    def timeout(self) -> float | None:
-        """How long a call may take, as the wrapped store says."""
-        return self._wrapped.timeout
-
-    @property
-    def bounds(self) -> StoreBounds:
-        """The largest write, as the wrapped store says."""
-        return self._wrapped.bounds
 
     def is_degraded(self) -> bool:
         """Tell whether the wrapped store does without its primary."""
@@ -97,7 +113,10 @@ class WrapperSessionStore(SessionStore):
 
 
 def unwrapped(store: SessionStore) -> SessionStore:
-    """Give the store within all wrappers, or the store itself where it is none."""
+    """Give the store that carries out what a store hands on, or the store itself.
+
+    A fallback is not looked into: what it is asked, its primary may never be.
+    """
     while isinstance(store, WrapperSessionStore):
         store = store.wrapped
     return store

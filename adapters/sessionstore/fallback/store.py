@@ -12,14 +12,13 @@ from typing import Literal, TypeVar
 from sessionstore._runtime.frames import without_frames
 from sessionstore._runtime.settling import to_its_end
 from sessionstore._runtime.tickets import Ticket, ticket
-from sessionstore.bounds import StoreBounds
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.fallback.circuits import Circuits
 from sessionstore.fallback.health import Health
 from sessionstore.fallback.journal import Journal
 from sessionstore.fallback.journal_form import JOURNALS
 from sessionstore.fallback.operating import flow_of
-from sessionstore.fallback.options import check_options, not_a, opened
+from sessionstore.fallback.options import check_options, opened
 from sessionstore.fallback.parts import Limits, Parts
 from sessionstore.fallback.pending import FallbackStats, PendingWrite
 from sessionstore.fallback.recovery import closing, recovering
@@ -28,7 +27,7 @@ from sessionstore.flow import aplay, play
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.operations import Operation
 from sessionstore.store import SessionStore
-from sessionstore.wrapper import unwrapped
+from sessionstore.wrapper import OuterSessionStore, unwrapped
 
 __all__ = ["FallbackSessionStore"]
 
@@ -36,7 +35,7 @@ T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
 
 
-class FallbackSessionStore(SessionStore):
+class FallbackSessionStore(OuterSessionStore):
     """A store that goes on when its primary is down, and replays what was written meanwhile.
 
     While the primary answers, everything is done there, and the last messages of the sessions in
@@ -116,7 +115,8 @@ class FallbackSessionStore(SessionStore):
         False
 
     Args:
-        primary: Where the sessions are. Closed with this store, as the fallback is.
+        primary: Where the sessions are, `wrapped` from then on. Closed with this store, as the
+            fallback is.
         fallback: Where the journal is: ``"in-memory"``, a URL as for `open_store`, or a store.
         on_fallback: Called once an outage, with the error that began it.
         on_recover: Called once an outage, when the primary is back.
@@ -160,9 +160,7 @@ class FallbackSessionStore(SessionStore):
             max_messages=max_messages,
             unknown=unknown,
         )
-        if not isinstance(primary, SessionStore):
-            raise TypeError(f"primary must be a store, such as open_store(url), {not_a(primary)}")
-        self._primary = primary
+        super().__init__(primary, "primary")
         try:
             self._fallback = opened(fallback)
         except Exception as error:  # noqa: BLE001 - raised again
@@ -180,7 +178,7 @@ class FallbackSessionStore(SessionStore):
 
     def _begin(self, health: Health, circuits: Circuits) -> None:
         self._parts = Parts.made(
-            self._primary,
+            self._wrapped,
             self._fallback,
             health,
             circuits,
@@ -204,25 +202,15 @@ class FallbackSessionStore(SessionStore):
         """Tell the stores, and how things stand."""
         state = "degraded" if self.is_degraded() else "healthy"
         pending = self._parts.journal.size
-        return f"FallbackSessionStore({self._primary!r}, {state}, <{pending} pending>)"
+        return f"FallbackSessionStore({self._wrapped!r}, {state}, <{pending} pending>)"
 
     def _repr_html_(self) -> str:
         """Show a notebook how things stand. No store is asked."""
         from sessionstore.notebook import fallback_html  # noqa: PLC0415 - only a notebook needs it
 
-        return fallback_html(self, self._primary, self._fallback, self._parts.journal.kinds())
+        return fallback_html(self, self._wrapped, self._fallback, self._parts.journal.kinds())
 
     # -- How things stand -------------------------------------------------------------------------
-
-    @property
-    def timeout(self) -> float | None:
-        """How long the primary may keep a call waiting: past it the fallback answers."""
-        return self._primary.timeout
-
-    @property
-    def bounds(self) -> StoreBounds:
-        """The largest write that the primary takes, and so the journal, too."""
-        return self._primary.bounds
 
     def is_degraded(self) -> bool:
         """Tell whether the primary is away, as far as is known without asking it."""
@@ -298,7 +286,7 @@ class FallbackSessionStore(SessionStore):
                 play(self._closing(), send)
         finally:
             try:
-                self._primary.close()
+                self._wrapped.close()
             finally:
                 self._fallback.close()
 
@@ -310,7 +298,7 @@ class FallbackSessionStore(SessionStore):
                 await aplay(self._closing(), asend)
         finally:
             try:
-                await self._primary.aclose()
+                await self._wrapped.aclose()
             finally:
                 await self._fallback.aclose()
 
