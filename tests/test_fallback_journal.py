@@ -16,7 +16,7 @@ from sessionstore import (
     SQLiteSessionStore,
     StoreUnavailableError,
 )
-from sessionstore.fallback import journal_form, lease, obsolete, owners
+from sessionstore.fallback import journal_form, obsolete, owners, queue
 from sessionstore.operations import Delete
 
 
@@ -178,7 +178,7 @@ def test_a_journal_that_could_not_be_deleted_is_not_replayed_again(
 @pytest.fixture
 def taken_over(monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, FallbackSessionStore]:
     """A store that lives, and another that took it for gone: as on two hosts."""
-    monkeypatch.setattr(lease, "_LEASE", 0)
+    monkeypatch.setattr(queue, "_LEASE", 0)
     stage = down()
     stage.store.update("s", metadata={"title": "ours"})
     stage.store.append_messages("s", said("b"))
@@ -274,7 +274,7 @@ def test_writes_after_another_has_taken_over_are_replayed_too(
 
 
 def test_a_journal_that_is_still_ours_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "_LEASE", 0)
+    monkeypatch.setattr(queue, "_LEASE", 0)
     stage = down()
     for text in "bcd":
         stage.store.append_messages("s", said(text))
@@ -285,7 +285,7 @@ def test_a_journal_that_is_still_ours_is_not_given_up(monkeypatch: pytest.Monkey
 
 def test_lost_ownership_is_noticed_in_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the owner's look and its claim, another takes over."""
-    monkeypatch.setattr(lease, "_LEASE", 0)
+    monkeypatch.setattr(queue, "_LEASE", 0)
     stage = down()
     stage.store.append_messages("s", said("b"))
     others: list[FallbackSessionStore] = []
@@ -308,7 +308,7 @@ def test_lost_ownership_is_noticed_in_the_same_step(monkeypatch: pytest.MonkeyPa
 def test_a_failing_fallback_is_not_taken_for_a_failing_primary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lease, "_LEASE", 0)
+    monkeypatch.setattr(queue, "_LEASE", 0)
     stage = down()
     stage.store.append_messages("s", said("b"))
     stage.primary.come_back()
@@ -324,7 +324,7 @@ def test_a_failing_fallback_is_not_taken_for_a_failing_primary(
 def test_a_fallback_in_an_outage_of_its_own_refuses_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lease, "_LEASE", 0)
+    monkeypatch.setattr(queue, "_LEASE", 0)
     backup = Stage(InMemorySessionStore())
     stage = Stage()
     stage.fallback.inner = backup.store

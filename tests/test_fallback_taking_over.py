@@ -15,7 +15,7 @@ from sessionstore import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from sessionstore.fallback import lease
+from sessionstore.fallback import queue
 from sessionstore.fallback.requests import send
 from sessionstore.flow import play
 from sessionstore.operations import Delete, Ping, Update
@@ -125,7 +125,7 @@ def test_a_process_that_can_not_renew_a_journal_acknowledges_nothing_in_it(
     stage = Stage()
     stage.primary.go_down()
     stage.store.append_messages("s", said("a"))
-    monkeypatch.setattr(lease, "_LEASE", 0)
+    monkeypatch.setattr(queue, "_LEASE", 0)
 
     def fails(_: Update) -> None:
         raise error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -87,14 +87,19 @@ class StoredSession(msgspec.Struct):
             end = self.place(before)
         return start if limit is None else max(0, end - limit), end
 
-    def fresh(self, records: Iterable[tuple[str, bytes]]) -> Tail:
-        """Give the messages among these that are not there yet, as they would be added."""
+    def fresh(self, records: Iterable[tuple[str, bytes]], older: Container[str] = ()) -> Tail:
+        """Give the messages among these that are not there yet, as they would be added.
+
+        Args:
+            records: The messages, by their ids.
+            older: The ids of messages that count as there, though they are not kept.
+        """
         start, positions, position = len(self.bodies), self.positions, self.first
         bodies: list[bytes] = []
         fresh: dict[str, int] = {}
         position += start
         for message_id, body in records:
-            if message_id not in positions and message_id not in fresh:
+            if not (message_id in positions or message_id in fresh or message_id in older):
                 fresh[message_id] = position
                 bodies.append(body)
                 position += 1

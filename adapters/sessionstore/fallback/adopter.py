@@ -30,6 +30,10 @@ class Adopter:
         journal: Takes them over.
         fallback: The store that they are in.
         cache: Shows what they hold.
+
+    Attributes:
+        looks_again_at: When to look again, of `time.monotonic`; ``None`` where there is nothing
+            that can't be taken over yet.
     """
 
     def __init__(self, journal: Journal, fallback: SessionStore, cache: SessionCache) -> None:
@@ -37,17 +41,12 @@ class Adopter:
         self._fallback = fallback
         self._cache = cache
         self._held: Ticket | None = None
-        self._next: float | None = None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether there may be something that can't be taken over yet."""
-        return self._next is not None
+        self.looks_again_at: float | None = None
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to look again."""
-        return self._next is not None and time.monotonic() > self._next
+        return self.looks_again_at is not None and time.monotonic() > self.looks_again_at
 
     def let_go(self, call: Ticket) -> None:
         """Let another adopt, where a call that Ctrl-C broke off was at it."""
@@ -62,7 +61,7 @@ class Adopter:
         """
         if self._held is not None:
             return False
-        self._held, self._next = ticket(), None
+        self._held, self.looks_again_at = ticket(), None
         whole = False
         try:
             whole = yield from adopt_all(self._journal, self._fallback, self._show)
@@ -72,7 +71,7 @@ class Adopter:
             )
         finally:
             self._held = None
-            self._next = None if whole else time.monotonic() + _AGAIN
+            self.looks_again_at = None if whole else time.monotonic() + _AGAIN
         return True
 
     def _show(self, session_id: str, base: KnownSession | None, entries: list[Entry]) -> None:

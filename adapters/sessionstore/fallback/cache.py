@@ -16,10 +16,8 @@ from sessionstore.operations import (
     Append,
     Create,
     Delete,
-    DeleteMessages,
     ListSessions,
     Operation,
-    ReplaceMessage,
     Update,
 )
 
@@ -76,20 +74,6 @@ class SessionCache(SessionTable[KnownSession]):
     def knows(self, session_id: str) -> bool:
         """Tell whether the session was seen."""
         return session_id in self.sessions
-
-    def is_unseen(self, session_id: str) -> bool:
-        """Tell whether the session is known only by what was written in an outage."""
-        session = self.look_up(session_id)
-        return session is not None and session.origin is Origin.APPENDED
-
-    def lacks(self, write: Write) -> bool:
-        """Tell whether a write names a message that may be there, but is not known."""
-        session = self.look_up(str(write.about))
-        if session is None:
-            return False
-        named = write.message_ids if isinstance(write, DeleteMessages) else []
-        named = [str(write.message.id)] if isinstance(write, ReplaceMessage) else named
-        return session.lacks(named)
 
     def known_to(self, write: Write) -> tuple[list[str], bool]:
         """Give the messages that the caller of a write can know of; and whether there are others.
@@ -172,8 +156,6 @@ class SessionCache(SessionTable[KnownSession]):
         """
         with self.lock:
             session = self.find(str(write.session_id), write.user_id)
-            if type(write) is Append:  # there is nothing else to refuse
-                return bool(records)
             return WRITES[type(write)](session, write, records).session is not None
 
     def show(self, write: Write, records: Records, *, unseen: bool) -> Any:

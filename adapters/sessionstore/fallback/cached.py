@@ -60,7 +60,7 @@ class Change(NamedTuple):
 def _append(session: KnownSession | None, write: Append, records: Records) -> Change:
     if session is None:
         session = KnownSession(write.session_id, write.agent_id, write.user_id, b"{}")
-    fresh = session.fresh(session.unknown(records))
+    fresh = session.fresh(records, session.older)
     changed = session if fresh.bodies else None
     return Change(changed, session.grow, fresh, fresh.bodies.__len__)
 

@@ -29,17 +29,20 @@ class Circuits:
         retry_after: How long a session is left alone at first, in seconds. The time doubles with
             each try that fails.
         retry_cap: The longest time, in seconds.
+
+    Attributes:
+        open: The sessions that are left alone: mostly none, which their users look at first.
     """
 
     def __init__(self, retry_after: float, retry_cap: float) -> None:
         self._lock = Lock()
         self._retry_after = retry_after
         self._retry_cap = retry_cap
-        self._open: dict[str, _Circuit] = {}
+        self.open: dict[str, _Circuit] = {}
 
     def __len__(self) -> int:
         """Tell how many sessions are left alone."""
-        return len(self._open)
+        return len(self.open)
 
     def fresh(self) -> Circuits:
         """Make those of a forked child, which knows of nothing."""
@@ -47,7 +50,7 @@ class Circuits:
 
     def is_open(self, session_id: str) -> bool:
         """Tell whether nobody is to try the session now."""
-        circuit = self._open.get(session_id)
+        circuit = self.open.get(session_id)
         return circuit is not None and (
             circuit.trying is not None or time.monotonic() < circuit.next_try
         )
@@ -62,10 +65,10 @@ class Circuits:
         Returns:
             Whether they may. If so, `leave` follows.
         """
-        if not self._open or session_id is None:
+        if session_id is None:
             return True
         with self._lock:
-            circuit = self._open.get(session_id)
+            circuit = self.open.get(session_id)
             if circuit is None:
                 return True
             if circuit.trying is not None or (time.monotonic() < circuit.next_try and not now):
@@ -75,12 +78,12 @@ class Circuits:
 
     def leave(self, session_id: str | None) -> None:
         """Let another try, where this one is over or was given up."""
-        if self._open and session_id is not None and (circuit := self._open.get(session_id)):
+        if session_id is not None and (circuit := self.open.get(session_id)):
             circuit.trying = None
 
     def let_go(self, call: Ticket) -> None:
         """Let others try what a call was at that was broken off."""
-        for circuit in list(self._open.values()):
+        for circuit in list(self.open.values()):
             if is_within(circuit.trying, call):
                 circuit.trying = None
 
@@ -91,12 +94,12 @@ class Circuits:
             Whether this is the first time.
         """
         with self._lock:
-            circuit = self._open.get(session_id)
+            circuit = self.open.get(session_id)
             is_first = circuit is None
             if circuit is None:
-                if len(self._open) >= _MOST:
-                    del self._open[next(iter(self._open))]
-                circuit = self._open[session_id] = _Circuit(self._retry_after, 0.0)
+                if len(self.open) >= _MOST:
+                    del self.open[next(iter(self.open))]
+                circuit = self.open[session_id] = _Circuit(self._retry_after, 0.0)
             else:
                 circuit.delay = min(circuit.delay * 2, self._retry_cap)
             jitter = 1 + random.random() / 4  # noqa: S311 - no secret
@@ -109,14 +112,13 @@ class Circuits:
         Args:
             keep: Tells those for which that is not known yet.
         """
-        if self._open:
-            with self._lock:
-                for session_id in list(self._open):
-                    if keep is None or not keep(session_id):
-                        del self._open[session_id]
+        with self._lock:
+            for session_id in list(self.open):
+                if keep is None or not keep(session_id):
+                    del self.open[session_id]
 
     def answered(self, session_id: str | None) -> None:
         """Take note that the primary answers for the session again."""
-        if self._open and session_id is not None:
+        if session_id is not None:
             with self._lock:
-                self._open.pop(session_id, None)
+                self.open.pop(session_id, None)

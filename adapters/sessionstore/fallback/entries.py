@@ -30,6 +30,7 @@ __all__ = [
     "encoded_messages",
     "id_of",
     "kind_of",
+    "named_by",
     "rewrites",
 ]
 
@@ -87,6 +88,13 @@ class JournaledAppend(NamedTuple):
 def rewrites(write: Write) -> bool:
     """Tell whether a write takes messages away, whichever they are."""
     return type(write) is Delete or (type(write) is Update and write.messages is not None)
+
+
+def named_by(write: Write) -> list[str]:
+    """Give the ids of the messages that a write names, to change just those."""
+    if isinstance(write, DeleteMessages):
+        return write.message_ids
+    return [str(write.message.id)] if isinstance(write, ReplaceMessage) else []
 
 
 def encoded_messages(write: Write) -> Records:

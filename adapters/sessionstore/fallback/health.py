@@ -68,6 +68,9 @@ class Health:
         on_fallback: Called once an outage, with the error that began it.
         on_recover: Called once an outage, when the primary is back.
         primary: What the log calls it, by its `repr`.
+
+    Attributes:
+        last_late: The session whose call has timed out, with no answer to anybody since.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class Health:
         self._next_probe = 0.0
         self._prober: Ticket | None = None
         self._reads_only = False
-        self._timed_out: str | None = None
+        self.last_late: str | None = None
         self._since: float | None = None
         self._back_since = float("-inf")
         self._seconds = 0.0
@@ -151,14 +154,9 @@ class Health:
         of them may be unlucky.
         """
         with self._lock:
-            last, self._timed_out = self._timed_out, session_id
+            last, self.last_late = self.last_late, session_id
         if last is not None and (last != session_id or session_id == PING):
             self.failed(permit, error)
-
-    def heard(self) -> None:
-        """Take note that somebody was answered."""
-        if self._timed_out is not None:
-            self._timed_out = None
 
     def answered(self, permit: Permit) -> None:
         """End the outage, where this caller is the one who probes."""
@@ -181,7 +179,7 @@ class Health:
         reads_only = isinstance(error, StoreReadOnlyError)
         with self._lock:
             now = time.monotonic()
-            self._timed_out = None
+            self.last_late = None
             if permit.is_probe:
                 self._reads_only = reads_only
                 self._delay = min(self._delay * 2, self._retry_cap)
@@ -203,7 +201,7 @@ class Health:
             self._seconds += self._away()
             self._since, self._back_since = None, time.monotonic()
             self.recoveries += 1
-            self._timed_out, self._reads_only = None, False
+            self.last_late, self._reads_only = None, False
             self._prober, permit.access = None, Access.NORMAL  # it goes on as everybody's
             permit.outages = self.fallbacks
 

@@ -167,7 +167,7 @@ class Journal:
         """
         queue = self._expect(session_id, arrival, base)
         try:
-            if (yield from self.keep(queue)):
+            if queue.is_leased or (yield from self.keep(queue)):
                 yield from self._enter(queue, arrival)
             if arrival.error is not None and queue.voids:
                 with suppress(SessionStoreError):
@@ -284,7 +284,7 @@ class Journal:
             SessionStoreError: The fallback store fails.
         """
         now = time.time()
-        if not (queue.is_given_up or lease.is_leased(queue)):
+        if not (queue.is_leased or queue.is_given_up):
             ours = yield from lease.renew(self._store, self.owner, queue)
             with self._lock:
                 if ours:

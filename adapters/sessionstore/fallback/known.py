@@ -84,10 +84,6 @@ class KnownSession(StoredSession):
             older=self.older.copy(),
         )
 
-    def unknown(self, records: Sequence[tuple[str, bytes]]) -> Sequence[tuple[str, bytes]]:
-        """Give those messages that are not among the ones that were cut off."""
-        return [each for each in records if each[0] not in self.older] if self.older else records
-
     def lacks(self, message_ids: Sequence[str]) -> bool:
         """Tell whether a message may be there, but is not known."""
         if not self.partial and self.is_sure:

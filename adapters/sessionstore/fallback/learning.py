@@ -10,24 +10,23 @@ from sessionstore.fallback.cache import SessionCache
 from sessionstore.fallback.entries import Write, encoded_messages, rewrites
 from sessionstore.fallback.known import KnownSession
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, encode_message
-from sessionstore.operations import Append, GetMessages, Update
+from sessionstore.operations import Append, Get, GetMessages, Update
 
-__all__ = ["learn_messages", "learn_session", "learn_write"]
+__all__ = ["learn_append", "learn_messages", "learn_nothing", "learn_session", "learn_write"]
 
 
-def learn_session(
-    cache: SessionCache, session_id: str, data: SessionData | None, stamp: int, *, whole: bool
-) -> None:
+def learn_session(cache: SessionCache, read: Get, data: SessionData | None, stamp: int) -> None:
     """Take note of a session that the primary has given, whole or with its last messages.
 
     Args:
         cache: What is known.
-        session_id: The session.
+        read: What the primary was asked for.
         data: What the primary gave.
         stamp: That of the session before the primary was asked: what was learned since may be
             newer.
-        whole: Whether these are all of its messages.
     """
+    session_id = read.session_id
+    whole = data is not None and len(data.messages) == data.message_count
     with cache.lock:
         session = cache.look_up(session_id)
         most = cache.max_messages
@@ -54,11 +53,13 @@ def learn_messages(
 
     Args:
         cache: What is known.
-        read: What the primary was asked for: a limit, and no more.
+        read: What the primary was asked for.
         messages: What it gave.
         stamp: As in `learn_session`.
     """
-    session_id, limit = read.session_id, read.limit or len(messages)
+    if not (read.limit and messages and read.before is None and read.after is None):
+        return
+    session_id, limit = read.session_id, read.limit
     system = messages[0] if len(messages) > limit else None
     last = messages if system is None else messages[1:]
     with cache.lock:
@@ -76,11 +77,8 @@ def learn_messages(
             cache.swap(session)
 
 
-def learn_write(cache: SessionCache, write: Write, result: Any) -> None:
+def learn_write(cache: SessionCache, write: Write, result: Any, _: int) -> None:
     """Take note of a write that the primary has done, and of what it answered."""
-    if isinstance(write, Append):
-        _learn_append(cache, write)
-        return
     session_id = str(write.about)
     if isinstance(result, SessionData):
         with cache.lock:
@@ -97,7 +95,8 @@ def learn_write(cache: SessionCache, write: Write, result: Any) -> None:
             _learn_update(cache, write, result)
 
 
-def _learn_append(cache: SessionCache, write: Append) -> None:
+def learn_append(cache: SessionCache, write: Append, _added: int, _: int) -> None:
+    """Take note of messages that the primary has now, if it did not have them before."""
     records = encoded_messages(write)
     with cache.lock:
         session = cache.look_up(write.session_id)
@@ -105,13 +104,17 @@ def _learn_append(cache: SessionCache, write: Append) -> None:
             if cache.is_pinned(write.session_id):
                 return  # it was deleted here meanwhile
             session = KnownSession(write.session_id, write.agent_id, write.user_id, b"{}")
-        fresh = session.fresh(session.unknown(records))
+        fresh = session.fresh(records, session.older)
         if fresh.bodies:
             sure = session.current and session.is_sure
             cache.change(session, session.grow, fresh)
             if sure:
                 session.sure = len(session.bodies)
             cache.use(write.session_id)
+
+
+def learn_nothing(*_: object) -> None:
+    """Take note of nothing."""
 
 
 def _learn_update(cache: SessionCache, write: Update, result: SessionInfo) -> None:

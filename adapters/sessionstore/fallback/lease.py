@@ -9,15 +9,7 @@ from sessionstore.fallback.requests import FallbackFlow, ask
 from sessionstore.operations import Get, Update
 from sessionstore.store import SessionStore
 
-__all__ = ["claim", "is_leased", "renew"]
-
-# In seconds. So long after its last entry nobody can have taken a journal over: see owners.py.
-_LEASE = 30.0
-
-
-def is_leased(queue: PendingQueue) -> bool:
-    """Tell whether a queue's journals are ours for sure."""
-    return queue.is_fresh(_LEASE)
+__all__ = ["claim", "renew"]
 
 
 def renew(store: SessionStore, owner: str, queue: PendingQueue) -> FallbackFlow[bool]:
@@ -39,7 +31,7 @@ def renew(store: SessionStore, owner: str, queue: PendingQueue) -> FallbackFlow[
 def _renew(
     store: SessionStore, owner: str, queue: PendingQueue, journal: str
 ) -> FallbackFlow[bool]:
-    while not is_leased(queue):  # else another has renewed it meanwhile
+    while not queue.is_leased:  # else another has renewed it meanwhile
         there = yield from ask(store, Get(journal, 0))
         if there is None or owner_of(there) != owner:
             return False

@@ -19,8 +19,10 @@ from sessionstore.fallback.entries import (
     Write,
     encode_entry,
     encoded_messages,
+    named_by,
     rewrites,
 )
+from sessionstore.fallback.known import KnownSession, Origin
 from sessionstore.fallback.parts import Parts
 from sessionstore.fallback.queue import Arrival
 from sessionstore.fallback.requests import FallbackFlow, ask
@@ -35,7 +37,6 @@ from sessionstore.operations import (
     ListSessions,
     Ping,
     Prune,
-    ReplaceMessage,
 )
 
 __all__ = ["journaled", "ping_fallback", "recalled", "recalled_list", "refuse_prune"]
@@ -99,10 +100,12 @@ def journaled(parts: Parts, write: Write) -> FallbackFlow[Any]:
         parts.primary.bounds.require([body for _, body in records])
     for _ in range(_TRIES):
         view = parts.cache.view(str(write.session_id), write.user_id)
-        known = parts.knows(view, str(write.session_id))
-        _refuse_unknown(parts, view, write, known=known)
-        stamp = view.stamp(str(write.session_id))
-        changes = view.check(write, records)
+        session = view.find(str(write.session_id), write.user_id)
+        stamp = session.activity if session else 0
+        known = session is not None or parts.knows(view, str(write.session_id))
+        if not (known and isinstance(write, Append)):
+            _refuse_unknown(parts, write, session, known=known)
+        changes = bool(records) if isinstance(write, Append) else view.check(write, records)
         if not changes and type(write) in _NOTHING_DONE:
             return _NOTHING_DONE[type(write)]()
         try:
@@ -117,11 +120,13 @@ def _journal(
 ) -> FallbackFlow[Any]:
     session_id, user_id, cache = str(write.session_id), write.user_id, parts.cache
 
-    def show() -> Any:
+    def show(arrival: Arrival) -> Any:
         seen = cache.view(session_id, user_id)
-        if type(write) is not Append and (seen is not view or view.stamp(session_id) != stamp):
+        before = arrival.before = seen.stamp(session_id)
+        if type(write) is not Append and (seen is not view or before != stamp):
             raise _OvertakenError("somebody else has changed the session: try again")
-        return seen.show(write, records, unseen=not (known and parts.knows(seen, session_id)))
+        seen_before = known and (before or parts.knows(seen, session_id))
+        return seen.show(write, records, unseen=not seen_before)
 
     def current() -> int:
         return cache.view(session_id, user_id).stamp(session_id)
@@ -133,17 +138,19 @@ def _journal(
     return parts.journal.add(session_id, arrival, lambda: cache.pin(session_id))
 
 
-def _refuse_unknown(parts: Parts, view: SessionCache, write: Write, *, known: bool) -> None:
-    if isinstance(write, Create) or (known and isinstance(write, Append)):
+def _refuse_unknown(
+    parts: Parts, write: Write, session: KnownSession | None, *, known: bool
+) -> None:
+    if isinstance(write, Create):
         return
     if not known:
         if not isinstance(write, Append) or parts.raises_unknown:
             raise StoreUnavailableError(
                 "this session was not seen before the store went away: it can't be changed"
             )
-    elif rewrites(write) and view.is_unseen(write.session_id):
+    elif rewrites(write) and session and session.origin is Origin.APPENDED:
         raise StoreUnavailableError(
             "what the session held before the store went away is not known: it is left alone"
         )
-    elif isinstance(write, (ReplaceMessage, DeleteMessages)) and view.lacks(write):
+    elif session and session.lacks(named_by(write)):
         raise StoreUnavailableError("this message can't be changed until the store is back")

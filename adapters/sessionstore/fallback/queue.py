@@ -18,6 +18,8 @@ from sessionstore.fallback.known import KnownSession
 
 __all__ = ["UNDER_WAY", "Arrival", "ArrivalState", "PendingQueue", "QueueState"]
 
+# In seconds. So long after its last entry nobody can have taken a journal over: see owners.py.
+_LEASE = 30.0
 # What one request replays at most, so that it is done within the primary's timeout.
 _BATCH_BYTES = 1_000_000
 
@@ -47,7 +49,8 @@ class Arrival(msgspec.Struct, eq=False):
     Attributes:
         id: Its id there.
         body: The entry, as JSON.
-        show: Makes the session's readers see it. What it raises is raised, and it is not journaled.
+        show: Notes the stamp, and then makes the session's readers see it. What it raises is
+            raised, and it is not journaled.
         stamp: Tells one state of what they see from all others.
         held: The ticket of the call that waits for it.
         before: The stamp before it was shown.
@@ -58,7 +61,7 @@ class Arrival(msgspec.Struct, eq=False):
 
     id: str
     body: bytes
-    show: Callable[[], Any]
+    show: Callable[[Arrival], Any]
     stamp: Callable[[], int]
     held: Ticket
     before: int | None = None
@@ -145,9 +148,11 @@ class PendingQueue(msgspec.Struct, eq=False):
         """How many writes wait, or are on their way in."""
         return len(self.writes) + sum(not one.is_over for one in self.arrivals.values())
 
-    def is_fresh(self, lease: float) -> bool:
-        """Tell whether the journals are ours for sure, as a lease of so many seconds says."""
-        return 0 <= time.time() - self.touched < lease
+    @property
+    def is_leased(self) -> bool:
+        """Whether the journals are ours for sure: nobody has to be asked."""
+        given_up = self.state is QueueState.GIVEN_UP
+        return not given_up and 0 <= time.time() - self.touched < _LEASE
 
     def show(self, order: Iterable[str]) -> int:
         """Show writes that the journal has, and count them.
@@ -169,9 +174,8 @@ class PendingQueue(msgspec.Struct, eq=False):
         return shown
 
     def _show(self, arrival: Arrival) -> bool:
-        arrival.before = arrival.stamp()
         try:
-            arrival.result = arrival.show()
+            arrival.result = arrival.show(arrival)
         except SessionStoreError as error:
             arrival.error = error
             self.voids.append(arrival.id)

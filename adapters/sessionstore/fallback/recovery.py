@@ -28,7 +28,7 @@ def recovering(parts: Parts) -> FallbackFlow[bool]:
     whole = False
     try:
         yield from ask(parts.primary, Ping())
-        parts.health.heard()
+        parts.triage.heard(None)
         parts.circuits.clear(parts.journal.holds)
         if not permit.needs_write:
             parts.triage.back(permit)

@@ -148,7 +148,7 @@ class Replay:
                     raise
                 # Is it the session, or the store?
                 yield from ask(self._primary, Ping())
-                self._health.heard()
+                self._triage.heard(None)
                 self._triage.failed(session_id, permit, error, started, None)
             finally:
                 self._circuits.leave(session_id)
@@ -198,7 +198,7 @@ class Replay:
             queue.most = min(2 * queue.most, PendingQueue.MOST)
             self.took_another()
             taken = True
-        self._health.heard()
+        self._triage.heard(None)
         if taken or not permit.needs_write:
             self._triage.back(permit)
         for entry_id in batch.ids:

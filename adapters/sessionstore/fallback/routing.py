@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sessionstore.errors import (
     OutageError,
@@ -12,20 +12,31 @@ from sessionstore.errors import (
     StoreBusyError,
     StoreUnavailableError,
 )
+from sessionstore.fallback.cache import SessionCache
 from sessionstore.fallback.health import PING, Permit
 from sessionstore.fallback.parts import Parts
 from sessionstore.fallback.requests import FallbackFlow, Request, ask, by
 from sessionstore.operations import Operation, Ping
 
-__all__ = ["Answer", "Learn", "operate"]
+__all__ = ["Route", "operate"]
 
 T = TypeVar("T")
 
-Learn = Callable[[Parts, Any, Any, int], None]
-"""Takes note of an operation, the primary's result, and the cache's stamp from before it."""
 
-Answer = Callable[[Parts, Any], FallbackFlow[Any]]
-"""Carries an operation out without the primary."""
+class Route(NamedTuple):
+    """What a fallback does for an operation, beside asking its primary.
+
+    Attributes:
+        learn: Has the cache take note of the operation and the primary's result; it is given its
+            stamp from before that, too.
+        answer: Carries the operation out without the primary.
+        writes: Whether the primary must take writes for it.
+    """
+
+    learn: Callable[[SessionCache, Any, Any, int], None]
+    answer: Callable[[Parts, Any], FallbackFlow[Any]]
+    writes: bool = False
+
 
 # In seconds: what the fallback has at least, where the primary's timeout is not shorter.
 _LEAST = 1.0
@@ -33,38 +44,32 @@ _LEAST = 1.0
 _UPKEEP_ENDS = 0.75
 
 
-def operate(
-    parts: Parts, operation: Operation[Any], learn: Learn, answer: Answer, *, writes: bool
-) -> FallbackFlow[Any]:
+def operate(parts: Parts, operation: Operation[Any], route: Route) -> FallbackFlow[Any]:
     """Ask the primary, where that may answer; else, or if it does not, answer.
 
     Args:
         parts: The fallback.
         operation: The operation.
-        learn: What to do with the primary's result.
-        answer: What to do without the primary.
-        writes: Whether the primary must take writes for it.
+        route: What to do for it.
     """
     session_id = PING if type(operation) is Ping else operation.about
-    started, deadline = time.monotonic(), None
-    permit = parts.health.permit(reads=not writes)
+    started, deadline, writes = time.monotonic(), None, route.writes
+    permit = parts.triage.enter(session_id, reads=not writes)
     if permit is None:
-        return (yield from _answered(parts, answer(parts, operation), started))
-    if not parts.circuits.enter(session_id):
-        parts.health.end(permit)
-        return (yield from _answered(parts, answer(parts, operation), started))
+        return (yield from _answered(parts, route.answer(parts, operation), started))
+    probes = permit.is_probe
     stamp = 0 if writes or session_id is None else parts.cache.stamp(session_id)
     try:
         ready = True
-        if permit.is_probe or (session_id is not None and parts.journal.holds(session_id)):
+        if probes or (session_id is not None and parts.journal.holds(session_id)):
             deadline = parts.triage.deadline()
             ready = yield from _make_ready(parts, session_id, permit, deadline)
             started = time.monotonic()
         if ready:
             result = yield Request(parts.primary, operation, deadline)
             parts.triage.heard(session_id)
-            learn(parts, operation, result, stamp)
-            if permit.is_probe or parts.journal.has_work or parts.adopter.is_waiting:
+            route.learn(parts.cache, operation, result, stamp)
+            if probes or parts.journal.has_work or parts.adopter.looks_again_at is not None:
                 yield from _keep_up(parts, permit, started, wrote=writes)
             return result
     except (StoreBusyError, OutageError):  # it is there, and this is the caller's to know
@@ -77,9 +82,8 @@ def operate(
         yield from _keep_up(parts, permit, started, wrote=False)
         raise
     finally:
-        parts.circuits.leave(session_id)
-        parts.health.end(permit)
-    return (yield from _answered(parts, answer(parts, operation), started))
+        parts.triage.leave(session_id, permit)
+    return (yield from _answered(parts, route.answer(parts, operation), started))
 
 
 def _answered(parts: Parts, flow: FallbackFlow[T], started: float) -> FallbackFlow[T]:

@@ -8,7 +8,7 @@ import time
 from sessionstore._runtime.call_deadline import deadline_after
 from sessionstore.errors import StoreTimeoutError, StoreUnavailableError
 from sessionstore.fallback.circuits import Circuits
-from sessionstore.fallback.health import PING, Health, Permit
+from sessionstore.fallback.health import PING, Access, Health, Permit
 from sessionstore.store import SessionStore
 
 __all__ = ["Triage"]
@@ -46,10 +46,34 @@ class Triage:
         timeout = self._primary.timeout
         return deadline_after(None if timeout is None else timeout * part)
 
+    def enter(self, session_id: str | None, *, reads: bool) -> Permit | None:
+        """Let a caller ask the primary, if it is there for them and their session.
+
+        Args:
+            session_id: The session; `PING`; ``None`` for what is about no single one.
+            reads: The caller only reads.
+
+        Returns:
+            The permit, to be handed to `leave`; ``None`` for those who are not to ask.
+        """
+        permit = self.health.permit(reads=reads)
+        if permit is not None and self.circuits.open and not self.circuits.enter(session_id):
+            self.health.end(permit)
+            return None
+        return permit
+
+    def leave(self, session_id: str | None, permit: Permit) -> None:
+        """Let others try what this caller alone has tried, where it is over or was given up."""
+        if self.circuits.open:
+            self.circuits.leave(session_id)
+        if permit.access is not Access.NORMAL:
+            self.health.end(permit)
+
     def heard(self, session_id: str | None) -> None:
         """Take note that the primary has answered."""
-        self.health.heard()
-        self.circuits.answered(session_id)
+        self.health.last_late = None
+        if self.circuits.open:
+            self.circuits.answered(session_id)
 
     def failed(
         self,
