@@ -297,5 +297,3 @@ def _note_journaled(session: KnownSession, write: Write, *, unseen: bool, sure: 
         session.sure = len(session.bodies)
     if isinstance(write, Create) or (session.version == 1 and not unseen):
         session.certain = True  # it was made again, after it was deleted
-    if isinstance(write, Update) and write.messages == []:
-        session.partial = False

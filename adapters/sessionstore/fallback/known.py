@@ -90,6 +90,18 @@ class KnownSession(StoredSession):
             return False
         return not self.positions.keys() >= set(message_ids)
 
+    def become(self, changed: tuple[bytes, list[tuple[str, bytes]] | None]) -> None:
+        """Take other metadata, and other messages if some are given."""
+        StoredSession.become(self, changed)
+        if changed[1] == []:  # emptied: also of what is not known
+            self.become_all(changed)
+
+    def become_all(self, changed: tuple[bytes, list[tuple[str, bytes]] | None]) -> None:
+        """Take other metadata, and those messages: there are no older ones any more."""
+        StoredSession.become(self, changed)
+        self.older, self.system, self.hidden, self.partial = {}, b"", 0, False
+        self.sure = len(self.bodies)
+
     def take_out(self, change: tuple[Removal, int, Sequence[str]]) -> None:
         """Take messages out; to do so once more is the same.
 

@@ -9,10 +9,23 @@ from sessionstore.errors import SessionStoreError
 from sessionstore.fallback.cache import SessionCache
 from sessionstore.fallback.entries import Write, encoded_messages, rewrites
 from sessionstore.fallback.known import KnownSession
-from sessionstore.models import SessionData, SessionInfo, SessionMessage, encode_message
+from sessionstore.models import (
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    encode_message,
+    encode_metadata,
+)
 from sessionstore.operations import Append, Get, GetMessages, Update
 
-__all__ = ["learn_append", "learn_messages", "learn_nothing", "learn_session", "learn_write"]
+__all__ = [
+    "learn_append",
+    "learn_messages",
+    "learn_nothing",
+    "learn_session",
+    "learn_update",
+    "learn_write",
+]
 
 
 def learn_session(cache: SessionCache, read: Get, data: SessionData | None, stamp: int) -> None:
@@ -91,8 +104,6 @@ def learn_write(cache: SessionCache, write: Write, result: Any, _: int) -> None:
             session = cache.look_up(session_id)
             if session is not None:
                 session.current = False
-        if isinstance(write, Update):
-            _learn_update(cache, write, result)
 
 
 def learn_append(cache: SessionCache, write: Append, _added: int, _: int) -> None:
@@ -113,22 +124,26 @@ def learn_append(cache: SessionCache, write: Append, _added: int, _: int) -> Non
             cache.use(write.session_id)
 
 
+def learn_update(cache: SessionCache, write: Update, info: SessionInfo, _: int) -> None:
+    """Take note of a session's new messages, if it has others, and of all but those."""
+    session_id, metadata = write.session_id, encode_metadata(info.metadata)
+    records = None if write.messages is None else list(encoded_messages(write))
+    with cache.lock:
+        session = cache.look_up(session_id)
+        if session is None or (records is not None and cache.is_pinned(session_id)):
+            return
+        if records is not None:
+            cache.change(session, session.become_all, (metadata, records))
+            session.current = True
+        else:
+            cache.change(session, session.become, (metadata, None))
+            session.current = session.current and session.version == info.version
+        session.learn_head(info)
+        cache.use(session_id)
+
+
 def learn_nothing(*_: object) -> None:
     """Take note of nothing."""
-
-
-def _learn_update(cache: SessionCache, write: Update, result: SessionInfo) -> None:
-    with cache.lock:
-        session = cache.look_up(write.session_id)
-        if session is None:
-            return
-        if session.version != result.version and write.messages is None:
-            session.current = False
-        session.learn_head(result)
-        if write.messages is not None:
-            session.current, session.partial = True, False
-            session.sure = len(session.bodies)
-        cache.use(write.session_id)
 
 
 def _learn_data(cache: SessionCache, data: SessionData, *, whole: bool) -> None:

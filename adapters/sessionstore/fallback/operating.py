@@ -11,6 +11,7 @@ from sessionstore.fallback.learning import (
     learn_messages,
     learn_nothing,
     learn_session,
+    learn_update,
     learn_write,
 )
 from sessionstore.fallback.outage import (
@@ -81,7 +82,7 @@ _ROUTES: dict[type, Route] = {
     Create: _WRITE,
     ReplaceMessage: _WRITE,
     DeleteMessages: _WRITE,
-    Update: _WRITE,
+    Update: Route(learn_update, journaled, writes=True),
     Delete: _WRITE,
     Get: Route(learn_session, recalled),
     Prune: Route(learn_nothing, refuse_prune),
