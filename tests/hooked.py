@@ -26,4 +26,7 @@ class HookedStore(InMemorySessionStore):
         return result
 
     async def arun(self, operation: Operation[T]) -> T:
-        return self.run(operation)
+        self.before(operation)
+        result = await super().arun(operation)
+        self.after(operation, result)
+        return result

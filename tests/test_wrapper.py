@@ -114,6 +114,36 @@ def test_a_wrapper_around_a_fallback_reports_its_state() -> None:
     assert len(primary.get_messages("s")) == 1
 
 
+@pytest.mark.parametrize(
+    ("kind", "args"),
+    [
+        (InMemorySessionStore, ()),
+        (SQLiteSessionStore, ()),
+        (WrapperSessionStore, (InMemorySessionStore(),)),
+        (FallbackSessionStore, (InMemorySessionStore(),)),
+    ],
+)
+def test_a_subclass_that_counts_in_both_modes_counts_each_operation_once(
+    kind: Any, args: Any
+) -> None:
+    class Counting(kind):  # type: ignore[misc]
+        calls = 0
+
+        def run(self, operation: Any) -> Any:
+            self.calls += 1
+            return super().run(operation)
+
+        async def arun(self, operation: Any) -> Any:
+            self.calls += 1
+            return await super().arun(operation)
+
+    with Counting(*args) as store:
+        store.append_message("s", SessionMessage("user", "Hello!"))
+        assert store.calls == 1
+        asyncio.run(store.aget("s"))
+        assert store.calls == 2
+
+
 def test_a_fallback_wraps_its_primary_and_is_not_looked_into() -> None:
     class Bounded(InMemorySessionStore):
         timeout = 3.0

@@ -101,7 +101,8 @@ class InMemorySessionStore(SessionStore):
 
     async def arun(self, operation: Operation[T]) -> T:
         """Async twin of `run`, which waits for nothing."""
-        return self.run(operation)
+        # Not what a subclass makes of `run`: one that changes both would do so twice.
+        return InMemorySessionStore.run(self, operation)
 
     # -- The operations ---------------------------------------------------------------------------
 
