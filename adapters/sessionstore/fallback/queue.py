@@ -176,12 +176,15 @@ class PendingQueue(msgspec.Struct, eq=False):
     def _show(self, arrival: Arrival) -> bool:
         try:
             arrival.result = arrival.show(arrival)
+            self._add(arrival)
         except SessionStoreError as error:
             arrival.error = error
             self.voids.append(arrival.id)
             arrival.state = ArrivalState.REFUSED
             return False
-        self._add(arrival)
+        except BaseException:  # Ctrl-C: what readers see already is in
+            self._mend(arrival)
+            raise
         return True
 
     def _add(self, arrival: Arrival) -> None:
@@ -190,11 +193,14 @@ class PendingQueue(msgspec.Struct, eq=False):
         self.has_shown = True
         arrival.state = ArrivalState.SHOWN
 
+    def _mend(self, arrival: Arrival) -> None:
+        if not (arrival.is_over or arrival.before in (None, arrival.stamp())):
+            self._add(arrival)
+
     def mend(self) -> None:
         """Finish what Ctrl-C broke off: what is shown is in, what is done is out."""
         for arrival in self.arrivals.values():
-            if not (arrival.is_over or arrival.before in (None, arrival.stamp())):
-                self._add(arrival)
+            self._mend(arrival)
         while self.writes and id_of(self.writes[0]) in self.done:
             self.writes.popleft()
 
