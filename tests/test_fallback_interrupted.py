@@ -23,7 +23,7 @@ from sessionstore.testing.interrupts import in_a_thread
 from sessionstore.testing.samples import said
 
 OURS = [_session_table, _stored_session, cache, cached, known, learning, queue]
-APART = 7  # instructions: which ones depends on the change
+APART = 11  # instructions: which ones depends on the change
 
 
 class Switched(WrapperSessionStore):

@@ -88,13 +88,14 @@ class SessionCache(SessionTable[KnownSession]):
             session = self.look_up(str(write.about))
             if session is None:
                 return [], False
-            ids = list(session.positions)
             # Who replaces the end of a long session has not seen its beginning.
             emptied = isinstance(write, Delete) or (
                 isinstance(write, Update) and not write.messages
             )
             blind = session.origin is Origin.MADE or (session.partial and not emptied)
-            return (ids if blind else ids[-self.max_messages :]), blind
+            if blind:
+                return list(session.positions), True
+            return [*session.older, *session.positions][-self.max_messages :], False
 
     # -- Views ------------------------------------------------------------------------------------
 

@@ -79,6 +79,8 @@ def _create(session: KnownSession | None, write: Create, records: Records) -> Ch
 
 def _replace(session: KnownSession | None, write: ReplaceMessage, records: Records) -> Change:
     session, [record] = _required(session, write), records
+    if record[0] not in session.positions and record[0] == session.system_id:
+        return Change(session, session.put_system, record[1], _none)
     if record[0] not in session.positions:
         raise SessionNotFoundError(f"the session has no message {record[0]!r}")
     return Change(session, session.put, record, _none)
@@ -90,9 +92,10 @@ def _delete_messages(session: KnownSession | None, write: DeleteMessages, _: Rec
     removal = session.removal(write.message_ids)
     sure = max(0, session.sure - len(removal.deleted))
     # One of which only the id is known may be there, and its id be used again.
-    gone = removal.deleted or not session.older.keys().isdisjoint(write.message_ids)
-    changed = session if gone else None
-    what = (removal, sure, write.message_ids)
+    older = session.older.keys() & set(write.message_ids)
+    hidden = max(0, session.hidden - len(older))
+    changed = session if removal.deleted or older else None
+    what = (removal, sure, hidden, write.message_ids)
     return Change(changed, session.take_out, what, removal.deleted.copy)
 
 

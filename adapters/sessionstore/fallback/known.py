@@ -75,6 +75,15 @@ class KnownSession(StoredSession):
         """Whether nothing is missing between the messages."""
         return self.sure == len(self.bodies)
 
+    @property
+    def system_id(self) -> str | None:
+        """The id of the system message that was cut off."""
+        return decode_message(self.system).id if self.system else None
+
+    def put_system(self, body: bytes) -> None:
+        """Swap the system message that was cut off for another."""
+        self.system = body
+
     def copy(self) -> KnownSession:
         """Give a copy that no change of this one reaches."""
         return replace(
@@ -102,14 +111,17 @@ class KnownSession(StoredSession):
         self.older, self.system, self.hidden, self.partial = {}, b"", 0, False
         self.sure = len(self.bodies)
 
-    def take_out(self, change: tuple[Removal, int, Sequence[str]]) -> None:
+    def take_out(self, change: tuple[Removal, int, int, Sequence[str]]) -> None:
         """Take messages out; to do so once more is the same.
 
         Args:
-            change: What is left then; how many of that have nothing missing between them; the ids.
+            change: What is left then; how many of that have nothing missing between them; how many
+                are before that; the ids.
         """
-        removal, self.sure, message_ids = change
+        removal, self.sure, self.hidden, message_ids = change
         self.shrink(removal)
+        if self.system_id in message_ids:
+            self.system = b""
         for message_id in message_ids:
             self.older.pop(message_id, None)
 
