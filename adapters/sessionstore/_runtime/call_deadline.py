@@ -70,7 +70,14 @@ def within(seconds: float | None, function: Callable[..., T], *args: Any) -> T:
     Returns:
         What it returns.
     """
-    return called_by(deadline_after(seconds), function, *args)
+    if seconds is None:
+        return function(*args)
+    outer, deadline = _deadline.get(), time.monotonic() + seconds
+    if outer is not None and outer <= deadline:
+        return function(*args)
+    context = copy_context()
+    context.run(_deadline.set, deadline)
+    return context.run(function, *args)
 
 
 def called_by(deadline: float | None, function: Callable[..., T], *args: Any) -> T:
@@ -86,12 +93,9 @@ def called_by(deadline: float | None, function: Callable[..., T], *args: Any) ->
     """
     if deadline is None:
         return function(*args)
-    return copy_context().run(_called, deadline, function, args)
-
-
-def _called(deadline: float, function: Callable[..., T], args: tuple[Any, ...]) -> T:
-    _deadline.set(deadline)
-    return function(*args)
+    context = copy_context()
+    context.run(_deadline.set, deadline)
+    return context.run(function, *args)
 
 
 def remaining(seconds: float | None) -> float | None:
