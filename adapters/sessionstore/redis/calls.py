@@ -8,76 +8,78 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sessionstore.redis.requests import Command, Reply, Transaction
 from sessionstore.redis.scripts import Script
 
-__all__ = ["Call", "ReadAllCall", "WriteCall", "number"]
+__all__ = ["BY_HASH", "RECORD", "SIX", "Call", "ReadAllCall", "WriteCall", "number"]
 
-_NAME, _AGAIN = 4, 5  # where a write has its name, and where it says that it comes again
+BY_HASH, SIX = "EVALSHA", b"6"
+"""How a call on a session begins: with these around the script's hash, then the six keys."""
+_KEYS, _ARGS = 3, 9  # where these begin among the words
+RECORD = 7
+"""Which word of a call on a session is the key of its newest writes."""
+_NAME, _AGAIN = 13, 14  # where a write has its name, and where it says that it comes again
 
 
-class Call(NamedTuple):
-    """One call of a script.
+class Call(Command, frozen=True):
+    """One call of a script, by its hash: the command for a server that knows the script.
 
     Attributes:
         script: The script.
-        keys: The keys that it works on; the first finds its node under Cluster.
-        args: Its other arguments.
         session_id: The session that it is about; ``None`` where that is no single one.
     """
 
     script: Script
-    keys: tuple[bytes, ...]
-    args: Sequence[Any]
     session_id: str | None = None
 
-    def by_hash(self) -> Command:
-        """Give the command for a server that knows the script."""
-        count = b"%d" % len(self.keys)
-        words = ("EVALSHA", self.script.sha, count, *self.keys, *self.args)
-        return Command(self.keys[0], words)
+    @classmethod
+    def of(cls, script: Script, keys: Sequence[bytes], args: Sequence[Any]) -> Call:
+        """Make a call about no single session.
+
+        Args:
+            script: The script.
+            keys: The keys that it works on; the first finds its node under Cluster.
+            args: Its other arguments.
+        """
+        words = (BY_HASH, script.sha, b"%d" % len(keys), *keys, *args)
+        return cls(keys[0], words, script)
 
     def by_text(self) -> Command:
         """Give the command for a server that may not know the script."""
-        count = b"%d" % len(self.keys)
-        words = ("EVAL", self.script.text, count, *self.keys, *self.args)
-        return Command(self.keys[0], words)
+        return Command(self.key, ("EVAL", self.script.text, *self.words[2:]))
 
     def again(self, since: int) -> Call:  # noqa: ARG002
         """Give the same call, as it is made a second time, so many microseconds later."""
         return self
 
 
-class WriteCall(Call):
+class WriteCall(Call, frozen=True):
     """One call of a script that writes, which says so when it comes a second time."""
-
-    __slots__ = ()
 
     @property
     def name(self) -> bytes:
         """The random bytes by which the script knows this write when it is sent again."""
-        name: bytes = self.args[_NAME]
+        name: bytes = self.words[_NAME]
         return name
 
     def again(self, since: int) -> Call:
         """Give the same call, as it is made a second time, so many microseconds later."""
-        return self._replace(args=[*self.args[:_AGAIN], number(since), *self.args[_AGAIN + 1 :]])
+        words = (*self.words[:_AGAIN], number(since), *self.words[_AGAIN + 1 :])
+        return WriteCall(self.key, words, self.script, self.session_id)
 
 
-class ReadAllCall(Call):
+class ReadAllCall(Call, frozen=True):
     """A call that reads all messages.
 
     Where there are transactions, one does what the script does, and takes a sixth of the time of a
     server that works for one caller at a time: it hands the messages on without a copy in Lua.
     """
 
-    __slots__ = ()
-
     def at_once(self) -> Transaction:
         """Give the transaction that does what the script does."""
-        head, messages, positions, gaps = self.keys[:4]
+        head, messages, positions, gaps = self.words[_KEYS : _KEYS + 4]
         return Transaction(
             (
                 ("HMGET", head, "agent", "user", "count", "gaps"),
@@ -93,7 +95,7 @@ class ReadAllCall(Call):
         head, *counts, bodies = results
         if isinstance(head, Exception):
             raise head
-        (agent, owner, count, gaps), caller = head, self.args[0]
+        (agent, owner, count, gaps), caller = head, self.words[_ARGS]
         if agent is None:
             return [b"NONE"]
         # Before all else: to others than the owner not even damage is reported.

@@ -22,7 +22,7 @@ def look(
 ) -> RedisFlow[tuple[list[Entry], bytes]]:
     """Give some entries whose sessions are there, and below which activity to go on."""
     args = (below, number(min(limit, PAGE)), agent, number(PAGE))
-    [[_, flat, rest]] = yield from exchange.ask([Call(scripts.PAGE, (index,), args)])
+    [[_, flat, rest]] = yield from exchange.ask([Call.of(scripts.PAGE, (index,), args)])
     live, _ = yield from _checked(exchange, flat)
     return live, rest
 
@@ -30,7 +30,7 @@ def look(
 def prune_some(exchange: Exchange, above: bytes) -> RedisFlow[tuple[int, bytes]]:
     """Take some expired sessions out; give how many, and above which activity to go on."""
     layout = exchange.layout
-    call = Call(scripts.OLDEST, (layout.index(b"all"),), (above, number(PAGE), layout.ttl))
+    call = Call.of(scripts.OLDEST, (layout.index(b"all"),), (above, number(PAGE), layout.ttl))
     [[_, flat]] = yield from exchange.ask([call])
     _, gone = yield from _checked(exchange, flat)
     return gone, flat[-1] if len(flat) == 2 * PAGE else b""
@@ -54,4 +54,4 @@ def _checked(exchange: Exchange, flat: Sequence[bytes]) -> RedisFlow[tuple[list[
 
 def _peek(exchange: Exchange, entry: Entry) -> Call:
     keys = session_keys(exchange.layout.prefix, entry.member.split(b"/")[0])
-    return Call(scripts.PEEK, keys[:1], ())
+    return Call.of(scripts.PEEK, keys[:1], ())

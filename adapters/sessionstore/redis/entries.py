@@ -53,10 +53,10 @@ def is_entry(member: bytes) -> bool:
 def touches(layout: Layout, entry: Entry) -> list[Call]:
     """Give the calls that enter a session into its indexes under Cluster."""
     args = (entry.member, entry.activity, layout.ttl)
-    return [Call(scripts.TOUCH, keys, args) for keys in layout.indexes(entry.member)]
+    return [Call.of(scripts.TOUCH, keys, args) for keys in layout.indexes(entry.member)]
 
 
 def drops(layout: Layout, entry: Entry) -> list[Call]:
     """Give the calls that take a session out of its indexes, unless it was entered since."""
     args = (entry.member, number(int(entry.activity) + _TIES))
-    return [Call(scripts.DROP, keys, args) for keys in layout.indexes(entry.member)]
+    return [Call.of(scripts.DROP, keys, args) for keys in layout.indexes(entry.member)]

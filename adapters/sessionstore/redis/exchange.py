@@ -15,7 +15,7 @@ from redis.exceptions import NoScriptError, RedisError
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
 from sessionstore.operations import Operation, Ping, unknown_operation
 from sessionstore.redis import scripts
-from sessionstore.redis.calls import Call, ReadAllCall, WriteCall, number
+from sessionstore.redis.calls import RECORD, Call, ReadAllCall, WriteCall, number
 from sessionstore.redis.doubts import DOUBTS
 from sessionstore.redis.errors import (
     TRANSLATED,
@@ -75,7 +75,7 @@ class Exchange:
                 if isinstance(call, ReadAllCall) and (results := (yield call.at_once())):
                     replies = [call.reply(results)]
                 else:
-                    replies = yield [call.by_hash()]
+                    replies = yield [call]
             except NoScriptError as error:
                 unknown = [error.with_traceback(None)]  # it would hold this frame
                 return (yield from self._exchange(calls, wait, unknown))
@@ -143,7 +143,7 @@ class Exchange:
         if DOUBTS.names:
             yield from self.settle(_records_of(calls))
         if replies is None:
-            replies, confirmed = yield from self._sent([call.by_hash() for call in calls], wait)
+            replies, confirmed = yield from self._sent(calls, wait)
         self._answered = True
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
@@ -158,10 +158,10 @@ class Exchange:
         return replies
 
     def _require_permission(self, call: Call) -> RedisFlow[None]:
-        yield from require_permission(call.keys[0], waits=bool(self.wait))
+        yield from require_permission(call.key, waits=bool(self.wait))
         self._permitted = True
 
-    def _sent(self, commands: list[Command], wait: int) -> RedisFlow[tuple[Reply, Any]]:
+    def _sent(self, commands: Sequence[Command], wait: int) -> RedisFlow[tuple[Reply, Any]]:
         if wait:
             rest = left(self._timeout) or self._timeout
             patience = max(1, int(rest * 500))
@@ -177,7 +177,7 @@ class Exchange:
 
 def ping(exchange: Exchange, _: Ping) -> RedisFlow[None]:
     """Ask for a sign of life, by a connection of its own."""
-    call = Call(scripts.PING, (exchange.layout.index(b"all"),), ())
+    call = Call.of(scripts.PING, (exchange.layout.index(b"all"),), ())
     try:
         yield Probe(call.by_text())
     except TRANSLATED as error:
@@ -203,7 +203,4 @@ def _require_all(replies: Reply, confirmed: Any, wait: int) -> None:
 def _records_of(calls: Sequence[Call]) -> list[bytes] | None:
     if calls[0].session_id is None:
         return None
-    return [call.keys[_RECORD] for call in calls]
-
-
-_RECORD = 4  # which of a session's keys has its newest writes
+    return [call.words[RECORD] for call in calls]

@@ -62,14 +62,14 @@ def _look(
     exchange: Exchange, index: bytes, agent: bytes, limit: int, below: bytes
 ) -> RedisFlow[tuple[list[Entry], bytes]]:
     args = (exchange.layout.prefix, agent, number(limit), below, number(PAGE))
-    [[_, found, rest]] = yield from exchange.ask([Call(scripts.LIST, (index,), args)])
+    [[_, found, rest]] = yield from exchange.ask([Call.of(scripts.LIST, (index,), args)])
     return [Entry(*found[i : i + 3]) for i in range(0, len(found), 3)], rest
 
 
 def _prune_some(exchange: Exchange, above: bytes) -> RedisFlow[tuple[int, bytes]]:
     layout = exchange.layout
     args = (layout.prefix, layout.ttl, above, number(PAGE))
-    call = Call(scripts.PRUNE, (layout.index(b"all"),), args)
+    call = Call.of(scripts.PRUNE, (layout.index(b"all"),), args)
     [[_, pruned, rest]] = yield from exchange.ask([call])
     return int(pruned), rest
 

@@ -26,7 +26,7 @@ def require_permission(head: bytes, *, waits: bool) -> RedisFlow[None]:
         SessionStoreError: The user's ACL lacks a command that the scripts need.
     """
     keys = (head + b":typed", head + b":absent")
-    commands = [Call(scripts.PROBE, keys, ()).by_text()]
+    commands = [Call.of(scripts.PROBE, keys, ()).by_text()]
     if waits:
         commands.append(Command(keys[0], (WAIT, b"0", b"1")))
     replies = yield commands

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+import msgspec
+
 from sessionstore.flow import Flow
 
 __all__ = ["WAIT", "Command", "Probe", "RedisFlow", "Reply", "Request", "Transaction"]
@@ -18,17 +20,42 @@ WAIT = "WAIT"
 """The command that, last of several, asks how many replicas have them."""
 
 
-class Command(NamedTuple):
-    """One command, and the key by which a Cluster finds the node for it."""
+class Command(msgspec.Struct, frozen=True):
+    """One command.
+
+    Attributes:
+        key: A key by which a Cluster finds the node for it.
+        words: Its words.
+    """
 
     key: bytes
     words: tuple[Any, ...]
 
+    def __repr__(self) -> str:
+        """Tell which command it is: never what is written."""
+        return f"{type(self).__name__}({self.words[0]}, <{len(self.words) - 1} words>)"
 
-class Transaction(NamedTuple):
-    """Commands that are carried out as one, on one machine."""
+    def __rich_repr__(self) -> list[Any]:
+        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
+        return [self.words[0], len(self.words) - 1]
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """Commands that are carried out as one, on one machine.
+
+    Attributes:
+        commands: The words of each.
+    """
 
     commands: tuple[tuple[Any, ...], ...]
+
+    def __repr__(self) -> str:
+        """Tell which commands they are: never what is written."""
+        return f"Transaction({', '.join(str(words[0]) for words in self.commands)})"
+
+    def __rich_repr__(self) -> list[Any]:
+        """Tell Rich no more than `repr` does."""
+        return [words[0] for words in self.commands]
 
 
 class Probe(NamedTuple):

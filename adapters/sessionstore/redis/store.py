@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -15,7 +16,7 @@ except ImportError as _missing:
         "RedisSessionStore needs the redis extra: pip install 'sessionstore[redis]'"
     ) from _missing
 
-from sessionstore._runtime.call_deadline import called_by, deadline_after, until
+from sessionstore._runtime.call_deadline import deadline_after, until, within
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore._runtime.settling import to_its_end
 from sessionstore.arguments import NO_LIMIT, checked_seconds
@@ -227,28 +228,31 @@ class RedisSessionStore(SessionStore):
 
     def run(self, operation: Operation[T]) -> T:
         """Carry out an operation."""
-        make_flow: _MakeFlow = _OPERATIONS.get(type(operation), unknown)
-        flow, clients = make_flow(self._exchange, operation), self._clients
+        clients = self._clients
         if clients.closed or clients.pid != os.getpid():
             clients = self._open_clients()
-        deadline = deadline_after(self._timeout)
+        make_flow: _MakeFlow = _OPERATIONS.get(type(operation), unknown)
+        flow = make_flow(self._exchange, operation)
+        began = time.monotonic()
         try:
-            result: T = called_by(deadline, play, flow, clients.send)
+            result: T = within(self._timeout, play, flow, clients.send)
         except Exception:
             raise
         except BaseException:  # Ctrl-C: what was under way is done by now, or never will be
             if (place := DOUBTS.newest()) is not None:
+                rest = self._timeout and began + self._timeout - time.monotonic()
                 with suppress(*TRANSLATED, SessionStoreError):
-                    called_by(deadline, play, self._exchange.settle([place[1]]), clients.send)
+                    within(rest, play, self._exchange.settle([place[1]]), clients.send)
             raise
         return result
 
     async def arun(self, operation: Operation[T]) -> T:
         """Async twin of `run`."""
-        make_flow: _MakeFlow = _OPERATIONS.get(type(operation), unknown)
-        flow, clients = make_flow(self._exchange, operation), self._clients
+        clients = self._clients
         if clients.closed or clients.pid != os.getpid():
             clients = self._open_clients()
+        make_flow: _MakeFlow = _OPERATIONS.get(type(operation), unknown)
+        flow = make_flow(self._exchange, operation)
         with until(deadline_after(self._timeout)):
             try:
                 return await aplay(flow, clients.asend)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import TypeVar
 
 from sessionstore.bounds import StoreBounds
 from sessionstore.errors import InvalidMessageError
@@ -18,7 +19,7 @@ from sessionstore.operations import (
     Update,
 )
 from sessionstore.redis import scripts
-from sessionstore.redis.calls import WriteCall, number
+from sessionstore.redis.calls import BY_HASH, SIX, WriteCall, number
 from sessionstore.redis.doubts import DOUBTS, may_still_arrive
 from sessionstore.redis.entries import Entry, drops, touches
 from sessionstore.redis.exchange import Exchange
@@ -37,6 +38,8 @@ __all__ = [
     "update",
 ]
 
+T = TypeVar("T")
+
 _MOST_MESSAGES = 500_000  # Redis takes 2**20 words in one request
 _LARGEST = 512 * 2**20 - 1  # and so many bytes in one of them
 _RECEIPT = 5  # values that say what was done to which session; fewer where it is gone by now
@@ -52,23 +55,26 @@ def create(exchange: Exchange, operation: Create) -> RedisFlow[SessionData]:
     fields = metadata_fields(operation.metadata)
     records = _records(operation.messages)
     args = [encoded(operation.agent_id), number(len(fields)), *fields, *records]
-    reply = yield from _write(exchange, scripts.CREATE, operation, args)
-    head = decode_head(str(operation.session_id), reply[5])
-    return SessionData(**head, messages=list(operation.messages))
+
+    def made(reply: Reply) -> SessionData:
+        head = decode_head(str(operation.session_id), reply[5])
+        return SessionData(**head, messages=list(operation.messages))
+
+    return _write(exchange, scripts.CREATE, operation, args, made)
 
 
 def append(exchange: Exchange, operation: Append) -> RedisFlow[int]:
     """Add messages at the end; make the session when it is new."""
     records = _records(operation.messages)
     args = [encoded(operation.agent_id), number(operation.expected_version), *records]
-    reply = yield from _write(exchange, scripts.APPEND, operation, args)
-    return int(reply[1])
+    return _write(exchange, scripts.APPEND, operation, args, _added)
 
 
 def replace_message(exchange: Exchange, operation: ReplaceMessage) -> RedisFlow[None]:
     """Put a message in the place of the one with its id."""
     message = operation.message
-    yield from _write(exchange, scripts.REPLACE, operation, _records([message]), message.id)
+    args = _records([message])
+    return _write(exchange, scripts.REPLACE, operation, args, _nothing, message=message.id)
 
 
 def delete_messages(exchange: Exchange, operation: DeleteMessages) -> RedisFlow[list[str]]:
@@ -77,11 +83,14 @@ def delete_messages(exchange: Exchange, operation: DeleteMessages) -> RedisFlow[
     if len(ids) > _MOST_MESSAGES:
         raise _too_many()
     args = [number(operation.expected_version), *(message_id.encode() for message_id in ids)]
-    reply = yield from _write(exchange, scripts.REMOVE, operation, args)
-    if reply[0] == b"NONE":
-        return []
-    runs = zip(reply[5][::2], reply[5][1::2], strict=True)
-    return [message_id for start, count in runs for message_id in ids[start : start + count]]
+
+    def deleted(reply: Reply) -> list[str]:
+        if reply[0] == b"NONE":
+            return []
+        runs = zip(reply[5][::2], reply[5][1::2], strict=True)
+        return [message_id for start, count in runs for message_id in ids[start : start + count]]
+
+    return _write(exchange, scripts.REMOVE, operation, args, deleted)
 
 
 def update(exchange: Exchange, operation: Update) -> RedisFlow[SessionInfo]:
@@ -91,31 +100,51 @@ def update(exchange: Exchange, operation: Update) -> RedisFlow[SessionInfo]:
     records = _records(operation.messages or ())
     version = number(operation.expected_version)
     args = [version, replaces, number(len(fields)), *fields, *records]
-    reply = yield from _write(exchange, scripts.UPDATE, operation, args)
-    return decode_info(operation.session_id, reply[5])
+
+    def updated(reply: Reply) -> SessionInfo:
+        return decode_info(operation.session_id, reply[5])
+
+    return _write(exchange, scripts.UPDATE, operation, args, updated)
 
 
 def delete(exchange: Exchange, operation: Delete) -> RedisFlow[bool]:
     """Delete a session with all that it holds."""
-    reply = yield from _write(exchange, scripts.DELETE, operation, ())
-    return bool(reply[0] == b"OK")
+    return _write(exchange, scripts.DELETE, operation, (), lambda reply: reply[0] == b"OK")
+
+
+_added: Callable[[Reply], int] = itemgetter(1)
+
+
+def _nothing(_: Reply) -> None:
+    pass
 
 
 def _write(
     exchange: Exchange,
     script: scripts.Script,
     operation: _Write,
-    args: Sequence[Any],
+    args: Sequence[bytes],
+    result: Callable[[Reply], T],
+    *,
     message: str | None = None,
-) -> RedisFlow[Reply]:
-    """Carry out a write, and under Cluster enter the session into its lists."""
+) -> RedisFlow[T]:
+    """Carry out a write, and under Cluster enter the session into its lists.
+
+    Args:
+        exchange: The store's.
+        script: What writes.
+        operation: What it is for.
+        args: What the script is given beyond what each write is.
+        result: Makes the operation's result of the script's reply.
+        message: The id of the message that it is about, if there is one.
+    """
     session_id, layout = operation.session_id, exchange.layout
     encoded_id = encoded(session_id)
     keys = session_keys(layout.prefix, encoded_id)
-    caller = encoded(operation.user_id)
     # The random bytes name this write: when it is sent again, the script knows it.
-    who = (exchange.index_prefix, encoded_id, caller, layout.ttl, os.urandom(8), b"")
-    call = WriteCall(script, keys, (*who, *args), session_id)
+    who = (exchange.index_prefix, encoded_id, encoded(operation.user_id), layout.ttl)
+    words = (BY_HASH, script.sha, SIX, *keys, *who, os.urandom(8), b"", *args)
+    call = WriteCall(keys.head, words, script, session_id)
     try:
         [reply] = yield from exchange.ask([call], exchange.wait)
         if reply[0] in REFUSALS:
@@ -129,7 +158,7 @@ def _write(
         if may_still_arrive(error):
             DOUBTS.note((layout.where, keys.writes), call.name)
         raise
-    return reply if len(reply) > 1 else [*reply, 0]
+    return result(reply if len(reply) > 1 else [*reply, 0])
 
 
 def _records(messages: Sequence[SessionMessage]) -> list[bytes]:
