@@ -26,8 +26,8 @@ from sessionstore import (
     SessionMessage,
     StoreUnavailableError,
 )
-from sessionstore.sql.expired_pools import expire_pool, is_expired
 from sessionstore.sql.loop_pool import ready_connection
+from sessionstore.sql.stale import expire_pool, is_expired
 
 _LOCK = "SELECT FROM {}.sessionstore_sessions FOR UPDATE"
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"

@@ -19,9 +19,8 @@ from sessionstore.sql.errors import (
     is_unprepared,
     translated,
 )
-from sessionstore.sql.expired_pools import expire_pool
 from sessionstore.sql.loop_pool import empty_if_expired, ready_connection
-from sessionstore.sql.stale import is_stale
+from sessionstore.sql.stale import expire_pool, is_stale
 
 __all__ = ["Query", "asent", "sent"]
 
@@ -37,6 +36,14 @@ class Query(msgspec.Struct, frozen=True):
 
     statement: Any
     values: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Tell the names of its parameters: never what they are."""
+        return f"Query({', '.join(self.values)})"
+
+    def __rich_repr__(self) -> list[Any]:
+        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
+        return list(self.values)
 
     def __call__(self, connection: Connection) -> Sequence[Any]:
         """Send it on a connection of whatever driver.
@@ -76,7 +83,7 @@ def sent(engine: Engine, query: Query, repeatable: bool) -> Sequence[Any] | None
     if _is_watched(engine):
         return None
     made = _compiled(query.statement, engine.dialect)
-    values = made.values(query.values)
+    values = made.values(query.values) if made.processes else query.values
     pooled = _checked_out(engine)
     try:
         driver: Any = pooled.driver_connection
@@ -96,7 +103,7 @@ async def asent(engine: Engine, query: Query, repeatable: bool) -> Sequence[Any]
     if _is_watched(engine):
         return None
     made = _compiled(query.statement, engine.dialect)
-    values = made.values(query.values)
+    values = made.values(query.values) if made.processes else query.values
     if ready := ready_connection(engine):
         try:
             rows = await _received(engine, ready, made.sql, values, repeatable)
@@ -227,6 +234,7 @@ class _Compiled:
             for bind, name in compiled.bind_names.items()
             if (process := bind.type.dialect_impl(dialect).bind_processor(dialect))
         ]
+        self.processes = bool(self._binds or set(self._constants.values()) != {None})
         self.results = [
             (place, process)
             for place, column in enumerate(columns)

@@ -9,8 +9,7 @@ from typing import TypeVar
 from sqlalchemy import Engine, PoolProxiedConnection
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from sessionstore.sql.expired_pools import is_expired, remove_expiry
-from sessionstore.sql.stale import is_stale
+from sessionstore.sql.stale import is_expired, is_stale, remove_expiry
 
 __all__ = ["LoopPool", "empty_if_expired", "opened_in_greenlet", "ready_connection"]
 

@@ -16,7 +16,7 @@ from sessionstore.sql.options import require_libpq
 from sessionstore.sql.requests import Work
 from sessionstore.sql.secrets import Sealed
 from sessionstore.sql.tables import DEFAULT_PREFIX
-from sessionstore.sql.unsettled import is_settled
+from sessionstore.sql.unsettled import UNSETTLED
 from sessionstore.sql.urls import KEEPALIVES, engine_options, place_of, require_encoded, shown_url
 
 __all__ = ["PostgresAgentDb"]
@@ -124,14 +124,14 @@ class PostgresAgentDb(AgentDb):
 
     def _carried(self, engine: Engine, work: Work[Any]) -> object:
         """Carry out some work; a single statement by psycopg itself, where nobody listens."""
-        if isinstance(work.run, Query) and is_settled(self._place):
+        if isinstance(work.run, Query) and self._place not in UNSETTLED:
             rows = sent(engine, work.run, work.repeatable)
             if rows is not None:
                 return rows
         return super()._carried(engine, work)
 
     async def _acarried(self, engine: AsyncEngine, work: Work[Any]) -> object:
-        if isinstance(work.run, Query) and is_settled(self._place):
+        if isinstance(work.run, Query) and self._place not in UNSETTLED:
             rows = await asent(engine.sync_engine, work.run, work.repeatable)
             if rows is not None:
                 return rows

@@ -1,21 +1,25 @@
-"""Whether the server has closed a pooled connection meanwhile, seen without asking it."""
+"""Pooled connections that lead nowhere: each is replaced before it is used again.
+
+Its server may have closed one meanwhile, which shows without asking; or one that is younger proved
+to lead nowhere, and so do all that are as old.
+"""
 
 from __future__ import annotations
 
 import selectors
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy.pool import ManagesConnection, Pool
 
-from sessionstore.sql.expired_pools import is_expired
-
-__all__ = ["is_stale", "shows_its_end"]
+__all__ = ["expire_pool", "is_expired", "is_stale", "remove_expiry", "shows_its_end"]
 
 _WATCH = "sessionstore.watch"
 _OPENED = "sessionstore.opened"
 # Makes nothing in the kernel, and takes numbers of any size where there is such a thing.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+_expiries: WeakKeyDictionary[Pool, float] = WeakKeyDictionary()
 
 
 def shows_its_end(pooled: ManagesConnection) -> bool:
@@ -39,7 +43,7 @@ def is_stale(pooled: ManagesConnection, pool: Pool) -> bool:
         pooled.info[_WATCH] = _watched(driver) if shows_its_end(pooled) else _Selector()
         pooled.info[_OPENED] = time.monotonic()
         return False
-    if is_expired(pool, pooled.info[_OPENED]):
+    if _expiries and is_expired(pool, pooled.info[_OPENED]):
         return True
     if not hasattr(driver, "fileno"):
         return False
@@ -51,3 +55,29 @@ def _watched(driver: Any) -> selectors.BaseSelector:
     watch: selectors.BaseSelector = _Selector()
     watch.register(driver.fileno(), selectors.EVENT_READ)
     return watch
+
+
+def expire_pool(pool: Pool) -> None:
+    """Have all connections that a pool has open replaced before they are used here again.
+
+    Args:
+        pool: One of which a connection leads nowhere: so do all that are as old.
+    """
+    _expiries[pool] = time.monotonic()
+
+
+def is_expired(pool: Pool, opened: float = 0.0) -> bool:
+    """Tell whether `expire_pool` gave up connections of a pool.
+
+    Args:
+        pool: The pool.
+        opened: When a connection of it was opened, by `time.monotonic`; left out, whether there may
+            be any that were given up.
+    """
+    at = _expiries.get(pool)
+    return at is not None and opened <= at
+
+
+def remove_expiry(pool: Pool) -> None:
+    """Undo `expire_pool`, where all connections are closed."""
+    _expiries.pop(pool, None)

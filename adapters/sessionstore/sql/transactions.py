@@ -17,11 +17,10 @@ from sessionstore.sql.connections import (
     wrap_driver_errors,
 )
 from sessionstore.sql.errors import is_read_only, is_unprepared
-from sessionstore.sql.expired_pools import expire_pool
 from sessionstore.sql.loop_pool import LoopPool, empty_if_expired
 from sessionstore.sql.requests import Work
-from sessionstore.sql.stale import shows_its_end
-from sessionstore.sql.unsettled import Backend, Place, is_settled, note, settle
+from sessionstore.sql.stale import expire_pool, shows_its_end
+from sessionstore.sql.unsettled import UNSETTLED, Backend, Place, note, settle
 
 __all__ = ["carried_out"]
 
@@ -95,7 +94,7 @@ def _note_lost(connection: Connection, place: Place, backend: Backend | None) ->
 
 
 def _carry_out(connection: Connection, work: Work[Any], place: Place) -> Any:
-    if not is_settled(place):
+    if place in UNSETTLED:
         with autocommit(connection, True):
             settle(connection, place)
             connection.rollback()

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sessionstore._runtime.call_deadline import called_by, deadline_after, remaining
 from sessionstore._runtime.fork_locks import fork_safe_lock
 
-__all__ = ["WHO", "Backend", "Place", "is_settled", "note", "settle"]
+__all__ = ["UNSETTLED", "WHO", "Backend", "Place", "note", "settle"]
 
 Place: TypeAlias = tuple[str, ...]
 """What a database is known by in this process: its address, its name, the user."""
@@ -44,7 +44,6 @@ _NOT_ENDED = (
 _logger = logging.getLogger("sessionstore")
 _warned: set[Place] = set()
 _lock = fork_safe_lock()
-_unsettled: dict[Place, set[Backend]] = {}
 _waited_until: dict[Backend, float] = {}
 
 
@@ -60,6 +59,10 @@ class Backend(NamedTuple):
     began: str
 
 
+UNSETTLED: dict[Place, set[Backend]] = {}
+"""What is left to be seen to, by database: before that is asked for more."""
+
+
 def note(place: Place, backend: Backend) -> None:
     """Remember a process that may still carry out what it was sent.
 
@@ -68,12 +71,7 @@ def note(place: Place, backend: Backend) -> None:
         backend: The process.
     """
     with _lock:
-        _unsettled.setdefault(place, set()).add(backend)
-
-
-def is_settled(place: Place) -> bool:
-    """Tell whether nothing is left to be seen to before a database is asked for more."""
-    return place not in _unsettled
+        UNSETTLED.setdefault(place, set()).add(backend)
 
 
 def settle(connection: Connection, place: Place) -> None:
@@ -89,13 +87,13 @@ def settle(connection: Connection, place: Place) -> None:
     Raises:
         StoreTimeoutError: One does not end. It stays remembered.
     """
-    for backend in tuple(_unsettled.get(place, ())):
+    for backend in tuple(UNSETTLED.get(place, ())):
         called_by(deadline_after(_PATIENCE), _end, connection, place, backend)
         with _lock:
-            left: Any = _unsettled.get(place, set())
+            left: Any = UNSETTLED.get(place, set())
             left.discard(backend)
             if not left:
-                _unsettled.pop(place, None)
+                UNSETTLED.pop(place, None)
 
 
 def _end(connection: Connection, place: Place, backend: Backend) -> None:
