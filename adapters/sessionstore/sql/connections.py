@@ -16,7 +16,6 @@ from sessionstore.sql.unsettled import WHO, Backend
 __all__ = [
     "autocommit",
     "backend_of",
-    "begin_writing",
     "raise_if_indeterminate",
     "replace_stale",
     "wrap_driver_errors",
@@ -143,13 +142,3 @@ def _set_autocommit(connection: Connection, wanted: bool) -> None:
     if _is_autocommit(connection) != wanted:  # asyncpg's goes back to its engine's level
         level = "AUTOCOMMIT" if wanted else "READ COMMITTED"
         connection.execution_options(isolation_level=level)
-
-
-def begin_writing(connection: Connection) -> None:
-    """Begin SQLite's transactions as writing ones, unless one has begun."""
-    if connection.dialect.name != "sqlite":
-        return
-    driver: Any = connection.connection.driver_connection
-    if not driver.in_transaction:
-        # One that begins by reading could not go on to write once another had written.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")

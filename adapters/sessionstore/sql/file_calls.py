@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from threading import Lock
+from threading import Lock, RLock
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -54,6 +54,17 @@ class Call:
         """
         if self._is_cancelled:
             raise CallCancelledError
+
+    def wait_for(self, turn: RLock) -> None:
+        """Take a turn as soon as it is free.
+
+        Raises:
+            StoreBusyError: Others had it for too long.
+            CallCancelledError: The caller does not wait any more.
+        """
+        while not turn.acquire(timeout=self.slice()):
+            if self.is_late():
+                raise self.busy()
 
     def slice(self) -> float:
         """Give how long to wait before the next look at the time.

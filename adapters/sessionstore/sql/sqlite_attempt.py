@@ -6,8 +6,8 @@ import sqlite3
 from typing import Any
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
-from sessionstore.sql.connections import begin_writing, wrap_driver_errors
 from sessionstore.sql.file_calls import Call, is_busy
 from sessionstore.sql.requests import Work
 from sessionstore.sql.sqlite_engine import identity_of
@@ -32,16 +32,20 @@ def attempt(engine: Engine, work: Work[Any], call: Call) -> Any:
         FileTakenAwayError: The path does not lead to what is open any more.
         CallCancelledError: Nobody waits for it any more; nothing was done.
     """
-    with wrap_driver_errors(engine), engine.connect() as connection:
-        identity = identity_of(connection)
-        try:
-            if work.at_once:
-                _require_in_place(identity)
+    try:
+        with engine.connect() as connection:
+            identity = identity_of(connection)
+            try:
+                if not work.at_once:
+                    return _written(connection, work, call, identity)
+                if identity is not None and not identity.in_place():
+                    identity.refuse()
                 return work.run(connection)
-            return _written(connection, work, call, identity)
-        except FileTakenAwayError:
-            _let_go(connection, identity)
-            raise
+            except FileTakenAwayError:
+                _let_go(connection, identity)
+                raise
+    except engine.dialect.loaded_dbapi.Error as error:  # those of a commit of ours
+        raise DBAPIError(None, None, error, connection_invalidated=True) from error
 
 
 def _written(
@@ -49,8 +53,12 @@ def _written(
 ) -> Any:
     transaction = connection.begin()
     try:
-        begin_writing(connection)
-        _require_in_place(identity)
+        driver: Any = connection.connection.driver_connection
+        if not driver.in_transaction:
+            # One that begins by reading could not go on to write once another had written.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if identity is not None and not identity.in_place():
+            identity.refuse()
         reply = work.run(connection)
         call.require_wanted()
         _commit(connection, call)
@@ -58,14 +66,9 @@ def _written(
         transaction.rollback()
         raise
     transaction.commit()
-    if identity is not None:
-        identity.require_in_place(_PERHAPS, written=True)
+    if identity is not None and not identity.in_place(written=True):
+        identity.refuse(_PERHAPS)
     return reply
-
-
-def _require_in_place(identity: FileIdentity | None) -> None:
-    if identity is not None:
-        identity.require_in_place()
 
 
 def _let_go(connection: Connection, identity: FileIdentity | None) -> None:

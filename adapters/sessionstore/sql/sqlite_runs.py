@@ -87,7 +87,7 @@ class SqliteRuns:
         handled = sys.exc_info()[1]  # by the caller: none of ours
         try:
             with self._main_at_work:
-                return self._in_turn(work, call)
+                return self._in_turn(work, call, is_main=True)
         except BaseException as error:
             interrupt = interrupt_behind(error, handled)
             if interrupt is None:
@@ -95,22 +95,23 @@ class SqliteRuns:
             self._abandon()
             raise interrupt from None
 
-    def _in_turn(self, work: Work[Any], call: Call) -> Any:
-        if work.at_once and not self._in_memory:
-            return self._insist(work, call)
-        while not self._turn.acquire(timeout=call.slice()):
-            if call.is_late():
-                raise call.busy()
+    def _in_turn(self, work: Work[Any], call: Call, *, is_main: bool = False) -> Any:
+        """Carry out some work; what is not a read of a file waits for its turn before."""
+        alone = self._in_memory or not work.at_once
+        if alone and not self._turn.acquire(blocking=False):
+            call.wait_for(self._turn)
         try:
-            return self._insist(work, call)
+            engine = self._main if is_main or self._in_memory else self._others
+            return self._insist(engine or self.engine(), work, call)
         finally:
-            with suppress(RuntimeError):  # an operation within this one was interrupted
-                self._turn.release()
+            if alone:
+                with suppress(RuntimeError):  # an operation within this one was interrupted
+                    self._turn.release()
 
-    def _insist(self, work: Work[Any], call: Call) -> Any:
+    def _insist(self, engine: Engine, work: Work[Any], call: Call) -> Any:
         while True:
             try:
-                return attempt(self.engine(), work, call)
+                return attempt(engine, work, call)
             except FileTakenAwayError:
                 self._let_go()
                 raise
@@ -199,17 +200,11 @@ class SqliteRuns:
             raise
 
     def _insist_on(self, engine: Engine, work: Work[Any], call: Call) -> Any:
-        while True:
-            try:
-                return attempt(engine, work, call)
-            except FileTakenAwayError:
-                self._let_go()
-                engine.dispose()
-                raise
-            except Exception as error:
-                if self._timeout is None or not is_busy(error):
-                    raise
-            call.pause()
+        try:
+            return self._insist(engine, work, call)
+        except FileTakenAwayError:
+            engine.dispose()
+            raise
 
     def _lane(self, work: Work[Any]) -> ThreadPoolExecutor:
         alone = self._in_memory or not work.at_once
