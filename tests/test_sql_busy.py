@@ -28,7 +28,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore._runtime.call_deadline import until
-from sessionstore._runtime.tickets import Ticket
+from sessionstore._runtime.tickets import Ticket, ticket
 from sessionstore.sql.gate import Gate
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -125,12 +125,18 @@ def test_which_timeout_of_the_server_ends_a_wait_decides_the_error(
             call(db, "close")
 
 
+def entered(gate: Gate, session: str) -> Ticket | None:
+    """Enter if that is possible at once; give what the gate was entered with."""
+    place = ticket()
+    return place if gate.try_enter(session, place) else None
+
+
 def test_a_full_pool_whose_database_answers_nobody_is_an_outage() -> None:
     gate = Gate(2, 0.1)
-    assert all(gate.try_enter(session) for session in "xy")
+    assert all(entered(gate, session) for session in "xy")
     gate.failed("the network is gone")
     with pytest.raises(StoreConnectionError, match=r"pool.*answers nobody.*the network is gone"):
-        gate.enter("z")
+        gate.enter("z", ticket())
 
 
 def refusal_behind(gate: Gate, served: float = math.inf, *, fail: bool = False) -> type:
@@ -141,7 +147,8 @@ def refusal_behind(gate: Gate, served: float = math.inf, *, fail: bool = False) 
     def come_again() -> None:
         while not over.is_set():
             with suppress(StoreUnavailableError):
-                place = gate.enter("crowd")
+                place = ticket()
+                gate.enter("crowd", place)
                 over.wait(0.03 if time.monotonic() < end else 60)
                 if fail:
                     gate.failed("one got no answer")
@@ -154,7 +161,7 @@ def refusal_behind(gate: Gate, served: float = math.inf, *, fail: bool = False) 
         end = time.monotonic() + served
         try:
             with pytest.raises(StoreUnavailableError) as told:
-                gate.enter("crowd")
+                gate.enter("crowd", ticket())
         finally:
             over.set()
     return told.type
@@ -176,28 +183,28 @@ def test_in_doubt_a_wait_for_a_session_is_a_timeout() -> None:
 
 def test_calls_that_wait_for_a_session_do_not_delay_others() -> None:
     gate = Gate(6, 5)
-    places = [gate.try_enter("x") for _ in range(2)]
+    places = [entered(gate, "x") for _ in range(2)]
 
     def leave(place: Ticket | None) -> None:
         assert place is not None
         gate.leave(place, answered=True)
 
     async def main() -> None:
-        waiting = asyncio.create_task(gate.aenter("x"))
-        given_up = asyncio.create_task(gate.aenter("x"))
+        waiting = asyncio.create_task(gate.aenter("x", ticket()))
+        given_up = asyncio.create_task(gate.aenter("x", ticket()))
         await asyncio.sleep(0)
-        assert not gate.try_enter("x")
-        others = [gate.try_enter(session) for session in "abcd"]
-        assert not gate.try_enter("e")
+        assert not entered(gate, "x")
+        others = [entered(gate, session) for session in "abcd"]
+        assert not entered(gate, "e")
         leave(others[0])
-        assert gate.try_enter("e")
+        assert entered(gate, "e")
         given_up.cancel()
         leave(places[0])
         await waiting
         with pytest.raises(asyncio.CancelledError):
             await given_up
         leave(places[1])
-        assert gate.try_enter("x")  # who was cancelled has left no trace
+        assert entered(gate, "x")  # who was cancelled has left no trace
 
     asyncio.run(main())
 
@@ -212,7 +219,7 @@ def test_a_ping_works_while_the_pool_is_full(
         loops = [mine() for mine in db._current()._loops.values()]
         gate = (loops or [db._current()])[0].gate  # type: ignore[union-attr]
         assert gate is not None
-        place = gate.try_enter("x")
+        place = entered(gate, "x")
         assert place is not None
         with pytest.raises(StoreConnectionError, match="pool"):
             call(store, "append_message", "a", say())

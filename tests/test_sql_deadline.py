@@ -25,6 +25,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore._runtime.call_deadline import until
+from sessionstore._runtime.tickets import ticket
 
 TIMEOUT = 0.6
 LATE = 0.35  # what a machine under load may take beyond
@@ -173,8 +174,8 @@ def test_the_wait_for_a_pool_ends_at_the_deadline(postgres: PostgresServer, sche
         store.ping()
         gate = db._current().gate
         assert gate is not None
-        place = gate.try_enter(None)
-        assert place
+        place = ticket()
+        assert gate.try_enter(None, place)
         with over_in_time(), pytest.raises(StoreConnectionError, match="pool"):
             store.append_message("s", say())
         gate.leave(place, answered=True)

@@ -28,7 +28,6 @@ from sessionstore import (
     SessionStoreError,
     StoreUnavailableError,
 )
-from sessionstore.flow import aplay, play
 from sessionstore.sql.requests import Work
 from sessionstore.testing import OpenStore
 from sessionstore.testing.appending import AppendContract
@@ -161,8 +160,8 @@ def _driver_of(db: AgentDb, *, is_async: bool) -> str:
             return "sqlite3"
         return type(driver).__module__.partition(".")[0]
 
-    flow = db.operation(Work(work, at_once=True, repeatable=True))
-    return asyncio.run(aplay(flow, db.asend)) if is_async else play(flow, db.send)
+    asked = Work(work, at_once=True, repeatable=True)
+    return asyncio.run(db.asend(asked)) if is_async else db.send(asked)
 
 
 # -- Names ----------------------------------------------------------------------------------------

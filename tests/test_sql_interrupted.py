@@ -13,11 +13,12 @@ import pytest
 from servers.postgres import PostgresServer
 
 from sessionstore import DbSessionStore, PostgresAgentDb, SessionMessage, StoreUnavailableError
+from sessionstore._runtime.tickets import ticket
 from sessionstore.sql import gate as gates
 from sessionstore.sql.database import AgentDb
-from sessionstore.sql.passing import leave_failed
+from sessionstore.sql.retrying import insist
 
-_OURS = {AgentDb.send.__code__, leave_failed.__code__}
+_OURS = {code.__code__ for code in (AgentDb.send, AgentDb._passed, insist)}
 
 
 def interrupted(call: Callable[[], object], step: int) -> bool:
@@ -57,7 +58,8 @@ def test_ctrl_c_at_any_step_gives_back_the_place_in_the_pool(
         store.append_message("s", SessionMessage("user", "hello"))
         gate = db._current().gate
         assert gate is not None
-        others = None if free else gate.try_enter("others")
+        others = ticket()
+        assert free or gate.try_enter("others", others)
         step = 1
         while interrupted(lambda: store.get_messages("s"), step):
             assert list(gate._inside) == [others] * (not free), f"step {step}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -12,7 +13,7 @@ from sessionstore.rows import encoded
 from sessionstore.sql.changes import add, find, make, new_row, write_head
 from sessionstore.sql.column_types import escaped
 from sessionstore.sql.direct import Query
-from sessionstore.sql.requests import SqlFlow
+from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.write_statements import appending
 
@@ -41,7 +42,8 @@ def append(sessions: Sessions, asked: Append) -> SqlFlow[int]:
         expected, user_id = asked.expected_version, asked.user_id
         query = Query(appending(sessions.tables), _values(sessions, asked, records))
         # One that expects a version is not repeatable: it would not find that version any more.
-        [reply] = yield from sessions.query(query, query.values["id"], repeatable=expected is None)
+        repeatable, session = expected is None, query.values["id"]
+        [reply] = yield Work(query, at_once=True, repeatable=repeatable, session=session)
         was_there, owner, is_live, version, added, made = reply
         if made:
             return int(added)
@@ -53,7 +55,9 @@ def append(sessions: Sessions, asked: Append) -> SqlFlow[int]:
             return int(added)
         require_version(0, expected)
     # Where PostgreSQL's statement has settled nothing, a transaction does.
-    return (yield from _append_in_transaction(sessions, asked, records))
+    work = partial(_in_transaction, sessions, asked, records)
+    count: int = yield Work(work, session=asked.session_id)
+    return count
 
 
 def _values(
@@ -73,24 +77,20 @@ def _values(
     }
 
 
-def _append_in_transaction(
-    sessions: Sessions, asked: Append, records: Sequence[tuple[str, str]]
-) -> SqlFlow[int]:
-    session_id, user_id = asked.session_id, asked.user_id
-
-    def work(connection: Connection) -> int:
-        row = find(sessions, connection, session_id, user_id)
+def _in_transaction(
+    sessions: Sessions, asked: Append, records: Sequence[tuple[str, str]], connection: Connection
+) -> int:
+    row = find(sessions, connection, asked.session_id, asked.user_id)
+    if asked.expected_version is not None:
         require_version(row.version if row else 0, asked.expected_version)
-        if not records:
-            return 0
-        if row is None:
-            fresh = new_row(session_id, asked.agent_id, user_id, "{}")
-            make(sessions, connection, fresh, records)
-            return len(records)
-        grown = add(sessions, connection, row, records)
-        added = grown.message_count - row.message_count
-        if added:
-            write_head(sessions, connection, grown)
-        return added
-
-    return sessions.in_transaction(work, session_id)
+    if not records:
+        return 0
+    if row is None:
+        fresh = new_row(asked.session_id, asked.agent_id, asked.user_id, "{}")
+        make(sessions, connection, fresh, records)
+        return len(records)
+    grown = add(sessions, connection, row, records)
+    added = grown.message_count - row.message_count
+    if added:
+        write_head(sessions, connection, grown)
+    return added

@@ -13,7 +13,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sessionstore.errors import CorruptMessageError
 from sessionstore.rows import Row
 
-__all__ = ["checked", "checked_parts", "number", "raw", "raw_columns"]
+__all__ = ["checked", "checked_head", "number", "raw", "raw_columns"]
 
 _NUMBERS = ("session_key", "created_at", "updated_at", "version", "message_count", "last_position")
 
@@ -88,7 +88,7 @@ def checked(columns: Sequence[Any]) -> Row:
     return row
 
 
-def checked_parts(session_id: str, rows: Sequence[Any], first: int) -> Sequence[Any]:
+def checked_head(session_id: str, rows: Sequence[Any], first: int) -> Any:
     """Check the rows of a read: the position of each, and the body of those behind the head.
 
     Args:
@@ -97,16 +97,19 @@ def checked_parts(session_id: str, rows: Sequence[Any], first: int) -> Sequence[
         first: The least kind of a row that is a message.
 
     Returns:
-        The same rows.
+        The head: the row that is of the session itself; ``None`` where there is no session.
 
     Raises:
         CorruptMessageError: One of them is not what a store has written.
     """
+    head = None
     for row in rows:
+        if row[0] < first:
+            head = row
         if type(row[1]) is int:
             fits = row[0] < first or row[2] is not None
         else:
             fits = row[0] < first and row[1] is None
         if not fits:
             raise CorruptMessageError(f"session {session_id!r}: a stored message can't be read")
-    return rows
+    return head

@@ -51,7 +51,7 @@ def find(
         SessionAccessError: It is another user's.
         CorruptMessageError: It can't be read.
     """
-    values = {"session_id": session_id, **sessions.times()}
+    values = {"session_id": session_id, "oldest": sessions.oldest()}
     found = connection.execute(locking(sessions.tables), values).one_or_none()
     if found is None:
         return None
@@ -138,7 +138,7 @@ def write_head(
         "key": row.session_key,
         "count": row.message_count,
         "last": row.last_position,
-        **sessions.times(),
+        "now": sessions.now(),
     }
     if metadata:
         values["changed"] = row.metadata
@@ -148,7 +148,7 @@ def write_head(
 
 
 def _next_time(sessions: Sessions, connection: Connection) -> int:
-    found: Any = connection.execute(moment(sessions.tables), sessions.times()).one()
+    found: Any = connection.execute(moment(sessions.tables), {"now": sessions.now()}).one()
     return max(int(found[0]), int(found[1]) + 1)
 
 

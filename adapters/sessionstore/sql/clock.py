@@ -6,6 +6,8 @@ compared, and times that are stored, are those of the server, in the statement i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sqlalchemy import BigInteger, Integer, Table, bindparam, cast, func, select
@@ -16,14 +18,14 @@ from sqlalchemy.sql.functions import FunctionElement
 from sessionstore._runtime.clock import clock
 from sessionstore.rows import LATEST
 
-__all__ = ["NOW", "OLDEST", "newest", "next_time", "now", "oldest", "oldest_live", "times"]
+__all__ = ["NOW", "OLDEST", "newest", "next_time", "now", "now_of", "oldest_live", "oldest_of"]
 
 _FOR_GOOD = 2**62
 _NOW = "CAST(extract(epoch FROM {}()) * 1000000 AS bigint)"
 NOW = _NOW.format("clock_timestamp")
 """PostgreSQL's time, in microseconds since 1970."""
 OLDEST = f"greatest({_NOW.format('statement_timestamp')} - CAST(:oldest AS bigint), 0)"
-"""PostgreSQL's time before which a session has expired; the parameter is `times`'s."""
+"""PostgreSQL's time before which a session has expired; the parameter is `oldest_of`'s."""
 _MYSQL_NOW = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
 
 
@@ -35,7 +37,7 @@ class oldest_live(FunctionElement[int]):  # noqa: N801 - it is written as a func
     name = "oldest_live"
 
     def __init__(self) -> None:
-        """Take the parameter that `times` gives."""
+        """Take the parameter that `oldest_of` leads to."""
         super().__init__(bindparam("oldest", type_=BigInteger))
 
 
@@ -47,7 +49,7 @@ class now(FunctionElement[int]):  # noqa: N801 - as above
     name = "now"
 
     def __init__(self) -> None:
-        """Take the parameter that `times` gives."""
+        """Take the parameter that `now_of` leads to."""
         super().__init__(bindparam("now", type_=BigInteger))
 
 
@@ -87,26 +89,24 @@ def _now_on_mysql(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     return _MYSQL_NOW
 
 
-def times(dialect_name: str, retention: int | None) -> dict[str, int]:
-    """Give the parameters of `oldest_live` and `now`.
+def oldest_of(dialect_name: str, retention: int | None) -> Callable[[], int]:
+    """Give what gives the parameter of `oldest_live`.
 
     Args:
-        dialect_name: Where they go.
+        dialect_name: Where it goes.
         retention: How long sessions are kept, in microseconds; ``None`` for good.
 
     Returns:
-        A time on SQLite; elsewhere how long before the server's time it is.
+        Gives a time on SQLite; elsewhere how long before the server's time it is.
     """
     if dialect_name == "sqlite":
-        return {"oldest": oldest(dialect_name, retention), "now": clock.stamp(0)}
-    return {"oldest": oldest(dialect_name, retention), "now": 0}
+        return partial(clock.oldest_live, retention)
+    return partial(int, _FOR_GOOD if retention is None else retention)
 
 
-def oldest(dialect_name: str, retention: int | None) -> int:
-    """Give the parameter of `oldest_live` alone, as `times` does."""
-    if dialect_name == "sqlite":
-        return clock.oldest_live(retention)
-    return _FOR_GOOD if retention is None else retention
+def now_of(dialect_name: str) -> Callable[[], int]:
+    """Give what gives the parameter of `now`: the time on SQLite, and elsewhere nothing."""
+    return partial(clock.stamp, 0) if dialect_name == "sqlite" else int
 
 
 def newest(sessions: Table) -> Any:

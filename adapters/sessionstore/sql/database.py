@@ -17,8 +17,9 @@ from sqlalchemy.util import greenlet_spawn
 
 from sessionstore._runtime.call_deadline import deadline_after
 from sessionstore._runtime.frames import hides_arguments
-from sessionstore._runtime.tickets import Ticket
+from sessionstore._runtime.tickets import Ticket, ticket
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
+from sessionstore.flow import aplay, play
 from sessionstore.sql.engines import Engines, OfLoop
 from sessionstore.sql.gate import Gate
 from sessionstore.sql.making import (
@@ -30,10 +31,9 @@ from sessionstore.sql.making import (
     without_pool,
 )
 from sessionstore.sql.options import require_options
-from sessionstore.sql.passing import leave_failed
 from sessionstore.sql.preparing import prepared
-from sessionstore.sql.requests import Pause, SqlFlow, Work
-from sessionstore.sql.retrying import retried
+from sessionstore.sql.requests import SqlFlow, Work
+from sessionstore.sql.retrying import ainsist, insist
 from sessionstore.sql.sqlite_engine import KeptConnection, SqliteFile, sqlite_engine
 from sessionstore.sql.sqlite_runs import SqliteRuns
 from sessionstore.sql.tables import DEFAULT_PREFIX, Migration, Tables, tables_of
@@ -163,32 +163,10 @@ class AgentDb:
 
     # -- Operations -------------------------------------------------------------------------------
 
-    def operation(self, work: Work[T]) -> SqlFlow[T]:
-        """Carry out some work, and try again where that is safe.
+    def send(self, work: Work[T]) -> T:
+        """Carry out some work on a blocking connection, and try again where that is safe.
 
         The tables are created or migrated first, where this is the first use.
-
-        Args:
-            work: What to do. `send` and `asend` are what carry out this flow's requests.
-
-        Returns:
-            The flow, whose result is the work's reply.
-
-        Raises:
-            StoreUnavailableError: The database can't be reached, is busy, or read-only.
-            SessionStoreError: It refuses, or its tables are missing or of a newer version.
-        """
-        if self._closed:
-            raise SessionStoreError("this database is closed")
-        engines = self._current()
-        return retried(work) if engines.ready else self._first_use(engines, work)
-
-    def _first_use(self, engines: Engines, work: Work[T]) -> SqlFlow[T]:
-        yield from prepared(engines, self._tables, create_schema=self._create_schema)
-        return (yield from retried(work))
-
-    def send(self, work: Work[Any] | Pause) -> object:
-        """Carry out some work on a blocking connection, once.
 
         Args:
             work: What to do.
@@ -197,80 +175,90 @@ class AgentDb:
             Its reply.
 
         Raises:
-            SQLAlchemyError: The database refuses, or can't be reached.
-            OSError: The same, as the operating system reports it.
-            StoreUnavailableError: No connection was free in time.
+            StoreUnavailableError: The database can't be reached, is busy, or read-only.
+            SessionStoreError: It refuses, or its tables are missing or of a newer version.
         """
-        if isinstance(work, Pause):
-            time.sleep(work.seconds)
-            return None
-        if self._dialect_name == "sqlite":
-            return self._runs().run(work)
+        if self._closed:
+            raise SessionStoreError("this database is closed")
+        engines, call = self._current(), ticket()
+        is_file = self._dialect_name == "sqlite"
+        once = self._runs().run if is_file else partial(self._passed, engines, call)
+        try:
+            if not engines.ready:
+                play(self._first_use(engines), partial(insist, once))
+            reply: T = insist(once, work)
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C, between any two steps
+            if engines.gate:
+                engines.gate.give_back(call)
+            raise
+        return reply
+
+    async def asend(self, work: Work[T]) -> T:
+        """Async twin of `send`; on SQLite one hop to a thread."""
+        if self._closed:
+            raise SessionStoreError("this database is closed")
         engines = self._current()
-        gate = engines.gate
+        once = self._runs().arun if self._in_thread else partial(self._apassed, engines)
+        if not engines.ready:
+            await aplay(self._first_use(engines), partial(ainsist, once))
+        reply: T = await ainsist(once, work)
+        return reply
+
+    def _first_use(self, engines: Engines) -> SqlFlow[None]:
+        return prepared(engines, self._tables, create_schema=self._create_schema)
+
+    def _passed(self, engines: Engines, place: Ticket, work: Work[Any]) -> object:
+        """Carry out some work once, when the gate before the pool lets it pass."""
+        gate, began = engines.gate, None
         if gate is None:
             return self._carried(self._sync(), work)
-        place, began = gate.try_enter(work.session), None
-        if place is None:
+        if not gate.try_enter(work.session, place):
             if work.may_exceed_pool:
                 return self._carried(self._make_engine(without_pool(self._options)), work)
             began = time.monotonic()
-            place = gate.enter(work.session)
+            gate.enter(work.session, place)
         try:
             engine = engines.of_threads or self._sync()
             reply = None if work.is_done() else self._carried(engine, work)
         except BaseException as error:
-            leave_failed(gate, place, began, error)
+            gate.leave_failed(place, began, error)
             raise
         gate.leave(place, answered=True)
         return reply
 
-    def give_back(self, call: Ticket) -> None:
-        """Give back what a blocking call still holds that Ctrl-C broke off.
-
-        Args:
-            call: The ticket with which it began.
-        """
-        if gate := self._current().gate:
-            gate.give_back(call)
-
-    async def asend(self, work: Work[Any] | Pause) -> object:
-        """Async twin of `send`; on SQLite one hop to a thread."""
-        if isinstance(work, Pause):
-            await asyncio.sleep(work.seconds)
-            return None
-        if self._in_thread:
-            return await self._runs().arun(work)
+    async def _apassed(self, engines: Engines, work: Work[Any]) -> object:
+        """Async twin of `_passed`."""
         if isinstance(self._given, AsyncEngine):
             return await self._acarried(self._given, work)
-        mine = self._current().of_running_loop() or await self._of_loop()
+        mine = engines.of_running_loop() or await self._of_loop()
         gate = mine.gate
         if gate is None:
             return await self._acarried(mine.engine, work)
-        place, began = gate.try_enter(work.session), None
-        if place is None:
+        place, began = ticket(), None
+        if not gate.try_enter(work.session, place):
             if work.may_exceed_pool:
-                return await self._acarried(
-                    self._make_async_engine(without_pool(self._options)), work
-                )
+                engine = self._make_async_engine(without_pool(self._options))
+                return await self._acarried(engine, work)
             began = time.monotonic()
-            place = await gate.aenter(work.session)
+            await gate.aenter(work.session, place)
         try:
             reply = None if work.is_done() else await self._acarried(mine.engine, work)
         except BaseException as error:
-            leave_failed(gate, place, began, error)
+            gate.leave_failed(place, began, error)
             raise
         gate.leave(place, answered=True)
         return reply
 
     def _carried(self, engine: Engine, work: Work[Any]) -> object:
-        return self._in_transaction(engine, work)
+        return carried_out(engine, work, self._place, notes_lost=not self._is_in_time)
 
     async def _acarried(self, engine: AsyncEngine, work: Work[Any]) -> object:
         if self._dialect_name == "sqlite":
             return await self._runs().arun_on(engine, work)
         # AsyncConnection does the same in several such steps, and in a task of its own to close.
-        spawned = greenlet_spawn(self._in_transaction, engine.sync_engine, work)
+        spawned = greenlet_spawn(AgentDb._carried, self, engine.sync_engine, work)
         deadline = None if self._is_in_time else deadline_after(None)
         if deadline is None:
             return await spawned
@@ -278,9 +266,6 @@ class AgentDb:
             return await asyncio.wait_for(spawned, max(0.0, deadline - time.monotonic()))
         except asyncio.TimeoutError:
             raise StoreTimeoutError("the database did not answer within its timeout") from None
-
-    def _in_transaction(self, engine: Engine, work: Work[Any]) -> object:
-        return carried_out(engine, work, self._place, notes_lost=not self._is_in_time)
 
     def close(self) -> None:
         """Close the connections that were opened here; later operations are refused."""

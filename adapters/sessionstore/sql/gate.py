@@ -8,17 +8,22 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from threading import Event, Lock
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from sessionstore._runtime.call_deadline import deadline_after, remaining
-from sessionstore._runtime.tickets import Ticket, is_within, ticket
+from sessionstore._runtime.tickets import Ticket
 from sessionstore.errors import (
     SessionStoreError,
     StoreBusyError,
     StoreConnectionError,
     StoreTimeoutError,
 )
+from sessionstore.sql.errors import is_answer, is_timeout, translated
+from sessionstore.sql.in_time import TooLittleTimeError
 
 __all__ = ["Gate", "OneAtATime"]
 
+_SHOWING = (SQLAlchemyError, OSError, asyncio.TimeoutError, StoreTimeoutError)
 _SHARES = 3  # how many sessions that are stuck it takes to use a pool up
 # A pool is too small for a crowd where, for most of the time that a call may take, it waited while
 # others were answered: from soon after it came, without a pause, each place several times over.
@@ -57,33 +62,32 @@ class Gate:
         self._answers_on: dict[Hashable, _Answers] = {}
         self._failure, self._failed = "", float("-inf")
 
-    def try_enter(self, session: Hashable | None) -> Ticket | None:
+    def try_enter(self, session: Hashable | None, place: Ticket) -> bool:
         """Pass, if that is possible at once.
 
         Args:
             session: What the call is about; ``None`` for no one session. Reads and writes of one
                 are two: readers do not wait for locks.
+            place: A ticket that the call has drawn: what `leave` and `give_back` must be given.
 
         Returns:
-            What `leave` must be given then; ``None`` where it was not.
+            Whether it was.
         """
         with self._lock:
-            return self._enter(session, ticket())
+            return self._enter(session, place)
 
-    def enter(self, session: Hashable | None) -> Ticket:
+    def enter(self, session: Hashable | None, place: Ticket) -> None:
         """Pass as soon as it is possible.
 
         Args:
             session: As for `try_enter`.
-
-        Returns:
-            As for `try_enter`.
+            place: As for `try_enter`.
 
         Raises:
             StoreUnavailableError: It was not, in time.
         """
         granted = Event()
-        waiting = self._queued(session, granted.set)
+        waiting = self._queued(session, place, granted.set)
         if not waiting.granted:
             try:
                 granted.wait(waiting.left())
@@ -91,9 +95,8 @@ class Gate:
                 self._withdraw(waiting)
                 raise
             self._require_granted(waiting)
-        return waiting.place
 
-    async def aenter(self, session: Hashable | None) -> Ticket:
+    async def aenter(self, session: Hashable | None, place: Ticket) -> None:
         """Async twin of `enter`."""
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
@@ -102,7 +105,7 @@ class Gate:
             if not woken.done():
                 woken.set_result(None)
 
-        waiting = self._queued(session, wake)
+        waiting = self._queued(session, place, wake)
         if not waiting.granted:
             left = waiting.left()
             timer = None if left is None else loop.call_later(left, wake)
@@ -115,13 +118,12 @@ class Gate:
                 if timer:
                     timer.cancel()
             self._require_granted(waiting)
-        return waiting.place
 
     def leave(self, place: Ticket, *, answered: bool, in_time: bool = True) -> None:
         """Let the next one pass.
 
         Args:
-            place: What was given on entering.
+            place: The ticket with which it was entered.
             answered: The database has answered.
             in_time: It was not for its time that the call ended.
         """
@@ -137,6 +139,31 @@ class Gate:
             if self._waiting:
                 self._grant_next()
 
+    def leave_failed(self, place: Ticket, began: float | None, error: BaseException) -> None:
+        """Leave after a call that failed, with what that has shown of the database.
+
+        Args:
+            place: As for `leave`.
+            began: When the call began to wait here; ``None`` where it did not wait.
+            error: How the call ended.
+
+        Raises:
+            StoreConnectionError: The call had too little time left, after a wait here in which
+                nobody was answered: that is the database's fault.
+        """
+        answered = in_time = True
+        try:
+            if isinstance(error, _SHOWING):
+                answered, in_time = is_answer(error), not is_timeout(error)
+                if not answered:
+                    self.failed(str(translated(error)))
+            elif not isinstance(error, SessionStoreError):
+                answered = False
+        finally:
+            self.leave(place, answered=answered, in_time=in_time)
+        if isinstance(error, TooLittleTimeError) and began is not None:
+            self.require_answer(began)
+
     def require_answer(self, since: float) -> None:
         """Refuse a call that has waited here, where nobody was answered meanwhile.
 
@@ -149,19 +176,17 @@ class Gate:
         if self._answers.last < since:
             raise self._away()
 
-    def give_back(self, call: Ticket) -> None:
-        """Take all back that a call holds, or waits for, which Ctrl-C broke off.
+    def give_back(self, place: Ticket) -> None:
+        """Take back the place that a call has, or waits for, which Ctrl-C broke off.
 
         Args:
-            call: The ticket with which it began.
+            place: The call's ticket.
         """
         with self._lock:
             for waiting in list(self._waiting):
-                if is_within(waiting.place, call):
+                if waiting.place == place:
                     self._waiting.remove(waiting)
-            for place in list(self._inside):
-                if is_within(place, call):
-                    del self._inside[place]
+            self._inside.pop(place, None)
             while self._grant_next():  # nobody may have come to it where a place was left
                 pass
 
@@ -173,12 +198,12 @@ class Gate:
         """
         self._failure, self._failed = words, time.monotonic()
 
-    def _enter(self, session: Hashable | None, place: Ticket) -> Ticket | None:
+    def _enter(self, session: Hashable | None, place: Ticket) -> bool:
         inside = self._inside
         if len(inside) >= self._size or (inside and self._is_crowded(session)):
-            return None
+            return False
         inside[place] = session
-        return place
+        return True
 
     def _is_crowded(self, session: Hashable | None) -> bool:
         if session is None:
@@ -189,11 +214,13 @@ class Gate:
     def _share_of(self, session: Hashable) -> int:
         return 1 if isinstance(session, OneAtATime) else self._share
 
-    def _queued(self, session: Hashable | None, wake: Callable[[], object]) -> _Waiting:
+    def _queued(
+        self, session: Hashable | None, place: Ticket, wake: Callable[[], object]
+    ) -> _Waiting:
         remaining(None)  # a call without time left does not blame the database
-        waiting = _Waiting(session, wake, deadline_after(self._timeout))
+        waiting = _Waiting(session, place, wake, deadline_after(self._timeout))
         with self._lock:
-            waiting.granted = self._enter(session, waiting.place) is not None
+            waiting.granted = self._enter(session, place)
             if not waiting.granted:
                 waiting.answers = self._answers.count
                 waiting.answers_on = self._on(session).count
@@ -293,10 +320,14 @@ class _Waiting:
     )
 
     def __init__(
-        self, session: Hashable | None, wake: Callable[[], object], deadline: float | None
+        self,
+        session: Hashable | None,
+        place: Ticket,
+        wake: Callable[[], object],
+        deadline: float | None,
     ) -> None:
-        self.session, self.wake, self._deadline = session, wake, deadline
-        self.since, self.granted, self.place = time.monotonic(), False, ticket()
+        self.session, self.place, self.wake, self._deadline = session, place, wake, deadline
+        self.since, self.granted = time.monotonic(), False
         self.answers = self.answers_on = 0
 
     def left(self) -> float | None:

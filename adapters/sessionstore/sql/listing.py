@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +32,8 @@ def list_sessions(sessions: Sessions, asked: ListSessions) -> SqlFlow[SessionPag
         InvalidSessionError: The cursor is not one that a page gave.
     """
     limit = asked.limit
-    rows = [Row._make(row) for row in (yield from sessions.query(_query(sessions, asked)))]
+    found: Sequence[Any] = yield Work(_query(sessions, asked), at_once=True, repeatable=True)
+    rows = [Row._make(row) for row in found]
     infos = sessions.readable.infos(rows[:limit])
     if len(rows) <= limit:
         return SessionPage(infos, None)
@@ -65,5 +67,4 @@ def ping(sessions: Sessions, _: Ping) -> SqlFlow[None]:
     Raises:
         StoreUnavailableError: There was no answer.
     """
-    stored_version = sessions.tables.stored_version
-    yield from sessions.db.operation(Work(stored_version, True, True, may_exceed_pool=True))
+    yield Work(sessions.tables.stored_version, True, True, may_exceed_pool=True)

@@ -10,7 +10,6 @@ from sessionstore.sql.engines import Engines
 from sessionstore.sql.errors import FOREIGN, is_missing_table
 from sessionstore.sql.gate import OneAtATime
 from sessionstore.sql.requests import SqlFlow, Work
-from sessionstore.sql.retrying import retried
 from sessionstore.sql.tables import Tables
 
 __all__ = ["prepared"]
@@ -47,13 +46,11 @@ def prepared(engines: Engines, tables: Tables, *, create_schema: bool) -> SqlFlo
         return _found_version(connection, tables)
 
     # One at a time: all who come to an empty database at once would crowd each other out.
-    look: Work[int | None] = Work(found_version, True, True, _LOOK, is_done=is_ready)
-    version = yield from retried(look)
+    version: int | None = yield Work(found_version, True, True, _LOOK, is_done=is_ready)
     if version is not None and version < tables.version:
         if not create_schema:
             raise SessionStoreError(_RUN_DDL if version == 0 else _MIGRATE)
-        bring_up: Work[int | None] = Work(tables.bring_up, session=_BRING_UP, is_done=is_ready)
-        version = yield from retried(bring_up)
+        version = yield Work(tables.bring_up, session=_BRING_UP, is_done=is_ready)
     if version is not None and version > tables.version:
         raise SessionStoreError(_NEWER)
     engines.ready = True

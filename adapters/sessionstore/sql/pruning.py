@@ -8,7 +8,7 @@ from sessionstore.operations import Prune
 from sessionstore.rows import PRUNE_MESSAGES, PRUNE_SESSIONS
 from sessionstore.sql.clock import oldest_live
 from sessionstore.sql.expiring import counted, drop, hide
-from sessionstore.sql.requests import SqlFlow
+from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 
 __all__ = ["prune"]
@@ -29,7 +29,7 @@ def prune(sessions: Sessions, _: Prune) -> SqlFlow[int]:
 
     pruned = 0
     while sessions.retention is not None:
-        found, dropped = yield from sessions.in_transaction(work)
+        found, dropped = yield Work(work)
         pruned += dropped
         if not found:
             break
@@ -41,7 +41,7 @@ def _prune_some(sessions: Sessions, connection: Connection) -> tuple[int, int]:
     c = sessions.tables.sessions.c
     expired = c.updated_at < oldest_live()
     some = select(c.session_key, c.message_count).where(expired).limit(PRUNE_SESSIONS)
-    found = connection.execute(some, sessions.times()).all()
+    found = connection.execute(some, {"oldest": sessions.oldest()}).all()
     keys: list[int] = []
     messages = 0
     if found and counted(found[0].message_count) > PRUNE_MESSAGES:
@@ -54,7 +54,7 @@ def _prune_some(sessions: Sessions, connection: Connection) -> tuple[int, int]:
     # Others may have written to one since, or prune too: in the same order, so never crosswise.
     still = select(c.session_key).where(c.session_key.in_(keys), expired)
     in_order = still.order_by(c.session_key).with_for_update()
-    locked = connection.scalars(in_order, sessions.times()).all()
+    locked = connection.scalars(in_order, {"oldest": sessions.oldest()}).all()
     drop(sessions.tables, connection, locked)
     return len(keys), len(locked)
 
@@ -66,7 +66,8 @@ def _prune_slice(sessions: Sessions, connection: Connection, session_key: int) -
     expired = select(c.session_key).where(
         c.session_key == session_key, c.updated_at < oldest_live()
     )
-    locked = connection.execute(expired.with_for_update(), sessions.times()).one_or_none()
+    oldest = {"oldest": sessions.oldest()}
+    locked = connection.execute(expired.with_for_update(), oldest).one_or_none()
     if locked is None:
         return 0
     own = messages.c.session_key == session_key

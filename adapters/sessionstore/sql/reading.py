@@ -9,10 +9,10 @@ from sessionstore.arguments import require_owner
 from sessionstore.errors import InvalidMessageError
 from sessionstore.models import SYSTEM_ROLES, SessionData, SessionMessage, decode_messages
 from sessionstore.operations import Get, GetMessages
-from sessionstore.sql.cells import checked, checked_parts
+from sessionstore.sql.cells import checked, checked_head
 from sessionstore.sql.direct import Query
-from sessionstore.sql.read_statements import FIRST, HEAD, Reading, reading, seeking
-from sessionstore.sql.requests import SqlFlow
+from sessionstore.sql.read_statements import FIRST, Reading, reading, seeking
+from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 
 __all__ = ["get", "get_messages"]
@@ -34,7 +34,7 @@ def get(sessions: Sessions, asked: Get) -> SqlFlow[SessionData | None]:
     """
     kind = Reading(asked.limit is not None, False, asked.user_id is not None, False, whole=True)
     rows = yield from _rows(sessions, kind, asked)
-    head = _head(rows)
+    head = checked_head(asked.session_id, rows, FIRST)
     if head is None:
         return None
     require_owner(head[6], asked.user_id)
@@ -62,7 +62,7 @@ def get_messages(sessions: Sessions, asked: GetMessages) -> SqlFlow[list[Session
     named = asked.before or asked.after or None
     kind = Reading(limit is not None, named is not None, user_id is not None, keep, forward)
     rows = yield from _rows(sessions, kind, asked, named)
-    head = _head(rows)
+    head = checked_head(asked.session_id, rows, FIRST)
     if head is None:
         return []
     _, end, _, owner = head
@@ -87,16 +87,12 @@ def _rows(
         values["message"] = named
     reader = (session_id,)  # a reader waits for no lock, so it does not queue behind the writers
     if kind.named and sessions.is_mysql:
-        [(values["place"],)] = yield from sessions.query(
-            Query(seeking(sessions.tables), values), reader
-        )
+        seek = Query(seeking(sessions.tables), values)
+        [(values["place"],)] = yield Work(seek, at_once=True, repeatable=True, session=reader)
         kind = kind._replace(sought=True)
-    rows = yield from sessions.query(Query(reading(sessions.tables, kind), values), reader)
-    return checked_parts(session_id, rows, FIRST)
-
-
-def _head(rows: Sequence[Any]) -> Any:
-    return next((row for row in rows if row[0] == HEAD), None)
+    query = Query(reading(sessions.tables, kind), values)
+    rows: Sequence[Any] = yield Work(query, at_once=True, repeatable=True, session=reader)
+    return rows
 
 
 def _oldest_first(session_id: str, rows: Sequence[Any]) -> list[SessionMessage]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy import Connection
 
-__all__ = ["Pause", "SqlFlow", "Work"]
+from sessionstore.flow import Flow
+
+__all__ = ["SqlFlow", "Work"]
 
 T = TypeVar("T")
 
@@ -35,19 +37,18 @@ class Work(msgspec.Struct, Generic[T], frozen=True):
     may_exceed_pool: bool = False
     is_done: Callable[[], bool] = bool
 
+    def __repr__(self) -> str:
+        """Tell how it is carried out: never what is written."""
+        how = "one statement" if self.at_once else "one transaction"
+        return f"Work({how}{', repeatable' if self.repeatable else ''})"
 
-class Pause(msgspec.Struct, frozen=True):
-    """A while in which an operation asks for nothing.
-
-    Attributes:
-        seconds: How long.
-    """
-
-    seconds: float
+    def __rich_repr__(self) -> list[Any]:
+        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
+        return ["one statement" if self.at_once else "one transaction"]
 
 
-SqlFlow: TypeAlias = Generator["Work[Any] | Pause", object, T]
-"""An operation: it yields what it asks of the database, is sent the reply, and returns ``T``.
+SqlFlow: TypeAlias = Flow[Work[Any], Any, T]
+"""An operation: it yields what it asks of the database, and is sent what `Work.run` returned.
 
-A reply is what the work's `Work.run` returned; `AgentDb.operation` gives it its type.
+`AgentDb.send` and `AgentDb.asend` carry out what it asks.
 """

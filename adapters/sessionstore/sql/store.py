@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from sessionstore._runtime.call_deadline import called_by, deadline_after, until
+from sessionstore._runtime.call_deadline import deadline_after, until, within
 from sessionstore._runtime.frames import hides_arguments
-from sessionstore._runtime.tickets import ticket
 from sessionstore.errors import SessionStoreError
 from sessionstore.flow import aplay, play
 from sessionstore.models import retention_microseconds
@@ -51,7 +50,9 @@ __all__ = ["DbSessionStore"]
 
 T = TypeVar("T")
 
-_OPERATIONS: dict[type[Operation[Any]], Callable[[Sessions, Any], SqlFlow[Any]]] = {
+_MakeFlow: TypeAlias = Callable[[Sessions, Any], SqlFlow[Any]]
+
+_OPERATIONS: dict[type[Operation[Any]], _MakeFlow] = {
     Append: append,
     Create: create,
     Delete: delete_session,
@@ -64,6 +65,10 @@ _OPERATIONS: dict[type[Operation[Any]], Callable[[Sessions, Any], SqlFlow[Any]]]
     ReplaceMessage: replace_message,
     Update: update_session,
 }
+
+
+def _unknown(_: Sessions, operation: Operation[Any]) -> SqlFlow[Any]:
+    raise unknown_operation("DbSessionStore", operation)
 
 
 class DbSessionStore(SessionStore):
@@ -140,30 +145,22 @@ class DbSessionStore(SessionStore):
             SessionStoreError: The store is closed, does not know the operation, or the database
                 refuses; further errors are named at the method of `SessionStore` that makes it.
         """
-        flow, call = self._flow(operation), ticket()
-        deadline = deadline_after(self._timeout)
-        try:
-            result: T = called_by(deadline, play, flow, self._db.send)
-        except Exception:
-            raise
-        except BaseException:  # Ctrl-C, between any two steps
-            self._db.give_back(call)
-            raise
+        if self._closed:
+            raise SessionStoreError("this store is closed")
+        make_flow: _MakeFlow = _OPERATIONS.get(type(operation), _unknown)
+        flow = make_flow(self._sessions, operation)
+        result: T = within(self._timeout, play, flow, self._db.send)
         return result
 
     async def arun(self, operation: Operation[T]) -> T:
         """Async twin of `run`."""
-        flow = self._flow(operation)
-        with until(deadline_after(self._timeout)):
-            return await aplay(flow, self._db.asend)
-
-    def _flow(self, operation: Operation[T]) -> SqlFlow[T]:
         if self._closed:
             raise SessionStoreError("this store is closed")
-        known = _OPERATIONS.get(type(operation))
-        if known is None:
-            raise unknown_operation("DbSessionStore", operation)
-        return known(self._sessions, operation)
+        make_flow: _MakeFlow = _OPERATIONS.get(type(operation), _unknown)
+        flow = make_flow(self._sessions, operation)
+        with until(deadline_after(self._timeout)):
+            result: T = await aplay(flow, self._db.asend)
+        return result
 
     def close(self) -> None:
         """Close the store, and the database where the store has made the `AgentDb` itself."""

@@ -20,7 +20,7 @@ from sessionstore.sql.changes import find, make, new_row, remove, replace_all, r
 from sessionstore.sql.column_types import escaped
 from sessionstore.sql.direct import Query
 from sessionstore.sql.expiring import drop
-from sessionstore.sql.requests import SqlFlow
+from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.write_statements import removing
 
@@ -51,7 +51,7 @@ def create(sessions: Sessions, asked: Create) -> SqlFlow[SessionData]:
             raise SessionExistsError(f"session {session_id!r} is already there")
         return make(sessions, connection, row, records)
 
-    made = yield from sessions.in_transaction(work, session_id)
+    made: Row = yield Work(work, session=session_id)
     return SessionData(**made.head(), messages=list(asked.messages))
 
 
@@ -77,7 +77,7 @@ def replace_message(sessions: Sessions, asked: ReplaceMessage) -> SqlFlow[None]:
             raise SessionNotFoundError(f"the session has no message {message_id!r}")
         write_head(sessions, connection, row)
 
-    yield from sessions.in_transaction(work, asked.session_id)
+    yield Work(work, session=asked.session_id)
 
 
 def delete_messages(sessions: Sessions, asked: DeleteMessages) -> SqlFlow[list[str]]:
@@ -108,7 +108,8 @@ def delete_messages(sessions: Sessions, asked: DeleteMessages) -> SqlFlow[list[s
             write_head(sessions, connection, left)
         return removed
 
-    return (yield from sessions.in_transaction(work, asked.session_id))
+    removed: list[str] = yield Work(work, session=asked.session_id)
+    return removed
 
 
 def _delete_messages_at_once(
@@ -126,7 +127,7 @@ def _delete_messages_at_once(
         "ids": list(ids),
     }
     query = Query(removing(sessions.tables), values)
-    [reply] = yield from sessions.query(query, session, repeatable=False)
+    [reply] = yield Work(query, at_once=True, session=session)
     was_there, owner, is_live, version, settled, removed = reply
     if not (was_there and is_live):
         require_version(0, expected)
@@ -172,7 +173,7 @@ def update_session(sessions: Sessions, asked: Update) -> SqlFlow[SessionInfo]:
         found = connection.execute(written).one()
         return row._replace(version=found.version, updated_at=found.updated_at)
 
-    row = yield from sessions.in_transaction(work, asked.session_id)
+    row: Row = yield Work(work, session=asked.session_id)
     return row.info()
 
 
@@ -196,4 +197,5 @@ def delete_session(sessions: Sessions, asked: Delete) -> SqlFlow[bool]:
             drop(sessions.tables, connection, [row.session_key])
         return row is not None
 
-    return sessions.in_transaction(work, asked.session_id)
+    was_there: bool = yield Work(work, session=asked.session_id)
+    return was_there
