@@ -10,10 +10,9 @@ from sqlalchemy import Connection, delete, insert, select
 from sessionstore.arguments import require_owner
 from sessionstore.errors import SessionNotFoundError
 from sessionstore.rows import PRUNE_MESSAGES, Row
-from sessionstore.sql.cells import checked
 from sessionstore.sql.expiring import clear, counted, drop, hide
 from sessionstore.sql.sessions import Sessions
-from sessionstore.sql.write_statements import locking, moment, noting
+from sessionstore.sql.write_statements import adding, locking, moment, noting
 
 __all__ = ["add", "find", "make", "new_row", "remove", "replace_all", "require", "write_head"]
 
@@ -55,13 +54,15 @@ def find(
     found = connection.execute(locking(sessions.tables), values).one_or_none()
     if found is None:
         return None
-    *columns, is_live = found
-    row = Row._make(columns)
+    row, is_live = Row._make(found[:-1]), found[-1]
     if not is_live:
         _discard(sessions, connection, row)
         return None
-    require_owner(row.user_id, user_id)
-    return row if damaged else checked(columns)
+    if user_id is not None:
+        require_owner(row.user_id, user_id)
+    if not damaged:
+        row.require_sound()
+    return row
 
 
 def require(
@@ -84,7 +85,7 @@ def make(
     statement = insert(sessions.tables.sessions).values(values)
     made: Any = connection.execute(statement).inserted_primary_key
     row = row._replace(session_key=made[0])
-    _put(sessions, connection, row.session_key, list(enumerate(records, start=1)))
+    add(sessions, connection, row._replace(message_count=0, last_position=0), records)
     return row
 
 
@@ -92,15 +93,19 @@ def add(
     sessions: Sessions, connection: Connection, row: Row, records: Sequence[tuple[str, str]]
 ) -> Row:
     """Add those messages that a session does not hold, and give its row with their number."""
-    held = _held(sessions, connection, row, [message_id for message_id, _ in records])
-    placed = [
-        (position, record)
-        for position, record in enumerate(records, start=row.last_position + 1)
-        if record[0] not in held
+    values = [
+        {"session_key": row.session_key, "position": position, "id": message_id, "body": body}
+        for position, (message_id, body) in enumerate(records, start=row.last_position + 1)
     ]
-    _put(sessions, connection, row.session_key, placed)
+    if row.message_count and not sessions.is_sqlite:
+        held = _held(sessions, connection, row, records)
+        values = [value for value in values if value["id"] not in held]
+    added = len(values)
+    if values:
+        done = connection.execute(adding(sessions.tables, sessions.is_sqlite), values)
+        added = done.rowcount if sessions.is_sqlite else added
     return row._replace(
-        message_count=row.message_count + len(placed),
+        message_count=row.message_count + added,
         last_position=row.last_position + len(records),
     )
 
@@ -152,29 +157,16 @@ def _next_time(sessions: Sessions, connection: Connection) -> int:
     return max(int(found[0]), int(found[1]) + 1)
 
 
-def _held(sessions: Sessions, connection: Connection, row: Row, ids: Sequence[str]) -> set[str]:
+def _held(
+    sessions: Sessions, connection: Connection, row: Row, records: Sequence[tuple[str, str]]
+) -> set[str]:
     messages = sessions.tables.messages.c
     own = select(messages.id).where(messages.session_key == row.session_key)
-    if not row.message_count:
-        return set()
     held: set[str] = set()
-    for part in _in_parts(ids):
-        held.update(connection.scalars(own.where(messages.id.in_(part))))
+    for part in _in_parts(records):
+        ids = [message_id for message_id, _ in part]
+        held.update(connection.scalars(own.where(messages.id.in_(ids))))
     return held
-
-
-def _put(
-    sessions: Sessions,
-    connection: Connection,
-    session_key: int,
-    placed: Sequence[tuple[int, tuple[str, str]]],
-) -> None:
-    if placed:
-        values = [
-            {"session_key": session_key, "position": position, "id": message_id, "body": body}
-            for position, (message_id, body) in placed
-        ]
-        connection.execute(insert(sessions.tables.messages), values)
 
 
 def _discard(sessions: Sessions, connection: Connection, expired: Row) -> None:

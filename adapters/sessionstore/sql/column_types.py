@@ -46,7 +46,12 @@ class Id(TypeDecorator[str]):
             return None
         if dialect.name in MYSQL:
             return bytes(value).decode()
-        return _unescaped(value) if dialect.name == "postgresql" else _text(value)
+        if dialect.name == "postgresql":
+            return _unescaped(value)
+        try:
+            return value.decode() if isinstance(value, bytes) else value
+        except UnicodeDecodeError:
+            return value  # what is no text is for the reader to refuse
 
 
 def escaped(value: str) -> str:
@@ -64,14 +69,6 @@ def escaped(value: str) -> str:
         The same id where it holds neither NUL nor the control character that marks an escape.
     """
     return value.replace(_ESCAPE, f"{_ESCAPE}1").replace("\0", f"{_ESCAPE}0")
-
-
-def _text(value: Any) -> Any:
-    """Give what SQLite has for a text; what is none is for the reader to refuse."""
-    try:
-        return value.decode() if isinstance(value, bytes) else value
-    except UnicodeDecodeError:
-        return value
 
 
 def _unescaped(value: str) -> str:

@@ -26,6 +26,7 @@ class Sessions:
         retention: As above.
         readable: What a list leaves out.
         is_postgres: An append and a deletion of messages are one statement.
+        is_sqlite: What an insert leaves out is known from its count of rows.
         is_mysql: It is MySQL or MariaDB, which need some statements in another form.
         oldest: Gives the parameter of a statement that leaves out what has expired.
         now: Gives the parameter of a statement that sets a time.
@@ -36,6 +37,7 @@ class Sessions:
         self.retention = retention
         self.readable: Readable = Readable()
         self.is_postgres: bool = db.dialect_name == "postgresql"
+        self.is_sqlite: bool = db.dialect_name == "sqlite"
         self.is_mysql: bool = db.dialect_name in MYSQL
         self.oldest: Callable[[], int] = oldest_of(db.dialect_name, retention)
         self.now: Callable[[], int] = now_of(db.dialect_name)

@@ -6,13 +6,13 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import URL, BigInteger, TextClause, bindparam, select, text, update
+from sqlalchemy import URL, BigInteger, TextClause, bindparam, insert, select, text, update
 
 from sessionstore.sql.cells import raw_columns
 from sessionstore.sql.clock import NOW, OLDEST, newest, next_time, now, oldest_live
 from sessionstore.sql.tables import Tables
 
-__all__ = ["appending", "locking", "moment", "noting", "removing"]
+__all__ = ["adding", "appending", "locking", "moment", "noting", "removing"]
 
 
 @lru_cache(maxsize=16)
@@ -30,6 +30,27 @@ def locking(tables: Tables) -> Any:
     is_live = (c.updated_at >= oldest_live()).label("is_live")
     named = select(*raw_columns(c), is_live).where(c.id == bindparam("session_id"))
     return named.with_for_update()
+
+
+@lru_cache(maxsize=16)
+def adding(tables: Tables, skips: bool) -> Any:
+    """Make the statement that adds a message to a session.
+
+    Args:
+        tables: The store's.
+        skips: It adds none whose id the session holds: SQLite's, whose drivers count the rest.
+
+    Returns:
+        A statement with the parameters ``session_key``, ``position``, ``id`` and ``body``.
+    """
+    return text(_named(tables, _ADD)) if skips else insert(tables.messages)
+
+
+_ADD = """
+INSERT INTO {messages} (session_key, position, id, body)
+VALUES (:session_key, :position, :id, :body)
+ON CONFLICT (session_key, id) DO NOTHING
+"""
 
 
 @lru_cache(maxsize=16)
@@ -188,9 +209,13 @@ FROM times LEFT JOIN found ON true
 
 
 def _of(tables: Tables, sql: str) -> TextClause:
+    """Put the names of the tables, and PostgreSQL's times, into a statement."""
+    return text(_named(tables, sql.replace("{now}", NOW).replace("{oldest}", OLDEST)))
+
+
+def _named(tables: Tables, sql: str) -> str:
     """Put the names of the tables into a statement, as `text` wants them written."""
     quote = URL.create("postgresql+psycopg").get_dialect()().identifier_preparer.format_table
     names = {"{sessions}": quote(tables.sessions), "{messages}": quote(tables.messages)}
     written = {mark: name.replace("%%", "%").replace(":", "\\:") for mark, name in names.items()}
-    sql = sql.replace("{now}", NOW).replace("{oldest}", OLDEST)
-    return text(re.sub("|".join(names), lambda found: written[found[0]], sql))
+    return re.sub("|".join(names), lambda found: written[found[0]], sql)
