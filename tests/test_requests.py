@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+from frames import shows
+from servers import redis as redis_servers
 from sqlalchemy import text
+from sqlalchemy.schema import DropTable
 
-from sessionstore import InMemorySessionStore, SessionMessage
+from sessionstore import (
+    AgentDb,
+    DbSessionStore,
+    InMemorySessionStore,
+    PostgresAgentDb,
+    RedisSessionStore,
+    SessionMessage,
+    SessionStore,
+    SessionStoreError,
+    SqliteAgentDb,
+)
 from sessionstore.fallback import requests as of_fallback
 from sessionstore.operations import Append
 from sessionstore.redis import calls, scripts
@@ -17,9 +32,9 @@ from sessionstore.sql import requests as of_sql
 
 WORDS = "my salary is 4711"
 KEYS = tuple(b"k%d" % number for number in range(6))
-QUERY = direct.Query(text("SELECT :body"), {"body": WORDS})
-COMMAND = of_redis.Command(b"k", ("EVAL", b"return 1", WORDS))
-CALL = (b"k", ("EVALSHA", b"0", b"6", *KEYS, WORDS), scripts.APPEND, "s1")
+QUERY = direct.Query(text("SELECT :body"), direct.Values(body=WORDS))
+COMMAND = of_redis.Command(b"k", of_redis.Words(("EVAL", b"return 1", WORDS)))
+CALL = (b"k", of_redis.Words(("EVALSHA", b"0", b"6", *KEYS, WORDS)), scripts.APPEND, "s1")
 
 REQUESTS: dict[Any, Any] = {
     "Query": QUERY,
@@ -28,7 +43,7 @@ REQUESTS: dict[Any, Any] = {
     "Call": calls.Call(*CALL),
     "WriteCall": calls.WriteCall(*CALL),
     "ReadAllCall": calls.ReadAllCall(*CALL),
-    "Transaction": of_redis.Transaction((("RPUSH", b"k", WORDS),)),
+    "Transaction": of_redis.Transaction((of_redis.Words(("RPUSH", b"k", WORDS)),)),
     "Probe": of_redis.Probe(COMMAND),
     "Request": of_fallback.Request(
         InMemorySessionStore(), Append("s1", [SessionMessage("user", WORDS)])
@@ -45,7 +60,7 @@ def test_every_kind_of_request_is_among_these() -> None:
         for name, kind in vars(module).items()
         if isinstance(kind, type) and kind.__module__ == module.__name__ and name[0] != "_"
     }
-    assert kinds == set(REQUESTS)
+    assert kinds == {*REQUESTS, "Values", "Words"}
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
@@ -53,6 +68,49 @@ def test_a_request_is_shown_without_what_is_in_it(kind: str) -> None:
     request = REQUESTS[kind]
     assert repr(request).startswith(f"{kind}(")
     parts = request if isinstance(request, tuple) else [request]
-    by_rich = [part.__rich_repr__() for part in parts if hasattr(part, "__rich_repr__")]
+    by_rich = [list(part.__rich_repr__()) for part in parts if hasattr(part, "__rich_repr__")]
     assert by_rich
     assert "salary" not in f"{request!r} {request} {by_rich}"
+
+
+@pytest.mark.parametrize("a", ["", "a"], ids=["sync", "async"])
+@pytest.mark.parametrize("backend", ["sql", "redis", "postgres"])
+def test_an_error_of_a_write_shows_none_of_its_words(
+    backend: str, a: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Tracebacks may show the variables of each frame: what is written is in none of ours."""
+    store = broken(backend, request, tmp_path)
+    message = SessionMessage("user", WORDS, id="m")
+    writes: list[tuple[str, list[Any], dict[str, Any]]] = [
+        ("append_messages", [[message, SessionMessage("user", WORDS)]], {}),
+        ("replace_message", [message], {}),
+        ("update", [], {"messages": [message]}),
+        ("create", [], {"messages": [message]}),
+    ]
+    for name, args, options in writes:
+        with pytest.raises(SessionStoreError) as caught:
+            ended(getattr(store, a + name)("s", *args, **options))
+        assert shows(caught.value, WORDS) == [], name
+
+
+def ended(given: Any) -> None:
+    if asyncio.iscoroutine(given):
+        asyncio.run(given)
+
+
+def broken(backend: str, request: pytest.FixtureRequest, folder: Path) -> SessionStore:
+    """Give a store whose writes fail where they are carried out."""
+    if backend == "redis":
+        with redis_servers.single() as server:
+            return RedisSessionStore(server.url)
+    if backend == "sql":
+        db: AgentDb = SqliteAgentDb(folder / "file.db")
+    else:
+        server, schema = request.getfixturevalue("postgres"), request.getfixturevalue("schema")
+        db = PostgresAgentDb(server.url(), schema=schema)
+    store = DbSessionStore(db)
+    store.append_message("s", SessionMessage("user", "hello"))
+    with db._sync().begin() as connection:
+        for table in (db.tables.messages, db.tables.sessions):
+            connection.execute(DropTable(table))
+    return store

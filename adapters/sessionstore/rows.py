@@ -20,6 +20,7 @@ __all__ = [
     "PRUNE_MESSAGES",
     "PRUNE_SESSIONS",
     "Readable",
+    "Records",
     "Row",
     "encoded",
     "place",
@@ -72,6 +73,14 @@ class Row(NamedTuple):
     version: int
     message_count: int
     last_position: int
+
+    def __repr__(self) -> str:
+        """Tell the session, its version and how much it holds: never a title."""
+        return f"Row({self.id!r}, version={self.version}, messages=<{self.message_count}>)"
+
+    def __rich_repr__(self) -> list[Any]:
+        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
+        return [self.id, self.version, self.message_count]
 
     def head(self) -> dict[str, Any]:
         """Give the fields that `SessionData` and `SessionInfo` share."""
@@ -163,7 +172,22 @@ def tombstone(session_key: int) -> dict[str, Any]:
     return {"id": f"pruned {session_key}".ljust(_LONGEST_ID + 1), "updated_at": -1}
 
 
-def encoded(messages: Sequence[SessionMessage]) -> list[tuple[str, str]]:
+class Records(list[tuple[str, str]]):
+    """What the table of messages keeps of some: an id and a body each.
+
+    They are in the frames of every error of a write, which tracebacks may show.
+    """
+
+    def __repr__(self) -> str:
+        """Tell how many there are: never what was said."""
+        return f"<{len(self)} messages>"
+
+    def __rich_repr__(self) -> list[Any]:
+        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
+        return [len(self)]
+
+
+def encoded(messages: Sequence[SessionMessage]) -> Records:
     """Turn messages into what the table of messages keeps of each: its id and its JSON.
 
     Args:
@@ -175,7 +199,7 @@ def encoded(messages: Sequence[SessionMessage]) -> list[tuple[str, str]]:
     Raises:
         InvalidMessageError: One of them can't be stored as JSON.
     """
-    return [(str(message.id), encode_message(message).decode()) for message in messages]
+    return Records([(str(message.id), encode_message(message).decode()) for message in messages])
 
 
 def place(cursor: str) -> tuple[int, int]:

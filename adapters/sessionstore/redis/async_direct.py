@@ -18,13 +18,13 @@ from sessionstore.redis import direct
 from sessionstore.redis.direct import (
     LOST,
     Idle,
-    Words,
     in_transaction,
     is_bare,
     patience,
     results_of,
 )
 from sessionstore.redis.making import MAJOR
+from sessionstore.redis.requests import Words
 from sessionstore.redis.timed import SLOW, left
 
 __all__ = ["AsyncDirect"]
@@ -53,7 +53,7 @@ class AsyncDirect:
         way = MAJOR >= _PEEKS and hasattr(asyncio, "timeout")
         return way and is_bare(AsyncRedis.execute_command)
 
-    async def send(self, words: tuple[Any, ...]) -> Any:
+    async def send(self, words: Words) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
         connection, since = None, 0.0
         try:

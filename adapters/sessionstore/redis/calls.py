@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sessionstore.redis.requests import Command, Reply, Transaction
+from sessionstore.redis.requests import Command, Reply, Transaction, Words
 from sessionstore.redis.scripts import Script
 
 __all__ = ["BY_HASH", "RECORD", "SIX", "Call", "ReadAllCall", "WriteCall", "number"]
@@ -43,12 +43,12 @@ class Call(Command, frozen=True):
             keys: The keys that it works on; the first finds its node under Cluster.
             args: Its other arguments.
         """
-        words = (BY_HASH, script.sha, b"%d" % len(keys), *keys, *args)
+        words = Words((BY_HASH, script.sha, b"%d" % len(keys), *keys, *args))
         return cls(keys[0], words, script)
 
     def by_text(self) -> Command:
         """Give the command for a server that may not know the script."""
-        return Command(self.key, ("EVAL", self.script.text, *self.words[2:]))
+        return Command(self.key, Words(("EVAL", self.script.text, *self.words[2:])))
 
     def again(self, since: int) -> Call:  # noqa: ARG002
         """Give the same call, as it is made a second time, so many microseconds later."""
@@ -66,7 +66,7 @@ class WriteCall(Call, frozen=True):
 
     def again(self, since: int) -> Call:
         """Give the same call, as it is made a second time, so many microseconds later."""
-        words = (*self.words[:_AGAIN], number(since), *self.words[_AGAIN + 1 :])
+        words = Words((*self.words[:_AGAIN], number(since), *self.words[_AGAIN + 1 :]))
         return WriteCall(self.key, words, self.script, self.session_id)
 
 
@@ -82,11 +82,11 @@ class ReadAllCall(Call, frozen=True):
         head, messages, positions, gaps = self.words[_KEYS : _KEYS + 4]
         return Transaction(
             (
-                ("HMGET", head, "agent", "user", "count", "gaps"),
-                ("LLEN", messages),
-                ("HLEN", positions),
-                ("ZCARD", gaps),
-                ("LRANGE", messages, b"0", b"-1"),
+                Words(("HMGET", head, "agent", "user", "count", "gaps")),
+                Words(("LLEN", messages)),
+                Words(("HLEN", positions)),
+                Words(("ZCARD", gaps)),
+                Words(("LRANGE", messages, b"0", b"-1")),
             )
         )
 

@@ -20,6 +20,7 @@ import redis
 from redis.exceptions import NoPermissionError
 
 from sessionstore._runtime.call_deadline import called_by
+from sessionstore.redis.requests import Words
 from sessionstore.redis.timed import left
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "LOST",
     "Direct",
     "Idle",
-    "Words",
     "in_transaction",
     "is_bare",
     "patience",
@@ -39,9 +39,6 @@ FORGOTTEN = 15.0
 
 LOST = (redis.ConnectionError, redis.TimeoutError)
 """What says that a connection leads nowhere."""
-
-Words: TypeAlias = tuple[Any, ...]
-"""The words of a command."""
 
 Idle: TypeAlias = tuple[Any, float]
 """A connection, and since when it waits: 0 where it is new."""
@@ -60,7 +57,7 @@ def patience() -> float:
 
 def in_transaction(commands: Sequence[Words]) -> list[Words]:
     """Give commands with those around them that make them one transaction."""
-    return [("MULTI",), *commands, ("EXEC",)]
+    return [Words(("MULTI",)), *commands, Words(("EXEC",))]
 
 
 def results_of(replies: list[Any]) -> list[Any]:
@@ -93,7 +90,7 @@ class Direct:
         """Tell whether nobody listens to redis-py's clients."""
         return is_bare(redis.Redis.execute_command)
 
-    def send(self, words: tuple[Any, ...]) -> Any:
+    def send(self, words: Words) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
         connection, since = self._take()
         try:

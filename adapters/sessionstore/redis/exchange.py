@@ -27,7 +27,7 @@ from sessionstore.redis.errors import (
 from sessionstore.redis.keys import Layout
 from sessionstore.redis.permissions import require_permission
 from sessionstore.redis.refusals import UNKNOWN
-from sessionstore.redis.requests import WAIT, Command, Probe, RedisFlow, Reply
+from sessionstore.redis.requests import WAIT, Command, Probe, RedisFlow, Reply, Words
 from sessionstore.redis.settlement import settle
 from sessionstore.redis.timed import left
 
@@ -165,7 +165,7 @@ class Exchange:
         if wait:
             rest = left(self._timeout) or self._timeout
             patience = max(1, int(rest * 500))
-            last = Command(commands[-1].key, (WAIT, number(wait), number(patience)))
+            last = Command(commands[-1].key, Words((WAIT, number(wait), number(patience))))
             *replies, confirmed = yield [*commands, last]
             return replies, confirmed
         try:

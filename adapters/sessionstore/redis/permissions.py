@@ -10,7 +10,7 @@ from sessionstore.errors import SessionStoreError
 from sessionstore.redis import scripts
 from sessionstore.redis.calls import Call
 from sessionstore.redis.errors import not_permitted
-from sessionstore.redis.requests import WAIT, Command, RedisFlow
+from sessionstore.redis.requests import WAIT, Command, RedisFlow, Words
 
 __all__ = ["require_permission"]
 
@@ -28,7 +28,7 @@ def require_permission(head: bytes, *, waits: bool) -> RedisFlow[None]:
     keys = (head + b":typed", head + b":absent")
     commands = [Call.of(scripts.PROBE, keys, ()).by_text()]
     if waits:
-        commands.append(Command(keys[0], (WAIT, b"0", b"1")))
+        commands.append(Command(keys[0], Words((WAIT, b"0", b"1"))))
     replies = yield commands
     for reply in replies:
         if isinstance(reply, Exception):

@@ -12,7 +12,7 @@ from sessionstore.redis.exchange import Exchange
 from sessionstore.redis.heads import decode_head
 from sessionstore.redis.keys import encoded, session_keys
 from sessionstore.redis.refusals import REFUSALS, refuse
-from sessionstore.redis.requests import RedisFlow
+from sessionstore.redis.requests import RedisFlow, Words
 from sessionstore.redis.scripts import Script
 
 __all__ = ["get", "get_messages"]
@@ -59,4 +59,4 @@ def _call(
     kind: type[Call], script: Script, exchange: Exchange, session_id: str, args: Sequence[bytes]
 ) -> Call:
     keys = session_keys(exchange.layout.prefix, encoded(session_id))
-    return kind(keys.head, (BY_HASH, script.sha, SIX, *keys, *args), script, session_id)
+    return kind(keys.head, Words((BY_HASH, script.sha, SIX, *keys, *args)), script, session_id)

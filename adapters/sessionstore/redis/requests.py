@@ -12,12 +12,26 @@ import msgspec
 
 from sessionstore.flow import Flow
 
-__all__ = ["WAIT", "Command", "Probe", "RedisFlow", "Reply", "Request", "Transaction"]
+__all__ = ["WAIT", "Command", "Probe", "RedisFlow", "Reply", "Request", "Transaction", "Words"]
 
 T = TypeVar("T")
 
 WAIT = "WAIT"
 """The command that, last of several, asks how many replicas have them."""
+
+
+class Words(tuple[Any, ...]):
+    """The words of a command, which are in the frames of every error of it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Tell how many there are: never what is written."""
+        return f"<{len(self)} words>"
+
+    def __rich_repr__(self) -> list[Any]:
+        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
+        return [len(self)]
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -29,15 +43,15 @@ class Command(msgspec.Struct, frozen=True):
     """
 
     key: bytes
-    words: tuple[Any, ...]
+    words: Words
 
     def __repr__(self) -> str:
         """Tell which command it is: never what is written."""
-        return f"{type(self).__name__}({self.words[0]}, <{len(self.words) - 1} words>)"
+        return f"{type(self).__name__}({self.words[0]}, {self.words!r})"
 
     def __rich_repr__(self) -> list[Any]:
         """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
-        return [self.words[0], len(self.words) - 1]
+        return [self.words[0], self.words]
 
 
 class Transaction(msgspec.Struct, frozen=True):
@@ -47,7 +61,7 @@ class Transaction(msgspec.Struct, frozen=True):
         commands: The words of each.
     """
 
-    commands: tuple[tuple[Any, ...], ...]
+    commands: tuple[Words, ...]
 
     def __repr__(self) -> str:
         """Tell which commands they are: never what is written."""

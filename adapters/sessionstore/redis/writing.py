@@ -26,7 +26,7 @@ from sessionstore.redis.exchange import Exchange
 from sessionstore.redis.heads import decode_head, decode_info, metadata_fields
 from sessionstore.redis.keys import encoded, session_keys
 from sessionstore.redis.refusals import REFUSALS, refuse
-from sessionstore.redis.requests import RedisFlow, Reply
+from sessionstore.redis.requests import RedisFlow, Reply, Words
 
 __all__ = [
     "BOUNDS",
@@ -54,7 +54,7 @@ def create(exchange: Exchange, operation: Create) -> RedisFlow[SessionData]:
     """Make a new session."""
     fields = metadata_fields(operation.metadata)
     records = _records(operation.messages)
-    args = [encoded(operation.agent_id), number(len(fields)), *fields, *records]
+    args = Words((encoded(operation.agent_id), number(len(fields)), *fields, *records))
 
     def made(reply: Reply) -> SessionData:
         head = decode_head(str(operation.session_id), reply[5])
@@ -66,14 +66,14 @@ def create(exchange: Exchange, operation: Create) -> RedisFlow[SessionData]:
 def append(exchange: Exchange, operation: Append) -> RedisFlow[int]:
     """Add messages at the end; make the session when it is new."""
     records = _records(operation.messages)
-    args = [encoded(operation.agent_id), number(operation.expected_version), *records]
+    args = Words((encoded(operation.agent_id), number(operation.expected_version), *records))
     return _write(exchange, scripts.APPEND, operation, args, _added)
 
 
 def replace_message(exchange: Exchange, operation: ReplaceMessage) -> RedisFlow[None]:
     """Put a message in the place of the one with its id."""
     message = operation.message
-    args = _records([message])
+    args = Words(_records([message]))
     return _write(exchange, scripts.REPLACE, operation, args, _nothing, message=message.id)
 
 
@@ -82,7 +82,7 @@ def delete_messages(exchange: Exchange, operation: DeleteMessages) -> RedisFlow[
     ids = operation.message_ids
     if len(ids) > _MOST_MESSAGES:
         raise _too_many()
-    args = [number(operation.expected_version), *(message_id.encode() for message_id in ids)]
+    args = Words((number(operation.expected_version), *map(str.encode, ids)))
 
     def deleted(reply: Reply) -> list[str]:
         if reply[0] == b"NONE":
@@ -99,7 +99,7 @@ def update(exchange: Exchange, operation: Update) -> RedisFlow[SessionInfo]:
     replaces = b"" if operation.messages is None else b"1"
     records = _records(operation.messages or ())
     version = number(operation.expected_version)
-    args = [version, replaces, number(len(fields)), *fields, *records]
+    args = Words((version, replaces, number(len(fields)), *fields, *records))
 
     def updated(reply: Reply) -> SessionInfo:
         return decode_info(operation.session_id, reply[5])
@@ -109,7 +109,7 @@ def update(exchange: Exchange, operation: Update) -> RedisFlow[SessionInfo]:
 
 def delete(exchange: Exchange, operation: Delete) -> RedisFlow[bool]:
     """Delete a session with all that it holds."""
-    return _write(exchange, scripts.DELETE, operation, (), lambda reply: reply[0] == b"OK")
+    return _write(exchange, scripts.DELETE, operation, Words(), lambda reply: reply[0] == b"OK")
 
 
 _added: Callable[[Reply], int] = itemgetter(1)
@@ -123,7 +123,7 @@ def _write(
     exchange: Exchange,
     script: scripts.Script,
     operation: _Write,
-    args: Sequence[bytes],
+    args: Words,
     result: Callable[[Reply], T],
     *,
     message: str | None = None,
@@ -143,7 +143,7 @@ def _write(
     keys = session_keys(layout.prefix, encoded_id)
     # The random bytes name this write: when it is sent again, the script knows it.
     who = (exchange.index_prefix, encoded_id, encoded(operation.user_id), layout.ttl)
-    words = (BY_HASH, script.sha, SIX, *keys, *who, os.urandom(8), b"", *args)
+    words = Words((BY_HASH, script.sha, SIX, *keys, *who, os.urandom(8), b"", *args))
     call = WriteCall(keys.head, words, script, session_id)
     try:
         [reply] = yield from exchange.ask([call], exchange.wait)

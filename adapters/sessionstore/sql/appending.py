@@ -12,7 +12,7 @@ from sessionstore.operations import Append
 from sessionstore.rows import encoded
 from sessionstore.sql.changes import add, find, make, new_row, write_head
 from sessionstore.sql.column_types import escaped
-from sessionstore.sql.direct import Query
+from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.write_statements import appending
@@ -60,21 +60,19 @@ def append(sessions: Sessions, asked: Append) -> SqlFlow[int]:
     return count
 
 
-def _values(
-    sessions: Sessions, asked: Append, records: Sequence[tuple[str, str]]
-) -> dict[str, object]:
+def _values(sessions: Sessions, asked: Append, records: Sequence[tuple[str, str]]) -> Values:
     user_id, expected = asked.user_id, asked.expected_version
     ids, bodies = zip(*records, strict=True)
-    return {
-        "id": escaped(asked.session_id),
-        "agent_id": escaped(asked.agent_id),
-        "user_id": None if user_id is None else escaped(user_id),
-        "expected": None if expected is None else min(expected, NO_VERSION),
-        "oldest": sessions.oldest(),
-        "count": len(records),
-        "ids": list(map(escaped, ids)),
-        "bodies": list(bodies),
-    }
+    return Values(
+        id=escaped(asked.session_id),
+        agent_id=escaped(asked.agent_id),
+        user_id=None if user_id is None else escaped(user_id),
+        expected=None if expected is None else min(expected, NO_VERSION),
+        oldest=sessions.oldest(),
+        count=len(records),
+        ids=list(map(escaped, ids)),
+        bodies=list(bodies),
+    )
 
 
 def _in_transaction(

@@ -22,7 +22,19 @@ from sessionstore.sql.errors import (
 from sessionstore.sql.loop_pool import empty_if_expired, ready_connection
 from sessionstore.sql.stale import expire_pool, is_stale
 
-__all__ = ["Query", "asent", "sent"]
+__all__ = ["Query", "Values", "asent", "sent"]
+
+
+class Values(dict[str, Any]):
+    """A statement's parameters by their names, which are in the frames of every error of it."""
+
+    def __repr__(self) -> str:
+        """Tell their names: never what they are."""
+        return f"<{', '.join(self)}>"
+
+    def __rich_repr__(self) -> list[Any]:
+        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
+        return list(self)
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -35,15 +47,7 @@ class Query(msgspec.Struct, frozen=True):
     """
 
     statement: Any
-    values: dict[str, Any]
-
-    def __repr__(self) -> str:
-        """Tell the names of its parameters: never what they are."""
-        return f"Query({', '.join(self.values)})"
-
-    def __rich_repr__(self) -> list[Any]:
-        """Tell Rich, whose tracebacks go into logs, no more than `repr` does."""
-        return list(self.values)
+    values: Values
 
     def __call__(self, connection: Connection) -> Sequence[Any]:
         """Send it on a connection of whatever driver.
@@ -122,7 +126,7 @@ async def _received(
     engine: Engine,
     pooled: PoolProxiedConnection,
     sql: str,
-    values: dict[str, Any],
+    values: Values,
     repeatable: bool,
 ) -> Sequence[Any] | None:
     driver: Any = pooled.driver_connection
@@ -196,7 +200,7 @@ def _is_watched(engine: Engine) -> bool:
     )
 
 
-def _by_driver(connection: Connection, sql: str, values: dict[str, Any]) -> Sequence[Any]:
+def _by_driver(connection: Connection, sql: str, values: Values) -> Sequence[Any]:
     """Send a statement by the driver itself; its errors are wrapped as SQLAlchemy does."""
     driver: Any = connection.connection.dbapi_connection
     try:
@@ -234,15 +238,16 @@ class _Compiled:
             for bind, name in compiled.bind_names.items()
             if (process := bind.type.dialect_impl(dialect).bind_processor(dialect))
         ]
-        self.processes = bool(self._binds or set(self._constants.values()) != {None})
+        # Whether they are not sent as they are given: one that must be given is no constant.
+        self.processes = bool(self._binds or set(self._constants.values()) - {None})
         self.results = [
             (place, process)
             for place, column in enumerate(columns)
             if (process := column.type.dialect_impl(dialect).result_processor(dialect, None))
         ]
 
-    def values(self, given: dict[str, Any]) -> dict[str, Any]:
-        values = {**self._constants, **given}
+    def values(self, given: Values) -> Values:
+        values = Values({**self._constants, **given})
         for name, process in self._binds:
             values[name] = process(values[name])
         return values

@@ -10,7 +10,7 @@ import msgspec
 from sessionstore.models import SessionPage
 from sessionstore.operations import ListSessions, Ping
 from sessionstore.rows import Row, place
-from sessionstore.sql.direct import Query
+from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.read_statements import listing
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
@@ -47,7 +47,7 @@ def list_sessions(sessions: Sessions, asked: ListSessions) -> SqlFlow[SessionPag
 
 def _query(sessions: Sessions, asked: ListSessions) -> Query:
     agent_id, user_id, cursor = asked.agent_id, asked.user_id, asked.cursor
-    values: dict[str, Any] = {"oldest": sessions.oldest(), "limit": asked.limit + 1}
+    values = Values(oldest=sessions.oldest(), limit=asked.limit + 1)
     if agent_id is not None:
         values["agent_id"] = agent_id
     if user_id is not None:

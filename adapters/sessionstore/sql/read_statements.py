@@ -24,7 +24,7 @@ from sessionstore.sql.cells import number, raw, raw_columns
 from sessionstore.sql.clock import oldest_live
 from sessionstore.sql.tables import Tables
 
-__all__ = ["FIRST", "HEAD", "Reading", "listing", "reading", "seeking"]
+__all__ = ["FIRST", "Reading", "listing", "reading", "seeking"]
 
 HEAD, FIRST, LAST = 0, 1, 2
 """What a row of `reading` is: the session itself, its first message, one of those asked for."""
@@ -67,7 +67,7 @@ def reading(tables: Tables, asked: Reading) -> Any:
 
     Returns:
         A statement with the parameters ``session_id``, ``oldest`` (see
-        `times`), and as asked ``user_id``, ``message`` or ``place``, ``limit``.
+        `oldest_live`), and as asked ``user_id``, ``message`` or ``place``, ``limit``.
     """
     head = (
         select(*tables.sessions.c)

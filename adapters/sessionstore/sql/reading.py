@@ -10,7 +10,7 @@ from sessionstore.errors import InvalidMessageError
 from sessionstore.models import SYSTEM_ROLES, SessionData, SessionMessage, decode_messages
 from sessionstore.operations import Get, GetMessages
 from sessionstore.sql.cells import checked, checked_head
-from sessionstore.sql.direct import Query
+from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.read_statements import FIRST, Reading, reading, seeking
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
@@ -78,7 +78,7 @@ def _rows(
     sessions: Sessions, kind: Reading, asked: Get | GetMessages, named: str | None = None
 ) -> SqlFlow[Sequence[Any]]:
     session_id = asked.session_id
-    values: dict[str, Any] = {"session_id": session_id, "oldest": sessions.oldest()}
+    values = Values(session_id=session_id, oldest=sessions.oldest())
     if asked.limit is not None:
         values["limit"] = asked.limit
     if asked.user_id is not None:

@@ -18,7 +18,7 @@ from sessionstore.rows import Row, encoded
 from sessionstore.sql.appending import NO_VERSION
 from sessionstore.sql.changes import find, make, new_row, remove, replace_all, require, write_head
 from sessionstore.sql.column_types import escaped
-from sessionstore.sql.direct import Query
+from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.expiring import drop
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
@@ -43,8 +43,7 @@ def create(sessions: Sessions, asked: Create) -> SqlFlow[SessionData]:
     """
     session_id, user_id = str(asked.session_id), asked.user_id
     records = encoded(asked.messages)
-    metadata = encode_metadata({} if asked.metadata is None else asked.metadata).decode()
-    row = new_row(session_id, asked.agent_id, user_id, metadata)
+    row = new_row(session_id, asked.agent_id, user_id, encode_metadata(asked.metadata).decode())
 
     def work(connection: Connection) -> Row:
         if find(sessions, connection, session_id, user_id):
@@ -66,12 +65,13 @@ def replace_message(sessions: Sessions, asked: ReplaceMessage) -> SqlFlow[None]:
         SessionNotFoundError: There is no such session, or no such message in it.
         SessionAccessError: The session is another user's.
     """
-    [(message_id, body)] = encoded([asked.message])
+    records = encoded([asked.message])
     messages = sessions.tables.messages
 
     def work(connection: Connection) -> None:
         row = require(sessions, connection, asked.session_id, asked.user_id)
         own = messages.c.session_key == row.session_key
+        [(message_id, body)] = records
         swap = update(messages).where(own, messages.c.id == message_id).values(body=body)
         if not connection.execute(swap).rowcount:
             raise SessionNotFoundError(f"the session has no message {message_id!r}")
@@ -119,13 +119,13 @@ def _delete_messages_at_once(
     user_id, expected = asked.user_id, asked.expected_version
     ids = {escaped(message_id): message_id for message_id in asked.message_ids}
     session = escaped(asked.session_id)
-    values = {
-        "id": session,
-        "user_id": None if user_id is None else escaped(user_id),
-        "expected": None if expected is None else min(expected, NO_VERSION),
-        "oldest": sessions.oldest(),
-        "ids": list(ids),
-    }
+    values = Values(
+        id=session,
+        user_id=None if user_id is None else escaped(user_id),
+        expected=None if expected is None else min(expected, NO_VERSION),
+        oldest=sessions.oldest(),
+        ids=list(ids),
+    )
     query = Query(removing(sessions.tables), values)
     [reply] = yield Work(query, at_once=True, session=session)
     was_there, owner, is_live, version, settled, removed = reply
@@ -156,19 +156,19 @@ def update_session(sessions: Sessions, asked: Update) -> SqlFlow[SessionInfo]:
         SessionConflictError: It is at another version.
     """
     records = None if asked.messages is None else encoded(asked.messages)
-    c, metadata = sessions.tables.sessions.c, asked.metadata
-    if metadata is not None:
-        encode_metadata(metadata)
+    c, changes = sessions.tables.sessions.c, asked.metadata is not None
+    if asked.metadata is not None:
+        encode_metadata(asked.metadata)
 
     def work(connection: Connection) -> Row:
         row = require(sessions, connection, asked.session_id, asked.user_id)
         require_version(row.version, asked.expected_version)
-        if metadata is not None:
-            merged = merge_metadata(decode_metadata(row.metadata), metadata)
+        if asked.metadata is not None:
+            merged = merge_metadata(decode_metadata(row.metadata), asked.metadata)
             row = row._replace(metadata=encode_metadata(merged).decode())
         if records is not None:
             row = replace_all(sessions, connection, row, records)
-        write_head(sessions, connection, row, metadata=metadata is not None)
+        write_head(sessions, connection, row, metadata=changes)
         written = select(c.version, c.updated_at).where(c.session_key == row.session_key)
         found = connection.execute(written).one()
         return row._replace(version=found.version, updated_at=found.updated_at)
