@@ -18,11 +18,24 @@ from servers.postgres import PostgresServer
 from warm import Warm
 
 from sessionstore import AgentDb, FallbackSessionStore
-from sessionstore.fallback import store as fallback
 
 Call = Callable[..., Any]
+_MADE: WeakSet[FallbackSessionStore] = WeakSet()
 _KEPT: WeakSet[FallbackSessionStore] = WeakSet()  # by something that a collection left alone
 OLDEST = list(redis_servers.binaries())[-1:]
+
+
+def _note_those_made() -> None:
+    begin = FallbackSessionStore._begin
+
+    def noted(self: FallbackSessionStore, *args: Any) -> None:
+        begin(self, *args)
+        _MADE.add(self)
+
+    FallbackSessionStore._begin = noted  # type: ignore[method-assign]
+
+
+_note_those_made()
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -41,11 +54,11 @@ def no_last_words_in_other_tests(caplog: pytest.LogCaptureFixture) -> Iterator[N
     """Have fallbacks that a test dropped with writes waiting say so before the next test."""
     yield
     for generation in (1, 2):  # the oldest last: to go through it takes half a second
-        if any(store._parts.journal.size for store in set(fallback._stores) - set(_KEPT)):
+        if any(store._parts.journal.size for store in set(_MADE) - set(_KEPT)):
             for when in ("call", "teardown"):
                 caplog.get_records(when).clear()  # errors in them hold frames, and those the stores
             gc.collect(generation)
-    _KEPT.update(fallback._stores)
+    _KEPT.update(_MADE)
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -96,7 +96,7 @@ def test_a_write_under_way_when_the_store_is_closed_is_not_acknowledged() -> Non
 def test_a_closed_store_is_closed_in_a_child_too() -> None:
     _, store = in_state("degraded", "in-memory")
     store.close()
-    store._restart()  # what a fork does in the child
+    store._start_anew()  # what a fork does in the child
     with pytest.raises(SessionStoreError, match="this store is closed"):
         store.append_message("s", HELLO)
 

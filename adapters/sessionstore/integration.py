@@ -2,8 +2,8 @@
 
 `StoreFlow` is work that yields operations. The frameworks' messages are models of pydantic:
 `dump_of` turns one into data, `built` makes one of data that is known to be valid. `ended` waits
-for a save whose caller was cancelled, and `checked_store` says what is wrong where no store was
-given.
+for a save whose caller was cancelled, `at_fork` has a method called at each fork, and
+`checked_store` says what is wrong where no store was given.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any, TypeAlias, TypeVar
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from sessionstore._runtime.forks import at_fork
 from sessionstore._runtime.settling import ended
 from sessionstore.binary import holds_bytes
 from sessionstore.flow import Flow
 from sessionstore.operations import Operation
 from sessionstore.store import SessionStore
 
-__all__ = ["StoreFlow", "built", "checked_store", "dump_of", "ended"]
+__all__ = ["StoreFlow", "at_fork", "built", "checked_store", "dump_of", "ended"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

@@ -28,6 +28,7 @@ from typing import Any, TypeAlias
 from llama_index.core.base.llms.types import ChatMessage
 
 from llama_index_sessionstore.marks import Mark
+from sessionstore.integration import at_fork
 
 __all__ = ["Queue", "Turn", "Turns"]
 
@@ -143,6 +144,10 @@ class Turns:
 
     def __init__(self, patience: float = 60.0) -> None:
         self.patience: float = patience
+        self._start()
+        at_fork(in_child=self._start)  # whose callers are its own
+
+    def _start(self) -> None:
         # Reentrant, since the garbage collector may release a list, and so end a turn, in here.
         self._lock = RLock()
         self._held: dict[_Place, Turn] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from contextlib import suppress
 from functools import partial
 from threading import Lock, RLock, get_ident
 from typing import Any
+
+from sessionstore._runtime.forks import at_fork
 
 __all__ = ["fork_safe_lock", "fork_safe_rlock", "release_if_held"]
 
@@ -75,5 +76,4 @@ def _in_child() -> None:
             lock.release()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
+at_fork(before=_before, in_parent=_in_parent, in_child=_in_child)

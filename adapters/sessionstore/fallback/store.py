@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, TypeVar
 
+from sessionstore._runtime.forks import at_fork
 from sessionstore._runtime.frames import without_frames
 from sessionstore._runtime.settling import to_its_end
 from sessionstore._runtime.tickets import Ticket, ticket
@@ -174,7 +174,7 @@ class FallbackSessionStore(OuterSessionStore):
             Circuits(retry_after, retry_cap),
         )
         self._play(self._parts.adopter.adopt())
-        _stores.add(self)
+        at_fork(in_child=self._start_anew)
 
     def _begin(self, health: Health, circuits: Circuits) -> None:
         self._parts = Parts.made(
@@ -189,7 +189,7 @@ class FallbackSessionStore(OuterSessionStore):
         journal = self._parts.journal
         self._finalizer = weakref.finalize(self, _report_lost, journal, self._fallback)
 
-    def _restart(self) -> None:
+    def _start_anew(self) -> None:
         """In a forked child: what waits is the parent's to replay, and its locks are its own."""
         self._finalizer.detach()
         if isinstance(unwrapped(self._fallback), InMemorySessionStore):
@@ -371,15 +371,3 @@ def _forget_journals(fallback: SessionStore) -> None:
     while sessions := fallback.list_sessions(agent_id=JOURNALS).sessions:
         for session in sessions:
             fallback.delete(session.id)
-
-
-_stores: weakref.WeakSet[FallbackSessionStore] = weakref.WeakSet()
-
-
-def _in_child() -> None:
-    for store in list(_stores):
-        store._restart()  # noqa: SLF001 - of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)

@@ -8,11 +8,11 @@ arrives later finds its own name and does nothing.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable
 from itertools import filterfalse
 
+from sessionstore._runtime.forks import at_fork
 from sessionstore.errors import StoreConnectionError, StoreReadOnlyError, StoreTimeoutError
 
 __all__ = ["DOUBTS", "Doubts", "Place", "may_still_arrive"]
@@ -34,8 +34,7 @@ class Doubts:
     def __init__(self) -> None:
         """Doubt nothing yet."""
         self.renew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self.renew)
+        at_fork(in_child=self.renew)
 
     def renew(self) -> None:
         """Start over: another thread may have held the lock as this process was forked."""

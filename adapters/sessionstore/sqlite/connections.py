@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from threading import Lock, RLock
+from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
+from sessionstore._runtime.fork_locks import fork_safe_rlock
+from sessionstore._runtime.forks import at_fork
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.errors import SessionStoreError, StoreBusyError
 from sessionstore.rows import Readable
@@ -88,7 +89,11 @@ class Database:
         self.closed: bool = False
         self._closer = self.call()
         self._make_locks()
-        _forks.watch(self)
+        with _watching:
+            _databases.add(self)
+        # SQLite remembers the locks of its process, and a child would take them for its own: no
+        # connection crosses a fork, or a child's writes would overwrite others'.
+        at_fork(before=self._halt, in_parent=self._go_on, in_child=self._start_anew)
 
     def _make_locks(self) -> None:
         self._writing = Slots(1)
@@ -246,20 +251,20 @@ class Database:
                 finally:
                     self._users.pop(connection, None)
 
-    # -- A fork: SQLite remembers the locks of its process, and a child would take them for its own.
+    # -- A fork -----------------------------------------------------------------------------------
 
-    def halt(self) -> None:
+    def _halt(self) -> None:
         """Before a fork: close the file, and open it no more."""
         self._halted = True
         self._wait_for_the_last(self.call())
         if not self._in_memory:
             self._close_idle()
 
-    def go_on(self) -> None:
+    def _go_on(self) -> None:
         """After a fork, in the parent."""
         self._halted = False
 
-    def reset_after_fork(self) -> None:
+    def _start_anew(self) -> None:
         """After a fork, in the child: no thread that held a lock or a connection is there."""
         self._lost = self._lost or bool(self._connections)
         self._users.clear()
@@ -331,50 +336,6 @@ class Database:
                 connection.execute(statement)
 
 
-class _Forks:
-    """Sees to it that no connection crosses a fork: a child's writes would overwrite others'."""
-
-    def __init__(self) -> None:
-        self._databases: weakref.WeakSet[Database] = weakref.WeakSet()
-        self._halted: list[Database] = []
-        self._lock = RLock()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=self._before,
-                after_in_parent=self._in_parent,
-                after_in_child=self._in_child,
-            )
-
-    def watch(self, database: Database) -> None:
-        with self._lock:
-            self._databases.add(database)
-
-    def watched(self) -> list[Database]:
-        with self._lock:
-            return list(self._databases)
-
-    def _before(self) -> None:
-        self._lock.acquire()
-        self._halted = list(self._databases)
-        for database in self._halted:
-            database.halt()
-
-    def _in_parent(self) -> None:
-        for database in self._halted:
-            database.go_on()
-        self._halted = []
-        self._lock.release()
-
-    def _in_child(self) -> None:
-        self._lock = RLock()
-        for database in list(self._databases):
-            database.reset_after_fork()
-        self._halted = []
-
-
-_forks = _Forks()
-
-
 def let_go_of_what_was_taken_away(database: Database) -> None:
     """Close what this process has open and idle of files that are not in place any more.
 
@@ -386,8 +347,15 @@ def let_go_of_what_was_taken_away(database: Database) -> None:
     Raises:
         FileTakenAwayError: Other processes hold the file: until they don't, it stays open here.
     """
-    for other in _forks.watched():
+    with _watching:
+        databases = list(_databases)
+    for other in databases:
         if other is not database:
             with suppress(FileTakenAwayError):
                 other.let_go()
     database.let_go()
+
+
+# Those of this process. The collector may come in while the lock is held, and close one of them.
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_watching = fork_safe_rlock()

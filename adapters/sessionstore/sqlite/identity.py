@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 from weakref import ref
 
+from sessionstore._runtime.forks import at_fork
 from sessionstore.errors import SessionStoreError
 
 __all__ = ["FileIdentity", "FileTakenAwayError"]
@@ -242,5 +243,4 @@ def _forget(identity: ref[Any]) -> None:
     _open.pop(identity, None)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_open.clear)  # none of its parent's is the child's
+at_fork(in_child=_open.clear)  # none of its parent's is the child's
