@@ -4,6 +4,8 @@ import ast
 import asyncio
 import gc
 import json
+import os
+import signal
 import textwrap
 import threading
 import time
@@ -44,6 +46,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from langchain_sessionstore import SessionChatMessageHistory
 from llama_index_sessionstore import AsyncSessionChatStore, SessionChatStore
 from llama_index_sessionstore.archive import Archive
+from llama_index_sessionstore.turns import Turns
 from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,
@@ -1058,3 +1061,32 @@ def test_a_long_memory_goes_on_in_an_outage(redis, run):
         assert len(known) > 100
         redis.start()
         assert said(run(memory.aget())) == numbers(100, 901)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_of_a_fork_waits_for_no_caller_of_its_parent():
+    turns, loop = Turns(), asyncio.new_event_loop()
+    loop.run_until_complete(turns.enter("s"))
+    held, over = threading.Event(), threading.Event()
+
+    def hold_lock():
+        with turns._lock:
+            held.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold_lock)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            signal.alarm(20)
+            asyncio.run(asyncio.wait_for(turns.enter("s"), 10))
+            code = 0
+        finally:
+            os._exit(code)
+    over.set()
+    thread.join()
+    loop.close()
+    assert os.waitpid(child, 0)[1] == 0
