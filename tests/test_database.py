@@ -4,6 +4,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -349,7 +350,7 @@ def test_each_event_loop_has_a_pool_that_ends_with_it(
 
         for round_ in range(1, 4):
             asyncio.run(main())
-            assert not db._current()._loops
+            assert not db._current().of_loops._held
             assert round_ <= relay.connections <= 4 * round_
         threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(3)]
         for thread in threads:
@@ -370,7 +371,7 @@ def test_a_loop_that_stops_without_closing_leaves_no_connection(
             loop = asyncio.new_event_loop()
             loop.run_until_complete(store.aping())
             loop.close()
-            assert not any(mine() for mine in db._current()._loops.values())
+            assert not db._current().of_loops._held
     del db, store
     gc.collect()  # a connection that is still open would warn now
 
@@ -405,6 +406,7 @@ def test_a_store_made_before_a_fork_works_after_it(open_db: OpenDb) -> None:
             try:
                 for _ in range(20):
                     store.append_message("s", say())
+                db.close()
                 code = 0
             finally:
                 os._exit(code)
@@ -412,6 +414,37 @@ def test_a_store_made_before_a_fork_works_after_it(open_db: OpenDb) -> None:
             store.append_message("s", say())
         assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
         assert len(store.get_messages("s")) == 1 + 20 * 3
+
+
+def test_a_fork_while_another_thread_is_at_work_leaves_the_child_free(open_db: OpenDb) -> None:
+    """A lock that it holds would never be released in the child."""
+    with open_db() as db:
+        store = DbSessionStore(db)
+        store.append_message("s", say())
+        gate, runs = db._current().gate, db._sqlite_runs
+        lock: Any = runs._turn if runs is not None else gate and gate._lock
+        held, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with lock:
+                held.set()
+                over.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait()
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                signal.alarm(30)
+                code = 1 - store.append_message("s", say())
+            finally:
+                os._exit(code)
+        over.set()
+        thread.join()
+        assert os.waitpid(child, 0)[1] == 0
+        assert len(store.get_messages("s")) == 2
 
 
 @pytest.mark.parametrize("name", [":memory:", "x.db"])

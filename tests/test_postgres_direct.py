@@ -81,7 +81,7 @@ def test_listeners_of_a_pool_get_every_use(
         store = DbSessionStore(db)
         call(store, "append_message", "s", say())
         heard: list[Any] = []
-        loops = [mine().engine.sync_engine for mine in db._current()._loops.values()]
+        loops = [mine.engine.sync_engine for mine in db._current().of_loops.all()]
         event.listen((loops or [db._sync()])[0], name, lambda *told: heard.append(told))
         for _ in range(3):
             call(store, "append_message", "s", say())

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from traceback import walk_stack
@@ -326,7 +327,7 @@ def test_connections_are_closed_when_their_event_loop_ends(alone: redis_servers.
 
 def test_a_loop_may_end_while_another_begins(redis_server: redis_servers.Server) -> None:
     with RedisSessionStore(redis_server.url) as store:
-        loops = store._clients._loops
+        loops = store._clients._of_loops._held
         for key in range(3):
             loops[key] = loops.clear  # what another thread's loop does as it ends
         asyncio.run(store.aget("s"))
@@ -344,6 +345,59 @@ def test_connections_are_closed_with_an_event_loop_that_is_only_closed(
     store.close()
     gc.collect()
     wait_until(lambda: connected(alone) == 0, "connections are closed")
+
+
+def test_a_loop_that_is_closed_closes_its_connections_at_once(alone: redis_servers.Server) -> None:
+    """Without the collector, and in silence, whatever else holds them still."""
+    store = RedisSessionStore(alone.url)
+    gc.disable()
+    try:
+        for _ in range(3):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(store.aget("s"))
+            (held,) = store._clients._of_loops.all()
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                loop.close()
+            wait_until(lambda: connected(alone) == 0, "connections are closed")
+            assert not held._opened.connections  # type: ignore[union-attr]
+    finally:
+        gc.enable()
+    store.close()
+
+
+def test_a_connection_that_is_collected_first_closes_them_all(alone: redis_servers.Server) -> None:
+    """The collector may come to it before its transport, which would warn."""
+    store = RedisSessionStore(alone.url)
+    loop = asyncio.new_event_loop()
+
+    async def read() -> None:
+        await asyncio.gather(*(store.aget("s") for _ in range(3)))
+
+    loop.run_until_complete(read())
+    (held,) = store._clients._of_loops.all()
+    opened = held._opened.connections  # type: ignore[union-attr]
+    assert len(opened) == connected(alone) > 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        next(iter(opened)).__del__()
+    assert not opened
+    wait_until(lambda: connected(alone) == 0, "connections are closed")
+    loop.close()
+    store.close()
+
+
+def test_a_store_that_is_dropped_on_a_loop_closes_its_connections(
+    alone: redis_servers.Server,
+) -> None:
+    async def main() -> None:
+        for _ in range(3):
+            await RedisSessionStore(alone.url).aget("s")
+        gc.collect()
+        while connected(alone):  # noqa: ASYNC110 - another process's state
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
 
 
 def test_a_loop_that_is_only_dropped(alone: redis_servers.Server) -> None:

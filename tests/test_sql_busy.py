@@ -216,7 +216,7 @@ def test_a_ping_works_while_the_pool_is_full(
     with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
         store = DbSessionStore(db)
         call(store, "ping")
-        loops = [mine() for mine in db._current()._loops.values()]
+        loops = db._current().of_loops.all()
         gate = (loops or [db._current()])[0].gate  # type: ignore[union-attr]
         assert gate is not None
         place = entered(gate, "x")

@@ -62,7 +62,7 @@ def test_a_loop_that_is_dropped_takes_its_connections_along(
             use()
         gc.collect()
     wait_until(lambda: connections(postgres, schema) == 0, "connections stay")
-    assert not db._current()._loops
+    assert not db._current().of_loops._held
     asyncio.run(store.aappend_message("s", say()))
     db.close()
 

@@ -19,7 +19,7 @@ _here: set[str] = set()
 
 def name_for(owner: object) -> str:
     """Name an object of this process that owns journals, for as long as it lives."""
-    pid = os.getpid()
+    pid = os.getpid()  # by which other processes know it: a forked child makes names of its own
     name = f"{_where()}|{pid}|{_started(pid)}|{new_id()}"
     _here.add(name)
     weakref.finalize(owner, _here.discard, name)

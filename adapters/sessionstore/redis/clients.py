@@ -6,20 +6,19 @@ One client serves all threads; each event loop has one of its own, closed when i
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-import weakref
 from collections.abc import Sequence
 from threading import BoundedSemaphore, Lock
 
 import redis
 
+from sessionstore._runtime.event_loops import PerLoop
 from sessionstore.errors import SessionStoreError
 from sessionstore.redis import multi
 from sessionstore.redis.async_direct import AsyncDirect
 from sessionstore.redis.direct import LOST, Direct
 from sessionstore.redis.errors import NobodyAnsweredError, is_of_full_pool, translated
-from sessionstore.redis.event_loops import OfLoop, close_elsewhere
+from sessionstore.redis.event_loops import OfLoop
 from sessionstore.redis.making import (
     AsyncClient,
     SyncClient,
@@ -48,14 +47,12 @@ class Clients:
         given: The caller's client, which is used for its own mode, sync or async, and never closed.
 
     Attributes:
-        pid: The process.
         settings: What to connect to.
         closed: Whether they are closed for good.
     """
 
     def __init__(self, settings: Settings, given: SyncClient | AsyncClient = None) -> None:
         """Connect to nothing yet."""
-        self.pid: int = os.getpid()
         self.settings = settings
         self._lock = Lock()
         self.closed: bool = False
@@ -73,7 +70,7 @@ class Clients:
             isinstance(given, (redis.Redis, redis.RedisCluster)) or multi.mode_of(given) == "sync"
         )
         self._given_loop: asyncio.AbstractEventLoop | None = None
-        self._loops: dict[int, weakref.ref[OfLoop]] = {}
+        self._of_loops: PerLoop[OfLoop] = PerLoop(OfLoop.close, OfLoop.abandon)
 
     def after_fork(self) -> Clients:
         """Give the clients of a process that was forked off this one's.
@@ -139,7 +136,8 @@ class Clients:
 
     async def asend(self, request: Request) -> Reply:
         """Async twin of `send`."""
-        of_loop = await self._async_one()
+        self.refuse_closed()
+        of_loop = self._of_loops.here() or self._of_this_loop()
         client, permits, direct = of_loop.client, of_loop.permits, of_loop.direct
         if isinstance(request, Transaction) and not direct:
             return []
@@ -210,26 +208,15 @@ class Clients:
         # Whoever waits when Redis falls silent saw others answered before.
         return redis.TimeoutError(SLOW)
 
-    def forget(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let go of the client of a loop, which closes it."""
-        self._loops.pop(id(loop), None)
-
     def close(self) -> None:
-        """Close our own clients; those of other event loops are closed there, when they run."""
-        if self.pid != os.getpid():
-            return
-        for of_loop in self._shut():
-            close_elsewhere(of_loop)
+        """Close our own clients; those of event loops that run are closed there."""
+        self._shut()
+        self._of_loops.close()
 
     async def aclose(self) -> None:
         """Async twin of `close`, which also waits for the client of the running loop."""
-        loop = asyncio.get_running_loop()
-        own = self._of(loop)
-        for of_loop in self._shut():
-            if of_loop is not own:
-                close_elsewhere(of_loop)
-        if own and own.lifetime:
-            await own.lifetime.aclose()
+        self._shut()
+        await self._of_loops.aclose()
 
     # -- Making and keeping them ------------------------------------------------------------------
 
@@ -252,59 +239,43 @@ class Clients:
         self.refuse_closed()
         return self._sync
 
-    async def _async_one(self) -> OfLoop:
-        loop = asyncio.get_running_loop()
-        of_loop = self._of(loop) or await self._join(loop)
-        self.refuse_closed()
-        return of_loop
-
-    def _of(self, loop: asyncio.AbstractEventLoop) -> OfLoop | None:
-        of_loop = self._loops.get(id(loop))
-        found = None if of_loop is None else of_loop()
-        return found if found is not None and found.loop is loop else None
-
     def _may_go_direct(self) -> bool:
         # Of a pool with few connections, none is held back from what needs several commands.
         few = "max_connections" in self.settings.options
         own = self.settings.options.get("credential_provider") is None and not few
         return self.settings.topology == "single" and own
 
-    async def _join(self, loop: asyncio.AbstractEventLoop) -> OfLoop:
+    def _of_this_loop(self) -> OfLoop:
+        return self._of_loops.keep(self._callers_own() or self._new_of_loop())
+
+    def _callers_own(self) -> OfLoop | None:
+        """Give the caller's own client to the first loop that asks."""
+        if self._given is None or self._given_is_sync:
+            return None
+        loop = asyncio.get_running_loop()
         with self._lock:
-            # A loop that ends in another thread meanwhile takes its own away.
-            for key, reference in list(self._loops.items()):
-                if reference() is None:
-                    self._loops.pop(key, None)
-            if self._given is not None and not self._given_is_sync:
-                self._given_loop = self._given_loop or loop
-                if self._given_loop is loop:
-                    return self._kept(OfLoop(loop, self._given, asyncio.Semaphore(_AT_ONCE)))
-            if self.settings.databases:
-                multi.refuse_elsewhere(self._given)
-            client = async_client(self.settings)
-            wait = self.settings.options.get("socket_timeout", _PATIENCE)
-            possible = self._may_go_direct() and AsyncDirect.is_possible()
-            direct = AsyncDirect(client, wait) if possible else None
-            permits = asyncio.Semaphore(self._at_once)
-            of_loop = self._kept(OfLoop(loop, client, permits, direct))
-            lifetime = of_loop.own(self.forget)
-        await lifetime.__anext__()
-        return of_loop
+            self._given_loop = self._given_loop or loop
+        if self._given_loop is not loop:
+            return None
+        return OfLoop(self._given, asyncio.Semaphore(_AT_ONCE), is_ours=False)
 
-    def _kept(self, of_loop: OfLoop) -> OfLoop:
-        self._loops[id(of_loop.loop)] = weakref.ref(of_loop)
-        return of_loop
+    def _new_of_loop(self) -> OfLoop:
+        if self.settings.databases:
+            multi.refuse_elsewhere(self._given)
+        client = async_client(self.settings)
+        wait = self.settings.options.get("socket_timeout", _PATIENCE)
+        possible = self._may_go_direct() and AsyncDirect.is_possible()
+        direct = AsyncDirect(client, wait) if possible else None
+        return OfLoop(client, asyncio.Semaphore(self._at_once), direct)
 
-    def _shut(self) -> list[OfLoop]:
+    def _shut(self) -> None:
         with self._lock:
             self.closed = True
-            refs, self._loops = list(self._loops.values()), {}
             client, self._sync = self._sync, None
         if self._direct is not None:
             self._direct.close()
         if client is not None:
             close_client(client)
-        return [of_loop for ref in refs if (of_loop := ref()) is not None]
 
     def refuse_closed(self) -> None:
         """Raise an error where the store was closed."""

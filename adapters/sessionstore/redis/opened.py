@@ -7,7 +7,7 @@ and each would warn when it is collected. So those of ours are known, and can be
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -16,59 +16,72 @@ import redis.asyncio
 
 from sessionstore.redis.making import AsyncClient, QuietCluster, sentinels_of
 
-__all__ = ["abandon", "note_connections"]
+__all__ = ["Opened"]
 
 
-def note_connections(client: AsyncClient) -> set[Any]:
-    """Note the connections that a client will open.
+class Opened:
+    """The connections that a client of the running loop has open.
 
     Args:
         client: One of ours, which has opened none yet.
 
-    Returns:
-        Those that are open, from now on.
+    Attributes:
+        connections: Those that are open.
     """
-    opened: set[Any] = set()
-    if isinstance(client, redis.asyncio.RedisCluster):
-        for node in client.nodes_manager.startup_nodes.values():
-            kind: Any = node.connection_class
-            node.connection_class = _noted(kind)
-            node.connection_kwargs["opened"] = opened
-        options = client.connection_kwargs
-        options |= {"connection_class": _noted(options["connection_class"]), "opened": opened}
-        return opened
-    for one in (client, *sentinels_of(client)):
-        pool = one.connection_pool
-        pool.connection_class = _noted(pool.connection_class)
-        pool.connection_kwargs["opened"] = opened
-    return opened
+
+    def __init__(self, client: AsyncClient) -> None:
+        """Note from now on what the client opens."""
+        self.connections: set[Any] = set()
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        if isinstance(client, redis.asyncio.RedisCluster):
+            for node in client.nodes_manager.startup_nodes.values():
+                kind: Any = node.connection_class
+                node.connection_class = _noted(kind)
+                node.connection_kwargs["opened"] = self
+            options = client.connection_kwargs
+            options |= {"connection_class": _noted(options["connection_class"]), "opened": self}
+            return
+        for one in (client, *sentinels_of(client)):
+            pool = one.connection_pool
+            pool.connection_class = _noted(pool.connection_class)
+            pool.connection_kwargs["opened"] = self
+
+    def abandon(self) -> None:
+        """Close them without their loop, which runs no more."""
+        if isinstance(self._client, QuietCluster):
+            self._client.is_abandoned = True
+        # A transport closes its socket by a call that its loop makes: this one makes no more.
+        with suppress(AttributeError):  # uvloop's transports need none
+            self._loop.call_soon = _call_now  # type: ignore[method-assign,assignment]
+        try:
+            _carry_out(_disconnected(list(self.connections)))
+        finally:
+            with suppress(AttributeError):
+                del self._loop.call_soon
+
+    def collected(self, connection: Any) -> None:
+        """Close them all before one that is open is collected, and would warn.
+
+        They are collected with their loop then, in whatever order the collector likes: where one of
+        its sockets or transports comes first, that has warned already. A reference that leads to a
+        transport leads to its loop, so that nothing can be kept back to close them before.
+        """
+        if connection in self.connections and not self._loop.is_running():
+            self.abandon()
 
 
-def abandon(loop: asyncio.AbstractEventLoop, client: AsyncClient, opened: set[Any]) -> None:
-    """Close the connections of a loop that runs no more.
-
-    Args:
-        loop: The loop.
-        client: Its client.
-        opened: What `note_connections` gave.
-    """
-    if isinstance(client, QuietCluster):
-        client.is_abandoned = True
-    # A transport closes its socket by a call that its loop makes: this one makes no more.
-    with suppress(AttributeError):  # uvloop's transports need none
-        loop.call_soon = _call_now  # type: ignore[method-assign,assignment]
-    for connection in list(opened):
+async def _disconnected(connections: list[Any]) -> None:
+    for connection in connections:
         with suppress(Exception):
-            _end(connection.disconnect(nowait=True))
-    with suppress(AttributeError):
-        del loop.call_soon
+            await connection.disconnect(nowait=True)
 
 
 def _call_now(function: Callable[..., object], *args: Any, **_: Any) -> None:
     function(*args)
 
 
-def _end(work: Any) -> None:
+def _carry_out(work: Coroutine[Any, Any, None]) -> None:
     """Carry out what waits for nothing, and only wants a loop to be there."""
     try:
         asyncio.get_running_loop()
@@ -87,25 +100,30 @@ def _end(work: Any) -> None:
 @lru_cache
 def _noted(kind: type[Any]) -> type[Any]:
     class Noted(kind):  # type: ignore[misc]
-        def __init__(self, *, opened: set[Any], **options: Any) -> None:
+        def __init__(self, *, opened: Opened, **options: Any) -> None:
             super().__init__(**options)
             self.opened = opened
 
         async def connect(self) -> None:
-            self.opened.add(self)
+            self.opened.connections.add(self)
             await super().connect()
 
         if hasattr(kind, "connect_check_health"):  # not in redis-py 5
 
             async def connect_check_health(self, *args: Any, **options: Any) -> None:
-                self.opened.add(self)
+                self.opened.connections.add(self)
                 await super().connect_check_health(*args, **options)
 
         async def disconnect(self, *args: Any, **options: Any) -> None:
             try:
                 await super().disconnect(*args, **options)
             finally:
-                self.opened.discard(self)
+                self.opened.connections.discard(self)
+
+        def __del__(self, *args: Any, **options: Any) -> None:
+            if hasattr(self, "opened"):
+                self.opened.collected(self)
+            super().__del__(*args, **options)
 
     Noted.__name__ = Noted.__qualname__ = kind.__name__
     return Noted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +16,7 @@ except ImportError as _missing:
     ) from _missing
 
 from sessionstore._runtime.call_deadline import deadline_after, until, within
+from sessionstore._runtime.forks import at_fork, left_to_parent
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore._runtime.settling import to_its_end
 from sessionstore.arguments import NO_LIMIT, checked_seconds
@@ -210,7 +210,7 @@ class RedisSessionStore(SessionStore):
             is_tls=bool(settings.options.get("ssl")),
         )
         self._clients = Clients(settings, given)
-        self._abandoned: list[Clients] = []
+        at_fork(in_child=self._start_anew)
 
     def __repr__(self) -> str:
         """Tell where the Redis is: never a password."""
@@ -229,8 +229,8 @@ class RedisSessionStore(SessionStore):
     def run(self, operation: Operation[T]) -> T:
         """Carry out an operation."""
         clients = self._clients
-        if clients.closed or clients.pid != os.getpid():
-            clients = self._open_clients()
+        if clients.closed:  # a flow may have nothing to ask for
+            clients.refuse_closed()
         make_flow: _MakeFlow = _OPERATIONS.get(type(operation), unknown)
         flow = make_flow(self._exchange, operation)
         began = time.monotonic()
@@ -249,8 +249,8 @@ class RedisSessionStore(SessionStore):
     async def arun(self, operation: Operation[T]) -> T:
         """Async twin of `run`."""
         clients = self._clients
-        if clients.closed or clients.pid != os.getpid():
-            clients = self._open_clients()
+        if clients.closed:  # a flow may have nothing to ask for
+            clients.refuse_closed()
         make_flow: _MakeFlow = _OPERATIONS.get(type(operation), unknown)
         flow = make_flow(self._exchange, operation)
         with until(deadline_after(self._timeout)):
@@ -264,23 +264,16 @@ class RedisSessionStore(SessionStore):
 
     def close(self) -> None:
         """Close the connections that the store opened; later operations raise an error."""
-        self._of_this_process().close()
+        self._clients.close()
 
     async def aclose(self) -> None:
         """Async twin of `close`."""
-        await self._of_this_process().aclose()
+        await self._clients.aclose()
 
-    def _open_clients(self) -> Clients:
-        clients = self._of_this_process()
-        clients.refuse_closed()  # a flow may have nothing to ask for
-        return clients
-
-    def _of_this_process(self) -> Clients:
-        if self._clients.pid != os.getpid():
-            # Connections must not cross a fork, nor be closed on the far side of it.
-            self._abandoned.append(self._clients)
-            self._clients = self._clients.after_fork()
-        return self._clients
+    def _start_anew(self) -> None:
+        """In a forked child: no connection crosses a fork, nor is closed on the far side of it."""
+        left_to_parent(self._clients)
+        self._clients = self._clients.after_fork()
 
 
 def _milliseconds(ttl_seconds: float | None) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import weakref
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
 from sessionstore._runtime.call_deadline import deadline_after
+from sessionstore._runtime.forks import at_fork, left_to_parent
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore._runtime.tickets import Ticket, ticket
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
@@ -121,9 +121,8 @@ class AgentDb:
         self._tables = tables_of(table_prefix, schema, self._migrations)
         self._create_schema = create_schema
         self._closed = False
-        # By process: a connection must not cross a fork, nor be closed on the far side of it.
-        self._engines: dict[int, Engines] = {}
-        self._sqlite_runs: dict[int, SqliteRuns] = {}
+        self._start()
+        at_fork(in_child=self._start_anew)
         if given is None:
             self._require_driver()
 
@@ -277,7 +276,7 @@ class AgentDb:
         """Async twin of `close`."""
         self._closed = True
         engines = self._current()
-        await engines.leave(asyncio.get_running_loop())
+        await engines.of_loops.aclose()
         await asyncio.to_thread(engines.dispose)
         await asyncio.to_thread(self._dispose_runs)
 
@@ -298,8 +297,8 @@ class AgentDb:
         await self.aclose()
 
     def _dispose_runs(self) -> None:
-        if runs := self._sqlite_runs.get(os.getpid()):
-            runs.dispose()
+        if self._sqlite_runs is not None:
+            self._sqlite_runs.dispose()
 
     # -- Connections ------------------------------------------------------------------------------
 
@@ -311,7 +310,7 @@ class AgentDb:
         return self._current().blocking(self._new_engine)
 
     async def _of_loop(self) -> OfLoop:
-        return await self._current().of_this_loop(self._new_async_engine)
+        return self._current().of_this_loop(self._new_async_engine)
 
     def _require_driver(self) -> None:
         try:
@@ -338,25 +337,31 @@ class AgentDb:
             return None
         return gates_of(self._url, self._options)
 
-    def _current(self) -> Engines:
-        known = self._engines.get(os.getpid())
-        return known or self._engines.setdefault(os.getpid(), self._new_engines())
+    def _start(self) -> None:
+        # Neither must know this object, with which both end.
+        self._engines = Engines(self._gates())
+        self._sqlite_runs = self._new_runs() if self._dialect_name == "sqlite" else None
+        self._finalizers = [weakref.finalize(self, self._engines.dispose)]
+        if self._sqlite_runs is not None:
+            self._finalizers.append(weakref.finalize(self, self._sqlite_runs.dispose))
 
-    def _new_engines(self) -> Engines:
-        engines = Engines(self._gates())  # which must not know this object
-        weakref.finalize(self, engines.dispose)
-        return engines
+    def _start_anew(self) -> None:
+        """In a forked child: no connection crosses a fork, nor is closed on the far side of it."""
+        for finalizer in self._finalizers:
+            finalizer.detach()
+        left_to_parent((self._engines, self._sqlite_runs))
+        self._start()
+
+    def _current(self) -> Engines:
+        return self._engines
 
     def _runs(self) -> SqliteRuns:
-        known = self._sqlite_runs.get(os.getpid())
-        return known or self._sqlite_runs.setdefault(os.getpid(), self._new_runs())
+        return cast("SqliteRuns", self._sqlite_runs)
 
     def _new_runs(self) -> SqliteRuns:
         in_memory = self._given is None and is_in_memory(self._url)
-        taken_away = self._current().look_again
-        runs = SqliteRuns(self._new_file_engine(), self._timeout, taken_away, in_memory=in_memory)
-        weakref.finalize(self, runs.dispose)
-        return runs
+        taken_away = self._engines.look_again
+        return SqliteRuns(self._new_file_engine(), self._timeout, taken_away, in_memory=in_memory)
 
     def _new_file_engine(self) -> Callable[[list[KeptConnection] | None], Engine]:
         if isinstance(self._given, Engine):

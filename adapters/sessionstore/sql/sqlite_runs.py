@@ -9,7 +9,6 @@ that: it is told to end, and does so before it commits or after.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import threading
 import time
@@ -70,7 +69,6 @@ class SqliteRuns:
         self._others: Engine | None = None
         self._lanes: dict[bool, ThreadPoolExecutor] = {}
         self._closed = False
-        self._pid = os.getpid()
 
     # -- In the caller's thread -------------------------------------------------------------------
 
@@ -225,8 +223,6 @@ class SqliteRuns:
 
     def dispose(self) -> None:
         """Close the connections that nobody uses; what uses one closes it when it is done."""
-        if self._pid != os.getpid():
-            return  # a parent's: to close them here would undo its locks
         with self._opening:
             self._closed = True
             lanes, self._lanes = list(self._lanes.values()), {}
