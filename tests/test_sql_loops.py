@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import warnings
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -86,6 +87,23 @@ def test_a_loop_that_is_closed_takes_its_connections_along(
     finally:
         gc.enable()
     db.close()
+
+
+@pytest.mark.parametrize("end", ["loop closed", "database closed", "database dropped"])
+def test_connections_of_aiosqlite_are_closed_without_their_loop(tmp_path: Path, end: str) -> None:
+    """One that is collected open warns, which fails the test."""
+    db: AgentDb | None = AgentDb(f"sqlite+aiosqlite:///{tmp_path / 'x.db'}")
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(DbSessionStore(db).aappend_message("s", say()))  # type: ignore[arg-type]
+    if end == "database closed":
+        db.close()  # type: ignore[union-attr]
+    if end != "loop closed":
+        db = None
+        gc.collect()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    db = None
+    gc.collect()
 
 
 _ENDS: dict[str, str] = {

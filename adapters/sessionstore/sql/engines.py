@@ -125,6 +125,8 @@ def _close_quietly(driver: Any) -> None:
     if hasattr(driver, "pgconn"):
         driver.pgconn.finish()
         return
-    closing = getattr(driver, "terminate", driver.close)()
+    # Of aiosqlite, asyncpg, and others.
+    end = getattr(driver, "stop", None) or getattr(driver, "terminate", driver.close)
+    closing = end()
     if asyncio.iscoroutine(closing):
         closing.close()
