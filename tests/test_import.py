@@ -4,8 +4,19 @@ from pathlib import Path
 
 import pytest
 from children import Children
+from warm import Warm
 
 from sessionstore.arguments.urls import KNOWN
+
+# In a process that may have imported them already.
+HIDE = """
+    import sys
+
+    def hide(drivers):
+        for name in [*drivers, *sys.modules]:
+            if name.partition(".")[0] in drivers:
+                sys.modules[name] = None
+"""
 
 IMPORT = """
     import sys
@@ -57,11 +68,10 @@ def test_a_star_imports_what_needs_no_driver() -> None:
 
 
 LOOKED_AT = """
-    import inspect, pydoc, sys
+    import inspect, pydoc
 
     package, without, *lacks = sys.argv[1:]
-    for driver in without.split():
-        sys.modules[driver] = None
+    hide(without.split())
     module = __import__(package)
     names = {name for name in dir(module) if not name.startswith("__")}
     members = {name for name, _ in inspect.getmembers(module) if not name.startswith("__")}
@@ -89,17 +99,14 @@ NEED_THEM = "AgentDb DbSessionStore PostgresAgentDb RedisSessionStore SqliteAgen
     ],
 )
 def test_help_inspect_and_a_star_meet_all_names_and_none_that_raises(
-    package: str, without: str, lacks: str
+    warm: Warm, package: str, without: str, lacks: str
 ) -> None:
-    with Children() as children:
-        children.run(LOOKED_AT, package, without, lacks)
+    with Children(warm) as children:
+        children.run(HIDE + LOOKED_AT, package, without, lacks)
 
 
 HINT = """
-    import sys
-
-    for driver in sys.argv[1].split():
-        sys.modules[driver] = None
+    hide(sys.argv[1].split())
     from sessionstore import open_store
     try:
         open_store(sys.argv[2])
@@ -145,15 +152,13 @@ UNKNOWN = f"SQLAlchemy knows no such database; {USE}"
         ),
     ],
 )
-def test_a_url_says_what_to_install(without: str, scheme: str, said: str) -> None:
-    with Children() as children:
-        assert children.run(HINT, without, f"{scheme}://u:secret@h/d") == f"{said}\n"
+def test_a_url_says_what_to_install(warm: Warm, without: str, scheme: str, said: str) -> None:
+    with Children(warm) as children:
+        assert children.run(HIDE + HINT, without, f"{scheme}://u:secret@h/d") == f"{said}\n"
 
 
 MISSING = """
-    import sys
-
-    sys.modules[sys.argv[1]] = None
+    hide(sys.argv[1:])
     try:
         import sessionstore.testing
     except ImportError as error:
@@ -161,11 +166,11 @@ MISSING = """
 """
 
 
-def test_the_suite_says_what_it_needs() -> None:
+def test_the_suite_says_what_it_needs(warm: Warm) -> None:
     hint = "sessionstore.testing needs the testing extra: pip install 'sessionstore[testing]'\n"
-    with Children() as children:
+    with Children(warm) as children:
         for missing in ("pytest", "hypothesis"):
-            assert children.run(MISSING, missing) == hint
+            assert children.run(HIDE + MISSING, missing) == hint
 
 
 WITHOUT = """

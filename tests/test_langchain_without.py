@@ -80,8 +80,7 @@ NOT_THERE = """
 
 def test_everything_works_without_langchains_deprecated_classes():
     with Children() as children:
-        assert children.run(HIDDEN + NOT_THERE) == "gone\n"
-        assert children.run(HIDDEN + USES) == SAID
+        assert children.run(HIDDEN + NOT_THERE + USES) == "gone\n" + SAID
 
 
 def test_nothing_warns_while_the_deprecated_classes_are_there():
