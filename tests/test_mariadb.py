@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from children import Children
 from conftest import Call, empty
+from lighter import Checked
 from servers.mariadb import MariadbServer
 from servers.mariadb import binary as mariadb_binary
 from sqlalchemy import event, text
@@ -58,7 +59,7 @@ def url(mariadb: MariadbServer, schema: str) -> str:
 
 
 class TestMariadbConformance(
-    AppendContract, ReadContract, DeleteMessagesContract, IdentifierContract, ListContract
+    Checked, AppendContract, ReadContract, DeleteMessagesContract, IdentifierContract, ListContract
 ):
     """What differs most from one database to another; the soak tests run the whole suite."""
 

@@ -6,17 +6,18 @@ import itertools
 
 import pytest
 from fallback_contract import GoingDownAndUp, faulty
+from lighter import Checked
 
 from sessionstore.testing import OpenStore
 
 
-class TestDownAndUpAtEachRequest(GoingDownAndUp):
+class TestDownAndUpAtEachRequest(Checked, GoingDownAndUp):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return faulty(lambda: itertools.cycle(["down", None]))
 
 
-class TestAnswersLost(GoingDownAndUp):
+class TestAnswersLost(Checked, GoingDownAndUp):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return faulty(lambda: itertools.cycle([None, "lost", None, "down", "lost"]))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fallback_contract import GoingDownAndUp, Outage, faulty
+from lighter import Checked
 
 from sessionstore import SQLiteSessionStore
 from sessionstore.testing import OpenStore
@@ -21,19 +22,19 @@ def files(tmp_path: Path) -> Files:
     return lambda: SQLiteSessionStore(tmp_path / f"{next(numbers)}.db", synchronous="NORMAL")
 
 
-class TestDownFromTheStart(Outage):
+class TestDownFromTheStart(Checked, Outage):
     @pytest.fixture
     def open_store(self, files: Files) -> OpenStore:
         return faulty(lambda: itertools.repeat("down"), files)
 
 
-class TestDownAndUpAtEachRequest(GoingDownAndUp):
+class TestDownAndUpAtEachRequest(Checked, GoingDownAndUp):
     @pytest.fixture
     def open_store(self, files: Files) -> OpenStore:
         return faulty(lambda: itertools.cycle(["down", None]), files)
 
 
-class TestAnswersLost(GoingDownAndUp):
+class TestAnswersLost(Checked, GoingDownAndUp):
     @pytest.fixture
     def open_store(self, files: Files) -> OpenStore:
         return faulty(lambda: itertools.cycle([None, "lost", None, "down", "lost"]), files)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from conftest import empty
+from lighter import Checked
 from servers.mariadb import MariadbServer
 from servers.mariadb import binary as mariadb_binary
 
@@ -26,7 +27,7 @@ if mariadb_binary():
             DbSessionStore(db).ping()
             yield db
 
-    class TestMariadbConformance(SharedStoreConformance):
+    class TestMariadbConformance(Checked, SharedStoreConformance):
         @pytest.fixture
         def open_store(self, mariadb: MariadbServer, kept: AgentDb) -> OpenStore:
             empty(kept)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from conftest import empty
+from lighter import Checked
 from servers.pgbouncer import PgBouncer
 from servers.pgbouncer import binary as pgbouncer_binary
 from servers.postgres import PostgresServer
@@ -32,7 +33,7 @@ if pgbouncer_binary():
             DbSessionStore(db).ping()
             yield db
 
-    class TestPgBouncerConformance(SharedStoreConformance):
+    class TestPgBouncerConformance(Checked, SharedStoreConformance):
         @pytest.fixture
         def open_store(
             self, postgres: PostgresServer, bouncer: PgBouncer, kept: PostgresAgentDb

@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+from lighter import Checked
 from servers import redis as redis_servers
 
 from sessionstore import RedisSessionStore
@@ -29,7 +30,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Any]:
         yield server
 
 
-class TestConformance(SharedStoreConformance):
+class TestConformance(Checked, SharedStoreConformance):
     prunes = False
 
     @pytest.fixture(params=[2, 3])

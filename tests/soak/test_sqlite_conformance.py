@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from lighter import Checked
 
 from sessionstore import SQLiteSessionStore
 from sessionstore.testing import OpenStore, SessionStoreConformance
 
 
-class TestMemoryConformance(SessionStoreConformance):
+class TestMemoryConformance(Checked, SessionStoreConformance):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return SQLiteSessionStore
