@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from children import Children, ended, finished
+from children import Child, Children, ended, finished
 from deaths import AFTERWARDS, DIES
 from outages import ids_in
 from servers import redis as redis_servers
+from warm import Warm
 
 from sessionstore import FallbackSessionStore, RedisSessionStore, SessionMessage
 
@@ -59,18 +59,18 @@ def fallback(
     return str(request.param)
 
 
-def tell(child: subprocess.Popen[str], line: object) -> None:
+def tell(child: Child, line: object) -> None:
     assert child.stdin
     child.stdin.write(f"{line}\n")
     child.stdin.flush()
 
 
-def told(child: subprocess.Popen[str], count: int) -> list[str]:
+def told(child: Child, count: int) -> list[str]:
     assert child.stdout
     return [child.stdout.readline().strip() for _ in range(count)]
 
 
-def wrote(child: subprocess.Popen[str], count: int) -> str:
+def wrote(child: Child, count: int) -> str:
     """Wait until a writer has written so many, and give how it then sees its primary."""
     return told(child, count + 1)[-1]
 
@@ -79,8 +79,10 @@ def names(writer: str, numbers: int) -> list[str]:
     return [f"{writer} {number}" for number in range(numbers)]
 
 
-def test_each_process_goes_on_by_itself(redis: redis_servers.Server, fallback: str) -> None:
-    with Children() as children, RedisSessionStore(redis.url) as itself:
+def test_each_process_goes_on_by_itself(
+    warm: Warm, redis: redis_servers.Server, fallback: str
+) -> None:
+    with Children(warm) as children, RedisSessionStore(redis.url) as itself:
         writers = [children.start(WRITER, redis.url, fallback, name) for name in PROCESSES]
 
         def all_write(count: int) -> set[str]:
@@ -105,10 +107,10 @@ def test_each_process_goes_on_by_itself(redis: redis_servers.Server, fallback: s
 
 
 def test_a_process_takes_over_from_the_dead_and_leaves_the_living_alone(
-    redis: redis_servers.Server, tmp_path: Path
+    warm: Warm, redis: redis_servers.Server, tmp_path: Path
 ) -> None:
     fallback = f"sqlite:///{tmp_path / 'outage.db'}"
-    with Children() as children, RedisSessionStore(redis.url) as itself:
+    with Children(warm) as children, RedisSessionStore(redis.url) as itself:
         dead, living = (children.start(WRITER, redis.url, fallback, name) for name in "dl")
         for writer in (dead, living):
             tell(writer, 3)
@@ -138,12 +140,12 @@ def test_a_process_takes_over_from_the_dead_and_leaves_the_living_alone(
 
 
 def test_a_process_that_is_killed_again_and_again(
-    redis: redis_servers.Server, tmp_path: Path
+    warm: Warm, redis: redis_servers.Server, tmp_path: Path
 ) -> None:
     """In an outage, at any moment: what it acknowledged is replayed by whoever comes next."""
     fallback = f"sqlite:///{tmp_path / 'outage.db'}"
     redis.kill()
-    with Children() as children:
+    with Children(warm) as children:
         lives = []
         for life in range(6):
             child = children.start(WRITER, redis.url, fallback, f"life{life}")
@@ -171,10 +173,10 @@ def test_a_process_that_is_killed_again_and_again(
 
 
 def test_a_process_that_is_killed_in_the_middle_of_a_replay(
-    redis_server: redis_servers.Server, tmp_path: Path
+    warm: Warm, redis_server: redis_servers.Server, tmp_path: Path
 ) -> None:
     """At every seventh step; the soak has all."""
-    with Children() as children:
+    with Children(warm) as children:
         *states, _ = children.run(DIES, redis_server.url, tmp_path, 7).split("-\n")
     assert len(states) > 2
     assert set(states) == {AFTERWARDS}

@@ -83,7 +83,7 @@ def test_everything_works_without_langchains_deprecated_classes():
         assert children.run(HIDDEN + NOT_THERE + USES) == "gone\n" + SAID
 
 
-def test_nothing_warns_while_the_deprecated_classes_are_there():
+def test_nothing_warns_while_the_deprecated_classes_are_there(warm):
     # A child turns every warning into an error, from its start.
-    with Children() as children:
+    with Children(warm) as children:
         assert children.run(USES) == SAID

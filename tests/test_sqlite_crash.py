@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from children import Children, ended
 from sqlite_files import outside, said
+from warm import Warm
 
 from sessionstore import SessionStore, SessionStoreError, SQLiteSessionStore
 from sessionstore.operations import Append
@@ -45,9 +46,11 @@ APPEND = """
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
-def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path, mode: str) -> None:
+def test_a_killed_process_loses_nothing_that_was_acknowledged(
+    warm: Warm, tmp_path: Path, mode: str
+) -> None:
     path = tmp_path / "sessions.db"
-    lives = [lived(path, mode, life) for life in range(25)]
+    lives = [lived(warm, path, mode, life) for life in range(25)]
     with SQLiteSessionStore(path) as store:
         log = [tuple(map(int, str(message.id).split())) for message in store.get_messages("s")]
     batches = [(life, number) for life, number, place in log if place == 0]
@@ -62,9 +65,9 @@ def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path, mo
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def lived(path: Path, mode: str, life: int) -> int:
+def lived(warm: Warm, path: Path, mode: str, life: int) -> int:
     """Let a process append until it is killed, and give how many appends it acknowledged."""
-    with Children() as children:
+    with Children(warm) as children:
         child = children.start(APPEND, path, mode, life)
         assert child.stdout
         first = [child.stdout.readline() for _ in range(random.randint(1, 12))]  # noqa: S311
