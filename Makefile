@@ -59,8 +59,8 @@ check: lint types demo test-all soak ## all that CI runs (the notebooks are amon
 wheel: $(READY) ## the built wheel, in an empty environment, passes the demo
 	rm -rf $(ENV)/wheel && mkdir $(ENV)/wheel
 	$(BIN)/python -m build --wheel --outdir $(ENV)/wheel
-	$(BIN)/python -m venv $(ENV)/wheel/env
-	$(ENV)/wheel/env/bin/python -m pip install --quiet "$$(ls $(ENV)/wheel/*.whl)[langchain]"
+	$(BIN)/python -m venv --without-pip $(ENV)/wheel/env
+	$(BIN)/python -m pip --python $(ENV)/wheel/env install --quiet "$$(ls $(ENV)/wheel/*.whl)[langchain]"
 	cd $(ENV)/wheel && env/bin/python -m langchain_sessionstore.demo
 
 test-all: ## the tests and the wheel on every Python
