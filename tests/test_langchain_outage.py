@@ -74,7 +74,7 @@ def test_an_agent_goes_on_in_an_outage_and_all_is_replayed(primary, store, run):
     assert words(model.shown[1]) == ["q1", "a1", "q2"]
     assert len(primary.inner.get_messages("s")) == 2
     mallory = {"configurable": {"session_id": "s", "user_id": "mallory"}}
-    with pytest.raises(StoreUnavailableError, match="whose session"):
+    with pytest.raises(StoreUnavailableError, match="the owner of this session is not known"):
         run(agent, said("x"), mallory)
     primary.fault = lambda: None
     assert store.recover()
