@@ -30,7 +30,7 @@ from sessionstore import (
     SessionStoreError,
     StoreUnavailableError,
 )
-from sessionstore.arguments import require_owner, require_version
+from sessionstore.arguments import require_version
 from sessionstore.models import (
     SYSTEM_ROLES,
     decode_messages,
@@ -56,6 +56,7 @@ from sessionstore.operations import (
     Update,
     unknown_operation,
 )
+from sessionstore.ownership import require_owner
 
 T = TypeVar("T")
 Session = dict[str, Any]

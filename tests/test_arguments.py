@@ -11,8 +11,10 @@ from sessionstore import (
     InMemorySessionStore,
     InvalidMessageError,
     InvalidSessionError,
+    InvalidTypeError,
     SessionMessage,
     SessionStore,
+    SessionStoreError,
     SQLiteSessionStore,
 )
 
@@ -67,3 +69,40 @@ def test_data_nested_too_deep_is_refused() -> None:
         store.append_message("s", message)
     with pytest.raises(InvalidSessionError, match="metadata is nested too deep: at most 64"):
         store.create("s", metadata={"a": ENDLESS})
+
+
+@pytest.mark.parametrize("wrong", [3, None, b"s", ["s"]])
+def test_an_id_of_another_type_is_a_type_error_too(wrong: Any) -> None:
+    store = InMemorySessionStore()
+    with pytest.raises(InvalidTypeError, match="session_id must be a string, not"):
+        store.get(wrong)
+    if wrong is not None:
+        with pytest.raises(InvalidTypeError, match="user_id must be a string, not"):
+            store.get("s", user_id=wrong)
+
+
+def test_a_message_whose_content_is_none_is_refused_with_what_to_give() -> None:
+    given = {"role": "assistant", "content": None}
+    with pytest.raises(InvalidMessageError, match='blocks, not None: give ""'):
+        InMemorySessionStore().append_message("s", given)
+
+
+def test_a_mapping_without_a_role_is_told_from_one_with_an_unknown_field() -> None:
+    store = InMemorySessionStore()
+    with pytest.raises(InvalidMessageError, match="needs a role"):
+        store.append_message("s", {"content": "x"})
+    with pytest.raises(InvalidMessageError, match="has a field that a SessionMessage does not"):
+        store.append_message("s", {"role": "user", "contents": "x"})
+
+
+def test_a_url_is_refused_where_the_path_of_a_file_belongs() -> None:
+    with pytest.raises(SessionStoreError, match="a URL is for open_store"):
+        SQLiteSessionStore("sqlite:///sessions.db")
+
+
+def test_a_tool_call_in_another_form_is_refused_with_the_form_that_is_taken() -> None:
+    function = {"name": "add", "arguments": "{}"}
+    calls = [{"id": "c1", "type": "function", "function": function}]
+    given = {"role": "assistant", "content": "", "tool_calls": calls}
+    with pytest.raises(InvalidMessageError, match=r'A tool call is \{"id"'):
+        InMemorySessionStore().append_message("s", given)

@@ -23,7 +23,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.fallback import obsolete
-from sessionstore.fallback.owners import is_present, name_for
+from sessionstore.fallback.journal_owners import is_present, name_for
 from sessionstore.operations import Append
 
 

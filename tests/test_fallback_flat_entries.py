@@ -22,7 +22,7 @@ from sessionstore import (
     SQLiteSessionStore,
 )
 from sessionstore.fallback.entries import Entry, decode_entry, encode_entry
-from sessionstore.fallback.owners import leave, name_for
+from sessionstore.fallback.journal_owners import leave, name_for
 from sessionstore.operations import (
     Append,
     Create,

@@ -14,15 +14,14 @@ from sessionstore import (
     InMemorySessionStore,
     StoreConnectionError,
     WrapperSessionStore,
-    _session_table,
-    _stored_session,
 )
+from sessionstore._in_memory import session, table
 from sessionstore.fallback import cache, cached, known, learning, queue
 from sessionstore.testing.changes import Change, changes, content
 from sessionstore.testing.interrupts import in_a_thread
 from sessionstore.testing.samples import said
 
-OURS = [_session_table, _stored_session, cache, cached, known, learning, queue]
+OURS = [table, session, cache, cached, known, learning, queue]
 APART = 11  # instructions: which ones depends on the change
 
 

@@ -13,10 +13,9 @@ from instructions import interrupted_at
 from sessionstore import (
     InMemorySessionStore,
     SessionMessage,
-    _session_table,
-    _stored_session,
     memory,
 )
+from sessionstore._in_memory import session, table
 from sessionstore.testing import InterruptContract, OpenStore, SessionStoreConformance
 from sessionstore.testing.changes import changes, content
 
@@ -33,7 +32,7 @@ def said(text: str, id: str | None = None) -> SessionMessage:
 
 # -- Ctrl-C ---------------------------------------------------------------------------------------
 
-OURS = [memory, _session_table, _stored_session]
+OURS = [memory, table, session]
 
 
 def require_consistent(store: InMemorySessionStore) -> None:

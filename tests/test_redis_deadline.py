@@ -12,7 +12,7 @@ from servers import redis as redis_servers
 from servers.proxy import Proxy
 
 from sessionstore import RedisSessionStore, StoreUnavailableError
-from sessionstore._runtime.call_deadline import until
+from sessionstore.deadline import until
 from sessionstore.testing import Stores
 from sessionstore.testing.samples import conversation, ids, said
 

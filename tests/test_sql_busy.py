@@ -27,8 +27,8 @@ from sessionstore import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from sessionstore._runtime.call_deadline import until
 from sessionstore._runtime.tickets import Ticket, ticket
+from sessionstore.deadline import until
 from sessionstore.sql.gate import Gate
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"

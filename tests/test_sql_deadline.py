@@ -24,8 +24,8 @@ from sessionstore import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from sessionstore._runtime.call_deadline import until
 from sessionstore._runtime.tickets import ticket
+from sessionstore.deadline import until
 
 TIMEOUT = 0.6
 LATE = 0.35  # what a machine under load may take beyond

@@ -13,7 +13,7 @@ from children import Children
 from sqlite_files import files_of, outside, said, write_lock
 
 from sessionstore import SessionStore, SQLiteSessionStore, StoreBusyError, StoreTimeoutError
-from sessionstore._runtime.call_deadline import until
+from sessionstore.deadline import until
 from sessionstore.operations import Append
 from sessionstore.sqlite.async_calls import acarry_out
 from sessionstore.sqlite.calls import Call, Slots

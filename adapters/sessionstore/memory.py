@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
 
+from sessionstore._in_memory.session import StoredSession
+from sessionstore._in_memory.table import SessionTable, page_of
 from sessionstore._runtime.clock import clock
-from sessionstore._session_table import SessionTable, page_of
-from sessionstore._stored_session import StoredSession
-from sessionstore.arguments import require_owner, require_version
+from sessionstore.arguments import require_version
 from sessionstore.errors import (
     SessionExistsError,
     SessionNotFoundError,
@@ -43,6 +43,7 @@ from sessionstore.operations import (
     Update,
     unknown_operation,
 )
+from sessionstore.ownership import require_owner
 from sessionstore.store import SessionStore
 
 __all__ = ["InMemorySessionStore", "StoredSession"]

@@ -259,7 +259,8 @@ def encode_message(message: SessionMessage) -> bytes:
         ) or _message_decoder.decode(encoded) == message:
             return encoded
     except msgspec.ValidationError as error:  # it names types and fields, never values
-        raise InvalidMessageError(f"message {message.id!r} is not valid: {error}") from error
+        hint = _CALL if "$.tool_calls" in str(error) else ""
+        raise InvalidMessageError(f"message {message.id!r} is not valid: {error}{hint}") from error
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidMessageError(_unfit(message) or _WRONG_TYPE.format(message.id)) from error
     if unfit := _unfit(message):
@@ -400,6 +401,7 @@ def _misfit(value: object) -> str:
     return _first_misfit(value)
 
 
+_CALL = '. A tool call is {"id": "…", "name": "…", "args": {…}}'
 _WRONG_TYPE = "message {!r} is not valid: a field has the wrong type, or is no valid Unicode"
 
 

@@ -60,6 +60,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _AGENT = "default"
 _set = msgspec.structs.force_setattr
@@ -67,13 +68,13 @@ _set = msgspec.structs.force_setattr
 
 class Operation(
     msgspec.Struct,
-    Generic[T],
+    Generic[T_co],
     frozen=True,
     omit_defaults=True,
     forbid_unknown_fields=True,
     tag_field="kind",
 ):
-    """What a store is asked to do; its result is of type ``T``.
+    """What a store is asked to do; its result is of type ``T_co``.
 
     Each names what `SessionStore` says of the method of the same meaning. Wherever a message is
     taken, a mapping of its fields is, too.

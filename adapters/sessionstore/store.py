@@ -75,14 +75,15 @@ class SessionStore(Runner):
     metadata are JSON: a backend turns them into their stored form before anything else, with
     `sessionstore.models.encode_message` and `encode_metadata`, which refuse what is not, and reads
     them with `decode_messages` and `decode_metadata`, so that what a caller holds is never what the
-    store holds. `require_owner` and `require_version` in `sessionstore.arguments` raise what the
-    contract asks for, in the same atomic step as the work. ``docs/writing_a_store.md`` shows a
-    whole backend, and `sessionstore.testing` has the tests that it has to pass.
+    store holds. `require_owner` in `sessionstore.ownership` and `require_version` in
+    `sessionstore.arguments` raise what the contract asks for, in the same atomic step as the work.
+    ``docs/writing_a_store.md`` shows a whole backend, and `sessionstore.testing` has the tests that
+    it has to pass.
 
     A backend that waits for anything gives its `timeout`, and ends each call by it, whatever is
     done in the call: waiting for a lock or a connection, each receive, second tries, what the first
-    use makes. At its start ``sessionstore._runtime.call_deadline.deadline_after(self.timeout)``
-    gives the time of `time.monotonic` by which it has to be over; that is earlier where the call is
+    use makes. At its start `sessionstore.deadline.deadline_after` with that `timeout` gives the
+    time of `time.monotonic` by which it has to be over; that is earlier where the call is
     part of another one, such as a fallback's replay. A thread is handed that time: it does not see
     it by itself. Past it a call raises `StoreTimeoutError`.
 

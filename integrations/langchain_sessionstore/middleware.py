@@ -66,8 +66,8 @@ try:
         is_undisturbed,
         steps_at_end,
     )
-    from langchain_sessionstore.ownership import require_begun, require_own, verifying
     from langchain_sessionstore.thread_log import taking_over
+    from langchain_sessionstore.thread_owner import require_begun, require_own, verifying
     from langchain_sessionstore.turn_finder import TurnFinder
 except ImportError as _missing:
     raise ImportError(

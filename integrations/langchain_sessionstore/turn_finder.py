@@ -17,7 +17,7 @@ from langchain_sessionstore.callers import (
     context_of,
     given,
 )
-from langchain_sessionstore.ownership import require_own
+from langchain_sessionstore.thread_owner import require_own
 from sessionstore import InvalidSessionError
 from sessionstore.arguments import checked_id
 

@@ -7,7 +7,6 @@ from sessionstore.arguments.checks import (
     checked_metadata,
     checked_seconds,
     checked_version,
-    require_owner,
     require_version,
 )
 from sessionstore.arguments.ids import (
@@ -40,6 +39,5 @@ __all__ = [
     "checked_version",
     "named_messages",
     "optional_id",
-    "require_owner",
     "require_version",
 ]

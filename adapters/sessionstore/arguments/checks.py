@@ -9,7 +9,6 @@ from sessionstore.arguments.messages import TOO_DEEP, is_deep
 from sessionstore.errors import (
     InvalidSessionError,
     InvalidTypeError,
-    SessionAccessError,
     SessionConflictError,
 )
 
@@ -20,26 +19,11 @@ __all__ = [
     "checked_metadata",
     "checked_seconds",
     "checked_version",
-    "require_owner",
     "require_version",
 ]
 
 NO_LIMIT = 2**31 - 1
 """As good as no limit: drivers refuse a number that is larger than theirs."""
-
-
-def require_owner(owner: str | None, user_id: str | None) -> None:
-    """Refuse a caller who is not the owner.
-
-    Args:
-        owner: The session's owner; ``None`` where it is open to every caller.
-        user_id: The caller; ``None`` where nothing is to be checked.
-
-    Raises:
-        SessionAccessError: The session belongs to another user.
-    """
-    if user_id is not None and owner is not None and owner != user_id:
-        raise SessionAccessError("this session belongs to another user")
 
 
 def require_version(version: int, expected_version: int | None) -> None:
@@ -160,7 +144,7 @@ def checked_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(metadata, dict):
         kind = type(metadata).__name__
-        raise InvalidSessionError(f"metadata must be a dict, a JSON object, not {kind}")
+        raise InvalidTypeError(f"metadata must be a dict, a JSON object, not {kind}")
     if is_deep(metadata):
         raise InvalidSessionError(f"the metadata is nested too deep: {TOO_DEEP}")
     return metadata

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sessionstore.errors import InvalidMessageError, InvalidSessionError
+from sessionstore.errors import InvalidMessageError, InvalidSessionError, InvalidTypeError
 
 __all__ = [
     "MAX_ID_LENGTH",
@@ -38,7 +38,8 @@ def checked_id(value: object, name: str) -> str:
         value = str.__str__(value)
         if 0 < len(value) <= MAX_ID_LENGTH and (value.isascii() or _is_unicode(value)):
             return value
-    raise InvalidSessionError(f"{name} {_fault(value)}")
+    refusal = InvalidSessionError if isinstance(value, str) else InvalidTypeError
+    raise refusal(f"{name} {_fault(value)}")
 
 
 def optional_id(value: object, name: str) -> str | None:

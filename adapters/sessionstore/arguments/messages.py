@@ -104,6 +104,11 @@ _NO_LIST = "messages must be a list of messages, not a single {}: give [message]
 
 TOO_DEEP = f"at most {MAX_DEPTH} lists and objects may be within one another"
 
+_NO_CONTENT = (
+    "content must be a string or a list of content blocks, not None: "
+    'give "" where a message has tool calls alone'
+)
+
 _CONTAINERS = (dict, list, tuple)
 
 _WIDE = 10_000
@@ -153,6 +158,8 @@ def _ready_message(message: MessageLike) -> SessionMessage:
         or type(metadata) is not dict
         or type(extra) is not dict
     ):
+        if message.content is None:
+            raise InvalidMessageError(_NO_CONTENT)
         _require_shallow(message)
     given = message.created_at
     if not (type(given) is datetime and given.tzinfo is timezone.utc):
@@ -180,9 +187,11 @@ def _of_mapping(given: object) -> SessionMessage:
     if not isinstance(given, Mapping):
         raise InvalidMessageError(_no_message(type(given)))
     fields = dict(given)
-    if "role" not in fields or not fields.keys() <= _FIELDS:  # not named: who knows what they are
+    if "role" not in fields:
+        raise InvalidMessageError(f"a mapping for a message needs a role: {_INSTEAD}")
+    if not fields.keys() <= _FIELDS:  # not named: who knows what they are
         raise InvalidMessageError(
-            "a mapping for a message has a role, and no other fields than a SessionMessage: "
+            "a mapping for a message has a field that a SessionMessage does not have; it has "
             + ", ".join(SessionMessage.__struct_fields__)
         )
     return SessionMessage(**fields)

@@ -32,8 +32,8 @@ from sessionstore.fallback.journal_form import (
     decode_base,
     owner_of,
 )
+from sessionstore.fallback.journal_owners import is_present
 from sessionstore.fallback.known import KnownSession
-from sessionstore.fallback.owners import is_present
 from sessionstore.fallback.pending import PendingWrite
 from sessionstore.fallback.requests import FallbackFlow, ask
 from sessionstore.models import SessionInfo, SessionMessage

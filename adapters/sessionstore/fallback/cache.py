@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+from sessionstore._in_memory.table import SessionTable
 from sessionstore._runtime.clock import clock
-from sessionstore._session_table import SessionTable
-from sessionstore.arguments import require_owner
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.fallback.cached import READS, WRITES, Change, list_sessions
 from sessionstore.fallback.entries import Records, Write, encoded_messages
@@ -20,6 +19,7 @@ from sessionstore.operations import (
     Operation,
     Update,
 )
+from sessionstore.ownership import require_owner
 
 __all__ = ["SessionCache"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from sessionstore._session_table import page_of
+from sessionstore._in_memory.table import page_of
 from sessionstore.errors import (
     SessionExistsError,
     SessionNotFoundError,

@@ -23,9 +23,9 @@ from sessionstore.fallback.journal_form import (
     ids_entry,
     write_entry,
 )
+from sessionstore.fallback.journal_owners import leave, name_for
 from sessionstore.fallback.known import KnownSession
 from sessionstore.fallback.obsolete import ObsoleteJournals, written_ids
-from sessionstore.fallback.owners import leave, name_for
 from sessionstore.fallback.pending import PendingWrite
 from sessionstore.fallback.queue import UNDER_WAY, Arrival, ArrivalState, PendingQueue, QueueState
 from sessionstore.fallback.rejected import RejectedWrites

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from sessionstore._stored_session import Removal, StoredSession
+from sessionstore._in_memory.session import Removal, StoredSession
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.models import (
     SYSTEM_ROLES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from sessionstore._runtime.call_deadline import called_by, until
+from sessionstore.deadline import called_by, until
 from sessionstore.flow import Flow
 from sessionstore.operations import Operation
 from sessionstore.store import SessionStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from sessionstore._runtime.call_deadline import deadline_after
+from sessionstore.deadline import deadline_after
 from sessionstore.errors import StoreTimeoutError, StoreUnavailableError
 from sessionstore.fallback.circuits import Circuits
 from sessionstore.fallback.health import PING, Access, Health, Permit

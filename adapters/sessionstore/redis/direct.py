@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import redis
 from redis.exceptions import NoPermissionError
 
-from sessionstore._runtime.call_deadline import called_by
+from sessionstore.deadline import called_by
 from sessionstore.redis.requests import Words
 from sessionstore.redis.timed import left
 

@@ -15,12 +15,12 @@ except ImportError as _missing:
         "RedisSessionStore needs the redis extra: pip install 'sessionstore[redis]'"
     ) from _missing
 
-from sessionstore._runtime.call_deadline import deadline_after, until, within
 from sessionstore._runtime.forks import at_fork, left_to_parent
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore._runtime.settling import to_its_end
 from sessionstore.arguments import NO_LIMIT, checked_seconds
 from sessionstore.bounds import StoreBounds
+from sessionstore.deadline import deadline_after, until, within
 from sessionstore.errors import InvalidSessionError, SessionStoreError
 from sessionstore.flow import aplay, play
 from sessionstore.operations import (

@@ -14,7 +14,7 @@ import redis
 from redis.connection import ConnectionPool
 from redis.sentinel import SentinelManagedConnection
 
-from sessionstore._runtime.call_deadline import remaining
+from sessionstore.deadline import remaining
 from sessionstore.errors import StoreTimeoutError
 
 __all__ = ["SLOW", "TimedPool", "left", "let_time"]

@@ -7,8 +7,9 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from sessionstore.arguments import require_owner, require_version
+from sessionstore.arguments import require_version
 from sessionstore.operations import Append
+from sessionstore.ownership import require_owner
 from sessionstore.rows import encoded
 from sessionstore.sql.changes import add, find, make, new_row, write_head
 from sessionstore.sql.column_types import escaped

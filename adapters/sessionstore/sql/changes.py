@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, delete, insert, select
 
-from sessionstore.arguments import require_owner
 from sessionstore.errors import SessionNotFoundError
+from sessionstore.ownership import require_owner
 from sessionstore.rows import PRUNE_MESSAGES, Row
 from sessionstore.sql.expiring import clear, counted, drop, hide
 from sessionstore.sql.sessions import Sessions

@@ -20,8 +20,8 @@ import psycopg  # isort: skip
 from psycopg import conninfo  # isort: skip
 from psycopg.types.array import ListBinaryDumper  # isort: skip
 
-from sessionstore._runtime.call_deadline import deadline_after
 from sessionstore.arguments.urls import shown_option
+from sessionstore.deadline import deadline_after
 from sessionstore.sql.in_time import TOO_LATE, TooLittleTimeError, in_time, left
 from sessionstore.sql.secrets import Sealed
 from sessionstore.sql.unsettled import WHO, Backend, Place

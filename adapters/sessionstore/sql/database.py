@@ -14,10 +14,10 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
-from sessionstore._runtime.call_deadline import deadline_after
 from sessionstore._runtime.forks import at_fork, left_to_parent
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore._runtime.tickets import Ticket, ticket
+from sessionstore.deadline import deadline_after
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
 from sessionstore.flow import aplay, play
 from sessionstore.sql.engines import Engines, OfLoop

@@ -20,7 +20,7 @@ except ImportError as _error:
         "PostgresAgentDb needs the postgres extra: pip install 'sessionstore[postgres]'"
     ) from _error
 
-from sessionstore._runtime.call_deadline import deadline_after
+from sessionstore.deadline import deadline_after
 from sessionstore.sql.unsettled import Backend, Place, note
 
 __all__ = ["AsyncDeadlineConnection", "Clock", "DeadlineConnection"]

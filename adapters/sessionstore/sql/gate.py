@@ -10,8 +10,8 @@ from threading import Event, Lock
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from sessionstore._runtime.call_deadline import deadline_after, remaining
 from sessionstore._runtime.tickets import Ticket
+from sessionstore.deadline import deadline_after, remaining
 from sessionstore.errors import (
     SessionStoreError,
     StoreBusyError,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sessionstore.arguments import require_owner
 from sessionstore.errors import InvalidMessageError
 from sessionstore.models import SYSTEM_ROLES, SessionData, SessionMessage, decode_messages
 from sessionstore.operations import Get, GetMessages
+from sessionstore.ownership import require_owner
 from sessionstore.sql.cells import checked, checked_head
 from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.read_statements import FIRST, Reading, reading, seeking

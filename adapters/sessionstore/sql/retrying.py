@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from sessionstore._runtime.call_deadline import deadline_after
 from sessionstore._runtime.interrupts import interrupt_behind
+from sessionstore.deadline import deadline_after
 from sessionstore.sql.errors import (
     cause,
     is_disconnect,

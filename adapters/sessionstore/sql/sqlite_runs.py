@@ -23,9 +23,9 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import greenlet_spawn
 
-from sessionstore._runtime.call_deadline import deadline_after
 from sessionstore._runtime.interrupts import interrupt_behind
 from sessionstore._runtime.settling import ended
+from sessionstore.deadline import deadline_after
 from sessionstore.errors import SessionStoreError
 from sessionstore.sql.file_calls import Call, is_busy
 from sessionstore.sql.requests import Work

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from sessionstore._runtime.call_deadline import deadline_after, until, within
 from sessionstore._runtime.frames import hides_arguments
+from sessionstore.deadline import deadline_after, until, within
 from sessionstore.errors import SessionStoreError
 from sessionstore.flow import aplay, play
 from sessionstore.models import retention_microseconds

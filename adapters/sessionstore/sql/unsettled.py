@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from sessionstore._runtime.call_deadline import called_by, deadline_after, remaining
 from sessionstore._runtime.fork_locks import fork_safe_lock
+from sessionstore.deadline import called_by, deadline_after, remaining
 
 __all__ = ["UNSETTLED", "WHO", "Backend", "Place", "note", "settle"]
 

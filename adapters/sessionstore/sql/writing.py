@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select, update
 
-from sessionstore.arguments import require_owner, require_version
+from sessionstore.arguments import require_version
 from sessionstore.errors import SessionExistsError, SessionNotFoundError
 from sessionstore.models import (
     SessionData,
@@ -14,6 +14,7 @@ from sessionstore.models import (
     merge_metadata,
 )
 from sessionstore.operations import Create, Delete, DeleteMessages, ReplaceMessage, Update
+from sessionstore.ownership import require_owner
 from sessionstore.rows import Row, encoded
 from sessionstore.sql.appending import NO_VERSION
 from sessionstore.sql.changes import find, make, new_row, remove, replace_all, require, write_head

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
 
-from sessionstore._runtime.call_deadline import deadline_after
 from sessionstore._runtime.interrupts import Deferred
+from sessionstore.deadline import deadline_after
 from sessionstore.errors import StoreBusyError, StoreTimeoutError, StoreUnavailableError
 from sessionstore.sqlite.errors import BUSY
 

@@ -86,6 +86,8 @@ def checked_path(path: str | os.PathLike[str]) -> str:
         return name
     if not name or "\0" in name:
         raise SessionStoreError('path must name a file, or be ":memory:"')
+    if name.startswith("sqlite:"):
+        raise SessionStoreError("path must name a file: a URL is for open_store")
     file = os.path.abspath(name)  # a later chdir must not lead to another file
     if os.path.isdir(file):
         raise SessionStoreError(f"{file} is a folder: name a file in it")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sessionstore._runtime.clock import clock
-from sessionstore.arguments import require_owner
 from sessionstore.errors import SessionNotFoundError
 from sessionstore.operations import Append, Create
+from sessionstore.ownership import require_owner
 from sessionstore.rows import LATEST, PRUNE_MESSAGES, Row, tombstone
 from sessionstore.sqlite.transactions import Transaction
 

@@ -8,9 +8,9 @@ from itertools import count, islice
 from threading import RLock
 from typing import Any, Generic, TypeVar
 
+from sessionstore._in_memory.session import StoredSession
 from sessionstore._runtime.clock import clock
 from sessionstore._runtime.fork_locks import fork_safe_rlock, release_if_held
-from sessionstore._stored_session import StoredSession
 from sessionstore.errors import CorruptMessageError, InvalidSessionError
 from sessionstore.models import SessionInfo, SessionPage
 

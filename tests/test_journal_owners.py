@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from clocks import MachineClock
 
-from sessionstore.fallback.owners import is_present, leave, name_for
+from sessionstore.fallback.journal_owners import is_present, leave, name_for
 
 LONG_AGO = timedelta(seconds=61)
 
@@ -19,7 +19,7 @@ LONG_AGO = timedelta(seconds=61)
 PROGRAM = """
 import sys
 from datetime import datetime, timezone
-from sessionstore.fallback.owners import is_present, name_for
+from sessionstore.fallback.journal_owners import is_present, name_for
 
 class Looker: pass
 
