@@ -95,6 +95,14 @@ def test_a_note_that_can_not_be_written_holds_its_session_back(alone: bool) -> N
     is_as_acknowledged(stage)
 
 
+def test_what_is_replayed_in_passing_is_noted_before_its_session_is_let_go() -> None:
+    stage = journaled(alone=True)
+    stage.store.get("other")  # ends the outage, and replays one batch
+    assert stage.primary.inner.get("s").metadata == {"title": "old"}
+    stage.primary.inner.update("s", metadata={"title": "new"})  # another process
+    is_as_acknowledged(stage)
+
+
 def test_a_note_that_could_not_be_written_is_written_at_the_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
