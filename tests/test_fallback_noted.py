@@ -21,7 +21,7 @@ from sessionstore import (
     SQLiteSessionStore,
     StoreUnavailableError,
 )
-from sessionstore.fallback import journal_form, owners
+from sessionstore.fallback import journal_form, journal_owners
 from sessionstore.operations import Delete
 from sessionstore.testing.interrupts import ctrl_c, in_a_thread
 
@@ -238,7 +238,7 @@ def _fork_in_an_outage(path: Path, writing: int) -> None:
     store.append_messages("s", said("b"))
     parent = os.getpid()
     if os.fork() == 0:
-        wait_until(lambda: not owners._runs(parent), "the parent is gone")
+        wait_until(lambda: not journal_owners._runs(parent), "the parent is gone")
         primary.come_back()
         recovered = store.recover()
         os.write(writing, f"{recovered} {store.pending()}".encode())
