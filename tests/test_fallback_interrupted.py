@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -16,12 +18,26 @@ from sessionstore import (
     WrapperSessionStore,
 )
 from sessionstore._in_memory import session, table
-from sessionstore.fallback import cache, cached, known, learning, queue
+from sessionstore.fallback import (
+    cache,
+    cached,
+    circuits,
+    health,
+    journal,
+    known,
+    learning,
+    obsolete,
+    queue,
+    replay,
+    routing,
+    triage,
+)
 from sessionstore.testing.changes import Change, changes, content
 from sessionstore.testing.interrupts import in_a_thread
 from sessionstore.testing.samples import said
 
 OURS = [table, session, cache, cached, known, learning, queue]
+HOLDING = [*OURS, circuits, health, journal, obsolete, replay, routing, triage]
 APART = 11  # instructions: which ones depends on the change
 
 
@@ -71,4 +87,69 @@ def test_a_write_that_is_interrupted_anywhere_is_the_same_to_all(number: int, do
         if not interrupted:
             break
         step += APART
+    assert step > 20
+
+
+async def append(store: FallbackSessionStore) -> None:
+    await store.aappend_message("s", said("b"))
+
+
+async def recover(store: FallbackSessionStore) -> None:
+    await store.arecover()
+
+
+def is_broken_off(step: int, call: Callable[[], Any]) -> bool:
+    """As in a notebook: whose event loop goes on."""
+    loop = asyncio.new_event_loop()
+    try:
+        with interrupted_at(step, HOLDING):
+            loop.run_until_complete(call())
+    except KeyboardInterrupt:
+        return True
+    finally:
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()
+    return False
+
+
+@pytest.mark.parametrize("call", [append, recover], ids=["append", "recover"])
+@pytest.mark.parametrize("back", [False, True], ids=["in an outage", "when it is over"])
+def test_an_async_call_that_is_interrupted_anywhere_holds_nothing(
+    call: Callable[[FallbackSessionStore], Any], back: bool
+) -> None:
+    step, interrupted = 1, True
+    while interrupted:
+        primary = Switched(InMemorySessionStore())
+        store = FallbackSessionStore(primary, retry_after=0)
+        primary.down = True
+        if back:
+            store.append_message("s", said("a"))
+        primary.down = not back
+        interrupted = is_broken_off(step, partial(call, store))
+        primary.down = False
+        assert store.recover(), step
+        assert not store.pending()
+        texts = [message.content for message in store.get_messages("s")]
+        assert texts in (["a"] * back, [*["a"] * back, "b"])
+        step += APART
+    assert step > 20
+
+
+def test_a_write_that_is_interrupted_behind_its_journal_does_not_come_back() -> None:
+    step, interrupted = 1, True
+    while interrupted:
+        primary = Switched(InMemorySessionStore())
+        store = FallbackSessionStore(primary, retry_after=0)
+        primary.down = True
+        try:
+            with interrupted_at(step, [journal]):
+                store.append_message("s", said("a"))
+            interrupted = False
+        except KeyboardInterrupt:
+            pass
+        known = [message.content for message in store.get_messages("s")]
+        primary.down = False
+        assert store.recover()
+        assert [message.content for message in store.get_messages("s")] == known, step
+        step += 1
     assert step > 20

@@ -6,7 +6,7 @@ import logging
 import time
 from contextlib import suppress
 
-from sessionstore._runtime.tickets import Ticket, is_within, ticket
+from sessionstore._runtime.tickets import Ticket, is_within, task_ticket
 from sessionstore.errors import SessionStoreError
 from sessionstore.fallback.adoption import adopt_all
 from sessionstore.fallback.cache import SessionCache
@@ -61,7 +61,7 @@ class Adopter:
         """
         if self._held is not None:
             return False
-        self._held, self.looks_again_at = ticket(), None
+        self._held, self.looks_again_at = task_ticket(), None
         whole = False
         try:
             whole = yield from adopt_all(self._journal, self._fallback, self._show)

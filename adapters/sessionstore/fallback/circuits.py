@@ -9,7 +9,7 @@ from threading import Lock
 
 import msgspec
 
-from sessionstore._runtime.tickets import Ticket, is_within, ticket
+from sessionstore._runtime.tickets import Ticket, is_within, task_ticket
 
 __all__ = ["Circuits"]
 
@@ -73,7 +73,7 @@ class Circuits:
                 return True
             if circuit.trying is not None or (time.monotonic() < circuit.next_try and not now):
                 return False
-            circuit.trying = ticket()
+            circuit.trying = task_ticket()
             return True
 
     def leave(self, session_id: str | None) -> None:

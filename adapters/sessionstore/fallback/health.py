@@ -11,7 +11,7 @@ from threading import Lock
 
 import msgspec
 
-from sessionstore._runtime.tickets import Ticket, is_within, ticket
+from sessionstore._runtime.tickets import Ticket, is_within, task_ticket
 from sessionstore.errors import SessionStoreError, StoreReadOnlyError, StoreUnavailableError
 
 __all__ = ["PING", "Access", "Health", "Permit"]
@@ -132,7 +132,7 @@ class Health:
                 return Permit(self.fallbacks)
             if self._prober is not None or (time.monotonic() < self._next_probe and not now):
                 return None
-            self._prober = ticket()
+            self._prober = task_ticket()
             self.probes += 1
             access = Access.WRITE_PROBE if self._reads_only else Access.PROBE
             return Permit(self.fallbacks, access)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from threading import Lock
 from typing import Any
 
-from sessionstore._runtime.tickets import Ticket, is_within, ticket
+from sessionstore._runtime.tickets import Ticket, is_within, task_ticket
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.fallback import lease
 from sessionstore.fallback.batch import Batch, first_batch
@@ -233,9 +233,14 @@ class Journal:
         try:
             append = Append(queue.journals[-1], entries, JOURNALS, self.owner)
             yield Request(self._store, append)
+            self._written(queue, voids, done, begun)
         except BaseException:
-            queue.doubtful |= writes  # they may still get there
+            queue.doubtful |= writes  # they may still get there, or are there
             raise
+
+    def _written(
+        self, queue: PendingQueue, voids: list[str], done: list[str], begun: float
+    ) -> None:
         with self._lock:
             queue.base = None
             if queue.state is QueueState.NEW:
@@ -299,7 +304,7 @@ class Journal:
             queue = self._queues.get(session_id)
             if queue is None or queue.replaying is not None:
                 return None
-            queue.replaying = ticket()
+            queue.replaying = task_ticket()
             self._settle(queue)
             return queue
 
@@ -358,6 +363,12 @@ class Journal:
                     queue.replaying = None
                 self._settle(queue, ended=queue.replaying is None and queue.is_empty)
             self._size = sum(queue.size for queue in self._queues.values())
+
+    def end_unless_held(self, session_id: str) -> None:
+        """Say once more that nothing of a session is in here, where that is so."""
+        with self._lock:
+            if session_id not in self._queues:
+                self._ended(session_id)
 
     # -- With the lock held -----------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import logging
 import time
 from threading import Lock
 
-from sessionstore._runtime.tickets import Ticket, is_within, ticket
+from sessionstore._runtime.tickets import Ticket, is_within, task_ticket
 from sessionstore.errors import SessionStoreError
 from sessionstore.fallback.journal_form import DONE, JOURNALS, VOID, WRITE, ids_entry
 from sessionstore.fallback.requests import FallbackFlow, ask
@@ -107,7 +107,7 @@ class ObsoleteJournals:
         """
         if self._sweeper is not None:
             return
-        self._sweeper = ticket()
+        self._sweeper = task_ticket()
         try:
             yield from self._mark_tombstones()
             # From the front: those behind it may tell that its writes are over.

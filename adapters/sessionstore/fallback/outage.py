@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sessionstore._runtime.tickets import ticket
+from sessionstore._runtime.tickets import task_ticket
 from sessionstore.errors import (
     OutageError,
     SessionStoreError,
@@ -134,7 +134,7 @@ def _journal(
     entry = Entry(new_id(), write)
     if rewrites(write):
         entry = Entry(entry.id, write, *view.known_to(write))
-    arrival = Arrival(entry.id, encode_entry(entry, records), show, current, ticket())
+    arrival = Arrival(entry.id, encode_entry(entry, records), show, current, task_ticket())
     return parts.journal.add(session_id, arrival, lambda: cache.pin(session_id))
 
 

@@ -338,11 +338,14 @@ class FallbackSessionStore(OuterSessionStore):
     async def _aplay(self, flow: FallbackFlow[T]) -> T:
         if self._closed:
             raise SessionStoreError("this store is closed")
+        call = ticket()
         try:
             return await aplay(flow, asend)
         except Exception:
             raise
-        except BaseException:  # a cancelled caller: as above
+        except BaseException as broken:  # Ctrl-C, or a cancelled caller: as above
+            if isinstance(broken, (KeyboardInterrupt, SystemExit)):
+                self._let_go(call)
             journal = self._parts.journal
             if journal.has_voids:
                 error = await to_its_end(aplay(journal.write_voids(), asend))
@@ -357,8 +360,7 @@ class FallbackSessionStore(OuterSessionStore):
         for part in (parts.health, parts.circuits, parts.replay, parts.journal, parts.adopter):
             part.let_go(call)
         for session_id in parts.cache.pinned():
-            if not parts.journal.holds(session_id):
-                parts.cache.unpin(session_id)
+            parts.journal.end_unless_held(session_id)
 
 
 def _report_lost(journal: Journal, fallback: SessionStore) -> None:
