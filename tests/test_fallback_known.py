@@ -108,3 +108,26 @@ def test_what_is_known_of_a_long_session_is_what_it_holds(
     primary.down = False
     assert model.store.recover()
     assert primary.get_messages("s") == model.log
+
+
+@given(
+    held=st.integers(0, 8),
+    limit=st.integers(1, 10),
+    system=st.booleans(),
+    more=st.integers(0, 8),
+)
+def test_reading_the_end_loses_count_of_nothing(
+    held: int, limit: int, system: bool, more: int
+) -> None:
+    primary = Switched(InMemorySessionStore())
+    model = Model(FallbackSessionStore(primary, retry_after=60, retry_cap=60, max_messages=KEPT))
+    first, last = IDS[:held], IDS[held : held + more]
+    model.append(list(first))
+    model.store.get_messages("s", limit=limit, keep_system=system)
+    model.append(list(last))
+    model.store.get_messages("s", limit=limit, keep_system=system)
+    primary.down = True
+    if model.log:
+        data = model.store.get("s")
+        assert data is not None
+        assert data.message_count == len(model.log)

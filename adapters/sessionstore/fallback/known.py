@@ -179,6 +179,8 @@ class KnownSession(StoredSession):
         session = replace(self, bodies=[], positions={}, first=0, older={}, system=system)
         session.add([*front_records, *records])
         session.remember_older(older, most)
+        total = len(messages) if whole else max(self.hidden + len(self.bodies), len(messages))
+        session.hidden = max(0, total - len(session.bodies))
         session.sure = len(session.bodies)
         session.partial = cut if whole else session.partial or not front_records
         session.current, session.origin = True, Origin.PRIMARY
