@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,12 +10,15 @@ from linecache import getline
 from types import FrameType, ModuleType
 from typing import Any
 
+from sessionstore._runtime.interrupts import Deferred
+
 
 @contextmanager
 def interrupted_at(step: int, modules: Sequence[ModuleType]) -> Iterator[None]:
     """Raise at the n-th instruction of theirs.
 
-    But not between a block that holds the lock and its end, where Python looks for no signal.
+    But not between a block that holds the lock and its end, where Python looks for no signal, nor
+    where a Ctrl-C is held back.
     """
     ours = {module.__file__ for module in modules}
     left = step
@@ -24,7 +28,7 @@ def interrupted_at(step: int, modules: Sequence[ModuleType]) -> Iterator[None]:
         if frame.f_code.co_filename not in ours:
             return None
         frame.f_trace_opcodes = True
-        if event == "opcode" and not _is_at_the_lock(frame):
+        if event == "opcode" and not (_is_at_the_lock(frame) or _is_held_back()):
             left -= 1
             if left == 0:
                 raise KeyboardInterrupt
@@ -45,3 +49,7 @@ def _is_at_the_lock(frame: FrameType) -> bool:
     # From 3.13 on, what it adds has the number of the line that leaves the block.
     leaves = sys.version_info >= (3, 13) and line.startswith("return")
     return number is None or (line.startswith("with ") and "lock:" in line) or leaves
+
+
+def _is_held_back() -> bool:
+    return isinstance(getattr(signal.getsignal(signal.SIGINT), "__self__", None), Deferred)

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from instructions import interrupted_at
 from sqlite_files import outside, said, write_lock
 
 from sessionstore import SessionMessage, SQLiteSessionStore
+from sessionstore.sqlite import async_calls
 from sessionstore.testing.waiting import wait_until
 
 LONG = 60.0
+LAST = 0.05  # no step of ours follows this wait
 
 WRITES: dict[str, Callable[[SQLiteSessionStore], Coroutine[Any, Any, Any]]] = {
     "create": lambda store: store.acreate("new"),
@@ -213,3 +216,29 @@ def test_a_cancelled_async_writer_does_not_end_the_turn_of_a_sync_writer(
     assert [message.content for message in store.get_messages("s")] == ["first", "sync"]
     with outside(path) as connection:
         connection.execute("BEGIN IMMEDIATE")  # nobody holds it
+
+
+@pytest.mark.filterwarnings("ignore:coroutine")  # it comes before some are awaited
+def test_an_interrupted_call_is_settled_when_its_caller_goes_on(
+    path: Path, store: SQLiteSessionStore
+) -> None:
+    before, step, interrupted = store.get("s"), 1, True
+    while interrupted:
+        loop = asyncio.new_event_loop()
+        with write_lock(path):
+            write = loop.create_task(store.aappend_message("s", said("late")))
+            loop.call_later(LAST, write.cancel)
+            try:
+                with interrupted_at(step, [async_calls]):
+                    loop.run_until_complete(write)
+            except asyncio.CancelledError:
+                interrupted = False
+            except KeyboardInterrupt:
+                if not write.done():  # it came upon a callback of the loop
+                    loop.run_until_complete(asyncio.wait([write]))
+            assert not begun(store), step
+            assert write.cancelled() or isinstance(write.exception(), KeyboardInterrupt)
+        loop.close()
+        assert store.get("s") == before
+        step += 3
+    assert step > 20

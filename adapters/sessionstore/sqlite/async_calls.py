@@ -31,11 +31,11 @@ async def acarry_out(database: Database, work: Work[T], operation: Operation[T])
             future = database.start(
                 call, operation.is_write, partial(carry_out, database, work, operation, call)
             )
-    except KeyboardInterrupt:
+        return await _outcome(call, future)
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):  # nothing can be awaited any more
         if future:
             _settle(call, future)
         raise
-    return await _outcome(call, future)
 
 
 def _settle(call: Call, future: Future[T]) -> None:
@@ -74,9 +74,6 @@ async def _outcome(call: Call, future: Future[T]) -> T:
         call.give_up()
         if not future.cancel():
             await ended(_end_of(future, loop))
-        raise
-    except GeneratorExit:  # the loop is gone: nothing can be awaited
-        _settle(call, future)
         raise
     finally:
         if timer:
