@@ -3,6 +3,9 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from sqlite_files import files_of, outside, said
 
 from sessionstore import SessionStoreError, SQLiteSessionStore
 from sessionstore.operations import Append
+from sessionstore.sqlite.identity import FileIdentity
 from sessionstore.sqlite.transactions import Transaction, carry_out
 from sessionstore.sqlite.writing import append
 
@@ -233,3 +237,29 @@ def test_other_files_and_checkpoints_raise_no_alarm(path: Path, store: SQLiteSes
             connection.execute("VACUUM")
         shutil.copy(path.parent / f"{number}", path.parent / "copy")
         assert len(store.get_messages("s")) == number + 2
+
+
+def test_two_threads_do_not_close_one_connection_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_it: list[sqlite3.Connection] = []
+    together: list[int] = []
+
+    def save(_: FileIdentity, connection: sqlite3.Connection) -> None:
+        at_it.append(connection)
+        time.sleep(0.1)
+        together.append(at_it.count(connection))
+        at_it.remove(connection)
+
+    path = tmp_path / "sessions.db"
+    with SQLiteSessionStore(path) as store:
+        store.append_message("s", said("first"))
+        TAKEN["all renamed"](path)
+        monkeypatch.setattr(FileIdentity, "save", save)
+        closers = [threading.Thread(target=store._database.let_go) for _ in range(4)]
+        for closer in closers:
+            closer.start()
+        for closer in closers:
+            closer.join()
+        assert together == [1]
+        assert store.append_message("s", said("next")) == 1

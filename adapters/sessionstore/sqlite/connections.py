@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from threading import Lock
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, TypeVar
 
 from sessionstore._runtime.fork_locks import fork_safe_rlock
@@ -87,7 +87,6 @@ class Database:
         self._openers: set[Call] = set()  # those that have no connection yet, but soon
         self._lost = False
         self.closed: bool = False
-        self._closer = self.call()
         self._make_locks()
         with _watching:
             _databases.add(self)
@@ -162,12 +161,9 @@ class Database:
                 self.settle(holder)
 
     def _free(self, call: Call) -> FileConnection | None:
-        users = self._users
         for connection in self._connections:
-            if connection not in users and users.setdefault(connection, call) is call:
-                if connection in self._connections:
-                    return connection
-                users.pop(connection)  # it was closed at this moment
+            if self._claimed(connection, call):
+                return connection
         return None
 
     def _opened_for(self, call: Call) -> FileConnection | None:
@@ -220,10 +216,27 @@ class Database:
                 call.pause()
 
     def _close_idle(self) -> None:
+        closer = self._closer()
         for connection in list(self._connections):
-            if self._users.setdefault(connection, self._closer) is self._closer:
+            if self._claimed(connection, closer):
                 self._close(connection)
                 self._users.pop(connection, None)
+
+    def _closer(self) -> Call:
+        """Begin what closes connections: two at once must not take the same one."""
+        closer = self.call()
+        closer.thread, closer.over = get_ident(), True  # what it leaves behind is settled
+        return closer
+
+    def _claimed(self, connection: FileConnection, call: Call) -> bool:
+        """Take a connection that serves no call, unless it was closed meanwhile."""
+        users = self._users
+        if connection in users or users.setdefault(connection, call) is not call:
+            return False
+        if connection in self._connections:
+            return True
+        users.pop(connection)
+        return False
 
     def _close(self, connection: FileConnection) -> None:
         with suppress(ValueError):
@@ -240,11 +253,12 @@ class Database:
         Raises:
             FileTakenAwayError: Other processes hold them: until they don't, they stay open here.
         """
+        closer = self._closer()
         for connection in list(self._connections):
             identity = connection.identity
             if identity is None or identity.in_place(written=True):
                 continue
-            if self._users.setdefault(connection, self._closer) is self._closer:
+            if self._claimed(connection, closer):
                 try:
                     identity.save(connection)
                     self._close(connection)
