@@ -101,8 +101,9 @@ def test_with_little_time_left_the_database_is_not_blamed_for_a_connection(call:
         url = f"postgresql://u:x@127.0.0.1:{silent.getsockname()[1]}/d"
         with PostgresAgentDb(url, statement_timeout=60) as db:
             store = DbSessionStore(db)
-            with until(time.monotonic() + 0.05), pytest.raises(StoreTimeoutError):
+            with until(time.monotonic() + 0.05), pytest.raises(StoreTimeoutError) as told:
                 call(store, "get", "s")
+            assert type(told.value) is StoreTimeoutError
             call(db, "close")
 
 

@@ -20,13 +20,14 @@ from sessionstore.sql.errors import (
     is_safe_to_repeat,
     translated,
 )
+from sessionstore.sql.in_time import TooLittleTimeError
 from sessionstore.sql.requests import Work
 
 __all__ = ["ainsist", "insist"]
 
 _TRIES = 10  # with their pauses they take about a second
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.002, 0.25  # seconds
-_FAILURES = (SQLAlchemyError, OSError, asyncio.TimeoutError)
+_FAILURES = (SQLAlchemyError, OSError, asyncio.TimeoutError, TooLittleTimeError)
 
 
 def insist(once: Callable[[Work[Any]], Any], work: Work[Any]) -> Any:
