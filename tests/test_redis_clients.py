@@ -481,6 +481,37 @@ def test_a_store_can_be_closed_from_another_thread(alone: redis_servers.Server) 
     asyncio.run(asyncio.wait_for(use(), 10))
 
 
+def test_a_store_closed_while_its_loop_is_idle_leaves_its_tasks_to_that(
+    alone: redis_servers.Server,
+) -> None:
+    """What waits for an answer hears of it on its loop, when that runs again."""
+    store, loop = RedisSessionStore(alone.url), asyncio.new_event_loop()
+
+    async def read() -> None:
+        await store.aget_messages("s")
+
+    async def begin() -> list[asyncio.Task[None]]:
+        await read()
+        alone.pause()
+        tasks = [asyncio.create_task(read()) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        return tasks
+
+    try:
+        tasks = loop.run_until_complete(begin())
+        store.close()
+        assert not any(task.done() for task in tasks)
+        ended = loop.run_until_complete(asyncio.wait_for(_outcomes(tasks), 10))
+    finally:
+        alone.resume()
+        loop.close()
+    assert {type(error) for error in ended} == {SessionStoreError}
+
+
+async def _outcomes(tasks: list[asyncio.Task[None]]) -> list[Any]:
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def test_a_closed_store_makes_no_client() -> None:
     store = RedisSessionStore("redis+cluster://127.0.0.1:1")
     store.close()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import lru_cache
+from contextvars import Context
+from functools import lru_cache, partial
 from typing import Any
 
 import redis.asyncio
@@ -53,7 +54,9 @@ class Opened:
             self._client.is_abandoned = True
         # A transport closes its socket by a call that its loop makes: this one makes no more.
         with suppress(AttributeError):  # uvloop's transports need none
-            self._loop.call_soon = _call_now  # type: ignore[method-assign,assignment]
+            self._loop.call_soon = partial(  # type: ignore[method-assign,assignment]
+                _call_now, self._loop
+            )
         try:
             _carry_out(_disconnected(list(self.connections)))
         finally:
@@ -77,8 +80,18 @@ async def _disconnected(connections: list[Any]) -> None:
             await connection.disconnect(nowait=True)
 
 
-def _call_now(function: Callable[..., object], *args: Any, **_: Any) -> None:
-    function(*args)
+def _call_now(
+    loop: asyncio.AbstractEventLoop,
+    function: Callable[..., object],
+    *args: Any,
+    context: Context | None = None,
+) -> None:
+    if context is None:  # a transport's
+        function(*args)
+    elif loop.is_closed():
+        context.run(function, *args)
+    else:  # a task's step, which is for its loop to make when that runs again
+        type(loop).call_soon(loop, function, *args, context=context)
 
 
 def _carry_out(work: Coroutine[Any, Any, None]) -> None:
