@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from frames import shows
 from servers import redis as redis_servers
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.schema import DropTable
 
 from sessionstore import (
@@ -22,9 +24,10 @@ from sessionstore import (
     SessionStore,
     SessionStoreError,
     SqliteAgentDb,
+    SQLiteSessionStore,
 )
 from sessionstore.fallback import requests as of_fallback
-from sessionstore.operations import Append
+from sessionstore.operations import Append, Create, Operation, ReplaceMessage, Update
 from sessionstore.redis import calls, scripts
 from sessionstore.redis import requests as of_redis
 from sessionstore.sql import direct
@@ -93,9 +96,78 @@ def test_an_error_of_a_write_shows_none_of_its_words(
         assert shows(caught.value, WORDS) == [], name
 
 
+@pytest.mark.parametrize("a", ["", "a"], ids=["sync", "async"])
+@pytest.mark.parametrize("backend", ["sqlite", "sql", "redis", "postgres"])
+def test_an_error_of_a_refused_write_shows_none_of_its_words(
+    backend: str, a: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Nor does it show what is stored."""
+    message, titled = SessionMessage("user", WORDS, id="m"), {"title": WORDS}
+    refused: list[Operation[Any]] = [
+        Append("s", [message], expected_version=7),
+        Append("s", [message], user_id="eve"),
+        ReplaceMessage("s", message),
+        Update("s", messages=[message], metadata=titled, expected_version=7),
+        Update("s", metadata=titled, user_id="eve"),
+        Create("s", messages=[message], metadata=titled),
+    ]
+    with opened(backend, request, tmp_path) as store:
+        store.create("s", user_id="alice", metadata=titled)
+        for operation in refused:
+            with pytest.raises(SessionStoreError) as caught:
+                ended(store.arun(operation) if a else store.run(operation))
+            assert shows(caught.value, WORDS) == [], operation
+
+
+def test_what_breaks_a_transaction_off_shows_none_of_its_words(tmp_path: Path) -> None:
+    """An error that is not the driver's passes through all of a transaction's frames."""
+    with SqliteAgentDb(tmp_path / "file.db") as db:
+        store, message = DbSessionStore(db), SessionMessage("user", WORDS, id="m")
+        store.create("s", messages=[SessionMessage("user", "hello", id="m")])
+
+        kinds: list[str] = []
+
+        def fail(*arguments: Any) -> None:
+            if arguments[2].lstrip().startswith(kinds[-1]):
+                raise RuntimeError
+
+        event.listen(db._sync(), "before_cursor_execute", fail)
+        titled, added = {"title": WORDS}, SessionMessage("user", WORDS)
+        writes: list[tuple[str, Operation[Any]]] = [
+            ("INSERT", Append("s", [added])),
+            ("UPDATE", Append("s", [added])),
+            ("INSERT", Create("new", messages=[message], metadata=titled)),
+            ("INSERT", Update("s", messages=[message], metadata=titled)),
+            ("UPDATE", Update("s", metadata=titled)),
+            ("UPDATE", ReplaceMessage("s", message)),
+        ]
+        for kind, operation in writes:
+            kinds.append(kind)
+            with pytest.raises(RuntimeError) as caught:
+                store.run(operation)
+            assert shows(caught.value, WORDS) == [], operation
+
+
 def ended(given: Any) -> None:
     if asyncio.iscoroutine(given):
         asyncio.run(given)
+
+
+@contextmanager
+def opened(backend: str, request: pytest.FixtureRequest, folder: Path) -> Iterator[SessionStore]:
+    if backend == "redis":
+        with redis_servers.single() as server, RedisSessionStore(server.url) as store:
+            yield store
+    elif backend == "postgres":
+        server, schema = request.getfixturevalue("postgres"), request.getfixturevalue("schema")
+        with PostgresAgentDb(server.url(), schema=schema) as db:
+            yield DbSessionStore(db)
+    elif backend == "sql":
+        with SqliteAgentDb(folder / "file.db") as db:
+            yield DbSessionStore(db)
+    else:
+        with SQLiteSessionStore(folder / "file.db") as store:
+            yield store
 
 
 def broken(backend: str, request: pytest.FixtureRequest, folder: Path) -> SessionStore:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, insert, select
 from sessionstore.errors import SessionNotFoundError
 from sessionstore.ownership import require_owner
 from sessionstore.rows import PRUNE_MESSAGES, Row
+from sessionstore.sql.direct import Values
 from sessionstore.sql.expiring import clear, counted, drop, hide
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.write_statements import adding, locking, moment, noting
@@ -55,6 +56,7 @@ def find(
     if found is None:
         return None
     row, is_live = Row._make(found[:-1]), found[-1]
+    del found  # an error's frames would show it: a `Row` of ours shows no title
     if not is_live:
         _discard(sessions, connection, row)
         return None
@@ -81,7 +83,8 @@ def make(
     """Make a session with its first messages, and give its row."""
     count, now = len(records), _next_time(sessions, connection)
     row = row._replace(created_at=now, updated_at=now, message_count=count, last_position=count)
-    values = {name: value for name, value in row._asdict().items() if name != "session_key"}
+    values = Values(row._asdict())
+    del values["session_key"]
     statement = insert(sessions.tables.sessions).values(values)
     made: Any = connection.execute(statement).inserted_primary_key
     row = row._replace(session_key=made[0])
@@ -94,7 +97,7 @@ def add(
 ) -> Row:
     """Add those messages that a session does not hold, and give its row with their number."""
     values = [
-        {"session_key": row.session_key, "position": position, "id": message_id, "body": body}
+        Values(session_key=row.session_key, position=position, id=message_id, body=body)
         for position, (message_id, body) in enumerate(records, start=row.last_position + 1)
     ]
     if row.message_count and not sessions.is_sqlite:
@@ -139,12 +142,9 @@ def write_head(
     sessions: Sessions, connection: Connection, row: Row, *, metadata: bool = False
 ) -> None:
     """Note a write in a session's row: its counts, its time, its version, and its metadata."""
-    values: dict[str, Any] = {
-        "key": row.session_key,
-        "count": row.message_count,
-        "last": row.last_position,
-        "now": sessions.now(),
-    }
+    values = Values(
+        key=row.session_key, count=row.message_count, last=row.last_position, now=sessions.now()
+    )
     if metadata:
         values["changed"] = row.metadata
     if sessions.is_mysql:  # which refuses to read a table that it changes

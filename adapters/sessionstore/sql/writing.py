@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, select, update
 
 from sessionstore.arguments import require_version
@@ -72,10 +74,9 @@ def replace_message(sessions: Sessions, asked: ReplaceMessage) -> SqlFlow[None]:
     def work(connection: Connection) -> None:
         row = require(sessions, connection, asked.session_id, asked.user_id)
         own = messages.c.session_key == row.session_key
-        [(message_id, body)] = records
-        swap = update(messages).where(own, messages.c.id == message_id).values(body=body)
-        if not connection.execute(swap).rowcount:
-            raise SessionNotFoundError(f"the session has no message {message_id!r}")
+        swap = update(messages).where(own, messages.c.id == records[0][0])
+        if not connection.execute(swap.values(body=records[0][1])).rowcount:
+            raise SessionNotFoundError(f"the session has no message {records[0][0]!r}")
         write_head(sessions, connection, row)
 
     yield Work(work, session=asked.session_id)
@@ -165,8 +166,7 @@ def update_session(sessions: Sessions, asked: Update) -> SqlFlow[SessionInfo]:
         row = require(sessions, connection, asked.session_id, asked.user_id)
         require_version(row.version, asked.expected_version)
         if asked.metadata is not None:
-            merged = merge_metadata(decode_metadata(row.metadata), asked.metadata)
-            row = row._replace(metadata=encode_metadata(merged).decode())
+            row = row._replace(metadata=_merged(row.metadata, asked.metadata))
         if records is not None:
             row = replace_all(sessions, connection, row, records)
         write_head(sessions, connection, row, metadata=changes)
@@ -176,6 +176,10 @@ def update_session(sessions: Sessions, asked: Update) -> SqlFlow[SessionInfo]:
 
     row: Row = yield Work(work, session=asked.session_id)
     return row.info()
+
+
+def _merged(stored: Any, changes: dict[str, Any]) -> str:
+    return encode_metadata(merge_metadata(decode_metadata(stored), changes)).decode()
 
 
 def delete_session(sessions: Sessions, asked: Delete) -> SqlFlow[bool]:

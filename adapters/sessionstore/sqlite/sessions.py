@@ -76,7 +76,7 @@ def look_up(
     found = transaction.execute(_FIND, (session_id,))
     if not found:
         return None, None
-    row = Row._make(found[0])
+    row = Row._make(found.pop())  # an error's frames would show it: a `Row` shows no title
     row.require_sound()
     if row.updated_at < clock.oldest_live(transaction.retention):
         return None, row

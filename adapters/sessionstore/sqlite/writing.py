@@ -30,12 +30,13 @@ _SLICE = """DELETE FROM sessionstore_messages WHERE session_key = ? AND position
 def create(transaction: Transaction, operation: Create) -> SessionData:
     """Make a session."""
     records = encoded(operation.messages)
-    metadata = encode_metadata(operation.metadata).decode()
     session_id = str(operation.session_id)
     row, expired = sessions.look_up(transaction, session_id, operation.user_id)
     if row:
         raise SessionExistsError(f"session {session_id!r} is already there")
-    row = sessions.make(transaction, operation, metadata, expired)
+    row = sessions.make(
+        transaction, operation, encode_metadata(operation.metadata).decode(), expired
+    )
     row = messages.add(transaction, row, records)
     sessions.written(transaction, row)
     return SessionData(**row._replace(version=1).head(), messages=list(operation.messages))
@@ -60,10 +61,10 @@ def append(transaction: Transaction, operation: Append) -> int:
 
 def replace_message(transaction: Transaction, operation: ReplaceMessage) -> None:
     """Put a message in the place of the one with its id."""
-    [record] = encoded([operation.message])
+    records = encoded([operation.message])
     row = sessions.require(transaction, operation.session_id, operation.user_id)
-    if not messages.replace(transaction, row, record):
-        raise SessionNotFoundError(f"the session has no message {record[0]!r}")
+    if not messages.replace(transaction, row, records[0]):
+        raise SessionNotFoundError(f"the session has no message {records[0][0]!r}")
     sessions.written(transaction, row)
 
 
@@ -88,8 +89,9 @@ def update(transaction: Transaction, operation: Update) -> SessionInfo:
     row = sessions.require(transaction, operation.session_id, operation.user_id)
     require_version(row.version, operation.expected_version)
     if operation.metadata is not None:
-        merged = merge_metadata(row.decoded(), operation.metadata)
-        row = row._replace(metadata=encode_metadata(merged).decode())
+        row = row._replace(
+            metadata=encode_metadata(merge_metadata(row.decoded(), operation.metadata)).decode()
+        )
     if records is not None:
         row = messages.add(transaction, messages.clear(transaction, row), records)
     sessions.written(transaction, row)
