@@ -271,10 +271,18 @@ CHILD_WRITES_ON = """
 """
 
 
-def test_a_child_writes_on_when_its_parent_has_closed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["SQLiteSessionStore", "SqliteAgentDb"])
+def test_a_child_writes_on_when_its_parent_has_closed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "sessions.db"
+    program = CHILD_WRITES_ON
+    if kind == "SqliteAgentDb":
+        program = program.replace(
+            "SQLiteSessionStore(sys.argv[1]", f"DbSessionStore(db := {kind}(sys.argv[1])"
+        )
+        program = program.replace(", timeout=60", "").replace("store.close()", "db.close()")
+        program = program.replace("SQLiteSessionStore", f"DbSessionStore, {kind}")
     with Children() as children:
-        children.run(CHILD_WRITES_ON, path)
+        children.run(program, path)
     assert kept_by(path) == {
         name: [str(number) for number in range(20)] for name in ("before", "child", "child on")
     }

@@ -21,8 +21,10 @@ from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.util import greenlet_spawn
 
+from sessionstore._runtime.forks import at_fork
 from sessionstore._runtime.interrupts import interrupt_behind
 from sessionstore._runtime.settling import ended
 from sessionstore.deadline import deadline_after
@@ -36,6 +38,7 @@ from sessionstore.sqlite.identity import FileTakenAwayError
 __all__ = ["SqliteRuns"]
 
 _READERS = 4
+_PATIENCE, _LOOKS = 1.0, 0.001  # seconds that a fork waits for what is at work, and between looks
 
 
 class SqliteRuns:
@@ -69,6 +72,11 @@ class SqliteRuns:
         self._others: Engine | None = None
         self._lanes: dict[bool, ThreadPoolExecutor] = {}
         self._closed = False
+        self._is_main_busy = self._halted = False
+        if not in_memory:
+            # SQLite remembers the locks of its process, and a child would take them for its own:
+            # it would wait for a writer that it does not have, and hold no lock that others see.
+            at_fork(before=self._halt, in_parent=self._go_on)
 
     # -- In the caller's thread -------------------------------------------------------------------
 
@@ -85,7 +93,11 @@ class SqliteRuns:
         handled = sys.exc_info()[1]  # by the caller: none of ours
         try:
             with self._main_at_work:
-                return self._in_turn(work, call, is_main=True)
+                self._is_main_busy = True
+                try:
+                    return self._in_turn(work, call, is_main=True)
+                finally:
+                    self._is_main_busy = False
         except BaseException as error:
             interrupt = interrupt_behind(error, handled)
             if interrupt is None:
@@ -95,7 +107,7 @@ class SqliteRuns:
 
     def _in_turn(self, work: Work[Any], call: Call, *, is_main: bool = False) -> Any:
         """Carry out some work; what is not a read of a file waits for its turn before."""
-        alone = self._in_memory or not work.at_once
+        alone = self._in_memory or not work.at_once or self._halted
         if alone and not self._turn.acquire(blocking=False):
             call.wait_for(self._turn)
         try:
@@ -219,6 +231,31 @@ class SqliteRuns:
             return None
         return self._in_turn(work, call)
 
+    # -- A fork -----------------------------------------------------------------------------------
+
+    def _halt(self) -> None:
+        """Before a fork: wait for what is at work, begin no more, and close the file."""
+        self._halted = True
+        until = time.monotonic() + _PATIENCE
+        for lock in (self._main_at_work, self._turn):
+            lock.acquire(timeout=max(0.0, until - time.monotonic()))
+        if self._timeout is None:
+            return  # the engine is the caller's
+        others: Any = self._others
+        if others is not None:
+            while _is_used(others.pool) and time.monotonic() < until:
+                time.sleep(_LOOKS)
+            others.dispose()
+        if not self._is_main_busy:
+            self._close_main()
+
+    def _go_on(self) -> None:
+        """After a fork, in the parent."""
+        self._halted = False
+        for lock in (self._turn, self._main_at_work):
+            with suppress(RuntimeError):  # it was not to be had
+                lock.release()
+
     # -- The end ----------------------------------------------------------------------------------
 
     def dispose(self) -> None:
@@ -233,6 +270,10 @@ class SqliteRuns:
             engine.dispose()
         if self._in_memory:
             self._close_main()
+
+
+def _is_used(pool: Any) -> bool:
+    return isinstance(pool, QueuePool) and pool.checkedout() > 0
 
 
 def _is_main() -> bool:
