@@ -73,7 +73,7 @@ async def _outcome(call: Call, future: Future[T]) -> T:
     except asyncio.CancelledError:
         call.give_up()
         if not future.cancel():
-            await ended(_end_of(future, loop))
+            await ended(_end_of(future, loop, words=2))
         raise
     finally:
         if timer:
@@ -83,7 +83,15 @@ async def _outcome(call: Call, future: Future[T]) -> T:
     return future.result()
 
 
-def _end_of(future: Future[Any], loop: AbstractEventLoop) -> asyncio.Future[None]:
+def _end_of(future: Future[Any], loop: AbstractEventLoop, words: int = 1) -> asyncio.Future[None]:
+    """Give what is done on the loop once the thread is.
+
+    Args:
+        future: What the thread does.
+        loop: The loop.
+        words: How often the loop is told: a Ctrl-C may come upon one, and whoever is settling waits
+            for no other.
+    """
     over: asyncio.Future[None] = loop.create_future()
 
     def end() -> None:
@@ -92,7 +100,8 @@ def _end_of(future: Future[Any], loop: AbstractEventLoop) -> asyncio.Future[None
 
     def tell(_: Future[Any]) -> None:
         with suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(end)
+            for _ in range(words):
+                loop.call_soon_threadsafe(end)
 
     future.add_done_callback(tell)
     return over
