@@ -16,7 +16,7 @@ from sessionstore import (
     SQLiteSessionStore,
     StoreUnavailableError,
 )
-from sessionstore.fallback import journal_form, obsolete, owners, queue
+from sessionstore.fallback import journal_form, journal_owners, obsolete, queue
 from sessionstore.operations import Delete
 
 
@@ -182,7 +182,7 @@ def taken_over(monkeypatch: pytest.MonkeyPatch) -> tuple[Stage, FallbackSessionS
     stage = down()
     stage.store.update("s", metadata={"title": "ours"})
     stage.store.append_messages("s", said("b"))
-    owners.leave(stage.store._parts.journal.owner)
+    journal_owners.leave(stage.store._parts.journal.owner)
     return stage, stage.open()
 
 
