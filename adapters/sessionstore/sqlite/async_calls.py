@@ -100,7 +100,7 @@ def _end_of(future: Future[Any], loop: AbstractEventLoop, words: int = 1) -> asy
 
     def tell(_: Future[Any]) -> None:
         with suppress(RuntimeError):  # the loop was closed meanwhile
-            for _ in range(words):
+            for _again in range(words):
                 loop.call_soon_threadsafe(end)
 
     future.add_done_callback(tell)
