@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -36,11 +37,15 @@ def interrupted_at(step: int, modules: Sequence[ModuleType]) -> Iterator[None]:
 
     before = sys.gettrace()
     sys._getframe().f_trace_opcodes = True  # Python 3.12 looks for this when tracing begins
+    collects = gc.isenabled()
+    gc.disable()  # what an earlier store's finalizer does is no step, and swallows what is raised
     sys.settrace(trace)
     try:
         yield
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
 
 
 def _is_at_the_lock(frame: FrameType) -> bool:
