@@ -1,4 +1,8 @@
-"""The tests that every `SessionStore` has to pass, ours and other people's, for pytest.
+"""For tests: a store that fails on purpose, and the tests that every `SessionStore` has to pass.
+
+`FlakySessionStore` is for the tests of an application: it fails when it is told to.
+
+The conformance suite is for those who write a store.
 
 Subclass `SessionStoreConformance` in a test file and give it one fixture, ``open_store``; where
 the storage outlives the store object, as a file or a server's does, subclass
@@ -66,10 +70,12 @@ from sessionstore.testing.conformance import (  # noqa: E402
     SessionStoreConformance,
     SharedStoreConformance,
 )
+from sessionstore.testing.flaky import FlakySessionStore  # noqa: E402
 from sessionstore.testing.interrupts import InterruptContract  # noqa: E402
 from sessionstore.testing.modes import OpenStore, Stores  # noqa: E402
 
 __all__ = [
+    "FlakySessionStore",
     "InterruptContract",
     "OpenStore",
     "SessionStoreConformance",
