@@ -25,7 +25,9 @@ SHARED = {
 # Documented for subclasses and callers, by LangChain, IPython and the standard library.
 HOOKS = {
     "_acall_with_config",
+    "_agenerate",
     "_asdict",
+    "_astream",
     "_atransform_stream_with_config",
     "_call_with_config",
     "_exit",
@@ -34,6 +36,7 @@ HOOKS = {
     "_make",
     "_replace",
     "_repr_html_",
+    "_stream",
     "_transform_stream_with_config",
 }
 
