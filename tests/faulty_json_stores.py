@@ -28,7 +28,7 @@ from sessionstore.testing.volume import VolumeContract
 
 T = TypeVar("T")
 
-PAGE = Path(__file__).parent.parent / "docs" / "writing_a_store.md"
+PAGE = Path(__file__).parent.parent / "docs" / "extend" / "writing_a_store.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 exec(BLOCKS[0])  # noqa: S102 - what the page tells others to write
 

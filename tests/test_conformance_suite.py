@@ -15,8 +15,9 @@ from sessionstore.testing import SharedStoreConformance
 
 HERE = Path(__file__).parent
 SUITES = HERE / "faulty_json_stores.py"
-PAGE = HERE.parent / "docs" / "writing_a_store.md"
+PAGE = HERE.parent / "docs" / "extend" / "writing_a_store.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+THEIRS = "from sessionstore import SQLiteSessionStore as"
 
 RUN = """
     import json, sys
@@ -79,8 +80,8 @@ def named(tests: dict[str, list[str]]) -> set[str]:
 
 def test_the_suite_catches_each_fault_and_says_what_it_leaves_out(tmp_path: Path) -> None:
     mine = tmp_path / "test_my_store.py"
-    mine.write_text(BLOCKS[1])
-    (tmp_path / "my_package.py").write_text("from json_file_store import JsonFileStore as MyStore")
+    assert THEIRS in BLOCKS[1]
+    mine.write_text(BLOCKS[1].replace(THEIRS, "from json_file_store import JsonFileStore as"))
     tests = [
         f"{mine if 'MyStore' in test else SUITES}::{test.replace(' ', '::test_', 1)}"
         for test in sorted(named(PASS) | named(FAIL) | named(SKIP))

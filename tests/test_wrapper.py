@@ -32,7 +32,7 @@ from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.versions import VersionContract
 from sessionstore.wrapper import unwrapped
 
-PAGE = Path(__file__).parent.parent / "docs" / "wrapping_a_store.md"
+PAGE = Path(__file__).parent.parent / "docs" / "extend" / "wrapping_a_store.md"
 
 
 class TestConformance(
@@ -64,8 +64,8 @@ def test_the_example_of_wrapping_a_store_prints_what_its_page_says(
     [block] = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     made: dict[str, Any] = {}
     exec(block, made)  # noqa: S102 - the page's own
-    [printed] = re.findall(r"prints `(.*?)`", page)
-    assert capsys.readouterr().out == printed + "\n"
+    [printed] = re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert capsys.readouterr().out == printed
     with made["CountingStore"](InMemorySessionStore()) as store:
         asyncio.run(store.aget("s1"))
         assert store.counts == Counter({"Get": 1})

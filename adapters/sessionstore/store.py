@@ -77,8 +77,8 @@ class SessionStore(Runner):
     them with `decode_messages` and `decode_metadata`, so that what a caller holds is never what the
     store holds. `require_owner` in `sessionstore.ownership` and `require_version` in
     `sessionstore.arguments` raise what the contract asks for, in the same atomic step as the work.
-    ``docs/writing_a_store.md`` shows a whole backend, and `sessionstore.testing` has the tests that
-    it has to pass.
+    ``docs/extend/writing_a_store.md`` shows a whole backend, and `sessionstore.testing` has the
+    tests that it has to pass.
 
     A backend that waits for anything gives its `timeout`, and ends each call by it, whatever is
     done in the call: waiting for a lock or a connection, each receive, second tries, what the first
