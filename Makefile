@@ -11,13 +11,16 @@ BIN := $(ENV)/bin
 READY := $(ENV)/ready
 # Of its own: the peers would change what the tests run on.
 BENCH := $(ENV)-bench
+# Of its own, too: Sphinx is nothing that the tests need.
+DOCS := $(ENV)-docs
+SPHINX := $(DOCS)/bin/python -m sphinx --fresh-env --nitpicky --fail-on-warning --keep-going --quiet
 # Compiled once, not by each of the hundred processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 PACKAGES := sessionstore langchain_sessionstore llama_index_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint types notebooks outputs bench bench-quick wheel check test-all clean
+.PHONY: help demo test soak lint types notebooks outputs bench bench-quick docs docs-links diagrams dist wheel check test-all clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +31,7 @@ demo: $(READY) ## a conversation that survives a restart, in two processes
 test: $(READY) ## every test
 	$(BIN)/python -m pytest
 
-soak: $(READY) ## the long tests: servers killed under load, every server and protocol, a browser (needs Chromium)
+soak: $(READY) docs ## the long tests: servers killed under load, every server and protocol, a browser (needs Chromium)
 	$(BIN)/python -m pytest tests/soak
 
 lint: $(READY) ## style
@@ -54,11 +57,26 @@ bench: $(BENCH)/ready ## what things cost, beside limits and peers, into benchma
 bench-quick: $(BENCH)/ready ## a little of all that, printed only (3 minutes)
 	$(BENCH)/bin/python benchmarks/run.py --quick
 
-check: lint types demo test-all soak ## all that CI runs (the notebooks are among the tests)
+docs: $(DOCS)/ready ## the documentation, into docs/_build/html: open its index.html
+	$(SPHINX) docs docs/_build/html
+
+docs-links: $(DOCS)/ready ## every link of the documentation to elsewhere (needs the network)
+	$(SPHINX) -b linkcheck docs docs/_build/links
+
+diagrams: $(READY) ## the pictures of the documentation, drawn again
+	$(BIN)/python docs/diagrams/draw.py
+
+check: lint types docs demo test-all soak ## all that CI runs (the notebooks are among the tests)
+
+dist: $(READY) ## what a release is: the wheel and the archive of the sources, into dist
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
 
 wheel: $(READY) ## the built wheel, in an empty environment, passes the demo
 	rm -rf $(ENV)/wheel && mkdir $(ENV)/wheel
-	$(BIN)/python -m build --wheel --outdir $(ENV)/wheel
+	$(BIN)/python -m build --outdir $(ENV)/wheel
+	$(BIN)/python -m twine check --strict $(ENV)/wheel/*
 	$(BIN)/python -m venv --without-pip $(ENV)/wheel/env
 	$(BIN)/python -m pip --python $(ENV)/wheel/env install --quiet "$$(ls $(ENV)/wheel/*.whl)[langchain]"
 	cd $(ENV)/wheel && env/bin/python -m langchain_sessionstore.demo
@@ -67,31 +85,38 @@ test-all: ## the tests and the wheel on every Python
 	@set -e; for python in $(PYTHONS); do echo "== $$python"; $(MAKE) test wheel PYTHON=$$python; done
 
 clean: ## forget the environments and what was built
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis docs/_build
 
+comma := ,
+# $(1): the group of dependencies, $(2): the extras.
 define environment
 	@test -n "$(FOUND)" || { echo "No $(PYTHON) here: install it, or name another with PYTHON=..." >&2; exit 1; }
 	@"$(FOUND)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "$(PYTHON) is too old: Python 3.10 or later is needed" >&2; exit 1; }
+	@echo "Installing what development needs into $(@D): a few minutes" >&2
 	@rm -rf $(@D)
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --seed --python "$(FOUND)" $(@D) && \
-		uv pip install --quiet --python $(@D)/bin/python --group dev -e '.[langchain,testing]'; \
+		uv pip install --quiet --python $(@D)/bin/python --group $(1) -e '.[$(2)]'; \
 	else \
 		"$(FOUND)" -m venv $(@D) && \
 		$(@D)/bin/python -m pip install --quiet --upgrade 'pip>=25.1' && \
-		$(@D)/bin/python -m pip install --quiet --group dev -e '.[langchain,testing]'; \
+		$(@D)/bin/python -m pip install --quiet --group $(1) -e '.[$(2)]'; \
 	fi
 endef
 
 $(READY): pyproject.toml
-	$(environment)
+	$(call environment,dev,langchain$(comma)testing)
+	@touch $@
+
+$(DOCS)/ready: pyproject.toml
+	$(call environment,docs,all$(comma)testing)
 	@touch $@
 
 # One that can't be had doesn't take the others with it: the tables say who is missing.
 PEERS := sed -n '/^bench = /,/^]/s/^  "\(.*\)",.*/\1/p' pyproject.toml
 $(BENCH)/ready: pyproject.toml
-	$(environment)
+	$(call environment,dev,langchain$(comma)testing)
 	@if command -v uv >/dev/null 2>&1; then install="uv pip install --quiet --python $(@D)/bin/python"; \
 	else install="$(@D)/bin/python -m pip install --quiet"; fi; \
 	$$install --group bench || $(PEERS) | while read -r peer; do \

@@ -1,4 +1,4 @@
-"""The README's loop copies what LangChain's old histories stored, out of real servers."""
+"""The loops of the documentation copy what LangChain's old histories stored, out of servers."""
 
 import json
 import sys
@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 import sqlalchemy
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, message_to_dict
+from pages import PAGES, program
 from redis import Redis
-from test_readme import BLOCKS
 
 from langchain_sessionstore import SessionChatMessageHistory
 from sessionstore import InMemorySessionStore
@@ -26,17 +26,24 @@ PREFIX = f"old-{uuid.uuid4()}:"
 FIRST, SECOND = sorted(str(uuid.uuid4()) for _ in range(2))
 
 
+# The page of each, and what its part of the loop does without.
+LOOPS = {
+    "redis": ("redis_chat_message_history", "redis_sessions", "sqlalchemy"),
+    "sqlite": ("sql_chat_message_history", "sql_sessions", "redis"),
+    "postgres": ("postgres_chat_message_history", "postgres_sessions", "redis"),
+}
+
+
 @pytest.fixture
 def loop(old, monkeypatch):
-    reader, needless = (
-        ("redis_sessions", "sqlalchemy") if old == "redis" else ("sql_sessions", "redis")
-    )
+    page, reader, needless = LOOPS[old]
+    blocks = program(PAGES[f"guides/moving/{page}"].read_text(encoding="utf-8"))
     names = {}
     with monkeypatch.context() as without:
         without.setitem(sys.modules, needless, None)  # each part has the extra that it needs
         for function in ("copy", reader):
-            [block] = [block for block in BLOCKS if f"def {function}(" in block]
-            exec(block, names)  # noqa: S102 - as its readers do
+            [code] = [block.code for block in blocks if f"def {function}(" in block.code]
+            exec(code, names)  # noqa: S102 - as its readers do
     return names
 
 
@@ -49,7 +56,7 @@ def in_redis(loop, server):
     return loop["redis_sessions"](server.url, PREFIX)
 
 
-def in_table(loop, url, table, types):
+def in_table(read, url, table, types):
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text(f"CREATE TABLE {table} ({types})"))
@@ -61,7 +68,7 @@ def in_table(loop, url, table, types):
                     ),
                     {"id": session_id, "row": row},
                 )
-    return loop["sql_sessions"](url, table)
+    return read(table)
 
 
 # As SQLChatMessageHistory of langchain-community 0.4 and PostgresChatMessageHistory of
@@ -77,10 +84,15 @@ POSTGRES = (
 def test_sessions_are_copied_whole_and_once(old, loop, request, tmp_path, schema):
     read = {
         "redis": lambda: in_redis(loop, request.getfixturevalue("redis_server")),
-        "sqlite": lambda: in_table(loop, f"sqlite:///{tmp_path}/old.db", "message_store", SQL),
+        "sqlite": lambda: in_table(
+            partial(loop["sql_sessions"], url := f"sqlite:///{tmp_path}/old.db"),
+            url,
+            "message_store",
+            SQL,
+        ),
         "postgres": lambda: in_table(
-            loop,
-            request.getfixturevalue("postgres").url().replace("://", "+psycopg://", 1),
+            partial(loop["postgres_sessions"], url := request.getfixturevalue("postgres").url()),
+            url.replace("://", "+psycopg://", 1),
             f"chat_history_{schema}",
             POSTGRES,
         ),

@@ -15,8 +15,8 @@ from sessionstore import RedisSessionStore
 from sessionstore.testing import OpenStore, SharedStoreConformance
 
 # Both ends of what is supported: the old server is met through Sentinels, and over RESP2, which
-# redis-py no longer speaks by default. Everywhere it is the user who may do what the README lists
-# for it, and nothing else. All combinations are in the soak.
+# redis-py no longer speaks by default. Everywhere it is the user who may do what the page on Redis
+# lists for it, and nothing else. All combinations are in the soak.
 PATIENCE = 20.0  # a busy machine is no fault of the store
 LEGS = {"redis_server": "", "redis_cluster": "", "old_redis_guarded": "?protocol=2"}
 

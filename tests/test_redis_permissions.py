@@ -1,4 +1,4 @@
-"""What a user of Redis must be permitted: exactly what the README lists.
+"""What a user of Redis must be permitted: exactly what the page on Redis lists.
 
 That it is enough for the whole contract is tested with the contract.
 """
@@ -24,7 +24,7 @@ from sessionstore.testing import Stores
 from sessionstore.testing.samples import conversation, ids, said
 
 
-def test_the_readme_lists_what_the_scripts_call() -> None:
+def test_the_page_on_redis_lists_what_the_scripts_call() -> None:
     scripts = [one for one in vars(redis_scripts).values() if isinstance(one, redis_scripts.Script)]
     text = b"\n".join(one.text for one in scripts if one is not redis_scripts.PROBE).decode()
     called = set(re.findall(r"redis\.p?call\('(\w+)'", text)) | set(

@@ -149,7 +149,7 @@ def test_writers_of_other_sessions_never_wait(opened: Opened, halted_in: str) ->
     store = opened()
     kinds = list(writes("s"))
     if store._db.dialect_name == "mysql":
-        # As the README says, it locks what is beside messages that are put in again.
+        # As the documentation says, it locks what is beside messages that are put in again.
         kinds = [kind for kind in kinds if "update" not in (kind, halted_in)]
     before, behind = [f"l-{kind}" for kind in kinds], [f"n-{kind}" for kind in kinds]
     for session_id in (*before, "m", *behind):

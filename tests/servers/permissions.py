@@ -1,4 +1,4 @@
-"""What the README says that a user of Redis must be permitted, and such a user."""
+"""What the documentation says that a user of Redis must be permitted, and such a user."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from servers.redis import Server
 
-_README = Path(__file__).parent.parent.parent / "README.md"
+_PAGE = Path(__file__).parent.parent.parent / "docs" / "stores" / "redis.md"
 
 
 def _listed() -> tuple[list[str], list[str]]:
-    text = _README.read_text(encoding="utf-8").split("**Permissions.**")[1].split("\n\n")[0]
-    always, more = text.split("For some uses more")
+    text = _PAGE.read_text(encoding="utf-8").split("## Permissions")[1].split("\n## ")[0]
+    always, more = text.split("| also | for |")
     return re.findall(r"\+([a-z|]+)", always), re.findall(r"\+([a-z|]+)", more)
 
 
