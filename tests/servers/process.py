@@ -21,6 +21,7 @@ _PORTS = range(12_000, 22_000)
 _BUS = 10_000
 _PATIENCE = 30.0
 _PR_SET_PDEATHSIG = 1
+_given: set[int] = set()
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -34,9 +35,11 @@ def wait_until(condition: Callable[[], object], what: str, patience: float = _PA
 
 
 def free_port() -> int:
+    """Give a port that is free, and that this process was never given: stores remember servers."""
     while True:
         port = random.choice(_PORTS)  # noqa: S311 - no secret
-        if _is_free(port) and _is_free(port + _BUS):
+        if port not in _given and _is_free(port) and _is_free(port + _BUS):
+            _given.add(port)
             return port
 
 
