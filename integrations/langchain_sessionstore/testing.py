@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from itertools import count
+from threading import Lock
 from typing import Any, TypeAlias, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -45,6 +45,23 @@ def call_tool(name: str, /, **args: Any) -> ToolCall:
     return ToolCall(name=name, args=args, id=None, type="tool_call")
 
 
+class _Counter:
+    """Numbers, each given once: to threads, too, and a copy goes on by itself."""
+
+    def __init__(self, first: int) -> None:
+        self._next = first
+        self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[_Counter], tuple[int]]:
+        return _Counter, (self._next,)
+
+    def taken(self) -> int:
+        """Give the next one."""
+        with self._lock:
+            self._next += 1
+            return self._next - 1
+
+
 class ScriptedChatModel(BaseChatModel):
     """A chat model for tests: it says its lines in order, one at each call, and needs no network.
 
@@ -82,8 +99,8 @@ class ScriptedChatModel(BaseChatModel):
 
     lines: list[Any]
     cycle: bool = False
-    _calls: Any = PrivateAttr(default_factory=count)
-    _ids: Any = PrivateAttr(default_factory=lambda: count(1))
+    _calls: _Counter = PrivateAttr(default_factory=lambda: _Counter(0))
+    _ids: _Counter = PrivateAttr(default_factory=lambda: _Counter(1))
     _shown: dict[int, list[BaseMessage]] = PrivateAttr(default_factory=dict)
     _tools: dict[int, list[str]] = PrivateAttr(default_factory=dict)
 
@@ -176,7 +193,7 @@ class ScriptedChatModel(BaseChatModel):
 
     def _next(self, messages: list[BaseMessage], options: Mapping[str, Any]) -> AIMessage | Any:
         """Note what is shown, and give the next line: a message, or its parts."""
-        number = next(self._calls)
+        number = self._calls.taken()
         self._shown[number] = [message.model_copy(deep=True) for message in messages]
         tools = options.get("tools") or []
         self._tools[number] = [tool.get("function", tool).get("name", "") for tool in tools]
@@ -196,7 +213,7 @@ class ScriptedChatModel(BaseChatModel):
             return part("the script says so")
         if isinstance(part, Mapping) and {"name", "args"} <= part.keys():
             call = cast("ToolCall", {"id": None, "type": "tool_call", **part})
-            return call if call["id"] else {**call, "id": f"call-{next(self._ids)}"}
+            return call if call["id"] else {**call, "id": f"call-{self._ids.taken()}"}
         if isinstance(part, str | BaseException):
             return part
         kind = type(part).__name__
@@ -216,14 +233,14 @@ def _chunks(line: AIMessage | list[Any]) -> Iterator[ChatGenerationChunk]:
     if isinstance(line, AIMessage):
         yield from map(_chunk, _pieces(line))
         return
-    calls = count()
+    calls = _Counter(0)
     for part in line:
         if isinstance(part, BaseException):
             raise part.with_traceback(None)
         if isinstance(part, str):
             yield from (_chunk(AIMessageChunk(content=word)) for word in _words(part))
         else:
-            yield _chunk(_called(part, next(calls)))
+            yield _chunk(_called(part, calls.taken()))
 
 
 def _pieces(said: AIMessage) -> Iterator[AIMessageChunk]:
