@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 from by_hand import ByHand, decoded, rows_of
+from redis.asyncio import Redis as AsyncClient
 from redis.asyncio.connection import Connection as AsyncConnection
 from redis.asyncio.connection import parse_url
 from redis.connection import Connection
@@ -97,3 +98,24 @@ class AsyncRedisByHand(AsyncSubject, ByHand):
     async def close(self) -> None:
         for connection in self._idle:
             await connection.disconnect()
+
+
+class AsyncClientByHand(AsyncSubject, ByHand):
+    """The same by redis-py's own client for asyncio, as a user would write it."""
+
+    name = "by hand, redis-py's client"
+    backend = "redis"
+
+    def __init__(self, url: str) -> None:
+        self._script = _script(url)
+        self._client = AsyncClient.from_url(url, protocol=2)
+
+    async def load(self, session: str, limit: int | None) -> Sequence[Any]:
+        bodies = await self._client.execute_command(*_read(session, limit))
+        return [decoded(body) for body in bodies]
+
+    async def append(self, session: str, texts: Sequence[str]) -> None:
+        await self._client.execute_command(*_write(self._script, session, texts))
+
+    async def close(self) -> None:
+        await self._client.aclose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from limit_postgres import AsyncPostgresByHand, PostgresByHand
-from limit_redis import AsyncRedisByHand, RedisByHand
+from limit_redis import AsyncClientByHand, AsyncRedisByHand, RedisByHand
 from limit_sqlite import (
     AsyncSQLiteByHand,
     AsyncSQLiteNormalByHand,
@@ -21,6 +21,6 @@ LIMITS: dict[str, tuple[type[Subject], ...]] = {
         AsyncSQLiteNormalByHand,
         NaiveSQLite,
     ),
-    "redis": (RedisByHand, AsyncRedisByHand, NaiveRedis),
+    "redis": (RedisByHand, AsyncRedisByHand, AsyncClientByHand, NaiveRedis),
     "postgresql": (PostgresByHand, AsyncPostgresByHand, NaivePostgres),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import matplotlib as mpl
 from crowds import DISTINCT, SHARED
 from matplotlib import pyplot as plt
 from measure import Measured
+from scaling import SCALING
 from turns import TURN, WINDOWED
 
 PLOTS = Path(__file__).parent / "plots"
@@ -32,7 +33,7 @@ def draw(measured: Sequence[Measured]) -> list[Path]:
     mpl.rcParams["font.size"] = 8
     PLOTS.mkdir(exist_ok=True)
     there = [one for one in measured if one.seconds]
-    return [*_turns(there), *_crowds(there)]
+    return [*_turns(there), *_crowds(there), *_scaling(there)]
 
 
 def _of(measured: Sequence[Measured], **wanted: str) -> list[Measured]:
@@ -50,11 +51,19 @@ def _turns(measured: Sequence[Measured]) -> Iterator[Path]:
         yield _saved(figure, f"turns_{backend}")
 
 
-def _lines(axis: Any, measured: Sequence[Measured]) -> None:
+def _milliseconds(one: Measured) -> float:
+    return one.median * 1e3
+
+
+def _lines(
+    axis: Any,
+    measured: Sequence[Measured],
+    height: Callable[[Measured], float] = _milliseconds,
+) -> None:
     lines: dict[tuple[str, str, str], dict[int, float]] = {}
     for one in measured:
         key = one.family, one.name, one.mode
-        lines.setdefault(key, {})[one.size] = one.median * 1e3
+        lines.setdefault(key, {})[one.size] = height(one)
     for n, ((family, name, mode), points) in enumerate(sorted(lines.items())):
         axis.loglog(
             *zip(*sorted(points.items()), strict=True),
@@ -80,6 +89,15 @@ def _crowds(measured: Sequence[Measured]) -> Iterator[Path]:
                 _bars(axis, found)
                 axis.set(title=f"{work}, {crowd}, {backend}")
         yield _saved(figure, f"throughput_{backend}")
+
+
+def _scaling(measured: Sequence[Measured]) -> Iterator[Path]:
+    for backend in ("sqlite", "redis", "postgresql"):
+        figure, axis = plt.subplots(figsize=(11, 5.5), layout="constrained")
+        found = _of(measured, backend=backend, work=SCALING)
+        _lines(axis, found, lambda one: 1 / one.median)
+        axis.set(title=f"{SCALING}, {backend}", xlabel="tasks, or threads", ylabel="turns a second")
+        yield _saved(figure, f"scaling_{backend}")
 
 
 def _bars(axis: Any, measured: Sequence[Measured]) -> None:

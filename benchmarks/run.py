@@ -26,6 +26,7 @@ from machine import commit, machine, versions
 from measure import BURST, Loop, Measured
 from places import Place
 from report import RESULTS, goals, results, tables
+from scaling import scaling
 from subject import Subject
 from targets import targets
 from turns import APPEND, READ, READ_LAST, TURN, WINDOWED, Work, done
@@ -87,13 +88,14 @@ class Run:
         print(f"{taken:6.0f} s: {name} {backend}", file=sys.stderr, flush=True)
 
     def _with_everyone(self, backend: str, place: Place) -> None:
-        if self._only and not {"turns", "operations", "crowds"} & set(self._only):
+        if self._only and not {"turns", "operations", "crowds", "scaling"} & set(self._only):
             return
         with everyone(self._loop, backend, place, self.missing, self._scale.others) as subjects:
             self._group("turns", backend, lambda: self._turns(subjects))
             self._group("operations", backend, lambda: self._operations(subjects))
             if backend != "memory":
                 self._group("crowds", backend, lambda: self._crowds(subjects))
+                self._group("scaling", backend, lambda: self._scaling(subjects))
 
     def _turns(self, subjects: Sequence[Subject]) -> list[Measured]:
         windowed = self._done(subjects, self._scale.windowed, WINDOWED)
@@ -134,6 +136,21 @@ class Run:
                 work,
                 mode,
                 each=scale.each or EACH[backend, mode],
+                seconds=scale.crowd,
+                most=scale.most,
+                least=scale.least,
+            )
+        ]
+
+    def _scaling(self, subjects: Sequence[Subject]) -> list[Measured]:
+        scale = self._scale
+        return [
+            measured
+            for mode in ("sync", "async")
+            for measured in scaling(
+                self._loop,
+                subjects,
+                mode,
                 seconds=scale.crowd,
                 most=scale.most,
                 least=scale.least,

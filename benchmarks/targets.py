@@ -11,6 +11,7 @@ import parts
 from crowds import DISTINCT, SHARED
 from measured import Measured, paired
 from outages import HEALTHY
+from scaling import SCALING
 from starting import IMPORT, LANGCHAIN
 from target import Target
 from turns import READ, WINDOWED
@@ -20,6 +21,21 @@ _PEERS = ("langchain", "llama-index", "openai-agents", "langgraph")
 _BOUNDS = {"redis": 1.3, "sqlite": 1.3, "postgresql": 1.5}
 _MODES = ("sync", "async")
 _LONG = 1000
+_THREADS = 8
+_CROWDED = (
+    ("sqlite", "by hand", 64, 3.0),
+    ("sqlite", "by hand", _THREADS, 1.0),
+    ("sqlite", None, 64, 1.0),
+    ("sqlite", "by hand", 1, 0.77),
+    ("redis", "by hand, redis-py's client", 64, 1.5),
+    ("redis", "by hand", 64, 1.0),
+    ("redis", "by hand", _THREADS, 1.0),
+    ("redis", "by hand", 1, 0.77),
+    ("postgresql", "by hand", 64, 1.2),
+    ("postgresql", "by hand", _THREADS, 1.0),
+    ("postgresql", "by hand", 1, 0.77),
+)
+"""The backend, beside whom (``None``: the best peer), how many callers, at least how fast."""
 
 
 _Pair = tuple[list[float], Measured]
@@ -59,6 +75,7 @@ def targets(measured: Iterable[Measured]) -> list[Target]:
         *_long(figures),
         *_whole(figures),
         *_throughput(figures),
+        *_scaling(figures),
         *_fallback(figures),
         *_wiring(figures),
     ]
@@ -141,6 +158,18 @@ def _throughput(figures: Figures) -> Iterator[Target]:
                     beside["name"] = "by hand"
                 found = figures.pairs(ours, **beside)
                 yield from _worst(f"{work}: {what}", where, "≥", wanted, found)
+
+
+def _scaling(figures: Figures) -> Iterator[Target]:
+    what = f"{SCALING}: the store over "
+    for backend, name, callers, wanted in _CROWDED:
+        mode = "sync" if callers == _THREADS else "async"
+        same = {"work": SCALING, "backend": backend, "mode": mode, "size": callers}
+        where = f"{backend}, {callers} {'threads' if mode == 'sync' else 'tasks'}; {{0.name}}"
+        ours = figures.of(**same, name=BARE)
+        beside: dict[str, object] = {"name": name} if name else {"family": _PEERS}
+        found = figures.pairs(ours, **beside)
+        yield from _worst(what + (name or "the best peer"), where, "≥", wanted, found)
 
 
 def _fallback(figures: Figures) -> Iterator[Target]:
