@@ -130,8 +130,8 @@ class FallbackSessionStore(OuterSessionStore):
             `StoreUnavailableError`, for those who would rather stop than forget.
 
     Raises:
-        ValueError: A number is below its least value (0 for the times, 1 for the counts), or
-            ``unknown`` or the URL is not valid.
+        ValueError: A number is below its least value (0 for the times, 1 for the counts),
+            ``retry_after`` is above ``retry_cap``, or ``unknown`` or the URL is not valid.
         TypeError: A number is not one, or a callback can't be called, or is async.
     """
 
