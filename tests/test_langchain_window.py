@@ -169,6 +169,20 @@ def test_a_made_up_result_has_the_status_error(store, window):
     assert to_langchain(unfinished("r", ASKED.tool_calls[0])).status == "error"
 
 
+def test_a_call_that_was_no_json_is_closed_where_no_other_tool_is_asked_for(store):
+    invalid = {"id": "d", "name": "pay", "args": "{", "error": None, "type": "invalid_tool_call"}
+    history = SessionChatMessageHistory("s", store)
+    history.add_messages([HumanMessage("pay"), AIMessage("", invalid_tool_calls=[invalid])])
+    shown = []
+    chain = with_session_history(
+        RunnableLambda(lambda messages: shown.extend(messages) or "ok"), store
+    )
+    chain.invoke("never mind", CONFIG)
+    assert [message.type for message in shown] == ["human", "ai", "tool", "human"]
+    assert [call["id"] for call in shown[1].tool_calls] == ["d"]
+    assert not shown[1].invalid_tool_calls
+
+
 def test_the_result_of_a_pending_call_goes_on_with_it(store):
     pending(store)
     chain = with_session_history(RunnableLambda(accepted), store, window=Window(max_messages=9))

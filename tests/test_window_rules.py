@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -12,8 +13,12 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from message_rules import check_anthropic, check_openai, role_of
 
-from langchain_sessionstore import SessionChatMessageHistory, to_session_messages
-from langchain_sessionstore.pending import closed
+from langchain_sessionstore import (
+    SessionChatMessageHistory,
+    to_langchain_messages,
+    to_session_messages,
+)
+from langchain_sessionstore.pending import closed, closed_view
 from sessionstore import InMemorySessionStore, SessionMessage, SessionStore, SQLiteSessionStore
 from sessionstore.models import new_id
 from sessionstore.testing.strategies import MODEST
@@ -180,6 +185,22 @@ def test_openai_and_anthropic_take_what_langchain_is_given(
         asked = HumanMessage("go on")
         accepted(to_session_messages([*closed(given_, [asked]), asked]))
     assert store.get_messages(session) == stored
+
+
+INVALID = {"id": "c", "name": "tool", "args": "{", "error": None, "type": "invalid_tool_call"}
+invalid = st.builds(
+    lambda calls: SessionMessage(
+        "assistant", id=new_id(), extra={"langchain": {"invalid_tool_calls": calls}}
+    ),
+    st.sampled_from([[INVALID], [{**INVALID, "id": None}], []]),
+)
+
+
+@settings(MODEST, max_examples=40)
+@given(log=st.lists(langchain_logs | st.lists(invalid, max_size=2), max_size=3), new=st.booleans())
+def test_stored_messages_are_closed_as_langchains_are(log: list[Log], new: bool) -> None:
+    stored, asked = list(chain.from_iterable(log)), [HumanMessage("go on")] if new else []
+    assert closed_view(stored, asked) == closed(to_langchain_messages(stored), asked)
 
 
 def test_a_result_that_follows_a_pending_call_is_left_to_it() -> None:

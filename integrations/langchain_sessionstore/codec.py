@@ -26,6 +26,7 @@ from sessionstore.models import ROLE_NAMES
 from sessionstore.window.turns import is_made_up
 
 __all__ = [
+    "asks_for_tools",
     "to_langchain",
     "to_langchain_messages",
     "to_session",
@@ -56,6 +57,7 @@ _KIND_OF: dict[type[BaseMessage], str] = {
 # Under extra["langchain"], beside the fields that SessionMessage has no place for.
 _UNKNOWN = "model_extra"
 _STRINGS = "strings"
+_INVALID = "invalid_tool_calls"
 _CALL_EXTRAS = "call_extras"
 _CALL = {"name", "args", "id"}
 
@@ -218,6 +220,23 @@ def to_langchain_messages(messages: Iterable[SessionMessage]) -> list[BaseMessag
     return [to_langchain(message) for message in messages]
 
 
+def asks_for_tools(messages: Iterable[SessionMessage]) -> bool:
+    """Tell whether one of the messages asks for tools, be it in words that are no valid call.
+
+    Args:
+        messages: Stored messages.
+
+    Returns:
+        Whether LangChain's messages that they hold may have calls; where not, none has.
+    """
+    asking = [
+        message
+        for message in messages
+        if message.tool_calls or _INVALID in (message.extra.get("langchain") or ())
+    ]
+    return bool(asking)
+
+
 def _kind_derived(message: BaseMessage) -> str:
     kind = _KIND_OF.get(_base_of(message), message.type)
     if kind not in TEMPLATES:
@@ -321,7 +340,7 @@ def _fill_in(
         elif name in values:
             if not isinstance(value, template.types[name]):
                 raise TypeError(name)
-            if name == "invalid_tool_calls" and not all(isinstance(call, dict) for call in value):
+            if name == _INVALID and not all(isinstance(call, dict) for call in value):
                 raise TypeError(name)
             values[name] = value
             given.add(name)

@@ -11,7 +11,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
 from langchain_sessionstore.adding import adding
 from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
 from langchain_sessionstore.echo import turn_of
-from langchain_sessionstore.pending import closed
+from langchain_sessionstore.pending import closed_view
 from langchain_sessionstore.tokens import langchain_window
 from sessionstore import (
     InvalidMessageError,
@@ -186,8 +186,7 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         return self._to_show(stored)
 
     def _to_show(self, stored: list[SessionMessage]) -> list[BaseMessage]:
-        shown = to_langchain_messages(stored)
-        return closed(shown, ()) if self._window else shown
+        return closed_view(stored, ()) if self._window else to_langchain_messages(stored)
 
 
 def _said(messages: Sequence[BaseMessage]) -> list[SessionMessage]:
@@ -223,7 +222,7 @@ class _OneCallHistory(SessionChatMessageHistory):
         return self._shown.copy()
 
     def _to_show(self, stored: list[SessionMessage]) -> list[BaseMessage]:
-        return closed(super()._to_show(stored), _INPUT)
+        return closed_view(stored, _INPUT)
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         super().add_messages(self._new_of(messages))

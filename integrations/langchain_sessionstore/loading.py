@@ -10,7 +10,7 @@ from langchain_sessionstore.again import answer_id, end_of_turn
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.edits import SentAgain, edited_in, recalling
-from langchain_sessionstore.pending import closed
+from langchain_sessionstore.pending import closed, closed_view
 from langchain_sessionstore.sameness import as_given
 from sessionstore import SessionMessage, Window
 from sessionstore.integration import StoreFlow
@@ -59,11 +59,10 @@ class SessionLoader:
         self, turn: AgentTurn, loaded: list[SessionMessage], messages: list[AnyMessage]
     ) -> StoreFlow[tuple[list[BaseMessage], bool]]:
         """Give the view and what is new, and whether that is older than the view."""
-        shown = to_langchain_messages(loaded)
-        ids = {message.id for message in shown}
+        ids = {message.id for message in loaded}
         given_now = {message.id: message for message in messages}
         new = [message for message in messages if message.id not in ids]
-        shown = closed(shown, new or [HumanMessage("")])  # the model goes on in any case
+        shown = closed_view(loaded, new or [HumanMessage("")])  # the model goes on in any case
         again = [place for place, message in enumerate(shown) if message.id in given_now]
         shown = as_given(shown, given_now)
         if again:  # to send an id again changes nothing
@@ -85,7 +84,7 @@ class SessionLoader:
         before = yield from self.window.loading(turn.session_id, turn.user_id, before=question)
         given_now = {message.id: message for message in messages}
         turn_now = to_langchain_messages(Window().view([again.question, *again.steps()]))
-        both = [closed(to_langchain_messages(before), [HumanMessage("")])]
+        both = [closed_view(before, [HumanMessage("")])]
         both.append(closed(as_given(turn_now, given_now), [HumanMessage("")]))
         turn.answer_id = answer_id(both[1][-1])
         turn.know(log, both[1])

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Iterable, Sequence
 
-from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolCall,
+    ToolMessage,
+)
 
+from langchain_sessionstore.codec import asks_for_tools, to_langchain_messages
+from sessionstore import SessionMessage
 from sessionstore.window import INTERRUPTED
 
-__all__ = ["closed"]
+__all__ = ["closed", "closed_view"]
 
 _NOT_RUN = "This tool call was not run: its arguments were no valid JSON."
+# Where a message is none of a class, pydantic takes longer to say so than all else takes here.
+_ASKS_NEVER = frozenset({HumanMessage, SystemMessage, ToolMessage})
+
+
+def closed_view(stored: Sequence[SessionMessage], new: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Give stored messages as a history that new messages can follow: see `closed`.
+
+    Args:
+        stored: The messages.
+        new: What comes after them.
+
+    Returns:
+        The history.
+    """
+    shown = to_langchain_messages(stored)
+    return closed(shown, new) if asks_for_tools(stored) else shown
 
 
 def closed(shown: Sequence[BaseMessage], new: Sequence[BaseMessage]) -> list[BaseMessage]:
@@ -31,41 +55,59 @@ def closed(shown: Sequence[BaseMessage], new: Sequence[BaseMessage]) -> list[Bas
         The history, where each other call has a result that says it was interrupted.
     """
     history: list[BaseMessage] = []
-    waiting: dict[str, ToolCall] = {}
-    for message in _with_valid_calls(shown):
-        if waiting and not isinstance(message, ToolMessage):
-            history += _results(waiting.values(), "interrupted", INTERRUPTED)
-            waiting = {}
-        history.append(message)
-        if isinstance(message, ToolMessage):
-            waiting.pop(message.tool_call_id, None)
-        elif isinstance(message, AIMessage) and message.tool_calls:
-            waiting = {call["id"] or "": call for call in message.tool_calls}
-    if waiting and new:
-        history += _results(_without_result(waiting, new), "interrupted", INTERRUPTED)
+    end = 0
+    for place, asking in _asking(shown):
+        history += shown[end:place]
+        end = _end_of_results(shown, place)
+        message, results = _with_valid_calls(asking, shown[place + 1 : end])
+        history += [message, *results]
+        follows = new if end == len(shown) else shown[end : end + 1]
+        if follows:
+            waiting = _without_result(message.tool_calls, [*results, *follows])
+            history += _results(waiting, "interrupted", INTERRUPTED)
+    history += shown[end:]
     return history
 
 
-def _without_result(waiting: dict[str, ToolCall], new: Sequence[BaseMessage]) -> list[ToolCall]:
+def _asking(shown: Sequence[BaseMessage]) -> list[tuple[int, AIMessage]]:
+    """Give the messages that ask for tools, and their places."""
+    return [
+        (place, message)
+        for place, message in enumerate(shown)
+        if type(message) not in _ASKS_NEVER
+        and isinstance(message, AIMessage)
+        and (message.tool_calls or message.invalid_tool_calls)
+    ]
+
+
+def _end_of_results(shown: Sequence[BaseMessage], place: int) -> int:
+    end = place + 1
+    while end < len(shown) and isinstance(shown[end], ToolMessage):
+        end += 1
+    return end
+
+
+def _with_valid_calls(
+    asking: AIMessage, results: Sequence[BaseMessage]
+) -> tuple[AIMessage, Sequence[BaseMessage]]:
+    """Give a message and its results: those of calls that were no JSON are made up."""
+    if not asking.invalid_tool_calls:
+        return asking, results
+    calls = [
+        ToolCall(name=call["name"] or "tool", args={}, id=call["id"], type="tool_call")
+        for call in asking.invalid_tool_calls
+        if call["id"]  # what has none can't be answered
+    ]
+    all_calls = [*asking.tool_calls, *calls]
+    valid = asking.model_copy(update={"tool_calls": all_calls, "invalid_tool_calls": []})
+    not_run = _results(_without_result(calls, results), f"not-run:{asking.id}", _NOT_RUN)
+    return valid, [*not_run, *results]
+
+
+def _without_result(calls: Iterable[ToolCall], new: Sequence[BaseMessage]) -> list[ToolCall]:
     came = {message.tool_call_id for message in new if isinstance(message, ToolMessage)}
+    waiting = {call["id"] or "": call for call in calls}
     return [call for id_, call in waiting.items() if id_ not in came]
-
-
-def _with_valid_calls(shown: Sequence[BaseMessage]) -> Iterator[BaseMessage]:
-    for place, message in enumerate(shown):
-        if not isinstance(message, AIMessage) or not message.invalid_tool_calls:
-            yield message
-            continue
-        calls = [
-            ToolCall(name=call["name"] or "tool", args={}, id=call["id"], type="tool_call")
-            for call in message.invalid_tool_calls
-            if call["id"]  # what has none can't be answered
-        ]
-        all_calls = [*message.tool_calls, *calls]
-        yield message.model_copy(update={"tool_calls": all_calls, "invalid_tool_calls": []})
-        behind = takewhile(lambda one: isinstance(one, ToolMessage), shown[place + 1 :])
-        unanswered = _without_result({call["id"] or "": call for call in calls}, list(behind))
-        yield from _results(unanswered, f"not-run:{message.id}", _NOT_RUN)
 
 
 def _results(calls: Iterable[ToolCall], why: str, text: str) -> list[BaseMessage]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, RootModel, create_model
 
 from langchain_sessionstore.again import sent_again
 from langchain_sessionstore.chain_turn import ChainTurn
-from langchain_sessionstore.codec import to_langchain_messages
+from langchain_sessionstore.codec import asks_for_tools, to_langchain_messages
 from langchain_sessionstore.echo import gives_all_back
 from langchain_sessionstore.edits import SentAgain, edited_in, recalling
 from langchain_sessionstore.pending import closed
@@ -328,7 +328,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             again = SentAgain((yield from recalling(session_id, user_id, ids)), brought)
             answer_id = again.answer_id()
             history = [message for message in history if message.id not in again.obsolete()]
-        shown = closed(history, new)
+        shown = closed(history, new) if asks_for_tools(stored) else history
         value = self._keys.given(input, shown, new)
         held = again.ids if again else set[str | None]()
         if len(history) < len(stored) and not again:
