@@ -6,7 +6,23 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
 
-__all__ = ["answer_id", "end_of_turn", "sent_again"]
+from sessionstore import SessionMessage
+
+__all__ = ["answer_id", "comes_again", "end_of_turn", "sent_again"]
+
+
+def comes_again(asked: Sequence[BaseMessage], stored: Sequence[SessionMessage]) -> bool:
+    """Tell whether a turn says something that was said before.
+
+    Args:
+        asked: What the turn says.
+        stored: What its session holds.
+
+    Returns:
+        Whether one of its ids is there.
+    """
+    ids = {message.id for message in asked if message.id}
+    return bool(ids) and not ids.isdisjoint([message.id for message in stored])
 
 
 def sent_again(

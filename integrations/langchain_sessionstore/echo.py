@@ -32,10 +32,10 @@ def what_is_new(
     """
     if not answers:
         return []
-    shown_ids = {message.id for message in shown if message.id}
-    if _is_said_again(answers, asked, shown_ids):
+    known = _said_before(answers, asked, shown)
+    if _is_said_again(answers, asked, known):
         return [*answers[:-1], answers[-1].model_copy(update={"id": new_id()})]
-    known = shown_ids | {message.id for message in asked if message.id}
+    known |= {message.id for message in asked if message.id}
     rest = answers[_echoed(answers, asked, shown) :]
     return [message for message in rest if message.id not in known]
 
@@ -76,11 +76,21 @@ def turn_of(messages: Sequence[BaseMessage], shown: Sequence[BaseMessage]) -> li
     return what_is_new(messages, (), shown)
 
 
+def _said_before(
+    answers: Sequence[BaseMessage], asked: Sequence[BaseMessage], shown: Sequence[BaseMessage]
+) -> set[str]:
+    """Give the ids of a turn's messages that stood in its history, if an answer's can be one."""
+    if not any(message.id for message in answers):
+        return set()
+    ids = {message.id for message in (*asked, *answers) if message.id}
+    return ids.intersection([message.id for message in shown])
+
+
 def _is_said_again(
-    answers: Sequence[BaseMessage], asked: Sequence[BaseMessage], shown_ids: set[str]
+    answers: Sequence[BaseMessage], asked: Sequence[BaseMessage], known: set[str]
 ) -> bool:
     """Tell whether of a turn's messages the last one alone was there before."""
-    there = [message for message in (*asked, *answers) if message.id in shown_ids]
+    there = [message for message in (*asked, *answers) if message.id in known]
     return len(there) == 1 and there[0] is answers[-1]
 
 

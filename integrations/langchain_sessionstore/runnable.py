@@ -13,7 +13,7 @@ from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.utils import get_unique_config_specs
 from pydantic import BaseModel, RootModel, create_model
 
-from langchain_sessionstore.again import sent_again
+from langchain_sessionstore.again import comes_again, sent_again
 from langchain_sessionstore.chain_turn import ChainTurn
 from langchain_sessionstore.codec import asks_for_tools, to_langchain_messages
 from langchain_sessionstore.echo import gives_all_back
@@ -322,17 +322,20 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         brought = self._keys.new(input)
         # The ids are the same in both, so that a graph which gives all back gives nothing new.
         new = [m if m.id else m.model_copy(update={"id": new_id()}) for m in brought]
-        history, answer_id = sent_again(to_langchain_messages(stored), brought)
-        again = None
-        if ids := edited_in(stored, brought):
-            again = SentAgain((yield from recalling(session_id, user_id, ids)), brought)
-            answer_id = again.answer_id()
-            history = [message for message in history if message.id not in again.obsolete()]
+        history = to_langchain_messages(stored)
+        answer_id: str | None = None
+        again: SentAgain | None = None
+        held = set[str | None]()
+        if comes_again(brought, stored):
+            history, answer_id = sent_again(history, brought)
+            if len(history) < len(stored):
+                held = {message.id for message in stored}
+            if ids := edited_in(stored, brought):
+                again = SentAgain((yield from recalling(session_id, user_id, ids)), brought)
+                answer_id, held = again.answer_id(), again.ids
+                history = [message for message in history if message.id not in again.obsolete()]
         shown = closed(history, new) if asks_for_tools(stored) else history
         value = self._keys.given(input, shown, new)
-        held = again.ids if again else set[str | None]()
-        if len(history) < len(stored) and not again:
-            held = {message.id for message in stored}
         return ChainTurn(
             session_id=session_id,
             agent_id=self._agent_id,
