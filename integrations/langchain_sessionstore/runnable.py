@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Any, cast
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from langchain_core.utils.pydantic import TypeBaseModel
 
 __all__ = ["SessionHistoryRunnable", "with_session_history"]
+
+M = TypeVar("M", bound=Callable[..., Any])
 
 
 def with_session_history(
@@ -125,6 +128,13 @@ def with_session_history(
         window=window,
         on_save_error=on_save_error,
     )
+
+
+def _described(method: M) -> M:
+    """Keep a method's signature: LangChain asks twice in each call whether it takes a config."""
+    described: Any = method
+    described.__signature__ = signature(method)
+    return method
 
 
 class SessionHistoryRunnable(Runnable[Any, Any]):
@@ -224,18 +234,21 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
             async for chunk in generator:
                 yield chunk
 
+    @_described
     def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         turn = play(self._beginning(input, config), self._store.run)
         answer = self._bound.invoke(turn.value, config, **kwargs)
         play(self._saving(turn, answer), self._store.run)
         return answer
 
+    @_described
     async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         turn = await aplay(self._beginning(input, config), self._store.arun)
         answer = await self._bound.ainvoke(turn.value, config, **kwargs)
         await aplay_to_its_end(self._saving(turn, answer), self._store)
         return answer
 
+    @_described
     def _stream(
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
@@ -251,6 +264,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         answer = self._answer(turn, added_up(chunks), outcome)
         play(self._saving(turn, answer), self._store.run)
 
+    @_described
     async def _astream(
         self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
