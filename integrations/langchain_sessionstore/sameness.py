@@ -133,7 +133,9 @@ def edited(messages: Iterable[BaseMessage], seen: Collection[int] | None) -> lis
 
 
 def _fingerprint(message: BaseMessage) -> int:
-    said = message.content if isinstance(message, HumanMessage) else str(message.text)
+    said = message.content
+    if not isinstance(said, str) and not isinstance(message, HumanMessage):
+        said = str(message.text)
     return crc32(_bytes(said), crc32((message.id or "").encode(errors="replace")))
 
 
