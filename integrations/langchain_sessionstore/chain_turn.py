@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from langchain_core.messages import BaseMessage
 from msgspec.structs import replace
 
@@ -21,8 +21,7 @@ from sessionstore.operations import Append, DeleteMessages, ReplaceMessage
 __all__ = ["ChainTurn"]
 
 
-@dataclass(frozen=True)
-class ChainTurn:
+class ChainTurn(msgspec.Struct, frozen=True):
     """A turn that has begun.
 
     Attributes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any, cast
 
+import msgspec
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import (
     AIMessage,
@@ -30,8 +30,7 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True)
-class Keys:
+class Keys(msgspec.Struct, frozen=True):
     """Where inputs and outputs have their messages, as `RunnableWithMessageHistory` reads them."""
 
     input: str | None
