@@ -280,6 +280,16 @@ def test_a_cursor_with_huge_numbers_gives_an_empty_page(path: Path, cursor: str)
         assert store.list_sessions(cursor=cursor).sessions == []
 
 
+def test_deleting_an_expired_session_takes_its_words_from_the_file(path: Path) -> None:
+    with SQLiteSessionStore(path, retention_days=1e-9) as store:
+        store.append_message("s", said("secret"))
+        wait_until(lambda: store.get("s") is None)
+        assert store.delete("s") is False
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM sessionstore_messages").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM sessionstore_sessions").fetchone() == (0,)
+
+
 def test_an_expired_session_leaves_no_message_behind(path: Path) -> None:
     with SQLiteSessionStore(path, retention_days=1e-9) as store:
         store.append_message("s", said("old"))

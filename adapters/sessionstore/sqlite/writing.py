@@ -100,10 +100,10 @@ def update(transaction: Transaction, operation: Update) -> SessionInfo:
 
 
 def delete(transaction: Transaction, operation: Delete) -> bool:
-    """Delete a session."""
-    row = sessions.find(transaction, operation.session_id, operation.user_id)
-    if row is not None:
-        sessions.drop(transaction, row.session_key)
+    """Delete a session; one that has expired was gone before, but not yet from the disk."""
+    row, expired = sessions.look_up(transaction, operation.session_id, operation.user_id)
+    if found := row or expired:
+        sessions.drop(transaction, found.session_key)
     return row is not None
 
 
