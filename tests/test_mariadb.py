@@ -45,7 +45,7 @@ def open_database(url: str, **options: Any) -> DbSessionStore:
 
 @pytest.fixture(scope="module")
 def kept(mariadb: MariadbServer) -> Iterator[AgentDb]:
-    mariadb.execute("CREATE DATABASE kept")
+    mariadb.execute("CREATE OR REPLACE DATABASE kept")  # other tests may come between its own
     with AgentDb(mariadb.url("kept")) as db:
         DbSessionStore(db).ping()
         yield db

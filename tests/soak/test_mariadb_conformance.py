@@ -22,7 +22,7 @@ if mariadb_binary():
 
     @pytest.fixture(scope="module")
     def kept(mariadb: MariadbServer) -> Iterator[AgentDb]:
-        mariadb.execute("CREATE DATABASE kept")
+        mariadb.execute("CREATE OR REPLACE DATABASE kept")  # other tests may come between its own
         with AgentDb(mariadb.url("kept")) as db:
             DbSessionStore(db).ping()
             yield db
