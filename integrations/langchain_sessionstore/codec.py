@@ -232,7 +232,8 @@ def asks_for_tools(messages: Iterable[SessionMessage]) -> bool:
     asking = [
         message
         for message in messages
-        if message.tool_calls or _INVALID in (message.extra.get("langchain") or ())
+        if message.tool_calls
+        or (message.extra and _INVALID in (message.extra.get("langchain") or ()))
     ]
     return bool(asking)
 
