@@ -12,6 +12,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from scripted import Scripted, calls, log
+from servers.process import wait_until
 
 from langchain_sessionstore import SessionMiddleware, SessionSaveError
 from sessionstore import InMemorySessionStore, InvalidMessageError
@@ -45,10 +46,25 @@ def said(*texts):
     return {"messages": [m if isinstance(m, HumanMessage) else HumanMessage(m) for m in texts]}
 
 
-@tool
-def cut() -> str:
-    """Cut an emoji in two."""
-    return "\ud83d"
+def cutting(store, lines):
+    """Give a tool whose result can't be stored, which comes after that of a call beside it.
+
+    What has not begun when its save fails LangGraph cancels.
+    """
+    beside = any("add" in names_of(line) and "cut" in names_of(line) for line in lines)
+
+    @tool
+    def cut() -> str:
+        """Cut an emoji in two."""
+        if beside:
+            wait_until(lambda: ("tool", "2") in log(store), "the other call has its result")
+        return "\ud83d"
+
+    return cut
+
+
+def names_of(line):
+    return [call["name"] for call in line.tool_calls] if isinstance(line, AIMessage) else []
 
 
 @tool
@@ -75,7 +91,7 @@ def agent_of(store, *lines, saver=None, behind=(), reported=None):
     sessions = SessionMiddleware(store, on_save_error=reported)
     return create_agent(
         Scripted(lines=list(lines)),
-        [cut, add, note],
+        [cutting(store, lines), add, note],
         middleware=[sessions, *behind],
         checkpointer=saver,
     )
