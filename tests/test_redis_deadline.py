@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +14,9 @@ from servers.proxy import Proxy
 
 from sessionstore import RedisSessionStore, StoreUnavailableError
 from sessionstore.deadline import until
+from sessionstore.redis.event_loops import OfLoop
+from sessionstore.redis.making import async_client
+from sessionstore.redis.settings import settings_of_url
 from sessionstore.testing import Stores
 from sessionstore.testing.samples import conversation, ids, said
 
@@ -94,6 +98,21 @@ def test_calls_end_at_their_timeout_in_every_topology(
     finally:
         for one in proxies:
             one.__exit__(None, None, None)
+
+
+def test_no_connection_is_opened_for_a_call_whose_time_is_up(proxy: Proxy) -> None:
+    """A Cluster's client tries the next node where the one before failed."""
+
+    async def main() -> None:
+        client = async_client(settings_of_url(f"redis://127.0.0.1:{proxy.port}", TIMEOUT))
+        of_loop = OfLoop(client, asyncio.Semaphore(1))
+        with until(time.monotonic() - 1), pytest.raises(redis.TimeoutError):
+            await client.execute_command("PING")
+        assert proxy.connections() == 0
+        assert await client.execute_command("PING")
+        await of_loop.close()
+
+    asyncio.run(main())
 
 
 def test_a_call_inside_another_ends_at_the_deadline_of_the_outer_call(

@@ -16,6 +16,7 @@ from typing import Any
 import redis.asyncio
 
 from sessionstore.redis.making import AsyncClient, QuietCluster, sentinels_of
+from sessionstore.redis.timed import left
 
 __all__ = ["Opened"]
 
@@ -118,12 +119,14 @@ def _noted(kind: type[Any]) -> type[Any]:
             self.opened = opened
 
         async def connect(self) -> None:
+            left()  # a Cluster's client may take a late call's cancellation for a node's failure
             self.opened.connections.add(self)
             await super().connect()
 
         if hasattr(kind, "connect_check_health"):  # not in redis-py 5
 
             async def connect_check_health(self, *args: Any, **options: Any) -> None:
+                left()
                 self.opened.connections.add(self)
                 await super().connect_check_health(*args, **options)
 
