@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from itertools import count
 from threading import Lock
 from typing import Any, TypeAlias, cast
 
@@ -233,14 +234,14 @@ def _chunks(line: AIMessage | list[Any]) -> Iterator[ChatGenerationChunk]:
     if isinstance(line, AIMessage):
         yield from map(_chunk, _pieces(line))
         return
-    calls = _Counter(0)
+    calls = count()
     for part in line:
         if isinstance(part, BaseException):
             raise part.with_traceback(None)
         if isinstance(part, str):
             yield from (_chunk(AIMessageChunk(content=word)) for word in _words(part))
         else:
-            yield _chunk(_called(part, calls.taken()))
+            yield _chunk(_called(part, next(calls)))
 
 
 def _pieces(said: AIMessage) -> Iterator[AIMessageChunk]:
