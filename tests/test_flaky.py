@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from lighter import Lighter
+from handing_on import HandingOn
 
 from sessionstore import (
     FallbackSessionStore,
@@ -22,32 +22,12 @@ from sessionstore import (
 )
 from sessionstore.operations import Append, Get, GetMessages, Operation
 from sessionstore.testing import FlakySessionStore, OpenStore
-from sessionstore.testing.appending import AppendContract
-from sessionstore.testing.deleting import DeleteMessagesContract
-from sessionstore.testing.lifetime import LifetimeContract
-from sessionstore.testing.listing import ListContract
-from sessionstore.testing.operations import OperationContract
-from sessionstore.testing.ownership import OwnershipContract
-from sessionstore.testing.reading import ReadContract
-from sessionstore.testing.sessions import SessionContract
-from sessionstore.testing.versions import VersionContract
 
 HELLO = {"role": "user", "content": "Hello!", "id": "m1"}
 Call = Callable[..., Any]
 
 
-class TestConformance(
-    Lighter,
-    OperationContract,
-    LifetimeContract,
-    SessionContract,
-    AppendContract,
-    ReadContract,
-    DeleteMessagesContract,
-    ListContract,
-    VersionContract,
-    OwnershipContract,
-):
+class TestConformance(HandingOn):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return lambda **options: FlakySessionStore(InMemorySessionStore(**options))

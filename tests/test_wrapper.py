@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lighter import Lighter
+from handing_on import HandingOn
 
 from sessionstore import (
     FallbackSessionStore,
@@ -21,34 +21,12 @@ from sessionstore import (
     WrapperSessionStore,
 )
 from sessionstore.testing import OpenStore
-from sessionstore.testing.appending import AppendContract
-from sessionstore.testing.deleting import DeleteMessagesContract
-from sessionstore.testing.lifetime import LifetimeContract
-from sessionstore.testing.listing import ListContract
-from sessionstore.testing.operations import OperationContract
-from sessionstore.testing.ownership import OwnershipContract
-from sessionstore.testing.reading import ReadContract
-from sessionstore.testing.sessions import SessionContract
-from sessionstore.testing.versions import VersionContract
 from sessionstore.wrapper import unwrapped
 
 PAGE = Path(__file__).parent.parent / "docs" / "extend" / "wrapping_a_store.md"
 
 
-class TestConformance(
-    Lighter,
-    OperationContract,
-    LifetimeContract,
-    SessionContract,
-    AppendContract,
-    ReadContract,
-    DeleteMessagesContract,
-    ListContract,
-    VersionContract,
-    OwnershipContract,
-):
-    """What an operation and its result go through: how they are kept is the inner store's."""
-
+class TestConformance(HandingOn):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         def opened(**options: Any) -> WrapperSessionStore:
