@@ -105,6 +105,25 @@ def test_two_sessions_that_are_slow_one_after_the_other_are_an_outage() -> None:
     assert stage.store.recover()
 
 
+def late_in(batch: object) -> StoreTimeoutError:
+    error = StoreTimeoutError("the store did not answer in time")
+    error.batch = batch
+    return error
+
+
+def test_sessions_that_shared_a_late_batch_count_as_one() -> None:
+    stage = stage_of("s", "t", "u", "v")
+    first, second = object(), object()
+    stage.primary.slow = {name: late_in(first) for name in "stu"}
+    for name in "stu":
+        stage.store.append_messages(name, said("b"))
+    assert not stage.store.is_degraded()
+    assert stage.store.stats().slow_sessions == 3
+    stage.primary.slow["v"] = late_in(second)
+    stage.store.append_messages("v", said("b"))
+    assert stage.store.is_degraded()
+
+
 def test_an_answer_in_between_shows_that_the_store_is_there() -> None:
     stage = stage_of("s", "t", "other", retry_after=3600, retry_cap=3600)
     stage.primary.script("slow", None, "slow")

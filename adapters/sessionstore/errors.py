@@ -45,7 +45,14 @@ class StoreReadOnlyError(StoreConnectionError):
 
 
 class StoreTimeoutError(StoreUnavailableError):
-    """The backend gave no answer in time."""
+    """The backend gave no answer in time.
+
+    Attributes:
+        batch: What stands for the operations that shared a request or a connection with this one:
+            one late answer is why all of them are late. ``None`` where it was alone.
+    """
+
+    batch: object | None = None
 
 
 class StoreBusyError(StoreUnavailableError):

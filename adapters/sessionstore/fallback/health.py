@@ -12,7 +12,12 @@ from threading import Lock
 import msgspec
 
 from sessionstore._runtime.tickets import Ticket, is_within, task_ticket
-from sessionstore.errors import SessionStoreError, StoreReadOnlyError, StoreUnavailableError
+from sessionstore.errors import (
+    SessionStoreError,
+    StoreReadOnlyError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
 
 __all__ = ["PING", "Access", "Health", "Permit"]
 
@@ -92,6 +97,7 @@ class Health:
         self._prober: Ticket | None = None
         self._reads_only = False
         self.last_late: str | None = None
+        self._late_batch: object | None = None
         self._since: float | None = None
         self._back_since = float("-inf")
         self._seconds = 0.0
@@ -150,12 +156,16 @@ class Health:
         """Take note that a session was not answered for in time.
 
         It is that session's own fault, such as a locked row or a huge reply, until another's call
-        times out next, with no answer to anybody in between. A ping has no such excuse, but one
-        of them may be unlucky.
+        times out next, with no answer to anybody in between. Those that shared a batch count as
+        one: they waited for one answer. A ping has no such excuse, but one of them may be unlucky.
         """
+        batch = error.batch if isinstance(error, StoreTimeoutError) else None
         with self._lock:
             last, self.last_late = self.last_late, session_id
-        if last is not None and (last != session_id or session_id == PING):
+            together = batch is not None and self._late_batch is batch
+            self._late_batch = batch
+        alike = last is None or together or (last == session_id and session_id != PING)
+        if not alike:
             self.failed(permit, error)
 
     def answered(self, permit: Permit) -> None:
