@@ -15,9 +15,9 @@ from sessionstore.operations import (
     Get,
     GetMessages,
     ReplaceMessage,
-    Runner,
     Update,
 )
+from sessionstore.runner import Runner
 
 __all__ = ["BoundSession"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, overload
 
 from sessionstore._in_memory.session import StoredSession
 from sessionstore._in_memory.table import SessionTable, page_of
@@ -40,8 +40,9 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Several,
     Update,
-    unknown_operation,
+    as_several,
 )
 from sessionstore.ownership import require_owner
 from sessionstore.store import SessionStore
@@ -86,21 +87,29 @@ class InMemorySessionStore(SessionStore):
         """Close the store; later calls raise `SessionStoreError`."""
         self._closed = True
 
-    def run(self, operation: Operation[T]) -> T:
+    @overload
+    def run(self, operation: Operation[T]) -> T: ...
+    @overload
+    def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    def run(self, operation: Any) -> Any:
         """Carry out an operation."""
         if self._closed:
             raise SessionStoreError("this store is closed")
         work = self._operations.get(type(operation))
         if work is None:
-            raise unknown_operation("InMemorySessionStore", operation)
+            several = as_several("InMemorySessionStore", operation)
+            return InMemorySessionStore.run(self, several)
         try:
-            result: T = work(self, operation)
+            return work(self, operation)
         except BaseException:
             self._table.settle()
             raise
-        return result
 
-    async def arun(self, operation: Operation[T]) -> T:
+    @overload
+    async def arun(self, operation: Operation[T]) -> T: ...
+    @overload
+    async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    async def arun(self, operation: Any) -> Any:
         """Async twin of `run`, which waits for nothing."""
         # Not what a subclass makes of `run`: one that changes both would do so twice.
         return InMemorySessionStore.run(self, operation)
@@ -193,6 +202,20 @@ class InMemorySessionStore(SessionStore):
                 self._table.take_out(session)
             return session is not None
 
+    def _several(self, operation: Several) -> list[Any]:
+        parts = operation.operations
+        with self._lock:
+            session = self._find(operation.session_id, operation.user_id)
+            if operation.writes in ([], parts[-1:]):  # each checks all before it writes
+                return self._each(parts)
+            table, lent = self._table.draft(session)
+            results = _Draft(table, self._retention).carry_out(parts)
+            self._table.adopt(session, lent, table.look_up(operation.session_id))
+            return results
+
+    def _each(self, parts: Sequence[Operation[Any]]) -> list[Any]:
+        return [self._operations[type(part)](self, part) for part in parts]
+
     def _list_sessions(self, operation: ListSessions) -> SessionPage:
         with self._lock:
             self._table.finish()
@@ -221,6 +244,7 @@ class InMemorySessionStore(SessionStore):
         DeleteMessages: _delete_messages,
         Update: _update,
         Delete: _delete,
+        Several: _several,
         ListSessions: _list_sessions,
         Prune: _prune,
         Ping: _ping,
@@ -250,6 +274,18 @@ class InMemorySessionStore(SessionStore):
         return retention is not None and session.updated_at < clock.oldest_live(retention)
 
 
+class _Draft(InMemorySessionStore):
+    """A copy of one session, or of none, to carry operations out on that may yet fail."""
+
+    def __init__(self, table: _RecentSessions, retention: int | None) -> None:
+        super().__init__()
+        self._table, self._lock, self._retention = table, table.lock, retention
+
+    def carry_out(self, parts: Sequence[Operation[Any]]) -> list[Any]:
+        """Carry out some operations, one after the other."""
+        return self._each(parts)
+
+
 class _RecentSessions(SessionTable[StoredSession]):
     """Sessions, and in which order they were written to.
 
@@ -257,8 +293,8 @@ class _RecentSessions(SessionTable[StoredSession]):
     and by owner. A write moves its session to the end, so that no list needs sorting.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, newest: int = 0) -> None:
+        super().__init__(newest)
         self._recent: defaultdict[tuple[str, str | None] | None, dict[str, None]] = defaultdict(
             dict
         )

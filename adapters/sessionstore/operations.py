@@ -16,8 +16,7 @@ Example:
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -50,16 +49,17 @@ __all__ = [
     "Get",
     "GetMessages",
     "ListSessions",
+    "OfOneSession",
     "Operation",
     "Ping",
     "Prune",
     "ReplaceMessage",
-    "Runner",
+    "Several",
     "Update",
+    "as_several",
     "unknown_operation",
 ]
 
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _AGENT = "default"
@@ -101,27 +101,21 @@ class Operation(
         return [] if self.about is None else [self.about]
 
 
-class Runner(ABC):
-    """What carries operations out: a store."""
+def as_several(store: str, given: object) -> Several:
+    """Make one operation of a list of them; what is no list is refused.
 
-    @abstractmethod
-    def run(self, operation: Operation[T]) -> T:
-        """Carry out an operation: what a backend implements, and a wrapper hands on.
+    Args:
+        store: The name of the store's class.
+        given: What `run` was given and does not know.
 
-        Args:
-            operation: What to do.
-
-        Returns:
-            What the method of `SessionStore` of the same meaning returns.
-
-        Raises:
-            SessionStoreError: As that method does; also where the store does not know the
-                operation.
-        """
-
-    @abstractmethod
-    async def arun(self, operation: Operation[T]) -> T:
-        """Async twin of `run`."""
+    Raises:
+        SessionStoreError: It is an operation that the store does not know.
+        InvalidTypeError: It is neither an operation nor a list of some.
+        InvalidSessionError: They can't be one step: see `Several`.
+    """
+    if isinstance(given, (list, tuple)) and given:
+        return Several(list(given))
+    raise unknown_operation(store, given)
 
 
 def unknown_operation(store: str, operation: object) -> SessionStoreError:
@@ -137,7 +131,8 @@ def unknown_operation(store: str, operation: object) -> SessionStoreError:
     name = type(operation).__name__
     if isinstance(operation, Operation):
         return SessionStoreError(f"{store} does not know the operation {name}")
-    return InvalidTypeError(f'run takes an operation, such as Get("s1"), not {name}')
+    what = f"run takes an operation, such as Get('s1'), or a list of some, not {name}"
+    return InvalidTypeError(f"{what} without any" if operation in ([], ()) else what)
 
 
 class Create(Operation[SessionData], frozen=True, tag="create"):
@@ -385,6 +380,64 @@ class Prune(Operation[int], frozen=True, tag="prune"):
 
 class Ping(Operation[None], frozen=True, tag="ping"):
     """Ask the backend for a sign of life."""
+
+
+OfOneSession: TypeAlias = (
+    Create | Get | GetMessages | Append | ReplaceMessage | DeleteMessages | Update | Delete
+)
+"""What can be one of `Several` operations."""
+
+
+class Several(Operation["list[Any]"], frozen=True, tag="several"):
+    """Carry out some operations on one session as one step; give the result of each.
+
+    Each finds what those before it did. Where one fails, nothing of any of them is written. A list
+    that is given to `run` becomes one of these.
+
+    Attributes:
+        operations: One or more, all with the same session and user. `Delete` can only be the last.
+
+    Example:
+        >>> from sessionstore import InMemorySessionStore
+        >>> from sessionstore.operations import Append, GetMessages
+        >>> store = InMemorySessionStore()
+        >>> store.run([GetMessages("s1"), Append("s1", [{"role": "user", "content": "Hello!"}])])
+        [[], 1]
+    """
+
+    is_write: ClassVar[bool] = True
+
+    operations: list[OfOneSession]
+
+    def __post_init__(self) -> None:
+        """Check what it was made of."""
+        parts = self.operations
+        if not (parts and all(isinstance(part, OfOneSession) for part in parts)):
+            raise InvalidTypeError("several operations must each be about one session, as Get is")
+        if len({(part.session_id, part.user_id) for part in parts}) > 1:
+            raise InvalidSessionError("several operations must name the same session and user_id")
+        if any(isinstance(part, Delete) for part in parts[:-1]):
+            raise InvalidSessionError("of several operations, Delete can only be the last")
+
+    @property
+    def about(self) -> str:
+        """The session that all of them are about."""
+        return str(self.operations[0].session_id)
+
+    @property
+    def session_id(self) -> str:
+        """The session."""
+        return self.about
+
+    @property
+    def user_id(self) -> str | None:
+        """The caller."""
+        return self.operations[0].user_id
+
+    @property
+    def writes(self) -> list[OfOneSession]:
+        """Those that may change anything."""
+        return [part for part in self.operations if part.is_write]
 
 
 def _check_ids(operation: Any) -> None:

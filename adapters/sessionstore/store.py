@@ -19,9 +19,9 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
-    Runner,
     Update,
 )
+from sessionstore.runner import Runner
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar, overload
 
 from sessionstore.bounds import StoreBounds
 from sessionstore.operations import Operation
@@ -83,11 +84,19 @@ class WrapperSessionStore(OuterSessionStore):
         """Tell what it wraps."""
         return f"{type(self).__name__}({self._wrapped!r})"
 
-    def run(self, operation: Operation[T]) -> T:
+    @overload
+    def run(self, operation: Operation[T]) -> T: ...
+    @overload
+    def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    def run(self, operation: Any) -> Any:
         """Hand an operation on."""
         return self._wrapped.run(operation)
 
-    async def arun(self, operation: Operation[T]) -> T:
+    @overload
+    async def arun(self, operation: Operation[T]) -> T: ...
+    @overload
+    async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
         return await self._wrapped.arun(operation)
 

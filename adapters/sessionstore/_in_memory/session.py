@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from sessionstore._runtime.clock import clock
 from sessionstore.errors import InvalidMessageError
 from sessionstore.models import SessionInfo, decode_metadata, from_microseconds
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["StoredSession"]
 
@@ -164,9 +168,18 @@ class StoredSession(msgspec.Struct):
             self.bodies, self.first = [body for _, body in records], 0
             self.positions = {message_id: place for place, (message_id, _) in enumerate(records)}
 
+    def take(self, draft: StoredSession) -> None:
+        """Become what a copy of it was made into."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(draft, name))
+
     def put(self, record: tuple[str, bytes]) -> None:
         """Swap a message for another, in its place."""
         self.bodies[self.place(record[0])] = record[1]
+
+    def copy(self) -> Self:
+        """Give a copy that no change of this one reaches."""
+        return replace(self, bodies=self.bodies.copy(), positions=self.positions.copy())
 
     def scopes(self) -> Sequence[tuple[str, str | None] | None]:
         """Give the lists that the session stands in."""

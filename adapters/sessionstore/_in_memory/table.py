@@ -6,13 +6,16 @@ import logging
 from collections.abc import Callable, Iterable
 from itertools import count, islice
 from threading import RLock
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sessionstore._in_memory.session import StoredSession
 from sessionstore._runtime.clock import clock
 from sessionstore._runtime.fork_locks import fork_safe_rlock, release_if_held
 from sessionstore.errors import CorruptMessageError, InvalidSessionError
 from sessionstore.models import SessionInfo, SessionPage
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["SessionTable", "page_of"]
 
@@ -31,17 +34,20 @@ class SessionTable(Generic[S]):
     What changes a session is called with the lock held. Whoever has taken it calls `settle` when an
     error ends what they did.
 
+    Args:
+        newest: The latest time of any change so far, in microseconds.
+
     Attributes:
         lock: Held by whoever changes anything.
         sessions: The sessions. One that is looked at without the lock is as it was before the
             change that is under way, or after it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, newest: int = 0) -> None:
         """Make an empty table."""
         self.lock: RLock = fork_safe_rlock()
         self.sessions: dict[str, S] = {}
-        self._newest = 0
+        self._newest = newest
         self._activity = count(1)
         # The session; what is done to it, or None to take it out; with what; its version, time and
         # place in lists then.
@@ -71,6 +77,38 @@ class SessionTable(Generic[S]):
         """Take a session out."""
         self._unfinished = (session, None, None, 0, 0, 0)
         self.finish()
+
+    def draft(self, session: S | None) -> tuple[Self, tuple[S | None, int]]:
+        """Give a table with a copy of one session, to be changed there before `adopt`.
+
+        Args:
+            session: The session; ``None`` for an empty table.
+
+        Returns:
+            The table; and the copy with its version, which tell `adopt` whether it was changed.
+        """
+        draft = type(self)(self._newest)
+        if session is None:
+            return draft, (None, 0)
+        copy = draft.sessions[session.id] = session.copy()
+        return draft, (copy, copy.version)
+
+    def adopt(self, session: S | None, lent: tuple[S | None, int], draft: S | None) -> None:
+        """Have a session become, in one step, what a copy of it has become in a table of its own.
+
+        Args:
+            session: The session; ``None`` where there was none.
+            lent: The copy and its version, as `draft` gave them.
+            draft: What became of the copy; ``None`` where it was taken out.
+        """
+        if draft is None:
+            if session is not None:
+                self.take_out(session)
+        elif (draft, draft.version) != lent:
+            there, activity = session or draft, next(self._activity)
+            change = there, there.take, draft, draft.version, draft.updated_at, activity
+            self._unfinished = change
+            self.finish()
 
     def finish(self) -> None:
         """Do all that is noted."""

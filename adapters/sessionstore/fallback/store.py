@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from sessionstore._runtime.forks import at_fork
 from sessionstore._runtime.frames import without_frames
@@ -310,15 +310,21 @@ class FallbackSessionStore(OuterSessionStore):
 
     # -- Carrying out -----------------------------------------------------------------------------
 
-    def run(self, operation: Operation[T]) -> T:
+    @overload
+    def run(self, operation: Operation[T]) -> T: ...
+    @overload
+    def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    def run(self, operation: Any) -> Any:
         """Carry out an operation: on the primary, or in an outage as far as it can be promised."""
-        result: T = self._play(flow_of(self._parts, operation))
-        return result
+        return self._play(flow_of(self._parts, operation))
 
-    async def arun(self, operation: Operation[T]) -> T:
+    @overload
+    async def arun(self, operation: Operation[T]) -> T: ...
+    @overload
+    async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
-        result: T = await self._aplay(flow_of(self._parts, operation))
-        return result
+        return await self._aplay(flow_of(self._parts, operation))
 
     def _play(self, flow: FallbackFlow[T]) -> T:
         if self._closed:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 try:
     import redis as _driver  # noqa: F401 - all other modules here need it
@@ -226,7 +226,11 @@ class RedisSessionStore(SessionStore):
         """What Redis takes in one request."""
         return BOUNDS
 
-    def run(self, operation: Operation[T]) -> T:
+    @overload
+    def run(self, operation: Operation[T]) -> T: ...
+    @overload
+    def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    def run(self, operation: Any) -> Any:
         """Carry out an operation."""
         clients = self._clients
         if clients.closed:  # a flow may have nothing to ask for
@@ -235,7 +239,7 @@ class RedisSessionStore(SessionStore):
         flow = make_flow(self._exchange, operation)
         began = time.monotonic()
         try:
-            result: T = within(self._timeout, play, flow, clients.send)
+            result = within(self._timeout, play, flow, clients.send)
         except Exception:
             raise
         except BaseException:  # Ctrl-C: what was under way is done by now, or never will be
@@ -246,7 +250,11 @@ class RedisSessionStore(SessionStore):
             raise
         return result
 
-    async def arun(self, operation: Operation[T]) -> T:
+    @overload
+    async def arun(self, operation: Operation[T]) -> T: ...
+    @overload
+    async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
         clients = self._clients
         if clients.closed:  # a flow may have nothing to ask for

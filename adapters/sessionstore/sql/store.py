@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore.deadline import deadline_after, until, within
@@ -132,7 +132,11 @@ class DbSessionStore(SessionStore):
         """How long a call may take, in seconds: what `AgentDb.timeout` says."""
         return self._db.timeout
 
-    def run(self, operation: Operation[T]) -> T:
+    @overload
+    def run(self, operation: Operation[T]) -> T: ...
+    @overload
+    def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    def run(self, operation: Any) -> Any:
         """Carry out an operation, within the database's timeout.
 
         Args:
@@ -149,18 +153,20 @@ class DbSessionStore(SessionStore):
             raise SessionStoreError("this store is closed")
         make_flow: _MakeFlow = _OPERATIONS.get(type(operation), _unknown)
         flow = make_flow(self._sessions, operation)
-        result: T = within(self._timeout, play, flow, self._db.send)
-        return result
+        return within(self._timeout, play, flow, self._db.send)
 
-    async def arun(self, operation: Operation[T]) -> T:
+    @overload
+    async def arun(self, operation: Operation[T]) -> T: ...
+    @overload
+    async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
         if self._closed:
             raise SessionStoreError("this store is closed")
         make_flow: _MakeFlow = _OPERATIONS.get(type(operation), _unknown)
         flow = make_flow(self._sessions, operation)
         with until(deadline_after(self._timeout)):
-            result: T = await aplay(flow, self._db.asend)
-        return result
+            return await aplay(flow, self._db.asend)
 
     def close(self) -> None:
         """Close the store, and the database where the store has made the `AgentDb` itself."""

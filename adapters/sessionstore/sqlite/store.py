@@ -4,29 +4,17 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, Literal, TypeVar, overload
 
 from sessionstore.bounds import StoreBounds
 from sessionstore.models import retention_microseconds
-from sessionstore.operations import (
-    Append,
-    Create,
-    Delete,
-    DeleteMessages,
-    Get,
-    GetMessages,
-    ListSessions,
-    Operation,
-    Ping,
-    Prune,
-    ReplaceMessage,
-    Update,
-    unknown_operation,
-)
+from sessionstore.operations import ListSessions, Operation, Ping, Prune, Several, as_several
 from sessionstore.sqlite import reading, writing
 from sessionstore.sqlite.async_calls import acarry_out
 from sessionstore.sqlite.connections import Database
 from sessionstore.sqlite.file import checked_path
+from sessionstore.sqlite.several import OF_ONE_SESSION, several
 from sessionstore.sqlite.transactions import Work, carry_out
 from sessionstore.store import SessionStore
 
@@ -37,14 +25,8 @@ T = TypeVar("T")
 _LARGEST_MESSAGE = 999_990_000  # bytes: a row may have a billion, its id included
 
 _OPERATIONS: dict[type[Operation[Any]], Work[Any]] = {
-    Create: writing.create,
-    Get: reading.get,
-    GetMessages: reading.get_messages,
-    Append: writing.append,
-    ReplaceMessage: writing.replace_message,
-    DeleteMessages: writing.delete_messages,
-    Update: writing.update,
-    Delete: writing.delete,
+    **OF_ONE_SESSION,
+    Several: several,
     ListSessions: reading.list_sessions,
     Prune: writing.prune,
     Ping: reading.ping,
@@ -145,16 +127,26 @@ class SQLiteSessionStore(SessionStore):
 
         await asyncio.to_thread(self.close)
 
-    def run(self, operation: Operation[T]) -> T:
+    @overload
+    def run(self, operation: Operation[T]) -> T: ...
+    @overload
+    def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    def run(self, operation: Any) -> Any:
         """Carry out an operation in one transaction."""
-        work: Work[T] | None = _OPERATIONS.get(type(operation))
+        work = _OPERATIONS.get(type(operation))
         if work is None:
-            raise unknown_operation("SQLiteSessionStore", operation)
+            operation = as_several("SQLiteSessionStore", operation)
+            work = several
         return carry_out(self._database, work, operation)
 
-    async def arun(self, operation: Operation[T]) -> T:
+    @overload
+    async def arun(self, operation: Operation[T]) -> T: ...
+    @overload
+    async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    async def arun(self, operation: Any) -> Any:
         """Async twin of `run`: one hop to a thread."""
-        work: Work[T] | None = _OPERATIONS.get(type(operation))
+        work = _OPERATIONS.get(type(operation))
         if work is None:
-            raise unknown_operation("SQLiteSessionStore", operation)
+            operation = as_several("SQLiteSessionStore", operation)
+            work = several
         return await acarry_out(self._database, work, operation)

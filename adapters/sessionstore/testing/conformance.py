@@ -20,6 +20,7 @@ from sessionstore.testing.processes import ProcessContract
 from sessionstore.testing.reading import ReadContract
 from sessionstore.testing.scarcity import ScarcityContract
 from sessionstore.testing.sessions import SessionContract
+from sessionstore.testing.several import SeveralContract
 from sessionstore.testing.stateful import StatefulContract
 from sessionstore.testing.versions import VersionContract
 from sessionstore.testing.volume import VolumeContract
@@ -45,6 +46,7 @@ class SessionStoreConformance(
     StatefulContract,
     VolumeContract,
     OperationContract,
+    SeveralContract,
 ):
     """Every clause of the contract of `SessionStore`, sync and async.
 

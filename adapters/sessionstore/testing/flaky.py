@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 import msgspec
 
 from sessionstore.deadline import deadline_after
 from sessionstore.errors import StoreConnectionError, StoreTimeoutError
 from sessionstore.memory import InMemorySessionStore
-from sessionstore.operations import Operation
+from sessionstore.operations import Operation, as_several
 from sessionstore.store import SessionStore
 from sessionstore.wrapper import WrapperSessionStore
 
@@ -262,8 +262,14 @@ class FlakySessionStore(WrapperSessionStore):
 
     # -- What it does -----------------------------------------------------------------------------
 
-    def run(self, operation: Operation[T]) -> T:
+    @overload
+    def run(self, operation: Operation[T]) -> T: ...
+    @overload
+    def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    def run(self, operation: Any) -> Any:
         """Hand an operation on, or fail."""
+        if isinstance(operation, (list, tuple)):
+            operation = as_several(type(self).__name__, operation)
         seconds, fault = self._meet(operation)
         if seconds:
             wait, is_late = self._wait(seconds)
@@ -276,8 +282,14 @@ class FlakySessionStore(WrapperSessionStore):
             self._fail(fault.failure, _LOST)
         return result
 
-    async def arun(self, operation: Operation[T]) -> T:
+    @overload
+    async def arun(self, operation: Operation[T]) -> T: ...
+    @overload
+    async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
+        if isinstance(operation, (list, tuple)):
+            operation = as_several(type(self).__name__, operation)
         seconds, fault = self._meet(operation)
         if seconds:
             wait, is_late = self._wait(seconds)

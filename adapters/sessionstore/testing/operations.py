@@ -70,4 +70,4 @@ class OperationContract(StoreSuite):
     def test_what_is_no_operation_is_refused(self, store: SessionStore, given: object) -> None:
         """As an argument of the wrong type."""
         with pytest.raises(InvalidTypeError, match="run takes an operation"):
-            store.run(given)  # type: ignore[arg-type]
+            store.run(given)  # type: ignore[call-overload]

@@ -1,0 +1,39 @@
+"""Several operations on one session: each in turn, in the one transaction of all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    GetMessages,
+    Operation,
+    ReplaceMessage,
+    Several,
+    Update,
+)
+from sessionstore.sqlite import reading, writing
+from sessionstore.sqlite.transactions import Transaction, Work
+
+__all__ = ["OF_ONE_SESSION", "several"]
+
+OF_ONE_SESSION: dict[type[Operation[Any]], Work[Any]] = {
+    Create: writing.create,
+    Get: reading.get,
+    GetMessages: reading.get_messages,
+    Append: writing.append,
+    ReplaceMessage: writing.replace_message,
+    DeleteMessages: writing.delete_messages,
+    Update: writing.update,
+    Delete: writing.delete,
+}
+"""What each operation on a session does in its transaction."""
+
+
+def several(transaction: Transaction, operation: Several) -> list[Any]:
+    """Carry out several operations."""
+    return [OF_ONE_SESSION[type(part)](transaction, part) for part in operation.operations]
