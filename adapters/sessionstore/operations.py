@@ -54,6 +54,7 @@ __all__ = [
     "Ping",
     "Prune",
     "ReplaceMessage",
+    "SessionWrite",
     "Several",
     "Update",
     "as_several",
@@ -382,9 +383,8 @@ class Ping(Operation[None], frozen=True, tag="ping"):
     """Ask the backend for a sign of life."""
 
 
-OfOneSession: TypeAlias = (
-    Create | Get | GetMessages | Append | ReplaceMessage | DeleteMessages | Update | Delete
-)
+SessionWrite: TypeAlias = Create | Append | ReplaceMessage | DeleteMessages | Update | Delete
+OfOneSession: TypeAlias = Get | GetMessages | SessionWrite
 """What can be one of `Several` operations."""
 
 
@@ -435,9 +435,9 @@ class Several(Operation["list[Any]"], frozen=True, tag="several"):
         return self.operations[0].user_id
 
     @property
-    def writes(self) -> list[OfOneSession]:
+    def writes(self) -> list[SessionWrite]:
         """Those that may change anything."""
-        return [part for part in self.operations if part.is_write]
+        return [part for part in self.operations if isinstance(part, SessionWrite)]
 
 
 def _check_ids(operation: Any) -> None:

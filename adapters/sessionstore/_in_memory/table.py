@@ -60,17 +60,18 @@ class SessionTable(Generic[S]):
                 self.finish()
         return self.sessions.get(session_id)
 
-    def change(self, session: S, change: Callable[[T], None], what: T) -> None:
+    def change(self, session: S, change: Callable[[T], None], what: T, versions: int = 1) -> None:
         """Change a session, or put a new one in: it has another version, time and place then.
 
         Args:
             session: The session, just looked up or made.
             change: What does it, and may do it again.
             what: What that is called with.
+            versions: For how many changes it counts.
         """
-        now = clock.stamp(self._newest)
+        now, version = clock.stamp(self._newest), session.version + versions
         # From here on it takes effect.
-        self._unfinished = (session, change, what, session.version + 1, now, next(self._activity))
+        self._unfinished = (session, change, what, version, now, next(self._activity))
         self.finish()
 
     def take_out(self, session: S) -> None:

@@ -9,7 +9,7 @@ from sessionstore._in_memory.table import SessionTable
 from sessionstore._runtime.clock import clock
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.fallback.cached import READS, WRITES, Change, list_sessions
-from sessionstore.fallback.entries import Records, Write, encoded_messages
+from sessionstore.fallback.entries import Records, Write, encoded_messages, writes_of
 from sessionstore.fallback.known import KnownSession, Origin
 from sessionstore.operations import (
     Append,
@@ -178,7 +178,7 @@ class SessionCache(SessionTable[KnownSession]):
                 result = self._write(write, records)
                 session = self.sessions.get(session_id)
                 if session is not None:
-                    _note_journaled(session, write, unseen=unseen, sure=sure)
+                    _note_journaled(session, writes_of(write)[0], unseen=unseen, sure=sure)
                 return result
         except BaseException:
             self.settle()
@@ -191,7 +191,7 @@ class SessionCache(SessionTable[KnownSession]):
             if change.change is None:
                 self.drop(change.session.id)
             else:
-                self.change(change.session, change.change, change.what)
+                self.change(change.session, change.change, change.what, change.versions)
                 result = change.result()
                 self.use(change.session.id)
                 return result

@@ -11,7 +11,7 @@ from sessionstore.errors import (
     SessionExistsError,
     SessionNotFoundError,
 )
-from sessionstore.fallback.entries import Records
+from sessionstore.fallback.entries import Records, encoded_messages
 from sessionstore.fallback.known import KnownSession
 from sessionstore.models import (
     SYSTEM_ROLES,
@@ -32,6 +32,8 @@ from sessionstore.operations import (
     GetMessages,
     ListSessions,
     ReplaceMessage,
+    SessionWrite,
+    Several,
     Update,
 )
 
@@ -46,12 +48,14 @@ class Change(NamedTuple):
         change: What does it, and may do it again; ``None`` to drop the session.
         what: What that is called with.
         result: Gives the operation's result, when it is done.
+        versions: For how many changes it counts.
     """
 
     session: KnownSession | None
     change: Callable[[Any], None] | None
     what: Any
     result: Callable[[], Any]
+    versions: int = 1
 
 
 # -- Writes ---------------------------------------------------------------------------------------
@@ -110,6 +114,32 @@ def _update(session: KnownSession | None, write: Update, records: Records) -> Ch
 
 def _delete(session: KnownSession | None, _write: Delete, _: Records) -> Change:
     return Change(session, None, None, lambda: session is not None)
+
+
+def _several(session: KnownSession | None, write: Several, _: Records) -> Change:
+    draft, versions, results = session and session.copy(), 0, []
+    for part in write.operations:
+        if not isinstance(part, SessionWrite):
+            results.append(READS[type(part)](draft, part))
+            continue
+        change = WRITES[type(part)](draft, part, encoded_messages(part))
+        if change.session is not None:
+            draft, versions = _changed(change), versions + 1
+        results.append(change.result())
+    if not versions:
+        return Change(None, None, None, lambda: results)
+    if draft is None:
+        return Change(session, None, None, lambda: results)
+    there = session or draft
+    return Change(there, there.take, draft, lambda: results, versions)
+
+
+def _changed(change: Change) -> KnownSession | None:
+    if change.change is None or change.session is None:
+        return None
+    change.change(change.what)
+    change.session.version += 1
+    return change.session
 
 
 def _required(session: KnownSession | None, write: ReplaceMessage | Update) -> KnownSession:
@@ -173,4 +203,5 @@ WRITES: dict[type, Callable[[KnownSession | None, Any, Records], Change]] = {
     DeleteMessages: _delete_messages,
     Update: _update,
     Delete: _delete,
+    Several: _several,
 }

@@ -16,6 +16,8 @@ from sessionstore.operations import (
     Delete,
     DeleteMessages,
     ReplaceMessage,
+    SessionWrite,
+    Several,
     Update,
 )
 
@@ -32,9 +34,10 @@ __all__ = [
     "kind_of",
     "named_by",
     "rewrites",
+    "writes_of",
 ]
 
-Write: TypeAlias = Append | Create | ReplaceMessage | DeleteMessages | Update | Delete
+Write: TypeAlias = SessionWrite | Several
 """An operation that can be journaled."""
 
 Records: TypeAlias = Sequence[tuple[str, bytes]]
@@ -85,6 +88,11 @@ class JournaledAppend(NamedTuple):
     messages: list[SessionMessage]
 
 
+def writes_of(write: Write) -> Sequence[Write]:
+    """Give the writes that a write comes to: those of several operations, or itself."""
+    return [*write.writes] if isinstance(write, Several) else [write]
+
+
 def rewrites(write: Write) -> bool:
     """Tell whether a write takes messages away, whichever they are."""
     return type(write) is Delete or (type(write) is Update and write.messages is not None)
@@ -104,6 +112,8 @@ def encoded_messages(write: Write) -> Records:
         InvalidMessageError: One of them can't be stored as JSON.
         InvalidSessionError: The metadata that it sets can't be.
     """
+    if isinstance(write, Several):
+        return [record for part in write.writes for record in encoded_messages(part)]
     if isinstance(write, (Create, Update)) and write.metadata is not None:
         encode_metadata(write.metadata)
     if isinstance(write, (Append, Create, Update)):
@@ -120,7 +130,17 @@ def encode_entry(entry: Entry, records: Records | None = None) -> bytes:
         entry: The entry.
         records: Its messages, as `encoded_messages` gives them, where they are encoded already.
     """
-    write, fields = entry.operation, {}
+    encoded = {"id": entry.id, "operation": _fields_of(entry.operation, records)}
+    for name in ("known", "blind", "reason"):
+        if value := getattr(entry, name):
+            encoded[name] = value
+    return msgspec.json.encode(encoded)
+
+
+def _fields_of(write: Write, records: Records | None) -> dict[str, Any]:
+    fields: dict[str, Any] = {"kind": write.__struct_config__.tag}
+    if isinstance(write, Several):
+        return {**fields, "operations": [_fields_of(part, None) for part in write.writes]}
     for name in write.__struct_fields__:
         if (value := getattr(write, name)) is not None:
             fields[name] = value
@@ -131,11 +151,7 @@ def encode_entry(entry: Entry, records: Records | None = None) -> bytes:
         fields["message"] = msgspec.Raw(records[0][1])
     if "metadata" in fields:
         fields["metadata"] = msgspec.Raw(encode_metadata(fields["metadata"]))
-    encoded = {"id": entry.id, "operation": {"kind": write.__struct_config__.tag, **fields}}
-    for name in ("known", "blind", "reason"):
-        if value := getattr(entry, name):
-            encoded[name] = value
-    return msgspec.json.encode(encoded)
+    return fields
 
 
 def decode_entry(raw: bytes | str) -> Entry:

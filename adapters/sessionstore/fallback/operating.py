@@ -24,6 +24,7 @@ from sessionstore.fallback.outage import (
 from sessionstore.fallback.parts import Parts
 from sessionstore.fallback.requests import FallbackFlow
 from sessionstore.fallback.routing import Route, operate
+from sessionstore.fallback.several import done_together, learn_several
 from sessionstore.models import SessionData, SessionMessage, SessionPage
 from sessionstore.operations import (
     Append,
@@ -37,8 +38,9 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Several,
     Update,
-    unknown_operation,
+    as_several,
 )
 
 __all__ = ["flow_of"]
@@ -52,7 +54,7 @@ def flow_of(parts: Parts, operation: Operation[Any]) -> FallbackFlow[Any]:
         return _list_sessions(parts, operation)
     route = _ROUTES.get(type(operation))
     if route is None:
-        raise unknown_operation("FallbackSessionStore", operation)
+        operation, route = as_several("FallbackSessionStore", operation), _SEVERAL
     return operate(parts, operation, route)
 
 
@@ -74,16 +76,18 @@ def _list_sessions(parts: Parts, read: ListSessions) -> FallbackFlow[SessionPage
     return replace(page, partial=True) if parts.journal.size else page
 
 
-_WRITE = Route(learn_write, journaled, writes=True)
+_WRITE = Route(learn_write, journaled, writes=True, reads=False)
 _MESSAGES = Route(learn_messages, recalled)
 _LIST = Route(learn_nothing, recalled_list)
+_SEVERAL = Route(learn_several, done_together, writes=True)
 _ROUTES: dict[type, Route] = {
-    Append: Route(learn_append, journaled, writes=True),
+    Append: Route(learn_append, journaled, writes=True, reads=False),
     Create: _WRITE,
     ReplaceMessage: _WRITE,
     DeleteMessages: _WRITE,
-    Update: Route(learn_update, journaled, writes=True),
+    Update: Route(learn_update, journaled, writes=True, reads=False),
     Delete: _WRITE,
+    Several: _SEVERAL,
     Get: Route(learn_session, recalled),
     Prune: Route(learn_nothing, refuse_prune),
     Ping: Route(learn_nothing, ping_fallback),

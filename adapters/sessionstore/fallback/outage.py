@@ -21,6 +21,7 @@ from sessionstore.fallback.entries import (
     encoded_messages,
     named_by,
     rewrites,
+    writes_of,
 )
 from sessionstore.fallback.known import KnownSession, Origin
 from sessionstore.fallback.parts import Parts
@@ -37,6 +38,7 @@ from sessionstore.operations import (
     ListSessions,
     Ping,
     Prune,
+    Several,
 )
 
 __all__ = ["journaled", "ping_fallback", "recalled", "recalled_list", "refuse_prune"]
@@ -53,8 +55,8 @@ class _OvertakenError(SessionStoreError):
     """Somebody else changed the session while a write was on its way into the journal."""
 
 
-def recalled(parts: Parts, read: Get | GetMessages) -> FallbackFlow[Any]:
-    """Read what is known of a session."""
+def recalled(parts: Parts, read: Get | GetMessages | Several) -> FallbackFlow[Any]:
+    """Read what is known of a session; of several operations, none may write."""
     view = parts.cache.view(read.session_id, read.user_id)
     if parts.raises_unknown and not parts.knows(view, read.session_id):
         raise StoreUnavailableError("this session was not seen before the store went away")
@@ -93,7 +95,8 @@ def journaled(parts: Parts, write: Write) -> FallbackFlow[Any]:
         OutageError: It is one that can't be promised.
         StoreUnavailableError: It changes what is not known, or it can't be journaled.
     """
-    if getattr(write, "expected_version", None) is not None:
+    writes = writes_of(write)
+    if any(getattr(part, "expected_version", None) is not None for part in writes):
         raise OutageError("expected_version can't be kept until the store is back")
     records = encoded_messages(write)
     if records:
@@ -104,7 +107,8 @@ def journaled(parts: Parts, write: Write) -> FallbackFlow[Any]:
         stamp = session.activity if session else 0
         known = session is not None or parts.knows(view, str(write.session_id))
         if not (known and isinstance(write, Append)):
-            _refuse_unknown(parts, write, session, known=known)
+            for part in writes:
+                _refuse_unknown(parts, part, session, known=known)
         changes = bool(records) if isinstance(write, Append) else view.check(write, records)
         if not changes and type(write) in _NOTHING_DONE:
             return _NOTHING_DONE[type(write)]()
@@ -131,9 +135,11 @@ def _journal(
     def current() -> int:
         return cache.view(session_id, user_id).stamp(session_id)
 
-    entry = Entry(new_id(), write)
-    if rewrites(write):
-        entry = Entry(entry.id, write, *view.known_to(write))
+    writes = writes_of(write)
+    kept = writes[0] if len(writes) == 1 else write
+    entry = Entry(new_id(), kept)
+    if rewrites(kept):
+        entry = Entry(entry.id, kept, *view.known_to(kept))
     arrival = Arrival(entry.id, encode_entry(entry, records), show, current, task_ticket())
     return parts.journal.add(session_id, arrival, lambda: cache.pin(session_id))
 

@@ -31,11 +31,13 @@ class Route(NamedTuple):
             stamp from before that, too.
         answer: Carries the operation out without the primary.
         writes: Whether the primary must take writes for it.
+        reads: Whether the cache learns from what the primary gives.
     """
 
     learn: Callable[[SessionCache, Any, Any, int], None]
     answer: Callable[[Parts, Any], FallbackFlow[Any]]
     writes: bool = False
+    reads: bool = True
 
 
 # In seconds: what the fallback has at least, where the primary's timeout is not shorter.
@@ -58,7 +60,7 @@ def operate(parts: Parts, operation: Operation[Any], route: Route) -> FallbackFl
     if permit is None:
         return (yield from _answered(parts, route.answer(parts, operation), started))
     probes = permit.is_probe
-    stamp = 0 if writes or session_id is None else parts.cache.stamp(session_id)
+    stamp = 0 if session_id is None or not route.reads else parts.cache.stamp(session_id)
     try:
         ready = True
         if probes or (session_id is not None and parts.journal.holds(session_id)):

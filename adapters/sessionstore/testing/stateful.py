@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from sessionstore.errors import SessionStoreError
 from sessionstore.models import SessionMessage, new_id
+from sessionstore.operations import (
+    Append,
+    Create,
+    DeleteMessages,
+    Get,
+    GetMessages,
+    Operation,
+    ReplaceMessage,
+    Update,
+)
 from sessionstore.store import SessionStore
 from sessionstore.testing.model import Model, visible
 from sessionstore.testing.modes import StoreSuite
@@ -44,6 +57,42 @@ _one_message = st.builds(SessionMessage, role=_roles, content=texts, id=_message
 _batches = st.lists(_one_message, max_size=5)
 _changes = st.dictionaries(st.sampled_from("abc"), st.none() | st.integers() | json_objects)
 _seen = st.sampled_from([None, None, None, 0, 0, 1, -1])
+
+_Part: TypeAlias = tuple[str, Callable[..., Operation[Any]], dict[str, Any]]
+
+
+def _part(method: str, kind: Callable[..., Operation[Any]], **given: Any) -> _Part:
+    return method, partial(kind, **given), {**_DEFAULTS.get(method, {}), **given}
+
+
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "create": {"agent_id": "default"},
+    "append_messages": {"agent_id": "default", "expected_version": None},
+    "delete_messages": {"expected_version": None},
+    "update": {"messages": None, "metadata": None, "expected_version": None},
+    "get_messages": {"before": None, "after": None, "keep_system": False},
+}
+_parts = st.lists(
+    st.one_of(
+        st.builds(partial(_part, "append_messages", Append), messages=_batches),
+        st.builds(partial(_part, "create", Create), messages=_batches, metadata=json_objects),
+        st.builds(partial(_part, "replace_message", ReplaceMessage), message=_one_message),
+        st.builds(
+            partial(_part, "delete_messages", DeleteMessages),
+            message_ids=st.lists(_message_ids, max_size=4),
+        ),
+        st.builds(partial(_part, "update", Update), messages=_batches),
+        st.builds(partial(_part, "update", Update), metadata=_changes),
+        st.builds(partial(_part, "get", Get), limit=_limits),
+        st.builds(
+            partial(_part, "get_messages", GetMessages),
+            limit=_limits,
+            before=st.none() | _message_ids,
+        ),
+    ),
+    min_size=1,
+    max_size=4,
+)
 
 
 class _Both(RuleBasedStateMachine):
@@ -144,6 +193,25 @@ class _Both(RuleBasedStateMachine):
         self.agree(
             "update", id, messages=batch, metadata=changes, user_id=user, expected_version=expected
         )
+
+    @rule(id=_sessions, user=_users, parts=_parts)
+    def several(self, id: str, user: str | None, parts: list[_Part]) -> None:
+        """Ask both for several operations at once."""
+        session_id, owner = f"{id}{self.own}", self.owned(user)
+        asked = [operation(session_id, user_id=owner) for _, operation, _ in parts]
+        before, expected = copy.deepcopy(self.model), []
+        try:
+            for method, _, arguments in parts:
+                answer = getattr(self.model, method)(session_id, user_id=owner, **arguments)
+                expected.append(visible(copy.deepcopy(answer)))
+        except SessionStoreError as error:
+            self.model = before
+            with pytest.raises(type(error)):
+                self.store.run(asked)
+        else:
+            assert [visible(answer) for answer in self.store.run(asked)] == expected
+        now = self.model.get(session_id, limit=None, user_id=None)
+        assert visible(self.store.get(session_id)) == now
 
     @rule(id=_sessions, user=_users)
     def delete(self, id: str, user: str | None) -> None:
