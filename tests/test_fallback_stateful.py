@@ -34,6 +34,7 @@ from sessionstore import (
 )
 from sessionstore.fallback.requests import send
 from sessionstore.flow import play
+from sessionstore.operations import Append, Get, Update
 
 _sessions = st.sampled_from(["a", "b"])
 _ids = st.sampled_from("klmnopqrst")
@@ -216,6 +217,38 @@ class Outages(RuleBasedStateMachine):
             pass  # what waited went first
         else:
             self.truth[name].append(batch)
+
+    @rule(name=_sessions, batch=_batches)
+    def turn(self, name: str, batch: list[SessionMessage]) -> None:
+        """Read and append in one step: what is read is without what is appended."""
+
+        def call() -> Any:
+            data, added = self.call("run", [Get(name), Append(name, batch)])
+            ours = [m for m in (data.messages if data else ()) if m.id not in self.theirs[name]]
+            return [(m.id, m.content) for m in ours], added
+
+        def on_model(past: Past) -> Any:
+            before = [(m.id, m.content) for m in past.log or ()]
+            return before, past.append(batch)
+
+        unseen = name in self.known and not self.store._parts.cache.knows(name)
+        self.agree(name, on_model, call, may_refuse=unseen)
+
+    @rule(name=_sessions, batch=_batches, changes=_changes)
+    def append_and_update(
+        self, name: str, batch: list[SessionMessage], changes: dict[str, Any]
+    ) -> None:
+        """Both or neither."""
+
+        def on_model(past: Past) -> Any:
+            after = past.copy()
+            added = after.append(batch)
+            after.update(None, changes)
+            past.log, past.metadata = after.log, after.metadata
+            return added
+
+        append, update = Append(name, batch), Update(name, metadata=changes)
+        self.agree(name, on_model, lambda: self.call("run", [append, update])[0])
 
     @rule(name=_sessions, message=_messages)
     def replace(self, name: str, message: SessionMessage) -> None:

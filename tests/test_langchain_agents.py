@@ -46,7 +46,7 @@ from sessionstore import (
     SQLiteSessionStore,
     Window,
 )
-from sessionstore.operations import Append, GetMessages, ReplaceMessage
+from sessionstore.operations import Append, ReplaceMessage, Several
 from sessionstore.window import INTERRUPTED
 
 NOT_RUN = "This tool call was not run: its arguments were no valid JSON."
@@ -319,18 +319,18 @@ def test_two_turns_with_tools_at_once_on_one_event_loop_are_both_kept_whole(stor
 # -- What it costs ---------------------------------------------------------------------------------
 
 
-def test_a_turn_costs_one_read_and_each_step_one_write(memory, run, monkeypatch):
+def test_a_turn_begins_in_one_step_and_each_other_costs_one_write(memory, run, monkeypatch):
     operations = watched(monkeypatch)
     agent, _ = agent_of(
         memory, calls("add", "add2"), calls("add"), "ok", tools=[add, tool("add2")(add.func)]
     )
     run(agent, "go")
-    # What the user said, three answers, three results.
+    # The view with what the user said; three answers, three results.
     asked = counted(operations)
     writes = asked[Append] + asked[ReplaceMessage]
     late = asked[ReplaceMessage]  # a result that overtook its neighbour took its place first
-    assert (asked[GetMessages], writes - late, late <= 1) == (1, 7, True)
-    assert set(asked) <= {GetMessages, Append, ReplaceMessage}
+    assert (asked[Several], writes - late, late <= 1) == (1, 6, True)
+    assert set(asked) <= {Several, Append, ReplaceMessage}
 
 
 # -- Streams ---------------------------------------------------------------------------------------

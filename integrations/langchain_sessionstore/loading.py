@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
@@ -14,8 +15,11 @@ from langchain_sessionstore.pending import closed, closed_view
 from langchain_sessionstore.sameness import as_given
 from sessionstore import SessionMessage, Window
 from sessionstore.integration import StoreFlow
+from sessionstore.operations import Append, Several
 
 __all__ = ["SessionLoader"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,9 @@ class SessionLoader:
         Returns:
             The agent's state; ``None`` where the session has nothing in front of what is sent.
         """
-        loaded = yield from self.window.loading(turn.session_id, turn.user_id)
+        opening = turn.opening(messages)
+        reading = self.window.loading(turn.session_id, turn.user_id)
+        loaded, added = yield from _opened(reading, opening)
         state = None
         if ids := edited_in(loaded, messages):
             log = yield from recalling(turn.session_id, turn.user_id, ids)
@@ -44,7 +50,8 @@ class SessionLoader:
             loaded = [message for message in loaded if message.id not in obsolete]
             state = yield from self._sent_again(turn, log, messages)
         if state is None:
-            state, older = yield from self._viewing(turn, loaded, messages)
+            done = None if opening is None else (opening, added)
+            state, older = yield from self._viewing(turn, loaded, messages, done)
             whole = None
             if older:
                 ids = [message.id for message in messages]
@@ -56,7 +63,11 @@ class SessionLoader:
         return _with_system_first(state) if loaded else None
 
     def _viewing(
-        self, turn: AgentTurn, loaded: list[SessionMessage], messages: list[AnyMessage]
+        self,
+        turn: AgentTurn,
+        loaded: list[SessionMessage],
+        messages: list[AnyMessage],
+        done: tuple[Append, int] | None,
     ) -> StoreFlow[tuple[list[BaseMessage], bool]]:
         """Give the view and what is new, and whether that is older than the view."""
         ids = {message.id for message in loaded}
@@ -69,7 +80,7 @@ class SessionLoader:
             if not new:
                 shown = shown[: end_of_turn(shown, again[-1])]
             turn.know(loaded, shown[again[0] :])
-        older = yield from turn.saving(messages, correct=False, needed=messages)
+        older = yield from turn.saving(messages, correct=False, needed=messages, done=done)
         return [*shown, *new], older
 
     def _sent_again(
@@ -91,6 +102,19 @@ class SessionLoader:
         system = [message for message in messages if isinstance(message, SystemMessage)]
         yield from turn.saving(system, correct=False)
         return [*as_given(both[0], given_now), *both[1], *system]
+
+
+def _opened(reading: StoreFlow[T], append: Append | None) -> StoreFlow[tuple[T, int]]:
+    """Read, and append in the step of the first read; give how many were added, too."""
+    if append is None:
+        return (yield from reading), 0
+    read: Any = next(reading)
+    found, added = yield Several([read, append])
+    try:
+        while True:
+            found = yield reading.send(found)
+    except StopIteration as over:
+        return over.value, added
 
 
 def _without_older(

@@ -107,6 +107,15 @@ class TurnLog:
             while True:
                 yield self._unreported.pop(0)
 
+    def opening(self, messages: Sequence[BaseMessage]) -> Append | None:
+        """Give what appends the one message that begins the turn; ``None`` where there are more.
+
+        What is known of more than one, such as that an earlier turn is edited, must be read first.
+        """
+        if len(messages) != 1 or not is_said(messages[0]):
+            return None
+        return self._appending([self._stored(messages[0], messages[0].id)])
+
     # -- Flows: each request is an operation -------------------------------------------------------
 
     def saving(
@@ -116,13 +125,16 @@ class TurnLog:
         correct: bool = True,
         needed: Collection[BaseMessage] = (),
         behind: Sequence[BaseMessage] = (),
+        done: tuple[Append, int] | None = None,
     ) -> StoreFlow[bool]:
         """Append the messages that are not in the log; replace those that are otherwise there.
 
         What can't be stored is given up, unless it is needed: it would hold up what can. What the
         messages stand behind in the state may have places to keep. Gives whether the log had one
-        of those that this turn did not know.
+        of those that this turn did not know. What is done is the append itself, and what it gave.
         """
+        if done and not any(message.id in self._written for message in done[0].messages):
+            return self._opened(*done)
         count = sum(map(is_said, messages))
         if not count:
             return False
@@ -132,6 +144,11 @@ class TurnLog:
         places = open_repairs(self.session_id, behind)
         there = yield from self._writing(said, correct=correct, needed=needed, places=places)
         return bool(there)
+
+    def _opened(self, append: Append, added: int) -> bool:
+        for message in append.messages:
+            self._know(message)
+        return added < len(append.messages)
 
     def _writing(
         self,
