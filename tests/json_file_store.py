@@ -53,8 +53,9 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Several,
     Update,
-    unknown_operation,
+    as_several,
 )
 from sessionstore.ownership import require_owner
 
@@ -91,13 +92,12 @@ class JsonFileStore(SessionStore):
     def close(self) -> None:
         self._closed = True
 
-    def run(self, operation: Operation[T]) -> T:
-        work = FUNCTIONS.get(type(operation))
-        if work is None:
-            raise unknown_operation("JsonFileStore", operation)
-        return self._do(lambda file: work(file, operation))
+    def run(self, operation: Any) -> Any:
+        if type(operation) not in FUNCTIONS:
+            operation = as_several("JsonFileStore", operation)
+        return self._do(lambda file: FUNCTIONS[type(operation)](file, operation))
 
-    async def arun(self, operation: Operation[T]) -> T:
+    async def arun(self, operation: Any) -> Any:
         # A thread can't be cancelled: a caller who is comes back when it is done.
         work = asyncio.ensure_future(asyncio.to_thread(self.run, operation))
         cancelled = False
@@ -267,6 +267,10 @@ def ping(_: File, __: Ping) -> None:
     """Have the file opened, and read: that is what `_do` does for all."""
 
 
+def several(file: File, operation: Several) -> list[Any]:
+    return [FUNCTIONS[type(part)](file, part) for part in operation.operations]
+
+
 FUNCTIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
     Create: create,
     Get: get,
@@ -276,6 +280,7 @@ FUNCTIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
     DeleteMessages: delete_messages,
     Update: update,
     Delete: delete,
+    Several: several,
     ListSessions: list_sessions,
     Prune: prune,
     Ping: ping,

@@ -516,3 +516,23 @@ def test_no_log_shows_a_session_or_what_was_said(caplog: pytest.LogCaptureFixtur
     assert "secret" not in caplog.text
     levels = [record.levelname for record in caplog.records]
     assert sorted(levels) == ["ERROR", "INFO", "WARNING"]
+
+
+def test_a_journal_that_lingers_does_not_hide_what_others_did_since() -> None:
+    stage = Stage()
+    stage.primary.go_down()
+    stage.fallback.script("down")
+    with suppress(StoreUnavailableError):
+        stage.store.append_messages("s", said("lost"))  # its journal stays, lest it arrive late
+    stage.store.append_messages("s", said("a", "b"))
+    stage.primary.come_back()
+    assert stage.store.recover()
+    stage.primary.inner.update("s", messages=said("theirs"))
+    assert stage.seen() == ["theirs"]
+    stage.primary.go_down()
+    stage.store.append_messages("s", said("c"))
+    stage.crash()
+    assert stage.seen() == ["theirs", "c"]
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == stage.seen() == ["theirs", "c"]

@@ -398,10 +398,13 @@ class Outages(RuleBasedStateMachine):
 
     def reopen(self) -> set[str]:
         self.fallback.come_back()
-        if self.store._parts.journal.obsolete:
-            # A fallback that failed to delete a journal, and a crash before it is asked again, is
-            # one fault too many: what was replayed is replayed once more.
-            play(self.store._parts.journal.obsolete.sweep(), send)
+        # A fallback that failed to note a replay, or to delete a journal, and a crash before
+        # it is asked again, is one fault too many: what was replayed is replayed once more.
+        journal = self.store._parts.journal
+        for queue in list(journal._queues.values()):
+            play(journal.note(queue), send)
+        if journal.obsolete:
+            play(journal.obsolete.sweep(), send)
         pending = [write.id for write in self.store.pending()]
         sessions = {write.session_id for write in self.store.pending()}
         self.store._parts.journal.leave()

@@ -284,19 +284,31 @@ def _give_names(nameless: list[_Nameless], found: defaultdict[str, _Found]) -> N
 def _take_over(
     journal: Journal, session_id: str, there: _Found, over: dict[str, str], show: Show
 ) -> None:
-    writes = [write for _, write in sorted(there.writes, key=_made_at)]
-    writes = [write for write in writes if over.get(write.id) != VOID]
-    pending = [write for write in writes if write.id not in over]
+    dated = sorted(there.writes, key=_made_at)
+    dated = [(made_at, write) for made_at, write in dated if over.get(write.id) != VOID]
+    pending = [write for _, write in dated if write.id not in over]
     journals = [name for _, name in sorted(there.journals, key=_made_at)]
     if pending:
-        # A journal of which no write counts may be left from before others wrote to the primary.
-        bases = [
-            begun.base
-            for _, begun in sorted(there.bases, key=_made_at)
-            if any(over.get(write_id) != VOID for write_id in begun.writes)
-        ]
-        show(session_id, bases[0] if bases else None, writes)
+        since, base = _last_base(there, over)
+        shown = [write for made_at, write in dated if since is None or made_at >= since]
+        show(session_id, base, shown)
     journal.adopt(session_id, journals, pending)
+
+
+def _last_base(there: _Found, over: dict[str, str]) -> tuple[datetime | None, KnownSession | None]:
+    """Give what was known before the writes that wait, and when its journal was made.
+
+    A journal may be left from long ago, of which no write waits: since then others wrote to the
+    primary, and what was known next has all of that.
+    """
+    waits = [made_at for made_at, write in there.writes if write.id not in over]
+    bases: list[tuple[datetime | None, KnownSession | None]] = [
+        (made_at, begun.base)
+        for made_at, begun in sorted(there.bases, key=_made_at)
+        if any(over.get(write_id) != VOID for write_id in begun.writes)
+    ]
+    before = [found for found in bases if found[0] and found[0] <= min(waits)]
+    return (before[-1:] or bases[:1] or [(None, None)])[0]
 
 
 def _made_at(found: tuple[datetime, object]) -> datetime:

@@ -14,7 +14,7 @@ import msgspec
 from sessionstore.deadline import deadline_after
 from sessionstore.errors import StoreConnectionError, StoreTimeoutError
 from sessionstore.memory import InMemorySessionStore
-from sessionstore.operations import Operation, as_several
+from sessionstore.operations import Operation, Several, as_several
 from sessionstore.store import SessionStore
 from sessionstore.wrapper import WrapperSessionStore
 
@@ -161,7 +161,7 @@ class FlakySessionStore(WrapperSessionStore):
             times: How many; ``None`` for all, until `heal`.
             error: What to raise. Real stores raise a `SessionStoreError`: of their errors, a
                 `StoreUnavailableError` and those below it are worth a retry.
-            on: Which operations; all when not given.
+            on: Which operations; all when not given. A list of several counts as each of them.
             after: How many of those are answered first.
         """
         self._add(_Fault(on, after, times, failure=error))
@@ -194,7 +194,7 @@ class FlakySessionStore(WrapperSessionStore):
         Args:
             times: How many; ``None`` for all, until `heal`.
             error: What to raise.
-            on: Which operations; all when not given.
+            on: Which operations; all when not given. A list of several counts as each of them.
             after: How many of those are answered first.
         """
         self._add(_Fault(on, after, times, failure=error, is_lost=True))
@@ -219,7 +219,7 @@ class FlakySessionStore(WrapperSessionStore):
         Args:
             seconds: How long.
             times: How many operations; ``None`` for all, until `heal`.
-            on: Which operations; all when not given.
+            on: Which operations; all when not given. A list of several counts as each of them.
             after: How many of those are answered at once first.
         """
         self._add(_Fault(on, after, times, seconds=seconds))
@@ -344,7 +344,9 @@ def _is_for(which: Which, operation: Operation[Any]) -> bool:
     if which is None:
         return True
     if isinstance(which, str):
-        return operation.is_write == (which == "writes")
+        parts = operation.operations if isinstance(operation, Several) else [operation]
+        return any(part.is_write == (which == "writes") for part in parts)
     if isinstance(which, type | tuple):
-        return isinstance(operation, which)
+        parts = operation.operations if isinstance(operation, Several) else []
+        return any(isinstance(part, which) for part in (operation, *parts))
     return which(operation)
