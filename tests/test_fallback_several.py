@@ -187,6 +187,7 @@ def test_the_owner_is_checked_in_an_outage() -> None:
         stage = Stage(healthy)
         alice = [Append("s", said("a"), user_id="alice"), Get("s", user_id="alice")]
         stage.store.run(alice)
+        stage.store.get("s", user_id="alice")
         stage.primary.go_down()
         with pytest.raises(SessionAccessError):
             stage.store.run([Get("s", user_id="eve"), Append("s", said("b"), user_id="eve")])

@@ -53,11 +53,11 @@ def test_a_write_that_is_interrupted_anywhere_takes_effect_or_never_will() -> No
         for step in range(1, 10_000):
             store = InMemorySessionStore()
             for done in islice(changes(), number):
-                getattr(store, done.method)("s", *done.args, **done.kwargs)
+                getattr(store, done.method)(*done.args, **done.kwargs)
             before = content(store.get("s"))
             try:
                 with interrupted_at(step, OURS):
-                    getattr(store, change.method)("s", *change.args, **change.kwargs)
+                    getattr(store, change.method)(*change.args, **change.kwargs)
             except KeyboardInterrupt:
                 assert content(store.get("s")) in (before, change.outcome(before))
                 require_consistent(store)

@@ -26,13 +26,12 @@ from sessionstore.operations import (
     Get,
     GetMessages,
     ReplaceMessage,
+    SessionWrite,
     Several,
     Update,
 )
 
 __all__ = ["done_together", "learn_several"]
-
-_OVERTAKEN = -1  # a stamp that no session has
 
 _LEARN: dict[type, Callable[[SessionCache, Any, Any, int], None]] = {
     Append: learn_append,
@@ -47,22 +46,38 @@ _LEARN: dict[type, Callable[[SessionCache, Any, Any, int], None]] = {
 
 
 def learn_several(cache: SessionCache, asked: Several, results: list[Any], stamp: int) -> None:
-    """Take note of each operation and of what the primary answered to it.
+    """Take note of what the primary answered: its writes in one step, so that Ctrl-C tears nothing.
+
+    Of the reads only the first is learned from, if it comes before the writes: what the others have
+    read may be older by then than what was learned from others.
 
     Args:
         cache: What is known.
         asked: What the primary was asked for.
         results: What it gave.
-        stamp: That of the session before the primary was asked. Once something else was learned
-            meanwhile, what these have read may be older than that.
+        stamp: That of the session before the primary was asked.
     """
-    with cache.lock:
-        for part, result in zip(asked.operations, results, strict=True):
-            if cache.stamp(asked.session_id) != stamp:
-                stamp = _OVERTAKEN
-            _LEARN[type(part)](cache, part, result, stamp)
-            if stamp != _OVERTAKEN:
-                stamp = cache.stamp(asked.session_id)
+    pairs = list(zip(asked.operations, results, strict=True))
+    writes = [pair for pair in pairs if isinstance(pair[0], SessionWrite)]
+    first, result = pairs[0]
+    if not isinstance(first, SessionWrite):
+        _LEARN[type(first)](cache, first, result, stamp)
+    if len(writes) == 1:
+        [(write, result)] = writes
+        _LEARN[type(write)](cache, write, result, stamp)
+    elif writes:
+        _learn_writes(cache, asked)
+
+
+def _learn_writes(cache: SessionCache, asked: Several) -> None:
+    session_id, writes = asked.session_id, Several([*asked.writes])
+    if cache.is_pinned(session_id) and any(map(rewrites, asked.writes)):
+        return
+    known = cache.look_up(session_id)
+    sure = known is not None and known.current and known.is_sure
+    learn_write(cache, writes, None, 0)
+    if sure and (known := cache.look_up(session_id)) is not None:
+        known.sure = len(known.bodies)
 
 
 def done_together(parts: Parts, asked: Several) -> FallbackFlow[list[Any]]:

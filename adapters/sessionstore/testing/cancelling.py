@@ -65,7 +65,7 @@ async def _usual(store: SessionStore) -> float:
 async def _cancelled(store: SessionStore, change: Change, seconds: float) -> None:
     """Begin a write, and cancel it after a while."""
     method = getattr(store, f"a{change.method}")
-    call = asyncio.ensure_future(method("s", *change.args, **change.kwargs))
+    call = asyncio.ensure_future(method(*change.args, **change.kwargs))
     end = time.perf_counter() + seconds
     while not call.done() and time.perf_counter() < end:  # noqa: ASYNC110 - at any turn of the loop
         await asyncio.sleep(0)

@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import Any, NamedTuple
 
 from sessionstore.models import SessionData, SessionMessage
+from sessionstore.operations import Append, Update
 from sessionstore.testing.samples import said
 
 __all__ = ["Change", "Content", "changes", "content"]
@@ -22,15 +23,17 @@ class Change(NamedTuple):
 
     Attributes:
         method: The store's method.
-        args: What it is given after the session's id.
+        args: What it is given.
         kwargs: What it is given by name.
         outcome: Gives what the session holds after the write, from what it held before.
+        versions: By how much it raises the version.
     """
 
     method: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     outcome: Callable[[Content | None], Content | None]
+    versions: int = 1
 
 
 def content(session: SessionData | None) -> Content | None:
@@ -40,7 +43,17 @@ def content(session: SessionData | None) -> Content | None:
 
 def changes() -> Iterator[Change]:
     """Give writes of every kind, one after the other, without end."""
-    kinds = (_append, _replace, _append, _delete_messages, _update, _append, _delete, _create)
+    kinds = (
+        _append,
+        _replace,
+        _append,
+        _delete_messages,
+        _update,
+        _append,
+        _several,
+        _delete,
+        _create,
+    )
     for number, kind in enumerate(cycle(kinds)):
         yield kind(number)
 
@@ -56,7 +69,7 @@ def _append(number: int) -> Change:
         messages, metadata = before or ([], {})
         return messages + batch, metadata
 
-    return Change("append_messages", (batch,), {}, outcome)
+    return Change("append_messages", ("s", batch), {}, outcome)
 
 
 def _replace(number: int) -> Change:
@@ -69,7 +82,7 @@ def _replace(number: int) -> Change:
         messages, metadata = before
         return [message if held.id == message.id else held for held in messages], metadata
 
-    return Change("replace_message", (message,), {}, outcome)
+    return Change("replace_message", ("s", message), {}, outcome)
 
 
 def _delete_messages(number: int) -> Change:
@@ -81,7 +94,7 @@ def _delete_messages(number: int) -> Change:
         messages, metadata = before
         return [message for message in messages if message.id not in gone], metadata
 
-    return Change("delete_messages", (sorted(gone),), {}, outcome)
+    return Change("delete_messages", ("s", sorted(gone)), {}, outcome)
 
 
 def _update(number: int) -> Change:
@@ -90,18 +103,29 @@ def _update(number: int) -> Change:
     def outcome(before: Content | None) -> Content | None:
         return None if before is None else (batch, {**before[1], **metadata})
 
-    return Change("update", (), {"messages": batch, "metadata": metadata}, outcome)
+    return Change("update", ("s",), {"messages": batch, "metadata": metadata}, outcome)
+
+
+def _several(number: int) -> Change:
+    batch, metadata = _batch(number), {"by": number}
+
+    def outcome(before: Content | None) -> Content:
+        messages, earlier = before or ([], {})
+        return messages + batch, {**earlier, **metadata}
+
+    parts = [Append("s", batch), Update("s", metadata=metadata)]
+    return Change("run", (parts,), {}, outcome, versions=2)
 
 
 def _delete(_: int) -> Change:
-    return Change("delete", (), {}, lambda _: None)
+    return Change("delete", ("s",), {}, lambda _: None)
 
 
 def _create(number: int) -> Change:
     batch, metadata = _batch(number), {"by": number}
     return Change(
         "create",
-        (),
+        ("s",),
         {"messages": batch, "metadata": metadata},
         lambda before: (batch, metadata) if before is None else before,
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionstore.models import SessionMessage
+from sessionstore.operations import Append
 from sessionstore.store import SessionStore
 from sessionstore.testing.modes import OpenStore
 from sessionstore.testing.processes import afresh
@@ -68,6 +69,9 @@ def batch_of(step: int) -> list[SessionMessage]:
 WRITES: dict[str, Callable[[SessionStore, int], object]] = {
     "append": lambda store, step: store.append_messages(SESSION, batch_of(step)),
     "update": lambda store, step: store.update(SESSION, messages=batch_of(step)),
+    "several": lambda store, step: store.run(
+        [Append(SESSION, batch_of(step)[:1]), Append(SESSION, batch_of(step)[1:])]
+    ),
 }
 """What such a process may do."""
 
