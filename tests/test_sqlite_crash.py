@@ -15,7 +15,8 @@ from warm import Warm
 from sessionstore import SessionStore, SessionStoreError, SQLiteSessionStore
 from sessionstore.operations import Append
 from sessionstore.sqlite.async_calls import acarry_out
-from sessionstore.sqlite.transactions import Transaction, carry_out
+from sessionstore.sqlite.carrying import carry_out
+from sessionstore.sqlite.transactions import Transaction
 from sessionstore.sqlite.writing import append
 
 # -- kill -9 ------------------------------------------------------------------------------------

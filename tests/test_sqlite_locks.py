@@ -16,8 +16,9 @@ from sessionstore import SessionStore, SQLiteSessionStore, StoreBusyError, Store
 from sessionstore.deadline import until
 from sessionstore.operations import Append
 from sessionstore.sqlite.async_calls import acarry_out
-from sessionstore.sqlite.calls import Call, Slots
+from sessionstore.sqlite.calls import Call
 from sessionstore.sqlite.transactions import Transaction
+from sessionstore.sqlite.turns import Slots
 from sessionstore.sqlite.writing import append
 from sessionstore.testing.waiting import wait_until
 

@@ -16,8 +16,9 @@ from sqlite_files import files_of, outside, said
 
 from sessionstore import SessionStoreError, SQLiteSessionStore
 from sessionstore.operations import Append
+from sessionstore.sqlite.carrying import carry_out
 from sessionstore.sqlite.identity import FileIdentity
-from sessionstore.sqlite.transactions import Transaction, carry_out
+from sessionstore.sqlite.transactions import Transaction
 from sessionstore.sqlite.writing import append
 
 

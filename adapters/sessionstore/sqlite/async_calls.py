@@ -2,58 +2,88 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.operations import Operation
-from sessionstore.sqlite.calls import Call
+from sessionstore.sqlite.carrying import carry_out_job
 from sessionstore.sqlite.connections import Database
-from sessionstore.sqlite.transactions import Work, carry_out
+from sessionstore.sqlite.jobs import Job, Work, answer
 
 if TYPE_CHECKING:
     import asyncio
     from asyncio import AbstractEventLoop
-    from concurrent.futures import Future
+
+    from sessionstore.sqlite.threads import Lane
 
 __all__ = ["acarry_out"]
 
 T = TypeVar("T")
 
+_MANY = 1000  # messages, or sessions: who reads more keeps those waiting who read less
+_A_LOOK = 0.001  # seconds
+
 
 async def acarry_out(database: Database, work: Work[T], operation: Operation[T]) -> T:
     """Carry out an operation in a thread; a cancelled one is settled when this ends."""
+    import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
+
+    loop = asyncio.get_running_loop()
     call = database.call()  # the wait for the thread counts
-    future: Future[T] | None = None
+    job = Job(call, work, operation)
+    over = _listened_to(job, loop)
     try:
         with Deferred(call.give_up):
-            future = database.start(
-                call, operation.is_write, partial(carry_out, database, work, operation, call)
-            )
-        return await _outcome(call, future)
+            database.start(job, _kind(operation), partial(_lead, database))
+        return await _outcome(job, over, loop)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):  # nothing can be awaited any more
-        if future:
-            _settle(call, future)
+        _settle(job)
         raise
 
 
-def _settle(call: Call, future: Future[T]) -> None:
+def _kind(operation: Operation[Any]) -> str:
+    if operation.is_write:
+        return "write"
+    limit: int | None = getattr(operation, "limit", 0)
+    return "long read" if limit is None or limit > _MANY else "read"
+
+
+def _lead(database: Database, lane: Lane, job: Job[Any]) -> None:
+    """Carry out an operation in this thread, and along with it those that wait."""
+    done: list[Job[Any]] = []
+    try:
+        if job.operation.is_write:
+            job.result = carry_out_job(database, job.twin(), database.waiting, done.extend)
+        else:
+            # Who comes later may have been told of a write that these reads do not see.
+            once = [lane.waiting()] if _kind(job.operation) == "read" else []
+            job.result = carry_out_job(
+                database, job, lambda: once.pop() if once else (), done.extend
+            )
+    except BaseException as error:  # noqa: BLE001 - raised by the caller
+        job.error = error
+    answer([job, *done])
+
+
+def _settle(job: Job[Any]) -> None:
     """Let a call that a thread carries out never begin, or else wait for its end."""
-    call.give_up()
-    if not future.cancel():
-        future.exception()  # waits
+    job.call.give_up()
+    while not (job.over or job.claim(job) or job.is_held(job)):
+        time.sleep(_A_LOOK)
 
 
-async def _outcome(call: Call, future: Future[T]) -> T:
+async def _outcome(job: Job[T], over: asyncio.Future[None], loop: AbstractEventLoop) -> T:
     """Wait for a call that a thread carries out, and settle it when the waiting is broken off.
 
     A call that still waits for its thread, its turn or a lock then never begins; one that is
     committing is waited for. So the outcome is settled when the caller goes on.
 
     Args:
-        call: The call.
-        future: What `Lane.start` gave.
+        job: The call's.
+        over: Done when the job is over, or its time is up.
+        loop: The running loop.
 
     Returns:
         What the call gives.
@@ -61,47 +91,41 @@ async def _outcome(call: Call, future: Future[T]) -> T:
     Raises:
         StoreUnavailableError: No thread was free in time.
     """
-    import asyncio  # noqa: PLC0415 - it doubles the time of `import sessionstore`
+    import asyncio  # noqa: PLC0415 - as above
 
-    from sessionstore._runtime.settling import ended  # noqa: PLC0415 - as asyncio
-
-    loop = asyncio.get_running_loop()
+    call = job.call
     # Where a thread is free, none has to look whether it comes in time.
-    timer = loop.call_later(call.left(), future.cancel) if call.queued else None
+    timer = loop.call_later(call.left(), _expire, job, over) if call.queued else None
     try:
-        await _end_of(future, loop)
+        await over
     except asyncio.CancelledError:
         call.give_up()
-        if not future.cancel():
-            await ended(_end_of(future, loop, words=2))
+        await _settled(job, loop)
         raise
     finally:
         if timer:
             timer.cancel()
-    if future.cancelled():
+    if job.is_held(job):
         raise call.too_late()
-    return future.result()
+    return job.outcome()
 
 
-def _end_of(future: Future[Any], loop: AbstractEventLoop, words: int = 1) -> asyncio.Future[None]:
-    """Give what is done on the loop once the thread is.
+async def _settled(job: Job[Any], loop: AbstractEventLoop) -> None:
+    from sessionstore._runtime.settling import ended  # noqa: PLC0415 - as asyncio
 
-    Args:
-        future: What the thread does.
-        loop: The loop.
-        words: How often the loop is told: a Ctrl-C may come upon one, and whoever is settling waits
-            for no other.
-    """
+    again = _listened_to(job, loop)
+    if not (job.over or job.claim(job) or job.is_held(job)):
+        await ended(again)
+
+
+def _listened_to(job: Job[Any], loop: AbstractEventLoop) -> asyncio.Future[None]:
+    """Give what is done on the loop once the job is over."""
     over: asyncio.Future[None] = loop.create_future()
-
-    def end() -> None:
-        if not over.done():
-            over.set_result(None)
-
-    def tell(_: Future[Any]) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile
-            for _again in range(words):
-                loop.call_soon_threadsafe(end)
-
-    future.add_done_callback(tell)
+    job.listeners.append(over)
     return over
+
+
+def _expire(job: Job[Any], over: asyncio.Future[None]) -> None:
+    """End a call whose time is up before a thread has begun with it."""
+    if job.claim(job) and not over.done():
+        over.set_result(None)

@@ -1,19 +1,16 @@
-"""One call of an SQLite store: how long it may wait, and the turns that it waits for."""
+"""One call of an SQLite store: how long it may wait, and whether it is still wanted."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
 
-from sessionstore._runtime.interrupts import Deferred
 from sessionstore.deadline import deadline_after
 from sessionstore.errors import StoreBusyError, StoreTimeoutError, StoreUnavailableError
 from sessionstore.sqlite.errors import BUSY
 
-__all__ = ["Call", "GivenUpError", "Slots"]
+__all__ = ["Call", "GivenUpError"]
 
 _SLICE = 0.02  # seconds: no wait is longer without a look whether the caller has given up
 _LONGEST = 2_000_000.0  # seconds: locks take no more
@@ -91,16 +88,26 @@ class Call:
         time.sleep(min(self._still_left(), _PAUSES[min(self._tries, len(_PAUSES) - 1)]))
         self._tries += 1
 
+    def make_ready_to_rest(self) -> None:
+        """Let it be woken from now on, also before it rests."""
+        if self._waker is None:
+            waker = Lock()
+            waker.acquire()
+            self._waker = waker
+
     def rest(self) -> None:
         """Wait until it is woken, but not for long.
 
         Raises:
             StoreBusyError: The time is up.
         """
-        if self._waker is None:
-            self._waker = Lock()
-            self._waker.acquire()
-        self._waker.acquire(timeout=min(self._still_left(), _SLICE))
+        self.doze(self._still_left())
+
+    def doze(self, seconds: float = _SLICE) -> None:
+        """Wait until it is woken, but not for long, and whatever its time."""
+        self.make_ready_to_rest()
+        if self._waker:
+            self._waker.acquire(timeout=min(seconds, _SLICE))
 
     def wake(self) -> None:
         """End its rest."""
@@ -134,71 +141,3 @@ class Call:
         if not left:
             raise self.busy()
         return left
-
-
-class Slots:
-    """So many calls at once are let in; the others wait, in the order in which they came.
-
-    A lock that is taken, and noted as taken in a next step, stays held when a Ctrl-C comes between
-    the two. Here one step of a dictionary takes a place and notes whose it is, so that `leave` sets
-    free what a call holds, wherever it was broken off, and may be called twice.
-
-    Args:
-        limit: How many at once.
-
-    Attributes:
-        inside: Who is in, by place.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._places = range(limit)
-        self._waiting: deque[Call] = deque()
-        self.inside: dict[int, Call] = {}
-
-    def enter(self, call: Call, *, waited: bool = False) -> bool:
-        """Take a place; tell whether there was one, and nobody who waits for it already.
-
-        Args:
-            call: Who.
-            waited: Nobody has waited for longer than this call.
-        """
-        if self._waiting and not waited:
-            return False
-        inside = self.inside
-        for place in self._places:
-            if place not in inside and inside.setdefault(place, call) is call:
-                return True
-        return False
-
-    def wait(self, call: Call, require_open: Callable[[], None]) -> None:
-        """Wait for a place, and take it.
-
-        Args:
-            call: Who.
-            require_open: Asked again and again; ends the wait by raising.
-
-        Raises:
-            StoreBusyError: There was none within the call's time.
-        """
-        with Deferred(call.give_up):
-            self._waiting.append(call)
-            try:
-                while self._waiting[0] is not call or not self.enter(call, waited=True):
-                    require_open()
-                    call.rest()
-            finally:
-                self._waiting.remove(call)
-                self._wake_the_next()
-
-    def leave(self, call: Call) -> None:
-        """Set free what a call holds, if anything, and let the next one in."""
-        inside = self.inside
-        for place, holder in list(inside.items()):
-            if holder is call:
-                inside.pop(place, None)
-                if self._waiting:
-                    self._wake_the_next()
-
-    def _wake_the_next(self) -> None:
-        with suppress(IndexError):
-            self._waiting[0].wake()

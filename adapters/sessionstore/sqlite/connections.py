@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Lock, get_ident
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from sessionstore._runtime.fork_locks import fork_safe_rlock
 from sessionstore._runtime.forks import at_fork
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.errors import SessionStoreError, StoreBusyError
 from sessionstore.rows import Readable
-from sessionstore.sqlite.calls import Call, GivenUpError, Slots
+from sessionstore.sqlite.calls import Call, GivenUpError
 from sessionstore.sqlite.errors import is_busy, translated
 from sessionstore.sqlite.file import (
     MEMORY,
@@ -27,20 +27,26 @@ from sessionstore.sqlite.file import (
     use_write_ahead_log,
 )
 from sessionstore.sqlite.identity import FileIdentity, FileTakenAwayError
+from sessionstore.sqlite.jobs import Job
+from sessionstore.sqlite.turns import Slots
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from sessionstore.sqlite.threads import Lane
 
-__all__ = ["Database", "FileConnection", "let_go_of_what_was_taken_away"]
-
-T = TypeVar("T")
+__all__ = ["Database", "DoneByAnotherError", "FileConnection", "let_go_of_what_was_taken_away"]
 
 _MOST_READERS = 16  # at once: each has a connection, and with it two or three open files
 _MOST_IDLE = 8
+_THREADS = {"write": 1, "read": 1, "long read": 2}
 
 _LOST = "{} was in use when this process was forked off: make the store after the fork"
+
+
+class DoneByAnotherError(BaseException):
+    """What a call waits for its turn to do was done along with another's.
+
+    Not an `Exception`, so that no flow takes it for a failure of the backend.
+    """
 
 
 class FileConnection(sqlite3.Connection):
@@ -100,31 +106,60 @@ class Database:
         self._reading = Slots(1 if self._in_memory else _MOST_READERS)
         self._opening = Lock()
         self._halted = False
-        self._lanes: dict[bool, Lane] = {}
+        self._lanes: dict[str, Lane] = {}
 
-    def start(self, call: Call, write: bool, work: Callable[[], T]) -> Future[T]:
-        """Carry out in a thread: one of those for async reads, or the one for async writes."""
+    def start(self, job: Job[Any], kind: str, lead: Callable[[Lane, Job[Any]], None]) -> None:
+        """Have an operation carried out in a thread.
+
+        Args:
+            job: The operation.
+            kind: Which threads: ``"write"``, ``"read"`` or ``"long read"``.
+            lead: How a thread carries one out.
+        """
         self.require_open()
-        lane = self._lanes.get(write)
+        lane = self._lanes.get(kind)
         if lane is None:
             from sessionstore.sqlite.threads import Lane  # noqa: PLC0415 - as asyncio
 
-            lane = self._lanes.setdefault(write, Lane(1 if write else 4))
+            lane = self._lanes.setdefault(kind, Lane(_THREADS[kind], lead))
         try:
-            return lane.start(call, work)
+            lane.start(job)
         except StoreBusyError:
             self.require_open()  # it may have been closed meanwhile
             raise
 
+    def waiting(self) -> Sequence[Job[Any]]:
+        """Give the writes that wait to go along, those of threads and those of event loops."""
+        lane, offers = self._lanes.get("write"), self._writing.offers
+        jobs = [job for job in list(offers.values()) if job.may_go_along()] if offers else []
+        return [*jobs, *lane.waiting()] if lane else jobs
+
+    def answered(self, jobs: Sequence[Job[Any]]) -> None:
+        """Let nobody wait any more for the turn of those whose write is done."""
+        if self._writing.offers:
+            for job in jobs:
+                self._writing.forget(job.call)
+
     # -- Connections are taken and given back -----------------------------------------------------
 
-    def take(self, call: Call, *, write: bool) -> FileConnection:
-        """Give a connection, once it is the call's turn."""
+    def take(self, call: Call, *, write: bool, job: Job[Any] | None = None) -> FileConnection:
+        """Give a connection, once it is the call's turn.
+
+        Args:
+            call: Who.
+            write: For the one writer's connection.
+            job: What it is for, where the writer before may do that along with its own.
+
+        Raises:
+            DoneByAnotherError: It did.
+        """
         if self._users or self._writing.inside or self._reading.inside:
             self._settle_what_was_left(call)
         while True:
             if write and not self._writing.enter(call):
-                self._writing.wait(call, self.require_open)
+                self._writing.wait(call, self.require_open, job)
+                if job and job.over:
+                    raise DoneByAnotherError
             if (self._in_memory or not write) and not self._reading.enter(call):
                 self._reading.wait(call, self.require_open)
             connection = self._free(call) or self._opened_for(call)

@@ -17,7 +17,8 @@ from sessionstore.operations import (
     Update,
 )
 from sessionstore.sqlite import reading, writing
-from sessionstore.sqlite.transactions import Transaction, Work
+from sessionstore.sqlite.jobs import Work
+from sessionstore.sqlite.transactions import Transaction
 
 __all__ = ["OF_ONE_SESSION", "several"]
 

@@ -12,10 +12,11 @@ from sessionstore.models import retention_microseconds
 from sessionstore.operations import ListSessions, Operation, Ping, Prune, Several, as_several
 from sessionstore.sqlite import reading, writing
 from sessionstore.sqlite.async_calls import acarry_out
+from sessionstore.sqlite.carrying import carry_out
 from sessionstore.sqlite.connections import Database
 from sessionstore.sqlite.file import checked_path
+from sessionstore.sqlite.jobs import Work
 from sessionstore.sqlite.several import OF_ONE_SESSION, several
-from sessionstore.sqlite.transactions import Work, carry_out
 from sessionstore.store import SessionStore
 
 __all__ = ["SQLiteSessionStore"]
@@ -37,8 +38,10 @@ class SQLiteSessionStore(SessionStore):
     """Sessions in an SQLite file: the embedded default, which needs no server.
 
     Any number of threads, event loops and processes of one machine may use a file at once. One
-    writer at a time goes on, the others wait for it up to ``timeout``; readers never wait. An
-    async method is one hop to a thread for the whole operation, and never blocks its event loop.
+    writer at a time goes on, the others wait for it up to ``timeout``; readers never wait. Writes
+    that wait at the same moment, of threads and of event loops, share a transaction and its flush
+    to the disk, and each succeeds or fails as if it were alone; a large one goes alone. An async
+    method is carried out in a thread, and never blocks its event loop.
     A call that is cancelled, or ended by a Ctrl-C, is settled when its caller goes on: it took
     effect, or it never will.
     The file is opened at the first use, in write-ahead-log mode, and made when it is not there:
@@ -144,7 +147,7 @@ class SQLiteSessionStore(SessionStore):
     @overload
     async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
     async def arun(self, operation: Any) -> Any:
-        """Async twin of `run`: one hop to a thread."""
+        """Async twin of `run`: in a thread, with those that wait for it at the same moment."""
         work = _OPERATIONS.get(type(operation))
         if work is None:
             operation = as_several("SQLiteSessionStore", operation)

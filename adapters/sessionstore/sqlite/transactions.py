@@ -3,75 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from threading import get_ident
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from sessionstore._runtime.interrupts import Deferred
-from sessionstore.operations import Operation
-from sessionstore.rows import Readable
-from sessionstore.sqlite.calls import Call, GivenUpError
-from sessionstore.sqlite.connections import (
-    Database,
-    FileConnection,
-    let_go_of_what_was_taken_away,
-)
+from sessionstore.models import SessionMessage
+from sessionstore.rows import Readable, Records
+from sessionstore.sqlite.calls import GivenUpError
+from sessionstore.sqlite.connections import Database, FileConnection
 from sessionstore.sqlite.errors import is_busy, translated
-from sessionstore.sqlite.identity import FileTakenAwayError
+from sessionstore.sqlite.jobs import Job
 
-__all__ = ["Transaction", "Work", "carry_out"]
+__all__ = ["PERHAPS", "Transaction"]
 
-T = TypeVar("T")
-
-Work: TypeAlias = Callable[["Transaction", Any], T]
-"""What an operation does in its transaction."""
-
-_PERHAPS = "whether this call's write is kept is not known, so read before you try it again"
-
-
-def carry_out(
-    database: Database, work: Work[T], operation: Operation[T], call: Call | None = None
-) -> T:
-    """Carry out an operation. However it ends, nothing is held any more, or left half done.
-
-    Args:
-        database: Where.
-        work: What it does in its transaction.
-        operation: The operation.
-        call: The call that it is done for; one begins now where none is given.
-
-    Returns:
-        What the work gives.
-
-    Raises:
-        SessionStoreError: The work refuses, or SQLite does; nothing was done.
-        FileTakenAwayError: The path does not lead to what is open any more.
-    """
-    call = call or database.call()
-    call.thread = get_ident()
-    settled = False
-    try:
-        try:
-            database.require_open()
-            transaction = Transaction(database, call, write=operation.is_write)
-            result = work(transaction, operation)
-            transaction.commit()
-        finally:
-            call.over = True
-            database.settle(call)
-            settled = True
-    except FileTakenAwayError:
-        let_go_of_what_was_taken_away(database)
-        raise
-    except BaseException:
-        # A Ctrl-C may have come while it was settled. Python 3.10 raises one also before the first
-        # step of a `finally` that an error enters, and so passes over it.
-        if not settled:
-            call.over = True
-            with Deferred(call.give_up):
-                database.settle(call)
-        raise
-    return result
+PERHAPS = "whether this call's write is kept is not known, so read before you try it again"
 
 
 class Transaction:
@@ -81,8 +25,8 @@ class Transaction:
 
     Args:
         database: The file.
-        call: The call that it is done for.
-        write: Whether it may change anything.
+        job: The operation, and the call that it is done for.
+        connection: Where it goes along in a transaction that others have begun, that of theirs.
 
     Attributes:
         retention: How long a session is kept after its last write, in microseconds.
@@ -93,18 +37,22 @@ class Transaction:
         "_call",
         "_connection",
         "_database",
+        "_job",
         "_taken",
         "_write",
         "readable",
         "retention",
     )
 
-    def __init__(self, database: Database, call: Call, *, write: bool) -> None:
+    def __init__(
+        self, database: Database, job: Job[Any], connection: FileConnection | None = None
+    ) -> None:
         self._database = database
-        self._call = call
-        self._write = write
+        self._job = job
+        self._call = job.call
+        self._write = job.operation.is_write
         self._taken: FileConnection | None = None
-        self._connection: FileConnection | None = None  # in which a statement was carried out
+        self._connection = connection  # in which a statement was carried out
         self.retention: int | None = database.retention
         self.readable: Readable = database.readable
 
@@ -143,6 +91,28 @@ class Transaction:
                 return self._undecoded(sql, parameters)
             self._call.pause()
 
+    @property
+    def connection(self) -> FileConnection | None:
+        """Where a statement was carried out, if one was."""
+        return self._connection
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits for its own work any more."""
+        return self._call.given_up
+
+    def give_up(self) -> None:
+        """Let its own work have no effect, unless its commit has begun."""
+        self._call.give_up()
+
+    def encoded(self, messages: Sequence[SessionMessage]) -> Records:
+        """Give the messages of the operation as they are stored.
+
+        Raises:
+            InvalidMessageError: One of them can't be stored as JSON.
+        """
+        return self._job.encoded(messages)
+
     def commit_batch(self) -> None:
         """Keep what was done so far; the next statement begins another transaction."""
         self.commit()
@@ -167,13 +137,15 @@ class Transaction:
             raise translated(error, self._database.path) from error
         identity = connection.identity
         if self._write and identity and not identity.in_place(written=True):
-            identity.refuse(_PERHAPS)
+            identity.refuse(PERHAPS)
 
     def _begin(self) -> FileConnection:
         # Not before the first statement: others need not wait while messages are encoded.
         connection = self._taken
         if connection is None:
-            connection = self._taken = self._database.take(self._call, write=self._write)
+            connection = self._taken = self._database.take(
+                self._call, write=self._write, job=None if self._job.alone else self._job
+            )
         elif connection.in_transaction:  # others were in the way of its first statement
             connection.rollback()
         connection.execute("BEGIN IMMEDIATE" if self._write else "BEGIN")
