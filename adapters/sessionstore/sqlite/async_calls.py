@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sessionstore._runtime.interrupts import Deferred
 from sessionstore.operations import Operation
 from sessionstore.sqlite.carrying import carry_out_job
 from sessionstore.sqlite.connections import Database
 from sessionstore.sqlite.jobs import Job, Work, answer
+from sessionstore.sqlite.watching import watch_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,14 +32,17 @@ async def acarry_out(database: Database, work: Work[T], operation: Operation[T])
     loop = asyncio.get_running_loop()
     call = database.call()  # the wait for the thread counts
     job = Job(call, work, operation)
+    watch = watch_of(loop)
     over = _listened_to(job, loop)
     try:
-        with Deferred(call.give_up):
-            database.start(job, _kind(operation), partial(_lead, database))
+        watch.add(job, over)
+        database.start(job, _kind(operation), _lead)
         return await _outcome(job, over, loop)
     except (KeyboardInterrupt, SystemExit, GeneratorExit):  # nothing can be awaited any more
         _settle(job)
         raise
+    finally:
+        watch.discard(job)
 
 
 def _kind(operation: Operation[Any]) -> str:
@@ -93,20 +95,14 @@ async def _outcome(job: Job[T], over: asyncio.Future[None], loop: AbstractEventL
     """
     import asyncio  # noqa: PLC0415 - as above
 
-    call = job.call
-    # Where a thread is free, none has to look whether it comes in time.
-    timer = loop.call_later(call.left(), _expire, job, over) if call.queued else None
     try:
         await over
     except asyncio.CancelledError:
-        call.give_up()
+        job.call.give_up()
         await _settled(job, loop)
         raise
-    finally:
-        if timer:
-            timer.cancel()
     if job.is_held(job):
-        raise call.too_late()
+        raise job.call.too_late()
     return job.outcome()
 
 
@@ -123,9 +119,3 @@ def _listened_to(job: Job[Any], loop: AbstractEventLoop) -> asyncio.Future[None]
     over: asyncio.Future[None] = loop.create_future()
     job.listeners.append(over)
     return over
-
-
-def _expire(job: Job[Any], over: asyncio.Future[None]) -> None:
-    """End a call whose time is up before a thread has begun with it."""
-    if job.claim(job) and not over.done():
-        over.set_result(None)

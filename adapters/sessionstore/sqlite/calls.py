@@ -33,21 +33,20 @@ class Call:
 
     Attributes:
         given_up: It ends without effect, unless its commit has begun.
-        queued: It waits for a thread.
+        deadline: When its time is up, of `time.monotonic`.
         thread: Which thread carries it out.
         over: It has ended; what it still holds was left behind.
     """
 
     __slots__ = (
-        "_began",
         "_outer",
         "_path",
         "_seconds",
         "_tries",
         "_waker",
+        "deadline",
         "given_up",
         "over",
-        "queued",
         "thread",
     )
 
@@ -55,18 +54,17 @@ class Call:
         self._path = path
         self._seconds = min(seconds, _LONGEST)
         self._outer = deadline_after(None)
-        self._began = time.monotonic()
-        self._tries = 0
         self._waker: Lock | None = None
+        self.restart()
         self.given_up: bool = False
-        self.queued: bool = False
         self.thread: int = 0
         self.over: bool = False
 
     def restart(self) -> None:
         """Count the timeout from now on: for each batch of a call that is done in batches."""
-        self._began = time.monotonic()
         self._tries = 0
+        end = time.monotonic() + self._seconds
+        self.deadline: float = end if self._outer is None else min(end, self._outer)
 
     def give_up(self) -> None:
         """Let it end without effect, unless its commit has begun. Takes no lock."""
@@ -74,10 +72,7 @@ class Call:
 
     def left(self) -> float:
         """Give how many seconds it may still wait."""
-        end = self._began + self._seconds
-        if self._outer is not None:
-            end = min(end, self._outer)
-        return max(0.0, end - time.monotonic())
+        return max(0.0, self.deadline - time.monotonic())
 
     def pause(self) -> None:
         """Wait a little, longer each time, before something is tried again.

@@ -108,7 +108,9 @@ class Database:
         self._halted = False
         self._lanes: dict[str, Lane] = {}
 
-    def start(self, job: Job[Any], kind: str, lead: Callable[[Lane, Job[Any]], None]) -> None:
+    def start(
+        self, job: Job[Any], kind: str, lead: Callable[[Database, Lane, Job[Any]], None]
+    ) -> None:
         """Have an operation carried out in a thread.
 
         Args:
@@ -121,7 +123,7 @@ class Database:
         if lane is None:
             from sessionstore.sqlite.threads import Lane  # noqa: PLC0415 - as asyncio
 
-            lane = self._lanes.setdefault(kind, Lane(_THREADS[kind], lead))
+            lane = self._lanes.setdefault(kind, Lane(_THREADS[kind], partial(lead, self)))
         try:
             lane.start(job)
         except StoreBusyError:

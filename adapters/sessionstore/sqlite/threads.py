@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from sessionstore._runtime.interrupts import Deferred
 from sessionstore.errors import StoreBusyError
 from sessionstore.sqlite.jobs import Job, answer
 
@@ -37,7 +38,7 @@ class Lane:
         self._at_work: dict[int, object] = {}
 
     def start(self, job: Job[Any]) -> None:
-        """Carry out an operation as soon as a thread is free; note whether it has to wait for one.
+        """Carry out an operation as soon as a thread is free.
 
         Raises:
             StoreBusyError: None can be started.
@@ -45,7 +46,7 @@ class Lane:
         job.requeue = self._put_back
         self._jobs.append(job)
         try:
-            job.call.queued = not self._hire()
+            self._hire()
         except StoreBusyError:
             job.claim(self)
             self._refuse_those_left()
@@ -73,22 +74,25 @@ class Lane:
         except StoreBusyError:
             self._refuse_those_left()
 
-    def _hire(self) -> bool:
-        """Have one more thread look after those that wait; tell whether there is one more."""
+    def _hire(self) -> None:
+        """Have one more thread look after those that wait, if there is one more."""
         for place in self._places:
-            me = object()
-            if place in self._at_work or self._at_work.setdefault(place, me) is not me:
-                continue
-            try:
-                self._executor.submit(self._serve, place, me)
-            except RuntimeError as error:
-                self._at_work.pop(place, None)  # the executor may have it in its queue all the same
-                raise StoreBusyError(_NO_THREAD) from error
-            except BaseException:
-                self._at_work.pop(place, None)
-                raise
-            return True
-        return False
+            if place not in self._at_work:
+                me = object()
+                with Deferred(_go_on):
+                    if self._at_work.setdefault(place, me) is me:
+                        self._begin(place, me)
+                        return
+
+    def _begin(self, place: int, me: object) -> None:
+        try:
+            self._executor.submit(self._serve, place, me)
+        except RuntimeError as error:
+            self._at_work.pop(place, None)  # the executor may have it in its queue all the same
+            raise StoreBusyError(_NO_THREAD) from error
+        except BaseException:
+            self._at_work.pop(place, None)
+            raise
 
     def _serve(self, place: int, me: object) -> None:
         while self._at_work.get(place) is me:
@@ -117,3 +121,7 @@ class Lane:
                 if job.claim(self):
                     job.error = StoreBusyError(_NO_THREAD)
                     answer([job])
+
+
+def _go_on() -> None:
+    """Hire to the end: it waits for nothing."""
