@@ -46,6 +46,7 @@ pytest.register_assert_rewrite(
             "concurrency",
             "content",
             "crashing",
+            "crowds",
             "deleting",
             "expiry",
             "identifiers",

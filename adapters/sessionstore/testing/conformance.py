@@ -9,6 +9,7 @@ from sessionstore.testing.cancelling import CancelContract
 from sessionstore.testing.concurrency import ConcurrencyContract
 from sessionstore.testing.content import ContentContract
 from sessionstore.testing.crashing import CrashContract
+from sessionstore.testing.crowds import CrowdContract
 from sessionstore.testing.deleting import DeleteMessagesContract
 from sessionstore.testing.expiry import ExpiryContract
 from sessionstore.testing.identifiers import IdentifierContract
@@ -43,6 +44,7 @@ class SessionStoreConformance(
     LifetimeContract,
     CancelContract,
     ConcurrencyContract,
+    CrowdContract,
     StatefulContract,
     VolumeContract,
     OperationContract,

@@ -1,0 +1,176 @@
+"""Many callers at the same moment: each gets what it would get alone, and none waits for long."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from sessionstore.errors import (
+    InvalidMessageError,
+    SessionAccessError,
+    SessionConflictError,
+    SessionExistsError,
+    SessionNotFoundError,
+)
+from sessionstore.store import SessionStore
+from sessionstore.testing.concurrency import all_of, in_a_loop
+from sessionstore.testing.modes import OpenStore, Stores, StoreSuite, attempt
+from sessionstore.testing.samples import contents, conversation, ids, said
+
+__all__ = ["CrowdContract"]
+
+TASKS, THREADS = 64, 8
+READERS, READS = 30, 8
+_PATIENCE = 10  # times the median
+_SOON = 0.02  # seconds: whoever has an answer within these does not starve
+
+_Failure = tuple[str, tuple[Any, ...], dict[str, Any], type[Exception]]
+FAILURES: dict[str, _Failure] = {
+    "conflict": (
+        "append_messages",
+        ("failed", [said("x")]),
+        {"expected_version": 7},
+        SessionConflictError,
+    ),
+    "another's": (
+        "append_message",
+        ("theirs", said("x")),
+        {"user_id": "nobody"},
+        SessionAccessError,
+    ),
+    "exists": ("create", ("theirs",), {}, SessionExistsError),
+    "no session": ("update", ("failed",), {"metadata": {"a": 1}}, SessionNotFoundError),
+    "no message": ("replace_message", ("theirs", said("x", "none")), {}, SessionNotFoundError),
+    "bad input": (
+        "append_messages",
+        ("failed", [said("x"), said("y", metadata={"a": object()})]),
+        {},
+        InvalidMessageError,
+    ),
+}
+"""What one of many does, and how it fails: its method, the arguments, and the error."""
+
+
+class CrowdContract(StoreSuite):
+    """A store may carry out together what is under way together: nobody is to notice."""
+
+    @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+    def test_one_of_many_threads_fails_alone(self, stores: Stores, failure: _Failure) -> None:
+        """One of them fails, in each way: the others' messages are kept, and its own are not."""
+        store = stores.open()
+        store.append_message("theirs", said("first", "m"), user_id="somebody")
+        before = store.get("theirs")
+        method, args, kwargs, error = failure
+
+        def fail() -> object:
+            return attempt(lambda: getattr(store, method)(*args, **kwargs), error)
+
+        works: list[Callable[[], object]] = [
+            partial(store.append_messages, f"s{number % 5}", [said("x", f"{number}")])
+            for number in range(THREADS - 1)
+        ]
+        outcomes = stores.at_once(*works[:3], fail, *works[3:])
+        assert isinstance(outcomes.pop(3), error)
+        assert outcomes == [1] * (THREADS - 1)
+        kept = [message for n in range(5) for message in store.get_messages(f"s{n}")]
+        assert sorted(map(str, ids(kept))) == [f"{number}" for number in range(THREADS - 1)]
+        assert store.get("theirs") == before
+        assert store.get("failed") is None
+
+    @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+    def test_one_of_many_tasks_fails_alone(self, open_store: OpenStore, failure: _Failure) -> None:
+        """The same, in the tasks of one loop."""
+        method, args, kwargs, error = failure
+
+        async def main(store: SessionStore) -> None:
+            await store.aappend_message("theirs", said("first", "m"), user_id="somebody")
+            before = await store.aget("theirs")
+            works: list[Any] = [
+                store.aappend_message(f"s{number}", said("x")) for number in range(TASKS - 1)
+            ]
+            works.insert(TASKS // 2, getattr(store, f"a{method}")(*args, **kwargs))
+            outcomes = await asyncio.gather(*works, return_exceptions=True)
+            assert isinstance(outcomes.pop(TASKS // 2), error)
+            assert outcomes == [1] * (TASKS - 1)
+            reads = [partial(store.aget_messages, f"s{number}") for number in range(TASKS - 1)]
+            assert list(map(contents, await all_of(reads))) == [["x"]] * (TASKS - 1)
+            assert await store.aget("theirs") == before
+            assert await store.aget("failed") is None
+
+        in_a_loop(open_store, main)
+
+    def test_every_second_caller_is_cancelled(self, open_store: OpenStore) -> None:
+        """Those who stay are answered; those who go took effect or never will: guarantee 9."""
+        self.require_support("cancellation")
+
+        async def main(store: SessionStore) -> None:
+            for turns in (0, 1, 2, 5, 20, 100):
+                await _half_cancelled(store, turns)
+
+        in_a_loop(open_store, main)
+
+    def test_tasks_that_read_without_a_pause_starve_nobody(self, open_store: OpenStore) -> None:
+        """30 read until another has read: the slowest waits at most 10 times the median."""
+
+        async def main(store: SessionStore) -> None:
+            for number in range(3):
+                await store.aappend_messages(f"s{number}", conversation(20))
+            over = asyncio.Event()
+            readers = [partial(_reads_on, store, number, over) for number in range(READERS)]
+            waits = await all_of([*readers, partial(_reads, store, over)])
+            # On an average of their own: the system may keep any of them waiting once.
+            means = list(map(statistics.fmean, waits))
+            assert max(means) <= max(_PATIENCE * statistics.median(means), _SOON)
+
+        in_a_loop(open_store, main)
+
+
+async def _reads_on(store: SessionStore, number: int, over: asyncio.Event) -> list[float]:
+    waits = [await _waits(store, number)]
+    while not over.is_set():
+        waits.append(await _waits(store, number))
+    return waits
+
+
+async def _reads(store: SessionStore, over: asyncio.Event) -> list[float]:
+    try:
+        return [await _waits(store, number) for number in range(READS)]
+    finally:
+        over.set()
+
+
+async def _waits(store: SessionStore, number: int) -> float:
+    """Read once, and tell how long it took."""
+    start = time.perf_counter()
+    assert len(await store.aget_messages(f"s{number % 3}", limit=20)) == 20
+    waited = time.perf_counter() - start
+    await asyncio.sleep(0)  # a store that never waits would let nobody else begin
+    return waited
+
+
+async def _half_cancelled(store: SessionStore, turns: int) -> None:
+    """Let all write, and cancel every second one after so many turns of the loop."""
+    names = [f"{turns} {number}" for number in range(TASKS)]
+    session_id = f"s{turns}"
+    calls = [
+        asyncio.ensure_future(store.aappend_message(session_id, said("x", name))) for name in names
+    ]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for call in calls[::2]:
+        call.cancel()
+    await asyncio.wait(calls[::2])
+    settled = ids(await store.aget_messages(session_id))
+    await asyncio.wait(calls)
+    kept = ids(await store.aget_messages(session_id))
+    for name, call in zip(names, calls, strict=True):
+        assert call.cancelled() or (call.result() == 1 and name in kept)
+    assert not any(call.cancelled() for call in calls[1::2])
+    late = (set(kept) - set(settled)) & set(names[::2])
+    assert not late, "one that was cancelled landed when its caller had been told"
