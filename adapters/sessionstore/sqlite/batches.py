@@ -141,6 +141,7 @@ class _Batch:
     def _is_done(self, job: Job[Any]) -> bool:
         """Carry out one operation; tell whether there is an answer to it."""
         is_write = job.operation.is_write
+        began = False
         try:
             if is_write:
                 weight = job.weigh()
@@ -148,30 +149,28 @@ class _Batch:
                     return False
                 self._weight += weight
                 self._connection.execute("SAVEPOINT one")
-        except SessionStoreError as error:
-            job.error = without_frames(error)
-            return True
-        try:
-            transaction = Transaction(self._database, job, self._connection)
-            job.result = job.work(transaction, job.operation)
+                began = True
+            job.result = job.work(Transaction(self._database, job, self._connection), job.operation)
             if job.call.given_up:
                 raise GivenUpError  # noqa: TRY301 - as a statement does
         except (SessionStoreError, GivenUpError) as error:
-            self._undo(is_write=is_write)
+            self._undo(began)
             job.error = without_frames(error)
+        except sqlite3.Error:
+            raise
         except BaseException as error:  # noqa: BLE001 - raised when the others have their answers
-            self._undo(is_write=is_write)
+            self._undo(began)
             self._strange, job.alone = error, True
             return False
         else:
-            if is_write:
+            if began:
                 self._connection.execute("RELEASE one")
         return True
 
-    def _undo(self, *, is_write: bool) -> None:
-        if is_write and not self._connection.in_transaction:
+    def _undo(self, began: bool) -> None:
+        if began and not self._connection.in_transaction:
             raise NotTogetherError  # SQLite has rolled back all of it: the disk is full, say
-        if is_write:
+        if began:
             self._connection.execute("ROLLBACK TO one")
             self._connection.execute("RELEASE one")
 

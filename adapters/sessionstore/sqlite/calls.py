@@ -54,8 +54,9 @@ class Call:
         self._path = path
         self._seconds = min(seconds, _LONGEST)
         self._outer = deadline_after(None)
+        self._tries = 0
         self._waker: Lock | None = None
-        self.restart()
+        self.deadline: float = self._end()
         self.given_up: bool = False
         self.thread: int = 0
         self.over: bool = False
@@ -63,8 +64,7 @@ class Call:
     def restart(self) -> None:
         """Count the timeout from now on: for each batch of a call that is done in batches."""
         self._tries = 0
-        end = time.monotonic() + self._seconds
-        self.deadline: float = end if self._outer is None else min(end, self._outer)
+        self.deadline = self._end()
 
     def give_up(self) -> None:
         """Let it end without effect, unless its commit has begun. Takes no lock."""
@@ -128,6 +128,10 @@ class Call:
         if self._outer is not None and self._outer <= time.monotonic():
             return StoreTimeoutError("the call's time is up")
         return self.busy()
+
+    def _end(self) -> float:
+        end = time.monotonic() + self._seconds
+        return end if self._outer is None else min(end, self._outer)
 
     def _still_left(self) -> float:
         if self.given_up:

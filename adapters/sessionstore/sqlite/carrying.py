@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.operations import Operation
@@ -43,16 +42,17 @@ def carry_out(
         FileTakenAwayError: The path does not lead to what is open any more.
     """
     job = Job(call or database.call(), work, operation)
-    return carry_out_job(database, job, database.waiting if operation.is_write else _nobody, answer)
+    return carry_out_job(database, job, database.waiting if operation.is_write else None, answer)
 
 
-def carry_out_job(database: Database, job: Job[T], company: Company, answer: Answer) -> T:
+def carry_out_job(database: Database, job: Job[T], company: Company | None, answer: Answer) -> T:
     """Carry out an operation as `carry_out` does.
 
     Args:
         database: Where.
         job: The operation, which nobody else has begun.
-        company: Gives those that may go along, asked when its own work is done.
+        company: Gives those that may go along, asked when its own work is done; ``None`` where
+            nobody may.
         answer: Is given what went along, once it is kept.
 
     Returns:
@@ -66,10 +66,10 @@ def carry_out_job(database: Database, job: Job[T], company: Company, answer: Ans
         return _carried_out(database, job, company, answer)
     except NotTogetherError:
         job.alone = True
-    return _carried_out(database, job, _nobody, answer)
+    return _carried_out(database, job, None, answer)
 
 
-def _carried_out(database: Database, job: Job[T], company: Company, answer: Answer) -> T:
+def _carried_out(database: Database, job: Job[T], company: Company | None, answer: Answer) -> T:
     call = job.call
     call.thread, call.over = get_ident(), False
     settled = False
@@ -78,10 +78,10 @@ def _carried_out(database: Database, job: Job[T], company: Company, answer: Answ
             database.require_open()
             transaction = Transaction(database, job)
             result = job.work(transaction, job.operation)
-            if job.alone:
-                transaction.commit()
-            else:
+            if company and not job.alone:
                 commit_together(database, transaction, company, answer)
+            else:
+                transaction.commit()
         finally:
             call.over = True
             database.settle(call)
@@ -102,7 +102,3 @@ def _carried_out(database: Database, job: Job[T], company: Company, answer: Answ
     else:
         return result
     return job.outcome()
-
-
-def _nobody() -> Sequence[Job[Any]]:
-    return ()
