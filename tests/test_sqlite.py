@@ -25,6 +25,7 @@ from sessionstore.testing import OpenStore, SharedStoreConformance
 from sessionstore.testing.appending import AppendContract
 from sessionstore.testing.cancelling import CancelContract
 from sessionstore.testing.concurrency import ConcurrencyContract
+from sessionstore.testing.crowds import CrowdContract
 from sessionstore.testing.lifetime import LifetimeContract
 from sessionstore.testing.reading import ReadContract
 from sessionstore.testing.sessions import SessionContract
@@ -43,6 +44,7 @@ class TestMemoryConformance(
     AppendContract,
     ReadContract,
     ConcurrencyContract,
+    CrowdContract,
     CancelContract,
     LifetimeContract,
 ):

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,12 +25,16 @@ from sessionstore import (
     SQLiteSessionStore,
     StoreBusyError,
     StoreConnectionError,
+    StoreTimeoutError,
 )
+from sessionstore.deadline import until
 from sessionstore.operations import Append, Get
+from sessionstore.rows import Records
 from sessionstore.sqlite import batches
 from sessionstore.sqlite.async_calls import acarry_out
 from sessionstore.sqlite.carrying import carry_out
 from sessionstore.sqlite.connections import FileConnection
+from sessionstore.sqlite.jobs import Job
 from sessionstore.sqlite.reading import get
 from sessionstore.sqlite.transactions import Transaction
 from sessionstore.sqlite.writing import append
@@ -98,6 +103,10 @@ async def together(
         tasks = [asyncio.ensure_future(write) for write in writes]
         await asyncio.to_thread(queued, store, len(tasks) - 1)
     return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def gathered(writes: list[Coroutine[Any, Any, Any]]) -> list[Any]:
+    return await asyncio.gather(*writes, return_exceptions=True)
 
 
 def texts(store: SQLiteSessionStore, session_id: str) -> list[Any]:
@@ -274,6 +283,25 @@ def test_one_of_many_fails_alone(
     assert store.get("failed") is None
 
 
+@pytest.mark.parametrize("place", [0, 2])
+def test_one_that_breaks_as_it_is_encoded_fails_alone(
+    store: SQLiteSessionStore, path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    def encoded(job: Job[Any], messages: Any) -> Records:
+        if job.operation.session_id == "failed":
+            raise RuntimeError("of ours")
+        return usual(job, messages)
+
+    usual = Job.encoded
+    monkeypatch.setattr(Job, "encoded", encoded)
+    writes = [store.aappend_message("s", said(f"{n}")) for n in range(4)]
+    writes.insert(place, store.aappend_message("failed", said("x")))
+    outcomes = asyncio.run(together(store, path, writes) if place else gathered(writes))
+    assert isinstance(outcomes.pop(place), RuntimeError)
+    assert outcomes == [1] * 4
+    assert store.get("failed") is None
+
+
 def test_what_one_did_before_it_failed_is_undone(store: SQLiteSessionStore, path: Path) -> None:
     def broken(transaction: Transaction, operation: Append) -> int:
         append(transaction, operation)
@@ -381,6 +409,45 @@ def test_threads_whose_time_is_up_leave_before_they_are_begun(path: Path) -> Non
         assert not store._database.waiting()
 
 
+def test_a_call_that_is_put_back_when_its_time_is_up_ends(path: Path) -> None:
+    """Also one that found a thread free, and was taken along by another caller's."""
+    started: list[Job[Any]] = []
+
+    async def main() -> None:
+        call = asyncio.ensure_future(store.aappend_message("s", said("late")))
+        await asyncio.sleep(0)
+        [job] = started
+        assert job.claim(store)
+        await asyncio.wait([call], timeout=2 * BRIEF)
+        assert not call.done(), "whoever has begun with it is waited for"
+        job.put_back(alone=True)
+        with pytest.raises(StoreBusyError):
+            await asyncio.wait_for(call, LONG)
+
+    with SQLiteSessionStore(path, timeout=BRIEF) as store:
+        store._database.start = lambda job, *_: started.append(job)  # type: ignore[method-assign]
+        asyncio.run(main())
+
+
+def test_those_whose_deadline_is_sooner_end_sooner(path: Path) -> None:
+    async def main() -> None:
+        with write_lock(path):
+            first = asyncio.ensure_future(store.aappend_message("s", said("x")))
+            await asyncio.sleep(0)
+            with until(time.monotonic() + BRIEF):
+                later = [asyncio.ensure_future(store.aappend_message("s", said("y"))) for _ in "12"]
+            for call in later:
+                with pytest.raises(StoreTimeoutError):
+                    await asyncio.wait_for(call, LONG / 2)
+            assert not first.done()
+        assert await first == 1
+
+    with SQLiteSessionStore(path, timeout=LONG) as store:
+        store.create("s")
+        asyncio.run(main())
+        assert texts(store, "s") == ["x"]
+
+
 def test_those_that_are_cancelled_are_left_out(store: SQLiteSessionStore, path: Path) -> None:
     """Every second one: with the first of them, who would carry out the others', and without."""
 
@@ -486,6 +553,20 @@ def test_a_closed_store_refuses_those_that_wait(store: SQLiteSessionStore) -> No
         assert first.result() == 1
         errors = [other.exception() for other in others]
     assert all("closed" in str(error) for error in errors)
+
+
+def test_a_closed_store_refuses_the_tasks_that_wait(store: SQLiteSessionStore, path: Path) -> None:
+    async def main() -> list[Any]:
+        with write_lock(path):
+            tasks = [asyncio.ensure_future(store.aappend_message("s", said("x"))) for _ in range(9)]
+            await asyncio.to_thread(queued, store, 8)
+            store._database.shut()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, *outcomes = asyncio.run(main())
+    assert all("closed" in str(outcome) for outcome in outcomes)
+    with SQLiteSessionStore(path) as again:
+        assert len(again.get_messages("s")) == (first == 1), "it had begun, or not"
 
 
 def test_the_file_is_sound_and_free_afterwards(store: SQLiteSessionStore, path: Path) -> None:
