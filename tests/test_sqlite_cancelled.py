@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from instructions import interrupted_at
 from sqlite_files import outside, said, write_lock
 
 from sessionstore import SessionMessage, SQLiteSessionStore
-from sessionstore.sqlite import async_calls
+from sessionstore.sqlite import async_calls, threads, watching
 from sessionstore.testing.waiting import wait_until
 
 LONG = 60.0
@@ -219,8 +220,9 @@ def test_a_cancelled_async_writer_does_not_end_the_turn_of_a_sync_writer(
 
 
 @pytest.mark.filterwarnings("ignore:coroutine")  # it comes before some are awaited
+@pytest.mark.parametrize("module", [async_calls, threads, watching])
 def test_an_interrupted_call_is_settled_when_its_caller_goes_on(
-    path: Path, store: SQLiteSessionStore
+    path: Path, store: SQLiteSessionStore, module: ModuleType
 ) -> None:
     before, step, interrupted = store.get("s"), 1, True
     while interrupted:
@@ -229,7 +231,7 @@ def test_an_interrupted_call_is_settled_when_its_caller_goes_on(
             write = loop.create_task(store.aappend_message("s", said("late")))
             loop.call_later(LAST, write.cancel)
             try:
-                with interrupted_at(step, [async_calls]):
+                with interrupted_at(step, [module]):
                     loop.run_until_complete(write)
             except asyncio.CancelledError:
                 interrupted = False
@@ -239,6 +241,8 @@ def test_an_interrupted_call_is_settled_when_its_caller_goes_on(
             assert not begun(store), step
             assert write.cancelled() or isinstance(write.exception(), KeyboardInterrupt)
         loop.close()
+        again = asyncio.wait_for(store.aappend_messages("s", store.get_messages("s")), LONG)
+        assert asyncio.run(again) == 0, "the thread that writes still comes"
         assert store.get("s") == before
         step += 3
     assert step > 20
