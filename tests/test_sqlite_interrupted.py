@@ -20,11 +20,13 @@ BOMBARD = """
     store = SQLiteSessionStore(path, timeout=30, synchronous="NORMAL")
     other = SQLiteSessionStore(path, timeout=30, synchronous="NORMAL")
     store.create("s")
-    ready, armed = threading.Event(), True
+    ready, armed = [], True  # no Event: a Ctrl-C in its `set` would leave its lock held
 
     def shoot():
         while armed:
-            ready.wait()
+            time.sleep(0.0001)
+            if not ready:
+                continue
             ready.clear()
             for _ in range(random.randint(1, most)):
                 time.sleep(random.random() * 0.0006)
@@ -37,7 +39,7 @@ BOMBARD = """
         batch = [SessionMessage("user", "x", id=f"{number} {n}") for n in range(3)]
         acknowledged = False
         try:
-            ready.set()
+            ready.append(number)
             store.get_messages("s", limit=10)
             acknowledged = store.append_messages("s", batch) == 3
             store.list_sessions()
@@ -71,7 +73,6 @@ BOMBARD = """
     armed = False
     while True:
         try:
-            ready.set()
             gun.join()
             store.close()
             other.close()
