@@ -8,7 +8,6 @@ from typing import TypeVar
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.operations import Operation
 from sessionstore.sqlite.batches import Answer, Company, NotTogetherError, commit_together
-from sessionstore.sqlite.calls import Call
 from sessionstore.sqlite.connections import (
     Database,
     DoneByAnotherError,
@@ -23,16 +22,13 @@ __all__ = ["carry_out", "carry_out_job"]
 T = TypeVar("T")
 
 
-def carry_out(
-    database: Database, work: Work[T], operation: Operation[T], call: Call | None = None
-) -> T:
+def carry_out(database: Database, work: Work[T], operation: Operation[T]) -> T:
     """Carry out an operation. However it ends, nothing is held any more, or left half done.
 
     Args:
         database: Where.
         work: What it does in its transaction.
         operation: The operation.
-        call: The call that it is done for; one begins now where none is given.
 
     Returns:
         What the work gives.
@@ -41,7 +37,7 @@ def carry_out(
         SessionStoreError: The work refuses, or SQLite does; nothing was done.
         FileTakenAwayError: The path does not lead to what is open any more.
     """
-    job = Job(call or database.call(), work, operation)
+    job = Job(database.call(), work, operation)
     return carry_out_job(database, job, database.waiting if operation.is_write else None, answer)
 
 

@@ -192,10 +192,10 @@ class Database:
 
     def _settle_what_was_left(self, call: Call) -> None:
         """Settle what this thread left behind, where one Ctrl-C came upon another."""
-        users, reading, writing = self._users, self._reading.inside, self._writing.inside
-        for holder in {*users.values(), *reading.values(), *writing.values()}:
-            if holder.over and holder.thread == call.thread:
-                self.settle(holder)
+        for holders in (self._users, self._reading.inside, self._writing.inside):
+            for holder in list(holders.values()):
+                if holder.over and holder.thread == call.thread:
+                    self.settle(holder)
 
     def _free(self, call: Call) -> FileConnection | None:
         for connection in self._connections:
