@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -14,6 +14,7 @@ from sessionstore.operations import (
     DeleteMessages,
     Operation,
     ReplaceMessage,
+    Several,
     Update,
 )
 from sessionstore.rows import Records, encoded
@@ -51,7 +52,7 @@ class Job(Generic[T]):
         operation: As given.
         alone: It is large, or of unknown size, or failed along with others: it neither takes others
             into its transaction nor goes along in theirs.
-        records: The messages to write, once they are encoded.
+        records: The messages to write, once they are encoded: those of each operation by its `id`.
         result: What the work gave.
         error: What it raised.
         over: The result, or the error, is final.
@@ -78,7 +79,7 @@ class Job(Generic[T]):
         self.work = work
         self.operation = operation
         self.alone: bool = operation.is_write and not _is_small(operation)
-        self.records: Records | None = None
+        self.records: dict[int, Records] = {}
         self.result: Any = None
         self.error: BaseException | None = None
         self.over: bool = False
@@ -129,23 +130,25 @@ class Job(Generic[T]):
             SessionStoreError: What it writes can't be stored as JSON.
         """
         weight = 0
-        metadata = getattr(self.operation, "metadata", None)
-        if metadata:
-            weight += len(encode_metadata(metadata))
-        for message_id, body in self.encoded(_messages_of(self.operation)):
-            weight += len(message_id) + len(body)
+        for part in _parts_of(self.operation):
+            metadata = getattr(part, "metadata", None)
+            if metadata:
+                weight += len(encode_metadata(metadata))
+            for message_id, body in self.encoded(part):
+                weight += len(message_id) + len(body)
         self.alone = self.alone or weight > _LARGEST
         return weight
 
-    def encoded(self, messages: Any) -> Records:
-        """Give the messages of the operation as they are stored; they are encoded once.
+    def encoded(self, part: Operation[Any]) -> Records:
+        """Give the messages of the operation, or of one of several, encoded once.
 
         Raises:
             InvalidMessageError: One of them can't be stored as JSON.
         """
-        if self.records is None:
-            self.records = encoded(messages)
-        return self.records
+        records = self.records.get(id(part))
+        if records is None:
+            records = self.records[id(part)] = encoded(_messages_of(part))
+        return records
 
     def outcome(self) -> T:
         """Give what the work gave, or raise what it raised."""
@@ -168,7 +171,13 @@ def _is_small(operation: Any) -> bool:
         return operation.messages is None
     if kind is DeleteMessages:
         return len(operation.message_ids) <= _MOST
+    if kind is Several:
+        return all(not part.is_write or _is_small(part) for part in operation.operations)
     return kind is ReplaceMessage
+
+
+def _parts_of(operation: Operation[Any]) -> Sequence[Operation[Any]]:
+    return operation.operations if isinstance(operation, Several) else (operation,)
 
 
 def _messages_of(operation: Any) -> Any:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from sessionstore.models import SessionMessage
+from sessionstore.operations import Operation
 from sessionstore.rows import Readable, Records
 from sessionstore.sqlite.calls import GivenUpError
 from sessionstore.sqlite.connections import Database, FileConnection
@@ -105,13 +105,13 @@ class Transaction:
         """Let its own work have no effect, unless its commit has begun."""
         self._call.give_up()
 
-    def encoded(self, messages: Sequence[SessionMessage]) -> Records:
-        """Give the messages of the operation as they are stored.
+    def encoded(self, operation: Operation[Any]) -> Records:
+        """Give the messages of the operation, or of one of several, as they are stored.
 
         Raises:
             InvalidMessageError: One of them can't be stored as JSON.
         """
-        return self._job.encoded(messages)
+        return self._job.encoded(operation)
 
     def commit_batch(self) -> None:
         """Keep what was done so far; the next statement begins another transaction."""

@@ -29,7 +29,7 @@ _SLICE = """DELETE FROM sessionstore_messages WHERE session_key = ? AND position
 
 def create(transaction: Transaction, operation: Create) -> SessionData:
     """Make a session."""
-    records = transaction.encoded(operation.messages)
+    records = transaction.encoded(operation)
     session_id = str(operation.session_id)
     row, expired = sessions.look_up(transaction, session_id, operation.user_id)
     if row:
@@ -44,7 +44,7 @@ def create(transaction: Transaction, operation: Create) -> SessionData:
 
 def append(transaction: Transaction, operation: Append) -> int:
     """Add those messages whose ids are new."""
-    records = transaction.encoded(operation.messages)
+    records = transaction.encoded(operation)
     row, expired = sessions.look_up(transaction, operation.session_id, operation.user_id)
     if operation.expected_version is not None:
         require_version(row.version if row else 0, operation.expected_version)
@@ -61,7 +61,7 @@ def append(transaction: Transaction, operation: Append) -> int:
 
 def replace_message(transaction: Transaction, operation: ReplaceMessage) -> None:
     """Put a message in the place of the one with its id."""
-    records = transaction.encoded([operation.message])
+    records = transaction.encoded(operation)
     row = sessions.require(transaction, operation.session_id, operation.user_id)
     if not messages.replace(transaction, row, records[0]):
         raise SessionNotFoundError(f"the session has no message {records[0][0]!r}")
@@ -83,7 +83,7 @@ def delete_messages(transaction: Transaction, operation: DeleteMessages) -> list
 
 def update(transaction: Transaction, operation: Update) -> SessionInfo:
     """Replace the messages, and merge the metadata, as far as given."""
-    records = None if operation.messages is None else transaction.encoded(operation.messages)
+    records = None if operation.messages is None else transaction.encoded(operation)
     if operation.metadata is not None:
         encode_metadata(operation.metadata)
     row = sessions.require(transaction, operation.session_id, operation.user_id)
