@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, ClassVar, TypeVar, overload
 
 from sessionstore._in_memory.session import StoredSession
@@ -50,6 +51,8 @@ from sessionstore.store import SessionStore
 __all__ = ["InMemorySessionStore", "StoredSession"]
 
 T = TypeVar("T")
+
+_IS_WRITE = attrgetter("is_write")
 
 
 class InMemorySessionStore(SessionStore):
@@ -205,9 +208,9 @@ class InMemorySessionStore(SessionStore):
     def _several(self, operation: Several) -> list[Any]:
         parts = operation.operations
         with self._lock:
-            session = self._find(operation.session_id, operation.user_id)
-            if operation.writes in ([], parts[-1:]):  # each checks all before it writes
+            if not any(map(_IS_WRITE, parts[:-1])):  # each checks all before it writes
                 return self._each(parts)
+            session = self._find(operation.session_id, operation.user_id)
             table, lent = self._table.draft(session)
             results = _Draft(table, self._retention).carry_out(parts)
             self._table.adopt(session, lent, table.look_up(operation.session_id))

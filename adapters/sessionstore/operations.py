@@ -16,7 +16,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -386,6 +386,7 @@ class Ping(Operation[None], frozen=True, tag="ping"):
 SessionWrite: TypeAlias = Create | Append | ReplaceMessage | DeleteMessages | Update | Delete
 OfOneSession: TypeAlias = Get | GetMessages | SessionWrite
 """What can be one of `Several` operations."""
+_OF_ONE_SESSION = frozenset(get_args(OfOneSession))
 
 
 class Several(Operation["list[Any]"], frozen=True, tag="several"):
@@ -412,22 +413,19 @@ class Several(Operation["list[Any]"], frozen=True, tag="several"):
     def __post_init__(self) -> None:
         """Check what it was made of."""
         parts = self.operations
-        if not (parts and all(isinstance(part, OfOneSession) for part in parts)):
+        if not (parts and _OF_ONE_SESSION.issuperset(map(type, parts))):
             raise InvalidTypeError("several operations must each be about one session, as Get is")
-        if len({(part.session_id, part.user_id) for part in parts}) > 1:
-            raise InvalidSessionError("several operations must name the same session and user_id")
-        if any(isinstance(part, Delete) for part in parts[:-1]):
+        session_id, user_id = parts[0].session_id, parts[0].user_id
+        for part in parts:
+            if part.session_id != session_id or part.user_id != user_id:
+                raise InvalidSessionError("several operations must name one session and user_id")
+        if Delete in map(type, parts[:-1]):
             raise InvalidSessionError("of several operations, Delete can only be the last")
 
     @property
-    def about(self) -> str:
+    def session_id(self) -> str:
         """The session that all of them are about."""
         return str(self.operations[0].session_id)
-
-    @property
-    def session_id(self) -> str:
-        """The session."""
-        return self.about
 
     @property
     def user_id(self) -> str | None:
@@ -437,7 +435,7 @@ class Several(Operation["list[Any]"], frozen=True, tag="several"):
     @property
     def writes(self) -> list[SessionWrite]:
         """Those that may change anything."""
-        return [part for part in self.operations if isinstance(part, SessionWrite)]
+        return [part for part in self.operations if part.is_write]  # type: ignore[misc]
 
 
 def _check_ids(operation: Any) -> None:
