@@ -27,6 +27,11 @@ from sessionstore.redis.making import MAJOR
 from sessionstore.redis.requests import Words
 from sessionstore.redis.timed import SLOW, left
 
+try:
+    from hiredis import pack_command as _pack  # redis-py's own, for asyncio, is many times as slow
+except ImportError:
+    _pack = None
+
 __all__ = ["AsyncDirect"]
 
 _PEEKS = 8  # the first whose asyncio connections tell whether they are fit without waiting
@@ -59,7 +64,7 @@ class AsyncDirect:
         try:
             async with asyncio.timeout(left(self._timeout)):  # type: ignore[attr-defined]
                 connection, since = await self._take()
-                await connection.send_packed_command(connection.pack_command(*words))
+                await connection.send_packed_command(packed(connection, words))
                 reply = await connection.read_response(disable_decoding=True)
         except redis.ResponseError:
             if connection is not None:  # else it was refused before it was one
@@ -151,3 +156,8 @@ class AsyncDirect:
     async def _give_back(self, connection: Any) -> None:
         await connection.disconnect(nowait=True)
         await self._pool.release(connection)
+
+
+def packed(connection: Any, words: Words) -> bytes:
+    """Give a command's bytes."""
+    return b"".join(connection.pack_command(*words)) if _pack is None else _pack(words)
