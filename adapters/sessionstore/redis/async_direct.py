@@ -14,7 +14,9 @@ from typing import Any
 import redis
 from redis.asyncio import Redis as AsyncRedis
 
+from sessionstore.deadline import until
 from sessionstore.redis import direct
+from sessionstore.redis.async_batches import Asked
 from sessionstore.redis.direct import (
     LOST,
     Idle,
@@ -78,6 +80,26 @@ class AsyncDirect:
         self._idle.append((connection, time.monotonic()))
         return reply
 
+    async def together(self, batch: list[Asked], *, is_fresh: bool) -> None:
+        """Send the commands of several callers, and answer each as its reply comes."""
+        connection, since = None, 0.0
+        last = max(asked.ends for asked in batch)
+        try:
+            with until(last if last < math.inf else None):
+                async with asyncio.timeout(left(self._timeout)):  # type: ignore[attr-defined]
+                    connection, since = await self._take(is_fresh=is_fresh)
+                    await connection.send_packed_command(
+                        b"".join([packed(connection, asked.command.words) for asked in batch])
+                    )
+                    for asked in batch:
+                        asked.answer(await self._read(connection))
+        except BaseException as error:
+            await self._failed(connection, since, error)
+            if isinstance(error, asyncio.TimeoutError):
+                raise redis.TimeoutError(SLOW) from None
+            raise
+        self._idle.append((connection, time.monotonic()))
+
     async def transact(self, commands: Sequence[Words]) -> list[Any]:
         """Send commands that are carried out as one, as `Direct.transact` does."""
         if not self._transacts:
@@ -118,8 +140,8 @@ class AsyncDirect:
         for connection, _ in elders:
             await self._give_back(connection)
 
-    async def _take(self) -> Idle:
-        while self._idle:
+    async def _take(self, *, is_fresh: bool = False) -> Idle:
+        while self._idle and not is_fresh:
             connection, since = self._idle.pop()
             try:
                 fit = await self._is_fit(connection, since)

@@ -13,7 +13,7 @@ from typing import Any
 from sessionstore.redis.requests import Command, Reply, Transaction, Words
 from sessionstore.redis.scripts import Script
 
-__all__ = ["BY_HASH", "RECORD", "SIX", "Call", "ReadAllCall", "WriteCall", "number"]
+__all__ = ["BY_HASH", "RECORD", "SIX", "Call", "LongCall", "ReadAllCall", "WriteCall", "number"]
 
 BY_HASH, SIX = "EVALSHA", b"6"
 """How a call on a session begins: with these around the script's hash, then the six keys."""
@@ -70,7 +70,11 @@ class WriteCall(Call, frozen=True):
         return WriteCall(self.key, words, self.script, self.session_id)
 
 
-class ReadAllCall(Call, frozen=True):
+class LongCall(Call, frozen=True):
+    """A call whose reply may be long: none goes with it, to wait behind it."""
+
+
+class ReadAllCall(LongCall, frozen=True):
     """A call that reads all messages.
 
     Where there are transactions, one does what the script does, and takes a sixth of the time of a

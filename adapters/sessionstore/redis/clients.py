@@ -15,6 +15,8 @@ import redis
 from sessionstore._runtime.event_loops import PerLoop
 from sessionstore.errors import SessionStoreError
 from sessionstore.redis import multi
+from sessionstore.redis.asked import CLOSED, NotSentError, shared_size
+from sessionstore.redis.async_batches import AsyncBatches
 from sessionstore.redis.async_direct import AsyncDirect
 from sessionstore.redis.direct import LOST, Direct
 from sessionstore.redis.errors import NobodyAnsweredError, is_of_full_pool, translated
@@ -138,7 +140,25 @@ class Clients:
         """Async twin of `send`."""
         self.refuse_closed()
         of_loop = self._of_loops.here() or self._of_this_loop()
-        client, permits, direct = of_loop.client, of_loop.permits, of_loop.direct
+        size = shared_size(request)
+        if not size or of_loop.batches is None:
+            return await self._asend_apart(of_loop, request)
+        command: Command = request[0]  # type: ignore[index]
+        try:
+            reply = await of_loop.batches.send(command, size)
+        except (AttributeError, TypeError, RuntimeError) as error:
+            # What asyncio and uvloop give for writing to a connection that was just closed.
+            raise redis.ConnectionError(CLOSED) from error
+        except NotSentError as error:
+            raise self._none_free(error.began) from None
+        except LOST as error:
+            self._last_error = str(translated(error))
+            raise
+        self._answered = time.monotonic()
+        return [reply]
+
+    async def _asend_apart(self, of_loop: OfLoop, request: Request) -> Reply:
+        client, direct = of_loop.client, of_loop.direct
         if isinstance(request, Transaction) and not direct:
             return []
         if isinstance(request, Probe):
@@ -147,6 +167,12 @@ class Clients:
             return await within(left(), work)
         if not request:
             return await alet_go(client, direct)
+        return await self._asend_with_permit(of_loop, request)
+
+    async def _asend_with_permit(
+        self, of_loop: OfLoop, request: Sequence[Command] | Transaction
+    ) -> Reply:
+        client, permits, direct = of_loop.client, of_loop.permits, of_loop.direct
         await self._wait_for_permit(permits)
         try:
             if isinstance(request, Transaction):
@@ -156,8 +182,7 @@ class Clients:
             else:
                 replies = await self._asend_by_client(client, request)
         except (AttributeError, TypeError, RuntimeError) as error:
-            # What asyncio and uvloop give for writing to a connection that was just closed.
-            raise redis.ConnectionError("the connection was closed") from error
+            raise redis.ConnectionError(CLOSED) from error
         except LOST as error:
             self._last_error = str(translated(error))
             raise
@@ -266,7 +291,9 @@ class Clients:
         wait = self.settings.options.get("socket_timeout", _PATIENCE)
         possible = self._may_go_direct() and AsyncDirect.is_possible()
         direct = AsyncDirect(client, wait) if possible else None
-        return OfLoop(client, asyncio.Semaphore(self._at_once), direct)
+        permits = asyncio.Semaphore(self._at_once)
+        batches = AsyncBatches(direct, permits, wait) if direct else None
+        return OfLoop(client, permits, direct, batches)
 
     def _shut(self) -> None:
         with self._lock:

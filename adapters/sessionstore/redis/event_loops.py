@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from sessionstore.redis.async_batches import AsyncBatches
 from sessionstore.redis.async_direct import AsyncDirect
 from sessionstore.redis.making import AsyncClient, aclose_client
 from sessionstore.redis.opened import Opened
@@ -18,6 +19,7 @@ class OfLoop:
         client: The client.
         permits: One for each request that may be under way.
         direct: The short way for single commands, where that is open.
+        batches: How single commands go together, where they do.
         is_ours: The client is to be closed; else it is the caller's.
     """
 
@@ -26,6 +28,7 @@ class OfLoop:
         client: AsyncClient,
         permits: asyncio.Semaphore,
         direct: AsyncDirect | None = None,
+        batches: AsyncBatches | None = None,
         *,
         is_ours: bool = True,
     ) -> None:
@@ -33,6 +36,7 @@ class OfLoop:
         self.client: AsyncClient = client
         self.permits: asyncio.Semaphore = permits
         self.direct: AsyncDirect | None = direct
+        self.batches: AsyncBatches | None = batches
         self._loop = asyncio.get_running_loop()
         self._opened = Opened(client) if is_ours else None
 

@@ -101,6 +101,11 @@ class RedisSessionStore(SessionStore):
     the user may run all that the store needs: what its ACL lacks is a `SessionStoreError` that
     names it, before anything is written.
 
+    Calls on one event loop that wait at the same moment share a connection (one machine, Python
+    3.11 and redis-py 8, or later): they go together, and wait for no others. A call alone goes at
+    once; whole histories, reads of more than 100 messages, large writes and lists go by
+    themselves. Each is carried out, tried again, cancelled and late by itself.
+
     What was acknowledged is as safe as this Redis keeps it. With ``appendfsync always`` it
     survives a crash of the machine; with ``everysec``, the append-only file's default, up to a
     second of it may be lost; without that file, all since the last snapshot. A replica is behind

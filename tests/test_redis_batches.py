@@ -1,0 +1,364 @@
+"""Calls on one event loop that wait at the same moment share a connection; each stays itself."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from servers import redis as redis_servers
+from servers.process import wait_until
+from servers.proxy import Proxy
+
+from sessionstore import (
+    CorruptMessageError,
+    RedisSessionStore,
+    SessionAccessError,
+    SessionConflictError,
+    SessionNotFoundError,
+    StoreTimeoutError,
+    StoreUnavailableError,
+)
+from sessionstore.operations import GetMessages
+from sessionstore.redis.asked import MOST, shared_size
+from sessionstore.redis.async_direct import AsyncDirect
+from sessionstore.redis.reading import get_messages
+from sessionstore.testing.samples import conversation, ids, said
+
+CROWD = 64
+SHARE = AsyncDirect.is_possible()  # not before Python 3.11 and redis-py 8
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"{uuid.uuid4().hex}:"
+
+
+@pytest.fixture
+def proxy(redis_server: redis_servers.Server) -> Iterator[Proxy]:
+    with Proxy(redis_server.port) as proxy:
+        yield proxy
+
+
+def through(proxy: Proxy, prefix: str, **options: Any) -> RedisSessionStore:
+    return RedisSessionStore(f"redis://127.0.0.1:{proxy.port}", key_prefix=prefix, **options)
+
+
+async def crowd_of(store: RedisSessionStore, text: str = "x") -> list[Any]:
+    """Append to as many sessions at once; give what each call gave."""
+    calls = [store.aappend_message(f"s{n}", said(text, f"{text}{n}")) for n in range(CROWD)]
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+def test_what_waits_at_the_same_moment_shares_a_write(
+    redis_server: redis_servers.Server, prefix: str
+) -> None:
+    async def main() -> None:
+        async with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+            await crowd_of(store, "first")
+            before = redis_server.info("stats")["total_reads_processed"]
+            assert await crowd_of(store) == [1] * CROWD
+            read = redis_server.info("stats")["total_reads_processed"] - before
+            most = CROWD / 4 if SHARE else 4 * CROWD
+            assert read < most, f"the server read {read} times"
+
+    asyncio.run(main())
+
+
+def test_a_caller_alone_waits_for_no_task(redis_server: redis_servers.Server, prefix: str) -> None:
+    async def main() -> None:
+        async with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+            await store.aappend_message("s", said("x"))
+            made: list[Any] = []
+            asyncio.get_running_loop().set_task_factory(
+                lambda loop, work, **options: (
+                    made.append(work) or asyncio.Task(work, loop=loop, **options)
+                )
+            )
+            for _ in range(5):
+                await store.aget_messages("s", limit=20)
+                await store.aappend_message("s", said("x"))
+            assert made == []
+
+    asyncio.run(main())
+
+
+def test_what_may_be_long_goes_by_itself() -> None:
+    exchange = RedisSessionStore()._exchange
+
+    def size(limit: int | None, **options: Any) -> int:
+        request = next(get_messages(exchange, GetMessages("s", limit, **options)))
+        return shared_size(request)
+
+    assert size(20) > 0
+    assert size(20, before="m") > 0
+    assert not size(None)
+    assert not size(None, before="m")
+    assert not size(10_000)
+    assert not shared_size([])
+
+
+def test_one_that_fails_fails_alone(redis_server: redis_servers.Server, prefix: str) -> None:
+    async def main() -> None:
+        async with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+            await store.aappend_message("theirs", said("x", "m"), user_id="them")
+            await store.aappend_message("mine", said("x", "m"))
+            await store.aappend_message("damaged", said("x", "m"))
+            [head] = [
+                key for key in redis_server.run("KEYS", f"*{prefix}*") if b"{damaged}:mess" in key
+            ]
+            redis_server.run("SET", head, "x")
+            faults: dict[Any, Any] = {
+                SessionAccessError: lambda: store.aget_messages("theirs", limit=5, user_id="me"),
+                SessionConflictError: lambda: store.aappend_message(
+                    "mine", said("x"), expected_version=7
+                ),
+                CorruptMessageError: lambda: store.aget_messages("damaged", limit=5),
+                SessionNotFoundError: lambda: store.areplace_message("none", said("x", "m")),
+            }
+            for number, (kind, fault) in enumerate(faults.items()):
+                failed = asyncio.ensure_future(fault())
+                crowd = [
+                    store.aappend_message(f"s{n}", said("x", f"{number}.{n}"))
+                    for n in range(CROWD // 2)
+                ]
+                found = await asyncio.gather(*crowd[:9], failed, *crowd[9:], return_exceptions=True)
+                assert isinstance(found.pop(9), kind)
+                assert found == [1] * (CROWD // 2)
+
+    asyncio.run(main())
+
+
+def test_a_server_that_forgot_its_scripts_is_given_them(
+    redis_server: redis_servers.Server, prefix: str
+) -> None:
+    async def main() -> None:
+        async with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+            await crowd_of(store, "first")
+            redis_server.run("SCRIPT", "FLUSH")
+            assert await crowd_of(store) == [1] * CROWD
+
+    asyncio.run(main())
+
+
+def test_batches_whose_connections_break_are_done_once(proxy: Proxy, prefix: str) -> None:
+    """Each call of them is tried again by itself, and adds its message once."""
+
+    async def main() -> None:
+        async with through(proxy, prefix, timeout=10.0) as store:
+            await crowd_of(store, "first")
+            for number in range(20):
+                proxy.drop_replies(1)
+                found = await crowd_of(store, f"{number}.")
+                acknowledged = [n for n, one in enumerate(found) if one == 1]
+                for n in acknowledged:
+                    kept = ids(await store.aget_messages(f"s{n}", limit=50))
+                    assert kept.count(f"{number}.{n}") == 1
+                assert len(acknowledged) == CROWD, [one for one in found if one != 1][:1]
+            for n in range(CROWD):
+                session = await store.aget(f"s{n}", limit=0)
+                assert session is not None
+                assert session.version == 21
+
+    asyncio.run(main())
+
+
+def test_a_server_killed_in_the_middle_of_batches_loses_nothing(prefix: str) -> None:
+    acknowledged: list[list[str]] = [[] for _ in range(CROWD)]
+
+    async def write(store: RedisSessionStore, n: int, over: asyncio.Event) -> None:
+        number = 0
+        while not over.is_set():
+            message = said("x", f"{n}.{number}")
+            try:
+                await store.aappend_message(f"s{n}", message)
+            except StoreUnavailableError:
+                await asyncio.sleep(0.01)  # and it is sent again
+            else:
+                acknowledged[n].append(str(message.id))
+                number += 1
+
+    async def main(server: redis_servers.Server) -> None:
+        over = asyncio.Event()
+        async with RedisSessionStore(server.url, key_prefix=prefix) as store:
+            writers = [asyncio.create_task(write(store, n, over)) for n in range(CROWD)]
+            for kill in range(5):
+                wanted = sum(map(len, acknowledged)) + CROWD + 7 * kill
+                await asyncio.to_thread(
+                    wait_until,
+                    lambda: sum(map(len, acknowledged)) >= wanted,  # noqa: B023
+                    "some writes are acknowledged",
+                )
+                server.kill()
+                await asyncio.to_thread(server.start)
+            over.set()
+            await asyncio.gather(*writers)
+            for n, told in enumerate(acknowledged):
+                kept = ids(await store.aget_messages(f"s{n}"))
+                # The last one may be there though its answer was lost, and nobody asked again.
+                assert kept in (told, [*told, f"{n}.{len(told)}"])
+
+    with redis_servers.single(appendonly="yes", appendfsync="always") as server:
+        asyncio.run(main(server))
+
+
+def test_every_second_caller_is_cancelled_and_no_other(
+    redis_server: redis_servers.Server, proxy: Proxy, prefix: str
+) -> None:
+    async def main() -> None:
+        calm = RedisSessionStore(redis_server.url, key_prefix=prefix)
+        async with through(proxy, prefix) as store, calm:
+            await crowd_of(store, "first")
+            proxy.delay(0.1)
+            calls = [
+                asyncio.create_task(store.aappend_message(f"s{n}", said("x", f"m{n}")))
+                for n in range(CROWD)
+            ]
+            await asyncio.sleep(0.05)
+            for call in calls[::2]:
+                call.cancel()
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            at_once = [ids(await calm.aget_messages(f"s{n}")) for n in range(CROWD)]
+            assert found[1::2] == [1] * (CROWD // 2)
+            assert all(isinstance(one, asyncio.CancelledError) for one in found[::2])
+            assert all(f"m{n}" in at_once[n] for n in range(1, CROWD, 2))
+            proxy.carry()
+            await crowd_of(store, "last")
+            later = [ids(await calm.aget_messages(f"s{n}")) for n in range(CROWD)]
+            assert later == [[*kept, f"last{n}"] for n, kept in enumerate(at_once)]
+
+    asyncio.run(main())
+
+
+def test_behind_connections_that_hang_nobody_waits(proxy: Proxy, prefix: str) -> None:
+    async def main() -> None:
+        async with through(proxy, prefix, timeout=2.0) as store:
+            await crowd_of(store, "first")
+            await asyncio.gather(*(store.aget_messages(f"s{n}") for n in range(5)))
+            proxy.hold()  # the connections there are
+            stuck = [asyncio.create_task(crowd_of(store, f"stuck{n}.")) for n in range(2)]
+            await asyncio.sleep(0.01)
+            started = time.monotonic()
+            assert await crowd_of(store) == [1] * CROWD
+            assert time.monotonic() - started < 1.0
+            late = [one for crowd in await asyncio.gather(*stuck) for one in crowd]
+            assert StoreTimeoutError in map(type, late)
+            assert {type(one) for one in late} <= {int, StoreTimeoutError}
+
+    asyncio.run(main())
+
+
+def test_each_call_has_its_own_deadline(proxy: Proxy, prefix: str) -> None:
+    async def main() -> None:
+        async with through(proxy, prefix, timeout=0.5) as store:
+            await crowd_of(store, "first")
+            proxy.stall()
+            started = time.monotonic()
+            found = await crowd_of(store)
+            assert time.monotonic() - started < 1.0
+            assert all(isinstance(one, StoreUnavailableError) for one in found)
+            proxy.carry()
+            assert await crowd_of(store, "last") == [1] * CROWD
+
+    asyncio.run(main())
+
+
+def test_tasks_that_read_without_a_pause_starve_no_other(
+    redis_server: redis_servers.Server, prefix: str
+) -> None:
+    """Counted in turns, and not in time: a busy machine slows all of them."""
+    turns = [0] * (30 + 10)
+
+    async def take_turns(store: RedisSessionStore, n: int, over: asyncio.Event) -> None:
+        while not over.is_set():
+            if n < 30:
+                await store.aget_messages(f"s{n}", limit=20)
+            else:
+                await store.aappend_message(f"s{n}", said("x"))
+            turns[n] += 1
+            if sum(turns) >= 4000:
+                over.set()
+
+    async def main() -> None:
+        over = asyncio.Event()
+        async with RedisSessionStore(redis_server.url, key_prefix=prefix) as store:
+            for n in range(len(turns)):
+                await store.aappend_messages(f"s{n}", conversation(20))
+            await asyncio.gather(*(take_turns(store, n, over) for n in range(len(turns))))
+
+    asyncio.run(main())
+    assert min(turns) * 10 > sorted(turns)[len(turns) // 2]
+
+
+def test_a_fork_with_operations_waiting_leaves_them_to_the_parent(
+    proxy: Proxy, prefix: str
+) -> None:
+    async def main() -> None:
+        async with through(proxy, prefix) as store:
+            await crowd_of(store, "first")
+            proxy.delay(0.1)
+            calls = asyncio.gather(
+                *(store.aappend_message(f"s{n}", said("x", f"m{n}")) for n in range(CROWD))
+            )
+            await asyncio.sleep(0.02)
+            child = multiprocessing.get_context("fork").Process(target=in_child, args=(store,))
+            child.start()
+            assert await calls == [1] * CROWD
+            await asyncio.to_thread(child.join)
+            assert child.exitcode == 0
+            proxy.carry()
+            for n in range(CROWD):
+                kept = ids(await store.aget_messages(f"s{n}", limit=9))
+                assert kept.count(f"m{n}") == 1
+            assert "child" in ids(await store.aget_messages("s0", limit=9))
+
+    asyncio.run(main())
+
+
+def in_child(store: RedisSessionStore) -> None:
+    asyncio.run(store.aappend_message("s0", said("x", "child")))
+
+
+def test_no_batch_is_larger_than_its_bound(proxy: Proxy, prefix: str) -> None:
+    async def main() -> None:
+        async with through(proxy, prefix) as store:
+            await crowd_of(store, "first")
+            sizes: list[int] = []
+            together = AsyncDirect.together
+
+            async def counted(self: AsyncDirect, batch: list[Any], **options: Any) -> None:
+                sizes.append(len(batch))
+                await together(self, batch, **options)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(AsyncDirect, "together", counted)
+                await asyncio.gather(*(crowd_of(store, f"{n}.") for n in range(4)))
+            assert max(sizes, default=MOST) == MOST
+            assert bool(sizes) == SHARE
+
+    asyncio.run(main())
+
+
+def test_whoever_cancels_all_tasks_of_a_loop_leaves_later_calls_as_they_were(
+    proxy: Proxy, prefix: str
+) -> None:
+    async def main() -> None:
+        async with through(proxy, prefix, timeout=1.0) as store:
+            await crowd_of(store, "first")
+            for steps in range(4):
+                calls = [asyncio.create_task(crowd_of(store, f"{steps}.{n}")) for n in range(2)]
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                others = asyncio.all_tasks() - {asyncio.current_task()}
+                for task in others:
+                    task.cancel()
+                await asyncio.gather(*others, *calls, return_exceptions=True)
+                started = time.monotonic()
+                assert await crowd_of(store, f"{steps}.") == [1] * CROWD
+                assert time.monotonic() - started < 0.9
+
+    asyncio.run(main())
