@@ -8,17 +8,23 @@ atomic by itself, with a deadline, a second try and an outcome of its own.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
-from sessionstore.redis.calls import Call, WriteCall
-from sessionstore.redis.requests import Request
+import redis
+
+from sessionstore.redis.calls import Call, LongCall
+from sessionstore.redis.requests import Command, Request
+from sessionstore.redis.timed import SLOW
 
 __all__ = [
     "CLOSED",
     "LATE",
     "MOST",
     "MOST_BYTES",
+    "LargeReplies",
+    "LateTogetherError",
     "NotSentError",
-    "shared_size",
+    "shared_sizes",
     "twin_of",
 ]
 
@@ -35,6 +41,9 @@ LATE = 0.05
 """Seconds after which those that wait for a connection's replies take another connection."""
 
 _LARGE = 16_384  # bytes of a command that goes by itself
+_LARGE_REPLY = 65_536  # and of a reply whose like comes by itself
+_MOST_SESSIONS = 1000
+_PARTS = 3  # of the reply to a read that found a session
 
 
 class NotSentError(Exception):
@@ -50,8 +59,47 @@ class NotSentError(Exception):
         self.began = began
 
 
-def shared_size(request: Request) -> int:
-    """Give the bytes of a request that may go with others: one that is short, as its reply is.
+class LateTogetherError(redis.TimeoutError):
+    """No answer came in time to one of several commands that shared a connection.
+
+    Args:
+        batch: What stands for all of them.
+    """
+
+    def __init__(self, batch: object) -> None:
+        """Keep with which others."""
+        super().__init__(SLOW)
+        self.batch = batch
+
+
+class LargeReplies:
+    """The sessions whose last messages were large when they were read: nobody waits behind them.
+
+    How large a reply is, only the reply tells. So the first of a session may go with others.
+    """
+
+    def __init__(self) -> None:
+        """Know of none yet."""
+        self._sessions: dict[str | None, None] = {}
+
+    def may_be_of(self, command: Command) -> bool:
+        """Tell whether the reply to a command may be large."""
+        return type(command) is Call and command.session_id in self._sessions
+
+    def learn(self, command: Command, reply: Any) -> None:
+        """Note whether the reply to a command was."""
+        if type(command) is not Call or len(reply) < _PARTS:
+            return
+        if sum(map(len, reply[-1])) + sum(map(len, reply[1])) > _LARGE_REPLY:
+            self._sessions[command.session_id] = None
+            if len(self._sessions) > _MOST_SESSIONS:
+                del self._sessions[next(iter(self._sessions))]
+        elif self._sessions:
+            self._sessions.pop(command.session_id, None)
+
+
+def shared_sizes(request: Request) -> list[int]:
+    """Give the bytes of commands that may go with others: they are short, as their replies are.
 
     All else goes by itself, so that nobody waits behind it: large writes, whole histories, lists,
     what is asked about replicas, scripts by their text, transactions, probes.
@@ -60,16 +108,18 @@ def shared_size(request: Request) -> int:
         request: What a flow asks for.
 
     Returns:
-        How many; 0 for what goes by itself.
+        Of each; nothing for what goes by itself.
     """
     if type(request) is not list or len(request) != 1:
-        return 0
-    command = request[0]
-    kind = type(command)
-    if (kind is not WriteCall and kind is not Call) or command.session_id is None:
-        return 0
-    size = sum(map(len, command.words))
-    return size if size <= _LARGE else 0
+        return []
+    sizes = [sum(map(len, command.words)) for command in request if _is_short(command)]
+    return sizes if len(sizes) == len(request) and all(size <= _LARGE for size in sizes) else []
+
+
+def _is_short(command: Command) -> bool:
+    if not isinstance(command, Call) or isinstance(command, LongCall):
+        return False
+    return command.session_id is not None
 
 
 def twin_of(error: BaseException) -> BaseException:

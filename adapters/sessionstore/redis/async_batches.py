@@ -17,11 +17,13 @@ from sessionstore.redis.asked import (
     LATE,
     MOST,
     MOST_BYTES,
+    LargeReplies,
+    LateTogetherError,
     NotSentError,
     twin_of,
 )
 from sessionstore.redis.requests import Command, Words
-from sessionstore.redis.timed import SLOW, left
+from sessionstore.redis.timed import left
 
 __all__ = ["Asked", "AsyncBatches", "AsyncWay"]
 
@@ -38,9 +40,12 @@ class Asked:
         began: When it was asked, of `time.monotonic`.
         ends: When its time is up.
         reply: Where the caller waits.
+
+    Attributes:
+        batch: What stands for it and those that it was sent with; ``None`` until then.
     """
 
-    __slots__ = ("began", "command", "ends", "is_sent", "reply", "size")
+    __slots__ = ("batch", "began", "command", "ends", "reply", "size")
 
     def __init__(
         self, command: Command, size: int, began: float, ends: float, reply: asyncio.Future[Any]
@@ -51,20 +56,21 @@ class Asked:
         self.began = began
         self.ends = ends
         self.reply = reply
-        self.is_sent = False
+        self.batch: object | None = None
 
     def answer(self, reply: Any) -> None:
         """Hand the reply on, or the error. Whoever was cancelled, or is late, has gone."""
         if self.reply.done():
             return
         if isinstance(reply, BaseException):
-            self.reply.set_exception(reply)
+            self.reply.set_exception(reply.with_traceback(None))
         else:
             self.reply.set_result(reply)
 
     def give_up(self) -> None:
         """Tell the caller that the time is up."""
-        self.answer(redis.TimeoutError(SLOW) if self.is_sent else NotSentError(self.began))
+        late = self.batch is not None
+        self.answer(LateTogetherError(self.batch) if late else NotSentError(self.began))
 
 
 class AsyncWay(Protocol):
@@ -104,10 +110,14 @@ class AsyncBatches:
         way: How they go.
         permits: One for each connection that may be in use.
         timeout: How long a command may take, in seconds; ``None`` is for as long as the call.
+
+    Attributes:
+        large: Which replies may be large: what asks for one is not for `send`.
     """
 
     def __init__(self, way: AsyncWay, permits: asyncio.Semaphore, timeout: float | None) -> None:
         """Belong to the running loop; nothing is on its way yet."""
+        self.large = LargeReplies()
         self._way = way
         self._permits = permits
         self._timeout = timeout
@@ -123,7 +133,7 @@ class AsyncBatches:
 
         Args:
             command: One that may go with others.
-            size: Its bytes, as `shared_size` gives them.
+            size: Its bytes, as `shared_sizes` gives them.
 
         Returns:
             What gives its reply. An error of the server is raised.
@@ -190,18 +200,21 @@ class AsyncBatches:
                     await asyncio.sleep(0)  # who was answered asks again in this step of the loop
                     if flight.is_late:
                         break
+        except redis.TimeoutError:
+            for asked in flight.batch:
+                asked.give_up()
         except Exception as error:  # noqa: BLE001 - handed to each caller
             for asked in flight.batch:
                 asked.answer(twin_of(error))
 
     def _load(self, flight: _Flight) -> bool:
-        flight.batch = batch = []
+        flight.batch = batch = list[Asked]()
         flight.since = time.monotonic()
-        size = 0
+        size, together = 0, object()
         while self._waiting and len(batch) < MOST and size <= MOST_BYTES:
             asked = self._waiting.popleft()
             if not asked.reply.done():
-                asked.is_sent = True
+                asked.batch = together
                 size += asked.size
                 batch.append(asked)
         return bool(batch)

@@ -32,7 +32,7 @@ from sessionstore.redis.timed import SLOW, left
 try:
     from hiredis import pack_command as _pack  # redis-py's own, for asyncio, is many times as slow
 except ImportError:
-    _pack = None
+    _pack = None  # type: ignore[assignment]
 
 __all__ = ["AsyncDirect"]
 
@@ -182,4 +182,4 @@ class AsyncDirect:
 
 def packed(connection: Any, words: Words) -> bytes:
     """Give a command's bytes."""
-    return b"".join(connection.pack_command(*words)) if _pack is None else _pack(words)
+    return b"".join(connection.pack_command(*words)) if _pack is None else bytes(_pack(words))

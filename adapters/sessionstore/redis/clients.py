@@ -9,13 +9,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from threading import BoundedSemaphore, Lock
+from typing import Any
 
 import redis
 
 from sessionstore._runtime.event_loops import PerLoop
 from sessionstore.errors import SessionStoreError
 from sessionstore.redis import multi
-from sessionstore.redis.asked import CLOSED, NotSentError, shared_size
+from sessionstore.redis.asked import CLOSED, NotSentError, shared_sizes
 from sessionstore.redis.async_batches import AsyncBatches
 from sessionstore.redis.async_direct import AsyncDirect
 from sessionstore.redis.direct import LOST, Direct
@@ -140,12 +141,20 @@ class Clients:
         """Async twin of `send`."""
         self.refuse_closed()
         of_loop = self._of_loops.here() or self._of_this_loop()
-        size = shared_size(request)
-        if not size or of_loop.batches is None:
+        batches, sizes = of_loop.batches, shared_sizes(request)
+        if batches is None or not sizes:
             return await self._asend_apart(of_loop, request)
         command: Command = request[0]  # type: ignore[index]
+        if batches.large.may_be_of(command):
+            [reply] = await self._asend_apart(of_loop, request)
+        else:
+            reply = await self._asend_shared(batches, command, sizes[0])
+        batches.large.learn(command, reply)
+        return [reply]
+
+    async def _asend_shared(self, batches: AsyncBatches, command: Command, size: int) -> Any:
         try:
-            reply = await of_loop.batches.send(command, size)
+            reply = await batches.send(command, size)
         except (AttributeError, TypeError, RuntimeError) as error:
             # What asyncio and uvloop give for writing to a connection that was just closed.
             raise redis.ConnectionError(CLOSED) from error
@@ -155,7 +164,7 @@ class Clients:
             self._last_error = str(translated(error))
             raise
         self._answered = time.monotonic()
-        return [reply]
+        return reply
 
     async def _asend_apart(self, of_loop: OfLoop, request: Request) -> Reply:
         client, direct = of_loop.client, of_loop.direct

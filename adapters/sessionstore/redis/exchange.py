@@ -15,6 +15,7 @@ from redis.exceptions import NoScriptError, RedisError
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
 from sessionstore.operations import Operation, Ping, unknown_operation
 from sessionstore.redis import scripts
+from sessionstore.redis.asked import LateTogetherError
 from sessionstore.redis.calls import RECORD, Call, ReadAllCall, WriteCall, number
 from sessionstore.redis.doubts import DOUBTS
 from sessionstore.redis.errors import (
@@ -99,7 +100,10 @@ class Exchange:
         """
         ours = translated(error, session_id)
         hint = "" if self._answered else hint_of_tls(error, self._is_tls)
-        return type(ours)(f"{ours}{hint}") if hint else ours
+        ours = type(ours)(f"{ours}{hint}") if hint else ours
+        if isinstance(error, LateTogetherError) and isinstance(ours, StoreTimeoutError):
+            ours.batch = error.batch
+        return ours
 
     def _ask_again(
         self, calls: Sequence[Call], wait: int, started: float, lost: BaseException
