@@ -66,7 +66,7 @@ async def crowd_of(store: RedisSessionStore, text: str = "x") -> list[Any]:
 
 @pytest.mark.parametrize(
     ("topology", "most"),
-    [("redis_server", CROWD / 4)],
+    [("redis_server", CROWD / 4), ("old_redis_guarded", CROWD / 2)],
 )
 def test_what_waits_at_the_same_moment_shares_a_write(
     topology: str, most: float, prefix: str, request: pytest.FixtureRequest
@@ -425,6 +425,26 @@ def test_what_was_large_when_it_was_read_goes_by_itself(
 
     with monkeypatch.context() as patch:
         patch.setattr(AsyncDirect, "together", noted)
+        asyncio.run(main())
+
+
+def test_what_the_sentinels_no_longer_name_is_not_used(
+    old_redis_guarded: redis_servers.Guarded, prefix: str
+) -> None:
+    master = old_redis_guarded.master
+
+    async def main() -> None:
+        async with RedisSessionStore(old_redis_guarded.url, key_prefix=prefix) as store:
+            await crowd_of(store, "first")
+            of_loop = store._clients._of_loops.here()
+            assert of_loop is not None
+            of_loop.client.connection_pool.master_address = ("127.0.0.1", 1)
+            before = master.info("stats")["total_connections_received"]
+            assert await crowd_of(store) == [1] * CROWD
+            opened = master.info("stats")["total_connections_received"] - before
+            assert opened > 1  # and one that has asked
+
+    if SHARE:
         asyncio.run(main())
 
 

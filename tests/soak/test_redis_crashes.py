@@ -115,14 +115,16 @@ def session_of(writer: int) -> str:
     return f"s{writer % 3}"
 
 
-def killed_and_restarted(name: str | None, kind: type[Writers] = Writers) -> None:
+def killed_and_restarted(
+    name: str | None, kind: type[Writers] = Writers, *, times: int = 20
+) -> None:
     with (
         redis_servers.single(name, appendonly="yes", appendfsync="always") as server,
         RedisSessionStore(server.url) as store,
     ):
         writers = kind(store)
         with writers.at_work():
-            for _ in range(20):
+            for _ in range(times):
                 writers.wait_for_more(50)
                 server.kill()
                 server.start()
@@ -162,8 +164,8 @@ def test_the_oldest_server_killed_twenty_times_loses_no_acknowledged_write() -> 
     killed_and_restarted(list(redis_servers.binaries())[-1])
 
 
-def test_a_server_killed_twenty_times_loses_no_write_of_a_task() -> None:
-    killed_and_restarted(None, Tasks)
+def test_a_server_killed_fifty_times_loses_no_write_of_a_task() -> None:
+    killed_and_restarted(None, Tasks, times=50)
 
 
 def test_the_oldest_server_killed_twenty_times_loses_no_write_of_a_task() -> None:
@@ -187,9 +189,10 @@ def test_a_sentinel_fail_over_loses_no_acknowledged_write() -> None:
         writers.require_all()
 
 
-def test_a_requested_sentinel_fail_over_loses_no_acknowledged_write() -> None:
+@pytest.mark.parametrize("kind", [Writers, Tasks])
+def test_a_requested_sentinel_fail_over_loses_no_acknowledged_write(kind: type[Writers]) -> None:
     with redis_servers.guarded() as guarded, RedisSessionStore(guarded.url) as store:
-        writers = Writers(store)
+        writers = kind(store)
         with writers.at_work():
             writers.wait_for_more(500)
             guarded.sentinels[0].run("SENTINEL", "FAILOVER", redis_servers.SERVICE)

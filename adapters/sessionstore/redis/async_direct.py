@@ -22,6 +22,7 @@ from sessionstore.redis.direct import (
     Idle,
     in_transaction,
     is_bare,
+    leads_to_master,
     patience,
     results_of,
 )
@@ -155,7 +156,7 @@ class AsyncDirect:
 
     async def _is_fit(self, connection: Any, since: float) -> bool:
         try:
-            if await connection.can_read():
+            if await connection.can_read() or not leads_to_master(self._pool, connection):
                 return False
             if since + direct.FORGOTTEN < time.monotonic() and not connection.health_check_interval:
                 async with asyncio.timeout(patience()):  # type: ignore[attr-defined]

@@ -277,7 +277,7 @@ class Clients:
         # Of a pool with few connections, none is held back from what needs several commands.
         few = "max_connections" in self.settings.options
         own = self.settings.options.get("credential_provider") is None and not few
-        return self.settings.topology == "single" and own
+        return self.settings.topology != "cluster" and own
 
     def _of_this_loop(self) -> OfLoop:
         return self._of_loops.keep(self._callers_own() or self._new_of_loop())

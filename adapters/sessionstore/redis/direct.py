@@ -30,6 +30,7 @@ __all__ = [
     "Idle",
     "in_transaction",
     "is_bare",
+    "leads_to_master",
     "patience",
     "results_of",
 ]
@@ -47,6 +48,12 @@ Idle: TypeAlias = tuple[Any, float]
 def is_bare(method: Any) -> bool:
     """Tell whether a method is redis-py's own, and not a tracer's around it."""
     return type(method) is FunctionType and method.__module__.startswith("redis.")
+
+
+def leads_to_master(pool: Any, connection: Any) -> bool:
+    """Tell whether a connection leads to what the Sentinels, if there are any, last named."""
+    master = getattr(pool, "master_address", None)
+    return master is None or master == (connection.host, connection.port)
 
 
 def patience() -> float:
@@ -165,7 +172,8 @@ class Direct:
             except IndexError:
                 return self._opened(), 0.0
             try:
-                fit = not connection.can_read()  # what is closed, or has a reply of another, is not
+                # What is closed, or has a reply of another, is not.
+                fit = not connection.can_read() and leads_to_master(self._pool, connection)
                 if fit and since + FORGOTTEN < time.monotonic():
                     fit = self._leads_somewhere(connection)
             except redis.RedisError:

@@ -101,10 +101,11 @@ class RedisSessionStore(SessionStore):
     the user may run all that the store needs: what its ACL lacks is a `SessionStoreError` that
     names it, before anything is written.
 
-    Calls on one event loop that wait at the same moment share a connection (one machine, Python
-    3.11 and redis-py 8, or later): they go together, and wait for no others. A call alone goes at
-    once; whole histories, reads of more than 100 messages, large writes and lists go by
-    themselves. Each is carried out, tried again, cancelled and late by itself.
+    Calls on one event loop that wait at the same moment share a connection (not under Cluster;
+    Python 3.11 and redis-py 8, or later): up to 32 go together, and wait for no others. A call
+    alone goes at once; whole histories, reads of more than 100 messages, what was large when it was
+    last read, large writes and lists go by themselves. Each is carried out, tried again and
+    cancelled by itself, in its own time.
 
     What was acknowledged is as safe as this Redis keeps it. With ``appendfsync always`` it
     survives a crash of the machine; with ``everysec``, the append-only file's default, up to a
@@ -129,9 +130,9 @@ class RedisSessionStore(SessionStore):
     for a minute: what something between held back for longer is not recognised.
 
     A connection that waited for 15 seconds first shows, by a ``PING`` of half a second at most,
-    that it still leads somewhere (one machine; sync, and async on Python 3.11 or later); where one
-    proves to be dead, those that waited for as long are closed, too. `ping` opens a connection of
-    its own (not under Cluster), so that it reports the server and not a full pool.
+    that it still leads somewhere (not under Cluster; sync, and async on Python 3.11 or later);
+    where one proves to be dead, those that waited for as long are closed, too. `ping` opens a
+    connection of its own (not under Cluster), so that it reports the server and not a full pool.
 
     Under Cluster a session is in one slot, and the lists of sessions are in others. They are
     written after the session, in a second round trip; if that fails, the session is written but
