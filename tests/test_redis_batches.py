@@ -66,7 +66,7 @@ async def crowd_of(store: RedisSessionStore, text: str = "x") -> list[Any]:
 
 @pytest.mark.parametrize(
     ("topology", "most"),
-    [("redis_server", CROWD / 4), ("old_redis_guarded", CROWD / 2)],
+    [("redis_server", CROWD / 4), ("redis_cluster", CROWD * 1.5), ("old_redis_guarded", CROWD / 2)],
 )
 def test_what_waits_at_the_same_moment_shares_a_write(
     topology: str, most: float, prefix: str, request: pytest.FixtureRequest
@@ -238,7 +238,7 @@ class Writers:
         return sum(map(len, self.acknowledged))
 
 
-@pytest.mark.parametrize("start", [redis_servers.single])
+@pytest.mark.parametrize("start", [redis_servers.single, redis_servers.cluster])
 def test_a_server_stopped_in_the_middle_of_batches_keeps_the_order(
     start: Callable[[], AbstractContextManager[Any]], prefix: str
 ) -> None:
@@ -328,6 +328,36 @@ def test_every_second_caller_is_cancelled_and_no_other(
             proxy.carry()
             await crowd_of(store, "last")
             later = [ids(await calm.aget_messages(f"s{n}")) for n in range(CROWD)]
+            assert later == [[*kept, f"last{n}"] for n, kept in enumerate(at_once)]
+
+    asyncio.run(main())
+
+
+def test_of_a_cluster_too_every_second_caller_is_cancelled_and_no_other(
+    redis_cluster: redis_servers.Cluster, prefix: str
+) -> None:
+    async def main() -> None:
+        async with RedisSessionStore(redis_cluster.url, key_prefix=prefix, timeout=20.0) as store:
+            await crowd_of(store, "first")
+            for server in redis_cluster.masters:
+                server.pause()
+            calls = [
+                asyncio.create_task(store.aappend_message(f"s{n}", said("x", f"m{n}")))
+                for n in range(CROWD)
+            ]
+            await asyncio.sleep(0.1)
+            for call in calls[::2]:
+                call.cancel()
+            await asyncio.sleep(0.1)
+            for server in redis_cluster.masters:
+                server.resume()
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            assert found[1::2] == [1] * (CROWD // 2)
+            assert all(isinstance(one, asyncio.CancelledError) for one in found[::2])
+            at_once = [ids(await store.aget_messages(f"s{n}")) for n in range(CROWD)]
+            assert all(f"m{n}" in at_once[n] for n in range(1, CROWD, 2))
+            await crowd_of(store, "last")
+            later = [ids(await store.aget_messages(f"s{n}")) for n in range(CROWD)]
             assert later == [[*kept, f"last{n}"] for n, kept in enumerate(at_once)]
 
     asyncio.run(main())
@@ -426,6 +456,38 @@ def test_what_was_large_when_it_was_read_goes_by_itself(
     with monkeypatch.context() as patch:
         patch.setattr(AsyncDirect, "together", noted)
         asyncio.run(main())
+
+
+def test_calls_follow_a_slot_that_moves_and_fail_alone_meanwhile(prefix: str) -> None:
+    moving = CROWD - 1  # and so not the first, which is no batch's
+
+    async def main(cluster: redis_servers.Cluster) -> None:
+        async with RedisSessionStore(cluster.url, key_prefix=prefix, timeout=20.0) as store:
+            await crowd_of(store, "first")
+            of = slot(f"s{moving}")
+            own = of * 3 // redis_servers.SLOTS
+            source, target = cluster.masters[own], cluster.masters[own - 1]
+            old, new = (one.run("CLUSTER", "MYID") for one in (source, target))
+            target.run("CLUSTER", "SETSLOT", of, "IMPORTING", old)
+            source.run("CLUSTER", "SETSLOT", of, "MIGRATING", new)
+            keys = source.run("CLUSTER", "GETKEYSINSLOT", of, 10)
+            source.run("MIGRATE", "127.0.0.1", target.port, keys[0], 0, 5000)
+            found = await crowd_of(store, "meanwhile")
+            assert isinstance(found.pop(), StoreUnavailableError)
+            assert found == [1] * moving
+            for key in keys[1:]:
+                source.run("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
+            for server in (target, source, *cluster.masters):
+                server.run("CLUSTER", "SETSLOT", of, "NODE", new)
+            for number in range(3):
+                assert await crowd_of(store, f"{number}.") == [1] * CROWD
+            kept = ids(await store.aget_messages(f"s{moving}"))
+            assert kept == [f"{said}{moving}" for said in ("first", "0.", "1.", "2.")]
+            listed = await store.alist_sessions(limit=2 * CROWD)
+            assert {info.id for info in listed.sessions} == {f"s{n}" for n in range(CROWD)}
+
+    with redis_servers.cluster() as cluster:
+        asyncio.run(main(cluster))
 
 
 def test_what_the_sentinels_no_longer_name_is_not_used(

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import gt
 
 import pytest
 from servers import redis as redis_servers
@@ -219,10 +220,28 @@ def test_a_cluster_fail_over_loses_no_acknowledged_write() -> None:
         writers.require_all()
 
 
-def test_a_requested_cluster_fail_over_loses_no_acknowledged_write() -> None:
+def test_tasks_go_on_when_a_node_of_a_cluster_is_replaced() -> None:
+    with redis_servers.cluster(replicas=1) as cluster, RedisSessionStore(cluster.url) as store:
+        writers = Tasks(store)
+        with writers.at_work():
+            for master, replica in zip(cluster.masters, cluster.servers[3:], strict=True):
+                writers.wait_for_more(300)
+                master.kill()
+                wait_until(lambda: is_master(replica), "replica is promoted")  # noqa: B023
+                before = list(map(len, writers.acknowledged))
+                wait_until(
+                    lambda: all(map(gt, map(len, writers.acknowledged), before)),  # noqa: B023
+                    "all go on",
+                )
+                master.start()
+                wait_until(lambda: is_synced(master), "the old master follows")  # noqa: B023
+
+
+@pytest.mark.parametrize("kind", [Writers, Tasks])
+def test_a_requested_cluster_fail_over_loses_no_acknowledged_write(kind: type[Writers]) -> None:
     """Asked for, a Cluster's fail-over waits for the replica: nothing is lost without WAIT."""
     with redis_servers.cluster(replicas=1) as cluster, RedisSessionStore(cluster.url) as store:
-        writers = Writers(store)
+        writers = kind(store)
         with writers.at_work():
             writers.wait_for_more(300)
             for replica in cluster.servers[3:]:

@@ -14,6 +14,7 @@ import redis
 
 from sessionstore.redis.calls import Call, LongCall
 from sessionstore.redis.requests import Command, Request
+from sessionstore.redis.scripts import DROP, TOUCH
 from sessionstore.redis.timed import SLOW
 
 __all__ = [
@@ -43,6 +44,7 @@ LATE = 0.05
 _LARGE = 16_384  # bytes of a command that goes by itself
 _LARGE_REPLY = 65_536  # and of a reply whose like comes by itself
 _MOST_SESSIONS = 1000
+_MOST_INDEXES = 3  # that a session is in
 _PARTS = 3  # of the reply to a read that found a session
 
 
@@ -110,7 +112,7 @@ def shared_sizes(request: Request) -> list[int]:
     Returns:
         Of each; nothing for what goes by itself.
     """
-    if type(request) is not list or len(request) != 1:
+    if type(request) is not list or len(request) > _MOST_INDEXES:
         return []
     sizes = [sum(map(len, command.words)) for command in request if _is_short(command)]
     return sizes if len(sizes) == len(request) and all(size <= _LARGE for size in sizes) else []
@@ -119,7 +121,7 @@ def shared_sizes(request: Request) -> list[int]:
 def _is_short(command: Command) -> bool:
     if not isinstance(command, Call) or isinstance(command, LongCall):
         return False
-    return command.session_id is not None
+    return command.session_id is not None or command.script in (TOUCH, DROP)
 
 
 def twin_of(error: BaseException) -> BaseException:

@@ -128,6 +128,10 @@ class AsyncBatches:
         self._watch: asyncio.TimerHandle | None = None
         self._looks_at = math.inf
 
+    def is_idle(self) -> bool:
+        """Tell whether nothing is on its way."""
+        return not (self._busy or self._waiting)
+
     def send(self, command: Command, size: int) -> Awaitable[Any]:
         """Send a command, by itself or with others.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from itertools import repeat
 from threading import BoundedSemaphore, Lock
 from typing import Any
 
@@ -19,6 +20,7 @@ from sessionstore.redis import multi
 from sessionstore.redis.asked import CLOSED, NotSentError, shared_sizes
 from sessionstore.redis.async_batches import AsyncBatches
 from sessionstore.redis.async_direct import AsyncDirect
+from sessionstore.redis.cluster_batches import AsyncNodes
 from sessionstore.redis.direct import LOST, Direct
 from sessionstore.redis.errors import NobodyAnsweredError, is_of_full_pool, translated
 from sessionstore.redis.event_loops import OfLoop
@@ -142,9 +144,13 @@ class Clients:
         self.refuse_closed()
         of_loop = self._of_loops.here() or self._of_this_loop()
         batches, sizes = of_loop.batches, shared_sizes(request)
-        if batches is None or not sizes:
+        if batches is None or not sizes or (len(sizes) > 1 and batches.is_idle()):
             return await self._asend_apart(of_loop, request)
-        command: Command = request[0]  # type: ignore[index]
+        commands: list[Command] = request  # type: ignore[assignment]
+        if len(sizes) > 1:
+            sending = map(self._asend_shared, repeat(batches), commands, sizes)
+            return await asyncio.gather(*sending, return_exceptions=True)
+        [command] = commands
         if batches.large.may_be_of(command):
             [reply] = await self._asend_apart(of_loop, request)
         else:
@@ -152,7 +158,9 @@ class Clients:
         batches.large.learn(command, reply)
         return [reply]
 
-    async def _asend_shared(self, batches: AsyncBatches, command: Command, size: int) -> Any:
+    async def _asend_shared(
+        self, batches: AsyncBatches | AsyncNodes, command: Command, size: int
+    ) -> Any:
         try:
             reply = await batches.send(command, size)
         except (AttributeError, TypeError, RuntimeError) as error:
@@ -301,7 +309,11 @@ class Clients:
         possible = self._may_go_direct() and AsyncDirect.is_possible()
         direct = AsyncDirect(client, wait) if possible else None
         permits = asyncio.Semaphore(self._at_once)
-        batches = AsyncBatches(direct, permits, wait) if direct else None
+        batches: AsyncBatches | AsyncNodes | None = None
+        if direct:
+            batches = AsyncBatches(direct, permits, wait)
+        elif self.settings.topology == "cluster" and AsyncDirect.is_possible():
+            batches = AsyncNodes(client, permits, wait)
         return OfLoop(client, permits, direct, batches)
 
     def _shut(self) -> None:

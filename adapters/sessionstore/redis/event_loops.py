@@ -6,6 +6,7 @@ import asyncio
 
 from sessionstore.redis.async_batches import AsyncBatches
 from sessionstore.redis.async_direct import AsyncDirect
+from sessionstore.redis.cluster_batches import AsyncNodes
 from sessionstore.redis.making import AsyncClient, aclose_client
 from sessionstore.redis.opened import Opened
 
@@ -28,7 +29,7 @@ class OfLoop:
         client: AsyncClient,
         permits: asyncio.Semaphore,
         direct: AsyncDirect | None = None,
-        batches: AsyncBatches | None = None,
+        batches: AsyncBatches | AsyncNodes | None = None,
         *,
         is_ours: bool = True,
     ) -> None:
@@ -36,7 +37,7 @@ class OfLoop:
         self.client: AsyncClient = client
         self.permits: asyncio.Semaphore = permits
         self.direct: AsyncDirect | None = direct
-        self.batches: AsyncBatches | None = batches
+        self.batches: AsyncBatches | AsyncNodes | None = batches
         self._loop = asyncio.get_running_loop()
         self._opened = Opened(client) if is_ours else None
 

@@ -101,11 +101,11 @@ class RedisSessionStore(SessionStore):
     the user may run all that the store needs: what its ACL lacks is a `SessionStoreError` that
     names it, before anything is written.
 
-    Calls on one event loop that wait at the same moment share a connection (not under Cluster;
-    Python 3.11 and redis-py 8, or later): up to 32 go together, and wait for no others. A call
-    alone goes at once; whole histories, reads of more than 100 messages, what was large when it was
-    last read, large writes and lists go by themselves. Each is carried out, tried again and
-    cancelled by itself, in its own time.
+    Calls on one event loop that wait at the same moment share a connection (on clients of ours;
+    Python 3.11 and redis-py 8, or later), under Cluster those for the same node: up to 32 go
+    together, and wait for no others. A call alone goes at once; whole histories, reads of more than
+    100 messages, what was large when it was last read, large writes and lists go by themselves.
+    Each is carried out, tried again and cancelled by itself, in its own time.
 
     What was acknowledged is as safe as this Redis keeps it. With ``appendfsync always`` it
     survives a crash of the machine; with ``everysec``, the append-only file's default, up to a
