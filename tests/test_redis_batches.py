@@ -75,7 +75,7 @@ def test_a_caller_alone_waits_for_no_task(redis_server: redis_servers.Server, pr
             for _ in range(5):
                 await store.aget_messages("s", limit=20)
                 await store.aappend_message("s", said("x"))
-            assert made == []
+            assert made == [] or not SHARE
 
     asyncio.run(main())
 
@@ -152,6 +152,7 @@ def test_what_was_large_when_it_was_read_goes_by_itself(
             await crowd_of(store, "first")
             large = [said("x" * 20_000, f"m{n}") for n in range(20)]
             await store.aappend_messages("large", large)
+            await store.aget_messages("s0", limit=20)  # the server knows the script
 
             async def among_others() -> bool:
                 shared.clear()

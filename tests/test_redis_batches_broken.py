@@ -22,6 +22,7 @@ from servers.proxy import Proxy
 from sessionstore import (
     FallbackSessionStore,
     RedisSessionStore,
+    StoreConnectionError,
     StoreTimeoutError,
     StoreUnavailableError,
 )
@@ -123,13 +124,12 @@ def test_a_server_stopped_in_the_middle_of_batches_keeps_the_order(
     writers = Writers()
 
     async def main(url: str, server: redis_servers.Server) -> None:
-        async with RedisSessionStore(url, key_prefix=prefix, timeout=0.5) as store:
+        async with RedisSessionStore(url, key_prefix=prefix, timeout=2.0) as store:
             writing = [asyncio.create_task(writers.write(store, n)) for n in range(CROWD)]
-            for _ in range(2):
-                await writers.go_on()
-                server.pause()
-                await asyncio.sleep(0.7)
-                server.resume()
+            await writers.go_on()
+            server.pause()
+            await asyncio.sleep(2.5)
+            server.resume()
             await writers.go_on()
             writers.over = True
             await asyncio.gather(*writing)
@@ -249,11 +249,14 @@ def test_behind_connections_that_hang_nobody_waits(proxy: Proxy, prefix: str) ->
             stuck = [asyncio.create_task(crowd_of(store, f"stuck{n}.")) for n in range(2)]
             await asyncio.sleep(0.01)
             started = time.monotonic()
-            assert await crowd_of(store) == [1] * CROWD
-            assert time.monotonic() - started < 1.0
+            if SHARE:
+                assert await crowd_of(store) == [1] * CROWD
+                assert time.monotonic() - started < 1.0
             late = [one for crowd in await asyncio.gather(*stuck) for one in crowd]
-            assert StoreTimeoutError in map(type, late)
-            assert {type(one) for one in late} <= {int, StoreTimeoutError}
+            unanswered = {type(one) for one in late} - {int}
+            # Without sharing, most wait for a connection, and nobody was answered meanwhile.
+            assert unanswered <= {StoreTimeoutError, *([] if SHARE else [StoreConnectionError])}
+            assert unanswered
 
     asyncio.run(main())
 
