@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakSet
 
+import hypothesis
 import pytest
 from servers import redis as redis_servers
 from servers.mariadb import MariadbServer
@@ -18,6 +19,10 @@ from servers.postgres import PostgresServer
 from warm import Warm
 
 from sessionstore import AgentDb, FallbackSessionStore
+
+# How fast an example is, the benchmarks tell: here other tests run beside it.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 Call = Callable[..., Any]
 _MADE: WeakSet[FallbackSessionStore] = WeakSet()
