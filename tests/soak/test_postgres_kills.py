@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 
+import pytest
 from servers.postgres import PostgresServer
 from servers.process import wait_until
 
@@ -14,16 +16,34 @@ from sessionstore import (
     SessionMessage,
     StoreUnavailableError,
 )
+from sessionstore.operations import Append, GetMessages
+
+AppendPair = Callable[[DbSessionStore, str, list[SessionMessage]], None]
 
 KILLS = 20
 WRITERS = 8
 
 
+def _append(store: DbSessionStore, session_id: str, batch: list[SessionMessage]) -> None:
+    store.append_messages(session_id, batch)
+
+
+def _turn(store: DbSessionStore, session_id: str, batch: list[SessionMessage]) -> None:
+    """Append in one step with a read: what is there then ends with a pair, if not with this one."""
+    last, added = store.run([GetMessages(session_id, limit=2), Append(session_id, batch)])
+    assert [str(message.id)[-1] for message in last] in ([], ["a", "b"])
+    if added:
+        after = str(last[-1].id) if last else ""
+        found = store.get_messages(session_id, after=after, limit=2)
+        assert [message.id for message in found] == [message.id for message in batch]
+
+
 class Writers:
     """Threads that append without pause, and keep what was acknowledged."""
 
-    def __init__(self, store: DbSessionStore) -> None:
+    def __init__(self, store: DbSessionStore, append: AppendPair) -> None:
         self._store = store
+        self._append = append
         self._stop = threading.Event()
         self.acknowledged: defaultdict[str, list[str]] = defaultdict(list)
         self.refused = 0
@@ -60,7 +80,7 @@ class Writers:
         batch = [SessionMessage("user", "hello", id=message_id) for message_id in ids]
         while True:
             try:
-                self._store.append_messages(session_id, batch)
+                self._append(self._store, session_id, batch)
             except StoreUnavailableError:
                 self.refused += 1
                 if self._stop.is_set():
@@ -70,10 +90,11 @@ class Writers:
                 return
 
 
-def test_a_server_that_is_killed_again_and_again() -> None:
+@pytest.mark.parametrize("append", [_append, _turn])
+def test_a_server_that_is_killed_again_and_again(append: AppendPair) -> None:
     server = PostgresServer()
     with PostgresAgentDb(server.url()) as db:
-        writers = Writers(store := DbSessionStore(db))
+        writers = Writers(store := DbSessionStore(db), append)
         writers.start()
         for _ in range(KILLS):
             before = writers.total()

@@ -18,13 +18,25 @@ from sqlalchemy.sql.functions import FunctionElement
 from sessionstore._runtime.clock import clock
 from sessionstore.rows import LATEST
 
-__all__ = ["NOW", "OLDEST", "newest", "next_time", "now", "now_of", "oldest_live", "oldest_of"]
+__all__ = [
+    "BEGAN",
+    "NOW",
+    "OLDEST",
+    "newest",
+    "next_time",
+    "now",
+    "now_of",
+    "oldest_live",
+    "oldest_of",
+]
 
 _FOR_GOOD = 2**62
 _NOW = "CAST(extract(epoch FROM {}()) * 1000000 AS bigint)"
 NOW = _NOW.format("clock_timestamp")
 """PostgreSQL's time, in microseconds since 1970."""
-OLDEST = f"greatest({_NOW.format('statement_timestamp')} - CAST(:oldest AS bigint), 0)"
+BEGAN = _NOW.format("statement_timestamp")
+"""The same when the statement began, by which an index can be searched."""
+OLDEST = f"greatest({BEGAN} - CAST(:oldest AS bigint), 0)"
 """PostgreSQL's time before which a session has expired; the parameter is `oldest_of`'s."""
 _MYSQL_NOW = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))"
 
@@ -60,9 +72,7 @@ def _oldest(element: oldest_live, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(oldest_live, "postgresql")
 def _oldest_on_postgres(element: oldest_live, compiler: SQLCompiler, **kw: Any) -> str:
-    # Not clock_timestamp(), which an index can't be searched by.
-    at = _NOW.format("statement_timestamp")
-    return f"greatest({at} - CAST({compiler.process(element.clauses, **kw)} AS bigint), 0)"
+    return f"greatest({BEGAN} - CAST({compiler.process(element.clauses, **kw)} AS bigint), 0)"
 
 
 @compiles(oldest_live, "mysql")

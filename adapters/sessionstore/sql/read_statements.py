@@ -24,7 +24,7 @@ from sessionstore.sql.cells import number, raw, raw_columns
 from sessionstore.sql.clock import oldest_live
 from sessionstore.sql.tables import Tables
 
-__all__ = ["FIRST", "Reading", "listing", "reading", "seeking"]
+__all__ = ["FIRST", "HEAD", "LAST", "Reading", "listing", "reading", "seeking"]
 
 HEAD, FIRST, LAST = 0, 1, 2
 """What a row of `reading` is: the session itself, its first message, one of those asked for."""

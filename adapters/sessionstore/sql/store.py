@@ -10,36 +10,14 @@ from sessionstore.deadline import deadline_after, until, within
 from sessionstore.errors import SessionStoreError
 from sessionstore.flow import aplay, play
 from sessionstore.models import retention_microseconds
-from sessionstore.operations import (
-    Append,
-    Create,
-    Delete,
-    DeleteMessages,
-    Get,
-    GetMessages,
-    ListSessions,
-    Operation,
-    Ping,
-    Prune,
-    ReplaceMessage,
-    Update,
-    unknown_operation,
-)
-from sessionstore.sql.appending import append
+from sessionstore.operations import ListSessions, Operation, Ping, Prune, Several, as_several
 from sessionstore.sql.database import AgentDb
 from sessionstore.sql.listing import list_sessions, ping
 from sessionstore.sql.opening import open_db
 from sessionstore.sql.pruning import prune
-from sessionstore.sql.reading import get, get_messages
 from sessionstore.sql.requests import SqlFlow
 from sessionstore.sql.sessions import Sessions
-from sessionstore.sql.writing import (
-    create,
-    delete_messages,
-    delete_session,
-    replace_message,
-    update_session,
-)
+from sessionstore.sql.several import OF_ONE_SESSION, several
 from sessionstore.store import SessionStore
 
 if TYPE_CHECKING:
@@ -53,22 +31,16 @@ T = TypeVar("T")
 _MakeFlow: TypeAlias = Callable[[Sessions, Any], SqlFlow[Any]]
 
 _OPERATIONS: dict[type[Operation[Any]], _MakeFlow] = {
-    Append: append,
-    Create: create,
-    Delete: delete_session,
-    DeleteMessages: delete_messages,
-    Get: get,
-    GetMessages: get_messages,
+    **OF_ONE_SESSION,
+    Several: several,
     ListSessions: list_sessions,
     Ping: ping,
     Prune: prune,
-    ReplaceMessage: replace_message,
-    Update: update_session,
 }
 
 
-def _unknown(_: Sessions, operation: Operation[Any]) -> SqlFlow[Any]:
-    raise unknown_operation("DbSessionStore", operation)
+def _unknown(sessions: Sessions, given: object) -> SqlFlow[list[Any]]:
+    return several(sessions, as_several("DbSessionStore", given))
 
 
 class DbSessionStore(SessionStore):
@@ -80,6 +52,14 @@ class DbSessionStore(SessionStore):
     Writers to one session take turns, by the lock on its row; writers to different sessions never
     wait for each other (on SQLite they do, and on MySQL and MariaDB those that put messages in
     again by `update`), and readers for nobody.
+
+    A list that `run` is given is one transaction, which locks the session, or keeps others from
+    making it; one that only reads waits for nobody on PostgreSQL, and for writers elsewhere. On
+    PostgreSQL a read without ``before`` and ``after``, and an append behind it, as a turn begins,
+    are one statement: one round trip. (Where another writer comes in between, a transaction
+    follows. Where a message that was read proves to be damaged, the append is taken back before
+    the call raises; others may have seen it.) A list that writes, and may have been committed when
+    its connection was lost, is not sent again.
 
     On PostgreSQL an append is one statement, and so is a read on any database: one round trip
     each. (Two writers that make one session at the same time, or one that meets an expired one,
@@ -140,10 +120,10 @@ class DbSessionStore(SessionStore):
         """Carry out an operation, within the database's timeout.
 
         Args:
-            operation: What to do.
+            operation: What to do; or a list of operations on one session, which is `Several`.
 
         Returns:
-            The operation's result.
+            The operation's result; of a list, the result of each.
 
         Raises:
             SessionStoreError: The store is closed, does not know the operation, or the database

@@ -110,5 +110,5 @@ def _carry_out(connection: Connection, work: Work[Any], place: Place) -> Any:
         except BaseException:
             transaction.rollback()
             raise
-        raise_if_indeterminate(transaction.commit, False)
+        raise_if_indeterminate(transaction.commit, work.repeatable)
         return reply

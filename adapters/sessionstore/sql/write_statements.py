@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import URL, BigInteger, TextClause, bindparam, insert, select, text, update
 
 from sessionstore.sql.cells import raw_columns
-from sessionstore.sql.clock import NOW, OLDEST, newest, next_time, now, oldest_live
+from sessionstore.sql.clock import BEGAN, NOW, OLDEST, newest, next_time, now, oldest_live
 from sessionstore.sql.tables import Tables
 
-__all__ = ["adding", "appending", "locking", "moment", "noting", "removing"]
+__all__ = ["adding", "appending", "locking", "moment", "noting", "removing", "written"]
 
 
 @lru_cache(maxsize=16)
@@ -105,7 +105,7 @@ def appending(tables: Tables) -> TextClause:
         whether the session was there, its owner, whether it is live, its version; how many
         messages were added; and whether the session was made.
     """
-    return _of(tables, _APPEND)
+    return written(tables, _APPEND)
 
 
 _APPEND = """
@@ -170,7 +170,7 @@ def removing(tables: Tables) -> TextClause:
         whether it is live, its version; whether that is settled; and the ids that were deleted, in
         order.
     """
-    return _of(tables, _REMOVE)
+    return written(tables, _REMOVE)
 
 
 _REMOVE = """
@@ -208,9 +208,21 @@ FROM times LEFT JOIN found ON true
 """
 
 
-def _of(tables: Tables, sql: str) -> TextClause:
-    """Put the names of the tables, and PostgreSQL's times, into a statement."""
-    return text(_named(tables, sql.replace("{now}", NOW).replace("{oldest}", OLDEST)))
+def written(tables: Tables, sql: str) -> TextClause:
+    """Put the names of the tables, and PostgreSQL's times, into a statement.
+
+    Args:
+        tables: The store's.
+        sql: The statement, with ``{sessions}``, ``{messages}``, ``{now}``, ``{began}`` (when the
+            statement began) and ``{oldest}``.
+
+    Returns:
+        The statement.
+    """
+    times = {"{now}": NOW, "{began}": BEGAN, "{oldest}": OLDEST}
+    for mark, time in times.items():
+        sql = sql.replace(mark, time)
+    return text(_named(tables, sql))
 
 
 def _named(tables: Tables, sql: str) -> str:
