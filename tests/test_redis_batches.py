@@ -20,10 +20,11 @@ from sessionstore import (
     SessionConflictError,
     SessionNotFoundError,
 )
-from sessionstore.operations import GetMessages
+from sessionstore.operations import Append, Get, GetMessages, Several
 from sessionstore.redis.asked import MOST, shared_sizes
 from sessionstore.redis.async_direct import AsyncDirect
-from sessionstore.redis.reading import get_messages
+from sessionstore.redis.reading import read
+from sessionstore.redis.several import several
 from sessionstore.testing.samples import conversation, ids, said
 
 
@@ -84,7 +85,7 @@ def test_what_may_be_long_goes_by_itself() -> None:
     exchange = RedisSessionStore()._exchange
 
     def sizes(limit: int | None, **options: Any) -> list[int]:
-        request = next(get_messages(exchange, GetMessages("s", limit, **options)))
+        request = next(read(exchange, GetMessages("s", limit, **options)))
         return shared_sizes(request)
 
     assert min(sizes(20)) > 0
@@ -93,6 +94,11 @@ def test_what_may_be_long_goes_by_itself() -> None:
     assert not sizes(None, before="m")
     assert not sizes(10_000)
     assert not shared_sizes([])
+    exchange._permitted = True
+    for other in (Get("s", 0), Append("s", [said("x")])):
+        for limit in (20, 10_000, None):
+            request = next(several(exchange, Several([GetMessages("s", limit), other])))
+            assert bool(shared_sizes(request)) == (limit == 20)
 
 
 def test_one_that_fails_fails_alone(redis_server: redis_servers.Server, prefix: str) -> None:

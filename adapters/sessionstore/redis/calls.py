@@ -13,13 +13,29 @@ from typing import Any
 from sessionstore.redis.requests import Command, Reply, Transaction, Words
 from sessionstore.redis.scripts import Script
 
-__all__ = ["BY_HASH", "RECORD", "SIX", "Call", "LongCall", "ReadAllCall", "WriteCall", "number"]
+__all__ = [
+    "BY_HASH",
+    "ENCODED_ID",
+    "NAME",
+    "RECORD",
+    "SIX",
+    "Call",
+    "LongCall",
+    "LongWriteCall",
+    "ReadAllCall",
+    "WriteCall",
+    "number",
+]
 
 BY_HASH, SIX = "EVALSHA", b"6"
 """How a call on a session begins: with these around the script's hash, then the six keys."""
 _KEYS, _ARGS = 3, 9  # where these begin among the words
 RECORD = 7
 """Which word of a call on a session is the key of its newest writes."""
+ENCODED_ID = 10
+"""Which word of a write is the session's encoded id."""
+NAME = 8
+"""How many bytes the name of a write has."""
 _NAME, _AGAIN = 13, 14  # where a write has its name, and where it says that it comes again
 
 
@@ -60,18 +76,25 @@ class WriteCall(Call, frozen=True):
 
     @property
     def name(self) -> bytes:
-        """The random bytes by which the script knows this write when it is sent again."""
-        name: bytes = self.words[_NAME]
+        """The random bytes by which the script knows this write when it is sent again.
+
+        Of several writes in one call it is the first one's: no other is done without it.
+        """
+        name: bytes = self.words[_NAME][:NAME]
         return name
 
     def again(self, since: int) -> Call:
         """Give the same call, as it is made a second time, so many microseconds later."""
         words = Words((*self.words[:_AGAIN], number(since), *self.words[_AGAIN + 1 :]))
-        return WriteCall(self.key, words, self.script, self.session_id)
+        return type(self)(self.key, words, self.script, self.session_id)
 
 
 class LongCall(Call, frozen=True):
     """A call whose reply may be long: none goes with it, to wait behind it."""
+
+
+class LongWriteCall(WriteCall, LongCall, frozen=True):
+    """A call that writes and reads much."""
 
 
 class ReadAllCall(LongCall, frozen=True):

@@ -13,7 +13,7 @@ from typing import Any
 from redis.exceptions import NoScriptError, RedisError
 
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
-from sessionstore.operations import Operation, Ping, unknown_operation
+from sessionstore.operations import Ping
 from sessionstore.redis import scripts
 from sessionstore.redis.asked import LateTogetherError
 from sessionstore.redis.calls import RECORD, Call, ReadAllCall, WriteCall, number
@@ -32,7 +32,7 @@ from sessionstore.redis.requests import WAIT, Command, Probe, RedisFlow, Reply, 
 from sessionstore.redis.settlement import settle
 from sessionstore.redis.timed import left
 
-__all__ = ["PAGE", "Exchange", "ping", "unknown"]
+__all__ = ["PAGE", "Exchange", "ping"]
 
 PAGE = 1000
 """Entries of an index that one script looks at: others wait for it."""
@@ -186,11 +186,6 @@ def ping(exchange: Exchange, _: Ping) -> RedisFlow[None]:
         yield Probe(call.by_text())
     except TRANSLATED as error:
         raise exchange.error_of(error) from error
-
-
-def unknown(_: Exchange, operation: Operation[Any]) -> RedisFlow[Any]:
-    """Refuse an operation that is not among those of the contract."""
-    raise unknown_operation("RedisSessionStore", operation)
 
 
 def _require_all(replies: Reply, confirmed: Any, wait: int) -> None:

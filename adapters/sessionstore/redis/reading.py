@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 from sessionstore.models import SYSTEM_ROLES, SessionData, SessionMessage, decode_messages
 from sessionstore.operations import Get, GetMessages
@@ -11,59 +12,66 @@ from sessionstore.redis.calls import BY_HASH, SIX, Call, LongCall, ReadAllCall, 
 from sessionstore.redis.exchange import Exchange
 from sessionstore.redis.heads import decode_head
 from sessionstore.redis.keys import encoded, session_keys
-from sessionstore.redis.refusals import REFUSALS, refuse
-from sessionstore.redis.requests import RedisFlow, Words
-from sessionstore.redis.scripts import Script
+from sessionstore.redis.requests import RedisFlow, Reply, Words
+from sessionstore.redis.steps import Step
 
-__all__ = ["get", "get_messages"]
+__all__ = ["READS", "is_long", "read"]
 
 _SHORT = 100  # messages whose reply others may wait for
 
 
-def get(exchange: Exchange, operation: Get) -> RedisFlow[SessionData | None]:
-    """Read a session with its last messages."""
-    session_id = operation.session_id
-    args = (encoded(operation.user_id), number(operation.limit))
-    kind = _kind(operation.limit)
-    [reply] = yield from exchange.ask([_call(kind, scripts.GET, exchange, session_id, args)])
-    if reply[0] in REFUSALS:
-        refuse(reply, operation)
+def read(exchange: Exchange, operation: Any) -> RedisFlow[Any]:
+    """Carry out an operation that reads."""
+    step = READS[type(operation)](operation)
+    script, session_id = step.script, operation.session_id
+    kind = LongCall if is_long(operation) else Call
+    if script is scripts.LAST and operation.limit is None:
+        kind = ReadAllCall
+    keys = session_keys(exchange.layout.prefix, encoded(session_id))
+    words = Words((BY_HASH, script.sha, SIX, *keys, encoded(operation.user_id), *step.args))
+    [reply] = yield from exchange.ask([kind(keys.head, words, script, session_id)])
+    step.judged(reply)
+    return step.result(reply)
+
+
+def is_long(operation: Any) -> bool:
+    """Tell whether what a `Get` or `GetMessages` reads may be long: nobody is to wait for it."""
+    return bool(operation.limit is None or operation.limit > _SHORT)
+
+
+def _get(operation: Get) -> Step:
+    """Give what reads a session with its last messages."""
+    return Step(operation, scripts.GET, Words((number(operation.limit),)), _data)
+
+
+def _get_messages(operation: GetMessages) -> Step:
+    """Give what reads messages: the last ones, those around one, or all."""
+    before, after = operation.before, operation.after
+    limit, keep_first = number(operation.limit), b"1" if operation.keep_system else b""
+    if before is None and after is None:
+        return Step(operation, scripts.LAST, Words((limit, keep_first)), _messages)
+    behind = b"" if after is None else b"+" + after.encode()
+    args = Words((limit, (before or "").encode(), keep_first, behind))
+    return Step(operation, scripts.READ, args, _messages, before or after)
+
+
+def _data(operation: Get, reply: Reply) -> SessionData | None:
     if reply[0] == b"NONE":
         return None
+    session_id = operation.session_id
     messages = decode_messages(session_id, reply[2])
     return SessionData(**decode_head(session_id, reply[1]), messages=messages)
 
 
-def get_messages(exchange: Exchange, operation: GetMessages) -> RedisFlow[list[SessionMessage]]:
-    """Read messages: the last ones, those around one, or all."""
-    session_id, before, after = operation.session_id, operation.before, operation.after
-    args = [encoded(operation.user_id), number(operation.limit)]
-    keep_first = b"1" if operation.keep_system else b""
-    if before is None and after is None:
-        kind = ReadAllCall if operation.limit is None else _kind(operation.limit)
-        call = _call(kind, scripts.LAST, exchange, session_id, [*args, keep_first])
-    else:
-        args += [(before or "").encode(), keep_first]
-        args.append(b"" if after is None else b"+" + after.encode())
-        call = _call(_kind(operation.limit), scripts.READ, exchange, session_id, args)
-    [reply] = yield from exchange.ask([call])
-    if reply[0] in REFUSALS:
-        refuse(reply, operation, before or after)
+def _messages(operation: GetMessages, reply: Reply) -> list[SessionMessage]:
     if reply[0] == b"NONE":
         return []
-    rest = decode_messages(session_id, reply[2])
+    rest = decode_messages(operation.session_id, reply[2])
     if not reply[1]:
         return rest
-    first = decode_messages(session_id, reply[1])
+    first = decode_messages(operation.session_id, reply[1])
     return [message for message in first if message.role in SYSTEM_ROLES] + rest
 
 
-def _kind(limit: int | None) -> type[Call]:
-    return LongCall if limit is None or limit > _SHORT else Call
-
-
-def _call(
-    kind: type[Call], script: Script, exchange: Exchange, session_id: str, args: Sequence[bytes]
-) -> Call:
-    keys = session_keys(exchange.layout.prefix, encoded(session_id))
-    return kind(keys.head, Words((BY_HASH, script.sha, SIX, *keys, *args)), script, session_id)
+READS: dict[type, Callable[[Any], Step]] = {Get: _get, GetMessages: _get_messages}
+"""What each operation that reads is carried out by."""

@@ -17,6 +17,8 @@ An index is a sorted set of ``id/agent/user`` by last activity, each part percen
 machine the same script writes it; under Cluster it lives in another slot, and has its own scripts.
 
 Every script reads all that it depends on before it writes: Redis does not undo a script that fails.
+Several operations on one session are a script, too, in which each of them is a function; there,
+what others follow is written so that it can be undone.
 """
 
 from __future__ import annotations
@@ -45,16 +47,19 @@ __all__ = [
     "REPLACE",
     "SETTLE",
     "TOUCH",
+    "UNDO",
     "UPDATE",
     "Script",
+    "several",
 ]
 
 
 class Script(NamedTuple):
-    """A script's text, and the hash that it is called by."""
+    """A script's text, the hash that it is called by, and the name of its own file."""
 
     text: bytes
     sha: bytes
+    name: bytes
 
 
 @lru_cache
@@ -64,11 +69,32 @@ def _file(name: str) -> bytes:
 
 def _script(*names: str) -> Script:
     """Put files together, the one that the others are needed for last."""
-    text = b"\n".join(map(_file, names))
-    return Script(text, sha1(text).hexdigest().encode())  # noqa: S324 - Redis's own choice
+    return _of_text(b"\n".join(map(_file, names)), names[-1])
 
 
-_WRITE = ("record", "find", "forget", "enter", "write")
+def _of_text(text: bytes, name: str) -> Script:
+    sha = sha1(text).hexdigest()  # noqa: S324 - Redis's own choice
+    return Script(text, sha.encode(), name.encode())
+
+
+@lru_cache(1024)
+def several(scripts: frozenset[Script]) -> Script:
+    """Make one script of several, each of which is a function in it.
+
+    One with all of them would take as long to make those that nobody calls as a command takes.
+
+    Args:
+        scripts: Those of operations on a session; with `UNDO` among them they can be undone.
+    """
+    functions = b",\n".join(
+        b"%s = function(KEYS, ARGV, redis)\n%s\nend" % (script.name, script.text)
+        for script in sorted(scripts)
+    )
+    parts = (_file("record"), b"local each = {", functions, b"}", _file("several"))
+    return _of_text(b"\n".join(parts), "several")
+
+
+_WRITE = ("record", "find", "forget", "enter", "many", "write")
 _LOOK = ("plain", "forget", "look")
 
 GET = _script("tail", "get")
@@ -80,6 +106,7 @@ REPLACE = _script(*_WRITE, "place", "replace")
 UPDATE = _script(*_WRITE, "state", "json", "update")
 REMOVE = _script(*_WRITE, "place", "remove")
 DELETE = _script(*_WRITE, "delete")
+UNDO = _script("many", "undo")
 SETTLE = _script("record", "settle")
 PROBE = _script("probe")
 PING = _script("ping")

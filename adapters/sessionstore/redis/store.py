@@ -23,38 +23,18 @@ from sessionstore.bounds import StoreBounds
 from sessionstore.deadline import deadline_after, until, within
 from sessionstore.errors import InvalidSessionError, SessionStoreError
 from sessionstore.flow import aplay, play
-from sessionstore.operations import (
-    Append,
-    Create,
-    Delete,
-    DeleteMessages,
-    Get,
-    GetMessages,
-    ListSessions,
-    Operation,
-    Ping,
-    Prune,
-    ReplaceMessage,
-    Update,
-)
+from sessionstore.operations import ListSessions, Operation, Ping, Prune, Several
 from sessionstore.redis.clients import Clients
 from sessionstore.redis.doubts import DOUBTS
 from sessionstore.redis.errors import TRANSLATED
-from sessionstore.redis.exchange import Exchange, ping, unknown
+from sessionstore.redis.exchange import Exchange, ping
 from sessionstore.redis.keys import Layout, encoded_prefix
 from sessionstore.redis.listing import list_sessions, prune
-from sessionstore.redis.reading import get, get_messages
+from sessionstore.redis.reading import READS, read
 from sessionstore.redis.requests import RedisFlow
 from sessionstore.redis.settings import settings_of_client, settings_of_url
-from sessionstore.redis.writing import (
-    BOUNDS,
-    append,
-    create,
-    delete,
-    delete_messages,
-    replace_message,
-    update,
-)
+from sessionstore.redis.several import several, unknown
+from sessionstore.redis.writing import BOUNDS, WRITES, write
 from sessionstore.store import SessionStore
 
 if TYPE_CHECKING:
@@ -77,17 +57,12 @@ _LONGEST_TTL = 10**10
 _MakeFlow: TypeAlias = Callable[[Exchange, Any], RedisFlow[Any]]
 
 _OPERATIONS: dict[type, _MakeFlow] = {
-    Append: append,
-    Create: create,
-    Delete: delete,
-    DeleteMessages: delete_messages,
-    Get: get,
-    GetMessages: get_messages,
+    **dict.fromkeys(READS, read),
+    **dict.fromkeys(WRITES, write),
     ListSessions: list_sessions,
     Ping: ping,
     Prune: prune,
-    ReplaceMessage: replace_message,
-    Update: update,
+    Several: several,
 }
 
 
@@ -140,6 +115,13 @@ class RedisSessionStore(SessionStore):
     raised. Lists are read in two round trips, and leave out and repair what is gone by then: also
     what a delete left there whose answer came only to a second try. While a slot moves to
     another node key by key, its sessions raise `StoreUnavailableError`.
+
+    Several operations on one session, as a list for `run`, are one script, too: where one of them
+    fails, it undoes what those before it wrote. Sent a second time, such a list is done once; what
+    it reads then has all in it that was written meanwhile, its own writes, too. Where one of its
+    operations can't be answered any more (what it reads was deleted by the list itself, say), or
+    where it has more than 64 writes, `StoreUnavailableError` says that the outcome can't be known.
+    Whether a message that it reads can be decoded is found out when all is done.
 
     A session that one of whose keys holds what the store did not write raises
     `CorruptMessageError`, and is left out of lists; all others stay as they are.

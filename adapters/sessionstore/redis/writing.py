@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sessionstore.bounds import StoreBounds
 from sessionstore.errors import InvalidMessageError
@@ -19,146 +18,163 @@ from sessionstore.operations import (
     Update,
 )
 from sessionstore.redis import scripts
-from sessionstore.redis.calls import BY_HASH, SIX, WriteCall, number
+from sessionstore.redis.calls import BY_HASH, ENCODED_ID, NAME, RECORD, SIX, WriteCall, number
 from sessionstore.redis.doubts import DOUBTS, may_still_arrive
 from sessionstore.redis.entries import Entry, drops, touches
 from sessionstore.redis.exchange import Exchange
 from sessionstore.redis.heads import decode_head, decode_info, metadata_fields
 from sessionstore.redis.keys import encoded, session_keys
-from sessionstore.redis.refusals import REFUSALS, refuse
 from sessionstore.redis.requests import RedisFlow, Reply, Words
+from sessionstore.redis.scripts import Script
+from sessionstore.redis.steps import Step
 
-__all__ = [
-    "BOUNDS",
-    "append",
-    "create",
-    "delete",
-    "delete_messages",
-    "replace_message",
-    "update",
-]
+__all__ = ["BOUNDS", "WRITES", "is_receipt", "write", "write_call", "written"]
 
 T = TypeVar("T")
 
 _MOST_MESSAGES = 500_000  # Redis takes 2**20 words in one request
 _LARGEST = 512 * 2**20 - 1  # and so many bytes in one of them
-_RECEIPT = 5  # values that say what was done to which session; fewer where it is gone by now
+_RECEIPT = 5  # values, the last of them when it was done
 
 BOUNDS = StoreBounds(messages=_MOST_MESSAGES, message_bytes=_LARGEST, write_bytes=_LARGEST)
 """What Redis takes in one request."""
 
-_Write = Append | Create | Delete | DeleteMessages | ReplaceMessage | Update
+
+def write(exchange: Exchange, operation: Any) -> RedisFlow[Any]:
+    """Carry out an operation that writes."""
+    step = WRITES[type(operation)](operation)
+    call = write_call(exchange, operation, step.script, os.urandom(NAME), step.args)
+    return written(exchange, call, step.judged, step.result)
 
 
-def create(exchange: Exchange, operation: Create) -> RedisFlow[SessionData]:
-    """Make a new session."""
+def write_call(
+    exchange: Exchange, operation: Any, script: Script, names: bytes, args: Words
+) -> WriteCall:
+    """Make the call of a script that writes.
+
+    Args:
+        exchange: The store's.
+        operation: What it is for.
+        script: The script.
+        names: Random bytes: when the write is sent again, the script knows it by them.
+        args: What the script is given beyond what each write is.
+    """
+    session_id, layout = operation.session_id, exchange.layout
+    encoded_id = encoded(session_id)
+    keys = session_keys(layout.prefix, encoded_id)
+    who = (exchange.index_prefix, encoded_id, encoded(operation.user_id), layout.ttl)
+    words = Words((BY_HASH, script.sha, SIX, *keys, *who, names, b"", *args))
+    return WriteCall(keys.head, words, script, session_id)
+
+
+def written(
+    exchange: Exchange,
+    call: WriteCall,
+    judge: Callable[[Reply], tuple[Step, Reply]],
+    read: Callable[[Reply], T],
+) -> RedisFlow[T]:
+    """Ask for a write, and under Cluster enter the session into its lists.
+
+    Args:
+        exchange: The store's.
+        call: What is asked.
+        judge: Raises what the reply refuses; gives the last write in it, and what that replied.
+        read: Makes the result of the reply.
+    """
+    layout = exchange.layout
+    try:
+        [reply] = yield from exchange.ask([call], exchange.wait)
+        step, receipt = judge(reply)
+        if layout.clustered and is_receipt(receipt):
+            member = b"/".join((call.words[ENCODED_ID], receipt[2], receipt[3]))
+            entry = Entry(member, receipt[4], [])
+            calls = drops if step.script is scripts.DELETE else touches
+            yield from exchange.ask(calls(layout, entry))
+    except BaseException as error:
+        if may_still_arrive(error):
+            DOUBTS.note((layout.where, call.words[RECORD]), call.name)
+        raise
+    return read(reply)
+
+
+def is_receipt(reply: Reply) -> bool:
+    """Tell whether a reply says what was done to which session: not where it is gone by now."""
+    return len(reply) >= _RECEIPT and bool(reply[4])
+
+
+def _create(operation: Create) -> Step:
+    """Give what makes a session."""
     fields = metadata_fields(operation.metadata)
     records = _records(operation.messages)
     args = Words((encoded(operation.agent_id), number(len(fields)), *fields, *records))
-
-    def made(reply: Reply) -> SessionData:
-        head = decode_head(str(operation.session_id), reply[5])
-        return SessionData(**head, messages=list(operation.messages))
-
-    return _write(exchange, scripts.CREATE, operation, args, made)
+    return Step(operation, scripts.CREATE, args, _made)
 
 
-def append(exchange: Exchange, operation: Append) -> RedisFlow[int]:
-    """Add messages at the end; make the session when it is new."""
+def _append(operation: Append) -> Step:
+    """Give what adds messages."""
     records = _records(operation.messages)
     args = Words((encoded(operation.agent_id), number(operation.expected_version), *records))
-    return _write(exchange, scripts.APPEND, operation, args, _added)
+    return Step(operation, scripts.APPEND, args, _added)
 
 
-def replace_message(exchange: Exchange, operation: ReplaceMessage) -> RedisFlow[None]:
-    """Put a message in the place of the one with its id."""
+def _replace_message(operation: ReplaceMessage) -> Step:
+    """Give what replaces a message."""
     message = operation.message
-    args = Words(_records([message]))
-    return _write(exchange, scripts.REPLACE, operation, args, _nothing, message=message.id)
+    return Step(operation, scripts.REPLACE, Words(_records([message])), _nothing, message.id)
 
 
-def delete_messages(exchange: Exchange, operation: DeleteMessages) -> RedisFlow[list[str]]:
-    """Delete messages; the script answers with runs of those that it was given."""
+def _delete_messages(operation: DeleteMessages) -> Step:
+    """Give what deletes messages; the script answers with runs of those that it was given."""
     ids = operation.message_ids
     if len(ids) > _MOST_MESSAGES:
         raise _too_many()
     args = Words((number(operation.expected_version), *map(str.encode, ids)))
-
-    def deleted(reply: Reply) -> list[str]:
-        if reply[0] == b"NONE":
-            return []
-        runs = zip(reply[5][::2], reply[5][1::2], strict=True)
-        return [message_id for start, count in runs for message_id in ids[start : start + count]]
-
-    return _write(exchange, scripts.REMOVE, operation, args, deleted)
+    return Step(operation, scripts.REMOVE, args, _deleted)
 
 
-def update(exchange: Exchange, operation: Update) -> RedisFlow[SessionInfo]:
-    """Replace the messages, and merge the metadata, as far as given."""
+def _update(operation: Update) -> Step:
+    """Give what replaces the messages, and merges the metadata."""
     fields = [b"" if part == b"null" else part for part in metadata_fields(operation.metadata)]
     replaces = b"" if operation.messages is None else b"1"
     records = _records(operation.messages or ())
     version = number(operation.expected_version)
     args = Words((version, replaces, number(len(fields)), *fields, *records))
-
-    def updated(reply: Reply) -> SessionInfo:
-        return decode_info(operation.session_id, reply[5])
-
-    return _write(exchange, scripts.UPDATE, operation, args, updated)
+    return Step(operation, scripts.UPDATE, args, _updated)
 
 
-def delete(exchange: Exchange, operation: Delete) -> RedisFlow[bool]:
-    """Delete a session with all that it holds."""
-    return _write(exchange, scripts.DELETE, operation, Words(), lambda reply: reply[0] == b"OK")
+def _delete(operation: Delete) -> Step:
+    """Give what deletes a session."""
+    return Step(operation, scripts.DELETE, Words(), _is_done)
 
 
-_added: Callable[[Reply], int] = itemgetter(1)
+def _made(operation: Create, reply: Reply) -> SessionData:
+    head = decode_head(str(operation.session_id), reply[5])
+    return SessionData(**head, messages=list(operation.messages))
 
 
-def _nothing(_: Reply) -> None:
+def _added(_: Append, reply: Reply) -> int:
+    added: int = reply[1] if len(reply) > 1 else 0
+    return added
+
+
+def _nothing(_: ReplaceMessage, __: Reply) -> None:
     pass
 
 
-def _write(
-    exchange: Exchange,
-    script: scripts.Script,
-    operation: _Write,
-    args: Words,
-    result: Callable[[Reply], T],
-    *,
-    message: str | None = None,
-) -> RedisFlow[T]:
-    """Carry out a write, and under Cluster enter the session into its lists.
+def _deleted(operation: DeleteMessages, reply: Reply) -> list[str]:
+    if reply[0] == b"NONE":
+        return []
+    ids, runs = operation.message_ids, zip(reply[5][::2], reply[5][1::2], strict=True)
+    return [message_id for start, count in runs for message_id in ids[start : start + count]]
 
-    Args:
-        exchange: The store's.
-        script: What writes.
-        operation: What it is for.
-        args: What the script is given beyond what each write is.
-        result: Makes the operation's result of the script's reply.
-        message: The id of the message that it is about, if there is one.
-    """
-    session_id, layout = operation.session_id, exchange.layout
-    encoded_id = encoded(session_id)
-    keys = session_keys(layout.prefix, encoded_id)
-    # The random bytes name this write: when it is sent again, the script knows it.
-    who = (exchange.index_prefix, encoded_id, encoded(operation.user_id), layout.ttl)
-    words = Words((BY_HASH, script.sha, SIX, *keys, *who, os.urandom(8), b"", *args))
-    call = WriteCall(keys.head, words, script, session_id)
-    try:
-        [reply] = yield from exchange.ask([call], exchange.wait)
-        if reply[0] in REFUSALS:
-            refuse(reply, operation, message)
-        if layout.clustered and len(reply) >= _RECEIPT and reply[4]:
-            member = b"/".join((encoded_id, reply[2], reply[3]))
-            entry = Entry(member, reply[4], [])
-            calls = drops if isinstance(operation, Delete) else touches
-            yield from exchange.ask(calls(layout, entry))
-    except BaseException as error:
-        if may_still_arrive(error):
-            DOUBTS.note((layout.where, keys.writes), call.name)
-        raise
-    return result(reply if len(reply) > 1 else [*reply, 0])
+
+def _updated(operation: Update, reply: Reply) -> SessionInfo:
+    return decode_info(operation.session_id, reply[5])
+
+
+def _is_done(_: Delete, reply: Reply) -> bool:
+    done: bool = reply[0] == b"OK"
+    return done
 
 
 def _records(messages: Sequence[SessionMessage]) -> list[bytes]:
@@ -178,3 +194,14 @@ def _records(messages: Sequence[SessionMessage]) -> list[bytes]:
 
 def _too_many() -> InvalidMessageError:
     return InvalidMessageError(f"Redis takes up to {_MOST_MESSAGES:,} messages at once")
+
+
+WRITES: dict[type, Callable[[Any], Step]] = {
+    Append: _append,
+    Create: _create,
+    Delete: _delete,
+    DeleteMessages: _delete_messages,
+    ReplaceMessage: _replace_message,
+    Update: _update,
+}
+"""What each operation that writes is carried out by."""

@@ -10,9 +10,7 @@ end
 fine = type(writes) == 'string' and #writes % EACH == 0
 if not fine then writes = '' end
 for _, write in ipairs(ARGV) do
-  local at = string.find(writes, write, 1, true)
-  while at and at % EACH ~= 1 do at = string.find(writes, write, at + 1, true) end
-  if not at then
+  if not entry_of(writes, write) then
     late[#late + 1] = struct.pack(ENTRY, write, 2 ^ 53, time[1] * 1000000 + time[2], 0)
   end
 end

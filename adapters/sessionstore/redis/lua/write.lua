@@ -1,4 +1,4 @@
--- What every write shares. Needs `record`, `find`, `forget` and `enter`.
+-- What every write shares. Needs `record`, `find`, `forget`, `enter` and `many`.
 -- ARGV: 1 a plus and the prefix, or nothing where the index is in other slots; 2 the session's
 -- encoded id; 3 the caller; 4 the TTL in milliseconds; 5 a name of 8 bytes for this write, by
 -- which it is known when it comes a second time because its answer was lost; 6 how many
@@ -25,7 +25,6 @@ end
 -- What this write did, if it was done already. It is gone if the session was deleted since, or
 -- even made again: then its number is not above those of all writes before.
 local function recall(at)
-  while at and at % EACH ~= 1 do at = string.find(writes, write, at + 1, true) end
   if not at then return nil end
   local _, version, time, added = struct.unpack(ENTRY, writes, at)
   local done = {version = version, time = time, added = added, gone = version == 0}
@@ -37,7 +36,7 @@ local function recall(at)
   return done
 end
 
-local done = recall(string.find(writes, write, 1, true))
+local done = recall(entry_of(writes, write))
 -- It was given up by who sent it, and arrives too late.
 if done and done.version >= LARGEST then return {'VOID'} end
 local over = done and (done.gone or redis.call('EXISTS', head) == 0)
@@ -110,13 +109,6 @@ local function begin(session)
     if newest[2] then session.updated = math.max(session.updated, tonumber(newest[2]) + 1) end
     for i = 2, #indexes do redis.call('ZCARD', indexes[i]) end
     if ttl ~= '' then expired = outdated(indexes[1]) end
-  end
-end
-
--- Lua hands on only so many words at once. An even number of them: they may come in pairs.
-local function many(command, key, words)
-  for from = 1, #words, 1000 do
-    redis.call(command, key, unpack(words, from, math.min(from + 999, #words)))
   end
 end
 
