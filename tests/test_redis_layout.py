@@ -29,6 +29,7 @@ from sessionstore import (
     SessionStoreError,
 )
 from sessionstore.models import encode_message, new_id
+from sessionstore.operations import Append, Get, GetMessages, Update
 from sessionstore.redis.clients import Clients
 from sessionstore.redis.keys import encoded, session_keys
 from sessionstore.redis.requests import Command
@@ -85,6 +86,9 @@ def operations(store: Any, a: str = "", name: str = "s") -> dict[str, Callable[[
         "remove": call("delete_messages", name, ["m1", "m7", "m29", "no such"]),
         "remove nothing": call("delete_messages", name, ["m1"]),
         "update": call("update", name, messages=log, metadata={"a": 1}),
+        "several": call("run", [GetMessages(name, limit=5), Append(name, [said("y")])]),
+        "several writes": call("run", [Append(name, log), Update(name, metadata={}), Get(name)]),
+        "several reads": call("run", [GetMessages(name), Get(name)]),
         "list": call("list_sessions"),
         "list by user": call("list_sessions", user_id="u", agent_id="default", limit=1),
         "delete": call("delete", name),
@@ -127,7 +131,7 @@ def test_a_cluster_takes_one_round_trip_more_for_its_index(
     redis_cluster: redis_servers.Cluster, prefix: str, mode: str
 ) -> None:
     writes = {"create", "append", "append again", "append one", "replace", "update", "delete"}
-    writes |= {"remove", "remove nothing"}
+    writes |= {"remove", "remove nothing", "several", "several writes"}
     with ExitStack() as stack:
         proxies = [stack.enter_context(Proxy(one.port)) for one in redis_cluster.servers]
         ports = {one.port: p.port for one, p in zip(redis_cluster.servers, proxies, strict=True)}

@@ -17,6 +17,7 @@ from servers.process import wait_until
 from servers.proxy import Proxy
 
 from sessionstore import RedisSessionStore, StoreTimeoutError, StoreUnavailableError
+from sessionstore.operations import Append, GetMessages, Update
 from sessionstore.testing.samples import conversation, ids, said
 
 TIMEOUT = 0.4
@@ -48,6 +49,7 @@ def calm(redis_server: redis_servers.Server) -> Iterator[RedisSessionStore]:
                 store.append_message(name, said("x", "m0"))
             getattr(store, method[1:])(name, **arguments)
         store.append_messages("s", conversation(3))
+        store.run([GetMessages("append"), Append("append", []), Update("append", metadata={})])
         yield store
 
 
@@ -242,23 +244,33 @@ def test_writes_cancelled_while_they_wait_for_a_connection_do_nothing_later(
 PROGRAM = """
 import sys
 from sessionstore import RedisSessionStore, SessionMessage
+from sessionstore.operations import Append, GetMessages, Update
 store = RedisSessionStore(sys.argv[1], timeout=5.0)
+late = SessionMessage("user", "x", id="late")
 store.append_message("warm", SessionMessage("user", "x"))
 print("warm", flush=True)
 sys.stdin.readline()
 try:
-    store.update("s", messages=[SessionMessage("user", "x", id="late")])
+    {write}
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 sys.stdin.readline()
 """
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        'store.update("s", messages=[late])',
+        'store.run([GetMessages("s"), Append("s", [late]), Update("s", metadata={})])',
+    ],
+    ids=["one", "several"],
+)
 def test_a_write_interrupted_by_ctrl_c_does_nothing_later(
-    calm: RedisSessionStore, proxy: Proxy
+    calm: RedisSessionStore, proxy: Proxy, write: str
 ) -> None:
     url = f"redis://127.0.0.1:{proxy.port}"
-    command = [sys.executable, "-c", PROGRAM, url]
+    command = [sys.executable, "-c", PROGRAM.replace("{write}", write), url]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
