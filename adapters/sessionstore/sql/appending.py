@@ -11,6 +11,7 @@ from sessionstore.arguments import require_version
 from sessionstore.operations import Append
 from sessionstore.ownership import require_owner
 from sessionstore.rows import encoded
+from sessionstore.sql.batching import appends
 from sessionstore.sql.changes import add, find, make, new_row, write_head
 from sessionstore.sql.column_types import escaped
 from sessionstore.sql.direct import Query, Values
@@ -44,7 +45,8 @@ def append(sessions: Sessions, asked: Append) -> SqlFlow[int]:
         query = Query(appending(sessions.tables), _values(sessions, asked, records))
         # One that expects a version is not repeatable: it would not find that version any more.
         repeatable, session = expected is None, query.values["id"]
-        [reply] = yield Work(query, at_once=True, repeatable=repeatable, session=session)
+        batchable = appends(sessions.tables) if repeatable else None
+        [reply] = yield Work(query, True, repeatable, session, batchable=batchable)
         was_there, owner, is_live, version, added, made = reply
         if made:
             return int(added)

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sessionstore._runtime.event_loops import PerLoop
+from sessionstore.sql.batches import Batches
 from sessionstore.sql.gate import Gate
 
 __all__ = ["Engines", "OfLoop"]
@@ -80,11 +81,13 @@ class OfLoop:
     Attributes:
         engine: The engine.
         gate: What stands before its pool.
+        batches: What is done together with other work.
     """
 
     def __init__(self, engine: AsyncEngine, gate: Gate | None) -> None:
         self.engine = engine
         self.gate = gate
+        self.batches: Batches = Batches()
         self._drivers: weakref.WeakSet[Any] = weakref.WeakSet()
         sockets: set[Any] = set()
         event.listen(engine.sync_engine, "connect", partial(_note, self._drivers, sockets))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine
@@ -11,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore.sql.database import AgentDb
 from sessionstore.sql.direct import Query, asent, sent
+from sessionstore.sql.engines import Engines
 from sessionstore.sql.loop_pool import LoopPool, opened_in_greenlet
 from sessionstore.sql.options import require_libpq
 from sessionstore.sql.requests import Work
@@ -121,6 +123,16 @@ class PostgresAgentDb(AgentDb):
             **{"pool_reset_on_return": None, **options, **waiting},
         )
         self._timeout, self._place = statement_timeout, place
+
+    async def _apassed(self, engines: Engines, work: Work[Any]) -> object:
+        """Carry out some work once; in a crowd, together with other work."""
+        passed = super()._apassed
+        if work.batchable is None:
+            return await passed(engines, work)
+        mine = engines.of_running_loop() or await self._of_loop()
+        if mine.gate is None:
+            return await passed(engines, work)
+        return await mine.batches.carry_out(work, partial(passed, engines))
 
     def _carried(self, engine: Engine, work: Work[Any]) -> object:
         """Carry out some work; a single statement by psycopg itself, where nobody listens."""

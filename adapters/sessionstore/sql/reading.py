@@ -9,6 +9,7 @@ from sessionstore.errors import InvalidMessageError
 from sessionstore.models import SYSTEM_ROLES, SessionData, SessionMessage, decode_messages
 from sessionstore.operations import Get, GetMessages
 from sessionstore.ownership import require_owner
+from sessionstore.sql.batching import reads
 from sessionstore.sql.cells import checked, checked_head
 from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.read_statements import FIRST, Reading, reading, seeking
@@ -90,8 +91,10 @@ def _rows(
         seek = Query(seeking(sessions.tables), values)
         [(values["place"],)] = yield Work(seek, at_once=True, repeatable=True, session=reader)
         kind = kind._replace(sought=True)
-    query = Query(reading(sessions.tables, kind), values)
-    rows: Sequence[Any] = yield Work(query, at_once=True, repeatable=True, session=reader)
+    query, batchable = Query(reading(sessions.tables, kind), values), None
+    if kind.limited and not kind.named and sessions.is_postgres:
+        batchable = reads(sessions.tables, kind.keep_system, kind.whole)
+    rows: Sequence[Any] = yield Work(query, True, True, reader, batchable=batchable)
     return rows
 
 

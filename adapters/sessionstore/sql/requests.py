@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -10,9 +10,30 @@ from sqlalchemy import Connection
 
 from sessionstore.flow import Flow
 
-__all__ = ["SqlFlow", "Work"]
+__all__ = ["Batchable", "SqlFlow", "Work"]
 
 T = TypeVar("T")
+
+
+class Batchable(msgspec.Struct, frozen=True):
+    """How some work is done together with other work of its kind, by one statement for all of it.
+
+    Such a statement waits for no lock on a session, and to send it twice is as good as once.
+
+    Attributes:
+        statement: What does it for all work that has the same one.
+        size: Tells of a work's own parameters which part of a batch it fills: up to 1.
+        values: Makes the parameters of the statement from those of each work.
+        replies: Takes the statement's rows, and how many works there were; gives what each one's
+            own statement would have given, or ``None`` where it must be sent.
+        one_a_session: No two of the works may be about one session.
+    """
+
+    statement: Any
+    size: Callable[[Any], float]
+    values: Callable[[Sequence[Any]], Any]
+    replies: Callable[[Sequence[Any], int], Sequence[Sequence[Any] | None]]
+    one_a_session: bool
 
 
 class Work(msgspec.Struct, Generic[T], frozen=True):
@@ -28,6 +49,7 @@ class Work(msgspec.Struct, Generic[T], frozen=True):
         may_exceed_pool: Where all connections are in use it opens one of its own.
         is_done: Called once it is this work's turn; where it is true, nothing is sent and the
             reply is ``None``.
+        batchable: How it can be done together with other work; ``None`` where it can't.
     """
 
     run: Callable[[Connection], T]
@@ -36,6 +58,7 @@ class Work(msgspec.Struct, Generic[T], frozen=True):
     session: Hashable | None = None
     may_exceed_pool: bool = False
     is_done: Callable[[], bool] = bool
+    batchable: Batchable | None = None
 
     def __repr__(self) -> str:
         """Tell how it is carried out: never what is written."""

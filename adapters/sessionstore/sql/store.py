@@ -66,6 +66,11 @@ class DbSessionStore(SessionStore):
     take a few more.) When a connection is lost, reads and plain appends are sent again once; the
     count that such an append returns is then that of the second sending.
 
+    With `PostgresAgentDb`, reads with a ``limit`` and appends without ``expected_version`` that are
+    under way on one event loop at the same moment share statements: up to 32 sessions in one. Such
+    a statement waits for no session. Of those in it, one whose session is locked, new or expired,
+    or has long messages, is then carried out alone, as are all of them where it fails.
+
     Example:
         >>> from sessionstore import DbSessionStore, SessionMessage, SqliteAgentDb
         >>> with SqliteAgentDb() as db:
