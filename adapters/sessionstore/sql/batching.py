@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 from sessionstore.sql.batch_statements import appending_to_many, reading_many
 from sessionstore.sql.column_types import escaped
 from sessionstore.sql.direct import Values
 from sessionstore.sql.read_statements import HEAD
-from sessionstore.sql.requests import Batchable
 from sessionstore.sql.tables import Tables
 
-__all__ = ["appends", "reads"]
+__all__ = ["Batchable", "appends", "reads"]
 
 _MESSAGES = 2_000  # read by one statement, each of up to `LONGEST` bytes
 _CHARACTERS = 500_000  # written by one statement
+
+
+class Batchable(msgspec.Struct, frozen=True, eq=False):
+    """How some work is done together with other work of its kind, by one statement for all of it.
+
+    Such a statement waits for no lock on a session, and to send it twice is as good as once.
+
+    Attributes:
+        statement: What does it for all work that has the same one.
+        size: Tells of a work's own parameters which part of a batch it fills: up to 1.
+        values: Makes the parameters of the statement from those of each work.
+        replies: Takes the statement's rows, and how many works there were; gives what each one's
+            own statement would have given, or ``None`` where it must be sent.
+        one_a_session: No two of the works may be about one session.
+    """
+
+    statement: Any
+    size: Callable[[Any], float]
+    values: Callable[[Sequence[Any]], Any]
+    replies: Callable[[Sequence[Any], int], Sequence[Sequence[Any] | None]]
+    one_a_session: bool
 
 
 @lru_cache(maxsize=64)

@@ -62,6 +62,11 @@ class Gate:
         self._answers_on: dict[Hashable, _Answers] = {}
         self._failure, self._failed = "", float("-inf")
 
+    @property
+    def used(self) -> int:
+        """How many have passed and not left yet."""
+        return len(self._inside)
+
     def try_enter(self, session: Hashable | None, place: Ticket) -> bool:
         """Pass, if that is possible at once.
 

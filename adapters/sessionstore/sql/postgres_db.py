@@ -10,6 +10,7 @@ from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sessionstore._runtime.frames import hides_arguments
+from sessionstore.sql.batch_members import ALONE
 from sessionstore.sql.database import AgentDb
 from sessionstore.sql.direct import Query, asent, sent
 from sessionstore.sql.engines import Engines
@@ -24,6 +25,7 @@ from sessionstore.sql.urls import KEEPALIVES, engine_options, place_of, require_
 __all__ = ["PostgresAgentDb"]
 
 _PLAIN = {"max_overflow", "pool_reset_on_return", "pool_size", "pool_timeout"}
+_FEW = 2  # where as many are under way, the next come in batches
 _PSYCOPG = URL.create("postgresql+psycopg")
 
 
@@ -126,13 +128,14 @@ class PostgresAgentDb(AgentDb):
 
     async def _apassed(self, engines: Engines, work: Work[Any]) -> object:
         """Carry out some work once; in a crowd, together with other work."""
-        passed = super()._apassed
-        if work.batchable is None:
-            return await passed(engines, work)
-        mine = engines.of_running_loop() or await self._of_loop()
-        if mine.gate is None:
-            return await passed(engines, work)
-        return await mine.batches.carry_out(work, partial(passed, engines))
+        passed, mine = super()._apassed, engines.of_running_loop()
+        if work.batchable and mine and (gate := mine.gate):
+            batches = mine.batches
+            if gate.used >= _FEW or batches.are_busy():
+                reply = await batches.join(work, work.batchable, partial(passed, engines))
+                if reply is not ALONE:
+                    return reply
+        return await passed(engines, work)
 
     def _carried(self, engine: Engine, work: Work[Any]) -> object:
         """Carry out some work; a single statement by psycopg itself, where nobody listens."""

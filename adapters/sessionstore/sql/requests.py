@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy import Connection
 
 from sessionstore.flow import Flow
 
-__all__ = ["Batchable", "SqlFlow", "Work"]
+if TYPE_CHECKING:
+    from sessionstore.sql.batching import Batchable
+
+__all__ = ["SqlFlow", "Work"]
 
 T = TypeVar("T")
-
-
-class Batchable(msgspec.Struct, frozen=True):
-    """How some work is done together with other work of its kind, by one statement for all of it.
-
-    Such a statement waits for no lock on a session, and to send it twice is as good as once.
-
-    Attributes:
-        statement: What does it for all work that has the same one.
-        size: Tells of a work's own parameters which part of a batch it fills: up to 1.
-        values: Makes the parameters of the statement from those of each work.
-        replies: Takes the statement's rows, and how many works there were; gives what each one's
-            own statement would have given, or ``None`` where it must be sent.
-        one_a_session: No two of the works may be about one session.
-    """
-
-    statement: Any
-    size: Callable[[Any], float]
-    values: Callable[[Sequence[Any]], Any]
-    replies: Callable[[Sequence[Any], int], Sequence[Sequence[Any] | None]]
-    one_a_session: bool
 
 
 class Work(msgspec.Struct, Generic[T], frozen=True):
