@@ -108,7 +108,8 @@ class AsyncClientByHand(AsyncSubject, ByHand):
 
     def __init__(self, url: str) -> None:
         self._script = _script(url)
-        self._client = AsyncClient.from_url(url, protocol=2)
+        # Its own default of 100 connections fails the calls of 256 tasks.
+        self._client = AsyncClient.from_url(url, protocol=2, max_connections=1000)
 
     async def load(self, session: str, limit: int | None) -> Sequence[Any]:
         bodies = await self._client.execute_command(*_read(session, limit))
