@@ -92,7 +92,7 @@ def _rows(
         [(values["place"],)] = yield Work(seek, at_once=True, repeatable=True, session=reader)
         kind = kind._replace(sought=True)
     query, batchable = Query(reading(sessions.tables, kind), values), None
-    if kind.limited and not kind.named and sessions.is_postgres:
+    if kind.limited and not (kind.named or kind.forward) and sessions.is_postgres:
         batchable = reads(sessions.tables, kind.keep_system, kind.whole)
     rows: Sequence[Any] = yield Work(query, True, True, reader, batchable=batchable)
     return rows

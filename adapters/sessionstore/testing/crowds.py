@@ -18,6 +18,8 @@ from sessionstore.errors import (
     SessionExistsError,
     SessionNotFoundError,
 )
+from sessionstore.models import SessionMessage
+from sessionstore.operations import Get, GetMessages, Operation, Several
 from sessionstore.store import SessionStore
 from sessionstore.testing.concurrency import all_of, in_a_loop
 from sessionstore.testing.modes import OpenStore, Stores, StoreSuite, attempt
@@ -28,6 +30,7 @@ __all__ = ["CrowdContract"]
 TASKS, THREADS = 64, 8
 READERS, READS = 30, 8
 _PATIENCE = 10  # times the median
+_SESSIONS = 12
 _SOON = 0.02  # seconds: whoever has an answer within these does not starve
 
 _Failure = tuple[str, tuple[Any, ...], dict[str, Any], type[Exception]]
@@ -105,6 +108,20 @@ class CrowdContract(StoreSuite):
 
         in_a_loop(open_store, main)
 
+    def test_each_of_many_reads_gets_what_it_asked_for(self, open_store: OpenStore) -> None:
+        """Of every kind, on sessions of other lengths: the same as when it is alone."""
+
+        async def main(store: SessionStore) -> None:
+            for number in range(_SESSIONS):
+                messages = [SessionMessage("system", "Be brief.", id="m"), *conversation(number)]
+                await store.acreate(f"s{number}", user_id=f"u{number % 2}", messages=messages)
+            asked = [read for number in range(_SESSIONS) for read in _reads_of(number)]
+            alone = [await store.arun(read) for read in asked]
+            for _ in range(3):
+                assert await all_of([partial(store.arun, read) for read in asked]) == alone
+
+        in_a_loop(open_store, main)
+
     def test_every_second_caller_is_cancelled(self, open_store: OpenStore) -> None:
         """Those who stay are answered; those who go took effect or never will: guarantee 9."""
         self.require_support("cancellation")
@@ -129,6 +146,23 @@ class CrowdContract(StoreSuite):
             assert max(means) <= max(_PATIENCE * statistics.median(means), _SOON)
 
         in_a_loop(open_store, main)
+
+
+def _reads_of(number: int) -> list[Operation[Any]]:
+    session_id, owner = f"s{number}", f"u{number % 2}"
+    near = f"m{number // 2}" if number else "m"
+    return [
+        Get(session_id, 3, owner),
+        Get(session_id, 0),
+        Get(session_id),
+        GetMessages(session_id, 3),
+        GetMessages(session_id, 3, user_id=owner, keep_system=True),
+        GetMessages(session_id, 3, after=""),
+        GetMessages(session_id, 3, after=near),
+        GetMessages(session_id, 3, before=near),
+        GetMessages(session_id),
+        Several([Get(session_id, 2), GetMessages(session_id, 2, after="")]),
+    ]
 
 
 async def _reads_on(store: SessionStore, number: int, over: asyncio.Event) -> list[float]:
