@@ -15,6 +15,7 @@ from typing import Any
 from sessionstore._runtime.interrupts import Deferred
 
 _NOP = opmap["NOP"]
+_POP_EXCEPT = opmap["POP_EXCEPT"]
 
 
 @contextmanager
@@ -22,7 +23,8 @@ def interrupted_at(step: int, modules: Sequence[ModuleType]) -> Iterator[None]:
     """Raise at the n-th instruction of theirs.
 
     But not between a block that holds the lock and its end, where Python looks for no signal, nor
-    where a Ctrl-C is held back.
+    where a Ctrl-C is held back, nor as an error is done with: it would be the context of all later
+    ones then.
     """
     ours = {module.__file__ for module in modules}
     left = step
@@ -32,7 +34,9 @@ def interrupted_at(step: int, modules: Sequence[ModuleType]) -> Iterator[None]:
         if frame.f_code.co_filename not in ours:
             return None
         frame.f_trace_opcodes = True
-        if event == "opcode" and not (_is_at_the_lock(frame) or _is_held_back()):
+        if event == "opcode" and not (
+            _is_at_the_lock(frame) or _ends_an_except(frame) or _is_held_back()
+        ):
             left -= 1
             if left == 0:
                 raise KeyboardInterrupt
@@ -59,6 +63,12 @@ def _is_at_the_lock(frame: FrameType) -> bool:
     # On 3.12, what is left of a loop that ends such a block is a NOP behind what the block covers.
     is_nop = frame.f_code.co_code[frame.f_lasti] == _NOP and sys.version_info >= (3, 11)
     return number is None or (line.startswith("with ") and "lock:" in line) or leaves or is_nop
+
+
+def _ends_an_except(frame: FrameType) -> bool:
+    """Tell whether what comes next, or right behind it, is no longer within an ``except``."""
+    code, place = frame.f_code.co_code, frame.f_lasti
+    return _POP_EXCEPT in code[place : place + 3 : 2]
 
 
 def _is_held_back() -> bool:

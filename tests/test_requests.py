@@ -46,6 +46,7 @@ REQUESTS: dict[Any, Any] = {
     "Call": calls.Call(*CALL),
     "WriteCall": calls.WriteCall(*CALL),
     "LongCall": calls.LongCall(*CALL),
+    "LongWriteCall": calls.LongWriteCall(*CALL),
     "ReadAllCall": calls.ReadAllCall(*CALL),
     "Transaction": of_redis.Transaction((of_redis.Words(("RPUSH", b"k", WORDS)),)),
     "Probe": of_redis.Probe(COMMAND),
