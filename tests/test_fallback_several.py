@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -192,3 +194,30 @@ def test_the_owner_is_checked_in_an_outage() -> None:
         with pytest.raises(SessionAccessError):
             stage.store.run([Get("s", user_id="eve"), Append("s", said("b"), user_id="eve")])
         assert stage.seen() == ["a"]
+
+
+@pytest.mark.parametrize("count", [8, 64])
+def test_a_crowd_on_one_session_goes_on_in_an_outage(tmp_path: Path, count: int) -> None:
+    stage = stage_in_an_outage()
+    stage.fallback.inner = SQLiteSessionStore(tmp_path / "journal.db")
+    stage.store = stage.open()
+    stage.store.run([GetMessages("s"), Append("s", said("first"))])
+
+    async def turns(caller: int) -> list[int]:
+        seen = []
+        for number in range(4):
+            turn = [GetMessages("s"), Append("s", said(f"{caller}-{number}"))]
+            view, added = await stage.store.arun(turn)
+            seen.append(len(view))
+            assert added == 1
+        return seen
+
+    async def main() -> list[list[int]]:
+        return await asyncio.gather(*map(turns, range(count)))
+
+    seen = list(chain.from_iterable(asyncio.run(main())))
+    assert sorted(seen) == list(range(1, 4 * count + 1))
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert len(stage.kept()) == 2 + 1 + 4 * count
+    stage.fallback.inner.close()

@@ -123,11 +123,13 @@ def _journal(
     parts: Parts, view: SessionCache, write: Write, records: Records, stamp: int, *, known: bool
 ) -> FallbackFlow[Any]:
     session_id, user_id, cache = str(write.session_id), write.user_id, parts.cache
+    writes = writes_of(write)
+    appends = all(type(part) is Append for part in writes)  # what others add is no matter to these
 
     def show(arrival: Arrival) -> Any:
         seen = cache.view(session_id, user_id)
         before = arrival.before = seen.stamp(session_id)
-        if type(write) is not Append and (seen is not view or before != stamp):
+        if not appends and (seen is not view or before != stamp):
             raise _OvertakenError("somebody else has changed the session: try again")
         seen_before = known and (before or parts.knows(seen, session_id))
         return seen.show(write, records, unseen=not seen_before)
@@ -135,7 +137,6 @@ def _journal(
     def current() -> int:
         return cache.view(session_id, user_id).stamp(session_id)
 
-    writes = writes_of(write)
     kept = writes[0] if len(writes) == 1 else write
     entry = Entry(new_id(), kept)
     if rewrites(kept):
