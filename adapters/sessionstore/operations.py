@@ -102,38 +102,29 @@ class Operation(
         return [] if self.about is None else [self.about]
 
 
-def as_several(store: str, given: object) -> Several:
-    """Make one operation of a list of them; what is no list is refused.
+def unknown_operation(store: str, operation: object) -> SessionStoreError:
+    """Make the error of a store of that class that is given what it can't carry out.
 
-    Args:
-        store: The name of the store's class.
-        given: What `run` was given and does not know.
+    It is an `InvalidTypeError` where that is no operation at all.
+    """
+    name = type(operation).__name__
+    if isinstance(operation, Operation):
+        return SessionStoreError(f"{store} does not know the operation {name}")
+    what = "an empty list" if operation in ([], ()) else name
+    usage = "run takes an operation, such as Get('s1'), or a list of some"
+    return InvalidTypeError(f"{usage}: not {what}")
+
+
+def as_several(store: str, given: object) -> Several:
+    """Make one operation of a list, or raise what `unknown_operation` makes of all else.
 
     Raises:
-        SessionStoreError: It is an operation that the store does not know.
-        InvalidTypeError: It is neither an operation nor a list of some.
+        SessionStoreError: It is no list, but what a store of that class does not know.
         InvalidSessionError: They can't be one step: see `Several`.
     """
     if isinstance(given, (list, tuple)) and given:
         return Several(list(given))
     raise unknown_operation(store, given)
-
-
-def unknown_operation(store: str, operation: object) -> SessionStoreError:
-    """Make the error of a store that is given what it can't carry out.
-
-    Args:
-        store: The name of the store's class.
-        operation: What it was given.
-
-    Returns:
-        The error: an `InvalidTypeError` where that is no operation at all.
-    """
-    name = type(operation).__name__
-    if isinstance(operation, Operation):
-        return SessionStoreError(f"{store} does not know the operation {name}")
-    what = f"run takes an operation, such as Get('s1'), or a list of some, not {name}"
-    return InvalidTypeError(f"{what} without any" if operation in ([], ()) else what)
 
 
 class Create(Operation[SessionData], frozen=True, tag="create"):
@@ -392,35 +383,40 @@ _OF_ONE_SESSION = frozenset(get_args(OfOneSession))
 class Several(Operation["list[Any]"], frozen=True, tag="several"):
     """Carry out some operations on one session as one step; give the result of each.
 
-    Each finds what those before it did. Where one fails, nothing of any of them is written. A list
-    that is given to `run` becomes one of these.
+    Each finds what those before it did. Where one fails, nothing is written. A list becomes this.
 
     Attributes:
         operations: One or more, all with the same session and user. `Delete` can only be the last.
 
     Example:
-        >>> from sessionstore import InMemorySessionStore
+        >>> from sessionstore import InMemorySessionStore, SessionMessage
         >>> from sessionstore.operations import Append, GetMessages
         >>> store = InMemorySessionStore()
-        >>> store.run([GetMessages("s1"), Append("s1", [{"role": "user", "content": "Hello!"}])])
+        >>> store.run([GetMessages("s1"), Append("s1", [SessionMessage("user", "Hello!")])])
         [[], 1]
     """
-
-    is_write: ClassVar[bool] = True
 
     operations: list[OfOneSession]
 
     def __post_init__(self) -> None:
         """Check what it was made of."""
-        parts = self.operations
-        if not (parts and _OF_ONE_SESSION.issuperset(map(type, parts))):
-            raise InvalidTypeError("several operations must each be about one session, as Get is")
-        session_id, user_id = parts[0].session_id, parts[0].user_id
+        parts = list(self.operations)
+        _set(self, "operations", parts)
+        if not parts:
+            raise InvalidTypeError("a list of operations must hold one or more")
         for part in parts:
-            if part.session_id != session_id or part.user_id != user_id:
-                raise InvalidSessionError("several operations must name one session and user_id")
+            if type(part) not in _OF_ONE_SESSION:
+                raise InvalidTypeError(_not_of_one_session(part))
+            if part.session_id != parts[0].session_id or part.user_id != parts[0].user_id:
+                why = "the operations of a list must name one session_id and one user_id"
+                raise InvalidSessionError(f"{why}: run one list for each")
         if Delete in map(type, parts[:-1]):
             raise InvalidSessionError("of several operations, Delete can only be the last")
+
+    @property
+    def is_write(self) -> bool:  # type: ignore[override]
+        """Whether any of them may change anything."""
+        return any(part.is_write for part in self.operations)
 
     @property
     def session_id(self) -> str:
@@ -436,6 +432,13 @@ class Several(Operation["list[Any]"], frozen=True, tag="several"):
     def writes(self) -> list[SessionWrite]:
         """Those that may change anything."""
         return [part for part in self.operations if part.is_write]  # type: ignore[misc]
+
+
+def _not_of_one_session(part: object) -> str:
+    name = part.__name__ if isinstance(part, type) else type(part).__name__
+    if isinstance(part, Several | list | tuple):
+        return "a list of operations can't hold another list: write one flat list"
+    return f"{name} is no operation on one session, so it can't be in a list: run it by itself"
 
 
 def _check_ids(operation: Any) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, overload
 
 from sessionstore.bounds import StoreBounds
-from sessionstore.operations import Operation
+from sessionstore.operations import Operation, as_several
 from sessionstore.store import SessionStore
 
-__all__ = ["OuterSessionStore", "WrapperSessionStore", "unwrapped"]
+__all__ = ["OuterSessionStore", "WrapperSessionStore", "as_operation", "unwrapped"]
 
 T = TypeVar("T")
 
@@ -119,6 +119,22 @@ class WrapperSessionStore(OuterSessionStore):
     async def aclose(self) -> None:
         """Async twin of `close`."""
         await self._wrapped.aclose()
+
+
+def as_operation(given: object) -> Operation[Any]:
+    """Give an operation as it is, and a list of operations as one: what a wrapper's `run` is given.
+
+    Args:
+        given: What `run` was given.
+
+    Returns:
+        The operation; of a list, `Several`.
+
+    Raises:
+        InvalidTypeError: It is neither an operation nor a list of some.
+        InvalidSessionError: They can't be one step: see `Several`.
+    """
+    return given if isinstance(given, Operation) else as_several("WrapperSessionStore", given)
 
 
 def unwrapped(store: SessionStore) -> SessionStore:

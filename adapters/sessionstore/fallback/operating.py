@@ -55,6 +55,8 @@ def flow_of(parts: Parts, operation: Operation[Any]) -> FallbackFlow[Any]:
     route = _ROUTES.get(type(operation))
     if route is None:
         operation, route = as_several("FallbackSessionStore", operation), _SEVERAL
+    if route is _SEVERAL and not operation.is_write:
+        route = _SEVERAL_READ
     return operate(parts, operation, route)
 
 
@@ -80,6 +82,7 @@ _WRITE = Route(learn_write, journaled, writes=True, reads=False)
 _MESSAGES = Route(learn_messages, recalled)
 _LIST = Route(learn_nothing, recalled_list)
 _SEVERAL = Route(learn_several, done_together, writes=True)
+_SEVERAL_READ = Route(learn_several, done_together)
 _ROUTES: dict[type, Route] = {
     Append: Route(learn_append, journaled, writes=True, reads=False),
     Create: _WRITE,

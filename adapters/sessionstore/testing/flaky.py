@@ -14,9 +14,9 @@ import msgspec
 from sessionstore.deadline import deadline_after
 from sessionstore.errors import StoreConnectionError, StoreTimeoutError
 from sessionstore.memory import InMemorySessionStore
-from sessionstore.operations import Operation, Several, as_several
+from sessionstore.operations import Operation, Several
 from sessionstore.store import SessionStore
-from sessionstore.wrapper import WrapperSessionStore
+from sessionstore.wrapper import WrapperSessionStore, as_operation
 
 __all__ = ["Failure", "FlakySessionStore", "Which"]
 
@@ -161,7 +161,8 @@ class FlakySessionStore(WrapperSessionStore):
             times: How many; ``None`` for all, until `heal`.
             error: What to raise. Real stores raise a `SessionStoreError`: of their errors, a
                 `StoreUnavailableError` and those below it are worth a retry.
-            on: Which operations; all when not given. A list of several counts as each of them.
+            on: Which operations; all when not given. A list of several counts once, if any of
+                them is one of these.
             after: How many of those are answered first.
         """
         self._add(_Fault(on, after, times, failure=error))
@@ -194,7 +195,8 @@ class FlakySessionStore(WrapperSessionStore):
         Args:
             times: How many; ``None`` for all, until `heal`.
             error: What to raise.
-            on: Which operations; all when not given. A list of several counts as each of them.
+            on: Which operations; all when not given. A list of several counts once, if any of
+                them is one of these.
             after: How many of those are answered first.
         """
         self._add(_Fault(on, after, times, failure=error, is_lost=True))
@@ -219,7 +221,8 @@ class FlakySessionStore(WrapperSessionStore):
         Args:
             seconds: How long.
             times: How many operations; ``None`` for all, until `heal`.
-            on: Which operations; all when not given. A list of several counts as each of them.
+            on: Which operations; all when not given. A list of several counts once, if any of
+                them is one of these.
             after: How many of those are answered at once first.
         """
         self._add(_Fault(on, after, times, seconds=seconds))
@@ -268,8 +271,7 @@ class FlakySessionStore(WrapperSessionStore):
     def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
     def run(self, operation: Any) -> Any:
         """Hand an operation on, or fail."""
-        if isinstance(operation, (list, tuple)):
-            operation = as_several(type(self).__name__, operation)
+        operation = as_operation(operation)
         seconds, fault = self._meet(operation)
         if seconds:
             wait, is_late = self._wait(seconds)
@@ -288,8 +290,7 @@ class FlakySessionStore(WrapperSessionStore):
     async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
     async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
-        if isinstance(operation, (list, tuple)):
-            operation = as_several(type(self).__name__, operation)
+        operation = as_operation(operation)
         seconds, fault = self._meet(operation)
         if seconds:
             wait, is_late = self._wait(seconds)
@@ -343,10 +344,11 @@ class FlakySessionStore(WrapperSessionStore):
 def _is_for(which: Which, operation: Operation[Any]) -> bool:
     if which is None:
         return True
+    if isinstance(operation, Several):
+        meets = isinstance(which, type | tuple) and isinstance(operation, which)
+        return meets or any(_is_for(which, part) for part in operation.operations)
     if isinstance(which, str):
-        parts = operation.operations if isinstance(operation, Several) else [operation]
-        return any(part.is_write == (which == "writes") for part in parts)
+        return operation.is_write == (which == "writes")
     if isinstance(which, type | tuple):
-        parts = operation.operations if isinstance(operation, Several) else []
-        return any(isinstance(part, which) for part in (operation, *parts))
+        return isinstance(operation, which)
     return which(operation)

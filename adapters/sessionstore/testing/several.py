@@ -200,6 +200,14 @@ class SeveralContract(StoreSuite):
             store.run([Append("s", [said("a", "a")]), *make()] if make() else [])
         assert store.get("s") is None
 
+    def test_a_list_is_what_it_was_when_it_was_made(self, store: SessionStore) -> None:
+        """Whatever becomes of the caller's list afterwards."""
+        parts: list[Any] = [Append("s", [said("a", "a")])]
+        several = Several(parts)
+        parts += [Append("t", [said("b", "b")]), Ping()]
+        assert store.run(several) == [1]
+        assert store.get("t") is None
+
     def test_nobody_comes_between_several(self, stores: Stores) -> None:
         """What each of many callers reads is all that was there when its message came."""
         store = stores.open()
