@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sessionstore.operations import Operation
 from sessionstore.sqlite.carrying import carry_out_job
 from sessionstore.sqlite.connections import Database
-from sessionstore.sqlite.jobs import Job, Work, answer
+from sessionstore.sqlite.jobs import Job, Work, answer, is_long
 from sessionstore.sqlite.watching import watch_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ __all__ = ["acarry_out"]
 
 T = TypeVar("T")
 
-_MANY = 1000  # messages, or sessions: who reads more keeps those waiting who read less
 _A_LOOK = 0.001  # seconds
 
 
@@ -48,8 +47,7 @@ async def acarry_out(database: Database, work: Work[T], operation: Operation[T])
 def _kind(operation: Operation[Any]) -> str:
     if operation.is_write:
         return "write"
-    limit: int | None = getattr(operation, "limit", 0)
-    return "long read" if limit is None or limit > _MANY else "read"
+    return "long read" if is_long(operation) else "read"
 
 
 def _lead(database: Database, lane: Lane, job: Job[Any]) -> None:

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     import asyncio
     from asyncio import AbstractEventLoop
 
-__all__ = ["Job", "Work", "answer"]
+__all__ = ["Job", "Work", "answer", "is_long"]
 
 T = TypeVar("T")
 
 Work: TypeAlias = Callable[[Any, Any], T]
 """What an operation does in its `Transaction`."""
 
+_LONG = 1000  # messages, or sessions: who reads more keeps those waiting who read less
 _MOST = 100  # messages, or ids of some
 _LARGEST = 256 * 1024  # bytes that it writes
 
@@ -172,8 +173,17 @@ def _is_small(operation: Any) -> bool:
     if kind is DeleteMessages:
         return len(operation.message_ids) <= _MOST
     if kind is Several:
-        return all(not part.is_write or _is_small(part) for part in operation.operations)
+        parts = operation.operations
+        return all(_is_small(part) if part.is_write else not is_long(part) for part in parts)
     return kind is ReplaceMessage
+
+
+def is_long(operation: Operation[Any]) -> bool:
+    """Tell whether it may read more messages than others should wait for."""
+    if isinstance(operation, Several):
+        return any(map(is_long, operation.operations))
+    limit: int | None = getattr(operation, "limit", 0)
+    return limit is None or limit > _LONG
 
 
 def _parts_of(operation: Operation[Any]) -> Sequence[Operation[Any]]:
