@@ -14,7 +14,7 @@ from sqlite_files import files_of, outside, said, write_lock
 
 from sessionstore import SessionStore, SQLiteSessionStore, StoreBusyError, StoreTimeoutError
 from sessionstore.deadline import until
-from sessionstore.operations import Append
+from sessionstore.operations import Append, Get, GetMessages, Operation
 from sessionstore.sqlite.async_calls import acarry_out
 from sessionstore.sqlite.calls import Call
 from sessionstore.sqlite.transactions import Transaction
@@ -427,3 +427,15 @@ def test_another_store_of_this_process_does_not_release_our_locks(path: Path) ->
     assert texts == ["first", "ours", "the other's", "of another process", "ours again"]
     with SQLiteSessionStore(path) as store:
         assert len(store.get_messages("s")) == 5
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_list_that_only_reads_waits_for_no_writer(path: Path, mode: str) -> None:
+    reads: list[Operation[Any]] = [Get("s"), GetMessages("s")]
+    with SQLiteSessionStore(path, timeout=0) as store:
+        store.append_message("s", said("hello"))
+        with write_lock(path):
+            found = store.run(reads) if mode == "sync" else asyncio.run(store.arun(reads))
+            assert [len(found[0].messages), len(found[1])] == [1, 1]
+            with pytest.raises(StoreBusyError):
+                store.run([*reads, Append("s", [said("x")])])
