@@ -175,6 +175,36 @@ def test_what_the_primary_gave_is_known_in_an_outage() -> None:
     assert stage.store.get("s") is None
 
 
+def test_a_turn_lets_an_outage_forget_nothing_that_it_read() -> None:
+    stage = Stage()
+    stage.primary.inner.append_messages("s", said("a", "b"), user_id="alice")
+    view, _ = stage.store.run(
+        [GetMessages("s", user_id="alice"), Append("s", said("c"), user_id="alice")]
+    )
+    assert [message.id for message in view] == ["a", "b"]
+    stage.primary.go_down()
+    assert stage.seen() == ["a", "b", "c"]
+    with pytest.raises(SessionAccessError):
+        stage.store.get("s", user_id="eve")
+    stage.store.update("s", messages=said("b", "c", "d"))
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == ["b", "c", "d"]
+
+
+def test_a_list_that_reads_ends_no_outage_of_writes() -> None:
+    events: list[str] = []
+    stage = Stage(
+        on_fallback=lambda _: events.append("down"), on_recover=lambda: events.append("up")
+    )
+    stage.store.append_messages("s", said("a"))
+    stage.primary.take_no_writes()
+    stage.store.append_messages("s", said("b"))
+    for _ in range(3):
+        stage.store.run([GetMessages("s"), Get("s")])
+    assert events == ["down"]
+
+
 def test_what_others_learned_meanwhile_is_newer_than_what_several_read() -> None:
     stage = Stage()
     stage.store.append_messages("s", said("a"))

@@ -46,7 +46,7 @@ from sessionstore import (
     SQLiteSessionStore,
     Window,
 )
-from sessionstore.operations import Append, ReplaceMessage, Several
+from sessionstore.operations import Append, GetMessages, ReplaceMessage, Several, Update
 from sessionstore.window import INTERRUPTED
 
 NOT_RUN = "This tool call was not run: its arguments were no valid JSON."
@@ -319,18 +319,60 @@ def test_two_turns_with_tools_at_once_on_one_event_loop_are_both_kept_whole(stor
 # -- What it costs ---------------------------------------------------------------------------------
 
 
-def test_a_turn_begins_in_one_step_and_each_other_costs_one_write(memory, run, monkeypatch):
+def test_a_turn_costs_one_read_and_each_step_one_write(memory, run, monkeypatch):
     operations = watched(monkeypatch)
     agent, _ = agent_of(
         memory, calls("add", "add2"), calls("add"), "ok", tools=[add, tool("add2")(add.func)]
     )
     run(agent, "go")
-    # The view with what the user said; three answers, three results.
+    # What the user said, three answers, three results.
     asked = counted(operations)
     writes = asked[Append] + asked[ReplaceMessage]
     late = asked[ReplaceMessage]  # a result that overtook its neighbour took its place first
-    assert (asked[Several], writes - late, late <= 1) == (1, 6, True)
-    assert set(asked) <= {Several, Append, ReplaceMessage}
+    assert (asked[GetMessages], writes - late, late <= 1) == (1, 7, True)
+    assert set(asked) <= {GetMessages, Append, ReplaceMessage}
+
+
+def test_a_turn_with_a_window_begins_in_one_step(memory, run, monkeypatch):
+    operations = watched(monkeypatch)
+    model = Scripted(lines=["one", "two"])
+    sessions = SessionMiddleware(memory, window=Window(max_messages=20))
+    agent = create_agent(model, middleware=[sessions])
+    run(agent, "1")
+    run(agent, "2")
+    assert counted(operations) == {Several: 2, Append: 2}
+    assert words(model.shown[-1]) == ["1", "one", "2"]
+    assert words(logged(memory)) == ["1", "one", "2", "two"]
+
+
+def test_a_view_whose_messages_are_replaced_between_two_pages_is_read_again(run):
+    class Replaced(InMemorySessionStore):
+        """Somebody else replaces all messages as the first page was read."""
+
+        replaced = False
+
+        def _after(self, operation):
+            if isinstance(operation, Several) and not self.replaced:
+                self.replaced = True
+                said = [SessionMessage("user", "other"), SessionMessage("assistant", "answer")]
+                InMemorySessionStore.run(self, Update("s", messages=said))
+
+        def run(self, operation):
+            result = super().run(operation)
+            self._after(operation)
+            return result
+
+        async def arun(self, operation):
+            result = await super().arun(operation)
+            self._after(operation)
+            return result
+
+    store = Replaced()
+    store.append_messages("s", [SessionMessage("user", "x" * 50) for _ in range(300)])
+    window = Window(max_tokens=100_000, token_counter=len)
+    model = Scripted(lines=["hello"])
+    run(create_agent(model, middleware=[SessionMiddleware(store, window=window)]), "Hi!")
+    assert words(model.shown[-1])[:2] == ["other", "answer"]
 
 
 # -- Streams ---------------------------------------------------------------------------------------

@@ -17,8 +17,11 @@ from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,
     RedisSessionStore,
+    SessionAccessError,
+    SessionMessage,
     SQLiteSessionStore,
     StoreUnavailableError,
+    Window,
 )
 
 USER = {"configurable": {"session_id": "s", "user_id": "alice"}}
@@ -83,6 +86,21 @@ def test_an_agent_goes_on_in_an_outage_and_all_is_replayed(primary, store, run):
     assert primary.inner.get("s").user_id == "alice"
     run(agent, said("q3"), USER)
     assert words(primary.inner.get_messages("s")) == [*expected, "q3", "a3"]
+
+
+@pytest.mark.parametrize("window", [None, Window(max_messages=100)], ids=["all", "a window"])
+def test_an_agent_remembers_in_an_outage_what_was_said_before_it(primary, store, run, window):
+    old = [SessionMessage(role, f"old {n}") for n in range(10) for role in ("user", "assistant")]
+    primary.inner.append_messages("s", old, user_id="alice")
+    model = Scripted(lines=["a1", "a2"])
+    agent = create_agent(model, middleware=[SessionMiddleware(store, window=window)])
+    run(agent, said("q1"), USER)
+    primary.go_down()
+    run(agent, said("q2"), USER)
+    assert [len(shown) for shown in model.shown] == [21, 23]
+    assert words(model.shown[-1])[-3:] == ["q1", "a1", "q2"]
+    with pytest.raises((SessionAccessError, StoreUnavailableError)):  # a window tells no owner
+        store.get("s", user_id="bob")
 
 
 @pytest.mark.parametrize("tool_is_on", [True, False])
@@ -152,7 +170,7 @@ def on_its_own(primary, *lines, on_save_error=None, **options):
 
 
 @pytest.mark.parametrize("fault", ["down", "lost"])
-@pytest.mark.parametrize("saved", [1, 2, 3])
+@pytest.mark.parametrize("saved", [2, 3, 4])
 def test_a_failed_save_of_an_answer_is_tried_again(primary, run, saved, fault):
     primary.script(*[None] * saved, fault)
     result = run(on_its_own(primary, calls("add"), "done"), said("go"))
@@ -161,7 +179,7 @@ def test_a_failed_save_of_an_answer_is_tried_again(primary, run, saved, fault):
 
 
 @pytest.mark.parametrize(
-    ("saved", "answer"), [(1, ("ai", "")), (2, ("tool", "2")), (3, ("ai", "done"))]
+    ("saved", "answer"), [(2, ("ai", "")), (3, ("tool", "2")), (4, ("ai", "done"))]
 )
 def test_a_failed_save_gives_the_caller_the_answer(primary, run, saved, answer):
     primary.script(*[None] * saved, then="down")
@@ -170,13 +188,14 @@ def test_a_failed_save_gives_the_caller_the_answer(primary, run, saved, answer):
     assert (caught.value.answer.type, caught.value.answer.content) == answer
     assert caught.value.input_saved
     assert isinstance(caught.value.__cause__, StoreUnavailableError)
-    assert log(primary.inner) == TURN[:saved]
+    assert log(primary.inner) == TURN[: saved - 1]
 
 
-def test_a_failure_before_anything_ran_raises_the_stores_own_error(primary, run):
+@pytest.mark.parametrize("saved", [0, 1])
+def test_a_failure_before_anything_ran_raises_the_stores_own_error(primary, run, saved):
     failures = []
     agent = on_its_own(primary, "done", on_save_error=failures.append)
-    primary.go_down()
+    primary.script(*[None] * saved, then="down")
     with pytest.raises(StoreUnavailableError):
         run(agent, said("go"))
     assert failures == []
@@ -185,14 +204,14 @@ def test_a_failure_before_anything_ran_raises_the_stores_own_error(primary, run)
 def test_with_on_save_error_an_agent_goes_on_to_its_end(primary, run):
     failures = []
     agent = on_its_own(primary, calls("add"), "done", on_save_error=failures.append)
-    primary.script(None, then="down")
+    primary.script(None, None, then="down")
     assert words(run(agent, said("go"))["messages"]) == ["go", "", "2", "done"]
     assert [failure.answer.content for failure in failures] == ["", "2", "done", "done"]
     assert log(primary.inner) == TURN[:1]
 
 
 @pytest.mark.parametrize("faults", range(2, 10))
-@pytest.mark.parametrize("saved", [1, 2, 3])
+@pytest.mark.parametrize("saved", [2, 3, 4])
 def test_what_could_not_be_saved_is_saved_by_a_later_step(primary, run, saved, faults):
     failures = []
     agent = on_its_own(primary, calls("add"), "done", on_save_error=failures.append)
@@ -200,7 +219,7 @@ def test_what_could_not_be_saved_is_saved_by_a_later_step(primary, run, saved, f
     run(agent, said("go"))
     assert failures
     reported_at_the_end = len(failures) > 1 and failures[-1].answer is failures[-2].answer
-    assert log(primary.inner) == (TURN[:saved] if reported_at_the_end else TURN)
+    assert log(primary.inner) == (TURN[: saved - 1] if reported_at_the_end else TURN)
 
 
 @pytest.mark.parametrize("saved", [1, 2, 3])

@@ -431,11 +431,11 @@ def test_another_store_of_this_process_does_not_release_our_locks(path: Path) ->
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_list_that_only_reads_waits_for_no_writer(path: Path, mode: str) -> None:
-    reads: list[Operation[Any]] = [Get("s"), GetMessages("s")]
+    reads: list[Operation[Any]] = [Get("new"), GetMessages("new")]
     with SQLiteSessionStore(path, timeout=0) as store:
-        store.append_message("s", said("hello"))
+        store.append_message("new", said("hello"))
         with write_lock(path):
             found = store.run(reads) if mode == "sync" else asyncio.run(store.arun(reads))
             assert [len(found[0].messages), len(found[1])] == [1, 1]
             with pytest.raises(StoreBusyError):
-                store.run([*reads, Append("s", [said("x")])])
+                store.run([*reads, Append("new", [said("x")])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,6 +21,8 @@ from sessionstore.operations import Append, Several
 __all__ = ["SessionLoader"]
 
 T = TypeVar("T")
+
+_MANY = 1000  # messages: who reads more reads apart
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class SessionLoader:
             loaded = [message for message in loaded if message.id not in obsolete]
             state = yield from self._sent_again(turn, log, messages)
         if state is None:
-            done = None if opening is None else (opening, added)
+            done = None if opening is None or added is None else (opening, added)
             state, older = yield from self._viewing(turn, loaded, messages, done)
             whole = None
             if older:
@@ -104,17 +107,28 @@ class SessionLoader:
         return [*as_given(both[0], given_now), *both[1], *system]
 
 
-def _opened(reading: StoreFlow[T], append: Append | None) -> StoreFlow[tuple[T, int]]:
-    """Read, and append in the step of the first read; give how many were added, too."""
+def _opened(reading: StoreFlow[T], append: Append | None) -> StoreFlow[tuple[T, int | None]]:
+    """Read, and append in the step of the first read; give how many were added, too.
+
+    A long read is a step of its own, which holds no writer up: nothing is appended then.
+    """
     if append is None:
-        return (yield from reading), 0
-    read: Any = next(reading)
-    found, added = yield Several([read, append])
-    try:
-        while True:
-            found = yield reading.send(found)
-    except StopIteration as over:
-        return over.value, added
+        return (yield from reading), None
+    first: Any = next(reading)
+    if first.limit is None or first.limit > _MANY:
+        found, added = (yield first), None
+    else:
+        found, added = yield Several([first, append])
+    resume: Callable[[Any], Any] = reading.send
+    while True:
+        try:
+            request = resume(found)
+        except StopIteration as over:
+            return over.value, added
+        try:
+            resume, found = reading.send, (yield request)
+        except Exception as error:  # noqa: BLE001 - handed to the flow, which may read again
+            resume, found = reading.throw, error
 
 
 def _without_older(

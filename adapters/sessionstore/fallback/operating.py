@@ -55,20 +55,41 @@ def flow_of(parts: Parts, operation: Operation[Any]) -> FallbackFlow[Any]:
     route = _ROUTES.get(type(operation))
     if route is None:
         operation, route = as_several("FallbackSessionStore", operation), _SEVERAL
-    if route is _SEVERAL and not operation.is_write:
-        route = _SEVERAL_READ
+    if isinstance(operation, Several):
+        return _several(parts, operation)
     return operate(parts, operation, route)
 
 
 def _get_messages(parts: Parts, read: GetMessages) -> FallbackFlow[list[SessionMessage]]:
-    paged = read.before is not None or read.after is not None
-    if paged or (read.keep_system and read.limit is not None):
+    whole = _whole(read)
+    if whole is None:
         given: list[SessionMessage] = yield from operate(parts, read, _MESSAGES)
         return given
-    # The whole session tells its owner and its version, too.
-    whole = Get(read.session_id, read.limit, read.user_id)
     data: SessionData | None = yield from operate(parts, whole, _ROUTES[Get])
     return data.messages if data else []
+
+
+def _several(parts: Parts, asked: Several) -> FallbackFlow[list[Any]]:
+    route = _SEVERAL if asked.is_write else _SEVERAL_READ
+    first, *rest = asked.operations
+    whole = _whole(first)
+    if whole is None:
+        plain: list[Any] = yield from operate(parts, asked, route)
+        return plain
+    data, *others = yield from operate(parts, Several([whole, *rest]), route)
+    return [data.messages if data else [], *others]
+
+
+def _whole(read: Operation[Any]) -> Get | None:
+    """Give what reads the same messages with all that is known of the session: owner, version.
+
+    It is ``None`` where there is no such, as for a page.
+    """
+    if not isinstance(read, GetMessages) or read.before is not None or read.after is not None:
+        return None
+    if read.keep_system and read.limit is not None:
+        return None
+    return Get(read.session_id, read.limit, read.user_id)
 
 
 def _list_sessions(parts: Parts, read: ListSessions) -> FallbackFlow[SessionPage]:

@@ -8,11 +8,11 @@ atomic by itself, with a deadline, a second try and an outcome of its own.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeGuard
 
 import redis
 
-from sessionstore.redis.calls import Call, LongCall
+from sessionstore.redis.calls import Call, LongCall, WriteCall
 from sessionstore.redis.requests import Command, Request
 from sessionstore.redis.scripts import DROP, TOUCH
 from sessionstore.redis.timed import SLOW
@@ -45,6 +45,7 @@ _LARGE = 16_384  # bytes of a command that goes by itself
 _LARGE_REPLY = 65_536  # and of a reply whose like comes by itself
 _MOST_SESSIONS = 1000
 _MOST_INDEXES = 3  # that a session is in
+_LIST = b"several"  # the script of a list of operations
 _PARTS = 3  # of the reply to a read that found a session
 
 
@@ -86,13 +87,17 @@ class LargeReplies:
 
     def may_be_of(self, command: Command) -> bool:
         """Tell whether the reply to a command may be large."""
-        return type(command) is Call and command.session_id in self._sessions
+        return _reads_messages(command) and command.session_id in self._sessions
 
     def learn(self, command: Command, reply: Any) -> None:
         """Note whether the reply to a command was."""
-        if type(command) is not Call or len(reply) < _PARTS:
+        if not _reads_messages(command):
             return
-        if sum(map(len, reply[-1])) + sum(map(len, reply[1])) > _LARGE_REPLY:
+        replies = [reply] if type(command) is Call and command.script.name != _LIST else reply[1]
+        found = [each for each in replies if len(each) >= _PARTS and isinstance(each[-1], list)]
+        if not found:
+            return
+        if max(sum(map(len, each[-1])) + sum(map(len, each[1])) for each in found) > _LARGE_REPLY:
             self._sessions[command.session_id] = None
             if len(self._sessions) > _MOST_SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
@@ -116,6 +121,11 @@ def shared_sizes(request: Request) -> list[int]:
         return []
     sizes = [sum(map(len, command.words)) for command in request if _is_short(command)]
     return sizes if len(sizes) == len(request) and all(size <= _LARGE for size in sizes) else []
+
+
+def _reads_messages(command: Command) -> TypeGuard[Call]:
+    kind = type(command)
+    return kind is Call or (kind is WriteCall and command.script.name == _LIST)  # type: ignore[attr-defined]
 
 
 def _is_short(command: Command) -> bool:
