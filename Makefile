@@ -51,7 +51,7 @@ notebooks: $(READY) ## every notebook, in a kernel of its own
 outputs: $(READY) ## every notebook, run again, with its outputs
 	cd tests && ../$(BIN)/python test_notebooks.py
 
-bench: $(BENCH)/ready ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (20 minutes)
+bench: $(BENCH)/ready ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (15 minutes)
 	$(BENCH)/bin/python benchmarks/run.py
 
 bench-quick: $(BENCH)/ready ## a little of all that, printed only (3 minutes)

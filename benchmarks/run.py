@@ -39,11 +39,11 @@ class Scale:
     whole: Sequence[int] = (10, 100, 1000, 5000)
     windowed: Sequence[int] = (10, 100, 1000, 5000, 100_000)
     others: int = 20
-    seconds: float = 12
+    seconds: float = 6
     most: int = 60
     least: int = 3
     burst: int = BURST
-    crowd: float = 15
+    crowd: float = 10
     each: int | None = None
     sessions: int = 200_000
     replayed: int = 10_000
