@@ -51,11 +51,11 @@ class Asked:
         self, command: Command, size: int, began: float, ends: float, reply: asyncio.Future[Any]
     ) -> None:
         """Wait."""
-        self.command = command
-        self.size = size
-        self.began = began
-        self.ends = ends
-        self.reply = reply
+        self.command: Command = command
+        self.size: int = size
+        self.began: float = began
+        self.ends: float = ends
+        self.reply: asyncio.Future[Any] = reply
         self.batch: object | None = None
 
     def answer(self, reply: Any) -> None:
@@ -117,7 +117,7 @@ class AsyncBatches:
 
     def __init__(self, way: AsyncWay, permits: asyncio.Semaphore, timeout: float | None) -> None:
         """Belong to the running loop; nothing is on its way yet."""
-        self.large = LargeReplies()
+        self.large: LargeReplies = LargeReplies()
         self._way = way
         self._permits = permits
         self._timeout = timeout

@@ -41,7 +41,7 @@ class AsyncNodes:
         self, client: AsyncClient, permits: asyncio.Semaphore, timeout: float | None
     ) -> None:
         """Know of no node yet."""
-        self.large = LargeReplies()
+        self.large: LargeReplies = LargeReplies()
         self._client = client
         self._permits = permits
         self._timeout = timeout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from sessionstore.deadline import deadline_after
@@ -44,10 +44,12 @@ class Member:
     """
 
     def __init__(self, work: Work[Any], batchable: Batchable, carry: Carry) -> None:
-        self.session, self.batchable, self.carry = work.session, batchable, carry
-        self.values = work.run.values  # type: ignore[attr-defined]  # a `Query`'s
-        self.size = batchable.size(self.values)
-        self.deadline = deadline_after(None)
+        self.session: Hashable | None = work.session
+        self.batchable: Batchable = batchable
+        self.carry: Carry = carry
+        self.values: Any = work.run.values  # type: ignore[attr-defined]  # a `Query`'s
+        self.size: float = batchable.size(self.values)
+        self.deadline: float | None = deadline_after(None)
         self.batch: asyncio.Task[None] | None = None
         self.told: tuple[object, Exception | None] | None = None
         self.woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -76,9 +76,9 @@ class Job(Generic[T]):
     )
 
     def __init__(self, call: Call, work: Work[T], operation: Operation[T]) -> None:
-        self.call = call
-        self.work = work
-        self.operation = operation
+        self.call: Call = call
+        self.work: Work[T] = work
+        self.operation: Operation[T] = operation
         self.alone: bool = operation.is_write and not _is_small(operation)
         self.records: dict[int, Records] = {}
         self.result: Any = None

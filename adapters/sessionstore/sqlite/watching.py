@@ -31,7 +31,7 @@ class Watch:
     """
 
     def __init__(self, loop: AbstractEventLoop) -> None:
-        self.loop = weakref.ref(loop)
+        self.loop: weakref.ref[AbstractEventLoop] = weakref.ref(loop)
         self._calls: dict[Job[Any], asyncio.Future[None]] = {}
         self._due = math.inf
 
