@@ -93,11 +93,11 @@ class LargeReplies:
         """Note whether the reply to a command was."""
         if not _reads_messages(command):
             return
-        replies = [reply] if type(command) is Call and command.script.name != _LIST else reply[1]
-        found = [each for each in replies if len(each) >= _PARTS and isinstance(each[-1], list)]
-        if not found:
+        replies = reply[1] if command.script.name == _LIST and len(reply) > 1 else [reply]
+        sizes = [size for size in map(_bytes_read, replies) if size is not None]
+        if not sizes:
             return
-        if max(sum(map(len, each[-1])) + sum(map(len, each[1])) for each in found) > _LARGE_REPLY:
+        if max(sizes) > _LARGE_REPLY:
             self._sessions[command.session_id] = None
             if len(self._sessions) > _MOST_SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
@@ -121,6 +121,16 @@ def shared_sizes(request: Request) -> list[int]:
         return []
     sizes = [sum(map(len, command.words)) for command in request if _is_short(command)]
     return sizes if len(sizes) == len(request) and all(size <= _LARGE for size in sizes) else []
+
+
+def _bytes_read(reply: Any) -> int | None:
+    """Give the bytes of the reply to a read that found a session; ``None`` of all others."""
+    if not isinstance(reply, list) or len(reply) != _PARTS:
+        return None
+    _, first, bodies = reply
+    if not (isinstance(first, list) and isinstance(bodies, list)):
+        return None
+    return sum(map(len, first)) + sum(map(len, bodies))
 
 
 def _reads_messages(command: Command) -> TypeGuard[Call]:
