@@ -347,7 +347,10 @@ def test_each_call_has_its_own_deadline(proxy: Proxy, prefix: str) -> None:
             assert time.monotonic() - started < 1.0
             assert all(isinstance(one, StoreUnavailableError) for one in found)
             proxy.carry()
-            assert await crowd_of(store, "last") == [1] * CROWD
+            for number in range(20):  # what is in doubt is settled first: a busy machine takes long
+                if (found := await crowd_of(store, f"last {number}")) == [1] * CROWD:
+                    break
+            assert found == [1] * CROWD
 
     asyncio.run(main())
 
