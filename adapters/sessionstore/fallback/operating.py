@@ -52,11 +52,11 @@ def flow_of(parts: Parts, operation: Operation[Any]) -> FallbackFlow[Any]:
         return _get_messages(parts, operation)
     if isinstance(operation, ListSessions):
         return _list_sessions(parts, operation)
-    route = _ROUTES.get(type(operation))
-    if route is None:
-        operation, route = as_several("FallbackSessionStore", operation), _SEVERAL
     if isinstance(operation, Several):
         return _several(parts, operation)
+    route = _ROUTES.get(type(operation))
+    if route is None:
+        return _several(parts, as_several("FallbackSessionStore", operation))
     return operate(parts, operation, route)
 
 
@@ -111,7 +111,6 @@ _ROUTES: dict[type, Route] = {
     DeleteMessages: _WRITE,
     Update: Route(learn_update, journaled, writes=True, reads=False),
     Delete: _WRITE,
-    Several: _SEVERAL,
     Get: Route(learn_session, recalled),
     Prune: Route(learn_nothing, refuse_prune),
     Ping: Route(learn_nothing, ping_fallback),

@@ -19,7 +19,7 @@ from sessionstore.sql.reading import get, get_messages
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.tables import Tables
-from sessionstore.sql.write_statements import written
+from sessionstore.sql.write_statements import ADDING, written
 from sessionstore.sql.writing import delete_messages
 
 __all__ = ["turn_of", "viewed", "viewing"]
@@ -192,21 +192,7 @@ WITH times AS MATERIALIZED (
         AND version = (SELECT version FROM seen)
     UNION ALL
     SELECT session_key, 0 FROM made
-), added AS (
-    INSERT INTO {messages} (session_key, position, id, body)
-    SELECT writable.session_key, writable.last_position + new.place, new.id, new.body
-    FROM writable, unnest(CAST(:ids AS text[]), CAST(:bodies AS text[]))
-        WITH ORDINALITY AS new (id, body, place)
-    ON CONFLICT (session_key, id) DO NOTHING
-    RETURNING position
-), counted AS (
-    UPDATE {sessions} AS session SET version = session.version + 1,
-        updated_at = greatest(times.now, session.updated_at + 1),
-        message_count = session.message_count + (SELECT count(*) FROM added),
-        last_position = session.last_position + CAST(:count AS bigint)
-    FROM found, times
-    WHERE session.session_key = found.session_key AND (SELECT count(*) FROM added) > 0
-), head AS (
+), {adding}, head AS (
     SELECT seen.* FROM seen, times WHERE seen.updated_at >= times.oldest
 ), readable AS (
     SELECT session_key FROM head
@@ -229,7 +215,7 @@ SELECT {REPLY}, NULL, CAST(json_build_array(
         ELSE found.version = (SELECT version FROM seen) END
 ) AS text){nothing}
 FROM times LEFT JOIN found ON true
-"""
+""".replace("{adding}", ADDING)
 _FIRST = """
 UNION ALL
 SELECT {FIRST}, message.position, message.body{nothing}

@@ -12,7 +12,7 @@ from sessionstore.sql.cells import raw_columns
 from sessionstore.sql.clock import BEGAN, NOW, OLDEST, newest, next_time, now, oldest_live
 from sessionstore.sql.tables import Tables
 
-__all__ = ["adding", "appending", "locking", "moment", "noting", "removing", "written"]
+__all__ = ["ADDING", "adding", "appending", "locking", "moment", "noting", "removing", "written"]
 
 
 @lru_cache(maxsize=16)
@@ -108,6 +108,22 @@ def appending(tables: Tables) -> TextClause:
     return written(tables, _APPEND)
 
 
+# Behind `found`, `times` and `writable`: also in the statement that reads before it appends.
+ADDING: str = """added AS (
+    INSERT INTO {messages} (session_key, position, id, body)
+    SELECT writable.session_key, writable.last_position + new.place, new.id, new.body
+    FROM writable, unnest(CAST(:ids AS text[]), CAST(:bodies AS text[]))
+        WITH ORDINALITY AS new (id, body, place)
+    ON CONFLICT (session_key, id) DO NOTHING
+    RETURNING position
+), counted AS (
+    UPDATE {sessions} AS session SET version = session.version + 1,
+        updated_at = greatest(times.now, session.updated_at + 1),
+        message_count = session.message_count + (SELECT count(*) FROM added),
+        last_position = session.last_position + CAST(:count AS bigint)
+    FROM found, times
+    WHERE session.session_key = found.session_key AND (SELECT count(*) FROM added) > 0
+)"""
 _APPEND = """
 WITH times AS MATERIALIZED (
     SELECT {oldest} AS oldest, greatest({now},
@@ -131,26 +147,12 @@ WITH times AS MATERIALIZED (
         AND version = coalesce(CAST(:expected AS bigint), version)
     UNION ALL
     SELECT session_key, 0 FROM made
-), added AS (
-    INSERT INTO {messages} (session_key, position, id, body)
-    SELECT writable.session_key, writable.last_position + new.place, new.id, new.body
-    FROM writable, unnest(CAST(:ids AS text[]), CAST(:bodies AS text[]))
-        WITH ORDINALITY AS new (id, body, place)
-    ON CONFLICT (session_key, id) DO NOTHING
-    RETURNING position
-), counted AS (
-    UPDATE {sessions} AS session SET version = session.version + 1,
-        updated_at = greatest(times.now, session.updated_at + 1),
-        message_count = session.message_count + (SELECT count(*) FROM added),
-        last_position = session.last_position + CAST(:count AS bigint)
-    FROM found, times
-    WHERE session.session_key = found.session_key AND (SELECT count(*) FROM added) > 0
-)
+), {adding}
 SELECT found.session_key IS NOT NULL, found.user_id,
     found.updated_at >= times.oldest, found.version,
     (SELECT count(*) FROM added), (SELECT count(*) FROM made)
 FROM times LEFT JOIN found ON true
-"""
+""".replace("{adding}", ADDING)
 
 
 @lru_cache(maxsize=16)
