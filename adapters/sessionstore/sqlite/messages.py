@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sessionstore.errors import CorruptMessageError, InvalidMessageError
-from sessionstore.models import SessionMessage, decode_messages
+from sessionstore.models import SessionMessage, decode_array, decode_messages
 from sessionstore.rows import Row
 from sessionstore.sqlite.transactions import Transaction
 
@@ -18,7 +17,6 @@ __all__ = [
     "first_before",
     "last_before",
     "next_after",
-    "oldest_first",
     "position_of",
     "remove",
     "replace",
@@ -28,10 +26,17 @@ START, END = 0, 2**63 - 1
 _MANY = 500  # values in one statement: SQLite takes 999, of late more
 _LAST = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
     WHERE session_key = ? AND position < ? ORDER BY position DESC LIMIT ?"""
-_FIRST = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
-    WHERE session_key = ? AND position < ? ORDER BY position LIMIT 1"""
 _NEXT = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
     WHERE session_key = ? AND position > ? ORDER BY position LIMIT ?"""
+_FIRST = """SELECT CAST(body AS BLOB) FROM sessionstore_messages
+    WHERE session_key = ? AND position < ? ORDER BY position LIMIT 1"""
+# One row, and so one step: between two steps another thread may take the interpreter, and with many
+# that read, one does. What has a LIMIT is carried out by itself, in its order.
+_ARRAY = "SELECT count(*), min(position), CAST('[' || group_concat(body) || ']' AS BLOB) FROM ({})"
+_LAST_ARRAY, _NEXT_ARRAY = (
+    _ARRAY.format(statement.replace("CAST(body AS BLOB)", "body")) for statement in (_LAST, _NEXT)
+)
+_MOST = 1000  # messages in one row
 _POSITION = "SELECT position FROM sessionstore_messages WHERE session_key = ? AND id = ?"
 _ADD = """INSERT INTO sessionstore_messages (session_key, position, id, body) VALUES (?, ?, ?, ?)
     ON CONFLICT (session_key, id) DO NOTHING"""
@@ -42,19 +47,64 @@ _REMOVE = "DELETE FROM sessionstore_messages WHERE session_key = ? AND position 
 _CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
 
 
-def last_before(transaction: Transaction, row: Row, end: int, limit: int | None) -> Any:
-    """Give the last messages before a position, newest first: their positions and bodies."""
-    return transaction.execute(_LAST, (row.session_key, end, _rows(limit)))
+def last_before(
+    transaction: Transaction, row: Row, end: int, limit: int | None
+) -> tuple[list[SessionMessage], int]:
+    """Give the last messages before a position, oldest first, and the position of the first.
+
+    Raises:
+        CorruptMessageError: One of them can't be read.
+    """
+    array = _array(transaction, _LAST_ARRAY, row, end, limit)
+    if array:
+        messages, start = array
+        messages.reverse()
+        return messages, end if start is None else start
+    rows = transaction.execute(_LAST, (row.session_key, end, _rows(limit)))
+    found = decode_messages(row.id, [body for _, body in reversed(rows)])
+    return found, rows[-1][0] if rows else end
 
 
-def next_after(transaction: Transaction, row: Row, start: int, limit: int | None) -> Any:
-    """Give the first messages behind a position, oldest first."""
-    return transaction.execute(_NEXT, (row.session_key, start, _rows(limit)))
+def next_after(
+    transaction: Transaction, row: Row, start: int, limit: int | None
+) -> list[SessionMessage]:
+    """Give the first messages behind a position, oldest first.
+
+    Raises:
+        CorruptMessageError: One of them can't be read.
+    """
+    array = _array(transaction, _NEXT_ARRAY, row, start, limit)
+    if array:
+        return array[0]
+    rows = transaction.execute(_NEXT, (row.session_key, start, _rows(limit)))
+    return decode_messages(row.id, [body for _, body in rows])
 
 
-def first_before(transaction: Transaction, row: Row, end: int) -> Any:
-    """Give the session's first message, if it is before a position."""
-    return transaction.execute(_FIRST, (row.session_key, end))
+def first_before(transaction: Transaction, row: Row, end: int) -> list[SessionMessage]:
+    """Give the session's first message, if it is before a position.
+
+    Raises:
+        CorruptMessageError: It can't be read.
+    """
+    rows = transaction.execute(_FIRST, (row.session_key, end))
+    return decode_messages(row.id, [body for [body] in rows])
+
+
+def _array(
+    transaction: Transaction, statement: str, row: Row, place: int, limit: int | None
+) -> tuple[list[SessionMessage], int | None] | None:
+    """Read messages in one step; ``None`` where they are many, large or damaged."""
+    if row.message_count > _MOST and (limit is None or limit > _MOST):
+        transaction.make_way()
+        return None
+    try:
+        [[count, first, array]] = transaction.execute(
+            statement, (row.session_key, place, _rows(limit))
+        )
+    except InvalidMessageError:  # too big for one row
+        return None
+    messages = decode_array(array or b"[]")
+    return (messages, first) if messages is not None and len(messages) == count else None
 
 
 def position_of(transaction: Transaction, row: Row, message_id: str, way: str) -> int:
@@ -74,11 +124,6 @@ def position_of(transaction: Transaction, row: Row, message_id: str, way: str) -
     if not found:
         raise InvalidMessageError(f"the session has no message {message_id!r} to go {way}")
     return _require_position(row, found[0][0])
-
-
-def oldest_first(session_id: str, rows: list[tuple[int, bytes]]) -> list[SessionMessage]:
-    """Decode what was read newest first."""
-    return decode_messages(session_id, [body for _, body in reversed(rows)])
 
 
 def add(transaction: Transaction, row: Row, records: Sequence[tuple[str, str]]) -> Row:

@@ -17,8 +17,8 @@ def get(transaction: Transaction, operation: Get) -> SessionData | None:
     row = find(transaction, operation.session_id, operation.user_id)
     if row is None:
         return None
-    last = messages.last_before(transaction, row, messages.END, operation.limit)
-    return SessionData(**row.head(), messages=messages.oldest_first(row.id, last))
+    last, _ = messages.last_before(transaction, row, messages.END, operation.limit)
+    return SessionData(**row.head(), messages=last)
 
 
 def get_messages(transaction: Transaction, operation: GetMessages) -> list[SessionMessage]:
@@ -31,12 +31,10 @@ def get_messages(transaction: Transaction, operation: GetMessages) -> list[Sessi
     end = messages.END
     if operation.before is not None:
         end = messages.position_of(transaction, row, operation.before, "before")
-    last = messages.last_before(transaction, row, end, operation.limit)
-    found = messages.oldest_first(row.id, last)
+    found, start = messages.last_before(transaction, row, end, operation.limit)
     if operation.keep_system and operation.limit is not None:
-        start = last[-1][0] if last else end
         first = messages.first_before(transaction, row, start)
-        found[:0] = [m for m in messages.oldest_first(row.id, first) if m.role in SYSTEM_ROLES]
+        found[:0] = [message for message in first if message.role in SYSTEM_ROLES]
     return found
 
 
@@ -46,8 +44,7 @@ def _following(
     start = messages.START
     if after:
         start = messages.position_of(transaction, row, after, "on from")
-    following = messages.next_after(transaction, row, start, limit)
-    return messages.oldest_first(row.id, following[::-1])
+    return messages.next_after(transaction, row, start, limit)
 
 
 def list_sessions(transaction: Transaction, operation: ListSessions) -> SessionPage:

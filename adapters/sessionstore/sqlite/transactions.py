@@ -113,6 +113,10 @@ class Transaction:
         """
         return self._job.encoded(operation)
 
+    def make_way(self) -> None:
+        """Let others read at once: what is read now is long."""
+        self._database.make_way(self._call)
+
     def commit_batch(self) -> None:
         """Keep what was done so far; the next statement begins another transaction."""
         self.commit()
