@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sessionstore import SessionMessage
+from sessionstore import SessionMessage, SQLiteSessionStore
 
 
 def said(text: str, id: str | None = None) -> SessionMessage:
@@ -32,3 +32,14 @@ def write_lock(path: Path, kind: str = "IMMEDIATE") -> Iterator[None]:
         connection.execute(f"BEGIN {kind}")
         yield
         connection.rollback()
+
+
+@contextmanager
+def crowded(store: SQLiteSessionStore) -> Iterator[None]:
+    """Have another call at work all the time: a store reads otherwise then."""
+    call = store._database.call()
+    store._database.take(call, write=False)
+    try:
+        yield
+    finally:
+        store._database.settle(call)

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from children import Children
 from lighter import Lighter
-from sqlite_files import files_of, said, write_lock
+from sqlite_files import crowded, files_of, said, write_lock
 
 from sessionstore import (
     InvalidSessionError,
+    SessionMessage,
     SessionStoreError,
     SQLiteSessionStore,
 )
@@ -127,8 +128,47 @@ def test_every_statement_uses_an_index(
         plans = [plan for statement in statements for plan in plan_of(connection, statement)]
     assert any(plan.startswith("SEARCH") for plan in plans)
     for plan in plans:
-        assert not ("SCAN" in plan and "sessionstore_" in plan), statements
+        assert not plan.startswith("SCAN"), statements
         assert "TEMP B-TREE" not in plan, statements
+
+
+READS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "the last": {"limit": 3},
+    "none": {"limit": 0},
+    "the last, and the system message": {"limit": 2, "keep_system": True},
+    "all, and the system message once": {"before": "m9", "limit": 20, "keep_system": True},
+    "before": {"before": "m7", "limit": 4},
+    "before, and the system message": {"before": "m4", "limit": 2, "keep_system": True},
+    "before the first": {"before": "m0", "keep_system": True, "limit": 2},
+    "after": {"after": "m6"},
+    "after, some": {"after": "m2", "limit": 3},
+    "from the start": {"after": "", "limit": 5},
+    "a large one": {"after": "m8", "limit": 2},
+}
+
+
+@pytest.mark.parametrize("options", READS.values(), ids=READS.keys())
+def test_a_crowd_reads_in_one_step_what_one_alone_reads_row_by_row(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    with SQLiteSessionStore(tmp_path / "sessions.db", synchronous="NORMAL") as store:
+        messages = [said(f"{place} \x1e , \x00 é", f"m{place}") for place in range(9)]
+        messages[0] = SessionMessage("system", "first", id="m0")
+        store.append_messages("s", [*messages, said("x" * 100_000, "m9"), said("y", "m10")])
+        alone = store.get_messages("s", **options)
+        with crowded(store):
+            store.ping()
+            [connection] = store._database.idle()
+            statements: list[str] = []
+            connection.set_trace_callback(statements.append)
+            assert store.get_messages("s", **options) == alone
+            connection.set_trace_callback(None)
+            plans = [plan for one in statements for plan in plan_of(connection, one)]
+    assert any("group_concat" in statement for statement in statements)
+    assert any(plan.startswith("SEARCH") for plan in plans)
+    assert not [plan for plan in plans if "SCAN" in plan and "sessionstore_" in plan], statements
+    assert not [plan for plan in plans if "TEMP B-TREE" in plan], statements
 
 
 def test_a_new_session_is_looked_up_once() -> None:

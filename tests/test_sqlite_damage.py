@@ -3,14 +3,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlite_files import outside, said
+from sqlite_files import crowded, outside, said
 
 from sessionstore import (
     CorruptMessageError,
@@ -57,13 +56,16 @@ CALLS: dict[str, Callable[[SQLiteSessionStore], Any]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQLiteSessionStore]:
+@pytest.fixture(scope="module", params=["alone", "crowded"])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SQLiteSessionStore]:
     with SQLiteSessionStore(
         tmp_path_factory.mktemp("damage") / "sessions.db", retention_days=1, synchronous="NORMAL"
     ) as store:
         store.ping()
-        yield store
+        with crowded(store) if request.param == "crowded" else nullcontext():
+            yield store
 
 
 def begin(store: SQLiteSessionStore) -> None:
@@ -152,17 +154,49 @@ def test_what_looks_like_a_newer_version_within_a_message_is_read(
     assert store.get_messages("s", limit=2)[1] == message
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="sets a limit of SQLite")
-def test_messages_that_are_too_big_together_are_read(store: SQLiteSessionStore) -> None:
+def test_large_messages_are_read_beside_small_ones(store: SQLiteSessionStore) -> None:
     begin(store)
-    [connection, *others] = store._database.idle()
-    assert not others
-    before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 300)
-    try:
-        assert [message.id for message in store.get_messages("s")] == ["m0", "m1", "m2"]
-        assert [message.id for message in store.get_messages("s", after="m0")] == ["m1", "m2"]
-    finally:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
+    store.append_message("s", said("large" * 20_000, "large"))
+    store.append_message("s", said("small", "m3"))
+    assert [len(m.content) for m in store.get_messages("s", limit=2)] == [100_000, 5]
+    assert [message.id for message in store.get_messages("s", after="m1")] == ["m2", "large", "m3"]
+
+
+def test_a_damaged_message_beside_a_large_one_makes_no_two(store: SQLiteSessionStore) -> None:
+    begin(store)
+    store.append_message("s", said("large" * 20_000, "large"))
+    with outside(Path(store._path)) as connection:
+        body = '{"role":"user","content":"a"}'
+        connection.execute(
+            "UPDATE sessionstore_messages SET body = ? WHERE id = 'm1'", (f"{body}\x1e{body}",)
+        )
+    with pytest.raises(CorruptMessageError, match="can't be read"):
+        store.get_messages("s")
+
+
+def test_a_damaged_count_hides_no_message(store: SQLiteSessionStore) -> None:
+    begin(store)
+    store.append_messages("s", [said("x", f"x{n}") for n in range(1000)])
+    with outside(Path(store._path)) as connection:
+        connection.execute("UPDATE sessionstore_sessions SET message_count = 0 WHERE id = 's'")
+    assert len(store.get_messages("s")) == 1003
+    assert len(store.get_messages("s", after="m0")) == 1002
+
+
+def test_two_damaged_messages_make_no_sound_ones(store: SQLiteSessionStore) -> None:
+    begin(store)
+    halves = [('{"role":"user","content":"', "m0"), ('"},{"role":"user"}', "m1")]
+    for between in (",", "\x1e"):
+        with outside(Path(store._path)) as connection:
+            connection.executemany("UPDATE sessionstore_messages SET body = ? WHERE id = ?", halves)
+            joined = halves[0][0] + between + halves[1][0]
+            connection.execute(
+                "UPDATE sessionstore_messages SET body = ? WHERE id = 'm2'", (joined,)
+            )
+        with pytest.raises(CorruptMessageError, match="can't be read"):
+            store.get_messages("s", limit=2)
+        with pytest.raises(CorruptMessageError, match="can't be read"):
+            store.get_messages("s", after="")
 
 
 def test_a_session_that_cannot_be_read_is_named_once(

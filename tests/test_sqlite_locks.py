@@ -255,60 +255,6 @@ def test_waiting_calls_are_served_in_the_order_of_their_arrival() -> None:
     assert order == ["second", "third"]
 
 
-def test_a_second_one_is_let_in_when_the_first_takes_long() -> None:
-    slots = Slots(1, most=2)
-    first, second, third = (Call("a file", LONG) for _ in range(3))
-    assert slots.enter(first)
-    assert not slots.enter(second)
-    slots.wait(second, bool)
-    assert set(slots.inside.values()) == {first, second}
-    slots.leave(first)
-    assert slots.enter(third)
-
-
-def test_whoever_makes_way_lets_the_next_one_in_at_once() -> None:
-    slots = Slots(1, most=2)
-    first, second, third = (Call("a file", LONG) for _ in range(3))
-    assert slots.enter(first)
-    slots.make_way(first)
-    assert slots.enter(second)
-    slots.make_way(second)  # there is no place more
-    assert not slots.enter(third)
-    slots.leave(first)
-    slots.make_way(second)
-    assert slots.enter(third)
-    for call in (second, third):
-        slots.leave(call)
-    assert not slots.inside
-
-
-def test_one_without_time_does_not_wait_for_another_that_reads(path: Path) -> None:
-    with SQLiteSessionStore(path, timeout=0) as store:
-        store.append_message("s", said("x"))
-        reader = store._database.call()
-        store._database.take(reader, write=False)
-        assert len(store.get_messages("s")) == 2
-        store._database.settle(reader)
-
-
-def test_a_long_history_is_read_beside_short_ones(path: Path) -> None:
-    with SQLiteSessionStore(path, synchronous="NORMAL") as store:
-        store.append_messages("long", [said("x")] * 1001)
-        database, inside = store._database, list[tuple[int, ...]]()
-        [connection] = database.idle()
-        connection.set_trace_callback(
-            lambda statement: (
-                inside.append(tuple(database._reading.inside))
-                if "sessionstore_messages" in statement
-                else None
-            )
-        )
-        assert len(store.get_messages("long")) == 1001
-        assert len(store.get_messages("long", limit=1000)) == 1000
-        connection.set_trace_callback(None)
-    assert inside == [(1,), (0,)]
-
-
 def test_the_number_of_readers_at_once_is_bounded(path: Path) -> None:
     with SQLiteSessionStore(path, timeout=BRIEF) as store:
         database = store._database

@@ -25,7 +25,6 @@ __all__ = [
     "SessionMessage",
     "SessionPage",
     "ToolCall",
-    "decode_array",
     "decode_message",
     "decode_messages",
     "decode_metadata",
@@ -227,7 +226,6 @@ def _plain(value: object) -> str | float:
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 _decoder = msgspec.json.Decoder()
 _message_decoder = msgspec.json.Decoder(SessionMessage)
-_array_decoder = msgspec.json.Decoder(list[SessionMessage])
 _UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 _NEWER: set[bytes | str] = {b'{"v":', '{"v":'}
 _metadata_decoder = msgspec.json.Decoder(dict[str, Any])
@@ -320,14 +318,6 @@ def decode_messages(session_id: str, raws: Iterable[bytes | str]) -> list[Sessio
     except CorruptMessageError as error:
         why = str(error)
     raise CorruptMessageError(f"session {session_id!r}: {why}")
-
-
-def decode_array(raw: bytes) -> list[SessionMessage] | None:
-    """Read a JSON array of messages; ``None`` where one may be damaged, or a newer version's."""
-    try:
-        return None if b'{"v":' in raw else _array_decoder.decode(raw)
-    except _UNREADABLE:
-        return None
 
 
 def encode_metadata(metadata: dict[str, Any]) -> bytes:

@@ -90,16 +90,13 @@ class Call:
             waker.acquire()
             self._waker = waker
 
-    def rest(self, most: float) -> None:
+    def rest(self) -> None:
         """Wait until it is woken, but not for long.
-
-        Args:
-            most: How long at most, in seconds.
 
         Raises:
             StoreBusyError: The time is up.
         """
-        self.doze(min(most, self._still_left()))
+        self.doze(self._still_left())
 
     def doze(self, seconds: float = _SLICE) -> None:
         """Wait until it is woken, but not for long, and whatever its time."""

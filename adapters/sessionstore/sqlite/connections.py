@@ -103,9 +103,7 @@ class Database:
     def _make_locks(self) -> None:
         self._writing = Slots(1)
         # A database in memory lives in one connection. The one writer needs no reader to end.
-        # One that reads is quicker than several: they take the interpreter from each other at each
-        # statement. None waits for more than a moment: the other may be long, or the disk slow.
-        self._reading = Slots(1, most=1 if self._in_memory else _MOST_READERS)
+        self._reading = Slots(1 if self._in_memory else _MOST_READERS)
         self._opening = Lock()
         self._halted = False
         self._lanes: dict[str, Lane] = {}
@@ -173,10 +171,6 @@ class Database:
             self.settle(call)
             self.require_open()
             call.pause()
-
-    def make_way(self, call: Call) -> None:
-        """Let others read at once: what this call reads now is long."""
-        self._reading.make_way(call)
 
     def settle(self, call: Call) -> None:
         """Give back all that a call holds, once or twice; what it left open is rolled back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sessionstore.errors import CorruptMessageError, InvalidMessageError
-from sessionstore.models import SessionMessage, decode_array, decode_messages
+from sessionstore.models import SessionMessage, decode_messages
 from sessionstore.rows import Row
 from sessionstore.sqlite.transactions import Transaction
 
@@ -31,11 +31,15 @@ _NEXT = """SELECT position, CAST(body AS BLOB) FROM sessionstore_messages
 _FIRST = """SELECT CAST(body AS BLOB) FROM sessionstore_messages
     WHERE session_key = ? AND position < ? ORDER BY position LIMIT 1"""
 # One row, and so one step: between two steps another thread may take the interpreter, and with many
-# that read, one does. What has a LIMIT is carried out by itself, in its order.
-_ARRAY = "SELECT count(*), min(position), CAST('[' || group_concat(body) || ']' AS BLOB) FROM ({})"
-_LAST_ARRAY, _NEXT_ARRAY = (
-    _ARRAY.format(statement.replace("CAST(body AS BLOB)", "body")) for statement in (_LAST, _NEXT)
+# that read, one does. What has a LIMIT is carried out by itself, in its order. JSON holds no raw
+# control character, so that none of the bodies can hold what is between them.
+_JOINED = """SELECT count(*), count(body), min(position),
+    CAST(group_concat(body, char(30)) AS BLOB) FROM ({})"""
+_SMALL_BODY = "CASE WHEN length(CAST(body AS BLOB)) <= 65536 THEN body END AS body"
+_LAST_JOINED, _NEXT_JOINED = (
+    _JOINED.format(rows.replace("CAST(body AS BLOB)", _SMALL_BODY)) for rows in (_LAST, _NEXT)
 )
+_BETWEEN = b"\x1e"
 _MOST = 1000  # messages in one row
 _POSITION = "SELECT position FROM sessionstore_messages WHERE session_key = ? AND id = ?"
 _ADD = """INSERT INTO sessionstore_messages (session_key, position, id, body) VALUES (?, ?, ?, ?)
@@ -55,11 +59,9 @@ def last_before(
     Raises:
         CorruptMessageError: One of them can't be read.
     """
-    array = _array(transaction, _LAST_ARRAY, row, end, limit)
-    if array:
-        messages, start = array
-        messages.reverse()
-        return messages, end if start is None else start
+    bodies, start = _joined(transaction, _LAST_JOINED, row, end, limit)
+    if bodies is not None:
+        return decode_messages(row.id, reversed(bodies)), end if start is None else start
     rows = transaction.execute(_LAST, (row.session_key, end, _rows(limit)))
     found = decode_messages(row.id, [body for _, body in reversed(rows)])
     return found, rows[-1][0] if rows else end
@@ -73,9 +75,9 @@ def next_after(
     Raises:
         CorruptMessageError: One of them can't be read.
     """
-    array = _array(transaction, _NEXT_ARRAY, row, start, limit)
-    if array:
-        return array[0]
+    bodies, _ = _joined(transaction, _NEXT_JOINED, row, start, limit)
+    if bodies is not None:
+        return decode_messages(row.id, bodies)
     rows = transaction.execute(_NEXT, (row.session_key, start, _rows(limit)))
     return decode_messages(row.id, [body for _, body in rows])
 
@@ -90,21 +92,22 @@ def first_before(transaction: Transaction, row: Row, end: int) -> list[SessionMe
     return decode_messages(row.id, [body for [body] in rows])
 
 
-def _array(
+def _joined(
     transaction: Transaction, statement: str, row: Row, place: int, limit: int | None
-) -> tuple[list[SessionMessage], int | None] | None:
-    """Read messages in one step; ``None`` where they are many, large or damaged."""
-    if row.message_count > _MOST and (limit is None or limit > _MOST):
-        transaction.make_way()
-        return None
-    try:
-        [[count, first, array]] = transaction.execute(
-            statement, (row.session_key, place, _rows(limit))
-        )
-    except InvalidMessageError:  # too big for one row
-        return None
-    messages = decode_array(array or b"[]")
-    return (messages, first) if messages is not None and len(messages) == count else None
+) -> tuple[list[bytes] | None, int | None]:
+    """Read bodies in one step, and the first position; ``None`` where that is not the quicker way.
+
+    So it is not for one call alone, and where they are many or large.
+    """
+    wanted = row.message_count if limit is None else min(limit, row.message_count)
+    if wanted > _MOST or not transaction.is_crowded:
+        return None, None
+    most = _MOST + 1 if limit is None else min(limit, _MOST + 1)  # the count may be damaged
+    [[count, small, first, joined]] = transaction.execute(statement, (row.session_key, place, most))
+    bodies = [] if joined is None else joined.split(_BETWEEN)
+    if len(bodies) == count == small <= _MOST:
+        return bodies, first
+    return None, None
 
 
 def position_of(transaction: Transaction, row: Row, message_id: str, way: str) -> int:

@@ -38,7 +38,7 @@ class SQLiteSessionStore(SessionStore):
     """Sessions in an SQLite file: the embedded default, which needs no server.
 
     Any number of threads, event loops and processes of one machine may use a file at once. One
-    writer at a time goes on, the others wait for it up to ``timeout``; readers never do. Writes
+    writer at a time goes on, the others wait for it up to ``timeout``; readers never wait. Writes
     that wait at the same moment, of threads and of event loops, share a transaction and its flush
     to the disk, and each succeeds or fails as if it were alone; a large one goes alone. An async
     method is carried out in a thread, and never blocks its event loop.

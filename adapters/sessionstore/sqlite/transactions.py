@@ -97,6 +97,11 @@ class Transaction:
         return self._connection
 
     @property
+    def is_crowded(self) -> bool:
+        """Whether other calls are at work on the file at the same time."""
+        return self._database.in_use() > 1
+
+    @property
     def given_up(self) -> bool:
         """Whether nobody waits for its own work any more."""
         return self._call.given_up
@@ -112,10 +117,6 @@ class Transaction:
             InvalidMessageError: One of them can't be stored as JSON.
         """
         return self._job.encoded(operation)
-
-    def make_way(self) -> None:
-        """Let others read at once: what is read now is long."""
-        self._database.make_way(self._call)
 
     def commit_batch(self) -> None:
         """Keep what was done so far; the next statement begins another transaction."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,8 +14,6 @@ from sessionstore.sqlite.jobs import Job
 
 __all__ = ["Slots"]
 
-_MOMENT = 0.005  # seconds
-
 
 class Slots:
     """So many calls at once are let in; the others wait, in the order in which they came.
@@ -28,31 +24,32 @@ class Slots:
 
     Args:
         limit: How many at once.
-        most: How many while one of those is in for longer than a moment; by default, the same.
 
     Attributes:
         inside: Who is in, by place.
         offers: What those who wait would do, by call, where whoever is in may do it for them.
     """
 
-    def __init__(self, limit: int, most: int | None = None) -> None:
+    def __init__(self, limit: int) -> None:
         self._places = range(limit)
-        self._more_places = range(limit, most or limit)
-        self._entered = 0.0  # when the last one did, of `time.monotonic`
         self._waiting: deque[Call] = deque()
         self.inside: dict[int, Call] = {}
         self.offers: dict[Call, Job[Any]] = {}
 
-    def enter(self, call: Call) -> bool:
-        """Take a place; tell whether there was one, and nobody who waits for it already."""
-        return not self._waiting and self._has_entered(call)
+    def enter(self, call: Call, *, waited: bool = False) -> bool:
+        """Take a place; tell whether there was one, and nobody who waits for it already.
 
-    def make_way(self, call: Call) -> None:
-        """Let the next one in at once, if there is a place more: what is done here takes long."""
+        Args:
+            call: Who.
+            waited: Nobody has waited for longer than this call.
+        """
+        if self._waiting and not waited:
+            return False
+        inside = self.inside
         for place in self._places:
-            if self.inside.get(place) is call and self._has_taken(self._more_places, call):
-                self.inside.pop(place, None)
-                self._wake_the_next()
+            if place not in inside and inside.setdefault(place, call) is call:
+                return True
+        return False
 
     def wait(
         self, call: Call, require_open: Callable[[], None], job: Job[Any] | None = None
@@ -74,7 +71,7 @@ class Slots:
                 if job:
                     self.offers[call] = job
                 while not (job and job.over) and not self._is_let_in(call):
-                    _rest(call, require_open, job, self._soon(call))
+                    _rest(call, require_open, job)
             finally:
                 self.forget(call)
                 self._wake_the_next()
@@ -95,35 +92,8 @@ class Slots:
                     self._wake_the_next()
 
     def _is_let_in(self, call: Call) -> bool:
-        return (self._is_next(call) and self._has_entered(call)) or (
-            self._soon(call) <= 0 and self._has_taken(self._more_places, call)
-        )
-
-    def _is_next(self, call: Call) -> bool:
         with suppress(IndexError):  # its job is done, just now
-            return self._waiting[0] is call
-        return False
-
-    def _soon(self, call: Call) -> float:
-        """Give in how many seconds a call may take one of the places more."""
-        if not self._more_places:
-            return math.inf
-        its_end = call.left() - _MOMENT  # it goes in rather than that its time is up
-        if not self._is_next(call):
-            return its_end
-        return min(its_end, self._entered + _MOMENT - time.monotonic())
-
-    def _has_entered(self, call: Call) -> bool:
-        if self._has_taken(self._places, call):
-            self._entered = time.monotonic()
-            return True
-        return False
-
-    def _has_taken(self, places: range, call: Call) -> bool:
-        inside = self.inside
-        for place in places:
-            if place not in inside and inside.setdefault(place, call) is call:
-                return True
+            return self._waiting[0] is call and self.enter(call, waited=True)
         return False
 
     def _wake_the_next(self) -> None:
@@ -131,10 +101,10 @@ class Slots:
             self._waiting[0].wake()
 
 
-def _rest(call: Call, require_open: Callable[[], None], job: Job[Any] | None, soon: float) -> None:
+def _rest(call: Call, require_open: Callable[[], None], job: Job[Any] | None) -> None:
     try:
         require_open()
-        call.rest(soon if soon > 0 else math.inf)
+        call.rest()
     except BaseException as error:
         if job is None:
             raise
