@@ -21,6 +21,7 @@ from sessionstore.operations import (
     Create,
     Delete,
     DeleteMessages,
+    Fork,
     Get,
     GetMessages,
     ListSessions,
@@ -42,6 +43,7 @@ ALL: list[Operation[Any]] = [
     DeleteMessages("s", ["m1"], "alice", 2),
     Update("s", [SAID], {"title": WORDS}, "alice", 2),
     Delete("s", "alice"),
+    Fork("s", "t", "m1", "alice", {"title": WORDS}),
     ListSessions("helper", "alice", 7, "cursor"),
     Prune(),
     Ping(),
@@ -55,6 +57,7 @@ _decoder: Any = msgspec.json.Decoder(
     | DeleteMessages
     | Update
     | Delete
+    | Fork
     | ListSessions
     | Prune
     | Ping
@@ -81,8 +84,8 @@ def test_an_operation_can_not_be_changed(operation: Operation[Any]) -> None:
 
 
 def test_an_operation_says_which_session_it_is_about_and_whether_it_writes() -> None:
-    assert [one.about for one in ALL] == ["s"] * 8 + [None] * 3
-    writes = {Create, Append, ReplaceMessage, DeleteMessages, Update, Delete, Prune}
+    assert [one.about for one in ALL] == ["s"] * 9 + [None] * 3
+    writes = {Create, Append, ReplaceMessage, DeleteMessages, Update, Delete, Fork, Prune}
     assert {type(one) for one in ALL if one.is_write} == writes
 
 
@@ -96,6 +99,8 @@ def test_arguments_are_normalised_when_an_operation_is_made() -> None:
     first, second = Create(), Create()
     assert first.session_id
     assert first.session_id != second.session_id
+    assert Fork("s").new_session_id
+    assert Fork("s").new_session_id != Fork("s").new_session_id
     assert Create("s", metadata=None).metadata == {}  # type: ignore[arg-type]
 
 
@@ -104,6 +109,10 @@ def test_an_operation_with_invalid_arguments_is_refused() -> None:
         (InvalidSessionError, lambda: Get("")),
         (InvalidSessionError, lambda: Get("s", -1)),
         (InvalidSessionError, lambda: Delete("s", user_id="")),
+        (InvalidSessionError, lambda: Fork("")),
+        (InvalidSessionError, lambda: Fork("s", "x" * 513)),
+        (InvalidMessageError, lambda: Fork("s", at="")),
+        (InvalidSessionError, lambda: Fork("s", metadata=[])),  # type: ignore[arg-type]
         (InvalidSessionError, lambda: ListSessions(limit=0)),
         (InvalidSessionError, lambda: Append("s", [SAID], expected_version=-1)),
         (InvalidMessageError, lambda: Append("s", [7])),  # type: ignore[list-item]

@@ -12,6 +12,7 @@ from sessionstore.operations import (
     Create,
     Delete,
     DeleteMessages,
+    Fork,
     Get,
     GetMessages,
     ReplaceMessage,
@@ -177,6 +178,28 @@ class BoundSession:
     ) -> SessionInfo:
         """Async twin of `update`."""
         return await self._store.arun(self._update(messages, metadata, expected_version))
+
+    def fork(
+        self,
+        new_session_id: str | None = None,
+        *,
+        at: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> SessionInfo:
+        """Make a new session with the messages of this one; as `SessionStore.fork`."""
+        return self._store.run(Fork(self.session_id, new_session_id, at, self.user_id, metadata))
+
+    async def afork(
+        self,
+        new_session_id: str | None = None,
+        *,
+        at: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> SessionInfo:
+        """Async twin of `fork`."""
+        return await self._store.arun(
+            Fork(self.session_id, new_session_id, at, self.user_id, metadata)
+        )
 
     def delete(self) -> bool:
         """Delete the session; as `SessionStore.delete`."""

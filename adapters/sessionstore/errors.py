@@ -67,11 +67,11 @@ class OutageError(StoreUnavailableError):
 
 
 class SessionExistsError(SessionStoreError):
-    """``create`` was given the id of a session that is already there."""
+    """``create`` or ``fork`` was given the id of a session that is already there."""
 
 
 class SessionNotFoundError(SessionStoreError):
-    """``update`` or ``replace_message`` named a session or message that is not there."""
+    """``update``, ``replace_message`` or ``fork`` named a session or message that is not there."""
 
 
 class SessionConflictError(SessionStoreError):

@@ -34,6 +34,7 @@ from sessionstore.operations import (
     Create,
     Delete,
     DeleteMessages,
+    Fork,
     Get,
     GetMessages,
     ListSessions,
@@ -205,6 +206,22 @@ class InMemorySessionStore(SessionStore):
                 self._table.take_out(session)
             return session is not None
 
+    def _fork(self, operation: Fork) -> SessionInfo:
+        if operation.metadata is not None:
+            encode_metadata(operation.metadata)
+        new_session_id, user_id = str(operation.new_session_id), operation.user_id
+        with self._lock:
+            source = self._require(operation.session_id, user_id)
+            tail = source.up_to(operation.at)
+            if self._find(new_session_id, user_id):
+                raise SessionExistsError(f"session {new_session_id!r} is already there")
+            last = next(reversed(tail.positions), None)
+            metadata = operation.new_metadata(decode_metadata(source.metadata), last)
+            named = new_session_id, source.agent_id, source.user_id
+            session = StoredSession(*named, encode_metadata(metadata))
+            self._table.change(session, session.grow, tail)
+            return session.info()
+
     def _several(self, operation: Several) -> list[Any]:
         parts = operation.operations
         with self._lock:
@@ -247,6 +264,7 @@ class InMemorySessionStore(SessionStore):
         DeleteMessages: _delete_messages,
         Update: _update,
         Delete: _delete,
+        Fork: _fork,
         Several: _several,
         ListSessions: _list_sessions,
         Prune: _prune,

@@ -13,6 +13,7 @@ from sessionstore.operations import (
     Create,
     Delete,
     DeleteMessages,
+    Fork,
     Get,
     GetMessages,
     ListSessions,
@@ -453,6 +454,66 @@ class SessionStore(Runner):
         return await self.arun(
             Update(session_id, messages, metadata, user_id, expected_version)  # type: ignore[arg-type]
         )
+
+    def fork(
+        self,
+        session_id: str,
+        new_session_id: str | None = None,
+        *,
+        at: str | None = None,
+        user_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> SessionInfo:
+        """Make a new session with the messages of another one, in one atomic step in the backend.
+
+        It has the same agent and owner, and the same messages with their ids, up to and with the
+        message ``at``; its version is 1, and its times are now. Its metadata is the other one's,
+        with ``metadata`` merged into it, and says where it comes from:
+        ``{"forked_from": {"session_id": …, "message_id": …}}``, which names the last message
+        copied, or ``None`` where there is none. The other session is not changed.
+
+        Example:
+            >>> from sessionstore import InMemorySessionStore
+            >>> store = InMemorySessionStore()
+            >>> question = {"role": "user", "content": "Lisbon or Porto?", "id": "m1"}
+            >>> answer = {"role": "assistant", "content": "Porto.", "id": "m2"}
+            >>> store.append_messages("s1", [question, answer])
+            2
+            >>> store.fork("s1", "s2", at="m1").metadata
+            {'forked_from': {'session_id': 's1', 'message_id': 'm1'}}
+            >>> [message.id for message in store.get_messages("s2")]
+            ['m1']
+
+        Args:
+            session_id: The session to copy.
+            new_session_id: The id of the new one; one is made when none is given. Give one where
+                you try again by yourself: a second try then never makes a second session.
+            at: The id of the last message to copy; ``None`` for all messages.
+            user_id: The caller, where ownership is to be checked.
+            metadata: Keys to set in the new session; a key whose value is ``None`` is left out.
+
+        Returns:
+            The new session, without its messages.
+
+        Raises:
+            SessionNotFoundError: There is no such session, or no message ``at`` in it.
+            SessionExistsError: ``new_session_id`` is taken, as by the session itself.
+            SessionAccessError: The session belongs to another user, or ``new_session_id`` is taken
+                by a session of another user.
+        """
+        return self.run(Fork(session_id, new_session_id, at, user_id, metadata))
+
+    async def afork(
+        self,
+        session_id: str,
+        new_session_id: str | None = None,
+        *,
+        at: str | None = None,
+        user_id: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> SessionInfo:
+        """Async twin of `fork`."""
+        return await self.arun(Fork(session_id, new_session_id, at, user_id, metadata))
 
     def delete(self, session_id: str, *, user_id: str | None = None) -> bool:
         """Delete a session with all that it holds.

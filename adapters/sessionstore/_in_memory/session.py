@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sessionstore._runtime.clock import clock
-from sessionstore.errors import InvalidMessageError
+from sessionstore.errors import InvalidMessageError, SessionNotFoundError
 from sessionstore.models import SessionInfo, decode_metadata, from_microseconds
 
 if TYPE_CHECKING:
@@ -108,6 +108,20 @@ class StoredSession(msgspec.Struct):
                 bodies.append(body)
                 position += 1
         return Tail(start, bodies, fresh)
+
+    def up_to(self, message_id: str | None) -> Tail:
+        """Give the messages up to and with one, or all, as another session would add them.
+
+        Raises:
+            SessionNotFoundError: There is no such message.
+        """
+        end = len(self.bodies)
+        if message_id is not None:
+            if message_id not in self.positions:
+                raise SessionNotFoundError(f"the session has no message {message_id!r}")
+            end = self.place(message_id) + 1
+        positions = dict(zip(islice(self.positions, end), range(end), strict=True))
+        return Tail(0, self.bodies[:end], positions)
 
     def grow(self, tail: Tail) -> None:
         """Add messages; to do so once more changes nothing."""

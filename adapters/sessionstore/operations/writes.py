@@ -6,13 +6,20 @@ from typing import Any, ClassVar, TypeAlias
 
 from sessionstore.arguments import (
     checked_id,
+    checked_message_id,
     checked_message_ids,
     checked_messages,
     checked_metadata,
     checked_replacement,
     checked_version,
 )
-from sessionstore.models import SessionData, SessionInfo, SessionMessage, new_id
+from sessionstore.models import (
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    merge_metadata,
+    new_id,
+)
 from sessionstore.operations.base import AGENT, Operation, check_ids, put
 
 __all__ = [
@@ -20,6 +27,7 @@ __all__ = [
     "Create",
     "Delete",
     "DeleteMessages",
+    "Fork",
     "Prune",
     "ReplaceMessage",
     "SessionWrite",
@@ -179,6 +187,46 @@ class Delete(Operation[bool], frozen=True, tag="delete"):
     def __post_init__(self) -> None:
         """Check what it was made of."""
         check_ids(self)
+
+
+class Fork(Operation[SessionInfo], frozen=True, tag="fork"):
+    """Make a new session with the messages of another one; give it without its messages.
+
+    Attributes:
+        session_id: The session to copy.
+        new_session_id: The id of the new one; one is made when none is given.
+        at: The last message to copy; ``None`` for all.
+        user_id: The caller, where ownership is to be checked.
+        metadata: What to merge into the copied metadata; a key whose value is ``None`` is left out.
+    """
+
+    is_write: ClassVar[bool] = True
+
+    session_id: str
+    new_session_id: str | None = None
+    at: str | None = None
+    user_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check what it was made of."""
+        check_ids(self)
+        new = self.new_session_id
+        put(self, "new_session_id", new_id() if new is None else checked_id(new, "new_session_id"))
+        if self.at is not None:
+            put(self, "at", checked_message_id(self.at))
+        if self.metadata is not None:
+            checked_metadata(self.metadata)
+
+    def new_metadata(self, old: dict[str, Any], message_id: str | None) -> dict[str, Any]:
+        """Give the metadata of the new session, which says where it comes from.
+
+        Args:
+            old: That of the session that is copied.
+            message_id: The last message that is; ``None`` where there is none.
+        """
+        origin = {"session_id": self.session_id, "message_id": message_id}
+        return {**merge_metadata(old, self.metadata or {}), "forked_from": origin}
 
 
 class Prune(Operation[int], frozen=True, tag="prune"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sessionstore._runtime.clock import clock
 from sessionstore.errors import SessionNotFoundError
-from sessionstore.operations import Append, Create
 from sessionstore.ownership import require_owner
 from sessionstore.rows import LATEST, PRUNE_MESSAGES, Row, tombstone
 from sessionstore.sqlite.transactions import Transaction
@@ -86,16 +85,25 @@ def look_up(
 
 
 def make(
-    transaction: Transaction, operation: Create | Append, metadata: str, expired: Row | None
+    transaction: Transaction,
+    named: tuple[str, str, str | None],
+    metadata: str,
+    expired: Row | None,
 ) -> Row:
-    """Make a session, in the place of an expired one with the same id."""
+    """Make a session, in the place of an expired one with the same id.
+
+    Args:
+        transaction: Within which.
+        named: Its id, its agent and its owner.
+        metadata: JSON.
+        expired: The row of that one.
+    """
     if expired and expired.message_count > PRUNE_MESSAGES:
         leave_tombstone(transaction, expired.session_key)
     elif expired:
         drop(transaction, expired.session_key)
     [[newest]] = transaction.execute(_NEWEST, (LATEST,))
     now = clock.stamp(int(newest or 0))
-    named = str(operation.session_id), operation.agent_id, operation.user_id
     made = transaction.execute(_MAKE, (*named, metadata, now, now))
     # Numbers are given again: messages of a damaged session may be left under this one.
     transaction.execute(_CLEAR, (made.lastrowid,))

@@ -9,12 +9,21 @@ from typing import Any, Literal, TypeVar, overload
 
 from sessionstore.bounds import StoreBounds
 from sessionstore.models import retention_microseconds
-from sessionstore.operations import ListSessions, Operation, Ping, Prune, Several, as_several
+from sessionstore.operations import (
+    Fork,
+    ListSessions,
+    Operation,
+    Ping,
+    Prune,
+    Several,
+    as_several,
+)
 from sessionstore.sqlite import reading, writing
 from sessionstore.sqlite.async_calls import acarry_out
 from sessionstore.sqlite.carrying import carry_out
 from sessionstore.sqlite.connections import Database
 from sessionstore.sqlite.file import checked_path
+from sessionstore.sqlite.forking import fork
 from sessionstore.sqlite.jobs import Work
 from sessionstore.sqlite.several import OF_ONE_SESSION, several
 from sessionstore.store import SessionStore
@@ -27,6 +36,7 @@ _LARGEST_MESSAGE = 999_990_000  # bytes: a row may have a billion, its id includ
 
 _OPERATIONS: dict[type[Operation[Any]], Work[Any]] = {
     **OF_ONE_SESSION,
+    Fork: fork,
     Several: several,
     ListSessions: reading.list_sessions,
     Prune: writing.prune,

@@ -34,9 +34,8 @@ def create(transaction: Transaction, operation: Create) -> SessionData:
     row, expired = sessions.look_up(transaction, session_id, operation.user_id)
     if row:
         raise SessionExistsError(f"session {session_id!r} is already there")
-    row = sessions.make(
-        transaction, operation, encode_metadata(operation.metadata).decode(), expired
-    )
+    named = session_id, operation.agent_id, operation.user_id
+    row = sessions.make(transaction, named, encode_metadata(operation.metadata).decode(), expired)
     row = messages.add(transaction, row, records)
     sessions.written(transaction, row)
     return SessionData(**row._replace(version=1).head(), messages=list(operation.messages))
@@ -51,7 +50,8 @@ def append(transaction: Transaction, operation: Append) -> int:
     if not records:
         return 0
     if row is None:
-        row = sessions.make(transaction, operation, "{}", expired)
+        named = operation.session_id, operation.agent_id, operation.user_id
+        row = sessions.make(transaction, named, "{}", expired)
     grown = messages.add(transaction, row, records)
     added = grown.message_count - row.message_count
     if added:
