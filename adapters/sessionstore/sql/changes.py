@@ -15,7 +15,17 @@ from sessionstore.sql.expiring import clear, counted, drop, hide
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.write_statements import adding, locking, moment, noting
 
-__all__ = ["add", "find", "make", "new_row", "remove", "replace_all", "require", "write_head"]
+__all__ = [
+    "add",
+    "enter",
+    "find",
+    "make",
+    "new_row",
+    "remove",
+    "replace_all",
+    "require",
+    "write_head",
+]
 
 T = TypeVar("T")
 
@@ -81,15 +91,21 @@ def make(
     sessions: Sessions, connection: Connection, row: Row, records: Sequence[tuple[str, str]]
 ) -> Row:
     """Make a session with its first messages, and give its row."""
-    count, now = len(records), _next_time(sessions, connection)
-    row = row._replace(created_at=now, updated_at=now, message_count=count, last_position=count)
+    count = len(records)
+    row = enter(sessions, connection, row._replace(message_count=count, last_position=count))
+    add(sessions, connection, row._replace(message_count=0, last_position=0), records)
+    return row
+
+
+def enter(sessions: Sessions, connection: Connection, row: Row) -> Row:
+    """Make a session, whose messages come later, and give its row."""
+    now = _next_time(sessions, connection)
+    row = row._replace(created_at=now, updated_at=now)
     values = Values(row._asdict())
     del values["session_key"]
     statement = insert(sessions.tables.sessions).values(values)
     made: Any = connection.execute(statement).inserted_primary_key
-    row = row._replace(session_key=made[0])
-    add(sessions, connection, row._replace(message_count=0, last_position=0), records)
-    return row
+    return row._replace(session_key=made[0])
 
 
 def add(

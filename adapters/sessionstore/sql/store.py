@@ -10,8 +10,17 @@ from sessionstore.deadline import deadline_after, until, within
 from sessionstore.errors import SessionStoreError
 from sessionstore.flow import aplay, play
 from sessionstore.models import retention_microseconds
-from sessionstore.operations import ListSessions, Operation, Ping, Prune, Several, as_several
+from sessionstore.operations import (
+    Fork,
+    ListSessions,
+    Operation,
+    Ping,
+    Prune,
+    Several,
+    as_several,
+)
 from sessionstore.sql.database import AgentDb
+from sessionstore.sql.forking import fork
 from sessionstore.sql.listing import list_sessions, ping
 from sessionstore.sql.opening import open_db
 from sessionstore.sql.pruning import prune
@@ -32,6 +41,7 @@ _MakeFlow: TypeAlias = Callable[[Sessions, Any], SqlFlow[Any]]
 
 _OPERATIONS: dict[type[Operation[Any]], _MakeFlow] = {
     **OF_ONE_SESSION,
+    Fork: fork,
     Several: several,
     ListSessions: list_sessions,
     Ping: ping,
