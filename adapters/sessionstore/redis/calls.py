@@ -29,14 +29,14 @@ __all__ = [
 
 BY_HASH, SIX = "EVALSHA", b"6"
 """How a call on a session begins: with these around the script's hash, then the six keys."""
-_KEYS, _ARGS = 3, 9  # where these begin among the words
+_COUNT, _KEYS, _ARGS = 2, 3, 9  # where these are among the words, or begin: six keys
 RECORD = 7
 """Which word of a call on a session is the key of its newest writes."""
 ENCODED_ID = 10
 """Which word of a write is the session's encoded id."""
 NAME = 8
 """How many bytes the name of a write has."""
-_NAME, _AGAIN = 13, 14  # where a write has its name, and where it says that it comes again
+_NAME, _AGAIN = 4, 5  # where, behind the keys, a write has its name, and says that it comes again
 
 
 class Call(Command, frozen=True):
@@ -62,6 +62,12 @@ class Call(Command, frozen=True):
         words = Words((BY_HASH, script.sha, b"%d" % len(keys), *keys, *args))
         return cls(keys[0], words, script)
 
+    @property
+    def records(self) -> list[bytes]:
+        """The keys of the newest writes of the sessions that it is about: of each six keys one."""
+        last = _KEYS + int(self.words[_COUNT])
+        return list(self.words[RECORD : last : int(SIX)])
+
     def by_text(self) -> Command:
         """Give the command for a server that may not know the script."""
         return Command(self.key, Words(("EVAL", self.script.text, *self.words[2:])))
@@ -80,13 +86,17 @@ class WriteCall(Call, frozen=True):
 
         Of several writes in one call it is the first one's: no other is done without it.
         """
-        name: bytes = self.words[_NAME][:NAME]
+        name: bytes = self.words[self._behind_keys(_NAME)][:NAME]
         return name
 
     def again(self, since: int) -> Call:
         """Give the same call, as it is made a second time, so many microseconds later."""
-        words = Words((*self.words[:_AGAIN], number(since), *self.words[_AGAIN + 1 :]))
+        place = self._behind_keys(_AGAIN)
+        words = Words((*self.words[:place], number(since), *self.words[place + 1 :]))
         return type(self)(self.key, words, self.script, self.session_id)
+
+    def _behind_keys(self, place: int) -> int:
+        return _KEYS + int(self.words[_COUNT]) + place
 
 
 class LongCall(Call, frozen=True):

@@ -16,7 +16,7 @@ from sessionstore.errors import SessionStoreError, StoreTimeoutError
 from sessionstore.operations import Ping
 from sessionstore.redis import scripts
 from sessionstore.redis.asked import LateTogetherError
-from sessionstore.redis.calls import RECORD, Call, ReadAllCall, WriteCall, number
+from sessionstore.redis.calls import Call, ReadAllCall, WriteCall, number
 from sessionstore.redis.doubts import DOUBTS
 from sessionstore.redis.errors import (
     TRANSLATED,
@@ -202,4 +202,4 @@ def _require_all(replies: Reply, confirmed: Any, wait: int) -> None:
 def _records_of(calls: Sequence[Call]) -> list[bytes] | None:
     if calls[0].session_id is None:
         return None
-    return [call.words[RECORD] for call in calls]
+    return [record for call in calls for record in call.records]

@@ -33,6 +33,7 @@ __all__ = [
     "CREATE",
     "DELETE",
     "DROP",
+    "FORK",
     "GET",
     "LAST",
     "LIST",
@@ -106,6 +107,18 @@ REPLACE = _script(*_WRITE, "place", "replace")
 UPDATE = _script(*_WRITE, "state", "json", "update")
 REMOVE = _script(*_WRITE, "place", "remove")
 DELETE = _script(*_WRITE, "delete")
+FORK = _of_text(
+    b"\n".join(
+        (
+            *map(_file, (*_WRITE, "state", "json")),
+            b"local function source_of(KEYS, at)",
+            *map(_file, ("find", "place", "source")),
+            b"end",
+            _file("fork"),
+        )
+    ),
+    "fork",
+)
 UNDO = _script("many", "undo")
 SETTLE = _script("record", "settle")
 PROBE = _script("probe")

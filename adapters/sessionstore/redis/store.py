@@ -23,11 +23,12 @@ from sessionstore.bounds import StoreBounds
 from sessionstore.deadline import deadline_after, until, within
 from sessionstore.errors import InvalidSessionError, SessionStoreError
 from sessionstore.flow import aplay, play
-from sessionstore.operations import ListSessions, Operation, Ping, Prune, Several
+from sessionstore.operations import Fork, ListSessions, Operation, Ping, Prune, Several
 from sessionstore.redis.clients import Clients
 from sessionstore.redis.doubts import DOUBTS
 from sessionstore.redis.errors import TRANSLATED
 from sessionstore.redis.exchange import Exchange, ping
+from sessionstore.redis.forking import fork
 from sessionstore.redis.keys import Layout, encoded_prefix
 from sessionstore.redis.listing import list_sessions, prune
 from sessionstore.redis.reading import READS, read
@@ -59,6 +60,7 @@ _MakeFlow: TypeAlias = Callable[[Exchange, Any], RedisFlow[Any]]
 _OPERATIONS: dict[type, _MakeFlow] = {
     **dict.fromkeys(READS, read),
     **dict.fromkeys(WRITES, write),
+    Fork: fork,
     ListSessions: list_sessions,
     Ping: ping,
     Prune: prune,

@@ -28,7 +28,7 @@ from sessionstore.redis.requests import RedisFlow, Reply, Words
 from sessionstore.redis.scripts import Script
 from sessionstore.redis.steps import Step
 
-__all__ = ["BOUNDS", "WRITES", "is_receipt", "write", "write_call", "written"]
+__all__ = ["BOUNDS", "WRITES", "changed_fields", "is_receipt", "write", "write_call", "written"]
 
 T = TypeVar("T")
 
@@ -134,12 +134,17 @@ def _delete_messages(operation: DeleteMessages) -> Step:
 
 def _update(operation: Update) -> Step:
     """Give what replaces the messages, and merges the metadata."""
-    fields = [b"" if part == b"null" else part for part in metadata_fields(operation.metadata)]
+    fields = changed_fields(operation.metadata)
     replaces = b"" if operation.messages is None else b"1"
     records = _records(operation.messages or ())
     version = number(operation.expected_version)
     args = Words((version, replaces, number(len(fields)), *fields, *records))
     return Step(operation, scripts.UPDATE, args, _updated)
+
+
+def changed_fields(metadata: dict[str, Any] | None) -> list[bytes]:
+    """Give changes of metadata as names and values; the value of what is removed is empty."""
+    return [b"" if part == b"null" else part for part in metadata_fields(metadata)]
 
 
 def _delete(operation: Delete) -> Step:
