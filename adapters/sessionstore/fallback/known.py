@@ -76,6 +76,16 @@ class KnownSession(StoredSession):
         return self.sure == len(self.bodies)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all of it is known: each message, the owner, the agent and the metadata.
+
+        Of one that was made in an outage, its maker knows all.
+        """
+        if self.partial or self.hidden or not self.certain:
+            return False
+        return self.origin is Origin.MADE or (self.origin is Origin.PRIMARY and self.is_sure)
+
+    @property
     def system_id(self) -> str | None:
         """The id of the system message that was cut off."""
         return decode_message(self.system).id if self.system else None
@@ -206,6 +216,29 @@ class KnownSession(StoredSession):
 
     def _last_ids(self, count: int) -> list[str]:
         return list(islice(reversed(self.positions), count))[::-1]
+
+    def forked(self, info: SessionInfo) -> KnownSession | None:
+        """Give what is known of a session that the primary has made of this one.
+
+        Args:
+            info: The new session: how many messages it has, and which is the last, tells whether
+                these are the primary's.
+
+        Returns:
+            The new one; ``None`` where its messages are not known.
+        """
+        last = info.metadata["forked_from"]["message_id"]
+        count = 0 if last is None else self.place(last) + 1 if last in self.positions else -1
+        if not 0 <= count <= self.sure or info.message_count != self.hidden + count:
+            return None
+        positions = dict(zip(islice(self.positions, count), range(count), strict=True))
+        bodies, older = self.bodies[:count], self.older.copy()
+        named = {"id": info.id, "bodies": bodies, "positions": positions, "older": older}
+        session: KnownSession = replace(self, first=0, **named)
+        session.learn_head(info)
+        # One of them may have been replaced since: the next read tells.
+        session.sure, session.current, session.origin = count, False, Origin.PRIMARY
+        return session
 
     # -- Within bounds ----------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sessionstore.fallback.forking import forked, learn_fork, new_session_of
 from sessionstore.fallback.learning import (
     learn_append,
     learn_messages,
@@ -31,6 +32,7 @@ from sessionstore.operations import (
     Create,
     Delete,
     DeleteMessages,
+    Fork,
     Get,
     GetMessages,
     ListSessions,
@@ -111,6 +113,7 @@ _ROUTES: dict[type, Route] = {
     DeleteMessages: _WRITE,
     Update: Route(learn_update, journaled, writes=True, reads=False),
     Delete: _WRITE,
+    Fork: Route(learn_fork, forked, writes=True, reads=False, also=new_session_of),
     Get: Route(learn_session, recalled),
     Prune: Route(learn_nothing, refuse_prune),
     Ping: Route(learn_nothing, ping_fallback),

@@ -10,6 +10,7 @@ from sessionstore.errors import (
     OutageError,
     SessionStoreError,
     StoreBusyError,
+    StoreTimeoutError,
     StoreUnavailableError,
 )
 from sessionstore.fallback.cache import SessionCache
@@ -32,12 +33,14 @@ class Route(NamedTuple):
         answer: Carries the operation out without the primary.
         writes: Whether the primary must take writes for it.
         reads: Whether the cache learns from what the primary gives.
+        also: Names the session that the operation makes, where that is another one.
     """
 
     learn: Callable[[SessionCache, Any, Any, int], None]
     answer: Callable[[Parts, Any], FallbackFlow[Any]]
     writes: bool = False
     reads: bool = True
+    also: Callable[[Any], str] | None = None
 
 
 # In seconds: what the fallback has at least, where the primary's timeout is not shorter.
@@ -67,6 +70,8 @@ def operate(parts: Parts, operation: Operation[Any], route: Route) -> FallbackFl
             deadline = parts.triage.deadline()
             ready = yield from _make_ready(parts, session_id, permit, deadline)
             started = time.monotonic()
+        if ready and route.also:
+            ready = yield from _make_other_ready(parts, route.also(operation), permit)
         if ready:
             result = yield Request(parts.primary, operation, deadline)
             parts.triage.heard(session_id)
@@ -115,6 +120,20 @@ def _make_ready(
     if parts.health.is_degraded and not permit.is_probe:
         return False  # it takes no writes
     return (yield from by(deadline, parts.replay.session(session_id, permit, deadline)))
+
+
+def _make_other_ready(parts: Parts, session_id: str, permit: Permit) -> FallbackFlow[bool]:
+    """Replay the writes of the session that a call makes: it is not to come before them."""
+    if not parts.journal.holds(session_id):
+        return True
+    if parts.circuits.is_open(session_id) or (parts.health.is_degraded and not permit.is_probe):
+        return False
+    started, deadline = time.monotonic(), parts.triage.deadline()
+    try:
+        return (yield from by(deadline, parts.replay.session(session_id, permit, deadline)))
+    except StoreTimeoutError as error:  # that one's, and none of the session that was asked for
+        parts.triage.failed(session_id, permit, error, started, deadline)
+        return False
 
 
 def _keep_up(parts: Parts, permit: Permit, started: float, *, wrote: bool) -> FallbackFlow[None]:
