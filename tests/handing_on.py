@@ -6,6 +6,7 @@ from lighter import Lighter
 
 from sessionstore.testing.appending import AppendContract
 from sessionstore.testing.deleting import DeleteMessagesContract
+from sessionstore.testing.forking import ForkContract
 from sessionstore.testing.lifetime import LifetimeContract
 from sessionstore.testing.listing import ListContract
 from sessionstore.testing.operations import OperationContract
@@ -23,6 +24,7 @@ class HandingOn(
     AppendContract,
     ReadContract,
     DeleteMessagesContract,
+    ForkContract,
     ListContract,
     VersionContract,
     OwnershipContract,

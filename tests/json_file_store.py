@@ -46,6 +46,7 @@ from sessionstore.operations import (
     Create,
     Delete,
     DeleteMessages,
+    Fork,
     Get,
     GetMessages,
     ListSessions,
@@ -267,6 +268,25 @@ def ping(_: File, __: Ping) -> None:
     """Have the file opened, and read: that is what `_do` does for all."""
 
 
+def fork(file: File, operation: Fork) -> SessionInfo:
+    source, new_id = _required(file, operation), str(operation.new_session_id)
+    held, at = list(source["messages"]), operation.at
+    if at is not None and at not in held:
+        raise SessionNotFoundError("the session has no such message")
+    copied = held if at is None else held[: held.index(at) + 1]
+    if session := file.get(new_id):
+        require_owner(session["user"], operation.user_id)
+        raise SessionExistsError("the id is taken")
+    old = decode_metadata(source["metadata"])
+    metadata = operation.new_metadata(old, copied[-1] if copied else None)
+    file[new_id] = {
+        **{name: source[name] for name in ("agent", "user")},
+        "messages": {key: source["messages"][key] for key in copied},
+        "metadata": encode_metadata(metadata).decode(),
+    }
+    return SessionInfo(**_head(new_id, _written(file, new_id)))
+
+
 def several(file: File, operation: Several) -> list[Any]:
     return [FUNCTIONS[type(part)](file, part) for part in operation.operations]
 
@@ -280,6 +300,7 @@ FUNCTIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
     DeleteMessages: delete_messages,
     Update: update,
     Delete: delete,
+    Fork: fork,
     Several: several,
     ListSessions: list_sessions,
     Prune: prune,

@@ -49,6 +49,7 @@ pytest.register_assert_rewrite(
             "crowds",
             "deleting",
             "expiry",
+            "forking",
             "identifiers",
             "interrupts",
             "lifetime",

@@ -107,8 +107,10 @@ _NO_LISTS: list[Any] = [*_PLAIN, *_TEXTS, {}, {"role": "user"}, said("x", "m9"),
 _NO_IDS: list[Any] = [*_PLAIN, [], {}, (), "", "\ud800", "x" * 1000]
 _BAD: dict[str, list[Any]] = {
     "session_id": _NO_IDS,
+    "new_session_id": _NO_IDS,
     "user_id": _NO_IDS,
     "agent_id": _NO_IDS,
+    "at": _NO_IDS,
     "before": _NO_IDS,
     "after": [bad for bad in _NO_IDS if bad != ""],
     "limit": [bad for bad in (*_PLAIN[1:], *_TEXTS, [], {}, math.inf) if bad != 10**30],
@@ -163,6 +165,10 @@ _METHODS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "update": (
         {"session_id": "s", "metadata": {"a": 2}},
         ["session_id", "messages", "metadata", "user_id", "expected_version"],
+    ),
+    "fork": (
+        {"session_id": "s", "new_session_id": "t"},
+        ["session_id", "new_session_id", "at", "user_id", "metadata"],
     ),
     "delete": ({"session_id": "s"}, ["session_id", "user_id"]),
     "list_sessions": ({}, ["agent_id", "user_id", "limit", "cursor"]),

@@ -12,6 +12,7 @@ from sessionstore.testing.crashing import CrashContract
 from sessionstore.testing.crowds import CrowdContract
 from sessionstore.testing.deleting import DeleteMessagesContract
 from sessionstore.testing.expiry import ExpiryContract
+from sessionstore.testing.forking import ForkContract, ForkVolumeContract
 from sessionstore.testing.identifiers import IdentifierContract
 from sessionstore.testing.lifetime import LifetimeContract, RestartContract
 from sessionstore.testing.listing import ListContract
@@ -47,6 +48,8 @@ class SessionStoreConformance(
     CrowdContract,
     StatefulContract,
     VolumeContract,
+    ForkContract,
+    ForkVolumeContract,
     OperationContract,
     SeveralContract,
 ):

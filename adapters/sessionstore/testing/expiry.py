@@ -72,6 +72,21 @@ class ExpiryContract(StoreSuite):
                 keeps_all.delete(info.id)
         raise AssertionError("the machine is too busy to see what expires")
 
+    def test_an_expired_session_is_not_forked(self, stores: Stores) -> None:
+        """It is gone, and its id is free for a fork, which lives as long as any session."""
+
+        def look(store: SessionStore) -> None:
+            for user in (None, "alice", "eve"):
+                with pytest.raises(SessionNotFoundError):
+                    store.fork("s", "t", at="m1", user_id=user)
+            store.create("new", user_id="eve", messages=conversation(2))
+            assert store.fork("new", "s", user_id="eve").user_id == "eve"
+            assert ids(store.get_messages("s")) == ["m0", "m1"]
+            wait_until(lambda: store.get("s") is None)
+            assert store.get_messages("s") == []
+
+        self._in_time(stores, look)
+
     def test_an_expired_session_is_not_read(self, expired: SessionStore) -> None:
         """By anyone, its owner included."""
         assert expired.get("s") is None

@@ -72,6 +72,7 @@ WRITES: dict[str, Callable[[SessionStore, int], object]] = {
     "several": lambda store, step: store.run(
         [Append(SESSION, batch_of(step)[:1]), Append(SESSION, batch_of(step)[1:])]
     ),
+    "fork": lambda store, step: store.fork(SESSION, f"fork {step}"),
 }
 """What such a process may do."""
 

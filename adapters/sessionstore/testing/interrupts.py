@@ -17,7 +17,7 @@ from sessionstore.errors import SessionExistsError, SessionNotFoundError
 from sessionstore.store import SessionStore
 from sessionstore.testing.changes import Change, changes, content
 from sessionstore.testing.modes import OpenStore, StoreSuite
-from sessionstore.testing.samples import said
+from sessionstore.testing.samples import conversation, said
 from sessionstore.testing.volume import least
 
 __all__ = ["InterruptContract"]
@@ -52,6 +52,24 @@ class InterruptContract(StoreSuite):
                 assert after is None or after.version in (1, version, version + change.versions)
                 _require_consistent(store)
             assert in_a_thread(lambda: store.append_message("other", said("last"))) == 1
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer that interrupts")
+    def test_ctrl_c_leaves_a_fork_or_none(self, open_store: OpenStore) -> None:
+        """Whenever it comes: the new session is whole or not there, and stays so."""
+        with open_store() as store, ctrl_c() as during:
+            log = conversation(30)
+            store.append_messages("s", log)
+            usual = least(lambda: store.fork("s"), 5)
+            for number in range(ROUNDS // 2):
+                new, at = f"fork {number}", 1 + number % 30
+                fork = partial(store.fork, "s", new, at=f"m{at - 1}")
+                during(usual * (1 + number % 40) / 20, fork)
+                made = in_a_thread(partial(store.get, new))
+                assert made is None or (made.messages, made.version) == (log[:at], 1)
+                if made is None:
+                    assert in_a_thread(fork).message_count == at
+                assert in_a_thread(partial(store.get_messages, "s")) == log
 
 
 @contextmanager

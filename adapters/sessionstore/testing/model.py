@@ -196,6 +196,33 @@ class Model:
         self._written(session)
         return session.info()
 
+    def fork(
+        self,
+        session_id: str,
+        new_session_id: str,
+        *,
+        at: str | None,
+        user_id: str | None,
+        metadata: dict[str, Any] | None,
+    ) -> Visible:
+        """Copy a session."""
+        source = self._require(session_id, user_id)
+        last = source.place(at) if at else len(source.messages) - 1
+        if last is None:
+            raise SessionNotFoundError
+        if self._find(new_session_id, user_id):
+            raise SessionExistsError
+        copy = _Session(new_session_id, source.agent_id, source.user_id, dict(source.metadata))
+        copy.messages = source.messages[: last + 1]
+        for key, value in (metadata or {}).items():
+            copy.metadata[key] = value
+            if value is None:
+                del copy.metadata[key]
+        message_id = copy.messages[-1].id if copy.messages else None
+        copy.metadata["forked_from"] = {"session_id": session_id, "message_id": message_id}
+        self._written(copy)
+        return copy.info()
+
     def delete(self, session_id: str, *, user_id: str | None) -> bool:
         """Delete a session."""
         self._find(session_id, user_id)

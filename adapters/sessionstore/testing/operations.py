@@ -15,6 +15,7 @@ from sessionstore.operations import (
     Create,
     Delete,
     DeleteMessages,
+    Fork,
     Get,
     GetMessages,
     ListSessions,
@@ -48,6 +49,8 @@ class OperationContract(StoreSuite):
         assert store.run(DeleteMessages("s", ["a", "x"])) == ["a"]
         assert store.run(Update("s", metadata={"title": "U"})).metadata == {"title": "U"}
         assert [m.content for m in store.get_messages("s")] == ["B", "c"]
+        assert store.run(Fork("s", "t", "b")) == store.list_sessions(limit=1).sessions[0]
+        assert store.run(Delete("t")) is True
         assert store.run(ListSessions("helper")) == store.list_sessions(agent_id="helper")
         assert store.run(Ping()) is None
         assert store.run(Delete("s")) is True

@@ -54,6 +54,9 @@ CALLS: dict[str, Callable[[SessionStore], Any]] = {
     "update-conflict": lambda store: store.update(
         "s", messages=[], user_id=EVE, expected_version=9
     ),
+    "fork": lambda store: store.fork("s", "t", user_id=EVE),
+    "fork-unknown": lambda store: store.fork("s", "t", at="nope", user_id=EVE),
+    "fork-itself": lambda store: store.fork("s", "s", user_id=EVE),
     "delete": lambda store: store.delete("s", user_id=EVE),
 }
 

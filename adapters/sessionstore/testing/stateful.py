@@ -213,6 +213,21 @@ class _Both(RuleBasedStateMachine):
         now = self.model.get(session_id, limit=None, user_id=None)
         assert visible(self.store.get(session_id)) == now
 
+    @rule(
+        id=_sessions,
+        new=_sessions,
+        at=st.none() | _message_ids,
+        user=_users,
+        changes=st.none() | _changes,
+    )
+    def fork(
+        self, id: str, new: str, at: str | None, user: str | None, changes: dict[str, Any] | None
+    ) -> None:
+        new_session_id = f"{new}{self.own}"
+        self.agree("fork", id, new_session_id, at=at, user_id=user, metadata=changes)
+        now = self.model.get(new_session_id, limit=None, user_id=None)
+        assert visible(self.store.get(new_session_id)) == now
+
     @rule(id=_sessions, user=_users)
     def delete(self, id: str, user: str | None) -> None:
         self.agree("delete", id, user_id=user)
