@@ -29,7 +29,7 @@ def opened(request: pytest.FixtureRequest) -> OpenStore:
     elif isinstance(server, redis_servers.Guarded):
         nodes = [server.master, server.replica]
     else:
-        nodes, commands = [server], [*commands, "multi", "exec"]
+        nodes, commands = [server], [*commands, "multi", "exec", "copy"]
     url = permissions.permit(server.url, nodes, commands) + LEGS[request.param]
     return partial(
         RedisSessionStore, url, key_prefix=f"sessionstore:{uuid.uuid4()}:", timeout=PATIENCE

@@ -13,11 +13,16 @@ local function quoted(text)
   end) .. '"'
 end
 
--- Gives the id of the message at a position: that of the last one is in its own text, too.
-local function id_at(position, body)
+-- Gives the id of a message and its position, as the message's own text tells that.
+local function told(body)
   local fine, message = pcall(cjson.decode, body)
-  local told = fine and type(message) == 'table' and message.id
-  if type(told) == 'string' and redis.call('HGET', from[3], told) == position then return told end
+  local id = fine and type(message) == 'table' and message.id
+  if type(id) == 'string' then return id, redis.call('HGET', from[3], id) end
+end
+
+local function id_at(position, body)
+  local id, placed_at = told(body)
+  if placed_at == position then return id end
   local placed = redis.call('HGETALL', from[3])
   for i = 2, #placed, 2 do
     if placed[i] == position then return placed[i - 1] end
@@ -44,20 +49,42 @@ local function metadata_of(message)
   return words
 end
 
--- Gives the positions of the messages to copy, by their ids, and the ids of the others; nothing
--- where they can't be read.
-local function split(count, free)
-  local placed, stay, leave = redis.call('HGETALL', from[3]), {}, {}
+-- Gives the ids and positions of messages, as their own texts tell these.
+local function told_of(start, stop)
+  local placed, seen = {}, {}
+  for i, body in ipairs(redis.call('LRANGE', from[2], start, stop)) do
+    local id, position = told(body)
+    if not position or seen[id] then return {} end
+    seen[id], placed[2 * i - 1], placed[2 * i] = true, id, position
+  end
+  return placed
+end
+
+-- Gives the positions of those messages that stay, by their ids, if these are few, or else the ids
+-- of the others; nothing where not all of these are among those given.
+local function named(placed, count, others, free)
+  local stay, leave = {}, {}
   for i = 1, #placed, 2 do
     local position = whole(placed[i + 1])
-    if not position then return nil end
-    if position < free then
+    if position and position < free then
       stay[#stay + 1], stay[#stay + 2] = placed[i], placed[i + 1]
-    else
+    elseif position then
       leave[#leave + 1] = placed[i]
     end
   end
-  if #stay == 2 * count then return stay, leave end
+  if count * 4 < others then return #stay == 2 * count and stay or nil end
+  return nil, #leave == others and leave or nil
+end
+
+-- To look at a few messages costs less than to look for them among all.
+local function split(count, others, free)
+  local stay, leave
+  if math.min(count, others) * 16 < count + others then
+    local placed = count <= others and told_of(0, count - 1) or told_of(count, -1)
+    stay, leave = named(placed, count, others, free)
+  end
+  if stay or leave then return stay, leave end
+  return named(redis.call('HGETALL', from[3]), count, others, free)
 end
 
 -- Gives the gaps before a position, as scores and members.
@@ -75,9 +102,9 @@ local function copied(key, to)
   return true
 end
 
-local function copy_messages(count, all)
-  if copied(from[2], messages) then
-    if not all then redis.call('LTRIM', messages, 0, count - 1) end
+local function copy_messages(count, others)
+  if count * 8 > others and copied(from[2], messages) then
+    if others > 0 then redis.call('LTRIM', messages, 0, count - 1) end
     return
   end
   for start = 0, count - 1, 1000 do
@@ -85,13 +112,15 @@ local function copy_messages(count, all)
   end
 end
 
--- What is the less work: to name those that stay, or those that do not.
 local function copy_positions(stay, leave)
-  if not (stay and #stay < 2 * #leave) and copied(from[3], positions) then
-    many('HDEL', positions, leave or {})
-  else
-    many('HSET', positions, stay or redis.call('HGETALL', from[3]))
+  if stay then
+    many('HSET', positions, stay)
+    return
   end
+  if not copied(from[3], positions) then
+    many('HSET', positions, redis.call('HGETALL', from[3]))
+  end
+  many('HDEL', positions, leave)
 end
 
 if over then return {'UNKNOWN'} end
@@ -108,10 +137,10 @@ elseif count > 0 then
   last = id_at(string.format('%.0f', free - 1), redis.call('LRANGE', from[2], -1, -1)[1])
   if not last then return {'CORRUPT'} end
 end
-local metadata, stay, leave, open = metadata_of(last), nil, nil, {}
-if count < source.count then
-  stay, leave = split(count, free)
-  if not stay then return {'CORRUPT'} end
+local metadata, others, stay, leave, open = metadata_of(last), source.count - count, nil, {}, {}
+if others > 0 then
+  stay, leave = split(count, others, free)
+  if not (stay or leave) then return {'CORRUPT'} end
 end
 if source.gaps > 0 then open = gaps_before(free) end
 if not metadata or source.first + count + #open / 2 ~= free then return {'CORRUPT'} end
@@ -121,7 +150,7 @@ begin(session)
 session.created = string.format('%.0f', session.updated)
 if leftovers then redis.call('UNLINK', messages, positions, gaps) end
 if count > 0 then
-  copy_messages(count, not stay)
+  copy_messages(count, others)
   copy_positions(stay, leave)
   many('ZADD', gaps, open)
 end
