@@ -35,7 +35,7 @@ from sessionstore import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
-from sessionstore.sql.column_types import _unescaped, escaped
+from sessionstore.sql.column_types import escaped, unescaped
 from sessionstore.sql.connections import replace_stale
 from sessionstore.sql.requests import Work
 from sessionstore.testing import OpenStore, SharedStoreConformance
@@ -683,4 +683,4 @@ def test_ci_has_the_servers_that_it_installs() -> None:
 @given(st.text(alphabet="\0\x1a01a"))
 def test_ids_come_back_from_their_escape(value: str) -> None:
     assert "\0" not in escaped(value)
-    assert _unescaped(escaped(value)) == value
+    assert unescaped(escaped(value)) == value

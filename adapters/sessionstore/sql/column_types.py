@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Dialect, Integer, Text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-__all__ = ["JSON_TEXT", "KEY", "MYSQL", "Id", "escaped"]
+__all__ = ["JSON_TEXT", "KEY", "MYSQL", "Id", "escaped", "unescaped"]
 
 MYSQL = ("mysql", "mariadb")
 """The names of the dialects that are MySQL's."""
@@ -47,7 +47,7 @@ class Id(TypeDecorator[str]):
         if dialect.name in MYSQL:
             return bytes(value).decode()
         if dialect.name == "postgresql":
-            return _unescaped(value)
+            return unescaped(value)
         try:
             return value.decode() if isinstance(value, bytes) else value
         except UnicodeDecodeError:
@@ -71,7 +71,8 @@ def escaped(value: str) -> str:
     return value.replace(_ESCAPE, f"{_ESCAPE}1").replace("\0", f"{_ESCAPE}0")
 
 
-def _unescaped(value: str) -> str:
+def unescaped(value: str) -> str:
+    """Give the id that `escaped` has written."""
     return value.replace(f"{_ESCAPE}0", "\0").replace(f"{_ESCAPE}1", _ESCAPE)
 
 

@@ -71,10 +71,11 @@ class DbSessionStore(SessionStore):
     the call raises; others may have seen it.) A list that writes, and may have been committed when
     its connection was lost, is not sent again.
 
-    On PostgreSQL an append is one statement, and so is a read on any database: one round trip
-    each. (Two writers that make one session at the same time, or one that meets an expired one,
-    take a few more.) When a connection is lost, reads and plain appends are sent again once; the
-    count that such an append returns is then that of the second sending.
+    On PostgreSQL an append is one statement, and so are a fork, which locks nothing of the session
+    that it copies, and a read, this on any database: one round trip each. (Two writers that make
+    one session at the same time, or one that meets an expired one, take a few more.) When a
+    connection is lost, reads and plain appends are sent again once; the count that such an append
+    returns is then that of the second sending.
 
     With `PostgresAgentDb`, reads with a ``limit`` and appends without ``expected_version`` that are
     under way on one event loop at the same moment share statements: up to 32 sessions in one. Such
