@@ -27,7 +27,7 @@ from sessionstore import (
     SQLiteSessionStore,
 )
 from sessionstore.fallback import requests as of_fallback
-from sessionstore.operations import Append, Create, Operation, ReplaceMessage, Update
+from sessionstore.operations import Append, Create, Fork, Operation, ReplaceMessage, Update
 from sessionstore.redis import calls, scripts
 from sessionstore.redis import requests as of_redis
 from sessionstore.sql import direct
@@ -96,6 +96,10 @@ def test_an_error_of_a_write_shows_none_of_its_words(
         with pytest.raises(SessionStoreError) as caught:
             ended(getattr(store, a + name)("s", *args, **options))
         assert shows(caught.value, WORDS) == [], name
+    fork = Fork("s", "t", metadata={"title": WORDS})
+    with pytest.raises(SessionStoreError) as caught:
+        ended(store.arun(fork) if a else store.run(fork))
+    assert shows(caught.value, WORDS) == []
 
 
 @pytest.mark.parametrize("a", ["", "a"], ids=["sync", "async"])
@@ -112,9 +116,15 @@ def test_an_error_of_a_refused_write_shows_none_of_its_words(
         Update("s", messages=[message], metadata=titled, expected_version=7),
         Update("s", metadata=titled, user_id="eve"),
         Create("s", messages=[message], metadata=titled),
+        Fork("s", "s", metadata=titled),
+        Fork("s", "t", at="none", metadata=titled),
+        Fork("s", "t", user_id="eve", metadata=titled),
+        Fork("said", "s", metadata=titled),
+        Fork("none", "t", metadata=titled),
     ]
     with opened(backend, request, tmp_path) as store:
         store.create("s", user_id="alice", metadata=titled)
+        store.create("said", messages=[message], metadata=titled)
         for operation in refused:
             with pytest.raises(SessionStoreError) as caught:
                 ended(store.arun(operation) if a else store.run(operation))
@@ -142,6 +152,7 @@ def test_what_breaks_a_transaction_off_shows_none_of_its_words(tmp_path: Path) -
             ("INSERT", Update("s", messages=[message], metadata=titled)),
             ("UPDATE", Update("s", metadata=titled)),
             ("UPDATE", ReplaceMessage("s", message)),
+            ("INSERT", Fork("s", "t", metadata=titled)),
         ]
         for kind, operation in writes:
             kinds.append(kind)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
 
 import msgspec
 
@@ -86,22 +86,15 @@ _id_decoder = msgspec.json.Decoder(_Named)
 def _fork_across_slots(exchange: Exchange, operation: Fork) -> RedisFlow[SessionInfo]:
     if operation.metadata is not None:
         encode_metadata(operation.metadata)
-    head, bodies = yield from _read(exchange, operation)
-    ids = _ids(operation.session_id, bodies)
-    if operation.at is not None:
-        if operation.at not in ids:
-            raise SessionNotFoundError(f"the session has no message {operation.at!r}")
-        ids = ids[: ids.index(operation.at) + 1]
-    bodies = bodies[: len(ids)]
-    BOUNDS.require(bodies)
-    fields = metadata_fields(operation.new_metadata(head["metadata"], ids[-1] if ids else None))
-    records = [word for pair in zip(map(str.encode, ids), bodies, strict=True) for word in pair]
-    args = Words((encoded(head["agent_id"]), number(len(fields)), *fields, *records))
-    return (yield from _made(exchange, operation, head, args))
+    found = yield from _read(exchange, operation)
+    ids = _ids(operation, found)
+    BOUNDS.require(found[1][: len(ids)])
+    made, args = _creation(operation, found, ids)
+    return (yield from _made(exchange, operation, made, args))
 
 
-def _read(exchange: Exchange, operation: Fork) -> RedisFlow[tuple[dict[str, Any], list[bytes]]]:
-    """Read the session to copy, its messages as they are stored."""
+def _read(exchange: Exchange, operation: Fork) -> RedisFlow[Words]:
+    """Read the head of the session to copy, and its messages, as they are stored."""
     session_id, script = operation.session_id, scripts.GET
     keys = session_keys(exchange.layout.prefix, encoded(session_id))
     words = Words((BY_HASH, script.sha, SIX, *keys, encoded(operation.user_id), b""))
@@ -109,22 +102,37 @@ def _read(exchange: Exchange, operation: Fork) -> RedisFlow[tuple[dict[str, Any]
     Step(operation, script, Words(), _forked).judged(reply)
     if reply[0] == b"NONE":
         raise SessionNotFoundError(f"there is no session {session_id!r}")
-    return decode_head(session_id, reply[1]), reply[2]
+    return Words(reply[1:])
 
 
-def _ids(session_id: str, bodies: Sequence[bytes]) -> list[str]:
-    try:
-        return [_id_decoder.decode(body).id for body in bodies]
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        pass  # it may quote the data
-    raise CorruptMessageError(f"session {session_id!r}: a stored message can't be read")
+def _ids(operation: Fork, found: Words) -> list[str]:
+    """Give the ids of the messages to copy."""
+    ids: list[str] | None = None
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError):  # they may quote the data
+        ids = [_id_decoder.decode(body).id for body in found[1]]
+    if ids is None:
+        why = "a stored message can't be read"
+        raise CorruptMessageError(f"session {operation.session_id!r}: {why}")
+    if operation.at is None:
+        return ids
+    if operation.at not in ids:
+        raise SessionNotFoundError(f"the session has no message {operation.at!r}")
+    return ids[: ids.index(operation.at) + 1]
 
 
-def _made(
-    exchange: Exchange, operation: Fork, head: dict[str, Any], args: Words
-) -> RedisFlow[SessionInfo]:
+def _creation(operation: Fork, found: Words, ids: Sequence[str]) -> tuple[Create, Words]:
+    """Give what makes the new session, and what the script for that is given."""
+    head = decode_head(operation.session_id, found[0])
+    metadata = operation.new_metadata(head["metadata"], ids[-1] if ids else None)
+    fields = metadata_fields(metadata)
+    pairs = zip(map(str.encode, ids), found[1], strict=False)
+    records = [word for pair in pairs for word in pair]
+    args = Words((encoded(head["agent_id"]), number(len(fields)), *fields, *records))
+    return Create(operation.new_session_id, [], head["agent_id"], head["user_id"]), args
+
+
+def _made(exchange: Exchange, operation: Fork, made: Create, args: Words) -> RedisFlow[SessionInfo]:
     new_session_id, user_id = str(operation.new_session_id), operation.user_id
-    made = Create(new_session_id, [], head["agent_id"], head["user_id"])
     step = Step(made, scripts.CREATE, args, _info)
     call = write_call(exchange, made, step.script, os.urandom(NAME), args)
     taken = SessionExistsError(f"session {new_session_id!r} is already there")

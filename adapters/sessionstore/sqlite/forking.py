@@ -29,14 +29,19 @@ def fork(transaction: Transaction, operation: Fork) -> SessionInfo:
     there, expired = sessions.look_up(transaction, new_session_id, operation.user_id)
     if there:
         raise SessionExistsError(f"session {new_session_id!r} is already there")
-    metadata = encode_metadata(operation.new_metadata(source.decoded(), last)).decode()
+    # A `Row` shows no title to whom an error's frames are shown.
+    source = source._replace(metadata=_metadata(operation, source, last))
     named = new_session_id, source.agent_id, source.user_id
-    row = sessions.make(transaction, named, metadata, expired)
+    row = sessions.make(transaction, named, str(source.metadata), expired)
     # The messages keep their places, gaps among them.
     copied = transaction.execute(_COPY, (row.session_key, source.session_key, position))
     row = row._replace(message_count=copied.rowcount, last_position=position)
     sessions.written(transaction, row)
     return row._replace(version=1).info()
+
+
+def _metadata(operation: Fork, source: Row, last: str | None) -> str:
+    return encode_metadata(operation.new_metadata(source.decoded(), last)).decode()
 
 
 def _last(transaction: Transaction, source: Row, at: str | None) -> tuple[int, str | None]:
