@@ -53,6 +53,11 @@ def test_a_bound_session_does_what_the_methods_of_its_store_do(do: Do) -> None:
     assert (info.metadata, info.message_count) == ({"title": "A"}, 2)
     assert do(session, "update", messages=[said("new", "n")]).message_count == 1
     assert [message.content for message in store.get_messages("s")] == ["new"]
+    forked = do(session, "fork", "t", at="n", metadata={"title": "B"})
+    assert (forked.id, forked.agent_id, forked.user_id) == ("t", "helper", "alice")
+    assert forked.metadata["title"] == "B"
+    assert store.get_messages("t") == store.get_messages("s")
+    assert do(session, "fork").message_count == 1
     assert (store.get("s").agent_id, store.get("s").user_id) == ("helper", "alice")  # type: ignore[union-attr]
     assert do(session, "delete") is True
     assert do(session, "delete") is False
@@ -72,6 +77,7 @@ def test_a_bound_session_checks_the_owner_and_the_version(do: Do) -> None:
         ("append_message", (said("b", "b"),)),
         ("replace_message", (said("b", "a"),)),
         ("delete_messages", (["a"],)),
+        ("fork", ("t",)),
         ("delete", ()),
         ("create", ()),
     ]
