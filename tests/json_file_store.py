@@ -236,7 +236,11 @@ def update(file: File, operation: Update) -> SessionInfo:
     if operation.metadata is not None:
         merged = merge_metadata(decode_metadata(session["metadata"]), operation.metadata)
         session["metadata"] = encode_metadata(merged).decode()
-    return SessionInfo(**_head(operation.session_id, _written(file, operation.session_id)))
+    if records is None:
+        session["version"] += 1  # metadata alone leaves it where it is in lists
+    else:
+        _written(file, operation.session_id)
+    return SessionInfo(**_head(operation.session_id, session))
 
 
 def delete(file: File, operation: Delete) -> bool:

@@ -18,7 +18,7 @@ from sessionstore import (
 from sessionstore.fallback import queue
 from sessionstore.fallback.requests import send
 from sessionstore.flow import play
-from sessionstore.operations import Delete, Ping, Update
+from sessionstore.operations import Delete, Ping, Several
 
 
 def left_half_done() -> Stage:
@@ -127,15 +127,15 @@ def test_a_process_that_can_not_renew_a_journal_acknowledges_nothing_in_it(
     stage.store.append_messages("s", said("a"))
     monkeypatch.setattr(queue, "_LEASE", 0)
 
-    def fails(_: Update) -> None:
+    def fails(_: Several) -> None:
         raise error
 
-    stage.fallback.before[Update] = fails
+    stage.fallback.before[Several] = fails
     with pytest.raises(StoreUnavailableError):
         stage.store.append_messages("s", said("b"))
     error = OutageError("its own outage")  # then nobody else can, either
     assert stage.store.append_messages("s", said("c")) == 1
-    del stage.fallback.before[Update]
+    del stage.fallback.before[Several]
     stage.primary.come_back()
     assert stage.store.recover()
     assert stage.kept() == ["a", "c"]

@@ -195,6 +195,28 @@ def test_a_cluster_filters_where_its_index_is(
         assert rest.cursor is None
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_metadata_alone_leaves_every_key_the_time_it_has(
+    server: redis_servers.Server, prefix: str, several: bool
+) -> None:
+    title = Update("s", metadata={"title": "T"})
+    with RedisSessionStore(server.url, key_prefix=prefix, ttl_seconds=1000) as store:
+        store.append_messages("s", conversation(3), user_id="u")
+        own = [key for key in keys(server, prefix) if b"{s}:" in key]
+        for key in own:
+            server.run("PEXPIRE", key, 500_000)
+        places = [server.run("ZRANGE", prefix + "{:all}", 0, -1, "WITHSCORES")]
+        assert store.run([title, title] if several else [title])[-1].metadata == {"title": "T"}
+        assert all(server.run("PTTL", key) <= 500_000 for key in own)
+        assert places == [server.run("ZRANGE", prefix + "{:all}", 0, -1, "WITHSCORES")]
+        store.append_message("s", said("more"))
+        assert all(server.run("PTTL", key) > 500_000 for key in kept(server, prefix))
+    with RedisSessionStore(server.url, key_prefix=prefix + "lasting:") as store:
+        store.append_messages("s", conversation(3))
+        store.run([title, title] if several else title)
+        assert {server.run("PTTL", key) for key in kept(server, prefix + "lasting:")} == {-1}
+
+
 def test_a_server_that_forgot_the_scripts_is_given_them_again(
     server: redis_servers.Server, store: RedisSessionStore
 ) -> None:
@@ -301,7 +323,7 @@ def test_a_ttl_covers_every_key_and_slides(server: redis_servers.Server, prefix:
         lambda s: s.create("s", messages=conversation(3)),
         lambda s: s.append_message("s", said("x")),
         lambda s: s.replace_message("s", said("x", "m1")),
-        lambda s: s.update("s", metadata={"a": 1}),
+        lambda s: s.update("s", messages=conversation(3), metadata={"a": 1}),
         lambda s: s.update("s", messages=conversation(4)),
         lambda s: s.delete_messages("s", ["m0"]),
         lambda s: s.delete_messages("s", ["m2"]),

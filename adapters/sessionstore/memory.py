@@ -196,7 +196,8 @@ class InMemorySessionStore(SessionStore):
                 stored = encode_metadata(merged)
             else:
                 stored = session.metadata
-            self._table.change(session, session.become, (stored, records))
+            moves = records is not None
+            self._table.change(session, session.become, (stored, records), moves=moves)
             return session.info()
 
     def _delete(self, operation: Delete) -> bool:

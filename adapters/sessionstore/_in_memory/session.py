@@ -68,7 +68,9 @@ class StoredSession(msgspec.Struct):
     created_at: int = msgspec.field(default_factory=clock.now)
     updated_at: int = 0
     version: int = 0
+    # Its place in lists; and a number that only this state of it has, which each change gives.
     activity: int = 0
+    state: int = 0
     # Kept as JSON, so that no later change to a caller's object reaches the store.
     bodies: list[bytes] = []
     positions: dict[str, int] = {}

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from itertools import count, islice
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from sessionstore._in_memory.session import StoredSession
 from sessionstore._runtime.clock import clock
@@ -23,6 +23,30 @@ S = TypeVar("S", bound=StoredSession)
 T = TypeVar("T")
 
 _logger = logging.getLogger("sessionstore")
+
+
+class _Noted(NamedTuple):
+    """A change that was begun, with all that it comes to.
+
+    Attributes:
+        session: The session.
+        change: What does it; ``None`` to take the session out.
+        what: What that is called with.
+        version: The session's version then.
+        time: When it was last written to, then.
+        activity: Its place in lists then.
+        state: The number of its state then.
+        moves: It is put in, or moved to the front of lists.
+    """
+
+    session: Any
+    change: Callable[[Any], None] | None
+    what: Any = None
+    version: int = 0
+    time: int = 0
+    activity: int = 0
+    state: int = 0
+    moves: bool = True
 
 
 class SessionTable(Generic[S]):
@@ -48,10 +72,8 @@ class SessionTable(Generic[S]):
         self.lock: RLock = fork_safe_rlock()
         self.sessions: dict[str, S] = {}
         self._newest = newest
-        self._activity = count(1)
-        # The session; what is done to it, or None to take it out; with what; its version, time and
-        # place in lists then.
-        self._unfinished: tuple[S, Callable[[Any], None] | None, Any, int, int, int] | None = None
+        self._states = count(1)
+        self._unfinished: _Noted | None = None
 
     def look_up(self, session_id: str) -> S | None:
         """Give a session, with all that was ever begun."""
@@ -60,23 +82,35 @@ class SessionTable(Generic[S]):
                 self.finish()
         return self.sessions.get(session_id)
 
-    def change(self, session: S, change: Callable[[T], None], what: T, versions: int = 1) -> None:
-        """Change a session, or put a new one in: it has another version, time and place then.
+    def change(
+        self,
+        session: S,
+        change: Callable[[T], None],
+        what: T,
+        versions: int = 1,
+        *,
+        moves: bool = True,
+    ) -> None:
+        """Change a session, or put a new one in: it has another version then.
 
         Args:
             session: The session, just looked up or made.
             change: What does it, and may do it again.
             what: What that is called with.
             versions: For how many changes it counts.
+            moves: It has another time and place in lists then, too: the first.
         """
-        now, version = clock.stamp(self._newest), session.version + versions
+        version, state = session.version + versions, next(self._states)
+        place = session.updated_at, session.activity
+        if moves:
+            place = clock.stamp(self._newest), state
         # From here on it takes effect.
-        self._unfinished = (session, change, what, version, now, next(self._activity))
+        self._unfinished = _Noted(session, change, what, version, *place, state, moves)
         self.finish()
 
     def take_out(self, session: S) -> None:
         """Take a session out."""
-        self._unfinished = (session, None, None, 0, 0, 0)
+        self._unfinished = _Noted(session, None)
         self.finish()
 
     def draft(self, session: S | None) -> tuple[Self, tuple[S | None, int]]:
@@ -106,25 +140,29 @@ class SessionTable(Generic[S]):
             if session is not None:
                 self.take_out(session)
         elif (draft, draft.version) != lent:
-            there, activity = session or draft, next(self._activity)
-            change = there, there.take, draft, draft.version, draft.updated_at, activity
-            self._unfinished = change
+            there, state = session or draft, next(self._states)
+            moves = session is None or session.updated_at != draft.updated_at
+            place = draft.updated_at, state if moves else there.activity
+            self._unfinished = _Noted(there, there.take, draft, draft.version, *place, state, moves)
             self.finish()
 
     def finish(self) -> None:
         """Do all that is noted."""
-        if self._unfinished is None:
+        noted = self._unfinished
+        if noted is None:
             return
-        session, change, what, version, now, activity = self._unfinished
-        if change is None:
+        session = noted.session
+        if noted.change is None:
             self._leave(session)
         else:
-            change(what)
-            session.version, session.activity = version, activity
-            session.updated_at = self._newest = now
-            if version == 1:
-                session.created_at = now
-            self._enter(session)
+            noted.change(noted.what)
+            session.version, session.activity = noted.version, noted.activity
+            session.updated_at, session.state = noted.time, noted.state
+            if noted.moves:
+                self._newest = noted.time
+                if noted.version == 1:
+                    session.created_at = noted.time
+                self._enter(session)
         self._unfinished = None
 
     def settle(self) -> None:

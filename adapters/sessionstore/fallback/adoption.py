@@ -117,10 +117,11 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> FallbackFlow
     # Looked for again: who was at it before has taken some.
     whole, abandoned = _abandoned(journal, (yield from _listed(store)))
     for info in abandoned:
-        if (yield from lease.claim(store, journal.owner, info.id, info.version)):
+        count = yield from lease.claim(store, journal.owner, info.id, info.version)
+        if count is not None:
             try:
                 entries, gap = yield from read_entries(store, info.id)
-                if gap is None and len(entries) < info.message_count:  # some are out of reach
+                if gap is None and len(entries) < count:  # some are out of reach
                     gap = len(entries)
                 read = _read(entries, gap)
             except StoreUnavailableError:
@@ -174,7 +175,8 @@ def _begin(journal: Journal, store: SessionStore) -> FallbackFlow[bool]:
     owner = owner_of(there)
     if owner != journal.owner and is_present(owner, there.updated_at):
         return False
-    return (yield from lease.claim(store, journal.owner, ADOPTING, there.version))
+    claimed = yield from lease.claim(store, journal.owner, ADOPTING, there.version)
+    return claimed is not None
 
 
 def _restore_rejected(journal: Journal, store: SessionStore) -> FallbackFlow[None]:

@@ -69,7 +69,7 @@ class SessionCache(SessionTable[KnownSession]):
     def stamp(self, session_id: str) -> int:
         """Tell one state of what is known of a session from all others."""
         session = self.sessions.get(session_id)
-        return 0 if session is None else session.activity
+        return 0 if session is None else session.state
 
     def knows(self, session_id: str) -> bool:
         """Tell whether the session was seen."""
@@ -191,7 +191,13 @@ class SessionCache(SessionTable[KnownSession]):
             if change.change is None:
                 self.drop(change.session.id)
             else:
-                self.change(change.session, change.change, change.what, change.versions)
+                self.change(
+                    change.session,
+                    change.change,
+                    change.what,
+                    change.versions,
+                    moves=change.moves,
+                )
                 result = change.result()
                 self.use(change.session.id)
                 return result
@@ -202,7 +208,7 @@ class SessionCache(SessionTable[KnownSession]):
     def put(self, session: KnownSession) -> None:
         """Know of a session what is given, with its version and times."""
         self.finish()
-        session.activity = next(self._activity)
+        session.activity = session.state = next(self._states)
         self.sessions[session.id] = session
 
     def swap(self, session: KnownSession) -> None:

@@ -49,6 +49,7 @@ class Change(NamedTuple):
         what: What that is called with.
         result: Gives the operation's result, when it is done.
         versions: For how many changes it counts.
+        moves: It moves the session to the front of lists.
     """
 
     session: KnownSession | None
@@ -56,6 +57,7 @@ class Change(NamedTuple):
     what: Any
     result: Callable[[], Any]
     versions: int = 1
+    moves: bool = True
 
 
 # -- Writes ---------------------------------------------------------------------------------------
@@ -109,7 +111,8 @@ def _update(session: KnownSession | None, write: Update, records: Records) -> Ch
     if write.metadata is not None:
         metadata = encode_metadata(merge_metadata(decode_metadata(metadata), write.metadata))
     what = (metadata, None if write.messages is None else list(records))
-    return Change(session, session.become, what, session.info)
+    moves = write.messages is not None
+    return Change(session, session.become, what, session.info, moves=moves)
 
 
 def _delete(session: KnownSession | None, _write: Delete, _: Records) -> Change:
@@ -117,21 +120,21 @@ def _delete(session: KnownSession | None, _write: Delete, _: Records) -> Change:
 
 
 def _several(session: KnownSession | None, write: Several, _: Records) -> Change:
-    draft, versions, results = session and session.copy(), 0, []
+    draft, versions, moves, results = session and session.copy(), 0, False, []
     for part in write.operations:
         if not isinstance(part, SessionWrite):
             results.append(READS[type(part)](draft, part))
             continue
         change = WRITES[type(part)](draft, part, encoded_messages(part))
         if change.session is not None:
-            draft, versions = _changed(change), versions + 1
+            draft, versions, moves = _changed(change), versions + 1, moves or change.moves
         results.append(change.result())
     if not versions:
         return Change(None, None, None, lambda: results)
     if draft is None:
         return Change(session, None, None, lambda: results)
     there = session or draft
-    return Change(there, there.take, draft, lambda: results, versions)
+    return Change(there, there.take, draft, lambda: results, versions, moves)
 
 
 def _changed(change: Change) -> KnownSession | None:

@@ -19,12 +19,14 @@ __all__ = [
     "DONE",
     "JOURNALS",
     "REJECTED",
+    "RENEWAL",
     "VOID",
     "WRITE",
     "base_entry",
     "decode_base",
     "ids_entry",
     "owner_of",
+    "renewal_entry",
     "write_entry",
 ]
 
@@ -34,6 +36,8 @@ ADOPTING = "sessionstore:adopting"  # whose owner alone takes over what others h
 BASE, WRITE, DONE, VOID = "base", "write", "done", "void"
 
 ADOPTED_BY = "adopted_by"
+RENEWAL = "renewed"
+"""The id of the one entry by which its owner says that it is still there."""
 
 
 def write_entry(body: bytes, entry_id: str) -> SessionMessage:
@@ -49,6 +53,15 @@ def ids_entry(kind: str, ids: list[str]) -> SessionMessage:
 def base_entry(base: KnownSession) -> SessionMessage:
     """Make the message that holds what was known of the session before its first write."""
     return SessionMessage(BASE, msgspec.json.encode(base).decode(), id=BASE)
+
+
+def renewal_entry() -> SessionMessage:
+    """Make the message by which an owner says that it is still there.
+
+    It says of no write that it is over, in words that older releases read, too: they would set
+    aside what they don't know.
+    """
+    return SessionMessage(DONE, "[]", id=RENEWAL)
 
 
 def decode_base(text: str) -> KnownSession:

@@ -136,7 +136,7 @@ def learn_update(cache: SessionCache, write: Update, info: SessionInfo, _: int) 
             cache.change(session, session.become_all, (metadata, records))
             session.current = True
         else:
-            cache.change(session, session.become, (metadata, None))
+            cache.change(session, session.become, (metadata, None), moves=False)
             session.current = session.current and session.version == info.version
         session.learn_head(info)
         cache.use(session_id)

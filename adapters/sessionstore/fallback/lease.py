@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from sessionstore.errors import OutageError, SessionConflictError, SessionNotFoundError
-from sessionstore.fallback.journal_form import ADOPTED_BY, owner_of
+from sessionstore.fallback.journal_form import (
+    ADOPTED_BY,
+    JOURNALS,
+    RENEWAL,
+    owner_of,
+    renewal_entry,
+)
 from sessionstore.fallback.queue import PendingQueue, QueueState
 from sessionstore.fallback.requests import FallbackFlow, ask
-from sessionstore.operations import Get, Update
+from sessionstore.operations import Append, DeleteMessages, Get, Several, Update
 from sessionstore.store import SessionStore
 
 __all__ = ["claim", "renew"]
@@ -36,15 +42,18 @@ def _renew(
         if there is None or owner_of(there) != owner:
             return False
         try:
-            if (yield from claim(store, owner, journal, there.version)):
+            if (yield from claim(store, owner, journal, there.version)) is not None:
                 return True
         except OutageError:
             return True  # it is away itself, and holds expected_version back: nobody can
     return True
 
 
-def claim(store: SessionStore, owner: str, journal: str, version: int) -> FallbackFlow[bool]:
+def claim(store: SessionStore, owner: str, journal: str, version: int) -> FallbackFlow[int | None]:
     """Own a journal from now on, unless it is not any more as it was found.
+
+    That is an entry, too, and not metadata alone: this would not move the journal's time, by which
+    others tell that its owner is there, and by which the store tells what has expired.
 
     Args:
         store: The fallback store.
@@ -53,11 +62,14 @@ def claim(store: SessionStore, owner: str, journal: str, version: int) -> Fallba
         version: The version at which it was found.
 
     Returns:
-        Whether it is owned now.
+        How many entries it has, where it is owned now; ``None`` where it is not.
     """
     owned = Update(journal, metadata={ADOPTED_BY: owner}, expected_version=version)
+    # In the place of the last one: a journal must not grow while it waits.
+    outdated = DeleteMessages(journal, [RENEWAL])
+    renewed = Append(journal, [renewal_entry()], JOURNALS)
     try:
-        yield from ask(store, owned)
+        info, deleted, added = yield from ask(store, Several([owned, outdated, renewed]))
     except (SessionConflictError, SessionNotFoundError):
-        return False
-    return True
+        return None
+    return int(info.message_count - len(deleted) + added)

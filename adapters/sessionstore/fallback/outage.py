@@ -104,7 +104,7 @@ def journaled(parts: Parts, write: Write) -> FallbackFlow[Any]:
     for _ in range(_TRIES):
         view = parts.cache.view(str(write.session_id), write.user_id)
         session = view.find(str(write.session_id), write.user_id)
-        stamp = session.activity if session else 0
+        stamp = session.state if session else 0
         known = session is not None or parts.knows(view, str(write.session_id))
         if not (known and isinstance(write, Append)):
             for part in writes:

@@ -13,7 +13,7 @@ from sessionstore.rows import PRUNE_MESSAGES, Row
 from sessionstore.sql.direct import Values
 from sessionstore.sql.expiring import clear, counted, drop, hide
 from sessionstore.sql.sessions import Sessions
-from sessionstore.sql.write_statements import adding, locking, moment, noting
+from sessionstore.sql.write_statements import adding, locking, moment, noting, relabelling
 
 __all__ = [
     "add",
@@ -21,6 +21,7 @@ __all__ = [
     "find",
     "make",
     "new_row",
+    "relabel",
     "remove",
     "replace_all",
     "require",
@@ -166,6 +167,13 @@ def write_head(
     if sessions.is_mysql:  # which refuses to read a table that it changes
         values["next"] = _next_time(sessions, connection)
     connection.execute(noting(sessions.tables, metadata, not sessions.is_mysql), values)
+
+
+def relabel(sessions: Sessions, connection: Connection, row: Row) -> Row:
+    """Give a session other metadata, which leaves it where it is in lists, and give its row."""
+    values = Values(key=row.session_key, changed=row.metadata)
+    connection.execute(relabelling(sessions.tables), values)
+    return row._replace(version=row.version + 1)
 
 
 def _next_time(sessions: Sessions, connection: Connection) -> int:

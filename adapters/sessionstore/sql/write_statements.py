@@ -12,7 +12,17 @@ from sessionstore.sql.cells import raw_columns
 from sessionstore.sql.clock import BEGAN, NOW, OLDEST, newest, next_time, now, oldest_live
 from sessionstore.sql.tables import Tables
 
-__all__ = ["ADDING", "adding", "appending", "locking", "moment", "noting", "removing", "written"]
+__all__ = [
+    "ADDING",
+    "adding",
+    "appending",
+    "locking",
+    "moment",
+    "noting",
+    "relabelling",
+    "removing",
+    "written",
+]
 
 
 @lru_cache(maxsize=16)
@@ -83,6 +93,22 @@ def noting(tables: Tables, metadata: bool, at_once: bool) -> Any:
         values[sessions.c.metadata] = bindparam("changed")
     own = sessions.c.session_key == bindparam("key", type_=BigInteger)
     return update(sessions).where(own).values(values)
+
+
+@lru_cache(maxsize=16)
+def relabelling(tables: Tables) -> Any:
+    """Make the statement that gives a session, whose row is locked, other metadata.
+
+    Args:
+        tables: The store's.
+
+    Returns:
+        A statement with the parameters ``key`` and ``changed``.
+    """
+    c = tables.sessions.c
+    values: dict[Any, Any] = {c.version: c.version + 1, c.metadata: bindparam("changed")}
+    own = c.session_key == bindparam("key", type_=BigInteger)
+    return update(tables.sessions).where(own).values(values)
 
 
 @lru_cache(maxsize=16)

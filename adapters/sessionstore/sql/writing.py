@@ -19,7 +19,16 @@ from sessionstore.operations import Create, Delete, DeleteMessages, ReplaceMessa
 from sessionstore.ownership import require_owner
 from sessionstore.rows import Row, encoded
 from sessionstore.sql.appending import NO_VERSION
-from sessionstore.sql.changes import find, make, new_row, remove, replace_all, require, write_head
+from sessionstore.sql.changes import (
+    find,
+    make,
+    new_row,
+    relabel,
+    remove,
+    replace_all,
+    require,
+    write_head,
+)
 from sessionstore.sql.column_types import escaped
 from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.expiring import drop
@@ -167,8 +176,9 @@ def update_session(sessions: Sessions, asked: Update) -> SqlFlow[SessionInfo]:
         require_version(row.version, asked.expected_version)
         if asked.metadata is not None:
             row = row._replace(metadata=_merged(row.metadata, asked.metadata))
-        if records is not None:
-            row = replace_all(sessions, connection, row, records)
+        if records is None:
+            return relabel(sessions, connection, row)
+        row = replace_all(sessions, connection, row, records)
         write_head(sessions, connection, row, metadata=changes)
         written = select(c.version, c.updated_at).where(c.session_key == row.session_key)
         found = connection.execute(written).one()

@@ -16,6 +16,7 @@ __all__ = [
     "look_up",
     "make",
     "oldest_live",
+    "relabelled",
     "require",
     "written",
 ]
@@ -34,6 +35,8 @@ _WRITTEN = """UPDATE sessionstore_sessions SET version = version + 1, updated_at
     1 + CAST((SELECT coalesce(max(updated_at), 0) FROM sessionstore_sessions
         WHERE updated_at < ?) AS INTEGER)),
     metadata = CAST(? AS TEXT), message_count = ?, last_position = ? WHERE session_key = ?"""
+_RELABELLED = """UPDATE sessionstore_sessions SET version = version + 1, metadata = CAST(? AS TEXT)
+    WHERE session_key = ?"""
 _CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
 _DROP = "DELETE FROM sessionstore_sessions WHERE session_key = ?"
 _TOMBSTONE = "UPDATE sessionstore_sessions SET id = ?, updated_at = ? WHERE session_key = ?"
@@ -116,6 +119,11 @@ def written(transaction: Transaction, row: Row) -> None:
     now, others = (row.updated_at, 0) if made_just_now else (clock.wall(), LATEST)
     counts = row.message_count, row.last_position
     transaction.execute(_WRITTEN, (now, others, row.metadata, *counts, row.session_key))
+
+
+def relabelled(transaction: Transaction, row: Row) -> None:
+    """Note that a session has other metadata, which leaves it where it is in lists."""
+    transaction.execute(_RELABELLED, (row.metadata, row.session_key))
 
 
 def leave_tombstone(transaction: Transaction, session_key: int) -> None:

@@ -92,8 +92,10 @@ def update(transaction: Transaction, operation: Update) -> SessionInfo:
         row = row._replace(
             metadata=encode_metadata(merge_metadata(row.decoded(), operation.metadata)).decode()
         )
-    if records is not None:
-        row = messages.add(transaction, messages.clear(transaction, row), records)
+    if records is None:
+        sessions.relabelled(transaction, row)
+        return row._replace(version=row.version + 1).info()
+    row = messages.add(transaction, messages.clear(transaction, row), records)
     sessions.written(transaction, row)
     [[now]] = transaction.execute(_TIME, (row.session_key,))
     return row._replace(version=row.version + 1, updated_at=now).info()

@@ -190,20 +190,35 @@ class ExpiryContract(StoreSuite):
         assert ids(store.get_messages("s")) == ["m0", "m1"]
 
     def test_a_write_keeps_a_session(self, stores: Stores) -> None:
-        """What counts is the last write, of any kind, not when the session was made."""
+        """What counts is the last write to its messages, not when the session was made."""
         store = stores.open(**self.expiring(1.0))
         for session_id in ("appended", "updated", "replaced", "left"):
             store.create(session_id, messages=[said("first", "m")])
 
         def only_the_others_are_written() -> bool:
             store.append_message("appended", said("more"))
-            store.update("updated", metadata={"a": 1})
+            store.update("updated", messages=[said("first", "m")], metadata={"a": 1})
             store.replace_message("replaced", said("again", "m"))
             return store.get("left") is None
 
         wait_until(only_the_others_are_written)
         for session_id in ("appended", "updated", "replaced"):
             assert stored(store, session_id).messages[0].id == "m"
+
+    def test_metadata_alone_does_not_keep_a_session(self, stores: Stores) -> None:
+        """However often it gets another title, it goes when it would have gone."""
+        store = stores.open(**self.expiring(0.5))
+        store.create("s", messages=conversation(2))
+
+        def is_gone() -> bool:
+            try:
+                store.update("s", metadata={"title": "T"})
+            except SessionNotFoundError:
+                return True
+            return False
+
+        wait_until(is_gone)
+        assert store.list_sessions().sessions == []
 
     def test_a_read_does_not_keep_a_session(self, stores: Stores) -> None:
         """However often it is read, it goes."""

@@ -9,6 +9,7 @@ import pytest
 
 from sessionstore.errors import InvalidSessionError
 from sessionstore.models import SessionInfo
+from sessionstore.operations import Append, Get, Update
 from sessionstore.store import SessionStore
 from sessionstore.testing.modes import StoreSuite
 from sessionstore.testing.samples import conversation, said, stored
@@ -60,18 +61,63 @@ class ListContract(StoreSuite):
         ]
 
     def test_newest_activity_first(self, store: SessionStore) -> None:
-        """Every kind of write moves its session to the front."""
+        """Every kind of write that is about messages moves its session to the front."""
         for session_id in "abcde":
             store.create(session_id, messages=conversation(1))
         assert listed(store) == list("edcba")
         store.append_message("a", said("more"))
         assert listed(store) == list("aedcb")
-        store.update("c", metadata={"a": 1})
-        assert listed(store) == list("caedb")
         store.replace_message("b", said("better", "m0"))
-        assert listed(store) == list("bcaed")
-        store.update("d", messages=[])
-        assert listed(store) == list("dbcae")
+        assert listed(store) == list("baedc")
+        store.update("d", messages=[], metadata={"a": 1})
+        assert listed(store) == list("dbaec")
+        store.delete_messages("c", ["m0"])
+        assert listed(store) == list("cdbae")
+
+    def test_metadata_alone_moves_nothing(self, store: SessionStore) -> None:
+        """A new title raises the version, and leaves time and place, alone and among others."""
+        for session_id in "abc":
+            store.create(session_id, agent_id="x", user_id="u", messages=conversation(1))
+        made = stored(store, "a")
+        told = store.update("a", metadata={"title": "T"})
+        store.run([Get("a", 0), Update("a", metadata={"tag": 1}), Update("a", metadata={"n": 2})])
+        found = stored(store, "a")
+        assert (told.version, told.updated_at, told.metadata) == (
+            2,
+            made.updated_at,
+            {"title": "T"},
+        )
+        assert (found.version, found.updated_at, found.created_at) == (
+            4,
+            made.updated_at,
+            made.created_at,
+        )
+        assert found.metadata == {"title": "T", "tag": 1, "n": 2}
+        for scope in ({}, {"agent_id": "x"}, {"user_id": "u"}):
+            assert listed(store, **scope) == list("cba")
+        first = store.list_sessions(limit=1)
+        store.update("b", metadata={"title": "U"})
+        assert listed(store, limit=1, cursor=first.cursor) == ["b"]
+
+    def test_metadata_with_messages_in_one_step_moves(self, store: SessionStore) -> None:
+        """So does a title that is given in the step in which a turn is saved, in any order."""
+        for session_id in "abc":
+            store.create(session_id, messages=conversation(1))
+        title = {"title": "T"}
+        store.run([Append("a", [said("more", "x")]), Update("a", metadata=title)])
+        assert listed(store) == list("acb")
+        store.run([Update("b", metadata=title), Append("b", [said("more", "x")])])
+        assert listed(store) == list("bac")
+        store.run([Update("c", metadata=title), Append("c", [said("again", "m0")])])
+        assert listed(store) == list("bac")
+        store.create("d")
+        store.run([Update("d", metadata=title), Append("d", conversation(1))])
+        assert listed(store) == list("dbac")
+        store.delete("a")
+        store.create("a")
+        store.run([Get("a"), Append("a", conversation(1)), Update("a", metadata=title)])
+        assert listed(store) == list("adbc")
+        assert stored(store, "a").updated_at > stored(store, "d").updated_at
 
     def test_what_writes_nothing_moves_nothing(self, store: SessionStore) -> None:
         """Neither a read nor an append of what is held is activity."""

@@ -190,9 +190,11 @@ class Model:
             session.metadata = {**session.metadata, key: value}
             if value is None:
                 del session.metadata[key]
-        if messages is not None:
-            session.messages = []
-            session.add(messages)
+        if messages is None:
+            session.version += 1  # and it stays where it is in lists
+            return session.info()
+        session.messages = []
+        session.add(messages)
         self._written(session)
         return session.info()
 

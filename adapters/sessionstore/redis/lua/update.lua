@@ -17,6 +17,16 @@ local function readable()
   return true
 end
 
+-- Metadata alone leaves the session where it is in lists, and all its keys the time they have. An
+-- index that has lost it has it again.
+local function relabel(session)
+  session.version, session.added = session.version + 1, 0
+  redis.call('HSET', head, 'version', session.version)
+  remember(session.version, 0)
+  local activity = string.format('%.0f', session.updated)
+  for i = 1, #indexes do enter(indexes[i], activity, member, ttl) end
+end
+
 -- What was updated and then deleted is as it would be had it been deleted before.
 if over then return {'NO-SESSION'} end
 local session, refusal = find(caller)
@@ -26,7 +36,12 @@ if not repeated(session) then
     return {'CONFLICT', session.version}
   end
   if not readable() then return {'CORRUPT'} end
-  begin(session)
+  if ARGV[8] == '' then
+    begin_in_place(session)
+    for i = 1, #indexes do redis.call('ZCARD', indexes[i]) end
+  else
+    begin(session)
+  end
   local added = 0
   if ARGV[8] ~= '' then
     redis.call('UNLINK', messages, positions, gaps)
@@ -41,6 +56,6 @@ if not repeated(session) then
       redis.call('HSET', head, ARGV[i], ARGV[i + 1])
     end
   end
-  finish(session, added)
+  if ARGV[8] == '' then relabel(session) else finish(session, added) end
 end
 return state(session)

@@ -90,15 +90,21 @@ local function outdated(index)
   return found
 end
 
+-- Names what the session is listed in. What writes there must read it first: it may be of any type.
+local function begin_in_place(session)
+  now = clock()
+  indexes, member = {}, id .. '/' .. session.agent .. '/' .. session.user
+  if ARGV[1] == '' then return end
+  indexes[1] = prefix .. '{:all}'
+  indexes[2] = prefix .. '{:agent:' .. session.agent .. '}'
+  if session.user ~= '' then indexes[3] = prefix .. '{:user:' .. session.user .. '}' end
+end
+
 -- Reads what the write depends on: after this come writes only.
 local function begin(session)
-  now = clock()
+  begin_in_place(session)
   session.updated = math.max(now, session.updated + 1)
-  indexes, member = {}, id .. '/' .. session.agent .. '/' .. session.user
   if ARGV[1] ~= '' then
-    indexes[1] = prefix .. '{:all}'
-    indexes[2] = prefix .. '{:agent:' .. session.agent .. '}'
-    if session.user ~= '' then indexes[3] = prefix .. '{:user:' .. session.user .. '}' end
     -- No two activities are the same, so that a page of the index ends between two sessions.
     -- An activity that is no time of ours must not spread.
     local newest = redis.call('ZRANGE', indexes[1], 0, 0, 'REV', 'WITHSCORES')
