@@ -250,16 +250,18 @@ def delete(file: File, operation: Delete) -> bool:
 
 def list_sessions(file: File, operation: ListSessions) -> SessionPage:
     below, limit = _time(operation.cursor), operation.limit
+    if operation.until is not None:
+        below = min(below, operation.until)
     found = [
         (session["updated"], key)
         for key, session in file.items()
         if (operation.agent_id is None or session["agent"] == operation.agent_id)
         and (operation.user_id is None or session["user"] == operation.user_id)
-        and session["updated"] < below
+        and operation.since <= session["updated"] < below
     ]
     page = sorted(found, reverse=True)[:limit]
     more = str(page[-1][0]) if len(found) > limit else None
-    return SessionPage([SessionInfo(**_head(key, file[key])) for _, key in page], more)
+    return SessionPage([_info(key, file[key], operation.last) for _, key in page], more)
 
 
 def prune(file: File, _: Prune) -> int:
@@ -365,6 +367,11 @@ def _head(session_id: str, session: Session) -> dict[str, Any]:
         "version": session["version"],
         "message_count": len(session["messages"]),
     }
+
+
+def _info(session_id: str, session: Session, last: int) -> SessionInfo:
+    bodies = list(session["messages"].values())[-last:] if last else []
+    return SessionInfo(**_head(session_id, session), messages=decode_messages(session_id, bodies))
 
 
 def _data(session_id: str, session: Session, limit: int | None) -> SessionData:

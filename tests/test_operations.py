@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ ALL: list[Operation[Any]] = [
     Update("s", [SAID], {"title": WORDS}, "alice", 2),
     Delete("s", "alice"),
     Fork("s", "t", "m1", "alice", {"title": WORDS}),
-    ListSessions("helper", "alice", 7, "cursor"),
+    ListSessions("helper", "alice", 7, "cursor", SAID.created_at, SAID.created_at, 5),
     Prune(),
     Ping(),
 ]
@@ -114,6 +115,9 @@ def test_an_operation_with_invalid_arguments_is_refused() -> None:
         (InvalidMessageError, lambda: Fork("s", at="")),
         (InvalidSessionError, lambda: Fork("s", metadata=[])),  # type: ignore[arg-type]
         (InvalidSessionError, lambda: ListSessions(limit=0)),
+        (InvalidSessionError, lambda: ListSessions(last=101)),
+        (InvalidSessionError, lambda: ListSessions(updated_after=datetime(2026, 1, 1))),  # noqa: DTZ001
+        (TypeError, lambda: ListSessions(updated_before="2026-01-01")),  # type: ignore[arg-type]
         (InvalidSessionError, lambda: Append("s", [SAID], expected_version=-1)),
         (InvalidMessageError, lambda: Append("s", [7])),  # type: ignore[list-item]
         (InvalidMessageError, lambda: ReplaceMessage("s", SessionMessage("user", "x"))),

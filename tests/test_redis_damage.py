@@ -71,6 +71,7 @@ def require_only_it_is_harmed(store: RedisSessionStore) -> None:
     assert ids(store.get_messages("sound", limit=2))[0] == "m3"
     assert "sound" in [info.id for info in store.list_sessions().sessions]
     assert "sound" in [info.id for info in store.list_sessions(agent_id="default").sessions]
+    assert "sound" in [info.id for info in store.list_sessions(last=3).sessions]
     assert store.prune_expired() == 0
 
 
@@ -120,6 +121,40 @@ def test_a_session_left_out_of_lists_is_logged_once(
     assert len(logged) == 1
     assert "'damaged'" in logged[0]
     assert "secret" not in logged[0]
+
+
+@pytest.mark.parametrize("how", ["text", "another type", "gone", "one too few"])
+@pytest.mark.parametrize("where", ["redis_server", "redis_cluster"])
+def test_a_session_whose_last_messages_can_not_be_read_is_left_out_of_previews(
+    prefix: str,
+    where: str,
+    how: str,
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = request.getfixturevalue(where)
+    with RedisSessionStore(server.url, key_prefix=prefix) as store, server.client() as client:
+        for name in ("first", "damaged", "last"):
+            store.create(name, messages=conversation(4))
+        key = f"{prefix}{{damaged}}:messages"
+        if how == "text":
+            client.lset(key, -1, "s3cret")
+        elif how == "one too few":
+            client.rpop(key)
+        else:
+            client.delete(key)
+        if how == "another type":
+            client.set(key, "s3cret")
+        with caplog.at_level(logging.WARNING, "sessionstore"):
+            for _ in range(2):
+                for limit in (1, 2, 3):
+                    page = store.list_sessions(limit=limit, last=4)
+                    assert [info.id for info in page.sessions] == ["last", "first"][:limit]
+                    assert (page.cursor is None) == (limit > 1)
+        assert len(caplog.records) == 1
+        assert "s3cret" not in caplog.text
+        listed = [info.id for info in store.list_sessions().sessions]
+        assert listed == ["last", "damaged", "first"]
 
 
 def test_a_write_with_too_many_messages_is_refused_before_it_is_sent(

@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
@@ -53,6 +54,9 @@ def store(server: redis_servers.Server, prefix: str) -> Iterator[RedisSessionSto
         yield store
 
 
+EPOCH = datetime.fromtimestamp(0, timezone.utc)
+
+
 def keys(server: redis_servers.Server, prefix: str) -> set[bytes]:
     with server.client() as client:
         return set(client.scan_iter(match=f"{prefix}*", count=10_000))
@@ -91,6 +95,7 @@ def operations(store: Any, a: str = "", name: str = "s") -> dict[str, Callable[[
         "several reads": call("run", [GetMessages(name), Get(name)]),
         "list": call("list_sessions"),
         "list by user": call("list_sessions", user_id="u", agent_id="default", limit=1),
+        "list with the last": call("list_sessions", last=5, updated_after=EPOCH),
         "delete": call("delete", name),
         "prune": call("prune_expired"),
     }
@@ -184,12 +189,17 @@ def test_a_cluster_filters_where_its_index_is(
     with RedisSessionStore(redis_cluster.url, key_prefix=prefix) as store:
         for number in range(40):
             agent = "rare" if number % 10 == 0 else "other"
-            store.create(str(number), agent_id=agent, user_id="u")
+            log = conversation(3)[1:]
+            store.create(str(number), agent_id=agent, user_id="u", messages=log)
         list_rare = partial(store.list_sessions, agent_id="rare", user_id="u", limit=2)
         list_rare()  # so that every script has been used
         monkeypatch.setattr(Clients, "send", counted)
         page = list_rare()
         assert asked == [1, 3]
+        asked.clear()
+        [shown, _] = list_rare(last=5, updated_after=EPOCH).sessions  # not a round trip more
+        assert asked == [1, 3]
+        assert ids(shown.messages) == ["m1", "m2"]
         rest = list_rare(cursor=page.cursor)
         assert [info.id for info in page.sessions + rest.sessions] == ["30", "20", "10", "0"]
         assert rest.cursor is None
@@ -215,6 +225,25 @@ def test_metadata_alone_leaves_every_key_the_time_it_has(
         store.append_messages("s", conversation(3))
         store.run([title, title] if several else title)
         assert {server.run("PTTL", key) for key in kept(server, prefix + "lasting:")} == {-1}
+
+
+@pytest.mark.parametrize("count", [1, 20_000])
+def test_a_list_looks_at_so_many_messages_in_one_step(
+    server: redis_servers.Server, prefix: str, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Others wait for a script: a page that shows much is read in parts."""
+    monkeypatch.setattr("sessionstore.redis.entries._MOST_BODIES", 2 * count)
+    with RedisSessionStore(server.url, key_prefix=prefix) as store:
+        for number in range(7):
+            store.append_messages(str(number), conversation(3))
+        pages = [store.list_sessions(limit=limit, last=1) for limit in (2, 6, 7, 100)]
+        assert [[info.id for info in page.sessions] for page in pages] == [
+            list("65"),
+            list("654321"),
+            *[list("6543210")] * 2,
+        ]
+        assert [page.cursor is None for page in pages] == [False, False, True, True]
+        assert all(ids(info.messages) == ["m2"] for page in pages for info in page.sessions)
 
 
 def test_a_server_that_forgot_the_scripts_is_given_them_again(

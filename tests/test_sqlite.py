@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def test_each_store_in_memory_has_a_database_of_its_own() -> None:
 
 # -- The way to the data ------------------------------------------------------------------------
 
+AGO, AHEAD = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (2020, 2300))
 STATEMENTS: dict[str, Callable[[SQLiteSessionStore, str | None], Any]] = {
     "create": lambda store, _: store.create(messages=[said("x")]),
     "get": lambda store, _: store.get("s"),
@@ -104,6 +106,17 @@ STATEMENTS: dict[str, Callable[[SQLiteSessionStore, str | None], Any]] = {
     "list-user": lambda store, cursor: store.list_sessions(user_id="u", limit=2, cursor=cursor),
     "list-both": lambda store, cursor: store.list_sessions(
         agent_id="a", user_id="u", limit=2, cursor=cursor
+    ),
+    "update-metadata": lambda store, _: store.update("s", metadata={"a": 1}),
+    "list-last": lambda store, cursor: store.list_sessions(limit=2, cursor=cursor, last=3),
+    "list-last-user": lambda store, cursor: store.list_sessions(
+        user_id="u", limit=2, cursor=cursor, last=3
+    ),
+    "list-between": lambda store, cursor: store.list_sessions(
+        limit=2, cursor=cursor, updated_after=AGO, updated_before=AHEAD
+    ),
+    "list-between-user": lambda store, cursor: store.list_sessions(
+        user_id="u", limit=2, cursor=cursor, updated_after=AGO, updated_before=AHEAD
     ),
     "prune": lambda store, _: store.prune_expired(),
 }

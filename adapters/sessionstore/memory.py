@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from operator import attrgetter
 from typing import Any, ClassVar, TypeVar, overload
 
@@ -241,8 +242,10 @@ class InMemorySessionStore(SessionStore):
         with self._lock:
             self._table.finish()
             sessions = self._table.newest_first(operation.agent_id, operation.user_id)
-            live = (session for session in sessions if not self._expired(session))
-            return page_of(live, operation.cursor, operation.limit)
+            since = operation.since
+            recent = takewhile(lambda session: session.updated_at >= since, sessions)
+            live = (session for session in recent if not self._expired(session))
+            return page_of(live, operation)
 
     def _prune(self, _: Prune) -> int:
         with self._lock:

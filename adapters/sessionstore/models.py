@@ -153,7 +153,7 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionInfo(_Session, frozen=True, kw_only=True):
-    """A session without its messages: what a list of sessions shows.
+    """What a list shows of a session: all but its messages, or with the last of them.
 
     Attributes:
         id: The session's id.
@@ -164,7 +164,10 @@ class SessionInfo(_Session, frozen=True, kw_only=True):
         updated_at: When it was last written to, in UTC.
         version: 1 when the session is made, and one more with each write.
         message_count: How many messages the session holds.
+        messages: The last ones, oldest first, of a list that asked for them by ``last``.
     """
+
+    messages: list[SessionMessage] = []
 
 
 class SessionData(_Session, frozen=True, kw_only=True):

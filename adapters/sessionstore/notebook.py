@@ -40,7 +40,7 @@ _STYLE = (get_data(__name__, "notebook.css") or b"").decode()
 
 def session_html(session: Any, place: Iterable[str] = ()) -> str:
     """Show a session: the last 20 of its messages, each tool's result beside its call."""
-    messages = getattr(session, "messages", ())  # `SessionInfo` has none
+    messages = session.messages
     rows = _paired(messages[-_MESSAGES:])
     left = max(session.message_count, len(messages)) - len(messages[-_MESSAGES:])
     shown = [_message(*row, is_last=row is rows[-1]) for row in rows]

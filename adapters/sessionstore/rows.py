@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sessionstore.errors import CorruptMessageError, InvalidSessionError
@@ -14,6 +14,7 @@ from sessionstore.models import (
     encode_message,
     from_microseconds,
 )
+from sessionstore.operations import ListSessions
 
 __all__ = [
     "LATEST",
@@ -24,6 +25,7 @@ __all__ = [
     "Row",
     "encoded",
     "place",
+    "start_of",
     "tombstone",
 ]
 
@@ -108,9 +110,9 @@ class Row(NamedTuple):
             why = str(error)
         raise CorruptMessageError(f"session {self.id!r}: {why}")
 
-    def info(self) -> SessionInfo:
-        """Give the session without its messages."""
-        return SessionInfo(**self.head())
+    def info(self, last: Sequence[SessionMessage] = ()) -> SessionInfo:
+        """Give what a list shows of the session, with those of its last messages."""
+        return SessionInfo(**self.head(), messages=[*last])
 
     def require_sound(self) -> None:
         """Refuse a row that holds what its columns can't hold; the metadata is not looked into.
@@ -147,13 +149,20 @@ class Readable:
     def __init__(self) -> None:
         self._named: set[object] = set()
 
-    def infos(self, rows: Sequence[Row]) -> list[SessionInfo]:
-        """Give the sessions of those rows that can be read."""
+    def infos(
+        self, rows: Sequence[Row], last: Callable[[Row], Sequence[SessionMessage]] | None = None
+    ) -> list[SessionInfo]:
+        """Give the sessions of those rows that can be read.
+
+        Args:
+            rows: The rows.
+            last: Gives the last messages of each; what it raises leaves that one out.
+        """
         found = []
         for row in rows:
             try:
                 row.require_sound()
-                found.append(row.info())
+                found.append(row.info(last(row) if last else ()))
             except CorruptMessageError as error:
                 self._name(row, str(error))
         return found
@@ -200,6 +209,25 @@ def encoded(messages: Sequence[SessionMessage]) -> Records:
         InvalidMessageError: One of them can't be stored as JSON.
     """
     return Records([(str(message.id), encode_message(message).decode()) for message in messages])
+
+
+def start_of(operation: ListSessions) -> tuple[int, int] | None:
+    """Give the place, as `Row.place` does, behind which a page of a list begins.
+
+    Args:
+        operation: What is asked for.
+
+    Returns:
+        That of its cursor or of its latest time, whichever is further behind; ``None`` for the
+        front.
+
+    Raises:
+        InvalidSessionError: The cursor is not one of ours.
+    """
+    places = [] if operation.cursor is None else [place(operation.cursor)]
+    if operation.until is not None:
+        places.append((operation.until, 0))
+    return min(places, default=None)
 
 
 def place(cursor: str) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -541,25 +542,51 @@ class SessionStore(Runner):
         user_id: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        updated_after: datetime | None = None,
+        updated_before: datetime | None = None,
+        last: int = 0,
     ) -> SessionPage:
         """List sessions, newest activity first, a page at a time.
 
-        A session that is written to while one pages moves to the front: the pages that follow
-        don't show it again.
+        A session whose messages change while one pages moves to the front: the pages that follow
+        don't show it again. A change of metadata alone moves none. All that is asked for holds
+        together, and is found by an index: a page costs the same among a million sessions.
+
+        A session that can't be read is left out, and named in the log; with ``last`` also one
+        whose last messages can't be.
+
+        Example:
+            >>> from sessionstore import InMemorySessionStore
+            >>> store = InMemorySessionStore()
+            >>> store.append_message("s1", {"role": "user", "content": "Hello!"}, user_id="alice")
+            1
+            >>> [session] = store.list_sessions(user_id="alice", last=1).sessions
+            >>> session.id, session.messages[-1].content
+            ('s1', 'Hello!')
+            >>> store.list_sessions(user_id="alice", updated_after=session.updated_at).sessions
+            []
 
         Args:
             agent_id: Only the sessions with this agent.
             user_id: Only the sessions of this owner.
             limit: How many to a page, 1 or more.
-            cursor: The `SessionPage.cursor` of the page before.
+            cursor: The `SessionPage.cursor` of the page before. Give the filters again with it.
+            updated_after: Only the sessions with a later `SessionInfo.updated_at` than this moment,
+                which needs a timezone. Given the newest that you have, it lists what is newer.
+            updated_before: Only the sessions with an earlier one.
+            last: Of each session its last messages, so many, in `SessionInfo.messages`: 0 to 100.
+                They are read in the same step.
 
         Returns:
             One page, with the cursor for the next.
 
         Raises:
-            InvalidSessionError: The cursor is not one that this store gave.
+            InvalidSessionError: The cursor is not one that this store gave; or a moment has no
+                timezone; or ``last`` is above 100.
         """
-        return self.run(ListSessions(agent_id, user_id, limit, cursor))
+        return self.run(
+            ListSessions(agent_id, user_id, limit, cursor, updated_after, updated_before, last)
+        )
 
     async def alist_sessions(
         self,
@@ -568,9 +595,14 @@ class SessionStore(Runner):
         user_id: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        updated_after: datetime | None = None,
+        updated_before: datetime | None = None,
+        last: int = 0,
     ) -> SessionPage:
         """Async twin of `list_sessions`."""
-        return await self.arun(ListSessions(agent_id, user_id, limit, cursor))
+        return await self.arun(
+            ListSessions(agent_id, user_id, limit, cursor, updated_after, updated_before, last)
+        )
 
     def prune_expired(self) -> int:
         """Delete the sessions not written to for longer than the store retains them.

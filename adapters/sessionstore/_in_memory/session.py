@@ -11,7 +11,12 @@ from msgspec.structs import replace
 
 from sessionstore._runtime.clock import clock
 from sessionstore.errors import InvalidMessageError, SessionNotFoundError
-from sessionstore.models import SessionInfo, decode_metadata, from_microseconds
+from sessionstore.models import (
+    SessionInfo,
+    decode_messages,
+    decode_metadata,
+    from_microseconds,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -203,9 +208,10 @@ class StoredSession(msgspec.Struct):
             return None, ("agent", self.agent_id)
         return None, ("agent", self.agent_id), ("user", self.user_id)
 
-    def info(self) -> SessionInfo:
-        """Give the session without its messages."""
-        return SessionInfo(**self.head())
+    def info(self, last: int = 0) -> SessionInfo:
+        """Give what a list shows of the session, with so many of its last messages."""
+        messages = decode_messages(self.id, self.last(last)) if last else []
+        return SessionInfo(**self.head(), messages=messages)
 
     def last(self, limit: int | None) -> list[bytes]:
         """Give the last messages."""

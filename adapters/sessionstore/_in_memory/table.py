@@ -13,6 +13,7 @@ from sessionstore._runtime.clock import clock
 from sessionstore._runtime.fork_locks import fork_safe_rlock, release_if_held
 from sessionstore.errors import CorruptMessageError, InvalidSessionError
 from sessionstore.models import SessionInfo, SessionPage
+from sessionstore.operations import ListSessions
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -181,22 +182,25 @@ class SessionTable(Generic[S]):
         self.sessions.pop(session.id, None)
 
 
-def page_of(newest_first: Iterable[StoredSession], cursor: str | None, limit: int) -> SessionPage:
+def page_of(newest_first: Iterable[StoredSession], read: ListSessions) -> SessionPage:
     """Give a page of sessions; those that can't be read are left out.
 
     Args:
-        newest_first: The sessions, the last one written to first.
-        cursor: That of the page before; ``None`` for the first page.
-        limit: How many to a page.
+        newest_first: The sessions of that agent and user, the last one written to first.
+        read: What else is asked for: when they were written to, how many, behind which cursor.
 
     Raises:
         InvalidSessionError: The cursor is not one that this gave.
     """
-    below = _activity_of(cursor)
+    below, limit = _activity_of(read.cursor), read.limit
+    since, until = read.since, read.until
     readable = (
         (info, session.activity)
         for session in newest_first
-        if (below is None or session.activity < below) and (info := _readable(session))
+        if (below is None or session.activity < below)
+        and since <= session.updated_at
+        and (until is None or session.updated_at < until)
+        and (info := _readable(session, read.last))
     )
     page = list(islice(readable, limit + 1))
     more = str(page[limit - 1][1]) if len(page) > limit else None
@@ -212,9 +216,9 @@ def _activity_of(cursor: str | None) -> int | None:
         raise InvalidSessionError("cursor is not one that list_sessions gave") from None
 
 
-def _readable(session: StoredSession) -> SessionInfo | None:
+def _readable(session: StoredSession, last: int) -> SessionInfo | None:
     try:
-        return session.info()
+        return session.info(last)
     except CorruptMessageError as error:
         _logger.warning("session %r is left out of a list: %s", session.id, error)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime, timezone
 from typing import Any
 
 from sessionstore.arguments.messages import TOO_DEEP, is_deep
@@ -15,8 +16,10 @@ from sessionstore.errors import (
 __all__ = [
     "NO_LIMIT",
     "checked_flag",
+    "checked_last",
     "checked_limit",
     "checked_metadata",
+    "checked_moment",
     "checked_seconds",
     "checked_version",
     "require_version",
@@ -63,6 +66,53 @@ def checked_limit(value: object) -> int | None:
     raise _refusal(
         value, "limit must be a whole number of 0 or more: how many messages; or None for all"
     )
+
+
+def checked_last(value: object) -> int:
+    """Check how many messages a list is to show of each session.
+
+    Args:
+        value: The number.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidSessionError: It is not a whole number from 0 to 100.
+    """
+    if type(value) is int and 0 <= value <= _MOST_SHOWN:
+        return value
+    raise _refusal(
+        value, f"last must be a whole number from 0 to {_MOST_SHOWN}: messages a session"
+    )
+
+
+_MOST_SHOWN = 100
+
+
+def checked_moment(value: object, name: str) -> datetime:
+    """Check a moment that sessions are picked by.
+
+    Args:
+        value: What the caller gave.
+        name: What to call it in an error.
+
+    Returns:
+        The moment in UTC.
+
+    Raises:
+        InvalidSessionError: It is no aware datetime, or not within the years 1 to 9999 in UTC.
+    """
+    if not isinstance(value, datetime):
+        kind = type(value).__name__
+        raise InvalidTypeError(f"{name} must be a datetime with a timezone, not {kind}")
+    if value.utcoffset() is None:
+        hint = "as datetime.now(timezone.utc) has; moment.astimezone() takes it for local time"
+        raise InvalidSessionError(f"{name} must have a timezone, {hint}")
+    try:
+        return value.astimezone(timezone.utc)
+    except OverflowError as error:
+        raise InvalidSessionError(f"{name} must be within the years 1 to 9999, UTC") from error
 
 
 def checked_version(value: object) -> int | None:

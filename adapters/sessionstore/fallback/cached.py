@@ -191,7 +191,7 @@ def list_sessions(known: Iterable[KnownSession], read: ListSessions) -> SessionP
         and (read.user_id is None or session.user_id == read.user_id)
     ]
     newest_first = sorted(wanted, key=attrgetter("activity"), reverse=True)
-    return page_of(newest_first, read.cursor, read.limit)
+    return page_of(newest_first, read)
 
 
 # What each does to, or reads from, what is known of the session: the caller may see that.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from sessionstore._runtime.tickets import task_ticket
 from sessionstore.errors import (
     OutageError,
@@ -71,9 +73,7 @@ def recalled_list(parts: Parts, read: ListSessions) -> FallbackFlow[SessionPage]
         raise StoreUnavailableError("this page can't be read until the store is back")
     yield from ()
     after = cursor and cursor[len(parts.cursor) :]
-    page: SessionPage = parts.cache.run(
-        ListSessions(read.agent_id, read.user_id, read.limit, after)
-    )
+    page: SessionPage = parts.cache.run(replace(read, cursor=after))
     return SessionPage(page.sessions, page.cursor and parts.cursor + page.cursor, partial=True)
 
 

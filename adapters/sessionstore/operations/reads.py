@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from sessionstore.arguments import (
     NO_LIMIT,
     checked_flag,
     checked_id,
+    checked_last,
     checked_limit,
     checked_message_id,
+    checked_moment,
 )
 from sessionstore.errors import InvalidMessageError, InvalidSessionError, InvalidTypeError
-from sessionstore.models import SessionData, SessionMessage, SessionPage
+from sessionstore.models import SessionData, SessionMessage, SessionPage, to_microseconds
 from sessionstore.operations.base import Operation, check_ids, put
 
 __all__ = ["Get", "GetMessages", "ListSessions", "Ping"]
@@ -77,12 +81,30 @@ class ListSessions(Operation[SessionPage], frozen=True, tag="list"):
         user_id: Only the sessions of this owner.
         limit: How many to a page, 1 or more.
         cursor: The `SessionPage.cursor` of the page before.
+        updated_after: Only the sessions last written to after this moment.
+        updated_before: Only the sessions last written to before this moment.
+        last: Of each session its last messages, so many: 0 to 100.
     """
 
     agent_id: str | None = None
     user_id: str | None = None
     limit: int = 50
     cursor: str | None = None
+    updated_after: datetime | None = None
+    updated_before: datetime | None = None
+    last: int = 0
+
+    @property
+    def since(self) -> int:
+        """The first microsecond since 1970 of a last write that is asked for."""
+        after = self.updated_after
+        return 0 if after is None else max(0, to_microseconds(after) + 1)
+
+    @property
+    def until(self) -> int | None:
+        """The first microsecond since 1970 that is too late for it; ``None`` where none is."""
+        before = self.updated_before
+        return None if before is None else to_microseconds(before)
 
     def __post_init__(self) -> None:
         """Check what it was made of."""
@@ -97,6 +119,10 @@ class ListSessions(Operation[SessionPage], frozen=True, tag="list"):
             put(self, "agent_id", checked_id(self.agent_id, "agent_id"))
         if self.user_id is not None:
             put(self, "user_id", checked_id(self.user_id, "user_id"))
+        for name in ("updated_after", "updated_before"):
+            if (moment := getattr(self, name)) is not None:
+                put(self, name, checked_moment(moment, name))
+        checked_last(self.last)
 
 
 class Ping(Operation[None], frozen=True, tag="ping"):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sessionstore.redis import scripts
 from sessionstore.redis.calls import Call, number
-from sessionstore.redis.entries import Entry, drops, is_entry
+from sessionstore.redis.entries import Entry, Scope, drops, is_entry
 from sessionstore.redis.exchange import PAGE, Exchange
 from sessionstore.redis.keys import session_keys
 from sessionstore.redis.requests import RedisFlow
@@ -18,12 +18,12 @@ __all__ = ["look", "prune_some"]
 
 
 def look(
-    exchange: Exchange, index: bytes, agent: bytes, limit: int, below: bytes
+    exchange: Exchange, scope: Scope, limit: int, below: bytes
 ) -> RedisFlow[tuple[list[Entry], bytes]]:
     """Give some entries whose sessions are there, and below which activity to go on."""
-    args = (below, number(min(limit, PAGE)), agent, number(PAGE))
-    [[_, flat, rest]] = yield from exchange.ask([Call.of(scripts.PAGE, (index,), args)])
-    live, _ = yield from _checked(exchange, flat)
+    args = (below, number(min(limit, PAGE)), scope.agent, number(PAGE), scope.since)
+    [[_, flat, rest]] = yield from exchange.ask([Call.of(scripts.PAGE, (scope.key,), args)])
+    live, _ = yield from _checked(exchange, flat, scope.last)
     return live, rest
 
 
@@ -36,22 +36,24 @@ def prune_some(exchange: Exchange, above: bytes) -> RedisFlow[tuple[int, bytes]]
     return gone, flat[-1] if len(flat) == 2 * PAGE else b""
 
 
-def _checked(exchange: Exchange, flat: Sequence[bytes]) -> RedisFlow[tuple[list[Entry], int]]:
+def _checked(
+    exchange: Exchange, flat: Sequence[bytes], last: int = 0
+) -> RedisFlow[tuple[list[Entry], int]]:
     """Look at the sessions of some entries; take out those that are gone, and count them."""
     members = zip(flat[::2], flat[1::2], strict=True)
     entries = [Entry(member, activity, []) for member, activity in members if is_entry(member)]
     if not entries:
         return [], 0
-    replies = yield from exchange.ask([_peek(exchange, entry) for entry in entries])
+    replies = yield from exchange.ask([_peek(exchange, entry, last) for entry in entries])
     answered = zip(entries, replies, strict=True)
-    seen = [(entry, reply[1]) for entry, reply in answered if len(reply) > 1]
-    live = [entry._replace(head=head) for entry, head in seen if entry.is_of(head)]
-    gone = [entry for entry, head in seen if not entry.is_of(head)]
+    seen = [entry._replace(head=r[1], bodies=r[2]) for entry, r in answered if len(r) > 1]
+    live = [entry for entry in seen if entry.is_of(entry.head)]
+    gone = [entry for entry in seen if not entry.is_of(entry.head)]
     if gone:
         yield from exchange.ask([call for entry in gone for call in drops(exchange.layout, entry)])
     return live, len(gone)
 
 
-def _peek(exchange: Exchange, entry: Entry) -> Call:
+def _peek(exchange: Exchange, entry: Entry, last: int) -> Call:
     keys = session_keys(exchange.layout.prefix, entry.member.split(b"/")[0])
-    return Call.of(scripts.PEEK, keys[:1], ())
+    return Call.of(scripts.PEEK, keys[:2], (number(last),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sessionstore.errors import CorruptMessageError
@@ -11,18 +12,41 @@ from sessionstore.redis.calls import Call, number
 from sessionstore.redis.heads import decode_info, pairs
 from sessionstore.redis.keys import Layout, decoded_id
 
-__all__ = ["Entry", "drops", "is_entry", "touches"]
+__all__ = ["TIES", "Entry", "Scope", "drops", "is_entry", "touches"]
 
+TIES = 50
+"""Microseconds by which an index under Cluster may move an activity on, to keep them apart."""
 _PARTS = 3
-_TIES = 50  # microseconds by which an index may move an activity on, to keep them apart
+_MOST_BODIES = 10_000
+
+
+class Scope(NamedTuple):
+    """Which entries of an index a list is about, and what it wants of their sessions.
+
+    Attributes:
+        key: The index's.
+        agent: The agent to look for, where the index is not the agent's; or nothing.
+        since: From which activity on.
+        last: How many of each session's last messages.
+    """
+
+    key: bytes
+    agent: bytes
+    since: bytes
+    last: int
+
+    def most(self, limit: int) -> int:
+        """Give how many sessions to look at in one step, of so many: others wait for it."""
+        return min(limit, max(1, _MOST_BODIES // self.last)) if self.last else limit
 
 
 class Entry(NamedTuple):
-    """An entry of an index, with the head of its session where that was looked up."""
+    """An entry of an index, with its session's head and last messages where they were looked up."""
 
     member: bytes
     activity: bytes
     head: list[bytes]
+    bodies: Sequence[bytes] = ()
 
     @property
     def id(self) -> str:
@@ -30,9 +54,9 @@ class Entry(NamedTuple):
         return decoded_id(self.member)
 
     def info(self) -> SessionInfo | None:
-        """Give the session, or nothing where its head can't be read."""
+        """Give the session, or nothing where its head or its last messages can't be read."""
         try:
-            return decode_info(self.id, self.head)
+            return decode_info(self.id, self.head, self.bodies)
         except (CorruptMessageError, UnicodeDecodeError):
             return None
 
@@ -58,5 +82,5 @@ def touches(layout: Layout, entry: Entry) -> list[Call]:
 
 def drops(layout: Layout, entry: Entry) -> list[Call]:
     """Give the calls that take a session out of its indexes, unless it was entered since."""
-    args = (entry.member, number(int(entry.activity) + _TIES))
+    args = (entry.member, number(int(entry.activity) + TIES))
     return [Call.of(scripts.DROP, keys, args) for keys in layout.indexes(entry.member)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -10,7 +11,13 @@ from urllib.parse import unquote
 import msgspec
 
 from sessionstore.errors import CorruptMessageError
-from sessionstore.models import SessionInfo, decode_metadata, encode_metadata, from_microseconds
+from sessionstore.models import (
+    SessionInfo,
+    decode_messages,
+    decode_metadata,
+    encode_metadata,
+    from_microseconds,
+)
 
 __all__ = ["decode_head", "decode_info", "metadata_fields", "pairs"]
 
@@ -60,9 +67,19 @@ def decode_head(session_id: str, flat: list[bytes]) -> dict[str, Any]:
         raise CorruptMessageError(msg) from error
 
 
-def decode_info(session_id: str, flat: list[bytes]) -> SessionInfo:
-    """Give a session without its messages, from its head: as `decode_head`."""
-    return SessionInfo(**decode_head(session_id, flat))
+def decode_info(session_id: str, flat: list[bytes], last: Sequence[bytes] = ()) -> SessionInfo:
+    """Give what a list shows of a session, from its head: as `decode_head`.
+
+    Args:
+        session_id: The session.
+        flat: The hash, as a script gives it.
+        last: Its last messages, as they are stored.
+
+    Raises:
+        CorruptMessageError: It, or one of them, can't be read.
+    """
+    messages = decode_messages(session_id, last) if last else []
+    return SessionInfo(**decode_head(session_id, flat), messages=messages)
 
 
 def _whole(raw: bytes) -> int:

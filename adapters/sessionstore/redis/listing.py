@@ -9,7 +9,7 @@ from sessionstore.models import SessionInfo, SessionPage
 from sessionstore.operations import ListSessions, Prune
 from sessionstore.redis import cluster_listing, scripts
 from sessionstore.redis.calls import Call, number
-from sessionstore.redis.entries import Entry
+from sessionstore.redis.entries import TIES, Entry, Scope
 from sessionstore.redis.exchange import PAGE, Exchange
 from sessionstore.redis.keys import encoded
 from sessionstore.redis.requests import RedisFlow
@@ -20,18 +20,19 @@ _logger = logging.getLogger("sessionstore")
 
 _MOST_REPORTED = 1000  # unreadable sessions that are logged once each, so that logs stay short
 _LONGEST_CURSOR = 16
+_INEXACT = 2**53  # from here on, a number of Lua stands for several: no activity is later
 
 
 def list_sessions(exchange: Exchange, operation: ListSessions) -> RedisFlow[SessionPage]:
     """Give a page of sessions, newest activity first."""
     look = cluster_listing.look if exchange.layout.clustered else _look
-    index, agent = _scope(exchange, operation)
-    limit, below = operation.limit, _place(operation.cursor)
+    scope, limit, below = _scope(exchange, operation), operation.limit, _below(exchange, operation)
     found: list[tuple[bytes, SessionInfo]] = []
     while True:
-        entries, below = yield from look(exchange, index, agent, limit + 1 - len(found), below)
+        most = scope.most(limit + 1 - len(found))
+        entries, below = yield from look(exchange, scope, most, below)
         read = [(entry.activity, _info(exchange, entry)) for entry in entries]
-        found += [(activity, info) for activity, info in read if info is not None]
+        found += [(at, info) for at, info in read if info is not None and _fits(operation, info)]
         if not below or len(found) > limit:
             break
     more = found[limit - 1][0].decode() if len(found) > limit else None
@@ -48,22 +49,40 @@ def prune(exchange: Exchange, _: Prune) -> RedisFlow[int]:
     return pruned
 
 
-def _scope(exchange: Exchange, operation: ListSessions) -> tuple[bytes, bytes]:
-    """Give the index to look at, and the agent to look for where the index is not the agent's."""
-    layout = exchange.layout
+def _scope(exchange: Exchange, operation: ListSessions) -> Scope:
+    layout, wanted = exchange.layout, (b"%d" % operation.since, operation.last)
     if operation.user_id is not None:
-        return layout.index(b"user", encoded(operation.user_id)), encoded(operation.agent_id)
+        index = layout.index(b"user", encoded(operation.user_id))
+        return Scope(index, encoded(operation.agent_id), *wanted)
     if operation.agent_id is not None:
-        return layout.index(b"agent", encoded(operation.agent_id)), b""
-    return layout.index(b"all"), b""
+        return Scope(layout.index(b"agent", encoded(operation.agent_id)), b"", *wanted)
+    return Scope(layout.index(b"all"), b"", *wanted)
 
 
 def _look(
-    exchange: Exchange, index: bytes, agent: bytes, limit: int, below: bytes
+    exchange: Exchange, scope: Scope, limit: int, below: bytes
 ) -> RedisFlow[tuple[list[Entry], bytes]]:
-    args = (exchange.layout.prefix, agent, number(limit), below, number(PAGE))
-    [[_, found, rest]] = yield from exchange.ask([Call.of(scripts.LIST, (index,), args)])
-    return [Entry(*found[i : i + 3]) for i in range(0, len(found), 3)], rest
+    asked = (scope.agent, number(limit), below, number(PAGE), scope.since, number(scope.last))
+    call = Call.of(scripts.LIST, (scope.key,), (exchange.layout.prefix, *asked))
+    [[_, found, rest]] = yield from exchange.ask([call])
+    return [Entry(*found[i : i + 4]) for i in range(0, len(found), 4)], rest
+
+
+def _below(exchange: Exchange, operation: ListSessions) -> bytes:
+    """Give the activity of an index below which a page begins; nothing for its front."""
+    cursor, until = _place(operation.cursor), operation.until
+    if until is None:
+        return cursor
+    until = min(until, _INEXACT) + (TIES if exchange.layout.clustered else 0)
+    return b"%d" % min(until, int(cursor or until))
+
+
+def _fits(operation: ListSessions, info: SessionInfo) -> bool:
+    """Tell whether a session was written to when it should be: an index may be a little late."""
+    after, before = operation.updated_after, operation.updated_before
+    return (after is None or info.updated_at > after) and (
+        before is None or info.updated_at < before
+    )
 
 
 def _prune_some(exchange: Exchange, above: bytes) -> RedisFlow[tuple[int, bytes]]:
@@ -75,7 +94,7 @@ def _prune_some(exchange: Exchange, above: bytes) -> RedisFlow[tuple[int, bytes]
 
 
 def _info(exchange: Exchange, entry: Entry) -> SessionInfo | None:
-    """Give a session, or nothing where its head can't be read: one must not break a list."""
+    """Give a session, or nothing where it can't be read: one must not break a list."""
     reported = exchange.reported
     if (info := entry.info()) is None and entry.id not in reported:
         reported[entry.id] = None

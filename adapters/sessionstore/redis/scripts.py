@@ -125,12 +125,12 @@ PROBE = _script("probe")
 PING = _script("ping")
 
 # Of indexes on one machine: they look at the sessions, and forget those that are gone.
-LIST = _script(*_LOOK, "list")
+LIST = _script(*_LOOK, "preview", "list")
 PRUNE = _script(*_LOOK, "prune")
 
 # Of indexes under Cluster: each knows one index, or one session.
 PAGE = _script("plain", "page")
 OLDEST = _script("plain", "oldest")
-PEEK = _script("peek")
+PEEK = _script("preview", "peek")
 TOUCH = _script("enter", "touch")
 DROP = _script("drop")

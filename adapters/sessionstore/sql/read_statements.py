@@ -1,4 +1,4 @@
-"""The statements that read a session or a list of them: one round trip each."""
+"""The statements that read a session: one round trip each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sessionstore.sql.cells import number, raw, raw_columns
 from sessionstore.sql.clock import oldest_live
 from sessionstore.sql.tables import Tables
 
-__all__ = ["FIRST", "HEAD", "LAST", "Reading", "listing", "reading", "seeking"]
+__all__ = ["FIRST", "HEAD", "LAST", "Reading", "reading", "seeking"]
 
 HEAD, FIRST, LAST = 0, 1, 2
 """What a row of `reading` is: the session itself, its first message, one of those asked for."""
@@ -147,35 +147,3 @@ def _part(part: int, messages: Any, more: int) -> Any:
 
 def _kind(part: int) -> ColumnElement[int]:
     return literal_column(str(part), Integer)
-
-
-@lru_cache(maxsize=64)
-def listing(tables: Tables, by_agent: bool, by_user: bool, further: bool) -> Any:
-    """Make the statement that reads one page of a list of sessions.
-
-    Args:
-        tables: The store's.
-        by_agent: Only the sessions of an agent.
-        by_user: Only the sessions of an owner.
-        further: Only those after a cursor.
-
-    Returns:
-        A statement with the parameters ``oldest``, ``limit``, and as asked ``agent_id``,
-        ``user_id``, ``updated_at`` and ``session_key``.
-    """
-    sessions = tables.sessions
-    c = sessions.c
-    page = select(*raw_columns(c)).where(c.updated_at >= oldest_live())
-    if by_user:
-        page = page.where(c.user_id == bindparam("user_id"))
-    if by_agent:
-        agent = bindparam("agent_id", type_=c.agent_id.type)
-        # A user has fewer sessions than an agent: the agent's index is kept out.
-        page = page.where((c.agent_id.concat("") if by_user else c.agent_id) == agent)
-    if further:
-        time = bindparam("updated_at", type_=BigInteger)
-        key = bindparam("session_key", type_=BigInteger)
-        # The first of these is what an index serves.
-        page = page.where(c.updated_at <= time, or_(c.updated_at < time, c.session_key < key))
-    page = page.order_by(c.updated_at.desc(), c.session_key.desc())
-    return page.limit(bindparam("limit", type_=BigInteger))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sessionstore.models import SYSTEM_ROLES, SessionData, SessionInfo, SessionMessage, SessionPage
 from sessionstore.operations import Get, GetMessages, ListSessions, Ping
-from sessionstore.rows import Row, place
+from sessionstore.rows import Row, start_of
 from sessionstore.sqlite import messages
 from sessionstore.sqlite.sessions import COLUMNS, find, oldest_live
 from sessionstore.sqlite.transactions import Transaction
@@ -50,7 +52,7 @@ def _following(
 def list_sessions(transaction: Transaction, operation: ListSessions) -> SessionPage:
     """Give a page of sessions, newest activity first."""
     where: list[str] = ["updated_at >= ?"]
-    values: list[str | int] = [oldest_live(transaction)]
+    values: list[str | int] = [max(oldest_live(transaction), operation.since)]
     if operation.user_id is not None:
         where.append("user_id = ?")
         values.append(operation.user_id)
@@ -58,17 +60,22 @@ def list_sessions(transaction: Transaction, operation: ListSessions) -> SessionP
         # A user has fewer sessions than an agent: the plus keeps the agent's index out.
         where.append("agent_id = ?" if operation.user_id is None else "+agent_id = ?")
         values.append(operation.agent_id)
-    after = None if operation.cursor is None else place(operation.cursor)
+    after = start_of(operation)
+    last = partial(_preview, transaction, operation.last) if operation.last else None
     sessions: list[SessionInfo] = []
     while True:
         wanted = operation.limit - len(sessions)
         rows = _page(transaction, where, values, after, wanted + 1)
-        sessions += transaction.readable.infos(rows[:wanted])
+        sessions += transaction.readable.infos(rows[:wanted], last)
         if len(rows) <= wanted:
             return SessionPage(sessions, None)
         if len(sessions) == operation.limit:
             return SessionPage(sessions, rows[wanted - 1].cursor())
         after = rows[wanted - 1].place()
+
+
+def _preview(transaction: Transaction, count: int, row: Row) -> list[SessionMessage]:
+    return messages.last_before(transaction, row, messages.END, count)[0]
 
 
 def _page(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from typing import Any
 
@@ -117,6 +118,9 @@ _BAD: dict[str, list[Any]] = {
     "expected_version": [bad for bad in (*_PLAIN[1:], *_TEXTS, [], {}) if bad != 10**30],
     "keep_system": [*_PLAIN[:2], *_PLAIN[3:], *_TEXTS, None, [], {}],
     "cursor": [*_PLAIN, *_TEXTS, [], {}],
+    "updated_after": [*_PLAIN, *_TEXTS, [], {}, datetime(2026, 1, 1)],  # noqa: DTZ001
+    "updated_before": [*_PLAIN, *_TEXTS, [], {}, datetime(2026, 1, 1)],  # noqa: DTZ001
+    "last": [*_PLAIN[1:], *_TEXTS, [], {}, math.inf, 101],
     "message": _BAD_MESSAGES,
     "messages": [*_NO_LISTS, *([said("x", "m8"), bad] for bad in _BAD_MESSAGES)],
     "message_ids": [
@@ -171,7 +175,10 @@ _METHODS: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["session_id", "new_session_id", "at", "user_id", "metadata"],
     ),
     "delete": ({"session_id": "s"}, ["session_id", "user_id"]),
-    "list_sessions": ({}, ["agent_id", "user_id", "limit", "cursor"]),
+    "list_sessions": (
+        {},
+        ["agent_id", "user_id", "limit", "cursor", "updated_after", "updated_before", "last"],
+    ),
 }
 """Each method, with arguments that it takes, and those that are tried with what it does not."""
 

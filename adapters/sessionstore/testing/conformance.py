@@ -18,6 +18,7 @@ from sessionstore.testing.lifetime import LifetimeContract, RestartContract
 from sessionstore.testing.listing import ListContract
 from sessionstore.testing.operations import OperationContract
 from sessionstore.testing.ownership import OwnershipContract
+from sessionstore.testing.previews import PreviewContract
 from sessionstore.testing.processes import ProcessContract
 from sessionstore.testing.reading import ReadContract
 from sessionstore.testing.scarcity import ScarcityContract
@@ -36,6 +37,7 @@ class SessionStoreConformance(
     ReadContract,
     DeleteMessagesContract,
     ListContract,
+    PreviewContract,
     VersionContract,
     OwnershipContract,
     IdentifierContract,

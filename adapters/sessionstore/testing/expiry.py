@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -101,11 +102,13 @@ class ExpiryContract(StoreSuite):
 
     def test_an_expired_session_is_not_listed(self, stores: Stores) -> None:
         """By no filter; and a page has no holes."""
+        scopes: list[dict[str, Any]] = [{}, {"agent_id": "a"}, {"user_id": "alice"}]
+        scopes += [{"last": 1}, {"updated_after": datetime(2000, 1, 1, tzinfo=timezone.utc)}]
 
         def look(store: SessionStore) -> None:
             for number in range(3):
                 store.create(f"live {number}", agent_id="a", user_id="alice")
-            for scope in ({}, {"agent_id": "a"}, {"user_id": "alice"}):
+            for scope in scopes:
                 page = store.list_sessions(limit=3, **scope)
                 assert [info.id for info in page.sessions] == ["live 2", "live 1", "live 0"]
                 assert page.cursor is None

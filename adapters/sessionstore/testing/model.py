@@ -22,10 +22,8 @@ Visible = dict[str, Any]
 
 def visible(answer: Any) -> Any:
     """Give what a store answers in the words of the model."""
-    if isinstance(answer, SessionData):
+    if isinstance(answer, (SessionData, SessionInfo)):
         return {**_head(answer), "messages": answer.messages}
-    if isinstance(answer, SessionInfo):
-        return _head(answer)
     if isinstance(answer, SessionPage):
         return [visible(info) for info in answer.sessions]
     return answer
@@ -60,8 +58,8 @@ class _Session:
     def message_count(self) -> int:
         return len(self.messages)
 
-    def info(self) -> Visible:
-        return _head(self)
+    def info(self, last: int = 0) -> Visible:
+        return {**_head(self), "messages": _last(self.messages, last)}
 
     def data(self, limit: int | None = None) -> Visible:
         return {**_head(self), "messages": _last(self.messages, limit)}
@@ -230,10 +228,10 @@ class Model:
         self._find(session_id, user_id)
         return self._sessions.pop(session_id, None) is not None
 
-    def listed(self, agent_id: str | None, user_id: str | None) -> list[Visible]:
-        """List all sessions of an agent, a user, or both."""
+    def listed(self, agent_id: str | None, user_id: str | None, last: int) -> list[Visible]:
+        """List all sessions of an agent, a user, or both, with their last messages."""
         return [
-            session.info()
+            session.info(last)
             for session in reversed(self._sessions.values())
             if agent_id in (None, session.agent_id) and user_id in (None, session.user_id)
         ]

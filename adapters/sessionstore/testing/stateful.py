@@ -26,6 +26,7 @@ from sessionstore.operations import (
 from sessionstore.store import SessionStore
 from sessionstore.testing.model import Model, visible
 from sessionstore.testing.modes import StoreSuite
+from sessionstore.testing.samples import stored
 from sessionstore.testing.strategies import MODEST, json_objects, texts
 
 __all__ = ["StatefulContract"]
@@ -50,6 +51,9 @@ def _outcome(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 _sessions = st.sampled_from(["a", "A", "b:{c}", "\0"])
 _users = st.sampled_from([None, None, "u", "U"])
 _agents = st.sampled_from(["x", "y"])
+_lasts = st.sampled_from([0, 0, 1, 3])
+_Cut: TypeAlias = tuple[int | None, int | None]
+_cuts = st.tuples(*[st.none() | st.integers(0, 3)] * 2)
 _limits = st.none() | st.integers(0, 6)
 _message_ids = st.sampled_from("abcdefgh")
 _roles = st.sampled_from(["user", "assistant", "system", "system", "tool"])
@@ -265,22 +269,30 @@ class _Both(RuleBasedStateMachine):
         """Read from both."""
         self.agree("get_messages", id, **asked)
 
-    @rule(agent=_agents, user=_users, limit=st.integers(1, 3))
-    def list_by_agent(self, agent: str, user: str | None, limit: int) -> None:
-        self.compare_lists(self.owned(agent), self.owned(user), limit)
+    @rule(agent=_agents, user=_users, limit=st.integers(1, 3), last=_lasts, cut=_cuts)
+    def list_by_agent(self, agent: str, user: str | None, limit: int, last: int, cut: _Cut) -> None:
+        self.compare_lists(self.owned(agent), self.owned(user), limit, last, cut)
 
-    @rule(user=st.sampled_from(["u", "U"]), limit=st.integers(1, 3))
-    def list_by_user(self, user: str, limit: int) -> None:
-        self.compare_lists(None, self.owned(user), limit)
+    @rule(user=st.sampled_from(["u", "U"]), limit=st.integers(1, 3), last=_lasts, cut=_cuts)
+    def list_by_user(self, user: str, limit: int, last: int, cut: _Cut) -> None:
+        self.compare_lists(None, self.owned(user), limit, last, cut)
 
-    def compare_lists(self, agent_id: str | None, user_id: str | None, limit: int) -> None:
-        """Page through both."""
-        left = self.model.listed(agent_id, user_id)
+    def compare_lists(
+        self, agent_id: str | None, user_id: str | None, limit: int, last: int, cut: _Cut
+    ) -> None:
+        """Page through both, between the times of two sessions on the list."""
+        left = self.model.listed(agent_id, user_id, last)
+        asked: dict[str, Any] = {"agent_id": agent_id, "user_id": user_id, "last": last}
+        first, end = cut
+        if end is not None and end < len(left):
+            asked["updated_after"] = stored(self.store, left[end]["id"]).updated_at
+            left = left[:end]
+        if first is not None and first < len(left):
+            asked["updated_before"] = stored(self.store, left[first]["id"]).updated_at
+            left = left[first + 1 :]
         cursor = None
         while True:
-            page = self.store.list_sessions(
-                agent_id=agent_id, user_id=user_id, limit=limit, cursor=cursor
-            )
+            page = self.store.list_sessions(limit=limit, cursor=cursor, **asked)
             assert visible(page) == left[:limit]
             left, cursor = left[limit:], page.cursor
             assert (cursor is None) == (not left)
