@@ -161,7 +161,7 @@ class SessionInfo(_Session, frozen=True, kw_only=True):
         user_id: The owner, or ``None`` where the session is open to every caller.
         metadata: Title, tags and the like, as JSON.
         created_at: When the session was made, in UTC.
-        updated_at: When it was last written to, in UTC.
+        updated_at: When it was last written to, its metadata alone aside, in UTC.
         version: 1 when the session is made, and one more with each write.
         message_count: How many messages the session holds.
         messages: The last ones, oldest first, of a list that asked for them by ``last``.
@@ -179,7 +179,7 @@ class SessionData(_Session, frozen=True, kw_only=True):
         user_id: The owner, or ``None`` where the session is open to every caller.
         metadata: Title, tags and the like, as JSON.
         created_at: When the session was made, in UTC.
-        updated_at: When it was last written to, in UTC.
+        updated_at: When it was last written to, its metadata alone aside, in UTC.
         version: 1 when the session is made, and one more with each write.
         message_count: How many messages the session holds, however many of them are here.
         messages: The messages, oldest first.

@@ -423,6 +423,9 @@ class SessionStore(Runner):
     ) -> SessionInfo:
         """Replace a session's messages, merge its metadata, or both in one step.
 
+        Metadata alone is no activity: it raises the version, and leaves ``updated_at``, and so the
+        session's place in lists and when it expires, as they were.
+
         Args:
             session_id: The session's id.
             messages: All messages from now on; ``None`` leaves them as they are.

@@ -144,6 +144,9 @@ class DeleteMessages(Operation[list[str]], frozen=True, tag="remove"):
 class Update(Operation[SessionInfo], frozen=True, tag="update"):
     """Replace the messages, and merge the metadata, as far as given, in one step.
 
+    Metadata alone is no activity: it leaves ``updated_at``, and so the session's place in lists and
+    when it expires.
+
     Attributes:
         session_id: The session.
         messages: All that it holds from now on; ``None`` leaves the messages as they are.
