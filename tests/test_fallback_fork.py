@@ -306,6 +306,19 @@ def test_a_fork_of_what_was_not_known_is_not_known(unknown: Any) -> None:
                 stage.seen(session_id)
 
 
+def test_a_fork_of_what_others_have_changed_is_not_known() -> None:
+    """Though its last message is."""
+    stage = stage_of("a", "b", "c")
+    stage.primary.inner.delete_messages("s", ["a"])
+    assert stage.store.fork("s", "t").message_count == 2
+    stage.primary.inner.delete_messages("s", ["b", "c"])
+    assert stage.store.fork("s", "u").message_count == 0
+    stage.primary.go_down()
+    assert (stage.seen("t"), stage.seen("u")) == ([], [])
+    with pytest.raises(OutageError):
+        stage.store.fork("t", "v")
+
+
 def test_a_message_that_others_have_replaced_is_read_anew() -> None:
     stage = stage_of("a", "b")
     stage.store.get("s")

@@ -20,7 +20,6 @@ from sessionstore import (
     SessionExistsError,
     SessionNotFoundError,
     StoreTimeoutError,
-    StoreUnavailableError,
 )
 from sessionstore.testing.concurrency import in_a_loop
 from sessionstore.testing.samples import conversation, ids, said, stored
@@ -194,23 +193,20 @@ def test_a_cancelled_fork_that_reaches_the_server_late_does_nothing(
     in_a_loop(partial(opened, proxy, prefix, TIMEOUT), main)  # type: ignore[arg-type]
 
 
-def test_a_write_to_the_session_that_was_given_up_is_in_no_fork(
+def test_a_write_to_the_session_that_was_given_up_is_settled_before_the_fork(
     proxy: Proxy, calm: RedisSessionStore, prefix: str
 ) -> None:
-    """What is in doubt of the session that is copied is settled before, too."""
-
-    async def main(store: RedisSessionStore) -> None:
-        await store.adelete("warm")
+    """What is in doubt of the session that is copied, as what is of the new one."""
+    with opened(proxy, prefix, TIMEOUT) as store:
+        store.delete("warm")
         proxy.hold()
-        with pytest.raises((asyncio.TimeoutError, StoreUnavailableError)):
-            await asyncio.wait_for(store.aappend_message("s", said("late", "late")), TIMEOUT / 4)
-        assert (await store.afork("s", "t")).message_count == 5
+        with pytest.raises(StoreTimeoutError):
+            store.append_message("s", said("late", "late"))
+        assert store.fork("s", "t").message_count == 5
         answered, held = proxy.answered(), proxy.held()
         proxy.carry()
         wait_until(lambda: proxy.answered() >= answered + held, "what was held back has arrived")
         assert len(calm.get_messages("s")) == 5
-
-    in_a_loop(partial(opened, proxy, prefix, TIMEOUT), main)  # type: ignore[arg-type]
 
 
 # -- Cluster --------------------------------------------------------------------------------------
