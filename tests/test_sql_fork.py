@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from servers.postgres import PostgresServer
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event
 
 from sessionstore import (
     CorruptMessageError,
@@ -116,38 +118,50 @@ def test_damaged_metadata_is_not_copied(store: DbSessionStore) -> None:
     assert store.get("t") is None
 
 
+@contextmanager
+def other_transaction(store: DbSessionStore) -> Iterator[Connection]:
+    """One that somebody else has begun, and commits in the end."""
+    with store._db._sync().connect() as connection:
+        connection.execution_options(isolation_level="READ COMMITTED")
+        with connection.begin():
+            yield connection
+
+
 def test_who_forks_waits_for_nobody_who_writes_to_the_session(
     on_postgres: DbSessionStore,
 ) -> None:
     """It has what was committed when it began."""
     store = on_postgres
     store.append_messages("s", conversation(3))
-    table = store._db.tables.sessions.fullname
-    with store._db._sync().connect() as connection, connection.begin():
-        connection.execute(text(f"SELECT * FROM {table} WHERE id = 's' FOR UPDATE"))
-        assert store.fork("s", "t").message_count == 3
-        with ThreadPoolExecutor() as threads:
+    sessions = store._db.tables.sessions
+    with ThreadPoolExecutor() as threads:
+        with other_transaction(store) as connection:
+            connection.execute(sessions.select().with_for_update())
             append = threads.submit(store.append_message, "s", said("x"))
-            assert store.fork("s", "u").message_count == 3
-            connection.rollback()
-            assert append.result() == 1
+            assert store.fork("s", "t").message_count == 3
+            assert store.fork("s", "u", at="m2").message_count == 3
+            assert not append.done()
+        assert append.result() == 1
     assert store.fork("s", "v").message_count == 4
 
 
 def test_two_who_make_one_fork_at_the_same_time(on_postgres: DbSessionStore) -> None:
-    """The second can't see the first one's yet, and is refused all the same."""
+    """The second can't see the first one's yet, waits for it, and is refused then."""
     store = on_postgres
     store.append_messages("s", conversation(3))
     sessions = store._db.tables.sessions
-    with store._db._sync().connect() as connection, ThreadPoolExecutor() as threads:
-        with connection.begin():
+    with ThreadPoolExecutor() as threads:
+        with other_transaction(store) as connection:
             row = connection.execute(sessions.select()).mappings().one()
             made = {name: row[name] for name in row if name != "session_key"}
             connection.execute(sessions.insert().values({**made, "id": "t", "message_count": 0}))
             fork = threads.submit(store.fork, "s", "t")
+            time.sleep(0.5)
+            assert not fork.done()
         with pytest.raises(SessionExistsError):
             fork.result()
     assert ids(store.get_messages("s")) == ["m0", "m1", "m2"]
+    assert store.get_messages("t") == []
 
 
 def test_a_fork_is_async_on_postgres(postgres: PostgresServer, schema: str) -> None:
