@@ -26,6 +26,7 @@ from sessionstore import (
 from sessionstore.testing import OpenStore
 from sessionstore.testing.appending import AppendContract
 from sessionstore.testing.deleting import DeleteMessagesContract
+from sessionstore.testing.forking import ForkContract
 from sessionstore.testing.identifiers import IdentifierContract
 from sessionstore.testing.listing import ListContract
 from sessionstore.testing.reading import ReadContract
@@ -59,7 +60,13 @@ def url(mariadb: MariadbServer, schema: str) -> str:
 
 
 class TestMariadbConformance(
-    Checked, AppendContract, ReadContract, DeleteMessagesContract, IdentifierContract, ListContract
+    Checked,
+    AppendContract,
+    ForkContract,
+    ReadContract,
+    DeleteMessagesContract,
+    IdentifierContract,
+    ListContract,
 ):
     """What differs most from one database to another; the soak tests run the whole suite."""
 
