@@ -63,7 +63,8 @@ def forked(parts: Parts, fork: Fork) -> FallbackFlow[SessionInfo]:
     if view.find(str(fork.new_session_id), fork.user_id):
         raise SessionExistsError(f"session {fork.new_session_id!r} is already there")
     made: SessionData = yield from journaled(parts, create)
-    return SessionInfo(**{name: getattr(made, name) for name in SessionInfo.__struct_fields__})
+    fields = set(SessionInfo.__struct_fields__) - {"messages"}
+    return SessionInfo(**{name: getattr(made, name) for name in fields})
 
 
 def _source(parts: Parts, fork: Fork) -> KnownSession:
