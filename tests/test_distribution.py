@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tarfile
+import venv
 import zipfile
 from email.parser import Parser
+from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -82,3 +86,71 @@ def test_the_metadata_names_every_extra(wheel: zipfile.ZipFile) -> None:
     all_of = [one for one in metadata.get_all("Requires-Dist", []) if one.endswith("'all'")]
     for package in ("langchain-core", "llama-index-core", "psycopg", "redis", "sqlalchemy"):
         assert any(one.startswith(package) for one in all_of), package
+
+
+STAR = """
+import sys
+
+before = set(globals())
+from sessionstore import *
+got = set(globals()) - before - {"before"}
+
+import sessionstore
+assert sorted(got) == sorted(sessionstore.__all__) == sessionstore.__all__
+print(*got)
+store = FallbackSessionStore(InMemorySessionStore(), fallback=SQLiteSessionStore())
+with store:
+    assert store.append_message("s1", {"role": "user", "content": "Hello!"}) == 1
+for name in sys.argv[1:]:
+    try:
+        getattr(sessionstore, name)
+    except ImportError as error:
+        assert "pip install 'sessionstore[" in str(error), error
+    else:
+        raise AssertionError(name)
+"""
+NEEDS = {
+    "redis": {"RedisSessionStore"},
+    "sqlalchemy": {"AgentDb", "DbSessionStore", "PostgresAgentDb", "SqliteAgentDb"},
+}
+
+
+def test_a_star_gives_what_is_installed(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """In an environment of its own: the wheel and msgspec, and then one driver more."""
+    python = environment(tmp_path, wheel)
+    missing = set().union(*NEEDS.values())
+    command = [str(python), "-I", "-W", "error", "-c", STAR]
+    for driver in ("", "redis"):
+        if driver:
+            path = link_to(tmp_path / "drivers", driver, "async_timeout")  # which Python 3.10 needs
+            (site_packages(tmp_path) / "drivers.pth").write_text(f"{path}\n")
+            missing -= NEEDS[driver]
+        ran = subprocess.run([*command, *missing], check=True, capture_output=True, text=True)
+        found = set(ran.stdout.split())
+        assert {"InMemorySessionStore", "FallbackSessionStore", "open_store"} <= found
+        assert not found & missing
+        assert all(NEEDS[driver] <= found for driver in filter(None, [driver]))
+
+
+def environment(folder: Path, wheel: zipfile.ZipFile) -> Path:
+    """Make an environment with the wheel and msgspec alone, and give its Python."""
+    made = venv.EnvBuilder(symlinks=True, with_pip=False)
+    made.create(folder / "env")
+    packages = site_packages(folder)
+    wheel.extractall(packages)  # noqa: S202 - it is ours
+    shutil.copytree(Path(msgspec.__file__).parent, packages / "msgspec")
+    return folder / "env" / "bin" / "python"
+
+
+def site_packages(folder: Path) -> Path:
+    [found] = (folder / "env" / "lib").glob("python*/site-packages")
+    return found
+
+
+def link_to(folder: Path, *packages: str) -> Path:
+    """Make a folder for the path of imports: in it are some packages of this environment alone."""
+    folder.mkdir()
+    for package in packages:
+        if found := find_spec(package):
+            (folder / package).symlink_to(Path(found.origin or "").parent)
+    return folder
