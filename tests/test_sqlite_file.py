@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Children
 from sqlite_files import files_of, outside, said
+from warm import Warm
 
 from sessionstore import (
     CorruptMessageError,
+    DbSessionStore,
     SessionStoreError,
+    SqliteAgentDb,
     SQLiteSessionStore,
     StoreBusyError,
+    StoreConnectionError,
     StoreUnavailableError,
 )
 from sessionstore.sqlite import connections
@@ -60,6 +65,73 @@ def test_a_missing_folder_is_named_and_not_created(tmp_path: Path) -> None:
     with pytest.raises(SessionStoreError, match="nowhere does not exist"):
         SQLiteSessionStore(tmp_path / "nowhere" / "sessions.db")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_made_where_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "sessions.db"
+    before = os.umask(0)  # it is no umask that keeps others out
+    try:
+        for _ in range(2):
+            with SQLiteSessionStore(path, create_parents=True) as store:
+                store.append_message("s", said("x"))
+    finally:
+        os.umask(before)
+    made = [path.parent, path.parent.parent]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in made] == [0o700, 0o700]
+    with SqliteAgentDb(tmp_path / "c" / "sessions.db", create_parents=True) as db:
+        assert DbSessionStore(db).append_message("s", said("x")) == 1
+
+
+def test_a_folder_that_is_there_keeps_its_permissions(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    SQLiteSessionStore(tmp_path / "a" / "sessions.db", create_parents=True).close()
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+def test_a_missing_folder_says_what_to_do(tmp_path: Path) -> None:
+    for make in (SQLiteSessionStore, SqliteAgentDb):
+        with pytest.raises(SessionStoreError, match="make it, or give create_parents=True"):
+            make(tmp_path / "nowhere" / "sessions.db")
+
+
+@pytest.mark.parametrize("name", ["file/sessions.db", "file/a/b/sessions.db", "loop/a/x.db"])
+def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(StoreConnectionError, match="can't be made") as caught:
+        SQLiteSessionStore(tmp_path / name, create_parents=True)
+    assert str(tmp_path) in str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_path_that_no_system_knows_makes_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(SessionStoreError, match="path must name a file"):
+        SQLiteSessionStore(tmp_path / "\ud800" / "sessions.db", create_parents=True)
+    with pytest.raises(TypeError, match="create_parents must be True or False"):
+        SQLiteSessionStore(tmp_path / "a" / "sessions.db", create_parents="no")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="timeout"):
+        SQLiteSessionStore(tmp_path / "a" / "sessions.db", create_parents=True, timeout=-1)
+    assert list(tmp_path.iterdir()) == []
+
+
+MAKE = """
+    import sys
+
+    from sessionstore import SQLiteSessionStore
+
+    print("ready")
+    input()
+    with SQLiteSessionStore(sys.argv[1], create_parents=True) as store:
+        print(store.append_message("s", {"role": "user", "content": "Hello!"}))
+"""
+
+
+def test_many_processes_make_one_folder_at_once(tmp_path: Path, warm: Warm) -> None:
+    path = tmp_path / "a" / "b" / "c" / "sessions.db"
+    with Children(warm) as children:
+        assert children.start_together(20, MAKE, path) == ["1\n"] * 20
+    with SQLiteSessionStore(path) as store:
+        assert len(store.get_messages("s")) == 20
 
 
 def test_a_path_to_a_folder_is_refused(tmp_path: Path) -> None:

@@ -71,6 +71,22 @@ def test_an_invalid_retention_is_refused(url: str) -> None:
         open_store(url, retention_days=0)
 
 
+def test_missing_folders_are_made_where_that_is_asked_for(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/{{}}/sessions.db"
+    with open_store(url.format("a"), create_parents=True) as store:
+        assert store.append_message("s", SessionMessage("user", "Hello!")) == 1
+    with open_store("redis://h", fallback=url.format("b"), create_parents=True):
+        assert (tmp_path / "b").is_dir()
+    primary = InMemorySessionStore()
+    with FallbackSessionStore(primary, fallback=url.format("c/d"), create_parents=True):
+        assert (tmp_path / "c" / "d").is_dir()
+    for fallback in ("in-memory", None):
+        with pytest.raises(TypeError, match="create_parents must be True or False"):
+            open_store("memory:", fallback=fallback, create_parents=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="create_parents must be True or False"):
+        FallbackSessionStore(primary, create_parents=1)  # type: ignore[arg-type]
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SessionStoreError, match="does not exist"):
         open_store(f"sqlite:///{tmp_path}/nowhere/sessions.db")

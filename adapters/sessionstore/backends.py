@@ -31,7 +31,11 @@ def is_local(url: str) -> bool:
 
 
 def open_backend(
-    url: str, *, retention_days: float | None = None, timeout: float | None = None
+    url: str,
+    *,
+    retention_days: float | None = None,
+    timeout: float | None = None,
+    create_parents: bool = False,
 ) -> SessionStore:
     """Make the store that a URL names. Its server is not asked before the first use.
 
@@ -39,6 +43,7 @@ def open_backend(
         url: As for `sessionstore.open_store`, and so are the others.
         retention_days: The same.
         timeout: The same.
+        create_parents: The same.
 
     Returns:
         The store.
@@ -47,7 +52,7 @@ def open_backend(
         ValueError: The URL names no store, or ``timeout`` is invalid.
         TypeError: ``timeout`` is not a number.
         ImportError: What the store needs is not installed; the error names the extra.
-        SessionStoreError: An SQLite file's folder does not exist.
+        SessionStoreError: An SQLite file's folder does not exist, or can't be made.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
     waits: dict[str, Any] = {} if timeout is None else {"timeout": checked_seconds(timeout)}
@@ -67,7 +72,12 @@ def open_backend(
     if scheme == "sqlite" and (rest == "//" or rest.startswith("///")):
         if "?" in rest:
             raise ValueError("an SQLite URL takes no query: give SQLiteSessionStore its options")
-        return SQLiteSessionStore(rest[3:] or ":memory:", retention_days=retention_days, **waits)
+        return SQLiteSessionStore(
+            rest[3:] or ":memory:",
+            retention_days=retention_days,
+            create_parents=create_parents,
+            **waits,
+        )
     if scheme in REDIS_SCHEMES:
         from sessionstore.redis.store import RedisSessionStore  # noqa: PLC0415 - needs a driver
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from sessionstore._runtime.frames import hides_arguments
+from sessionstore.arguments import checked_flag
 from sessionstore.backends import is_local, open_backend
 from sessionstore.errors import StoreUnavailableError
 from sessionstore.store import SessionStore
@@ -28,6 +29,7 @@ def open_store(
     max_sessions: int = 1_000,
     max_messages: int = 200,
     unknown: Literal["empty", "raise"] = "empty",
+    create_parents: bool = False,
 ) -> SessionStore:
     """Make the store that a URL names. Its server is not asked before the first use.
 
@@ -68,6 +70,8 @@ def open_store(
         max_sessions: The same.
         max_messages: The same.
         unknown: The same.
+        create_parents: Make the folder of an SQLite file where it is missing, and those above it,
+            each for the user alone: that of the store's, and of one that ``fallback`` names.
 
     Returns:
         The store. Close it, or use it in a ``with`` block.
@@ -75,9 +79,9 @@ def open_store(
     Raises:
         ValueError: The URL, or that of the fallback, names no store; or ``timeout`` or an option
             of the fallback is invalid.
-        TypeError: ``timeout`` or an option of the fallback has the wrong type.
+        TypeError: ``timeout``, ``create_parents`` or an option of the fallback has the wrong type.
         ImportError: What the store needs is not installed; the error names the extra.
-        SessionStoreError: An SQLite file's folder does not exist.
+        SessionStoreError: An SQLite file's folder does not exist, or can't be made.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
     # What a plain import can do without.
@@ -95,11 +99,14 @@ def open_store(
         "unknown": unknown,
     }
     check_options(**options)
-    store = open_backend(url, retention_days=retention_days, timeout=timeout)
+    checked_flag(create_parents, "create_parents")
+    store = open_backend(
+        url, retention_days=retention_days, timeout=timeout, create_parents=create_parents
+    )
     if fallback is None:
         return store
     if is_local(url):
         if not isinstance(fallback, SessionStore):
-            opened(fallback).close()
+            opened(fallback, create_parents=create_parents).close()
         return store
-    return FallbackSessionStore(store, fallback=fallback, **options)
+    return FallbackSessionStore(store, fallback=fallback, create_parents=create_parents, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+from sessionstore.arguments import checked_flag
 from sessionstore.backends import open_backend
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.store import SessionStore
@@ -49,18 +50,25 @@ def check_options(
         raise ValueError("max_pending, max_sessions and max_messages must be 1 or more")
 
 
-def opened(fallback: SessionStore | str) -> SessionStore:
+def opened(fallback: SessionStore | str, *, create_parents: bool = False) -> SessionStore:
     """Give the store in which a fallback keeps its journal.
+
+    Args:
+        fallback: What the caller gave.
+        create_parents: Make the folder of its file where that is missing.
 
     Raises:
         ValueError: It is neither ``"in-memory"``, nor a store, nor the URL of one.
+        SessionStoreError: The folder of its file does not exist, or can't be made.
+        TypeError: ``create_parents`` is not a ``bool``.
     """
+    checked_flag(create_parents, "create_parents")
     if isinstance(fallback, SessionStore):
         return fallback
     if fallback == "in-memory":
         return InMemorySessionStore()
     try:
-        return open_backend(fallback)
+        return open_backend(fallback, create_parents=create_parents)
     except ValueError as error:
         msg = f'fallback must be "in-memory", a store, or the URL of one: {error}'
         raise ValueError(msg) from None

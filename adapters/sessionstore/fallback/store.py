@@ -128,6 +128,8 @@ class FallbackSessionStore(OuterSessionStore):
         max_messages: How many of the last messages of each; up to twice as many are.
         unknown: What a session never seen is in an outage: ``"empty"``, or ``"raise"`` a
             `StoreUnavailableError`, for those who would rather stop than forget.
+        create_parents: With the URL of a file for ``fallback``: make its folder where that is
+            missing, for the user alone.
 
     Raises:
         ValueError: A number is below its least value (0 for the times, 1 for the counts),
@@ -148,6 +150,7 @@ class FallbackSessionStore(OuterSessionStore):
         max_sessions: int = 1_000,
         max_messages: int = 200,
         unknown: Literal["empty", "raise"] = "empty",
+        create_parents: bool = False,
     ) -> None:
         """Wrap the primary, and read what the journal in the fallback holds."""
         check_options(
@@ -162,7 +165,7 @@ class FallbackSessionStore(OuterSessionStore):
         )
         super().__init__(primary, "primary")
         try:
-            self._fallback = opened(fallback)
+            self._fallback = opened(fallback, create_parents=create_parents)
         except Exception as error:  # noqa: BLE001 - raised again
             fallback = ""  # it may hold a password, and this frame is shown with its variables
             raise without_frames(error)  # noqa: B904 - it is the same

@@ -34,19 +34,27 @@ class SqliteAgentDb(AgentDb):
         path: The file; ``":memory:"`` is a database of this object's own, one for all its
             threads and loops, gone when it is closed.
         timeout: How long an operation waits for other writers, in seconds.
+        create_parents: Make the folder of the file where it is missing, and those above it: at
+            once, and each for the user alone.
         options: As for `AgentDb`: ``table_prefix``, ``create_schema``, and SQLAlchemy's own.
 
     Raises:
         SessionStoreError: The file's folder does not exist, or the path is a folder; at the first
             use: the file is damaged, another application's, or of a newer version.
+        StoreConnectionError: Its folder can't be made.
         ValueError: The prefix is not usable.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] = ":memory:", *, timeout: float = 5.0, **options: Any
+        self,
+        path: str | os.PathLike[str] = ":memory:",
+        *,
+        timeout: float = 5.0,
+        create_parents: bool = False,
+        **options: Any,
     ) -> None:
         """Name the file; nothing is opened yet."""
-        self._path = checked_path(path)
+        self._path = checked_path(path, create_parents=create_parents)
         super().__init__(
             URL.create("sqlite", database=self._path),
             **{**options, "connect_args": {"timeout": timeout, **options.get("connect_args", {})}},

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import time
 
+from sessionstore.arguments import checked_flag
 from sessionstore.errors import SessionStoreError, StoreConnectionError
 
 __all__ = [
@@ -56,6 +57,7 @@ SCHEMA = (
 MEMORY = ":memory:"
 DAMAGED = "{} is damaged, or no SQLite file: restore it from a backup, or name another file"
 _PRIVATE = 0o600
+_PRIVATE_FOLDER = 0o700
 _SMALLEST = 512  # bytes of a database; SQLite takes less for an empty one, and writes over it
 _NO_LOG = "the file system of {} can't do SQLite's write-ahead log: name a file on another one"
 _ANOTHERS = (
@@ -64,19 +66,22 @@ _ANOTHERS = (
 )
 
 
-def checked_path(path: str | os.PathLike[str]) -> str:
+def checked_path(path: str | os.PathLike[str], *, create_parents: bool = False) -> str:
     """Check what a caller gave as the path of an SQLite file.
 
     Args:
         path: The path, or ``":memory:"``.
+        create_parents: Make the folders that are missing, each the user's alone.
 
     Returns:
         The absolute path, or ``":memory:"``.
 
     Raises:
         SessionStoreError: It names no file, or a folder, or its folder does not exist.
-        TypeError: It is not a path.
+        StoreConnectionError: Its folder can't be made.
+        TypeError: It is not a path, or ``create_parents`` not a ``bool``.
     """
+    checked_flag(create_parents, "create_parents")
     name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(name, str):
         kind = type(path).__name__
@@ -92,9 +97,30 @@ def checked_path(path: str | os.PathLike[str]) -> str:
     if os.path.isdir(file):
         raise SessionStoreError(f"{file} is a folder: name a file in it")
     folder = os.path.dirname(file)
-    if not os.path.isdir(folder):
-        raise SessionStoreError(f"the folder {folder} does not exist: make it first")
+    if create_parents:
+        _make_folders(folder)
+    elif not os.path.isdir(folder):
+        msg = f"the folder {folder} does not exist: make it, or give create_parents=True"
+        raise SessionStoreError(msg)
     return file
+
+
+def _make_folders(folder: str) -> None:
+    """Make a folder and those above it, as far as they are missing, each the user's alone."""
+    missing: list[str] = []
+    while not os.path.isdir(folder) and folder not in missing:
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for each in reversed(missing):
+        try:
+            os.mkdir(each, _PRIVATE_FOLDER)
+        except OSError as error:
+            if isinstance(error, FileExistsError) and os.path.isdir(each):
+                continue  # another process was first
+            msg = f"the folder {each} can't be made: {error.strerror}"
+            raise StoreConnectionError(msg) from error
+        except UnicodeEncodeError:
+            raise SessionStoreError("path must name a file: no system knows its letters") from None
 
 
 def require_file(path: str) -> None:

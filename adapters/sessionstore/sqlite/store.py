@@ -74,12 +74,16 @@ class SQLiteSessionStore(SessionStore):
             it `StoreBusyError`.
         synchronous: ``"FULL"`` keeps what was acknowledged through a power cut; ``"NORMAL"`` only
             through a crash of the process, and is faster.
+        create_parents: Make the folder of the file where it is missing, and those above it: at
+            once, and each for the user alone.
 
     Raises:
         SessionStoreError: The file's folder does not exist, or the path is a folder.
+        StoreConnectionError: Its folder can't be made.
         InvalidSessionError: ``retention_days`` is not a number above 0.
         ValueError: ``timeout`` or ``synchronous`` is invalid.
-        TypeError: ``path`` is not a path, or ``timeout`` not a number.
+        TypeError: ``path`` is not a path, ``timeout`` not a number, or ``create_parents`` not a
+            ``bool``.
 
     The first use raises `SessionStoreError`, and leaves the file as it is, when the file is
     damaged, is not one of this package, or was written by a newer version of it.
@@ -96,6 +100,7 @@ class SQLiteSessionStore(SessionStore):
         retention_days: float | None = None,
         timeout: float = 5.0,
         synchronous: Literal["FULL", "NORMAL"] = "FULL",
+        create_parents: bool = False,
     ) -> None:
         """Name the file; nothing is opened yet."""
         if synchronous not in ("FULL", "NORMAL"):
@@ -105,7 +110,7 @@ class SQLiteSessionStore(SessionStore):
         if not timeout >= 0:
             raise ValueError("timeout must be a number of seconds, 0 or more")
         retention = retention_microseconds(retention_days)
-        self._path = checked_path(path)
+        self._path = checked_path(path, create_parents=create_parents)
         self._timeout = timeout
         self._database = Database(self._path, timeout, synchronous, retention)
         weakref.finalize(self, self._database.shut)
