@@ -67,6 +67,32 @@ def test_a_bound_session_does_what_the_methods_of_its_store_do(do: Do) -> None:
         do(session, "create")
 
 
+def test_a_bound_session_has_short_names_for_what_a_turn_needs(do: Do) -> None:
+    store = InMemorySessionStore()
+    session = store.session("s", agent_id="helper", user_id="alice")
+    assert do(session, "messages") == []
+    assert do(session, "append", {"role": "human", "content": "1", "id": "1"}) == 1
+    assert do(session, "append", said("2", "2"), {"role": "ai", "content": "3"}) == 2
+    assert do(session, "append") == 0
+    assert [m.role for m in do(session, "messages", limit=2)] == ["user", "assistant"]
+    for page in ({"before": "2", "limit": 1}, {"after": "1"}, {"limit": 1, "keep_system": True}):
+        assert do(session, "messages", **page) == do(session, "get_messages", **page)
+    assert (store.get("s").agent_id, store.get("s").user_id) == ("helper", "alice")  # type: ignore[union-attr]
+    with pytest.raises(SessionConflictError):
+        do(session, "append", said("4", "4"), expected_version=7)
+    for name, args in (("messages", ()), ("append", (said("4", "4"),))):
+        with pytest.raises(SessionAccessError):
+            do(store.session("s", user_id="eve"), name, *args)
+
+
+def test_the_short_names_take_what_the_long_ones_do() -> None:
+    for short, long in (("messages", "get_messages"), ("append", "append_messages")):
+        for prefix in ("", "a"):
+            theirs = inspect.signature(getattr(BoundSession, prefix + long)).parameters
+            ours = inspect.signature(getattr(BoundSession, prefix + short)).parameters
+            assert ours.keys() == theirs.keys()
+
+
 def test_a_bound_session_checks_the_owner_and_the_version(do: Do) -> None:
     store = InMemorySessionStore()
     do(store.session("s", user_id="alice"), "append_message", said("a", "a"))

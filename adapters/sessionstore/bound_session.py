@@ -27,15 +27,16 @@ class BoundSession:
     """One session of a store, for one caller: what `SessionStore.session` gives.
 
     Its methods are those of `SessionStore` that are about one session, and promise, return and
-    raise the same; an async method has an ``a`` before its name. The handle holds nothing of the
-    session itself, and may be used from any number of threads and event loops.
+    raise the same; `messages` and `append` are short for the two of them that a turn needs. An
+    async method has an ``a`` before its name. The handle holds nothing of the session itself, and
+    may be used from any number of threads and event loops.
 
     Example:
         >>> from sessionstore import InMemorySessionStore
         >>> session = InMemorySessionStore().session("s1", user_id="alice")
-        >>> session.append_message({"role": "user", "content": "Hello!"})
+        >>> session.append({"role": "user", "content": "Hello!"})
         1
-        >>> [message.content for message in session.get_messages()]
+        >>> [message.content for message in session.messages(limit=20)]
         ['Hello!']
 
     Args:
@@ -70,6 +71,72 @@ class BoundSession:
     def __repr__(self) -> str:
         """Tell which session of which store it is."""
         return f"BoundSession({self._store!r}, {self.session_id!r})"
+
+    def messages(
+        self,
+        *,
+        limit: int | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        keep_system: bool = False,
+    ) -> list[SessionMessage]:
+        """Read the session's messages, oldest first: `get_messages`, in short.
+
+        Args:
+            limit: Only the last ``limit`` of them, or with ``after`` the first; ``None`` for all.
+            before: Only those before the message with this id, for paging back.
+            after: Only those behind the message with this id.
+            keep_system: Put a system message that the session begins with in front.
+
+        Returns:
+            The messages; ``[]`` when there is no session.
+
+        Raises:
+            SessionAccessError: The session belongs to another user.
+            InvalidMessageError: The session has no message with the id ``before`` or ``after``.
+            CorruptMessageError: A stored message among these can't be read.
+        """
+        return self.get_messages(limit=limit, before=before, after=after, keep_system=keep_system)
+
+    async def amessages(
+        self,
+        *,
+        limit: int | None = None,
+        before: str | None = None,
+        after: str | None = None,
+        keep_system: bool = False,
+    ) -> list[SessionMessage]:
+        """Async twin of `messages`."""
+        return await self.aget_messages(
+            limit=limit, before=before, after=after, keep_system=keep_system
+        )
+
+    def append(self, *messages: MessageLike, expected_version: int | None = None) -> int:
+        """Append one message or more: all or none, in order; makes the session when it is new.
+
+        Example:
+            >>> from sessionstore import InMemorySessionStore
+            >>> session = InMemorySessionStore().session("s1", user_id="alice")
+            >>> question = {"role": "user", "content": "Two and two?"}
+            >>> session.append(question, {"role": "assistant", "content": "Four."})
+            2
+
+        Args:
+            messages: The messages, oldest first. One without an id is given one.
+            expected_version: The version that the session must be at (0: not there yet).
+
+        Returns:
+            How many were added; those that the session already holds are not.
+
+        Raises:
+            SessionAccessError: The session belongs to another user.
+            SessionConflictError: The session is at another version.
+        """
+        return self._store.run(self._append(messages, expected_version))
+
+    async def aappend(self, *messages: MessageLike, expected_version: int | None = None) -> int:
+        """Async twin of `append`."""
+        return await self._store.arun(self._append(messages, expected_version))
 
     def create(
         self, *, messages: Iterable[MessageLike] = (), metadata: dict[str, Any] | None = None

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from sessionstore.bound_session import BoundSession
 from sessionstore.errors import InvalidMessageError, InvalidSessionError
 from sessionstore.models import SessionMessage
+from sessionstore.operations import Append, Create
 from sessionstore.store import SessionStore
 from sessionstore.testing.modes import StoreSuite
 from sessionstore.testing.samples import contents, conversation, ids, said, stored
@@ -201,6 +203,9 @@ _WRITES: dict[str, Callable[[SessionStore, Any], object]] = {
     "append_messages": lambda store, message: store.append_messages("new", iter([message])),
     "replace_message": _replace,
     "update": _update,
+    "an operation": lambda store, message: store.run(Append("new", [message])),
+    "a list of operations": lambda store, message: store.run([Create("new", [message])]),
+    "a handle": lambda store, message: BoundSession(store, "new").append(message),
 }
 
 
@@ -230,7 +235,7 @@ class ArgumentContract(StoreSuite):
 
     @pytest.mark.parametrize("name", _WRITES)
     def test_a_mapping_is_taken_for_a_message(self, store: SessionStore, name: str) -> None:
-        """With the fields of a `SessionMessage`, by every method; the caller's is not touched."""
+        """With the fields of a `SessionMessage`, everywhere; the caller's is not touched."""
         given = dict(HELLO)
         _WRITES[name](store, given)
         [found] = store.get_messages("new")
