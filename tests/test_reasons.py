@@ -22,7 +22,7 @@ from sessionstore import (
     StoreTimeoutError,
     open_store,
 )
-from sessionstore._reasons import reason_of
+from sessionstore._runtime.reasons import reason_of
 
 SECRET = "s3cret"  # noqa: S105 - a password that no error quotes
 

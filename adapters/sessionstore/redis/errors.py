@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from redis import exceptions as driver
 
-from sessionstore._reasons import reason_of
+from sessionstore._runtime.reasons import reason_of
 from sessionstore.errors import (
     CorruptMessageError,
     InvalidMessageError,

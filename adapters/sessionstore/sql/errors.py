@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from sessionstore._reasons import reason_of
+from sessionstore._runtime.reasons import reason_of
 from sessionstore.errors import (
     InvalidMessageError,
     SessionStoreError,
