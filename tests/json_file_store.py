@@ -54,6 +54,7 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Setup,
     Several,
     Update,
     as_several,
@@ -311,6 +312,7 @@ FUNCTIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
     ListSessions: list_sessions,
     Prune: prune,
     Ping: ping,
+    Setup: ping,
 }
 
 

@@ -30,6 +30,7 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Setup,
     Update,
 )
 
@@ -48,6 +49,7 @@ ALL: list[Operation[Any]] = [
     ListSessions("helper", "alice", 7, "cursor", SAID.created_at, SAID.created_at, 5),
     Prune(),
     Ping(),
+    Setup(),
 ]
 _decoder: Any = msgspec.json.Decoder(
     Create  # type: ignore[arg-type]
@@ -62,6 +64,7 @@ _decoder: Any = msgspec.json.Decoder(
     | ListSessions
     | Prune
     | Ping
+    | Setup
 )
 
 
@@ -85,7 +88,7 @@ def test_an_operation_can_not_be_changed(operation: Operation[Any]) -> None:
 
 
 def test_an_operation_says_which_session_it_is_about_and_whether_it_writes() -> None:
-    assert [one.about for one in ALL] == ["s"] * 9 + [None] * 3
+    assert [one.about for one in ALL] == ["s"] * 9 + [None] * 4
     writes = {Create, Append, ReplaceMessage, DeleteMessages, Update, Delete, Fork, Prune}
     assert {type(one) for one in ALL if one.is_write} == writes
 

@@ -43,6 +43,7 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Setup,
     Several,
     Update,
     as_several,
@@ -102,8 +103,8 @@ class InMemorySessionStore(SessionStore):
             raise SessionStoreError("this store is closed")
         work = self._operations.get(type(operation))
         if work is None:
-            several = as_several("InMemorySessionStore", operation)
-            return InMemorySessionStore.run(self, several)
+            operation = as_several("InMemorySessionStore", operation)
+            work = self._operations[Several]
         try:
             return work(self, operation)
         except BaseException:
@@ -273,6 +274,7 @@ class InMemorySessionStore(SessionStore):
         ListSessions: _list_sessions,
         Prune: _prune,
         Ping: _ping,
+        Setup: _ping,  # nothing is to be made
     }
 
     # -- With the lock held -----------------------------------------------------------------------

@@ -21,6 +21,7 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Setup,
     Update,
 )
 from sessionstore.runner import Runner
@@ -633,6 +634,33 @@ class SessionStore(Runner):
     async def aping(self) -> None:
         """Async twin of `ping`."""
         await self.arun(Ping())
+
+    def setup(self) -> None:
+        """Do what the first use would do, when you want it done, such as before a deployment.
+
+        It makes a file and its tables, or a server's, asks whether the user may do all that the
+        store needs, and has Redis know its scripts. To do it again, or in many processes at once,
+        is fine: what is there stays as it is. A store in memory has nothing to do.
+
+        A fallback sets up both of its stores. A primary that is away is no error, so that an
+        application starts all the same: it is set up by its first use, and `is_degraded` tells.
+
+        Example:
+            >>> from sessionstore import open_store
+            >>> store = open_store("sqlite://")
+            >>> store.setup()
+
+        Raises:
+            StoreUnavailableError: The backend can't be reached, or is busy; of a fallback, where
+                it is the fallback store that is away.
+            SessionStoreError: It refuses: the user lacks a permission, or what is there is damaged,
+                another application's, or of a newer version.
+        """
+        self.run(Setup())
+
+    async def asetup(self) -> None:
+        """Async twin of `setup`."""
+        await self.arun(Setup())
 
     @property
     def timeout(self) -> float | None:

@@ -21,9 +21,10 @@ from sessionstore.fallback.outage import (
     recalled,
     recalled_list,
     refuse_prune,
+    wait_for_first_use,
 )
 from sessionstore.fallback.parts import Parts
-from sessionstore.fallback.requests import FallbackFlow
+from sessionstore.fallback.requests import FallbackFlow, ask
 from sessionstore.fallback.routing import Route, operate
 from sessionstore.fallback.several import done_together, learn_several
 from sessionstore.models import SessionData, SessionMessage, SessionPage
@@ -40,6 +41,7 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Setup,
     Several,
     Update,
     as_several,
@@ -56,6 +58,8 @@ def flow_of(parts: Parts, operation: Operation[Any]) -> FallbackFlow[Any]:
         return _list_sessions(parts, operation)
     if isinstance(operation, Several):
         return _several(parts, operation)
+    if isinstance(operation, Setup):
+        return _set_up(parts, operation)
     route = _ROUTES.get(type(operation))
     if route is None:
         return _several(parts, as_several("FallbackSessionStore", operation))
@@ -94,6 +98,12 @@ def _whole(read: Operation[Any]) -> Get | None:
     return Get(read.session_id, read.limit, read.user_id)
 
 
+def _set_up(parts: Parts, asked: Setup) -> FallbackFlow[None]:
+    """Set up both stores; a primary that is away is set up by its first use."""
+    yield from ask(parts.fallback, asked)
+    yield from operate(parts, asked, _SETUP)
+
+
 def _list_sessions(parts: Parts, read: ListSessions) -> FallbackFlow[SessionPage]:
     if read.cursor is not None and read.cursor.startswith(parts.cursor):
         return (yield from recalled_list(parts, read))  # it began in an outage
@@ -105,6 +115,7 @@ _WRITE = Route(learn_write, journaled, writes=True, reads=False)
 _MESSAGES = Route(learn_messages, recalled)
 _LIST = Route(learn_nothing, recalled_list)
 _SEVERAL = Route(learn_several, done_together, writes=True)
+_SETUP = Route(learn_nothing, wait_for_first_use)
 _SEVERAL_READ = Route(learn_several, done_together)
 _ROUTES: dict[type, Route] = {
     Append: Route(learn_append, journaled, writes=True, reads=False),

@@ -40,10 +40,18 @@ from sessionstore.operations import (
     ListSessions,
     Ping,
     Prune,
+    Setup,
     Several,
 )
 
-__all__ = ["journaled", "ping_fallback", "recalled", "recalled_list", "refuse_prune"]
+__all__ = [
+    "journaled",
+    "ping_fallback",
+    "recalled",
+    "recalled_list",
+    "refuse_prune",
+    "wait_for_first_use",
+]
 
 T = TypeVar("T")
 
@@ -86,6 +94,11 @@ def refuse_prune(_: Parts, _prune: Prune) -> FallbackFlow[int]:
 def ping_fallback(parts: Parts, ping: Ping) -> FallbackFlow[None]:
     """Ask the fallback store for a sign of life."""
     return ask(parts.fallback, ping)
+
+
+def wait_for_first_use(_: Parts, _setup: Setup) -> FallbackFlow[None]:
+    """Leave it to the primary's first use to set it up."""
+    yield from ()
 
 
 def journaled(parts: Parts, write: Write) -> FallbackFlow[Any]:

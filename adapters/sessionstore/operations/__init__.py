@@ -15,7 +15,7 @@ Example:
 """
 
 from sessionstore.operations.base import Operation, unknown_operation
-from sessionstore.operations.reads import Get, GetMessages, ListSessions, Ping
+from sessionstore.operations.reads import Get, GetMessages, ListSessions, Ping, Setup
 from sessionstore.operations.several import OfOneSession, Several, as_several
 from sessionstore.operations.writes import (
     Append,
@@ -44,6 +44,7 @@ __all__ = [
     "Prune",
     "ReplaceMessage",
     "SessionWrite",
+    "Setup",
     "Several",
     "Update",
     "as_several",

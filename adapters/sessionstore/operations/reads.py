@@ -17,7 +17,7 @@ from sessionstore.errors import InvalidMessageError, InvalidSessionError, Invali
 from sessionstore.models import SessionData, SessionMessage, SessionPage, to_microseconds
 from sessionstore.operations.base import Operation, check_ids, put
 
-__all__ = ["Get", "GetMessages", "ListSessions", "Ping"]
+__all__ = ["Get", "GetMessages", "ListSessions", "Ping", "Setup"]
 
 
 class Get(Operation[SessionData | None], frozen=True, tag="get"):
@@ -127,3 +127,7 @@ class ListSessions(Operation[SessionPage], frozen=True, tag="list"):
 
 class Ping(Operation[None], frozen=True, tag="ping"):
     """Ask the backend for a sign of life."""
+
+
+class Setup(Operation[None], frozen=True, tag="setup"):
+    """Do what the first use would do: make tables and files, look at permissions, load scripts."""

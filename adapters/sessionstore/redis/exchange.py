@@ -13,7 +13,7 @@ from typing import Any
 from redis.exceptions import NoScriptError, RedisError
 
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
-from sessionstore.operations import Ping
+from sessionstore.operations import Ping, Setup
 from sessionstore.redis import scripts
 from sessionstore.redis.asked import LateTogetherError
 from sessionstore.redis.calls import Call, ReadAllCall, WriteCall, number
@@ -32,7 +32,7 @@ from sessionstore.redis.requests import WAIT, Command, Probe, RedisFlow, Reply, 
 from sessionstore.redis.settlement import settle
 from sessionstore.redis.timed import left
 
-__all__ = ["PAGE", "Exchange", "ping"]
+__all__ = ["PAGE", "Exchange", "ping", "set_up"]
 
 PAGE = 1000
 """Entries of an index that one script looks at: others wait for it."""
@@ -86,6 +86,21 @@ class Exchange:
             self._answered = True
             return replies
         return (yield from self._ask_again(calls, wait, started, lost))
+
+    def prepare(self) -> RedisFlow[None]:
+        """Ask for the user's permissions, and have the server know the scripts, where it may.
+
+        Under Cluster each node is sent a script when it is first asked to run it.
+
+        Raises:
+            SessionStoreError: The user's ACL lacks a command that the scripts need.
+        """
+        index = self.layout.index(b"all")
+        yield from require_permission(index, waits=bool(self.wait))
+        self._permitted = self._answered = True
+        if not self.layout.clustered:
+            # Whoever may not load them sends their texts, as each first use does.
+            yield [Command(index, Words(("SCRIPT", "LOAD", text))) for text in scripts.texts()]
 
     def settle(self, records: Sequence[bytes] | None) -> RedisFlow[None]:
         """Have the server note what is in doubt of some sessions, or of all, as given up."""
@@ -184,6 +199,14 @@ def ping(exchange: Exchange, _: Ping) -> RedisFlow[None]:
     call = Call.of(scripts.PING, (exchange.layout.index(b"all"),), ())
     try:
         yield Probe(call.by_text())
+    except TRANSLATED as error:
+        raise exchange.error_of(error) from error
+
+
+def set_up(exchange: Exchange, _: Setup) -> RedisFlow[None]:
+    """Do what the first use would do beside its own work."""
+    try:
+        yield from exchange.prepare()
     except TRANSLATED as error:
         raise exchange.error_of(error) from error
 

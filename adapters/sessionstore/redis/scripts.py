@@ -52,6 +52,7 @@ __all__ = [
     "UPDATE",
     "Script",
     "several",
+    "texts",
 ]
 
 
@@ -134,3 +135,8 @@ OLDEST = _script("plain", "oldest")
 PEEK = _script("preview", "peek")
 TOUCH = _script("enter", "touch")
 DROP = _script("drop")
+
+
+def texts() -> list[bytes]:
+    """Give the texts of those that operations are, each of which is called by itself."""
+    return [one.text for one in globals().values() if isinstance(one, Script)]

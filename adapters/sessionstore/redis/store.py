@@ -23,11 +23,11 @@ from sessionstore.bounds import StoreBounds
 from sessionstore.deadline import deadline_after, until, within
 from sessionstore.errors import InvalidSessionError, SessionStoreError
 from sessionstore.flow import aplay, play
-from sessionstore.operations import Fork, ListSessions, Operation, Ping, Prune, Several
+from sessionstore.operations import Fork, ListSessions, Operation, Ping, Prune, Setup, Several
 from sessionstore.redis.clients import Clients
 from sessionstore.redis.doubts import DOUBTS
 from sessionstore.redis.errors import TRANSLATED
-from sessionstore.redis.exchange import Exchange, ping
+from sessionstore.redis.exchange import Exchange, ping, set_up
 from sessionstore.redis.forking import fork
 from sessionstore.redis.keys import Layout, encoded_prefix
 from sessionstore.redis.listing import list_sessions, prune
@@ -64,6 +64,7 @@ _OPERATIONS: dict[type, _MakeFlow] = {
     ListSessions: list_sessions,
     Ping: ping,
     Prune: prune,
+    Setup: set_up,
     Several: several,
 }
 

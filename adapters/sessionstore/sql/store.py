@@ -16,6 +16,7 @@ from sessionstore.operations import (
     Operation,
     Ping,
     Prune,
+    Setup,
     Several,
     as_several,
 )
@@ -46,6 +47,7 @@ _OPERATIONS: dict[type[Operation[Any]], _MakeFlow] = {
     ListSessions: list_sessions,
     Ping: ping,
     Prune: prune,
+    Setup: ping,  # what is not there is made before the first statement
 }
 
 

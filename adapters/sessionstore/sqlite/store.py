@@ -15,6 +15,7 @@ from sessionstore.operations import (
     Operation,
     Ping,
     Prune,
+    Setup,
     Several,
     as_several,
 )
@@ -41,6 +42,7 @@ _OPERATIONS: dict[type[Operation[Any]], Work[Any]] = {
     ListSessions: reading.list_sessions,
     Prune: writing.prune,
     Ping: reading.ping,
+    Setup: reading.ping,  # what is not there is made as the file is opened
 }
 
 

@@ -33,6 +33,7 @@ CALLS: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("list_sessions", ()),
     ("prune_expired", ()),
     ("ping", ()),
+    ("setup", ()),
 )
 
 

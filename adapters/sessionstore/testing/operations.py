@@ -22,6 +22,7 @@ from sessionstore.operations import (
     Operation,
     Ping,
     ReplaceMessage,
+    Setup,
     Update,
 )
 from sessionstore.store import SessionStore
@@ -53,6 +54,7 @@ class OperationContract(StoreSuite):
         assert store.run(Delete("t")) is True
         assert store.run(ListSessions("helper")) == store.list_sessions(agent_id="helper")
         assert store.run(Ping()) is None
+        assert store.run(Setup()) is None
         assert store.run(Delete("s")) is True
         assert store.get("s") is None
 
