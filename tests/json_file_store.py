@@ -60,6 +60,7 @@ from sessionstore.operations import (
     as_several,
 )
 from sessionstore.ownership import require_owner
+from sessionstore.runner import counted
 
 T = TypeVar("T")
 Session = dict[str, Any]
@@ -94,6 +95,7 @@ class JsonFileStore(SessionStore):
     def close(self) -> None:
         self._closed = True
 
+    @counted
     def run(self, operation: Any) -> Any:
         if type(operation) not in FUNCTIONS:
             operation = as_several("JsonFileStore", operation)

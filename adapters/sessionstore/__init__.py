@@ -33,6 +33,7 @@ from sessionstore.errors import (
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, ToolCall
 from sessionstore.sqlite.store import SQLiteSessionStore
+from sessionstore.stats import StoreEvent, StoreStats
 from sessionstore.store import SessionStore
 from sessionstore.url import open_store
 from sessionstore.window import Window
@@ -72,7 +73,9 @@ __all__ = [
     "StoreBounds",
     "StoreBusyError",
     "StoreConnectionError",
+    "StoreEvent",
     "StoreReadOnlyError",
+    "StoreStats",
     "StoreTimeoutError",
     "StoreUnavailableError",
     "ToolCall",

@@ -49,6 +49,7 @@ from sessionstore.operations import (
     as_several,
 )
 from sessionstore.ownership import require_owner
+from sessionstore.runner import counted
 from sessionstore.store import SessionStore
 
 __all__ = ["InMemorySessionStore", "StoredSession"]
@@ -97,6 +98,7 @@ class InMemorySessionStore(SessionStore):
     def run(self, operation: Operation[T]) -> T: ...
     @overload
     def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    @counted
     def run(self, operation: Any) -> Any:
         """Carry out an operation."""
         if self._closed:

@@ -25,6 +25,7 @@ from sessionstore.operations import (
     Update,
 )
 from sessionstore.runner import Runner
+from sessionstore.stats import StoreStats
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -674,6 +675,26 @@ class SessionStore(Runner):
     def bounds(self) -> StoreBounds:
         """The largest write that the store takes, as far as it is known without asking."""
         return StoreBounds()
+
+    def stats(self) -> StoreStats:
+        """Give what was counted in this process since the store was made; no server is asked.
+
+        A fallback tells more: how things stand, and what happened to it. A wrapper gives what the
+        store within it has counted.
+
+        Example:
+            >>> from sessionstore import InMemorySessionStore
+            >>> store = InMemorySessionStore()
+            >>> store.append_message("s1", {"role": "user", "content": "Hello!"})
+            1
+            >>> store.stats().operations
+            {'Append': 1}
+
+        Returns:
+            The counts: of operations by name, and of errors by class.
+        """
+        operations, errors = self._counted()
+        return StoreStats(operations=operations, errors=errors)
 
     def is_degraded(self) -> bool:
         """Tell whether the store does without its primary: never, where it has no fallback."""

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, overload
 
 from sessionstore.bounds import StoreBounds
 from sessionstore.operations import Operation, as_several
+from sessionstore.stats import StoreStats
 from sessionstore.store import SessionStore
 
 __all__ = ["OuterSessionStore", "WrapperSessionStore", "as_operation", "unwrapped"]
@@ -99,6 +100,10 @@ class WrapperSessionStore(OuterSessionStore):
     async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
         return await self._wrapped.arun(operation)
+
+    def stats(self) -> StoreStats:
+        """Give what the wrapped store has counted."""
+        return self._wrapped.stats()
 
     def is_degraded(self) -> bool:
         """Tell whether the wrapped store does without its primary."""

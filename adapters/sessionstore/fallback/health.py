@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 from enum import Enum
 from threading import Lock
 
@@ -18,6 +19,7 @@ from sessionstore.errors import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
+from sessionstore.fallback.events import Events
 
 __all__ = ["PING", "Access", "Health", "Permit"]
 
@@ -75,6 +77,8 @@ class Health:
         primary: What the log calls it, by its `repr`.
 
     Attributes:
+        events: What has happened, for whoever looks.
+        degraded_since: When the primary was given up, in UTC; ``None`` while it is there.
         last_late: The session whose call has timed out, with no answer to anybody since.
     """
 
@@ -99,6 +103,8 @@ class Health:
         self.last_late: str | None = None
         self._late_batch: object | None = None
         self._since: float | None = None
+        self.events: Events = Events()
+        self.degraded_since: datetime | None = None
         self._back_since = float("-inf")
         self._seconds = 0.0
         self.fallbacks: int = 0
@@ -148,6 +154,7 @@ class Health:
         if not isinstance(error, StoreUnavailableError):
             _logger.error("%r refused to be probed: %r", self._primary, error)
         if self._is_new_outage(permit, error):
+            self.events.add("degraded", type(error).__name__)
             msg = "%r is unavailable, the fallback answers: %r"
             _logger.warning(msg, self._primary, error)
             _tell(self._on_fallback, error)
@@ -172,6 +179,7 @@ class Health:
         """End the outage, where this caller is the one who probes."""
         if permit.is_probe:
             self._end_outage(permit)
+            self.events.add("recovered")
             _logger.info("%r is back", self._primary)
             _tell(self._on_recover)
 
@@ -200,7 +208,8 @@ class Health:
                 relapse = now - self._back_since < self._delay
                 doubled = min(self._delay * 2, self._retry_cap)
                 self._delay = doubled if relapse else self._retry_after
-                self._since, self._reads_only = now, reads_only
+                began = datetime.now(timezone.utc)
+                self._since, self.degraded_since, self._reads_only = now, began, reads_only
                 self.fallbacks += 1
             jitter = 1 + random.random() / 4  # noqa: S311 - no secret
             self._next_probe = now + self._delay * jitter
@@ -210,6 +219,7 @@ class Health:
         with self._lock:
             self._seconds += self._away()
             self._since, self._back_since = None, time.monotonic()
+            self.degraded_since = None
             self.recoveries += 1
             self.last_late, self._reads_only = None, False
             self._prober, permit.access = None, Access.NORMAL  # it goes on as everybody's

@@ -15,6 +15,7 @@ from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.fallback import lease
 from sessionstore.fallback.batch import Batch, first_batch
 from sessionstore.fallback.entries import Entry, decode_entry, encode_entry, kind_of
+from sessionstore.fallback.events import Events
 from sessionstore.fallback.journal_form import (
     DONE,
     JOURNALS,
@@ -52,9 +53,16 @@ class Journal:
         store: The fallback store.
         max_pending: How many writes may wait in it.
         ended: Is called for a session, with the lock held, when nothing of it is in here any more.
+        events: Is told what is set aside.
     """
 
-    def __init__(self, store: SessionStore, max_pending: int, ended: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        max_pending: int,
+        ended: Callable[[str], None],
+        events: Events | None = None,
+    ) -> None:
         self._store = store
         self._ended = ended
         self._max_pending = max_pending
@@ -66,7 +74,7 @@ class Journal:
         self._size = 0
         self.owner: str = name_for(self)
         self.obsolete: ObsoleteJournals = ObsoleteJournals(store, self.owner)
-        self.rejected: RejectedWrites = RejectedWrites(store)
+        self.rejected: RejectedWrites = RejectedWrites(store, events or Events())
         self.journaled: int = 0
         self.replayed: int = 0
 

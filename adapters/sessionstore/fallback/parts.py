@@ -73,7 +73,7 @@ class Parts(NamedTuple):
     ) -> Parts:
         """Put them together, with nothing cached or journaled."""
         cache = SessionCache(limits.max_sessions, limits.max_messages)
-        journal = Journal(fallback, limits.max_pending, cache.unpin)
+        journal = Journal(fallback, limits.max_pending, cache.unpin, health.events)
         triage = Triage(primary, health, circuits)
         return cls(
             primary=primary,

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from sessionstore.operations import Operation
+from sessionstore.stats import StoreStats
 
 __all__ = ["FallbackStats", "PendingWrite"]
 
@@ -39,8 +40,10 @@ class PendingWrite(msgspec.Struct, frozen=True):
             _set(self, "session_id", self.operation.about or "")
 
 
-class FallbackStats(msgspec.Struct, frozen=True):
-    """What a `FallbackSessionStore` has done so far.
+class FallbackStats(StoreStats, frozen=True):
+    """What a `FallbackSessionStore` has done so far, beside what every store counts.
+
+    What is counted here begins anew in a forked child, whose outages are its own.
 
     Attributes:
         fallbacks: How often the primary was given up.
@@ -48,10 +51,7 @@ class FallbackStats(msgspec.Struct, frozen=True):
         probes: How often it was tried in between.
         journaled: Writes journaled for it.
         replayed: Writes replayed to it.
-        rejected: Writes that were set aside.
         seconds_degraded: For how long it was away, in all.
-        pending: Writes that wait for it now, or are on their way into the journal. Cheap, where
-            `FallbackSessionStore.pending` decodes each of them.
         slow_sessions: Sessions that the primary did not answer for in time, and that are left
             alone now, each by itself.
     """
@@ -61,7 +61,5 @@ class FallbackStats(msgspec.Struct, frozen=True):
     probes: int = 0
     journaled: int = 0
     replayed: int = 0
-    rejected: int = 0
     seconds_degraded: float = 0.0
-    pending: int = 0
     slow_sessions: int = 0

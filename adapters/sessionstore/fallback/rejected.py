@@ -6,6 +6,7 @@ from threading import Lock
 
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.fallback.entries import Entry, encode_entry
+from sessionstore.fallback.events import Events
 from sessionstore.fallback.journal_form import REJECTED, write_entry
 from sessionstore.fallback.pending import PendingWrite
 from sessionstore.fallback.requests import FallbackFlow, ask
@@ -20,10 +21,12 @@ class RejectedWrites:
 
     Args:
         store: The fallback store.
+        events: Is told of each.
     """
 
-    def __init__(self, store: SessionStore) -> None:
+    def __init__(self, store: SessionStore, events: Events) -> None:
         self._store = store
+        self._events = events
         self._lock = Lock()
         self._writes: dict[str, PendingWrite] = {}
         self.count: int = 0
@@ -49,13 +52,17 @@ class RejectedWrites:
         with self._lock:
             self.count += 1
             self._writes[entry.id] = entry.pending()
+        self._events.add("rejected", entry.reason)
 
     def offer(self, write: PendingWrite) -> None:
         """Offer a write that stays where it is, since it can't be read."""
         with self._lock:
-            if write.id not in self._writes:
+            is_new = write.id not in self._writes
+            if is_new:
                 self.count += 1
                 self._writes[write.id] = write
+        if is_new:
+            self._events.add("rejected", write.reason)
 
     def restore(self, writes: list[PendingWrite]) -> None:
         """Offer the writes that other processes have set aside."""

@@ -197,6 +197,7 @@ class Replay:
             self._journal.replayed += batch.size
             queue.most = min(2 * queue.most, PendingQueue.MOST)
             self.took_another()
+            self._health.events.add("replayed", count=batch.size)
             taken = True
         self._triage.heard(None)
         if taken or not permit.needs_write:

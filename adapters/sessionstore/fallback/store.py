@@ -26,6 +26,7 @@ from sessionstore.fallback.requests import FallbackFlow, asend, send
 from sessionstore.flow import aplay, play
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.operations import Operation
+from sessionstore.runner import counted
 from sessionstore.store import SessionStore
 from sessionstore.wrapper import OuterSessionStore, unwrapped
 
@@ -236,9 +237,19 @@ class FallbackSessionStore(OuterSessionStore):
         return self._parts.journal.rejected.all()
 
     def stats(self) -> FallbackStats:
-        """Give the counts since this store was made, and how many writes wait. It is cheap."""
+        """Give what was counted since this store was made, how things stand, and what happened.
+
+        It asks no store, and is cheap. The primary and the fallback store count for themselves:
+        what `wrapped` says of it is what the primary was asked, probes and replays included.
+        """
         health, journal = self._parts.health, self._parts.journal
+        operations, errors = self._counted()
         return FallbackStats(
+            operations=operations,
+            errors=errors,
+            is_degraded=health.is_degraded,
+            degraded_since=health.degraded_since,
+            events=health.events.all(),
             fallbacks=health.fallbacks,
             recoveries=health.recoveries,
             probes=health.probes,
@@ -317,6 +328,7 @@ class FallbackSessionStore(OuterSessionStore):
     def run(self, operation: Operation[T]) -> T: ...
     @overload
     def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    @counted
     def run(self, operation: Any) -> Any:
         """Carry out an operation: on the primary, or in an outage as far as it can be promised."""
         return self._play(flow_of(self._parts, operation))
@@ -325,6 +337,7 @@ class FallbackSessionStore(OuterSessionStore):
     async def arun(self, operation: Operation[T]) -> T: ...
     @overload
     async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    @counted
     async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
         return await self._aplay(flow_of(self._parts, operation))

@@ -96,6 +96,7 @@ class Triage:
         late = isinstance(error, StoreTimeoutError)
         fair = late and session_id is not None and self._was_fair(started, deadline)
         if fair and session_id != PING and self.circuits.failed(str(session_id)):
+            self.health.events.add("slow_session", type(error).__name__)
             msg = "%r did not answer in time for one session: the fallback answers for that one"
             _logger.warning(msg, self._primary)
         if not late or permit.is_probe:

@@ -36,6 +36,7 @@ from sessionstore.redis.requests import RedisFlow
 from sessionstore.redis.settings import settings_of_client, settings_of_url
 from sessionstore.redis.several import several, unknown
 from sessionstore.redis.writing import BOUNDS, WRITES, write
+from sessionstore.runner import counted
 from sessionstore.store import SessionStore
 
 if TYPE_CHECKING:
@@ -221,6 +222,7 @@ class RedisSessionStore(SessionStore):
     def run(self, operation: Operation[T]) -> T: ...
     @overload
     def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    @counted
     def run(self, operation: Any) -> Any:
         """Carry out an operation."""
         clients = self._clients
@@ -245,6 +247,7 @@ class RedisSessionStore(SessionStore):
     async def arun(self, operation: Operation[T]) -> T: ...
     @overload
     async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    @counted
     async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
         clients = self._clients

@@ -20,6 +20,7 @@ from sessionstore.operations import (
     Several,
     as_several,
 )
+from sessionstore.runner import counted
 from sessionstore.sql.database import AgentDb
 from sessionstore.sql.forking import fork
 from sessionstore.sql.listing import list_sessions, ping
@@ -134,6 +135,7 @@ class DbSessionStore(SessionStore):
     def run(self, operation: Operation[T]) -> T: ...
     @overload
     def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    @counted
     def run(self, operation: Any) -> Any:
         """Carry out an operation, within the database's timeout.
 
@@ -157,6 +159,7 @@ class DbSessionStore(SessionStore):
     async def arun(self, operation: Operation[T]) -> T: ...
     @overload
     async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    @counted
     async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
         if self._closed:

@@ -19,6 +19,7 @@ from sessionstore.operations import (
     Several,
     as_several,
 )
+from sessionstore.runner import counted
 from sessionstore.sqlite import reading, writing
 from sessionstore.sqlite.async_calls import acarry_out
 from sessionstore.sqlite.carrying import carry_out
@@ -151,6 +152,7 @@ class SQLiteSessionStore(SessionStore):
     def run(self, operation: Operation[T]) -> T: ...
     @overload
     def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    @counted
     def run(self, operation: Any) -> Any:
         """Carry out an operation in one transaction."""
         work = _OPERATIONS.get(type(operation))
@@ -163,6 +165,7 @@ class SQLiteSessionStore(SessionStore):
     async def arun(self, operation: Operation[T]) -> T: ...
     @overload
     async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    @counted
     async def arun(self, operation: Any) -> Any:
         """Async twin of `run`: in a thread, with those that wait for it at the same moment."""
         work = _OPERATIONS.get(type(operation))

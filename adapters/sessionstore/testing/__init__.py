@@ -62,6 +62,7 @@ pytest.register_assert_rewrite(
             "scarcity",
             "sessions",
             "stateful",
+            "upkeep",
             "versions",
             "volume",
         )

@@ -25,6 +25,7 @@ from sessionstore.testing.scarcity import ScarcityContract
 from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.several import SeveralContract
 from sessionstore.testing.stateful import StatefulContract
+from sessionstore.testing.upkeep import SetupContract, SharedSetupContract, StatsContract
 from sessionstore.testing.versions import VersionContract
 from sessionstore.testing.volume import VolumeContract
 
@@ -54,6 +55,8 @@ class SessionStoreConformance(
     ForkVolumeContract,
     OperationContract,
     SeveralContract,
+    SetupContract,
+    StatsContract,
 ):
     """Every clause of the contract of `SessionStore`, sync and async.
 
@@ -95,6 +98,7 @@ class SessionStoreConformance(
 class SharedStoreConformance(
     SessionStoreConformance,
     RestartContract,
+    SharedSetupContract,
     ProcessContract,
     CrashContract,
     WaitContract,
