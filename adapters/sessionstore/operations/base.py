@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ __all__ = ["AGENT", "Operation", "check_ids", "put", "unknown_operation"]
 T_co = TypeVar("T_co", covariant=True)
 
 AGENT = "default"
-put = msgspec.structs.force_setattr
+put: Callable[[msgspec.Struct, str, Any], None] = msgspec.structs.force_setattr
 """Sets a field of an operation that is being made: after that, none changes."""
 
 
