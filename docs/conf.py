@@ -39,7 +39,10 @@ default_role = "py:obj"
 nitpick_ignore_regex = [
     (r"py:obj", r".*"),
     # Variables of types, and types in signatures that nobody has to name.
-    (r"py:class", r"\w+(\.\w+)*\.(T|Keys|LanguageModel|Pause|Reply|Request|Result|Tables|Work)"),
+    (
+        r"py:class",
+        r"\w+(\.\w+)*\.(T|Keys|LanguageModel|Pause|Reply|Request|Result|Run|Tables|Work)",
+    ),
     # What belongs to others is not on this site, and nothing is fetched to find it.
     (r"py:.*", rf"(?!({'|'.join(OURS)})\b).*"),
 ]
