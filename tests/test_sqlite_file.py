@@ -114,6 +114,20 @@ def test_a_path_that_no_system_knows_makes_no_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_another_process_has_just_made_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder = os.mkdir
+
+    def make_first(path: str, mode: int) -> None:
+        make_folder(path, 0o750)
+        make_folder(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", make_first)
+    SQLiteSessionStore(tmp_path / "a" / "b" / "sessions.db", create_parents=True).close()
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o750
+
+
 MAKE = """
     import sys
 

@@ -102,6 +102,22 @@ def test_no_count_is_lost_among_threads_that_change_at_each_step() -> None:
     assert tally.counts({kinds[0]: "K1"}) == {"K1": 16000, "K2": 8000}
 
 
+def test_a_count_of_two_that_begin_at_once_is_two() -> None:
+    class Raced(dict[type, Any]):
+        def get(self, kind: type, _: Any = None) -> Any:
+            found = super().get(kind)
+            if found is None and not raced:
+                raced.append(kind)
+                tally.add(kind)  # another thread, between two steps of this one
+            return found
+
+    raced: list[type] = []
+    tally = Tally()
+    tally._left = Raced()
+    tally.add(int)
+    assert tally.counts({}) == {"int": 2}
+
+
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_counts_on_by_itself() -> None:
     store = FallbackSessionStore(InMemorySessionStore())
