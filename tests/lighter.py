@@ -25,8 +25,6 @@ class Lighter(Checked):
     test_any_messages_come_back_equal = test_any_metadata_comes_back_equal = None
     # 100,000 messages: the statements are the same.
     test_a_long_session_is_used_as_a_short_one = test_a_long_session_is_forked = None
-    # Copied by the same statements, too; under Redis Cluster a fork is a read and a `create`.
-    test_a_fork_costs_less_than_twenty_five_appends = None
     # Processes of their own, which differ by the driver at most.
     test_a_killed_writer_leaves_all_or_nothing = test_a_killed_fork_leaves_all_or_nothing = None
     test_refusals_of_the_system_are_store_errors = None

@@ -6,7 +6,6 @@ import asyncio
 import os
 import pickle
 import threading
-import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -26,8 +25,7 @@ from sessionstore import (
     StoreTimeoutError,
 )
 from sessionstore.fallback.events import Events
-from sessionstore.operations import Get
-from sessionstore.runner import Runner, counted
+from sessionstore.runner import counted
 from sessionstore.stats import Tally
 from sessionstore.testing import FlakySessionStore
 
@@ -133,38 +131,6 @@ def test_a_forked_child_counts_on_by_itself() -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert store.stats().operations == {"Get": 1}
     store.close()
-
-
-def test_to_count_costs_a_caller_alone_less_than_a_microsecond() -> None:
-    class Plain(Runner):
-        def run(self, operation: Any) -> Any:
-            return operation
-
-        async def arun(self, operation: Any) -> Any:
-            return operation
-
-    class Counting(Plain):
-        run = counted(Plain.run)
-        arun = counted(Plain.arun)
-
-    async def each(runner: Runner) -> float:
-        began = time.perf_counter()
-        for _ in range(10_000):
-            await runner.arun(asked)
-        return time.perf_counter() - began
-
-    def all_of(runner: Runner) -> float:
-        began = time.perf_counter()
-        for _ in range(10_000):
-            runner.run(asked)
-        return time.perf_counter() - began
-
-    asked, plain, counting = Get("s"), Plain(), Counting()
-    # The best of some: whatever else runs here takes its time, too.
-    fewest = min(all_of(counting) for _ in range(20)) - min(all_of(plain) for _ in range(20))
-    assert fewest / 10_000 < 1e-6
-    waited = [min(asyncio.run(each(one)) for _ in range(20)) for one in (counting, plain)]
-    assert (waited[0] - waited[1]) / 10_000 < 1e-6
 
 
 # -- A fallback -----------------------------------------------------------------------------------
