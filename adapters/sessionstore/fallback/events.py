@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime, timezone
-from threading import Lock
 
+from sessionstore._runtime.fork_locks import fork_safe_lock
+from sessionstore._runtime.interrupts import Deferred
 from sessionstore.stats import EventKind, StoreEvent
 
 __all__ = ["Events"]
@@ -21,12 +22,12 @@ class Events:
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = fork_safe_lock()
         self._events: deque[StoreEvent] = deque(maxlen=_MOST)
 
     def all(self) -> tuple[StoreEvent, ...]:
         """Give them, the oldest first."""
-        with self._lock:
+        with Deferred(_go_on), self._lock:
             return tuple(self._events)
 
     def add(self, kind: EventKind, error: str = "", count: int = 1) -> None:
@@ -38,9 +39,13 @@ class Events:
             count: How many sessions or writes.
         """
         now = datetime.now(timezone.utc)
-        with self._lock:
+        with Deferred(_go_on), self._lock:
             last = self._events[-1] if self._events else None
             if last and kind in _COUNTED_TOGETHER and (last.kind, last.error) == (kind, error):
                 self._events[-1] = StoreEvent(now, kind, error, last.count + count)
             else:
                 self._events.append(StoreEvent(now, kind, error, count))
+
+
+def _go_on() -> None:
+    """Leave nothing half noted, and no lock held: it waits for nothing."""
