@@ -16,6 +16,7 @@ from sessionstore.testing.identifiers import IdentifierContract
 from sessionstore.testing.listing import ListContract
 from sessionstore.testing.ownership import OwnershipContract
 from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.rewinding import RewindContract
 from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.versions import VersionContract
 
@@ -45,6 +46,7 @@ class Outage(
     OwnershipContract,
     ListContract,
     DeleteMessagesContract,
+    RewindContract,
     ContentContract,
 ):
     """What an outage leaves of the contract: all but what is refused because it can't be known."""
@@ -76,6 +78,10 @@ class Outage(
     test_another_user_is_refused = test_the_error_is_the_same_for_all_sessions = None
     test_the_first_append_sets_the_owner = test_racing_users_have_one_owner = None
     test_a_session_without_an_owner_stays_open = test_no_session_belongs_to_nobody = None
+    # Refused: to rewind a session that was not seen, or to a message that the primary may hold.
+    test_a_rewind_of_what_is_not_there = test_rewind_expects_a_version = None
+    test_another_user_can_not_rewind = test_a_rewind_is_undone_where_the_list_fails = None
+    test_racing_rewinds_get_each_message_once = None
     # Not known: whose a session is that was made in the outage, since the primary may hold it as
     # somebody else's. Until then each user has their own: see test_fallback_users.py.
     test_a_caller_without_a_user_is_trusted = test_user_ids_never_meet = None
@@ -108,3 +114,4 @@ class GoingDownAndUp(Outage):
     test_delete_removes_the_session_and_its_messages = test_metadata_comes_back_equal = None
     # Refused: to delete messages of a session that was replayed, and not read since.
     test_many_messages_are_deleted_at_once = None
+    test_rewinding_while_others_append_loses_nothing = None

@@ -12,6 +12,7 @@ from sessionstore.testing.listing import ListContract
 from sessionstore.testing.operations import OperationContract
 from sessionstore.testing.ownership import OwnershipContract
 from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.rewinding import RewindContract
 from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.versions import VersionContract
 
@@ -25,6 +26,7 @@ class HandingOn(
     ReadContract,
     DeleteMessagesContract,
     ForkContract,
+    RewindContract,
     ListContract,
     VersionContract,
     OwnershipContract,

@@ -54,6 +54,7 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Rewind,
     Setup,
     Several,
     Update,
@@ -228,6 +229,22 @@ def delete_messages(file: File, operation: DeleteMessages) -> list[str]:
     return deleted
 
 
+def rewind(file: File, operation: Rewind) -> list[str]:
+    session, to = _found(file, operation), operation.to
+    require_version(session["version"] if session else 0, operation.expected_version)
+    if session is None:
+        return operation.without_session()
+    held = list(session["messages"])
+    if to is not None and to not in held:
+        raise SessionNotFoundError("the session has no such message")
+    gone = held if to is None else held[held.index(to) + 1 :]
+    for name in gone:
+        del session["messages"][name]
+    if gone:
+        _written(file, operation.session_id)
+    return gone
+
+
 def update(file: File, operation: Update) -> SessionInfo:
     records = None if operation.messages is None else _records(operation.messages)
     if operation.metadata is not None:
@@ -307,6 +324,7 @@ FUNCTIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
     Append: append,
     ReplaceMessage: replace_message,
     DeleteMessages: delete_messages,
+    Rewind: rewind,
     Update: update,
     Delete: delete,
     Fork: fork,

@@ -49,6 +49,9 @@ def test_a_bound_session_does_what_the_methods_of_its_store_do(do: Do) -> None:
     assert [m.id for m in do(session, "get_messages", after="a")] == ["b"]
     do(session, "replace_message", said("A", "a"))
     assert do(session, "delete_messages", ["b", "c"]) == ["b"]
+    do(session, "append_messages", [said("x", "x"), said("y", "y")])
+    assert do(session, "rewind", to="x") == ["y"]
+    assert do(session, "rewind", to="a") == ["x"]
     info = do(session, "update", metadata={"title": "A"})
     assert (info.metadata, info.message_count) == ({"title": "A"}, 2)
     assert do(session, "update", messages=[said("new", "n")]).message_count == 1
@@ -114,6 +117,7 @@ def test_a_bound_session_checks_the_owner_and_the_version(do: Do) -> None:
     for name, arguments in (
         ("append_messages", {"messages": [said("b", "b")]}),
         ("delete_messages", {"message_ids": ["a"]}),
+        ("rewind", {"to": None}),
         ("update", {"metadata": {}}),
     ):
         with pytest.raises(SessionConflictError):

@@ -62,6 +62,7 @@ WRITES: dict[str, Callable[[DbSessionStore, str], object]] = {
     "append": lambda store, name: store.append_message(name, said("more")),
     "replace": lambda store, name: store.replace_message(name, said("new", "first")),
     "delete": lambda store, name: store.delete_messages(name, ["first"]),
+    "rewind": lambda store, name: store.rewind(name, to=None),
     "update": lambda store, name: store.update(name, messages=[said("all", "first")]),
     "create": lambda store, name: store.create(f"made after {name}"),
 }

@@ -28,6 +28,7 @@ CALLS: dict[str, Callable[[SessionStore, str], object]] = {
     "append_message": lambda store, a: getattr(store, a + "append_message")("s", HELLO),
     "append_messages": lambda store, a: getattr(store, a + "append_messages")("new", [HELLO]),
     "replace_message": lambda store, a: getattr(store, a + "replace_message")("s", HELLO),
+    "rewind": lambda store, a: getattr(store, a + "rewind")("s", to="m"),
     "delete_messages": lambda store, a: getattr(store, a + "delete_messages")("s", ["m"]),
     "update": lambda store, a: getattr(store, a + "update")("s", metadata={"title": "t"}),
     "delete": lambda store, a: getattr(store, a + "delete")("s"),

@@ -15,13 +15,13 @@ from sessionstore import (
     StoreConnectionError,
     WrapperSessionStore,
 )
+from sessionstore.operations import Append, Rewind
 
 KEPT = 2  # of which the last, and up to twice as many, are known in an outage
 IDS = "abcdefghijkl"
 _ids = st.lists(st.sampled_from(IDS), max_size=6, unique=True)
-_writes = st.tuples(
-    st.sampled_from(["append", "append", "append", "update", "delete", "replace"]), _ids
-)
+_kinds = ["append", "append", "append", "update", "delete", "replace", "rewind", "turn"]
+_writes = st.tuples(st.sampled_from(_kinds), _ids)
 
 
 class Switched(WrapperSessionStore):
@@ -61,6 +61,23 @@ class Model:
             if message.id in ids:
                 self.log[place] = replace(message, content="again")
                 self.store.replace_message("s", self.log[place])
+
+    def rewind(self, ids: list[str]) -> None:
+        held = [message.id for message in self.log]
+        to = next((each for each in ids if each in held), None)
+        start = 0 if to is None else held.index(to) + 1
+        assert self.store.rewind("s", to=to) == held[start:]
+        del self.log[start:]
+
+    def turn(self, ids: list[str]) -> None:
+        """Rewind and append in one step: ids that are deleted are new again."""
+        held = [message.id for message in self.log]
+        to = next((each for each in ids[::-1] if each in held), None)
+        start = 0 if to is None else held.index(to) + 1
+        new = said([each for each in ids if each not in held[:start]], first=not start)
+        gone, added = self.store.run([Rewind("s", to), Append("s", new)])
+        assert (gone, added) == (held[start:], len(new))
+        self.log[start:] = new
 
     def require_known(self) -> None:
         """Hold against it what is read in an outage: the end, and a system message in front."""

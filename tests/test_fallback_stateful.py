@@ -34,7 +34,7 @@ from sessionstore import (
 )
 from sessionstore.fallback.requests import send
 from sessionstore.flow import play
-from sessionstore.operations import Append, Get, Update
+from sessionstore.operations import Append, Get, Rewind, Update
 
 _sessions = st.sampled_from(["a", "b"])
 _ids = st.sampled_from("klmnopqrst")
@@ -90,6 +90,14 @@ class Past:
         self.log = self.log if messages is None else list(messages)
         merged = {**self.metadata, **(changes or {})}
         self.metadata = {key: value for key, value in merged.items() if value is not None}
+
+    def rewind(self, to: str) -> list[str]:
+        held = [str(message.id) for message in self.log or ()]
+        if self.log is None or to not in held:
+            raise SessionNotFoundError
+        start = held.index(to) + 1
+        del self.log[start:]
+        return held[start:]
 
     def delete(self) -> bool:
         there, self.log, self.metadata = self.log is not None, None, {}
@@ -275,6 +283,24 @@ class Outages(RuleBasedStateMachine):
             lambda past: past.update(None, changes),
             lambda: self.call("update", name, metadata=changes) and None,
         )
+
+    @rule(name=_sessions, to=_ids, batch=_batches)
+    def rewind(self, name: str, to: str, batch: list[SessionMessage]) -> None:
+        """Alone, or with what is said instead; theirs that are behind may go, too."""
+
+        def call() -> Any:
+            asked = [Rewind(name, to), Append(name, batch)]
+            gone, *added = self.call("run", asked) if batch else [self.call("rewind", name, to=to)]
+            return [each for each in gone if each not in self.theirs[name]], added
+
+        def on_model(past: Past) -> Any:
+            return past.rewind(to), [past.append(batch)] if batch else []
+
+        self.agree(name, on_model, call, may_refuse=True)
+        held = {m.id for m in self.primary.inner.get_messages(name)}
+        waits = self.store._parts.journal.pending()
+        held -= {each for write in waits for each in getattr(write.operation, "message_ids", ())}
+        self.theirs[name] = [message for message in self.theirs[name] if message in held]
 
     @rule(name=_sessions)
     def delete(self, name: str) -> None:

@@ -30,6 +30,7 @@ from sessionstore.testing.forking import ForkContract
 from sessionstore.testing.identifiers import IdentifierContract
 from sessionstore.testing.listing import ListContract
 from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.rewinding import RewindContract
 
 pytestmark = pytest.mark.skipif(not mariadb_binary(), reason="there is no mariadbd here")
 
@@ -65,6 +66,7 @@ class TestMariadbConformance(
     ForkContract,
     ReadContract,
     DeleteMessagesContract,
+    RewindContract,
     IdentifierContract,
     ListContract,
 ):

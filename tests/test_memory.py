@@ -49,7 +49,7 @@ def require_consistent(store: InMemorySessionStore) -> None:
 
 
 def test_a_write_that_is_interrupted_anywhere_takes_effect_or_never_will() -> None:
-    for number, change in enumerate(islice(changes(), 8)):
+    for number, change in enumerate(islice(changes(), 13)):
         for step in range(1, 10_000):
             store = InMemorySessionStore()
             for done in islice(changes(), number):

@@ -30,6 +30,7 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Rewind,
     Setup,
     Update,
 )
@@ -43,6 +44,7 @@ ALL: list[Operation[Any]] = [
     Append("s", [SAID], "helper", "alice", 2),
     ReplaceMessage("s", SAID, "alice"),
     DeleteMessages("s", ["m1"], "alice", 2),
+    Rewind("s", "m1", "alice", 2),
     Update("s", [SAID], {"title": WORDS}, "alice", 2),
     Delete("s", "alice"),
     Fork("s", "t", "m1", "alice", {"title": WORDS}),
@@ -58,6 +60,7 @@ _decoder: Any = msgspec.json.Decoder(
     | Append
     | ReplaceMessage
     | DeleteMessages
+    | Rewind
     | Update
     | Delete
     | Fork
@@ -88,8 +91,8 @@ def test_an_operation_can_not_be_changed(operation: Operation[Any]) -> None:
 
 
 def test_an_operation_says_which_session_it_is_about_and_whether_it_writes() -> None:
-    assert [one.about for one in ALL] == ["s"] * 9 + [None] * 4
-    writes = {Create, Append, ReplaceMessage, DeleteMessages, Update, Delete, Fork, Prune}
+    assert [one.about for one in ALL] == ["s"] * 10 + [None] * 4
+    writes = {Create, Append, ReplaceMessage, DeleteMessages, Rewind, Update, Delete, Fork, Prune}
     assert {type(one) for one in ALL if one.is_write} == writes
 
 
@@ -126,6 +129,9 @@ def test_an_operation_with_invalid_arguments_is_refused() -> None:
         (InvalidMessageError, lambda: ReplaceMessage("s", SessionMessage("user", "x"))),
         (InvalidMessageError, lambda: GetMessages("s", before="a", after="b")),
         (InvalidMessageError, lambda: DeleteMessages("s", "m1")),  # type: ignore[arg-type]
+        (InvalidMessageError, lambda: Rewind("s", "")),
+        (InvalidMessageError, lambda: Rewind("s", 7)),  # type: ignore[arg-type]
+        (InvalidSessionError, lambda: Rewind("s", None, expected_version=-1)),
     ]
     for kind, make in bad:
         with pytest.raises(kind):

@@ -35,6 +35,7 @@ from sessionstore import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
+from sessionstore.operations import Rewind
 from sessionstore.sql.column_types import escaped, unescaped
 from sessionstore.sql.connections import replace_stale
 from sessionstore.sql.requests import Work
@@ -134,6 +135,9 @@ def test_an_append_and_a_read_are_one_round_trip_each(
         count("page on", "get_messages", "s", limit=5, after=many[9].id)
         count("remove", "delete_messages", "s", ["m0", "none"], user_id="alice")
         count("remove nothing", "delete_messages", "s", ["m0"])
+        count("rewind", "rewind", "s", to=many[30].id, user_id="alice")
+        count("rewind nothing", "rewind", "s", to=many[30].id)
+        count("rewind all", "rewind", "s", to=None)
         count("list", "list_sessions", limit=5)
         count("ping", "ping")
     relay.close()
@@ -497,6 +501,7 @@ def test_a_standby_serves_reads_and_writes_once_promoted(
                     ("create", "new"),
                     ("replace_message", "s", say(id="m0")),
                     ("delete_messages", "s", ["m0"]),
+                    ("run", Rewind("s", "m0")),
                     ("update", "s"),
                     ("delete", "s"),
                 ):

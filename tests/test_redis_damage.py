@@ -63,6 +63,7 @@ def require_only_it_is_harmed(store: RedisSessionStore) -> None:
         lambda: store.append_message("damaged", said("x")),
         lambda: store.replace_message("damaged", said("x", "m2")),
         lambda: store.delete_messages("damaged", ["m2"]),
+        lambda: store.rewind("damaged", to="m0"),
         lambda: store.update("damaged", metadata={"a": 1}),
     ):
         with suppress(CorruptMessageError, SessionExistsError):

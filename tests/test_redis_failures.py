@@ -258,6 +258,31 @@ def test_a_delete_of_messages_whose_answer_was_lost_is_done_once(
     assert (session.version, session.user_id) == (1, "other")
 
 
+def test_a_rewind_whose_answer_was_lost_is_done_once(
+    store: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    calm.append_messages("s", conversation(40))
+    calm.rewind("s", to="m38")  # the server must know the script
+    proxy.drop_replies()
+    assert store.rewind("s", to="m36", expected_version=3) == ["m37", "m38"]
+    proxy.drop_replies(then=lambda: calm.append_messages("s", conversation(40)))
+    assert store.rewind("s", to="m34") == ["m35", "m36"]
+    assert ids(calm.get_messages("s", limit=5)) == ["m35", "m36", "m37", "m38", "m39"]
+    # What another deleted in between is not told twice, and a message that is gone by then is none
+    # that was not there.
+    proxy.drop_replies(then=lambda: calm.rewind("s", to="m20"))
+    assert store.rewind("s", to="m38") == ["m39"]
+    proxy.drop_replies(then=lambda: calm.delete("s"))
+    assert store.rewind("s", to=None) == [f"m{number}" for number in range(21)]
+    assert calm.get("s") is None
+    calm.append_messages("s", conversation(5))
+    proxy.drop_replies(then=lambda: (calm.delete("s"), calm.create("s", user_id="other")))
+    assert store.rewind("s", to="m2") == ["m3", "m4"]
+    session = calm.get("s")
+    assert session is not None
+    assert (session.version, session.user_id) == (1, "other")
+
+
 def test_a_lost_answer_that_cannot_be_known_any_more_is_an_error(
     store: SessionStore, proxy: Proxy, calm: RedisSessionStore
 ) -> None:

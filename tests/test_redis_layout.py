@@ -89,6 +89,9 @@ def operations(store: Any, a: str = "", name: str = "s") -> dict[str, Callable[[
         "read on": call("get_messages", name, limit=5, after="m20"),
         "remove": call("delete_messages", name, ["m1", "m7", "m29", "no such"]),
         "remove nothing": call("delete_messages", name, ["m1"]),
+        "rewind": call("rewind", name, to="m20"),
+        "rewind nothing": call("rewind", name, to="m20"),
+        "rewind all": call("rewind", name, to=None, expected_version=5),
         "update": call("update", name, messages=log, metadata={"a": 1}),
         "several": call("run", [GetMessages(name, limit=5), Append(name, [said("y")])]),
         "several writes": call("run", [Append(name, log), Update(name, metadata={}), Get(name)]),
@@ -137,6 +140,7 @@ def test_a_cluster_takes_one_round_trip_more_for_its_index(
 ) -> None:
     writes = {"create", "append", "append again", "append one", "replace", "update", "delete"}
     writes |= {"remove", "remove nothing", "several", "several writes"}
+    writes |= {"rewind", "rewind nothing", "rewind all"}
     with ExitStack() as stack:
         proxies = [stack.enter_context(Proxy(one.port)) for one in redis_cluster.servers]
         ports = {one.port: p.port for one, p in zip(redis_cluster.servers, proxies, strict=True)}
@@ -611,6 +615,53 @@ def test_positions_that_cannot_be_read_are_reported_when_gaps_are_closed(
             store.get_messages("s", before=name)
     assert ids(store.get_messages("s")) == ["m0", "m15", "m16", "m17", "m18", "m19"]
     assert ids(store.get_messages("s", before="m19", limit=1)) == ["m18"]
+
+
+@pytest.mark.parametrize("to", ["m15", "m3", None])
+def test_a_rewind_finds_ids_that_the_messages_do_not_tell(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str, to: str | None
+) -> None:
+    store.append_messages("s", conversation(20))
+    for place, body in ((17, "no JSON"), (18, '{"id":"m19"}'), (19, '{"id":"\\u00"}')):
+        server.run("LSET", f"{prefix}{{s}}:messages", place, body)
+    start = 0 if to is None else int(to[1:]) + 1
+    assert store.rewind("s", to=to) == [f"m{number}" for number in range(start, 20)]
+    assert store.append_messages("s", conversation(20)) == 20 - start
+    assert ids(store.get_messages("s")) == [f"m{number}" for number in range(20)]
+
+
+def test_a_rewind_of_positions_that_cannot_be_read_deletes_nothing(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    store.append_messages("s", conversation(20))
+    for name, value in (("m17", "none"), ("m18", "99"), ("m19", "-1")):
+        server.run("HSET", f"{prefix}{{s}}:positions", name, value)
+        for to in ("m16", "m2", None):
+            with pytest.raises(CorruptMessageError):
+                store.rewind("s", to=to)
+    assert len(store.get_messages("s")) == 20
+    server.run("HDEL", f"{prefix}{{s}}:positions", "m19")
+    server.run("HSET", f"{prefix}{{s}}:positions", "m17", 17, "m18", 18, b"\xff", 19)
+    with pytest.raises(CorruptMessageError):
+        store.rewind("s", to="m2")
+
+
+def test_a_rewind_leaves_no_more_gaps_than_messages(
+    server: redis_servers.Server, store: RedisSessionStore, prefix: str
+) -> None:
+    store.append_messages("s", conversation(40))
+    gone = [f"m{number}" for number in range(1, 20, 2)]
+    store.delete_messages("s", gone)
+    left = [name for name in ids(conversation(40)[5:]) if name not in gone]
+    assert store.rewind("s", to="m4") == left
+    assert server.run("ZCARD", f"{prefix}{{s}}:gaps") == 2
+    store.append_messages("s", conversation(40)[20:])
+    assert ids(store.get_messages("s", before="m21")) == ["m0", "m2", "m4", "m20"]
+    store.delete_messages("s", ["m2", "m20"])
+    store.rewind("s", to="m4")
+    assert f"{prefix}{{s}}:gaps".encode() not in keys(server, prefix)
+    store.append_messages("s", conversation(3))
+    assert ids(store.get_messages("s", before="m2")) == ["m0", "m4", "m1"]
 
 
 @pytest.mark.parametrize("order", [1, -1])

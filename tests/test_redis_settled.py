@@ -29,6 +29,7 @@ WRITES: dict[str, tuple[str, dict[str, Any]]] = {
     "replace": ("areplace_message", {"message": said("late", "m0")}),
     "update": ("aupdate", {"messages": [said("x", "late")]}),
     "remove": ("adelete_messages", {"message_ids": ["m0"]}),
+    "rewind": ("arewind", {"to": None}),
     "delete": ("adelete", {}),
 }
 

@@ -42,6 +42,7 @@ from sessionstore.operations import (
     GetMessages,
     Operation,
     ReplaceMessage,
+    Rewind,
     Update,
 )
 from sessionstore.redis import scripts
@@ -120,6 +121,7 @@ def operations(name: str) -> st.SearchStrategy[Operation[Any]]:
         st.builds(Append, session, batches),
         st.builds(Append, session, st.just(conversation(30))),
         st.builds(DeleteMessages, session, st.lists(message_ids, max_size=12)),
+        st.builds(Rewind, session, st.none() | message_ids),
         st.builds(Update, session, st.none() | batches, st.none() | changes),
         st.builds(GetMessages, session, limits),
         st.builds(Get, session, limits),
@@ -206,7 +208,8 @@ def test_many_deleted_messages_of_a_long_session_come_back(
     store.delete_messages("s", ["m100", "m200"])
     with server.client() as client:
         before = Kept(client, prefix)
-        for first in (DeleteMessages("s", names), Update("s", conversation(3))):
+        last = Rewind("s", None), Rewind("s", names[-1]), Rewind("s", "m50")
+        for first in (DeleteMessages("s", names), Update("s", conversation(3)), *last):
             with pytest.raises(SessionConflictError):
                 store.run(
                     [first, Append("s", conversation(SIZE)), Update("s", expected_version=99)]
@@ -220,6 +223,7 @@ def fail(store: RedisSessionStore) -> None:
         Append("s", conversation(6)),
         DeleteMessages("s", ["m0", "m2"]),
         ReplaceMessage("s", said("x", "m1")),
+        Rewind("s", "m3"),
         Update("s", metadata={"n": 1}),
     ]
     with pytest.raises(SessionConflictError):
@@ -350,6 +354,16 @@ def test_a_list_whose_answer_was_lost_is_done_once(
     assert (info.version, info.metadata) == (5, {"n": 1})
     assert data == calm.get("s")
     assert (data.version, contents(data.messages)[0]) == (5, "new")
+
+
+def test_a_list_with_a_rewind_whose_answer_was_lost_is_done_once(
+    distant: SessionStore, proxy: Proxy, calm: RedisSessionStore
+) -> None:
+    turn = [Rewind("s", "m1"), Append("s", [said("y", "m4"), said("x", "x")]), Rewind("s", "x")]
+    known(calm, turn)
+    proxy.drop_replies(then=lambda: calm.append_message("s", said("theirs", "t")))
+    assert distant.run(turn) == [["m2", "m3", "m4"], 2, []]
+    assert ids(calm.get_messages("s")) == ["m0", "m1", "m4", "x", "t"]
 
 
 def test_a_list_is_done_once_though_others_write_between_two_tries(

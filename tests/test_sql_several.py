@@ -45,6 +45,7 @@ from sessionstore.operations import (
     Get,
     GetMessages,
     Operation,
+    Rewind,
     Several,
 )
 from sessionstore.sql.requests import Work
@@ -148,6 +149,7 @@ _OTHERS: dict[str, tuple[Operations, Operations, list[str]]] = {
     "delete": ([Append("s", [say("a")])], [Delete("s")], []),
     "again": ([Append("s", [say("a")])], [Delete("s"), Create("s", [say("b")])], ["b"]),
     "remove": ([Append("s", [say("a"), say("b")])], [DeleteMessages("s", ["a"])], ["b"]),
+    "rewind": ([Append("s", [say("a"), say("b")])], [Rewind("s", "a")], ["a"]),
     "make": ([], [Append("s", [say("x")])], ["x"]),
     "create": ([], [Create("s")], []),
 }

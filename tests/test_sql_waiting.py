@@ -38,6 +38,7 @@ def writes(session_id: str) -> dict[str, Write]:
         "replace": ("replace_message", (session_id, say("new", id="m2")), {}),
         "update": ("update", (session_id,), {"messages": same, "metadata": {"a": 1}}),
         "delete some": ("delete_messages", (session_id, ["m0", "m3"]), {}),
+        "rewind": ("rewind", (session_id,), {"to": None}),
         "delete": ("delete", (session_id,), {}),
     }
 

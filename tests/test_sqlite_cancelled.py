@@ -23,6 +23,7 @@ WRITES: dict[str, Callable[[SQLiteSessionStore], Coroutine[Any, Any, Any]]] = {
     "append": lambda store: store.aappend_message("s", said("late")),
     "replace": lambda store: store.areplace_message("s", said("late", "m")),
     "delete_messages": lambda store: store.adelete_messages("s", ["m"]),
+    "rewind": lambda store: store.arewind("s", to=None),
     "update": lambda store: store.aupdate("s", messages=[said("late")]),
     "delete": lambda store: store.adelete("s"),
     "prune": lambda store: store.aprune_expired(),

@@ -46,6 +46,8 @@ CALLS: dict[str, Callable[[SQLiteSessionStore], Any]] = {
     "append": lambda store: store.append_messages("s", [said("new", "new"), said("old", "m1")]),
     "replace": lambda store: store.replace_message("s", said("new", "m0")),
     "delete_messages": lambda store: store.delete_messages("s", ["m0", "m2"]),
+    "rewind": lambda store: store.rewind("s", to="m0"),
+    "rewind all": lambda store: store.rewind("s", to=None),
     "metadata": lambda store: store.update("s", metadata={"a": 2}),
     "update": lambda store: store.update("s", messages=[said("new")]),
     "list": lambda store: store.list_sessions(limit=1),

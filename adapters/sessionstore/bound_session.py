@@ -16,6 +16,7 @@ from sessionstore.operations import (
     Get,
     GetMessages,
     ReplaceMessage,
+    Rewind,
     Update,
 )
 from sessionstore.runner import Runner
@@ -225,6 +226,14 @@ class BoundSession:
     ) -> list[str]:
         """Async twin of `delete_messages`."""
         return await self._store.arun(self._deletion(message_ids, expected_version))
+
+    def rewind(self, *, to: str | None, expected_version: int | None = None) -> list[str]:
+        """Delete all messages behind one; as `SessionStore.rewind`."""
+        return self._store.run(Rewind(self.session_id, to, self.user_id, expected_version))
+
+    async def arewind(self, *, to: str | None, expected_version: int | None = None) -> list[str]:
+        """Async twin of `rewind`."""
+        return await self._store.arun(Rewind(self.session_id, to, self.user_id, expected_version))
 
     def update(
         self,

@@ -71,7 +71,7 @@ class SessionExistsError(SessionStoreError):
 
 
 class SessionNotFoundError(SessionStoreError):
-    """``update``, ``replace_message`` or ``fork`` named a session or message that is not there."""
+    """A session, or a message in it, was to be changed, forked or rewound to, and is not there."""
 
 
 class SessionConflictError(SessionStoreError):

@@ -43,6 +43,7 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Rewind,
     Setup,
     Several,
     Update,
@@ -187,6 +188,20 @@ class InMemorySessionStore(SessionStore):
                 self._table.change(session, session.shrink, removal)
             return removal.deleted
 
+    def _rewind(self, operation: Rewind) -> list[str]:
+        to = operation.to
+        with self._lock:
+            session = self._find(operation.session_id, operation.user_id)
+            require_version(session.version if session else 0, operation.expected_version)
+            if session is None:
+                return operation.without_session()
+            if to is not None and to not in session.positions:
+                raise SessionNotFoundError(f"the session has no message {to!r}")
+            removal = session.removal(session.behind(to))
+            if removal.deleted:
+                self._table.change(session, session.shrink, removal)
+            return removal.deleted
+
     def _update(self, operation: Update) -> SessionInfo:
         messages, metadata = operation.messages, operation.metadata
         records = None if messages is None else _encoded(messages)
@@ -269,6 +284,7 @@ class InMemorySessionStore(SessionStore):
         Append: _append,
         ReplaceMessage: _replace_message,
         DeleteMessages: _delete_messages,
+        Rewind: _rewind,
         Update: _update,
         Delete: _delete,
         Fork: _fork,

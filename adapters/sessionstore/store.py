@@ -21,6 +21,7 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Rewind,
     Setup,
     Update,
 )
@@ -413,6 +414,65 @@ class SessionStore(Runner):
         return await self.arun(
             DeleteMessages(session_id, message_ids, user_id, expected_version)  # type: ignore[arg-type]
         )
+
+    def rewind(
+        self,
+        session_id: str,
+        *,
+        to: str | None,
+        user_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> list[str]:
+        """Delete all messages behind one, in one atomic step. The session stays.
+
+        What a user does who edits an earlier message, or wants another answer to it. An id that was
+        deleted is new to the session again: its message can be appended, at the end. To do this and
+        append in one step, give `run` a list: ``[Rewind("s1", "m1"), Append("s1", […])]``.
+
+        Example:
+            >>> from sessionstore import InMemorySessionStore
+            >>> store = InMemorySessionStore()
+            >>> store.append_messages(
+            ...     "s1",
+            ...     [
+            ...         {"role": "user", "content": "Tea, please.", "id": "m1"},
+            ...         {"role": "assistant", "content": "Which one?", "id": "m2"},
+            ...         {"role": "user", "content": "Green.", "id": "m3"},
+            ...     ],
+            ... )
+            3
+            >>> store.rewind("s1", to="m1")
+            ['m2', 'm3']
+            >>> store.rewind("s1", to="m1")
+            []
+
+        Args:
+            session_id: The session's id.
+            to: The id of the message that is the last one then; ``None`` deletes all messages.
+            user_id: The caller, where ownership is to be checked.
+            expected_version: The version that the session must be at (0: not there).
+
+        Returns:
+            The ids of the messages that this call has deleted, in the session's order. Where it is
+            ``[]``, as for ``to=None`` where there is no session, nothing was written.
+
+        Raises:
+            SessionNotFoundError: There is no such session, or no message ``to`` in it.
+            SessionAccessError: The session belongs to another user.
+            SessionConflictError: The session is at another version.
+        """
+        return self.run(Rewind(session_id, to, user_id, expected_version))
+
+    async def arewind(
+        self,
+        session_id: str,
+        *,
+        to: str | None,
+        user_id: str | None = None,
+        expected_version: int | None = None,
+    ) -> list[str]:
+        """Async twin of `rewind`."""
+        return await self.arun(Rewind(session_id, to, user_id, expected_version))
 
     def update(
         self,

@@ -141,6 +141,11 @@ class StoredSession(msgspec.Struct):
         self.grow(tail)
         return len(tail.bodies)
 
+    def behind(self, message_id: str | None) -> list[str]:
+        """Give the ids of all messages behind one that is there; ``None`` for those of all."""
+        start = 0 if message_id is None else self.place(message_id) + 1
+        return list(islice(reversed(self.positions), len(self.bodies) - start))[::-1]
+
     def removal(self, message_ids: Iterable[str]) -> Removal:
         """Tell how to take those messages out that are there, from both ends."""
         places = {self.place(held): held for held in message_ids if held in self.positions}

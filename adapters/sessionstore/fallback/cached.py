@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sessionstore._in_memory.table import page_of
 from sessionstore.errors import (
     SessionExistsError,
     SessionNotFoundError,
 )
+from sessionstore.fallback.done import Gone, Together
 from sessionstore.fallback.entries import Records, encoded_messages
 from sessionstore.fallback.known import KnownSession
 from sessionstore.models import (
@@ -32,12 +33,11 @@ from sessionstore.operations import (
     GetMessages,
     ListSessions,
     ReplaceMessage,
-    SessionWrite,
     Several,
     Update,
 )
 
-__all__ = ["READS", "WRITES", "Change", "list_sessions"]
+__all__ = ["READS", "WRITES", "Change", "changed", "list_sessions"]
 
 
 class Change(NamedTuple):
@@ -105,6 +105,13 @@ def _delete_messages(session: KnownSession | None, write: DeleteMessages, _: Rec
     return Change(changed, session.take_out, what, removal.deleted.copy)
 
 
+def _gone(session: KnownSession | None, write: Gone, _: Records) -> Change:
+    if session is None or not write.message_ids:
+        return Change(None, None, None, _none)
+    rewound = session.rewound(write.message_ids, emptied=write.emptied)
+    return Change(session, session.take_back, rewound, _none)
+
+
 def _update(session: KnownSession | None, write: Update, records: Records) -> Change:
     session = _required(session, write)
     metadata = session.metadata
@@ -119,15 +126,15 @@ def _delete(session: KnownSession | None, _write: Delete, _: Records) -> Change:
     return Change(session, None, None, lambda: session is not None)
 
 
-def _several(session: KnownSession | None, write: Several, _: Records) -> Change:
+def _several(session: KnownSession | None, write: Several | Together, _: Records) -> Change:
     draft, versions, moves, results = session and session.copy(), 0, False, []
-    for part in write.operations:
-        if not isinstance(part, SessionWrite):
+    for part in cast("Iterable[Any]", write.operations):
+        if type(part) in READS:
             results.append(READS[type(part)](draft, part))
             continue
         change = WRITES[type(part)](draft, part, encoded_messages(part))
         if change.session is not None:
-            draft, versions, moves = _changed(change), versions + 1, moves or change.moves
+            draft, versions, moves = changed(change), versions + 1, moves or change.moves
         results.append(change.result())
     if not versions:
         return Change(None, None, None, lambda: results)
@@ -137,7 +144,8 @@ def _several(session: KnownSession | None, write: Several, _: Records) -> Change
     return Change(there, there.take, draft, lambda: results, versions, moves)
 
 
-def _changed(change: Change) -> KnownSession | None:
+def changed(change: Change) -> KnownSession | None:
+    """Do a write to a copy of a session; give what that is then, or ``None`` where it is gone."""
     if change.change is None or change.session is None:
         return None
     change.change(change.what)
@@ -207,4 +215,6 @@ WRITES: dict[type, Callable[[KnownSession | None, Any, Records], Change]] = {
     Update: _update,
     Delete: _delete,
     Several: _several,
+    Gone: _gone,
+    Together: _several,
 }

@@ -93,7 +93,7 @@ def writes_of(write: Write) -> Sequence[Write]:
     return [*write.writes] if isinstance(write, Several) else [write]
 
 
-def rewrites(write: Write) -> bool:
+def rewrites(write: object) -> bool:
     """Tell whether a write takes messages away, whichever they are."""
     return type(write) is Delete or (type(write) is Update and write.messages is not None)
 

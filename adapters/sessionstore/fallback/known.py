@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -41,6 +41,18 @@ class Origin(Enum):
     PRIMARY = "primary"
     APPENDED = "appended"
     MADE = "made"
+
+
+class Rewound(NamedTuple):
+    """Messages that are gone from the end of a session.
+
+    Attributes:
+        taken: What `KnownSession.take_out` is to do.
+        emptied: There are no others before them.
+    """
+
+    taken: tuple[Removal, int, int, Sequence[str]]
+    emptied: bool
 
 
 class KnownSession(StoredSession):
@@ -134,6 +146,33 @@ class KnownSession(StoredSession):
             self.system = b""
         for message_id in message_ids:
             self.older.pop(message_id, None)
+
+    def knows_behind(self, message_id: str | None) -> bool:
+        """Tell whether all messages behind one are known, or all that there are."""
+        if self.origin is not Origin.PRIMARY:  # others' are none that a caller could know of
+            return message_id in self.positions or (
+                message_id is None and self.origin is Origin.MADE
+            )
+        is_known = message_id in self.positions or not self.partial
+        return is_known and self.current and self.is_sure
+
+    def rewound(self, gone: Sequence[str], *, emptied: bool) -> Rewound:
+        """Tell what is left without messages that the primary has deleted from the end.
+
+        Args:
+            gone: Their ids.
+            emptied: They were all that there were.
+        """
+        removal = self.removal(gone)
+        deleted = len(removal.deleted)
+        hidden = 0 if emptied else max(0, self.hidden - (len(gone) - deleted))
+        return Rewound((removal, max(0, self.sure - deleted), hidden, gone), emptied)
+
+    def take_back(self, change: Rewound) -> None:
+        """Take messages out of the end; to do so once more is the same."""
+        self.take_out(change.taken)
+        if change.emptied:
+            self.older, self.system, self.partial = {}, b"", False
 
     # -- What the primary says --------------------------------------------------------------------
 

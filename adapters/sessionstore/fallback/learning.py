@@ -7,6 +7,7 @@ from typing import Any
 
 from sessionstore.errors import SessionStoreError
 from sessionstore.fallback.cache import SessionCache
+from sessionstore.fallback.done import Gone, Together
 from sessionstore.fallback.entries import Write, encoded_messages, rewrites
 from sessionstore.fallback.known import KnownSession
 from sessionstore.models import (
@@ -90,7 +91,7 @@ def learn_messages(
             cache.swap(session)
 
 
-def learn_write(cache: SessionCache, write: Write, result: Any, _: int) -> None:
+def learn_write(cache: SessionCache, write: Write | Gone | Together, result: Any, _: int) -> None:
     """Take note of a write that the primary has done, and of what it answered."""
     session_id = str(write.about)
     if isinstance(result, SessionData):

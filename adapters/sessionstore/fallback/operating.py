@@ -25,6 +25,7 @@ from sessionstore.fallback.outage import (
 )
 from sessionstore.fallback.parts import Parts
 from sessionstore.fallback.requests import FallbackFlow, ask
+from sessionstore.fallback.rewinding import learn_rewind
 from sessionstore.fallback.routing import Route, operate
 from sessionstore.fallback.several import done_together, learn_several
 from sessionstore.models import SessionData, SessionMessage, SessionPage
@@ -41,6 +42,7 @@ from sessionstore.operations import (
     Ping,
     Prune,
     ReplaceMessage,
+    Rewind,
     Setup,
     Several,
     Update,
@@ -122,6 +124,7 @@ _ROUTES: dict[type, Route] = {
     Create: _WRITE,
     ReplaceMessage: _WRITE,
     DeleteMessages: _WRITE,
+    Rewind: Route(learn_rewind, journaled, writes=True, reads=False),
     Update: Route(learn_update, journaled, writes=True, reads=False),
     Delete: _WRITE,
     Fork: Route(learn_fork, forked, writes=True, reads=False, also=new_session_of),

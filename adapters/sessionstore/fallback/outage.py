@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -29,6 +29,7 @@ from sessionstore.fallback.known import KnownSession, Origin
 from sessionstore.fallback.parts import Parts
 from sessionstore.fallback.queue import Arrival
 from sessionstore.fallback.requests import FallbackFlow, ask
+from sessionstore.fallback.rewinding import without_rewinds
 from sessionstore.models import SessionPage, new_id
 from sessionstore.operations import (
     Append,
@@ -101,27 +102,27 @@ def wait_for_first_use(_: Parts, _setup: Setup) -> FallbackFlow[None]:
     yield from ()
 
 
-def journaled(parts: Parts, write: Write) -> FallbackFlow[Any]:
+def journaled(parts: Parts, asked: Write) -> FallbackFlow[Any]:
     """Journal a write, if it can be told that the primary will have it.
 
     Raises:
         OutageError: It is one that can't be promised.
         StoreUnavailableError: It changes what is not known, or it can't be journaled.
     """
-    writes = writes_of(write)
-    if any(getattr(part, "expected_version", None) is not None for part in writes):
+    expected = (getattr(part, "expected_version", None) for part in writes_of(asked))
+    if any(version is not None for version in expected):
         raise OutageError("expected_version can't be kept until the store is back")
-    records = encoded_messages(write)
+    records = encoded_messages(asked)
     if records:
         parts.primary.bounds.require([body for _, body in records])
     for _ in range(_TRIES):
-        view = parts.cache.view(str(write.session_id), write.user_id)
-        session = view.find(str(write.session_id), write.user_id)
+        view = parts.cache.view(str(asked.session_id), asked.user_id)
+        session = view.find(str(asked.session_id), asked.user_id)
         stamp = session.state if session else 0
-        known = session is not None or parts.knows(view, str(write.session_id))
+        known = session is not None or parts.knows(view, str(asked.session_id))
+        write = without_rewinds(view, asked, known=known)
         if not (known and isinstance(write, Append)):
-            for part in writes:
-                _refuse_unknown(parts, part, session, known=known)
+            _refuse_unknown_parts(parts, write, session, known=known)
         changes = bool(records) if isinstance(write, Append) else view.check(write, records)
         if not changes and type(write) in _NOTHING_DONE:
             return _NOTHING_DONE[type(write)]()
@@ -158,8 +159,23 @@ def _journal(
     return parts.journal.add(session_id, arrival, lambda: cache.pin(session_id))
 
 
-def _refuse_unknown(
+def _refuse_unknown_parts(
     parts: Parts, write: Write, session: KnownSession | None, *, known: bool
+) -> None:
+    added: set[str | None] = set()  # by those parts of it that come before
+    for part in writes_of(write):
+        _refuse_unknown(parts, part, session, added, known=known)
+        if isinstance(part, Append):
+            added.update([message.id for message in part.messages])
+
+
+def _refuse_unknown(
+    parts: Parts,
+    write: Write,
+    session: KnownSession | None,
+    added: Container[str | None],
+    *,
+    known: bool,
 ) -> None:
     if isinstance(write, Create):
         return
@@ -172,5 +188,5 @@ def _refuse_unknown(
         raise StoreUnavailableError(
             "what the session held before the store went away is not known: it is left alone"
         )
-    elif session and session.lacks(named_by(write)):
+    elif session and session.lacks([name for name in named_by(write) if name not in added]):
         raise StoreUnavailableError("this message can't be changed until the store is back")

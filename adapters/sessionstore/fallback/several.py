@@ -7,6 +7,7 @@ from typing import Any
 
 from sessionstore.errors import OutageError
 from sessionstore.fallback.cache import SessionCache
+from sessionstore.fallback.done import Together
 from sessionstore.fallback.entries import rewrites
 from sessionstore.fallback.learning import (
     learn_append,
@@ -18,6 +19,7 @@ from sessionstore.fallback.learning import (
 from sessionstore.fallback.outage import journaled, recalled
 from sessionstore.fallback.parts import Parts
 from sessionstore.fallback.requests import FallbackFlow
+from sessionstore.fallback.rewinding import gone, learn_rewind
 from sessionstore.operations import (
     Append,
     Create,
@@ -25,7 +27,9 @@ from sessionstore.operations import (
     DeleteMessages,
     Get,
     GetMessages,
+    Operation,
     ReplaceMessage,
+    Rewind,
     SessionWrite,
     Several,
     Update,
@@ -38,6 +42,7 @@ _LEARN: dict[type, Callable[[SessionCache, Any, Any, int], None]] = {
     Create: learn_write,
     ReplaceMessage: learn_write,
     DeleteMessages: learn_write,
+    Rewind: learn_rewind,
     Update: learn_update,
     Delete: learn_write,
     Get: learn_session,
@@ -66,16 +71,21 @@ def learn_several(cache: SessionCache, asked: Several, results: list[Any], stamp
         [(write, result)] = writes
         _LEARN[type(write)](cache, write, result, stamp)
     elif writes:
-        _learn_writes(cache, asked)
+        _learn_writes(cache, asked, [_as_done(*pair) for pair in writes])
 
 
-def _learn_writes(cache: SessionCache, asked: Several) -> None:
-    session_id, writes = asked.session_id, Several([*asked.writes])
+def _as_done(write: Any, result: Any) -> Operation[Any]:
+    """Give a write as what it has come to."""
+    return gone(write, result) if isinstance(write, Rewind) else write
+
+
+def _learn_writes(cache: SessionCache, asked: Several, done: list[Any]) -> None:
+    session_id = asked.session_id
     if cache.is_pinned(session_id) and any(map(rewrites, asked.writes)):
         return
     known = cache.look_up(session_id)
     sure = known is not None and known.current and known.is_sure
-    learn_write(cache, writes, None, 0)
+    learn_write(cache, Together(session_id, done, asked.user_id), None, 0)
     if sure and (known := cache.look_up(session_id)) is not None:
         known.sure = len(known.bodies)
 

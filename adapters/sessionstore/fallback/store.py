@@ -67,6 +67,8 @@ class FallbackSessionStore(OuterSessionStore):
     - ``create``: where the id turns out to be there, for the same owner, the messages are appended
       and the missing metadata is added.
     - ``replace_message``, ``delete_messages``, and ``update`` of metadata: as they are.
+    - ``rewind``: as the ``delete_messages`` of the messages that it has deleted, and of no others:
+      what others have put behind them stays.
     - ``update`` of the messages, and ``delete``: of all that the caller could know of. What others
       have put among and behind it stays, and then so does the session. Of a session that was made
       in the outage, and turns out to have been there, what was before it stays, too; and of a long
@@ -82,8 +84,9 @@ class FallbackSessionStore(OuterSessionStore):
 
     *Refused* in an outage, with `StoreUnavailableError`, is what can't be promised: a write with
     ``expected_version``; ``update``, ``replace_message``, ``delete_messages`` and ``delete`` of
-    what was not seen; a caller of whom it can't be told whether the session is theirs; messages
-    older than those that are known; ``prune_expired``; a write when the journal is full, or the
+    what was not seen; ``rewind`` where messages may be behind the one that are not known; a caller
+    of whom it can't be told whether the session is theirs; messages older than those that are
+    known; ``prune_expired``; a write when the journal is full, or the
     fallback store fails. What is larger than the primary's `bounds` is refused as ever. An outage
     stops the clock: what expires in it is shown until it is over.
 

@@ -25,6 +25,7 @@ from sessionstore.operations.writes import (
     Fork,
     Prune,
     ReplaceMessage,
+    Rewind,
     SessionWrite,
     Update,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "Ping",
     "Prune",
     "ReplaceMessage",
+    "Rewind",
     "SessionWrite",
     "Setup",
     "Several",

@@ -13,6 +13,7 @@ from sessionstore.arguments import (
     checked_replacement,
     checked_version,
 )
+from sessionstore.errors import SessionNotFoundError
 from sessionstore.models import (
     SessionData,
     SessionInfo,
@@ -30,6 +31,7 @@ __all__ = [
     "Fork",
     "Prune",
     "ReplaceMessage",
+    "Rewind",
     "SessionWrite",
     "Update",
 ]
@@ -141,6 +143,42 @@ class DeleteMessages(Operation[list[str]], frozen=True, tag="remove"):
             checked_version(self.expected_version)
 
 
+class Rewind(Operation[list[str]], frozen=True, tag="rewind"):
+    """Delete all messages behind one; give their ids, in the session's order.
+
+    Attributes:
+        session_id: The session.
+        to: The message that is to be the last one; ``None`` deletes all messages.
+        user_id: The caller, where ownership is to be checked.
+        expected_version: The version that the session must be at.
+    """
+
+    is_write: ClassVar[bool] = True
+
+    session_id: str
+    to: str | None
+    user_id: str | None = None
+    expected_version: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check what it was made of."""
+        check_ids(self)
+        if self.to is not None:
+            put(self, "to", checked_message_id(self.to))
+        if self.expected_version is not None:
+            checked_version(self.expected_version)
+
+    def without_session(self) -> list[str]:
+        """Give what it gives where there is no session.
+
+        Raises:
+            SessionNotFoundError: It names a message.
+        """
+        if self.to is None:
+            return []
+        raise SessionNotFoundError(f"there is no session {self.session_id!r}")
+
+
 class Update(Operation[SessionInfo], frozen=True, tag="update"):
     """Replace the messages, and merge the metadata, as far as given, in one step.
 
@@ -238,4 +276,6 @@ class Prune(Operation[int], frozen=True, tag="prune"):
     is_write: ClassVar[bool] = True
 
 
-SessionWrite: TypeAlias = Create | Append | ReplaceMessage | DeleteMessages | Update | Delete
+SessionWrite: TypeAlias = (
+    Create | Append | ReplaceMessage | DeleteMessages | Rewind | Update | Delete
+)

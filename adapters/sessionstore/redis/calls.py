@@ -95,6 +95,10 @@ class WriteCall(Call, frozen=True):
         words = Words((*self.words[:place], number(since), *self.words[place + 1 :]))
         return type(self)(self.key, words, self.script, self.session_id)
 
+    def made_long(self) -> LongWriteCall:
+        """Give the same call, for one whose reply may be long."""
+        return LongWriteCall(self.key, self.words, self.script, self.session_id)
+
     def _behind_keys(self, place: int) -> int:
         return _KEYS + int(self.words[_COUNT]) + place
 
@@ -104,7 +108,7 @@ class LongCall(Call, frozen=True):
 
 
 class LongWriteCall(WriteCall, LongCall, frozen=True):
-    """A call that writes and reads much."""
+    """A call that writes, and whose reply may be long."""
 
 
 class ReadAllCall(LongCall, frozen=True):

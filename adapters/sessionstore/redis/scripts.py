@@ -46,6 +46,7 @@ __all__ = [
     "READ",
     "REMOVE",
     "REPLACE",
+    "REWIND",
     "SETTLE",
     "TOUCH",
     "UNDO",
@@ -106,7 +107,8 @@ CREATE = _script(*_WRITE, "state", "new", "create")
 APPEND = _script(*_WRITE, "new", "append")
 REPLACE = _script(*_WRITE, "place", "replace")
 UPDATE = _script(*_WRITE, "state", "json", "update")
-REMOVE = _script(*_WRITE, "place", "remove")
+REMOVE = _script(*_WRITE, "place", "answers", "remove")
+REWIND = _script(*_WRITE, "place", "answers", "rewind")
 DELETE = _script(*_WRITE, "delete")
 FORK = _of_text(
     b"\n".join(

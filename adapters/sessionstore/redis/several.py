@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sessionstore.errors import InvalidMessageError
-from sessionstore.operations import Several, as_several
+from sessionstore.operations import Rewind, Several, as_several
 from sessionstore.redis import scripts
-from sessionstore.redis.calls import NAME, Call, LongCall, LongWriteCall, number
+from sessionstore.redis.calls import NAME, Call, LongCall, number
 from sessionstore.redis.exchange import Exchange
 from sessionstore.redis.reading import READS, is_long
 from sessionstore.redis.refusals import refuse
@@ -34,8 +34,8 @@ def several(exchange: Exchange, operation: Several) -> RedisFlow[list[Any]]:
     names, modes = os.urandom(NAME * len(operation.writes)), _modes(steps)
     script, args = _script(steps, modes), _args(steps, modes)
     call = write_call(exchange, operation, script, names, args)
-    if any(type(part) in READS and is_long(part) for part in operation.operations):
-        call = LongWriteCall(call.key, call.words, call.script, call.session_id)
+    if any(map(_is_long, operation.operations)):
+        call = call.made_long()
 
     def judge(reply: Reply) -> tuple[Step, Reply]:
         if reply[0] not in _DONE:
@@ -54,6 +54,10 @@ def several(exchange: Exchange, operation: Several) -> RedisFlow[list[Any]]:
 def unknown(exchange: Exchange, operation: object) -> RedisFlow[list[Any]]:
     """Carry out a list of operations; what else no table has is refused."""
     return several(exchange, as_several("RedisSessionStore", operation))
+
+
+def _is_long(part: Any) -> bool:
+    return type(part) is Rewind or (type(part) in READS and is_long(part))
 
 
 def _only_read(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sessionstore.bounds import StoreBounds
-from sessionstore.errors import InvalidMessageError
+from sessionstore.errors import CorruptMessageError, InvalidMessageError
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, encode_message
 from sessionstore.operations import (
     Append,
@@ -15,6 +16,7 @@ from sessionstore.operations import (
     Delete,
     DeleteMessages,
     ReplaceMessage,
+    Rewind,
     Update,
 )
 from sessionstore.redis import scripts
@@ -44,6 +46,8 @@ def write(exchange: Exchange, operation: Any) -> RedisFlow[Any]:
     """Carry out an operation that writes."""
     step = WRITES[type(operation)](operation)
     call = write_call(exchange, operation, step.script, os.urandom(NAME), step.args)
+    if type(operation) is Rewind:
+        call = call.made_long()
     return written(exchange, call, step.judged, step.result)
 
 
@@ -132,6 +136,13 @@ def _delete_messages(operation: DeleteMessages) -> Step:
     return Step(operation, scripts.REMOVE, args, _deleted)
 
 
+def _rewind(operation: Rewind) -> Step:
+    """Give what deletes all behind a message."""
+    to = b"" if operation.to is None else b"+" + operation.to.encode()
+    args = Words((number(operation.expected_version), to))
+    return Step(operation, scripts.REWIND, args, _rewound, operation.to)
+
+
 def _update(operation: Update) -> Step:
     """Give what replaces the messages, and merges the metadata."""
     fields = changed_fields(operation.metadata)
@@ -173,6 +184,14 @@ def _deleted(operation: DeleteMessages, reply: Reply) -> list[str]:
     return [message_id for start, count in runs for message_id in ids[start : start + count]]
 
 
+def _rewound(operation: Rewind, reply: Reply) -> list[str]:
+    if reply[0] == b"NONE":
+        return []
+    with suppress(UnicodeDecodeError):
+        return [message_id.decode() for message_id in reply[5]]
+    raise CorruptMessageError(f"session {operation.session_id!r}: an id is no text")
+
+
 def _updated(operation: Update, reply: Reply) -> SessionInfo:
     return decode_info(operation.session_id, reply[5])
 
@@ -207,6 +226,7 @@ WRITES: dict[type, Callable[[Any], Step]] = {
     Delete: _delete,
     DeleteMessages: _delete_messages,
     ReplaceMessage: _replace_message,
+    Rewind: _rewind,
     Update: _update,
 }
 """What each operation that writes is carried out by."""

@@ -23,6 +23,7 @@ __all__ = [
     "new_row",
     "relabel",
     "remove",
+    "remove_at",
     "replace_all",
     "require",
     "write_head",
@@ -141,10 +142,18 @@ def remove(
         named = select(messages.c.position, messages.c.id).where(own, messages.c.id.in_(ids))
         found += [(position, message_id) for position, message_id in connection.execute(named)]
     found.sort()
-    for part in _in_parts(found):
-        places = [position for position, _ in part]
-        connection.execute(delete(messages).where(own, messages.c.position.in_(places)))
+    remove_at(sessions, connection, row, [position for position, _ in found])
     return [message_id for _, message_id in found]
+
+
+def remove_at(
+    sessions: Sessions, connection: Connection, row: Row, positions: Sequence[int]
+) -> None:
+    """Delete the messages at those positions."""
+    messages = sessions.tables.messages
+    own = messages.c.session_key == row.session_key
+    for places in _in_parts(positions):
+        connection.execute(delete(messages).where(own, messages.c.position.in_(places)))
 
 
 def replace_all(

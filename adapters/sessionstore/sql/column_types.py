@@ -72,7 +72,7 @@ def escaped(value: str) -> str:
 
 
 def unescaped(value: str) -> str:
-    """Give the id that `escaped` has written."""
+    """Give back what `escaped` has written."""
     return value.replace(f"{_ESCAPE}0", "\0").replace(f"{_ESCAPE}1", _ESCAPE)
 
 

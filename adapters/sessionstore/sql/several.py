@@ -19,6 +19,7 @@ from sessionstore.operations import (
     GetMessages,
     Operation,
     ReplaceMessage,
+    Rewind,
     Several,
     Update,
 )
@@ -27,6 +28,7 @@ from sessionstore.sql.changes import find, new_row
 from sessionstore.sql.direct import Values
 from sessionstore.sql.reading import get, get_messages
 from sessionstore.sql.requests import SqlFlow, Work
+from sessionstore.sql.rewinding import rewind
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.viewing import turn_of, viewed
 from sessionstore.sql.writing import (
@@ -49,6 +51,7 @@ OF_ONE_SESSION: dict[type[Operation[Any]], _MakeFlow] = {
     Get: get,
     GetMessages: get_messages,
     ReplaceMessage: replace_message,
+    Rewind: rewind,
     Update: update_session,
 }
 """What each operation on a session asks of the database."""

@@ -21,6 +21,7 @@ __all__ = [
     "noting",
     "relabelling",
     "removing",
+    "rewinding",
     "written",
 ]
 
@@ -201,8 +202,24 @@ def removing(tables: Tables) -> TextClause:
     return written(tables, _REMOVE)
 
 
-_REMOVE = """
-WITH times AS MATERIALIZED (
+@lru_cache(maxsize=16)
+def rewinding(tables: Tables) -> TextClause:
+    """Make PostgreSQL's statement that deletes the messages behind one, or all of a session.
+
+    It is settled, or not, as `removing` is.
+
+    Args:
+        tables: The store's.
+
+    Returns:
+        A statement with the parameters ``id``, ``user_id``, ``expected``, ``oldest`` and ``to``,
+        the ids without NUL. Its one row is that of `removing`, with whether the message is there
+        before the ids.
+    """
+    return written(tables, _REWIND)
+
+
+_WRITABLE = """times AS MATERIALIZED (
     SELECT {oldest} AS oldest, greatest({now},
         (SELECT max(updated_at) + 1 FROM {sessions})) AS now
 ), seen AS MATERIALIZED (
@@ -216,12 +233,9 @@ WITH times AS MATERIALIZED (
         AND (CAST(:user_id AS text) IS NULL OR user_id IS NULL OR user_id = CAST(:user_id AS text))
         AND version = coalesce(CAST(:expected AS bigint), version)
         AND version = (SELECT version FROM seen)
-), removed AS (
-    DELETE FROM {messages} AS message USING writable
-    WHERE message.session_key = writable.session_key
-        AND message.id = ANY(CAST(:ids AS text[]))
-    RETURNING message.id, message.position
-), counted AS (
+)"""
+# Behind that and `removed`.
+_COUNTED = """counted AS (
     UPDATE {sessions} AS session SET version = session.version + 1,
         updated_at = greatest(times.now, session.updated_at + 1),
         message_count = session.message_count - (SELECT count(*) FROM removed)
@@ -230,10 +244,32 @@ WITH times AS MATERIALIZED (
 )
 SELECT found.session_key IS NOT NULL, found.user_id,
     found.updated_at >= times.oldest, found.version,
-    found.version = (SELECT version FROM seen),
-    (SELECT array_agg(id ORDER BY position) FROM removed)
+    found.version = (SELECT version FROM seen)"""
+_REMOVE = """
+WITH {writable}, removed AS (
+    DELETE FROM {messages} AS message USING writable
+    WHERE message.session_key = writable.session_key
+        AND message.id = ANY(CAST(:ids AS text[]))
+    RETURNING message.id, message.position
+), {counted}, (SELECT array_agg(id ORDER BY position) FROM removed)
 FROM times LEFT JOIN found ON true
-"""
+""".replace("{writable}", _WRITABLE).replace("{counted}", _COUNTED)
+# Where the way that is deleted begins is looked up first: so it is found by the index, also where
+# nothing is known of the table yet.
+_REWIND = """
+WITH {writable}, start AS MATERIALIZED (
+    SELECT position FROM {messages}
+    WHERE session_key = (SELECT session_key FROM writable) AND id = CAST(:to AS text)
+    UNION ALL
+    SELECT CAST(0 AS bigint) WHERE CAST(:to AS text) IS NULL
+), removed AS (
+    DELETE FROM {messages}
+    WHERE session_key = (SELECT session_key FROM writable)
+        AND position > (SELECT position FROM start)
+    RETURNING id, position
+), {counted}, EXISTS (SELECT FROM start), (SELECT array_agg(id ORDER BY position) FROM removed)
+FROM times LEFT JOIN found ON true
+""".replace("{writable}", _WRITABLE).replace("{counted}", _COUNTED)
 
 
 def written(tables: Tables, sql: str) -> TextClause:

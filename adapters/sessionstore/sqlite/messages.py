@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sessionstore.errors import CorruptMessageError, InvalidMessageError
+from sessionstore.errors import CorruptMessageError, InvalidMessageError, SessionNotFoundError
 from sessionstore.models import SessionMessage, decode_messages
 from sessionstore.rows import Row
 from sessionstore.sqlite.transactions import Transaction
@@ -19,6 +19,7 @@ __all__ = [
     "next_after",
     "position_of",
     "remove",
+    "remove_behind",
     "replace",
 ]
 
@@ -48,6 +49,9 @@ _REPLACE = "UPDATE sessionstore_messages SET body = ? WHERE session_key = ? AND 
 _NAMED = """SELECT position, id FROM sessionstore_messages
     WHERE session_key = ? AND id IN ({})"""
 _REMOVE = "DELETE FROM sessionstore_messages WHERE session_key = ? AND position = ?"
+_BEHIND = """SELECT position, id FROM sessionstore_messages
+    WHERE session_key = ? AND position > ? ORDER BY position"""
+_REMOVE_BEHIND = "DELETE FROM sessionstore_messages WHERE session_key = ? AND position > ?"
 _CLEAR = "DELETE FROM sessionstore_messages WHERE session_key = ?"
 
 
@@ -162,6 +166,29 @@ def remove(transaction: Transaction, row: Row, message_ids: Sequence[str]) -> li
     if found:
         transaction.execute(_REMOVE, [(row.session_key, position) for position, _ in found])
     return [message_id for _, message_id in found]
+
+
+def remove_behind(transaction: Transaction, row: Row, message_id: str | None) -> list[str]:
+    """Delete all messages behind one, or all of the session, and give their ids in order.
+
+    Raises:
+        SessionNotFoundError: The session has no such message.
+        CorruptMessageError: A position or an id can't be read.
+    """
+    start = START
+    if message_id is not None:
+        found = transaction.execute(_POSITION, (row.session_key, message_id))
+        if not found:
+            raise SessionNotFoundError(f"the session has no message {message_id!r}")
+        start = _require_position(row, found[0][0])
+    behind = transaction.execute(_BEHIND, (row.session_key, start))
+    for position, held in behind:
+        _require_position(row, position)
+        if type(held) is not str:
+            raise CorruptMessageError(f"session {row.id!r}: the id of a message can't be read")
+    if behind:
+        transaction.execute(_REMOVE_BEHIND, (row.session_key, start))
+    return [held for _, held in behind]
 
 
 def clear(transaction: Transaction, row: Row) -> Row:

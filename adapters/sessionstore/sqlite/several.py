@@ -13,6 +13,7 @@ from sessionstore.operations import (
     GetMessages,
     Operation,
     ReplaceMessage,
+    Rewind,
     Several,
     Update,
 )
@@ -29,6 +30,7 @@ OF_ONE_SESSION: dict[type[Operation[Any]], Work[Any]] = {
     Append: writing.append,
     ReplaceMessage: writing.replace_message,
     DeleteMessages: writing.delete_messages,
+    Rewind: writing.rewind,
     Update: writing.update,
     Delete: writing.delete,
 }

@@ -12,13 +12,23 @@ from sessionstore.operations import (
     DeleteMessages,
     Prune,
     ReplaceMessage,
+    Rewind,
     Update,
 )
 from sessionstore.rows import PRUNE_MESSAGES, PRUNE_SESSIONS
 from sessionstore.sqlite import messages, sessions
 from sessionstore.sqlite.transactions import Transaction
 
-__all__ = ["append", "create", "delete", "delete_messages", "prune", "replace_message", "update"]
+__all__ = [
+    "append",
+    "create",
+    "delete",
+    "delete_messages",
+    "prune",
+    "replace_message",
+    "rewind",
+    "update",
+]
 
 _TIME = "SELECT updated_at FROM sessionstore_sessions WHERE session_key = ?"
 _EXPIRED = """SELECT session_key, max(0, CAST(message_count AS INTEGER))
@@ -75,6 +85,19 @@ def delete_messages(transaction: Transaction, operation: DeleteMessages) -> list
     if row is None:
         return []
     deleted = messages.remove(transaction, row, operation.message_ids)
+    if deleted:
+        row = row._replace(message_count=row.message_count - len(deleted))
+        sessions.written(transaction, row)
+    return deleted
+
+
+def rewind(transaction: Transaction, operation: Rewind) -> list[str]:
+    """Delete all messages behind one."""
+    row = sessions.find(transaction, operation.session_id, operation.user_id)
+    require_version(row.version if row else 0, operation.expected_version)
+    if row is None:
+        return operation.without_session()
+    deleted = messages.remove_behind(transaction, row, operation.to)
     if deleted:
         row = row._replace(message_count=row.message_count - len(deleted))
         sessions.written(transaction, row)

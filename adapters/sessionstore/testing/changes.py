@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import Any, NamedTuple
 
 from sessionstore.models import SessionData, SessionMessage
-from sessionstore.operations import Append, Update
+from sessionstore.operations import Append, Rewind, Update
 from sessionstore.testing.samples import said
 
 __all__ = ["Change", "Content", "changes", "content"]
@@ -51,6 +51,10 @@ def changes() -> Iterator[Change]:
         _update,
         _append,
         _several,
+        _append,
+        _rewind,
+        _append,
+        _rewind_and_append,
         _delete,
         _create,
     )
@@ -115,6 +119,31 @@ def _several(number: int) -> Change:
 
     parts = [Append("s", batch), Update("s", metadata=metadata)]
     return Change("run", (parts,), {}, outcome, versions=2)
+
+
+def _rewind(number: int) -> Change:
+    # To the middle of the batch that was appended just before.
+    to = f"{number - 1}-1"
+
+    def outcome(before: Content | None) -> Content | None:
+        return before and (_up_to(before[0], to), before[1])
+
+    return Change("rewind", ("s",), {"to": to}, outcome)
+
+
+def _rewind_and_append(number: int) -> Change:
+    batch, to = _batch(number), f"{number - 1}-1"
+
+    def outcome(before: Content | None) -> Content | None:
+        return before and (_up_to(before[0], to) + batch, before[1])
+
+    parts = [Rewind("s", to), Append("s", batch)]
+    return Change("run", (parts,), {}, outcome, versions=2)
+
+
+def _up_to(messages: list[SessionMessage], to: str) -> list[SessionMessage]:
+    names = [message.id for message in messages]
+    return messages[: names.index(to) + 1] if to in names else messages
 
 
 def _delete(_: int) -> Change:

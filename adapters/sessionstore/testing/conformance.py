@@ -21,6 +21,7 @@ from sessionstore.testing.ownership import OwnershipContract
 from sessionstore.testing.previews import PreviewContract
 from sessionstore.testing.processes import ProcessContract
 from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.rewinding import RewindContract, RewindVolumeContract
 from sessionstore.testing.scarcity import ScarcityContract
 from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.several import SeveralContract
@@ -37,6 +38,7 @@ class SessionStoreConformance(
     AppendContract,
     ReadContract,
     DeleteMessagesContract,
+    RewindContract,
     ListContract,
     PreviewContract,
     VersionContract,
@@ -53,6 +55,7 @@ class SessionStoreConformance(
     VolumeContract,
     ForkContract,
     ForkVolumeContract,
+    RewindVolumeContract,
     OperationContract,
     SeveralContract,
     SetupContract,

@@ -78,4 +78,5 @@ class CrashContract(StoreSuite):
 
 
 def _after(before: list[SessionMessage], write: str, step: int) -> list[SessionMessage]:
-    return batch_of(step) if write == "update" else before + batch_of(step)
+    kept = {"update": 0, "rewind": 1}.get(write)
+    return before[:kept] + batch_of(step)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sessionstore.models import SessionMessage
-from sessionstore.operations import Append
+from sessionstore.operations import Append, Rewind
 from sessionstore.store import SessionStore
 from sessionstore.testing.modes import OpenStore
 from sessionstore.testing.processes import afresh
@@ -73,6 +73,9 @@ WRITES: dict[str, Callable[[SessionStore, int], object]] = {
         [Append(SESSION, batch_of(step)[:1]), Append(SESSION, batch_of(step)[1:])]
     ),
     "fork": lambda store, step: store.fork(SESSION, f"fork {step}"),
+    "rewind": lambda store, step: store.run(
+        [Rewind(SESSION, "m0"), Append(SESSION, batch_of(step))]
+    ),
 }
 """What such a process may do."""
 

@@ -172,6 +172,29 @@ class Model:
             self._written(session)
         return deleted
 
+    def rewind(
+        self,
+        session_id: str,
+        *,
+        to: str | None,
+        user_id: str | None,
+        expected_version: int | None,
+    ) -> list[str]:
+        """Delete what is behind a message."""
+        session = self._find(session_id, user_id)
+        self._require_version(session, expected_version)
+        if session is None and to is None:
+            return []
+        session = self._require(session_id, user_id)
+        place = -1 if to is None else session.place(to)
+        if place is None:
+            raise SessionNotFoundError
+        deleted = [str(m.id) for m in session.messages[place + 1 :]]
+        if deleted:
+            del session.messages[place + 1 :]
+            self._written(session)
+        return deleted
+
     def update(
         self,
         session_id: str,

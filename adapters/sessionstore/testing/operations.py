@@ -22,6 +22,7 @@ from sessionstore.operations import (
     Operation,
     Ping,
     ReplaceMessage,
+    Rewind,
     Setup,
     Update,
 )
@@ -52,6 +53,8 @@ class OperationContract(StoreSuite):
         assert [m.content for m in store.get_messages("s")] == ["B", "c"]
         assert store.run(Fork("s", "t", "b")) == store.list_sessions(limit=1).sessions[0]
         assert store.run(Delete("t")) is True
+        assert store.run(Rewind("s", "b")) == ["c"]
+        assert store.run(Rewind("s", None)) == ["b"]
         assert store.run(ListSessions("helper")) == store.list_sessions(agent_id="helper")
         assert store.run(Ping()) is None
         assert store.run(Setup()) is None

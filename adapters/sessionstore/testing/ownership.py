@@ -50,6 +50,10 @@ CALLS: dict[str, Callable[[SessionStore], Any]] = {
     "remove-conflict": lambda store: store.delete_messages(
         "s", ["m1"], user_id=EVE, expected_version=9
     ),
+    "rewind": lambda store: store.rewind("s", to="m0", user_id=EVE),
+    "rewind-unknown": lambda store: store.rewind("s", to="nope", user_id=EVE),
+    "rewind-all": lambda store: store.rewind("s", to=None, user_id=EVE),
+    "rewind-conflict": lambda store: store.rewind("s", to="m0", user_id=EVE, expected_version=9),
     "update": lambda store: store.update("s", messages=[], metadata={"a": 1}, user_id=EVE),
     "update-conflict": lambda store: store.update(
         "s", messages=[], user_id=EVE, expected_version=9

@@ -21,6 +21,7 @@ from sessionstore.operations import (
     GetMessages,
     Operation,
     ReplaceMessage,
+    Rewind,
     Update,
 )
 from sessionstore.store import SessionStore
@@ -73,6 +74,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "create": {"agent_id": "default"},
     "append_messages": {"agent_id": "default", "expected_version": None},
     "delete_messages": {"expected_version": None},
+    "rewind": {"expected_version": None},
     "update": {"messages": None, "metadata": None, "expected_version": None},
     "get_messages": {"before": None, "after": None, "keep_system": False},
 }
@@ -85,6 +87,7 @@ _parts = st.lists(
             partial(_part, "delete_messages", DeleteMessages),
             message_ids=st.lists(_message_ids, max_size=4),
         ),
+        st.builds(partial(_part, "rewind", Rewind), to=st.none() | _message_ids),
         st.builds(partial(_part, "update", Update), messages=_batches),
         st.builds(partial(_part, "update", Update), metadata=_changes),
         st.builds(partial(_part, "get", Get), limit=_limits),
@@ -171,6 +174,11 @@ class _Both(RuleBasedStateMachine):
     ) -> None:
         expected = self.version(id, seen)
         self.agree("delete_messages", id, names, user_id=user, expected_version=expected)
+
+    @rule(id=_sessions, user=_users, to=st.none() | _message_ids, seen=_seen)
+    def rewind(self, id: str, user: str | None, to: str | None, seen: int | None) -> None:
+        expected = self.version(id, seen)
+        self.agree("rewind", id, to=to, user_id=user, expected_version=expected)
 
     @rule(id=_sessions, user=_users, batch=_batches, seen=_seen)
     def update_messages(

@@ -1,22 +1,9 @@
--- Deletes messages.
--- KEYS: 6 the answers to the newest such writes, newest first, each behind its write's name.
+-- Deletes messages. Needs `answers`.
 -- ARGV: 7 the expected version; then the messages' ids. The answer is in runs of these, each the
 -- number of its first and how many follow one another in the session too, so that it is short
 -- where the caller named them in order.
 
-local answers, MOST, PIECE, FAR = KEYS[6], 16, 100, 2000
-
--- What this write answered the first time. The session may be another by now, so that this says
--- nothing of its entry in the index.
-local function first_answer()
-  for _, answer in ipairs(redis.call('LRANGE', answers, 0, -1)) do
-    if string.sub(answer, 1, #write) == write then
-      local fine, runs = pcall(cmsgpack.unpack, string.sub(answer, #write + 1))
-      return fine and {'OK', 0, '', '', '', runs} or {'CORRUPT'}
-    end
-  end
-  return {'UNKNOWN'}
-end
+local PIECE, FAR = 100, 2000
 
 -- Gives those messages that are there, in order.
 local function named(session)
@@ -94,18 +81,6 @@ local function take_out(found, from, to, gone, left)
   if way > FAR * left then sift(found, from, gone, left) else pick(found, from, to, gone, left) end
 end
 
--- Where a first message stays and those behind it go, there would be ever more gaps.
-local function close_gaps(session)
-  local numbered = {}
-  for _, message in ipairs(redis.call('HKEYS', positions)) do
-    numbered[#numbered + 1] = message
-    numbered[#numbered + 1] = place(session, message) or ''
-  end
-  many('HSET', positions, numbered)
-  redis.call('UNLINK', gaps)
-  session.first, session.gaps = 0, 0
-end
-
 local function remove(session, found)
   local old, new = at_ends(session, found)
   local first, free = session.first, session.first + session.count + session.gaps
@@ -124,9 +99,7 @@ local function remove(session, found)
   redis.call('ZREMRANGEBYSCORE', gaps, '-inf', '(' .. first)
   redis.call('ZREMRANGEBYSCORE', gaps, free, '+inf')
   session.count, session.first = session.count - #found, first
-  session.gaps = redis.call('ZCARD', gaps)
-  if session.gaps > session.count then close_gaps(session) end
-  redis.call('HSET', head, 'first', session.first, 'gaps', session.gaps)
+  count_gaps(session)
 end
 
 if over then return first_answer() end
@@ -136,24 +109,11 @@ if ARGV[7] ~= '' and not done and tonumber(ARGV[7]) ~= (session and session.vers
   return {'CONFLICT', session and session.version or 0}
 end
 if not session then return {'NONE'} end
-if done then
-  local reply, answer = receipt(session), first_answer()
-  reply[1], reply[2], reply[6] = answer[1], 0, answer[6]
-  return reply
-end
+if done then return answer_again(session) end
 redis.call('LLEN', answers)
 local found, why = named(session)
 if not found then return why end
-if #found == 0 then
-  redis.call('HSET', head, 'count', session.count)  -- for a WAIT to wait for
-  return {'NOTHING', 0, session.agent, session.user, string.format('%.0f', session.updated), {}}
-end
+if #found == 0 then return answer_nothing(session) end
 local runs = in_runs(found)
 remove(session, found)
-redis.call('LPUSH', answers, write .. cmsgpack.pack(runs))
-redis.call('LTRIM', answers, 0, MOST - 1)
-redis.call('PEXPIRE', answers, life)
-finish(session, 0)
-local reply = receipt(session)
-reply[6] = runs
-return reply
+return answer(session, runs)

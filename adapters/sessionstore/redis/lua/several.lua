@@ -30,7 +30,7 @@ end
 local function idle(kind)
   if #writes < KEPT * EACH then
     if kind == 'append' then return {'NOTHING', 0} end
-    if kind == 'remove' then return {'NOTHING', 0, '', '', '', {}} end
+    if kind == 'remove' or kind == 'rewind' then return {'NOTHING', 0, '', '', '', {}} end
     if kind == 'delete' then return {'NONE'} end
   end
   return {'UNKNOWN'}
