@@ -156,6 +156,7 @@ def test_a_rewind_behind_what_is_not_known_is_refused_in_an_outage() -> None:
     stage.store.append_messages("appended", said("a"))
     stage.primary.inner.append_messages("appended", said("theirs"))
     stage.store.append_messages("appended", said("b"))
+    stage.store.get("appended", limit=1)
     stage.primary.go_down()
     seen = stage.seen()
     for to in ("m3", None, "nope"):
