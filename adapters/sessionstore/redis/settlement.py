@@ -38,7 +38,7 @@ def settle(layout: Layout, records: Sequence[bytes] | None) -> RedisFlow[None]:
 def _list_again(layout: Layout, record: bytes) -> RedisFlow[None]:
     """Enter a session into the lists: the write may have ended before it did that."""
     head = record.removesuffix(b":writes") + b":session"
-    [reply] = yield [Call.of(scripts.PEEK, (head,), ()).by_text()]
+    [reply] = yield [Call.of(scripts.PEEK, (head,), (b"0",)).by_text()]
     fields = pairs(reply[1]) if len(reply) > 1 else {}
     if fields.get(b"updated", b"").isdigit() and b"agent" in fields:
         encoded_id = head.partition(b"{")[2].partition(b"}")[0]
