@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -18,6 +19,7 @@ from servers.proxy import Proxy
 
 from sessionstore import RedisSessionStore, StoreTimeoutError, StoreUnavailableError
 from sessionstore.operations import Append, GetMessages, Update
+from sessionstore.redis.doubts import DOUBTS
 from sessionstore.testing.samples import conversation, ids, said
 
 TIMEOUT = 0.4
@@ -181,6 +183,26 @@ def test_a_cancelled_write_that_took_effect_stays(
         await store.aclose()
 
     asyncio.run(main())
+
+
+def test_cancelled_writes_under_cluster_leave_nothing_in_doubt(
+    redis_cluster: redis_servers.Cluster,
+) -> None:
+    prefix = f"{uuid.uuid4()}:"
+
+    async def main() -> None:
+        async with RedisSessionStore(redis_cluster.url, key_prefix=prefix) as store:
+            await store.aappend_message("s", said("x"))
+            for number in range(40):
+                write = asyncio.ensure_future(store.aappend_message("s", said("x", f"m{number}")))
+                await asyncio.sleep(number * 0.00005)
+                write.cancel()
+                await asyncio.gather(write, return_exceptions=True)
+            kept = ids(await store.aget_messages("s"))
+            assert len(set(kept)) == len(kept)
+
+    asyncio.run(main())
+    assert not [place for place in DOUBTS.names if prefix.encode() in place[1]]
 
 
 def test_a_write_that_is_cancelled_repeatedly_is_settled(
