@@ -131,6 +131,30 @@ def test_deletes_and_updates_spare_what_others_wrote_meanwhile() -> None:
     assert pair.primary.inner.get("gone") is None
 
 
+@pytest.mark.parametrize("second", ["delete", "update", "empty"])
+@pytest.mark.parametrize("first", ["delete", "empty"])
+def test_what_others_wrote_in_front_of_ours_is_spared(first: str, second: str) -> None:
+    """Into a session that we emptied: our next messages then stand behind theirs."""
+    pair = Pair()
+    pair.store.append_messages("s", turn("a"))
+
+    def take_away(how: str) -> None:
+        if how == "delete":
+            pair.store.delete("s")
+        else:
+            messages = [SessionMessage("user", "c")] if how == "update" else []
+            pair.store.update("s", messages=messages)
+
+    pair.primary.go_down()
+    take_away(first)
+    pair.primary.inner.append_message("s", SessionMessage("user", "from elsewhere"))
+    pair.store.append_messages("s", turn("b"))
+    take_away(second)
+    pair.primary.come_back()
+    assert pair.store.recover()
+    assert pair.kept("s") == ["from elsewhere", *(["c"] if second == "update" else [])]
+
+
 def test_a_create_of_what_was_there_becomes_an_append() -> None:
     pair = Pair()
     pair.primary.inner.create("s", messages=turn("old"), metadata={"title": "theirs"})

@@ -92,8 +92,7 @@ class SessionCache(SessionTable[KnownSession]):
             emptied = isinstance(write, Delete) or (
                 isinstance(write, Update) and not write.messages
             )
-            blind = session.origin is Origin.MADE or (session.partial and not emptied)
-            if blind:
+            if session.origin is Origin.MADE or not (session.partial and emptied):
                 return list(session.positions), True
             return [*session.older, *session.positions][-self.max_messages :], False
 
