@@ -248,10 +248,9 @@ def test_behind_connections_that_hang_nobody_waits(proxy: Proxy, prefix: str) ->
             proxy.hold()  # the connections there are
             stuck = [asyncio.create_task(crowd_of(store, f"stuck{n}.")) for n in range(2)]
             await asyncio.sleep(0.01)
-            started = time.monotonic()
             if SHARE:
                 assert await crowd_of(store) == [1] * CROWD
-                assert time.monotonic() - started < 1.0
+                assert not any(crowd.done() for crowd in stuck)
             late = [one for crowd in await asyncio.gather(*stuck) for one in crowd]
             unanswered = {type(one) for one in late} - {int}
             # Without sharing, most wait for a connection, and nobody was answered meanwhile.
@@ -266,11 +265,16 @@ def test_those_of_a_late_batch_tell_so(proxy: Proxy, prefix: str) -> None:
         async with through(proxy, prefix, timeout=0.5) as store:
             await crowd_of(store, "first")
             proxy.stall()
-            found = await crowd_of(store)
-            late = [one.batch for one in found if isinstance(one, StoreTimeoutError)]
-            batches = Counter(batch for batch in late if batch is not None)
-            assert max(batches.values(), default=0) <= MOST
-            assert (sum(batches.values()) > CROWD / 2) == SHARE
+            together = 0
+            for number in range(5):  # a busy machine may let all be late before they are sent
+                found = await crowd_of(store, f"late{number}.")
+                late = [one.batch for one in found if isinstance(one, StoreTimeoutError)]
+                batches = Counter(batch for batch in late if batch is not None)
+                assert max(batches.values(), default=0) <= MOST
+                together = max(together, sum(batches.values()))
+                if together > CROWD / 2:
+                    break
+            assert (together > CROWD / 2) == SHARE
 
     asyncio.run(main())
 

@@ -147,13 +147,13 @@ class RewindContract(StoreSuite):
             store.rewind("s", to="m0", expected_version=-1)
         assert stored(store, "s") == before
 
-    @pytest.mark.parametrize("kept", [1, len(NASTY_IDS) - 5])
-    def test_any_ids_come_back_as_they_were(self, store: SessionStore, kept: int) -> None:
+    @pytest.mark.parametrize("staying", [1, len(NASTY_IDS) - 5])
+    def test_any_ids_come_back_as_they_were(self, store: SessionStore, staying: int) -> None:
         """Whatever the messages hold besides, other ids and what looks like one among it."""
         log = [_nasty(place, name) for place, name in enumerate(NASTY_IDS)]
         store.create("s", messages=log)
-        assert store.rewind("s", to=NASTY_IDS[kept - 1]) == list(NASTY_IDS[kept:])
-        assert store.get_messages("s") == log[:kept]
+        assert store.rewind("s", to=NASTY_IDS[staying - 1]) == list(NASTY_IDS[staying:])
+        assert store.get_messages("s") == log[:staying]
 
     def test_what_other_writes_left_is_rewound(self, store: SessionStore) -> None:
         """Messages that were deleted, replaced and written anew, and what a rewind leaves them."""
