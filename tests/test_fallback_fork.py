@@ -260,6 +260,7 @@ def test_an_outage_shows_a_fork_of_what_was_known() -> None:
     stage = stage_of("a", "b", "c")
     stage.store.fork("s", "all")
     stage.store.fork("s", "some", at="b")
+    stage.store.get("some")  # else what others may have done to it since is not known
     stage.primary.go_down()
     assert (stage.seen("all"), stage.seen("some")) == (["a", "b", "c"], ["a", "b"])
     known = stage.store.get("some")
@@ -271,6 +272,51 @@ def test_an_outage_shows_a_fork_of_what_was_known() -> None:
     assert stage.store.fork("some", "again").message_count == 2
     stage.store.append_messages("some", said("d"))
     assert (stage.seen(), stage.seen("some")) == (["a", "b", "c"], ["a", "b", "d"])
+
+
+def test_nobody_writes_to_anothers_session_by_a_fork_of_an_open_one() -> None:
+    """The new session would be open, too: the replay could not tell that it is not bob's."""
+    stage = Stage()
+    stage.store.create("open", messages=said("x", "y"))
+    stage.primary.inner.create("alices", user_id="alice", messages=said("secret"))
+    stage.primary.go_down()
+    for new in ("alices", "new"):
+        with pytest.raises(OutageError, match="whose"):
+            stage.store.fork("open", new, user_id="bob")
+    assert stage.store.fork("open", "opened").message_count == 2
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert (stage.kept("alices"), stage.kept("opened")) == (["secret"], ["x", "y"])
+    assert stage.primary.inner.get("new") is None
+
+
+def test_what_may_be_missing_after_a_replay_is_read_before_a_fork() -> None:
+    stage = stage_of("a")
+    stage.primary.go_down()
+    stage.store.append_messages("s", said("c"))
+    stage.primary.inner.append_messages("s", said("b"))
+    stage.primary.come_back()
+    assert stage.store.recover()
+    stage.primary.go_down()
+    with pytest.raises(OutageError, match="not all messages"):
+        stage.store.fork("s", "t")
+    stage.primary.come_back()
+    assert stage.store.recover()
+    stage.store.get("s")
+    stage.primary.go_down()
+    assert stage.store.fork("s", "t").message_count == 3
+    assert stage.seen("t") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_fork_hides_nothing_that_was_acknowledged_meanwhile(known: bool) -> None:
+    stage = stage_of("a")
+    if not known:
+        stage.primary.inner.append_messages("s", said("b"))
+    stage.primary.afterwards = lambda: stage.store.append_messages("t", said("x"))
+    stage.store.fork("s", "t")
+    stage.primary.go_down()
+    assert stage.seen("t")[-1] == "x"
 
 
 def test_a_fork_of_a_long_session_is_known_as_far_as_that_was() -> None:

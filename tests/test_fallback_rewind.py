@@ -79,6 +79,19 @@ def test_a_rewind_hides_nothing_that_was_acknowledged_meanwhile() -> None:
     assert stage.seen() == ["a", "d"]
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_what_others_had_rewound_before_is_gone_here_too(together: bool) -> None:
+    stage = stage_of(*"abc")
+    stage.primary.inner.rewind("s", to="a")
+    if together:
+        append = Append("s", said("d"))
+        assert stage.store.run([Rewind("s", "a"), append]) == [[], 1]
+    else:
+        assert stage.store.rewind("s", to="a") == []
+    stage.primary.go_down()
+    assert stage.seen() == (["a", "d"] if together else ["a"])
+
+
 def test_a_rewind_of_another_user_of_an_open_session_is_learned() -> None:
     primary = InMemorySessionStore()
     primary.append_messages("s", said(*"abcd"))

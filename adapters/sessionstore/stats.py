@@ -49,7 +49,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
         is_degraded: Whether it does without its primary: of a fallback.
         degraded_since: Since when, in UTC; ``None`` where it does not.
         pending: Writes that wait for the primary now, or are on their way into the journal.
-        rejected: Writes that were set aside.
+        rejected: Writes that were set aside since the store was made.
         events: The last 100 things that happened to a fallback, the oldest first.
     """
 

@@ -530,11 +530,12 @@ class SessionStore(Runner):
         user_id: str | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> SessionInfo:
-        """Make a new session with the messages of another one, in one atomic step in the backend.
+        """Make a new session with the messages of another one, inside the store.
 
-        It has the same agent and owner, and the same messages with their ids, up to and with the
-        message ``at``; its version is 1, and its times are now. Its metadata is the other one's,
-        with ``metadata`` merged into it, and says where it comes from:
+        It is one atomic step; under Redis Cluster it is two, of which none leaves half a copy. The
+        new session has the same agent and owner, and the same messages with their ids, up to and
+        with the message ``at``; its version is 1, and its times are now. Its metadata is the other
+        one's, with ``metadata`` merged into it, and says where it comes from:
         ``{"forked_from": {"session_id": …, "message_id": …}}``, which names the last message
         copied, or ``None`` where there is none. The other session is not changed.
 
@@ -704,7 +705,8 @@ class SessionStore(Runner):
         is fine: what is there stays as it is. A store in memory has nothing to do.
 
         A fallback sets up both of its stores. A primary that is away is no error, so that an
-        application starts all the same: it is set up by its first use, and `is_degraded` tells.
+        application starts all the same: it is set up by its first use, and `is_degraded` tells,
+        where it is closed or refuses to be reached. One that hangs is noticed by the next calls.
 
         Example:
             >>> from sessionstore import open_store

@@ -70,8 +70,8 @@ def open_store(
         max_sessions: The same.
         max_messages: The same.
         unknown: The same.
-        create_parents: Make the folder of an SQLite file where it is missing, and those above it,
-            each for the user alone: that of the store's, and of one that ``fallback`` names.
+        create_parents: Make the folder of a ``sqlite:`` file where it is missing, and those above
+            it, each for the user alone: that of the store's, and of one that ``fallback`` names.
 
     Returns:
         The store. Close it, or use it in a ``with`` block.

@@ -19,6 +19,7 @@ from sessionstore.operations import Create, Fork
 __all__ = ["forked", "learn_fork", "new_session_of"]
 
 _UNKNOWN = "not all messages of this session are known: it can't be forked until the store is back"
+_OPEN = "whose the new session may be is not known until the store is back: it is not made before"
 
 
 def new_session_of(fork: Fork) -> str:
@@ -26,25 +27,29 @@ def new_session_of(fork: Fork) -> str:
     return str(fork.new_session_id)
 
 
-def learn_fork(cache: SessionCache, fork: Fork, info: SessionInfo, _: int) -> None:
+def learn_fork(cache: SessionCache, fork: Fork, info: SessionInfo, stamp: int) -> None:
     """Take note of a session that the primary has made of another one.
 
     Args:
         cache: What is known.
         fork: What the primary was asked for.
         info: What it gave.
+        stamp: That of the new session before it was: what is known since is behind the copy.
     """
     with cache.lock:
         if cache.is_pinned(info.id):
             return  # it was written to meanwhile: what is known here is more
+        later = cache.look_up(info.id) if cache.stamp(info.id) != stamp else None
         source = cache.look_up(fork.session_id)
         copy = None
         if source is not None and not cache.is_pinned(fork.session_id):
             copy = source.forked(info)
-        if copy is None:
-            cache.drop(info.id)
-        else:
+        if copy is not None:
+            if later is not None:
+                copy.add(zip(later.positions, later.bodies, strict=True))
             cache.restore(copy)
+        elif later is None:
+            cache.drop(info.id)
 
 
 def forked(parts: Parts, fork: Fork) -> FallbackFlow[SessionInfo]:
@@ -79,6 +84,8 @@ def _source(parts: Parts, fork: Fork) -> KnownSession:
             raise SessionNotFoundError(f"there is no session {fork.session_id!r}")
         if session is None or not session.is_whole:
             raise OutageError(_UNKNOWN)
+        if session.user_id is None and fork.user_id is not None:
+            raise OutageError(_OPEN)  # nobody would check them when it is replayed
         if fork.at is not None and fork.at not in session.positions:
             raise SessionNotFoundError(f"the session has no message {fork.at!r}")
         return session.copy()

@@ -95,7 +95,9 @@ class KnownSession(StoredSession):
         """
         if self.partial or self.hidden or not self.certain:
             return False
-        return self.origin is Origin.MADE or (self.origin is Origin.PRIMARY and self.is_sure)
+        if self.origin is Origin.PRIMARY:
+            return self.current and self.is_sure
+        return self.origin is Origin.MADE
 
     @property
     def system_id(self) -> str | None:

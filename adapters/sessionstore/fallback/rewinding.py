@@ -7,6 +7,7 @@ meanwhile is to stay when the primary is back. So it is journaled as the deletio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import filterfalse
 from typing import Any
 
 from sessionstore.errors import OutageError, SessionNotFoundError
@@ -30,12 +31,27 @@ def learn_rewind(cache: SessionCache, write: Rewind, deleted: list[str], stamp: 
         deleted: The ids that it gave.
         stamp: As for `learn_write`.
     """
-    learn_write(cache, gone(write, deleted), None, stamp)
+    learn_write(cache, gone(cache, write, deleted, stamp), None, stamp)
 
 
-def gone(write: Rewind, deleted: list[str]) -> Gone:
-    """Give a rewind as what it has come to: just those messages are gone, and no others."""
-    return Gone(write.session_id, deleted, emptied=write.to is None)
+def gone(cache: SessionCache, write: Rewind, deleted: list[str], stamp: int) -> Gone:
+    """Give a rewind as what it has come to: those messages are gone.
+
+    So is what else was known behind it, which others had deleted before; but not what was learned,
+    or journaled, since the primary was asked.
+    """
+    session_id, to = write.session_id, write.to
+    with cache.lock:
+        session = cache.look_up(session_id)
+        if (
+            session is not None
+            and session.state == stamp
+            and not cache.is_pinned(session_id)
+            and (to is None or to in session.positions)
+        ):
+            before = list(filterfalse(set(deleted).__contains__, session.behind(to)))
+            session.current, deleted = session.current and not before, [*deleted, *before]
+    return Gone(session_id, deleted, emptied=to is None)
 
 
 def without_rewinds(view: SessionCache, write: Write, *, known: bool) -> Write:

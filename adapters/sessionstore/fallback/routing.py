@@ -63,15 +63,18 @@ def operate(parts: Parts, operation: Operation[Any], route: Route) -> FallbackFl
     if permit is None:
         return (yield from _answered(parts, route.answer(parts, operation), started))
     probes = permit.is_probe
-    stamp = 0 if session_id is None or not route.reads else parts.cache.stamp(session_id)
+    learned = route.also(operation) if route.also else session_id
+    stamp = 0 if learned is None or not route.reads else parts.cache.stamp(learned)
     try:
         ready = True
         if probes or (session_id is not None and parts.journal.holds(session_id)):
             deadline = parts.triage.deadline()
             ready = yield from _make_ready(parts, session_id, permit, deadline)
             started = time.monotonic()
-        if ready and route.also:
-            ready = yield from _make_other_ready(parts, route.also(operation), permit)
+        if ready and route.also and parts.journal.holds(other := route.also(operation)):
+            deadline = parts.triage.deadline() if deadline is None else deadline
+            ready = yield from _make_other_ready(parts, other, permit, deadline)
+            started = time.monotonic()
         if ready:
             result = yield Request(parts.primary, operation, deadline)
             parts.triage.heard(session_id)
@@ -122,13 +125,13 @@ def _make_ready(
     return (yield from by(deadline, parts.replay.session(session_id, permit, deadline)))
 
 
-def _make_other_ready(parts: Parts, session_id: str, permit: Permit) -> FallbackFlow[bool]:
+def _make_other_ready(
+    parts: Parts, session_id: str, permit: Permit, deadline: float | None
+) -> FallbackFlow[bool]:
     """Replay the writes of the session that a call makes: it is not to come before them."""
-    if not parts.journal.holds(session_id):
-        return True
     if parts.circuits.is_open(session_id) or (parts.health.is_degraded and not permit.is_probe):
         return False
-    started, deadline = time.monotonic(), parts.triage.deadline()
+    started = time.monotonic()
     try:
         return (yield from by(deadline, parts.replay.session(session_id, permit, deadline)))
     except StoreTimeoutError as error:  # that one's, and none of the session that was asked for

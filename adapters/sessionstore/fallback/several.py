@@ -71,12 +71,12 @@ def learn_several(cache: SessionCache, asked: Several, results: list[Any], stamp
         [(write, result)] = writes
         _LEARN[type(write)](cache, write, result, stamp)
     elif writes:
-        _learn_writes(cache, asked, [_as_done(*pair) for pair in writes])
+        _learn_writes(cache, asked, [_as_done(cache, *pair, stamp) for pair in writes])
 
 
-def _as_done(write: Any, result: Any) -> Operation[Any]:
+def _as_done(cache: SessionCache, write: Any, result: Any, stamp: int) -> Operation[Any]:
     """Give a write as what it has come to."""
-    return gone(write, result) if isinstance(write, Rewind) else write
+    return gone(cache, write, result, stamp) if isinstance(write, Rewind) else write
 
 
 def _learn_writes(cache: SessionCache, asked: Several, done: list[Any]) -> None:

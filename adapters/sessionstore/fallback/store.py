@@ -69,6 +69,7 @@ class FallbackSessionStore(OuterSessionStore):
     - ``replace_message``, ``delete_messages``, and ``update`` of metadata: as they are.
     - ``rewind``: as the ``delete_messages`` of the messages that it has deleted, and of no others:
       what others have put behind them stays.
+    - ``fork``: as the ``create`` that it amounts to.
     - ``update`` of the messages, and ``delete``: of all that the caller could know of. What others
       have put among and behind it stays, and then so does the session. Of a session that was made
       in the outage, and turns out to have been there, what was before it stays, too; and of a long
@@ -84,7 +85,8 @@ class FallbackSessionStore(OuterSessionStore):
 
     *Refused* in an outage, with `StoreUnavailableError`, is what can't be promised: a write with
     ``expected_version``; ``update``, ``replace_message``, ``delete_messages`` and ``delete`` of
-    what was not seen; ``rewind`` where messages may be behind the one that are not known; a caller
+    what was not seen; ``rewind`` where messages may be behind the one that are not known; ``fork``
+    of what is not all known, or by a user, of a session that has no owner; a caller
     of whom it can't be told whether the session is theirs; messages older than those that are
     known; ``prune_expired``; a write when the journal is full, or the
     fallback store fails. What is larger than the primary's `bounds` is refused as ever. An outage

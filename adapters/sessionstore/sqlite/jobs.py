@@ -183,7 +183,8 @@ def is_long(operation: Operation[Any]) -> bool:
     if isinstance(operation, Several):
         return any(map(is_long, operation.operations))
     limit: int | None = getattr(operation, "limit", 0)
-    return limit is None or limit > _LONG
+    last: int = getattr(operation, "last", 0)  # of each session that a list gives
+    return limit is None or limit * max(1, last) > _LONG
 
 
 def _parts_of(operation: Operation[Any]) -> Sequence[Operation[Any]]:

@@ -31,7 +31,7 @@ from sessionstore.testing.volume import LONG, MANY
 __all__ = ["ForkContract", "ForkVolumeContract"]
 
 CANCELS = 40
-TITLE = {"title": "Trip", "tags": ["a"], "cost": 1.50, "none": []}
+TITLE: dict[str, Any] = {"title": "Trip", "tags": ["a"], "cost": 1.50, "none": []}
 
 
 class ForkContract(StoreSuite):
