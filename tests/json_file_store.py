@@ -295,6 +295,8 @@ def ping(_: File, __: Ping) -> None:
 
 
 def fork(file: File, operation: Fork) -> SessionInfo:
+    if operation.metadata is not None:
+        encode_metadata(operation.metadata)
     source, new_id = _required(file, operation), str(operation.new_session_id)
     held, at = list(source["messages"]), operation.at
     if at is not None and at not in held:

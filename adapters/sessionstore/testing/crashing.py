@@ -58,14 +58,18 @@ class CrashContract(StoreSuite):
             for step in spread(writers.count_steps(), KILLS):
                 writers.kill(step)
                 with opened() as store:
-                    made = store.get(f"fork {step}")
-                    assert made is None or made.messages == log
-                    listed = {info.id for info in store.list_sessions(limit=1000).sessions}
-                    assert (f"fork {step}" in listed) == (made is not None)
-                    if made is None:
-                        store.fork(SESSION, f"fork {step}")
-                    assert store.get_messages(f"fork {step}") == log
-                    assert store.get_messages(SESSION) == log
+                    self._require_whole(store, f"fork {step}", log)
+
+    def _require_whole(self, store: SessionStore, fork: str, log: list[SessionMessage]) -> None:
+        made = store.get(fork)
+        assert made is None or made.messages == log
+        assert made is not None or fork not in _listed(store)
+        if made is None:
+            store.fork(SESSION, fork)
+        assert store.append_message(fork, said("next", "next")) == 1
+        assert ids(store.get_messages(fork)) == [*ids(log), "next"]
+        assert fork in _listed(store)
+        assert store.get_messages(SESSION) == log
 
     @contextmanager
     def _opened(self, open_store: OpenStore) -> Iterator[Opened]:
@@ -80,3 +84,7 @@ class CrashContract(StoreSuite):
 def _after(before: list[SessionMessage], write: str, step: int) -> list[SessionMessage]:
     kept = {"update": 0, "rewind": 1}.get(write)
     return before[:kept] + batch_of(step)
+
+
+def _listed(store: SessionStore) -> set[str]:
+    return {info.id for info in store.list_sessions(limit=1000).sessions}
