@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from sessionstore import SessionMessage, SQLiteSessionStore
+import pytest
+
+from sessionstore import SessionMessage, SessionStore, SQLiteSessionStore
 
 
 def said(text: str, id: str | None = None) -> SessionMessage:
@@ -43,3 +46,27 @@ def crowded(store: SQLiteSessionStore) -> Iterator[None]:
         yield
     finally:
         store._database.settle(call)
+
+
+def require_previews_without_the_damaged(
+    store: SessionStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Require that a session whose last messages can't be read is no part of a list with these."""
+    for name in ("first", "damaged", "last"):
+        store.create(name, messages=[said("s3cret words", f"m{n}") for n in range(4)])
+    with outside(path) as connection:
+        connection.execute(
+            "UPDATE sessionstore_messages SET body = substr(body, 2) WHERE id = 'm2' AND "
+            "session_key = (SELECT session_key FROM sessionstore_sessions WHERE id = 'damaged')"
+        )
+    with caplog.at_level(logging.WARNING, "sessionstore"):
+        for _ in range(2):
+            for limit in (1, 2, 3):
+                page = store.list_sessions(limit=limit, last=2)
+                assert [info.id for info in page.sessions] == ["last", "first"][:limit]
+                assert (page.cursor is None) == (limit > 1)
+    assert [record.getMessage().split("'")[1] for record in caplog.records] == ["damaged"]
+    assert "s3cret" not in caplog.text
+    for last in (0, 1):  # what is damaged is not among these
+        listed = [info.id for info in store.list_sessions(last=last).sessions]
+        assert listed == ["last", "damaged", "first"]

@@ -63,7 +63,8 @@ def operate(parts: Parts, operation: Operation[Any], route: Route) -> FallbackFl
     if permit is None:
         return (yield from _answered(parts, route.answer(parts, operation), started))
     probes = permit.is_probe
-    learned = route.also(operation) if route.also else session_id
+    other = route.also(operation) if route.also else None
+    learned = other or session_id
     stamp = 0 if learned is None or not route.reads else parts.cache.stamp(learned)
     try:
         ready = True
@@ -71,7 +72,7 @@ def operate(parts: Parts, operation: Operation[Any], route: Route) -> FallbackFl
             deadline = parts.triage.deadline()
             ready = yield from _make_ready(parts, session_id, permit, deadline)
             started = time.monotonic()
-        if ready and route.also and parts.journal.holds(other := route.also(operation)):
+        if ready and other is not None and parts.journal.holds(other):
             deadline = parts.triage.deadline() if deadline is None else deadline
             ready = yield from _make_other_ready(parts, other, permit, deadline)
             started = time.monotonic()
