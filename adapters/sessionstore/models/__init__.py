@@ -1,0 +1,49 @@
+"""Messages and sessions, and the JSON form in which stores keep them."""
+
+from sessionstore._runtime.clock import (
+    from_microseconds,
+    retention_microseconds,
+    to_microseconds,
+)
+from sessionstore.models.classes import (
+    ROLE_NAMES,
+    SYSTEM_ROLES,
+    MessageLike,
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    SessionPage,
+    ToolCall,
+    new_id,
+)
+from sessionstore.models.stored_form import (
+    decode_message,
+    decode_messages,
+    decode_metadata,
+    encode_message,
+    encode_metadata,
+    merge_metadata,
+    why_not_json,
+)
+
+__all__ = [
+    "ROLE_NAMES",
+    "SYSTEM_ROLES",
+    "MessageLike",
+    "SessionData",
+    "SessionInfo",
+    "SessionMessage",
+    "SessionPage",
+    "ToolCall",
+    "decode_message",
+    "decode_messages",
+    "decode_metadata",
+    "encode_message",
+    "encode_metadata",
+    "from_microseconds",
+    "merge_metadata",
+    "new_id",
+    "retention_microseconds",
+    "to_microseconds",
+    "why_not_json",
+]
