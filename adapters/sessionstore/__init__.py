@@ -22,6 +22,7 @@ from sessionstore.errors import (
     SessionAccessError,
     SessionConflictError,
     SessionExistsError,
+    SessionLeasedError,
     SessionNotFoundError,
     SessionStoreError,
     StoreBusyError,
@@ -30,6 +31,7 @@ from sessionstore.errors import (
     StoreTimeoutError,
     StoreUnavailableError,
 )
+from sessionstore.leases import Lease
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, ToolCall
 from sessionstore.sqlite.store import SQLiteSessionStore
@@ -54,6 +56,7 @@ __all__ = [
     "InvalidMessageError",
     "InvalidSessionError",
     "InvalidTypeError",
+    "Lease",
     "OutageError",
     "PendingWrite",
     "PostgresAgentDb",
@@ -64,6 +67,7 @@ __all__ = [
     "SessionData",
     "SessionExistsError",
     "SessionInfo",
+    "SessionLeasedError",
     "SessionMessage",
     "SessionNotFoundError",
     "SessionPage",

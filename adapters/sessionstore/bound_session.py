@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sessionstore.arguments import checked_id, optional_id
+from sessionstore.leases import Lease, arun_under, run_under
 from sessionstore.models import MessageLike, SessionData, SessionInfo, SessionMessage
 from sessionstore.operations import (
     Append,
@@ -112,7 +113,12 @@ class BoundSession:
             limit=limit, before=before, after=after, keep_system=keep_system
         )
 
-    def append(self, *messages: MessageLike, expected_version: int | None = None) -> int:
+    def append(
+        self,
+        *messages: MessageLike,
+        expected_version: int | None = None,
+        lease: Lease | None = None,
+    ) -> int:
         """Append one message or more: all or none, in order; makes the session when it is new.
 
         Example:
@@ -125,6 +131,7 @@ class BoundSession:
         Args:
             messages: The messages, oldest first. One without an id is given one.
             expected_version: The version that the session must be at (0: not there yet).
+            lease: Only while this lease is held.
 
         Returns:
             How many were added; those that the session already holds are not.
@@ -132,12 +139,18 @@ class BoundSession:
         Raises:
             SessionAccessError: The session belongs to another user.
             SessionConflictError: The session is at another version.
+            SessionLeasedError: The ``lease`` was lost; nothing was written.
         """
-        return self._store.run(self._append(messages, expected_version))
+        return run_under(self._store, lease, self._append(messages, expected_version))
 
-    async def aappend(self, *messages: MessageLike, expected_version: int | None = None) -> int:
+    async def aappend(
+        self,
+        *messages: MessageLike,
+        expected_version: int | None = None,
+        lease: Lease | None = None,
+    ) -> int:
         """Async twin of `append`."""
-        return await self._store.arun(self._append(messages, expected_version))
+        return await arun_under(self._store, lease, self._append(messages, expected_version))
 
     def create(
         self, *, messages: Iterable[MessageLike] = (), metadata: dict[str, Any] | None = None
@@ -185,55 +198,89 @@ class BoundSession:
             GetMessages(self.session_id, limit, before, after, self.user_id, keep_system)
         )
 
-    def append_message(self, message: MessageLike, *, expected_version: int | None = None) -> int:
+    def append_message(
+        self,
+        message: MessageLike,
+        *,
+        expected_version: int | None = None,
+        lease: Lease | None = None,
+    ) -> int:
         """Append one message, if its id is new; as `SessionStore.append_message`."""
-        return self._store.run(self._append([message], expected_version))
+        return run_under(self._store, lease, self._append([message], expected_version))
 
     async def aappend_message(
-        self, message: MessageLike, *, expected_version: int | None = None
+        self,
+        message: MessageLike,
+        *,
+        expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> int:
         """Async twin of `append_message`."""
-        return await self._store.arun(self._append([message], expected_version))
+        return await arun_under(self._store, lease, self._append([message], expected_version))
 
     def append_messages(
-        self, messages: Iterable[MessageLike], *, expected_version: int | None = None
+        self,
+        messages: Iterable[MessageLike],
+        *,
+        expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> int:
         """Append those whose ids are new; as `SessionStore.append_messages`."""
-        return self._store.run(self._append(messages, expected_version))
+        return run_under(self._store, lease, self._append(messages, expected_version))
 
     async def aappend_messages(
-        self, messages: Iterable[MessageLike], *, expected_version: int | None = None
+        self,
+        messages: Iterable[MessageLike],
+        *,
+        expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> int:
         """Async twin of `append_messages`."""
-        return await self._store.arun(self._append(messages, expected_version))
+        return await arun_under(self._store, lease, self._append(messages, expected_version))
 
-    def replace_message(self, message: MessageLike) -> None:
+    def replace_message(self, message: MessageLike, *, lease: Lease | None = None) -> None:
         """Put a message in the place of the one with its id; as `SessionStore.replace_message`."""
-        self._store.run(ReplaceMessage(self.session_id, message, self.user_id))  # type: ignore[arg-type]
+        run_under(self._store, lease, ReplaceMessage(self.session_id, message, self.user_id))  # type: ignore[arg-type]
 
-    async def areplace_message(self, message: MessageLike) -> None:
+    async def areplace_message(self, message: MessageLike, *, lease: Lease | None = None) -> None:
         """Async twin of `replace_message`."""
-        await self._store.arun(ReplaceMessage(self.session_id, message, self.user_id))  # type: ignore[arg-type]
+        await arun_under(self._store, lease, ReplaceMessage(self.session_id, message, self.user_id))  # type: ignore[arg-type]
 
     def delete_messages(
-        self, message_ids: Iterable[str], *, expected_version: int | None = None
+        self,
+        message_ids: Iterable[str],
+        *,
+        expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> list[str]:
         """Delete some messages; as `SessionStore.delete_messages`."""
-        return self._store.run(self._deletion(message_ids, expected_version))
+        return run_under(self._store, lease, self._deletion(message_ids, expected_version))
 
     async def adelete_messages(
-        self, message_ids: Iterable[str], *, expected_version: int | None = None
+        self,
+        message_ids: Iterable[str],
+        *,
+        expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> list[str]:
         """Async twin of `delete_messages`."""
-        return await self._store.arun(self._deletion(message_ids, expected_version))
+        return await arun_under(self._store, lease, self._deletion(message_ids, expected_version))
 
-    def rewind(self, *, to: str | None, expected_version: int | None = None) -> list[str]:
+    def rewind(
+        self, *, to: str | None, expected_version: int | None = None, lease: Lease | None = None
+    ) -> list[str]:
         """Delete all messages behind one; as `SessionStore.rewind`."""
-        return self._store.run(Rewind(self.session_id, to, self.user_id, expected_version))
+        return run_under(
+            self._store, lease, Rewind(self.session_id, to, self.user_id, expected_version)
+        )
 
-    async def arewind(self, *, to: str | None, expected_version: int | None = None) -> list[str]:
+    async def arewind(
+        self, *, to: str | None, expected_version: int | None = None, lease: Lease | None = None
+    ) -> list[str]:
         """Async twin of `rewind`."""
-        return await self._store.arun(Rewind(self.session_id, to, self.user_id, expected_version))
+        return await arun_under(
+            self._store, lease, Rewind(self.session_id, to, self.user_id, expected_version)
+        )
 
     def update(
         self,
@@ -241,9 +288,10 @@ class BoundSession:
         messages: Iterable[MessageLike] | None = None,
         metadata: dict[str, Any] | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> SessionInfo:
         """Change messages and metadata in one step; as `SessionStore.update`."""
-        return self._store.run(self._update(messages, metadata, expected_version))
+        return run_under(self._store, lease, self._update(messages, metadata, expected_version))
 
     async def aupdate(
         self,
@@ -251,9 +299,12 @@ class BoundSession:
         messages: Iterable[MessageLike] | None = None,
         metadata: dict[str, Any] | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> SessionInfo:
         """Async twin of `update`."""
-        return await self._store.arun(self._update(messages, metadata, expected_version))
+        return await arun_under(
+            self._store, lease, self._update(messages, metadata, expected_version)
+        )
 
     def fork(
         self,
@@ -277,13 +328,24 @@ class BoundSession:
             Fork(self.session_id, new_session_id, at, self.user_id, metadata)
         )
 
-    def delete(self) -> bool:
+    def delete(self, *, lease: Lease | None = None) -> bool:
         """Delete the session; as `SessionStore.delete`."""
-        return self._store.run(Delete(self.session_id, self.user_id))
+        return run_under(self._store, lease, Delete(self.session_id, self.user_id))
 
-    async def adelete(self) -> bool:
+    async def adelete(self, *, lease: Lease | None = None) -> bool:
         """Async twin of `delete`."""
-        return await self._store.arun(Delete(self.session_id, self.user_id))
+        return await arun_under(self._store, lease, Delete(self.session_id, self.user_id))
+
+    def lease(self, *, seconds: float = 60, wait: float = 0, take_over: bool = False) -> Lease:
+        """Give the session's lease, taken on entering it; as `SessionStore.lease`."""
+        return Lease(
+            self._store,
+            self.session_id,
+            seconds=seconds,
+            wait=wait,
+            user_id=self.user_id,
+            take_over=take_over,
+        )
 
     def _create(self, messages: Iterable[MessageLike], metadata: dict[str, Any] | None) -> Create:
         named = self.session_id, messages, self.agent_id, self.user_id, metadata

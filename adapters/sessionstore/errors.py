@@ -9,6 +9,7 @@ __all__ = [
     "SessionAccessError",
     "SessionConflictError",
     "SessionExistsError",
+    "SessionLeasedError",
     "SessionNotFoundError",
     "SessionStoreError",
     "StoreBusyError",
@@ -80,6 +81,17 @@ class SessionConflictError(SessionStoreError):
 
 class SessionAccessError(SessionStoreError):
     """The session belongs to another user; nothing was read or written."""
+
+
+class SessionLeasedError(SessionStoreError):
+    """Another holds the session's lease, or the caller's own was lost; nothing was written.
+
+    Attributes:
+        seconds_left: How long the other's lease lasts yet, unless it is renewed; ``None`` where the
+            caller's own was lost.
+    """
+
+    seconds_left: float | None = None
 
 
 class InvalidSessionError(SessionStoreError, ValueError):

@@ -8,6 +8,7 @@ from itertools import takewhile
 from operator import attrgetter
 from typing import Any, ClassVar, TypeVar, overload
 
+from sessionstore._in_memory.leases import LeaseTable
 from sessionstore._in_memory.session import StoredSession
 from sessionstore._in_memory.table import SessionTable, page_of
 from sessionstore._runtime.clock import clock
@@ -31,10 +32,12 @@ from sessionstore.models import (
     retention_microseconds,
 )
 from sessionstore.operations import (
+    AcquireLease,
     Append,
     Create,
     Delete,
     DeleteMessages,
+    Fence,
     Fork,
     Get,
     GetMessages,
@@ -42,6 +45,8 @@ from sessionstore.operations import (
     Operation,
     Ping,
     Prune,
+    ReleaseLease,
+    RenewLease,
     ReplaceMessage,
     Rewind,
     Setup,
@@ -85,6 +90,7 @@ class InMemorySessionStore(SessionStore):
         self._retention = retention_microseconds(retention_days)
         self._table = _RecentSessions()
         self._lock = self._table.lock
+        self._leases = LeaseTable()
         self._closed = False
 
     def __repr__(self) -> str:
@@ -249,7 +255,7 @@ class InMemorySessionStore(SessionStore):
                 return self._each(parts)
             session = self._find(operation.session_id, operation.user_id)
             table, lent = self._table.draft(session)
-            results = _Draft(table, self._retention).carry_out(parts)
+            results = _Draft(table, self._retention, self._leases).carry_out(parts)
             self._table.adopt(session, lent, table.look_up(operation.session_id))
             return results
 
@@ -272,7 +278,25 @@ class InMemorySessionStore(SessionStore):
             expired = list(filter(self._expired, self._table.sessions.values()))
             for session in expired:
                 self._table.take_out(session)
+            self._leases.drop_expired()
             return len(expired)
+
+    def _acquire_lease(self, operation: AcquireLease) -> int:
+        with self._lock:
+            self._find(operation.session_id, operation.user_id)
+            return self._leases.acquire(operation)
+
+    def _renew_lease(self, operation: RenewLease) -> None:
+        with self._lock:
+            self._leases.renew(operation)
+
+    def _release_lease(self, operation: ReleaseLease) -> bool:
+        with self._lock:
+            return self._leases.release(operation)
+
+    def _fence(self, operation: Fence) -> None:
+        with self._lock:
+            self._leases.check(operation)
 
     def _ping(self, _: Ping) -> None:
         return None
@@ -289,6 +313,10 @@ class InMemorySessionStore(SessionStore):
         Delete: _delete,
         Fork: _fork,
         Several: _several,
+        AcquireLease: _acquire_lease,
+        RenewLease: _renew_lease,
+        ReleaseLease: _release_lease,
+        Fence: _fence,
         ListSessions: _list_sessions,
         Prune: _prune,
         Ping: _ping,
@@ -322,9 +350,10 @@ class InMemorySessionStore(SessionStore):
 class _Draft(InMemorySessionStore):
     """A copy of one session, or of none, to carry operations out on that may yet fail."""
 
-    def __init__(self, table: _RecentSessions, retention: int | None) -> None:
+    def __init__(self, table: _RecentSessions, retention: int | None, leases: LeaseTable) -> None:
         super().__init__()
         self._table, self._lock, self._retention = table, table.lock, retention
+        self._leases = leases
 
     def carry_out(self, parts: Sequence[Operation[Any]]) -> list[Any]:
         """Carry out some operations, one after the other."""

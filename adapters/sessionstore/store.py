@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sessionstore.bounds import StoreBounds
+from sessionstore.leases import Lease, arun_under, run_under
 from sessionstore.models import MessageLike, SessionData, SessionInfo, SessionMessage, SessionPage
 from sessionstore.operations import (
     Append,
@@ -122,6 +123,55 @@ class SessionStore(Runner):
             InvalidSessionError: One of these is not valid.
         """
         return BoundSession(self, session_id, agent_id=agent_id, user_id=user_id)
+
+    def lease(
+        self,
+        session_id: str,
+        *,
+        seconds: float = 60,
+        wait: float = 0,
+        user_id: str | None = None,
+        take_over: bool = False,
+    ) -> Lease:
+        """Give the lease of a session, taken on entering it by ``with`` or ``async with``.
+
+        One holds it at a time, across processes and machines, for ``seconds`` or until it is
+        renewed, given back or taken over. The store's clock decides: a server's, or the machine's
+        that nobody sets. The session need not be there, and is not made. Of those who wait, any may
+        be the next. See `Lease`.
+
+        Example:
+            >>> from sessionstore import InMemorySessionStore, SessionLeasedError
+            >>> store = InMemorySessionStore()
+            >>> with store.lease("s1"):
+            ...     try:
+            ...         with store.lease("s1"):
+            ...             pass
+            ...     except SessionLeasedError:
+            ...         print("somebody is at it")
+            somebody is at it
+
+        Args:
+            session_id: The session.
+            seconds: How long the lease lasts unless it is renewed: 0.001 to 86,400, a day.
+            wait: How long to wait for it where another holds it: 0 to 86,400 seconds.
+            user_id: The caller, where ownership is to be checked.
+            take_over: Take it from whoever holds it, whose writes under it are refused then.
+
+        Returns:
+            The lease; nothing is sent yet.
+
+        Raises:
+            InvalidSessionError: One of these is not valid.
+        """
+        return Lease(
+            self,
+            session_id,
+            seconds=seconds,
+            wait=wait,
+            user_id=user_id,
+            take_over=take_over,
+        )
 
     # -- The operations ---------------------------------------------------------------------------
 
@@ -247,6 +297,7 @@ class SessionStore(Runner):
         agent_id: str = "default",
         user_id: str | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> int:
         """Append one message: `append_messages` of a single one.
 
@@ -256,6 +307,7 @@ class SessionStore(Runner):
             agent_id: As for `append_messages`.
             user_id: As for `append_messages`.
             expected_version: As for `append_messages`.
+            lease: As for `append_messages`.
 
         Returns:
             1, or 0 when the session already holds a message with this id.
@@ -263,9 +315,12 @@ class SessionStore(Runner):
         Raises:
             SessionAccessError: The session belongs to another user.
             SessionConflictError: The session is at another version.
+            SessionLeasedError: The ``lease`` was lost; nothing was written.
         """
-        return self.run(
-            Append(session_id, (message,), agent_id, user_id, expected_version)  # type: ignore[arg-type]
+        return run_under(
+            self,
+            lease,
+            Append(session_id, (message,), agent_id, user_id, expected_version),  # type: ignore[arg-type]
         )
 
     async def aappend_message(
@@ -276,10 +331,13 @@ class SessionStore(Runner):
         agent_id: str = "default",
         user_id: str | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> int:
         """Async twin of `append_message`."""
-        return await self.arun(
-            Append(session_id, (message,), agent_id, user_id, expected_version)  # type: ignore[arg-type]
+        return await arun_under(
+            self,
+            lease,
+            Append(session_id, (message,), agent_id, user_id, expected_version),  # type: ignore[arg-type]
         )
 
     def append_messages(
@@ -290,6 +348,7 @@ class SessionStore(Runner):
         agent_id: str = "default",
         user_id: str | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> int:
         """Append messages: all or none, in order, never interleaved with another writer's.
 
@@ -312,6 +371,7 @@ class SessionStore(Runner):
             user_id: The caller, where ownership is to be checked; the owner, if this makes the
                 session.
             expected_version: The version that the session must be at (0: not there yet).
+            lease: Only while this lease is held: see `lease`.
 
         Returns:
             How many were added; those that the session already holds are not.
@@ -319,9 +379,12 @@ class SessionStore(Runner):
         Raises:
             SessionAccessError: The session belongs to another user.
             SessionConflictError: The session is at another version.
+            SessionLeasedError: The ``lease`` was lost; nothing was written.
         """
-        return self.run(
-            Append(session_id, messages, agent_id, user_id, expected_version)  # type: ignore[arg-type]
+        return run_under(
+            self,
+            lease,
+            Append(session_id, messages, agent_id, user_id, expected_version),  # type: ignore[arg-type]
         )
 
     async def aappend_messages(
@@ -332,14 +395,22 @@ class SessionStore(Runner):
         agent_id: str = "default",
         user_id: str | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> int:
         """Async twin of `append_messages`."""
-        return await self.arun(
-            Append(session_id, messages, agent_id, user_id, expected_version)  # type: ignore[arg-type]
+        return await arun_under(
+            self,
+            lease,
+            Append(session_id, messages, agent_id, user_id, expected_version),  # type: ignore[arg-type]
         )
 
     def replace_message(
-        self, session_id: str, message: MessageLike, *, user_id: str | None = None
+        self,
+        session_id: str,
+        message: MessageLike,
+        *,
+        user_id: str | None = None,
+        lease: Lease | None = None,
     ) -> None:
         """Swap the message that has the same id for this one, in its place.
 
@@ -347,19 +418,26 @@ class SessionStore(Runner):
             session_id: The session's id.
             message: The new message, with the id of the old one.
             user_id: The caller, where ownership is to be checked.
+            lease: As for `append_messages`.
 
         Raises:
             SessionNotFoundError: There is no such session, or no such message in it.
             SessionAccessError: The session belongs to another user.
             InvalidMessageError: The message has no id, or can't be stored.
+            SessionLeasedError: The ``lease`` was lost; nothing was written.
         """
-        self.run(ReplaceMessage(session_id, message, user_id))  # type: ignore[arg-type]
+        run_under(self, lease, ReplaceMessage(session_id, message, user_id))  # type: ignore[arg-type]
 
     async def areplace_message(
-        self, session_id: str, message: MessageLike, *, user_id: str | None = None
+        self,
+        session_id: str,
+        message: MessageLike,
+        *,
+        user_id: str | None = None,
+        lease: Lease | None = None,
     ) -> None:
         """Async twin of `replace_message`."""
-        await self.arun(ReplaceMessage(session_id, message, user_id))  # type: ignore[arg-type]
+        await arun_under(self, lease, ReplaceMessage(session_id, message, user_id))  # type: ignore[arg-type]
 
     def delete_messages(
         self,
@@ -368,6 +446,7 @@ class SessionStore(Runner):
         *,
         user_id: str | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> list[str]:
         """Delete some messages of a session, in one atomic step. The session stays.
 
@@ -389,6 +468,7 @@ class SessionStore(Runner):
             message_ids: The ids of the messages; one that the session does not hold is passed over.
             user_id: The caller, where ownership is to be checked.
             expected_version: The version that the session must be at (0: not there).
+            lease: As for `append_messages`.
 
         Returns:
             The ids of the messages that this call has deleted, in the session's order; ``[]`` when
@@ -397,9 +477,12 @@ class SessionStore(Runner):
         Raises:
             SessionAccessError: The session belongs to another user.
             SessionConflictError: The session is at another version.
+            SessionLeasedError: The ``lease`` was lost; nothing was written.
         """
-        return self.run(
-            DeleteMessages(session_id, message_ids, user_id, expected_version)  # type: ignore[arg-type]
+        return run_under(
+            self,
+            lease,
+            DeleteMessages(session_id, message_ids, user_id, expected_version),  # type: ignore[arg-type]
         )
 
     async def adelete_messages(
@@ -409,10 +492,13 @@ class SessionStore(Runner):
         *,
         user_id: str | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> list[str]:
         """Async twin of `delete_messages`."""
-        return await self.arun(
-            DeleteMessages(session_id, message_ids, user_id, expected_version)  # type: ignore[arg-type]
+        return await arun_under(
+            self,
+            lease,
+            DeleteMessages(session_id, message_ids, user_id, expected_version),  # type: ignore[arg-type]
         )
 
     def rewind(
@@ -422,6 +508,7 @@ class SessionStore(Runner):
         to: str | None,
         user_id: str | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> list[str]:
         """Delete all messages behind one, in one atomic step. The session stays.
 
@@ -451,6 +538,7 @@ class SessionStore(Runner):
             to: The id of the message that is the last one then; ``None`` deletes all messages.
             user_id: The caller, where ownership is to be checked.
             expected_version: The version that the session must be at (0: not there).
+            lease: As for `append_messages`.
 
         Returns:
             The ids of the messages that this call has deleted, in the session's order. Where it is
@@ -460,8 +548,9 @@ class SessionStore(Runner):
             SessionNotFoundError: There is no such session, or no message ``to`` in it.
             SessionAccessError: The session belongs to another user.
             SessionConflictError: The session is at another version.
+            SessionLeasedError: The ``lease`` was lost; nothing was written.
         """
-        return self.run(Rewind(session_id, to, user_id, expected_version))
+        return run_under(self, lease, Rewind(session_id, to, user_id, expected_version))
 
     async def arewind(
         self,
@@ -470,9 +559,10 @@ class SessionStore(Runner):
         to: str | None,
         user_id: str | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> list[str]:
         """Async twin of `rewind`."""
-        return await self.arun(Rewind(session_id, to, user_id, expected_version))
+        return await arun_under(self, lease, Rewind(session_id, to, user_id, expected_version))
 
     def update(
         self,
@@ -482,6 +572,7 @@ class SessionStore(Runner):
         metadata: dict[str, Any] | None = None,
         user_id: str | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> SessionInfo:
         """Replace a session's messages, merge its metadata, or both in one step.
 
@@ -494,6 +585,7 @@ class SessionStore(Runner):
             metadata: Keys to set; a key whose value is ``None`` is removed; the others stay.
             user_id: The caller, where ownership is to be checked.
             expected_version: The version that the session must be at.
+            lease: As for `append_messages`.
 
         Returns:
             The session as it is now, without its messages.
@@ -502,9 +594,12 @@ class SessionStore(Runner):
             SessionNotFoundError: There is no such session.
             SessionAccessError: The session belongs to another user.
             SessionConflictError: The session is at another version.
+            SessionLeasedError: The ``lease`` was lost; nothing was written.
         """
-        return self.run(
-            Update(session_id, messages, metadata, user_id, expected_version)  # type: ignore[arg-type]
+        return run_under(
+            self,
+            lease,
+            Update(session_id, messages, metadata, user_id, expected_version),  # type: ignore[arg-type]
         )
 
     async def aupdate(
@@ -515,10 +610,13 @@ class SessionStore(Runner):
         metadata: dict[str, Any] | None = None,
         user_id: str | None = None,
         expected_version: int | None = None,
+        lease: Lease | None = None,
     ) -> SessionInfo:
         """Async twin of `update`."""
-        return await self.arun(
-            Update(session_id, messages, metadata, user_id, expected_version)  # type: ignore[arg-type]
+        return await arun_under(
+            self,
+            lease,
+            Update(session_id, messages, metadata, user_id, expected_version),  # type: ignore[arg-type]
         )
 
     def fork(
@@ -582,24 +680,30 @@ class SessionStore(Runner):
         """Async twin of `fork`."""
         return await self.arun(Fork(session_id, new_session_id, at, user_id, metadata))
 
-    def delete(self, session_id: str, *, user_id: str | None = None) -> bool:
+    def delete(
+        self, session_id: str, *, user_id: str | None = None, lease: Lease | None = None
+    ) -> bool:
         """Delete a session with all that it holds.
 
         Args:
             session_id: The session's id.
             user_id: The caller, where ownership is to be checked.
+            lease: As for `append_messages`.
 
         Returns:
             Whether there was one.
 
         Raises:
             SessionAccessError: The session belongs to another user.
+            SessionLeasedError: The ``lease`` was lost; nothing was written.
         """
-        return self.run(Delete(session_id, user_id))
+        return run_under(self, lease, Delete(session_id, user_id))
 
-    async def adelete(self, session_id: str, *, user_id: str | None = None) -> bool:
+    async def adelete(
+        self, session_id: str, *, user_id: str | None = None, lease: Lease | None = None
+    ) -> bool:
         """Async twin of `delete`."""
-        return await self.arun(Delete(session_id, user_id))
+        return await arun_under(self, lease, Delete(session_id, user_id))
 
     def list_sessions(
         self,

@@ -17,11 +17,14 @@ __all__ = [
     "NO_LIMIT",
     "checked_flag",
     "checked_last",
+    "checked_lease_seconds",
     "checked_limit",
     "checked_metadata",
     "checked_moment",
     "checked_seconds",
+    "checked_token",
     "checked_version",
+    "checked_wait",
     "require_version",
 ]
 
@@ -175,6 +178,66 @@ def checked_seconds(value: object, name: str = "timeout") -> float:
     if value > _LONGEST:
         raise ValueError(f"{name} must be a number of seconds of at most {_LONGEST:,}")
     return value
+
+
+def checked_lease_seconds(value: object) -> float:
+    """Check how long a lease is to last.
+
+    Args:
+        value: What the caller gave.
+
+    Returns:
+        The same, as a float.
+
+    Raises:
+        InvalidSessionError: It is not a number of seconds above 0 and of at most a day.
+    """
+    return _within_a_day(value, "seconds", 0.001, "from 0.001 to 86,400: how long the lease lasts")
+
+
+def checked_wait(value: object, name: str = "wait") -> float:
+    """Check how long a caller waits for a lease.
+
+    Args:
+        value: What the caller gave.
+        name: What to call it in an error.
+
+    Returns:
+        The same, as a float.
+
+    Raises:
+        InvalidSessionError: It is not a number of seconds from 0 to a day.
+    """
+    return _within_a_day(value, name, 0, "from 0 to 86,400: how long to wait for the lease")
+
+
+_A_DAY = 86_400
+
+
+def _within_a_day(value: object, name: str, least: float, words: str) -> float:
+    words = f"{name} must be a number of seconds {words}"
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise InvalidTypeError(f"{words}; not {type(value).__name__}")
+    if not least <= value <= _A_DAY:
+        raise InvalidSessionError(words)
+    return float(value)
+
+
+def checked_token(value: object) -> int:
+    """Check the token of a lease.
+
+    Args:
+        value: What the caller gave.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidSessionError: It is no whole number from 0 to 2**63 - 1.
+    """
+    if type(value) is int and 0 <= value < 2**63:
+        return value
+    raise _refusal(value, "token must be a whole number: the token of a lease")
 
 
 _LONGEST = 10**9  # thirty years; from ten times as many on, sockets overflow

@@ -15,6 +15,7 @@ Example:
 """
 
 from sessionstore.operations.base import Operation, unknown_operation
+from sessionstore.operations.leases import AcquireLease, Fence, ReleaseLease, RenewLease
 from sessionstore.operations.reads import Get, GetMessages, ListSessions, Ping, Setup
 from sessionstore.operations.several import OfOneSession, Several, as_several
 from sessionstore.operations.writes import (
@@ -31,10 +32,12 @@ from sessionstore.operations.writes import (
 )
 
 __all__ = [
+    "AcquireLease",
     "Append",
     "Create",
     "Delete",
     "DeleteMessages",
+    "Fence",
     "Fork",
     "Get",
     "GetMessages",
@@ -43,6 +46,8 @@ __all__ = [
     "Operation",
     "Ping",
     "Prune",
+    "ReleaseLease",
+    "RenewLease",
     "ReplaceMessage",
     "Rewind",
     "SessionWrite",

@@ -6,12 +6,13 @@ from typing import Any, TypeAlias, get_args
 
 from sessionstore.errors import InvalidSessionError, InvalidTypeError
 from sessionstore.operations.base import Operation, put, unknown_operation
+from sessionstore.operations.leases import Fence
 from sessionstore.operations.reads import Get, GetMessages
 from sessionstore.operations.writes import Delete, SessionWrite
 
 __all__ = ["OfOneSession", "Several", "as_several"]
 
-OfOneSession: TypeAlias = Get | GetMessages | SessionWrite
+OfOneSession: TypeAlias = Fence | Get | GetMessages | SessionWrite
 """What can be one of `Several` operations."""
 _OF_ONE_SESSION = frozenset(get_args(OfOneSession))
 

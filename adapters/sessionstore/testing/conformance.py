@@ -14,6 +14,7 @@ from sessionstore.testing.deleting import DeleteMessagesContract
 from sessionstore.testing.expiry import ExpiryContract
 from sessionstore.testing.forking import ForkContract, ForkVolumeContract
 from sessionstore.testing.identifiers import IdentifierContract
+from sessionstore.testing.leasing import LeaseContract, SharedLeaseContract
 from sessionstore.testing.lifetime import LifetimeContract, RestartContract
 from sessionstore.testing.listing import ListContract
 from sessionstore.testing.operations import OperationContract
@@ -58,6 +59,7 @@ class SessionStoreConformance(
     RewindVolumeContract,
     OperationContract,
     SeveralContract,
+    LeaseContract,
     SetupContract,
     StatsContract,
 ):
@@ -102,6 +104,7 @@ class SharedStoreConformance(
     SessionStoreConformance,
     RestartContract,
     SharedSetupContract,
+    SharedLeaseContract,
     ProcessContract,
     CrashContract,
     WaitContract,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import pytest
 
+from sessionstore.leases import Lease
 from sessionstore.store import SessionStore
 from sessionstore.testing.capabilities import Capabilities
 
@@ -136,6 +137,9 @@ class _Twins:
     def __init__(self, store: SessionStore, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         self._store = store
         self._run = run
+
+    def lease(self, session_id: str, **options: Any) -> Lease:
+        return Lease(cast("SessionStore", self), session_id, **options)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         twin = getattr(self._store, f"a{name}")
