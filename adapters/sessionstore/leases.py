@@ -9,6 +9,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec.structs import replace
+
 from sessionstore.arguments import checked_wait
 from sessionstore.errors import (
     InvalidSessionError,
@@ -43,7 +45,7 @@ class Lease:
     one that was stopped for too long can't write over what came after it.
 
     A lease that was lost is left without an error, and so is one that can't be given back because
-    the store is away: it runs out by itself.
+    the store is away: it runs out by itself. So does one whose taking got no answer in time.
 
     Example:
         >>> from sessionstore import InMemorySessionStore
@@ -81,8 +83,8 @@ class Lease:
         """Prepare a lease; nothing is asked yet."""
         self._store = store
         self._wait = checked_wait(wait)
-        acquire = AcquireLease(session_id, seconds, user_id, take_over, new_id())
-        self._acquire, self._token = acquire, 0
+        acquire = AcquireLease(session_id, seconds, user_id, take_over)
+        self._acquire, self._token, self._entered = acquire, 0, False
         self.session_id: str = acquire.session_id
         self.seconds: float = acquire.seconds
 
@@ -129,6 +131,7 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back, as leaving the block does; one that was lost is no error."""
+        self._entered = False
         try:
             self._store.run(self._release())
         except SessionStoreError as error:
@@ -136,6 +139,7 @@ class Lease:
 
     async def arelease(self) -> None:
         """Async twin of `release`."""
+        self._entered = False
         try:
             await self._store.arun(self._release())
         except SessionStoreError as error:
@@ -148,10 +152,13 @@ class Lease:
             SessionLeasedError: Another holds it, and did to the end of the wait.
             SessionAccessError: The session belongs to another user.
             OutageError: The store is away, and a fallback can't promise it.
+            InvalidSessionError: It is entered already: each turn needs a lease of its own.
         """
+        self._enter()
         try:
             self._token = play(self._entering(), self._send)
         except SessionStoreError:
+            self._entered = False
             raise
         except BaseException:  # cancelled or interrupted: it may have been taken
             self.release()
@@ -169,9 +176,11 @@ class Lease:
 
     async def __aenter__(self) -> Self:
         """Take the lease; as ``with`` does."""
+        self._enter()
         try:
             self._token = await aplay(self._entering(), self._asend)
         except SessionStoreError:
+            self._entered = False
             raise
         except BaseException:  # cancelled or interrupted: it may have been taken
             await self.arelease()
@@ -186,6 +195,12 @@ class Lease:
     ) -> None:
         """Give the lease back."""
         await self.arelease()
+
+    def _enter(self) -> None:
+        if self._entered:
+            raise InvalidSessionError("this lease is entered already: call store.lease for another")
+        self._entered = True
+        self._acquire = replace(self._acquire, holder=new_id())
 
     def _entering(self) -> Flow[AcquireLease | float, Any, int]:
         """Ask for the lease until it is free or the wait is over; a number is a pause."""

@@ -256,8 +256,13 @@ class LeaseContract(StoreSuite):
             store.lease("")
         with pytest.raises(InvalidSessionError):
             store.append_message("s", said("x"), lease=store.lease("s"))
-        with store.lease("t") as lease, pytest.raises(InvalidSessionError):
-            store.append_message("s", said("x"), lease=lease)
+        with store.lease("t") as lease:
+            with pytest.raises(InvalidSessionError):
+                store.append_message("s", said("x"), lease=lease)
+            with pytest.raises(InvalidSessionError):
+                lease.__enter__()
+        with lease:  # another one, by its token
+            pass
         with pytest.raises(InvalidSessionError):
             store.append_message("s", said("x"), lease=7)  # type: ignore[arg-type]
         assert store.get("s") is None
