@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import branches
 import decoding
 import many
 import outages
@@ -160,6 +161,11 @@ class Run:
     def _alone(self, backend: str, place: Place) -> None:
         """Measure ours beside itself."""
         loop, scale = self._loop, self._scale
+        self._group(
+            "branches",
+            backend,
+            lambda: branches.branches(loop, backend, place, seconds=scale.seconds / 2),
+        )
         if backend == "memory":
             return
         self._group(
