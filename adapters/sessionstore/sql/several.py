@@ -25,6 +25,7 @@ from sessionstore.operations import (
 )
 from sessionstore.sql.appending import append
 from sessionstore.sql.changes import find, new_row
+from sessionstore.sql.deleting import delete_messages
 from sessionstore.sql.direct import Values
 from sessionstore.sql.reading import get, get_messages
 from sessionstore.sql.requests import SqlFlow, Work
@@ -33,7 +34,6 @@ from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.viewing import turn_of, viewed
 from sessionstore.sql.writing import (
     create,
-    delete_messages,
     delete_session,
     replace_message,
     update_session,
