@@ -15,6 +15,7 @@ from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.loading import SessionLoader
+from langchain_sessionstore.rewinding import saving_rewound
 from langchain_sessionstore.sameness import edited, fingerprints
 from langchain_sessionstore.saving import (
     OnSaveError,
@@ -40,6 +41,7 @@ try:
     from langgraph.graph.message import REMOVE_ALL_MESSAGES
     from langgraph.types import Command
 
+    from langchain_sessionstore.agent_rewinding import refuse_with_checkpointer, rewind_asked_for
     from langchain_sessionstore.agent_saving import TurnSaver, hide_from_streams, log_given_up
     from langchain_sessionstore.agent_state import (
         MARK,
@@ -317,10 +319,13 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> StoreFlow[dict[str, Any]]:
         turn = self._turns.new(config, runtime.context)
         messages = state.get("messages") or []
+        rewind = rewind_asked_for(turn, config, runtime.context)
         if not _mirrors(config, state):
-            loaded = yield from self._loader.loading(turn, messages)
+            loading = self._loader.loading(turn, messages, opens=rewind is None)
+            loaded = yield from saving_rewound(loading, rewind)
             hide_from_streams(config, loaded or [])
             return {TURN: turn} | ({"messages": [_REMOVE_ALL, *loaded]} if loaded else {})
+        refuse_with_checkpointer(rewind)
         require_own(turn, state, user_scoped=self._turns.user_scoped)
         yield from verifying(turn)
         thread = state.get("session_thread") or [turn.session_id, turn.user_id]

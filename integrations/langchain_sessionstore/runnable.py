@@ -14,12 +14,10 @@ from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.utils import get_unique_config_specs
 from pydantic import BaseModel, RootModel, create_model
 
-from langchain_sessionstore.again import comes_again, sent_again
+from langchain_sessionstore.chain_reader import ChainReader
 from langchain_sessionstore.chain_turn import ChainTurn
-from langchain_sessionstore.codec import asks_for_tools, to_langchain_messages
 from langchain_sessionstore.echo import gives_all_back
-from langchain_sessionstore.edits import SentAgain, edited_in, recalling
-from langchain_sessionstore.pending import closed
+from langchain_sessionstore.rewinding import REWIND_TO, rewind_of, without_rewind
 from langchain_sessionstore.saving import (
     OnSaveError,
     SessionSaveError,
@@ -39,8 +37,6 @@ from sessionstore import (
 from sessionstore.arguments import checked_id
 from sessionstore.flow import aplay, play
 from sessionstore.integration import StoreFlow, checked_store
-from sessionstore.models import new_id
-from sessionstore.operations import GetMessages
 
 if TYPE_CHECKING:
     from langchain_core.utils.pydantic import TypeBaseModel
@@ -237,14 +233,14 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     @_described
     def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         turn = play(self._beginning(input, config), self._store.run)
-        answer = self._bound.invoke(turn.value, config, **kwargs)
+        answer = self._bound.invoke(turn.value, without_rewind(config), **kwargs)
         play(self._saving(turn, answer), self._store.run)
         return answer
 
     @_described
     async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
         turn = await aplay(self._beginning(input, config), self._store.arun)
-        answer = await self._bound.ainvoke(turn.value, config, **kwargs)
+        answer = await self._bound.ainvoke(turn.value, without_rewind(config), **kwargs)
         await aplay_to_its_end(self._saving(turn, answer), self._store)
         return answer
 
@@ -254,8 +250,9 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     ) -> Iterator[Any]:
         turn = play(self._beginning(next(inputs), config), self._store.run)
         chunks, outcome = list[Any](), Outcome()
+        config = outcome.heeding(without_rewind(config))
         try:
-            for chunk in self._bound.stream(turn.value, outcome.heeding(config), **kwargs):
+            for chunk in self._bound.stream(turn.value, config, **kwargs):
                 chunks.append(chunk)
                 yield chunk
         except GeneratorExit:
@@ -271,8 +268,9 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         input = await anext(inputs)  # noqa: A001 - LangChain's name for it
         turn = await aplay(self._beginning(input, config), self._store.arun)
         chunks, outcome = list[Any](), Outcome()
+        config = outcome.heeding(without_rewind(config))
         try:
-            async for chunk in self._bound.astream(turn.value, outcome.heeding(config), **kwargs):
+            async for chunk in self._bound.astream(turn.value, config, **kwargs):
                 chunks.append(chunk)
                 yield chunk
         except (GeneratorExit, asyncio.CancelledError) as left:
@@ -329,39 +327,9 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
 
     def _beginning(self, input: Any, config: RunnableConfig) -> StoreFlow[ChainTurn]:
         session_id, user_id = self._session(config)
-        if self._window:
-            stored = yield from self._window.loading(session_id, user_id)
-        else:
-            stored = yield GetMessages(session_id, user_id=user_id)
-        brought = self._keys.new(input)
-        # The ids are the same in both, so that a graph which gives all back gives nothing new.
-        new = [m if m.id else m.model_copy(update={"id": new_id()}) for m in brought]
-        history = to_langchain_messages(stored)
-        answer_id: str | None = None
-        again: SentAgain | None = None
-        held = set[str | None]()
-        if comes_again(brought, stored):
-            history, answer_id = sent_again(history, brought)
-            if len(history) < len(stored):
-                held = {message.id for message in stored}
-            if ids := edited_in(stored, brought):
-                again = SentAgain((yield from recalling(session_id, user_id, ids)), brought)
-                answer_id, held = again.answer_id(), again.ids
-                history = [message for message in history if message.id not in again.obsolete()]
-        shown = closed(history, new) if asks_for_tools(stored) else history
-        value = self._keys.given(input, shown, new)
-        return ChainTurn(
-            session_id=session_id,
-            agent_id=self._agent_id,
-            user_id=user_id,
-            value=value,
-            new=new,
-            shown=shown,
-            answer_id=answer_id,
-            again=again,
-            known=sum(message.id in held for message in brought if message.id),
-            made_ids=not any(message.id for message in brought),
-        )
+        rewind = rewind_of(session_id, user_id, config.get("configurable", {}).get(REWIND_TO))
+        reader = ChainReader(self._keys, self._agent_id, self._window)
+        return (yield from reader.beginning(input, session_id, user_id, rewind))
 
     def _answer(self, turn: ChainTurn, total: Any, outcome: Outcome) -> Any:
         """Give the outcome of a stream: a graph's chunks are its steps, its states, or neither."""
@@ -382,9 +350,10 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         try:
             try:
                 answers = self._keys.answers(answer)
-            except InvalidMessageError:  # what the user said is still kept
-                yield turn.appending(turn.new)
-                input_saved = True
+            except InvalidMessageError:
+                if not turn.rewind:  # what the user said is still kept
+                    yield turn.appending(turn.new)
+                    input_saved = True
                 raise
             yield from turn.keeping(answers)
         except SessionStoreError as error:
@@ -392,8 +361,8 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
 
     def _leaving(self, turn: ChainTurn, answer: Any) -> StoreFlow[None]:
         """Keep what was streamed before the caller left: of a graph's steps, what the user said."""
-        if turn.answer_id and not (turn.again and turn.again.is_edited):
-            return  # the whole answer of the first time says more
+        if turn.rewind or (turn.answer_id and not (turn.again and turn.again.is_edited)):
+            return  # what is in the log says more: the whole answer of the first time
         answers: list[BaseMessage] = []
         with suppress(InvalidMessageError):
             answers = heard_of(self._keys.answers(answer))
