@@ -14,8 +14,14 @@ from typing import Any, TypeVar
 from langchain_core.runnables import RunnableConfig
 from msgspec.structs import replace
 
-from sessionstore import InvalidMessageError, SessionMessage, SessionNotFoundError
+from sessionstore import (
+    InvalidMessageError,
+    SessionMessage,
+    SessionNotFoundError,
+    StoreUnavailableError,
+)
 from sessionstore.integration import StoreFlow
+from sessionstore.models import SYSTEM_ROLES
 from sessionstore.operations import (
     DeleteMessages,
     GetMessages,
@@ -224,6 +230,9 @@ class _Rewound:
         except InvalidMessageError:  # somebody has deleted it since
             self._next = None
             return None
+        except StoreUnavailableError:  # an outage, perhaps: what is known of it is all there is
+            known = yield from self._to_the_end(replace(read, limit=None))
+            return known and _last(read, known)
         return found
 
     def _behind(self) -> StoreFlow[str | None]:
@@ -238,3 +247,11 @@ class _Rewound:
         return SessionNotFoundError(
             f"the session has no message {self._rewind.to!r} to rewind to: nothing was changed"
         )
+
+
+def _last(read: GetMessages, known: list[SessionMessage]) -> list[SessionMessage]:
+    """Give as many of the last messages as a read asks for."""
+    if read.limit is None or len(known) <= read.limit:
+        return known
+    keeps_first = read.keep_system and known[0].role in SYSTEM_ROLES
+    return [*known[:keeps_first], *known[-read.limit :]]
