@@ -119,6 +119,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     last turn its answer takes the old one's place; in an earlier one the turn goes on at the end,
     and a checkpointer's state goes on from the edit.
 
+    With ``rewind_to``, the id of a message, at the same places as the session, a turn runs as if
+    nothing came after that message. What did is deleted in the step that saves the input.
+
     A call that was left without a result is closed in what the model is sent. An agent that is
     called in a tool of another has a session of its own: the one that its config names, else one
     named after the tool result's id and the agent (``"<id>/<agent_id>"``); never the session of the
@@ -155,8 +158,10 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             ``on_save_error`` is not a plain function.
         InvalidSessionError: The agent's id is invalid. From a call of the agent: it names no
             session, no user where one is required, or two different ones, or says nothing where
-            nothing was said; nothing has run. Or middleware in front made a request without a
-            runtime.
+            nothing was said, or ``rewind_to`` with a checkpointer; nothing has run. Or middleware
+            in front made a request without a runtime.
+        SessionNotFoundError: From a call of the agent: the session has no message ``rewind_to``;
+            nothing has run.
         SessionAccessError: From a call of the agent: the session belongs to another user, or the
             checkpointer's thread to another user or session; nothing has run.
         SessionSaveError: From a call of the agent: what the model answered or a tool gave could not

@@ -74,6 +74,10 @@ def with_session_history(
     place. In the last turn the answer takes the place of what answered it, in an earlier one it is
     added at the end.
 
+    With ``rewind_to`` in the config, the id of a message, a turn runs as if nothing came after that
+    message. What did is deleted in the step in which the turn is saved: where the runnable raises,
+    the caller leaves its stream, or the save fails, the session is as it was.
+
     Example:
         >>> from langchain_core.runnables import RunnableLambda
         >>> from langchain_sessionstore import with_session_history
@@ -168,7 +172,8 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
 
         Args:
             input: As the wrapped runnable takes it, without the history.
-            config: With ``session_id`` (and ``user_id``, the caller) under ``configurable``.
+            config: With ``session_id`` (and ``user_id``, the caller, and ``rewind_to``, the last
+                message that stays) under ``configurable``.
             **kwargs: Passed on to the wrapped runnable.
 
         Returns:
@@ -177,6 +182,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         Raises:
             InvalidSessionError: The config lacks a key.
             SessionAccessError: The session belongs to another user; nothing has run.
+            SessionNotFoundError: It has no message ``rewind_to``; nothing has run.
             SessionSaveError: The turn could not be saved.
         """
         return self._call_with_config(self._invoke, input, config, **kwargs)  # type: ignore[arg-type]
@@ -205,6 +211,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         Raises:
             InvalidSessionError: As for `invoke`.
             SessionAccessError: As for `invoke`.
+            SessionNotFoundError: As for `invoke`.
             SessionSaveError: As for `invoke`, after the last chunk.
         """
         chunks = self._transform_stream_with_config(
