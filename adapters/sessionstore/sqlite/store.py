@@ -10,17 +10,20 @@ from typing import Any, Literal, TypeVar, overload
 from sessionstore.bounds import StoreBounds
 from sessionstore.models import retention_microseconds
 from sessionstore.operations import (
+    AcquireLease,
     Fork,
     ListSessions,
     Operation,
     Ping,
     Prune,
+    ReleaseLease,
+    RenewLease,
     Setup,
     Several,
     as_several,
 )
 from sessionstore.runner import counted
-from sessionstore.sqlite import reading, writing
+from sessionstore.sqlite import leases, reading, writing
 from sessionstore.sqlite.async_calls import acarry_out
 from sessionstore.sqlite.carrying import carry_out
 from sessionstore.sqlite.connections import Database
@@ -40,6 +43,9 @@ _OPERATIONS: dict[type[Operation[Any]], Work[Any]] = {
     **OF_ONE_SESSION,
     Fork: fork,
     Several: several,
+    AcquireLease: leases.acquire,
+    RenewLease: leases.renew,
+    ReleaseLease: leases.release,
     ListSessions: reading.list_sessions,
     Prune: writing.prune,
     Ping: reading.ping,

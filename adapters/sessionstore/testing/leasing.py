@@ -285,8 +285,9 @@ class SharedLeaseContract(StoreSuite):
 
     def test_a_lease_is_held_across_a_restart(self, stores: Stores) -> None:
         """Who knows its token goes on with it."""
-        with stores.open() as one:
-            token = one.run(AcquireLease("s", _LONG, holder="me"))
+        one = stores.open()
+        token = one.run(AcquireLease("s", _LONG, holder="me"))
+        one.close()
         two = stores.open()
         with pytest.raises(SessionLeasedError):
             two.lease("s").__enter__()
