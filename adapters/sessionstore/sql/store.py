@@ -11,11 +11,14 @@ from sessionstore.errors import SessionStoreError
 from sessionstore.flow import aplay, play
 from sessionstore.models import retention_microseconds
 from sessionstore.operations import (
+    AcquireLease,
     Fork,
     ListSessions,
     Operation,
     Ping,
     Prune,
+    ReleaseLease,
+    RenewLease,
     Setup,
     Several,
     as_several,
@@ -23,7 +26,8 @@ from sessionstore.operations import (
 from sessionstore.runner import counted
 from sessionstore.sql.database import AgentDb
 from sessionstore.sql.forking import fork
-from sessionstore.sql.listing import list_sessions, ping
+from sessionstore.sql.leases import acquire, release, renew
+from sessionstore.sql.listing import list_sessions, ping, set_up
 from sessionstore.sql.opening import open_db
 from sessionstore.sql.pruning import prune
 from sessionstore.sql.requests import SqlFlow
@@ -45,10 +49,13 @@ _OPERATIONS: dict[type[Operation[Any]], _MakeFlow] = {
     **OF_ONE_SESSION,
     Fork: fork,
     Several: several,
+    AcquireLease: acquire,
+    RenewLease: renew,
+    ReleaseLease: release,
     ListSessions: list_sessions,
     Ping: ping,
     Prune: prune,
-    Setup: ping,  # what is not there is made before the first statement
+    Setup: set_up,
 }
 
 

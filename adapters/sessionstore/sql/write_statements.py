@@ -277,8 +277,8 @@ def written(tables: Tables, sql: str) -> TextClause:
 
     Args:
         tables: The store's.
-        sql: The statement, with ``{sessions}``, ``{messages}``, ``{now}``, ``{began}`` (when the
-            statement began) and ``{oldest}``.
+        sql: The statement, with ``{sessions}``, ``{messages}``, ``{leases}``, ``{now}``,
+            ``{began}`` (when the statement began) and ``{oldest}``.
 
     Returns:
         The statement.
@@ -292,6 +292,7 @@ def written(tables: Tables, sql: str) -> TextClause:
 def _named(tables: Tables, sql: str) -> str:
     """Put the names of the tables into a statement, as `text` wants them written."""
     quote = URL.create("postgresql+psycopg").get_dialect()().identifier_preparer.format_table
-    names = {"{sessions}": quote(tables.sessions), "{messages}": quote(tables.messages)}
+    known = {"{sessions}": tables.sessions, "{messages}": tables.messages}
+    names = {mark: quote(table) for mark, table in (*known.items(), ("{leases}", tables.leases))}
     written = {mark: name.replace("%%", "%").replace(":", "\\:") for mark, name in names.items()}
     return re.sub("|".join(names), lambda found: written[found[0]], sql)
