@@ -1,0 +1,14 @@
+-- Takes a lease. Needs `lease`.
+-- KEYS: 1 the session's head.
+-- ARGV: 7 who takes it; 8 for how many microseconds; 9 a plus, to take it from whoever has it.
+
+local caller, head = ARGV[3], redis.call('HMGET', KEYS[1], 'agent', 'user')
+if head[1] and caller ~= '' and head[2] ~= '' and head[2] ~= caller then return {'ACCESS'} end
+local answer = first_answer()
+if answer then return answer end
+local token = newest
+if not (is_held and holder == ARGV[7]) then
+  if is_held and ARGV[9] == '' then return {'LEASED', string.format('%.0f', ends - now)} end
+  token = string.format('%.0f', math.max(now, (newest or 0) + 1))
+end
+return note(token, ARGV[7], now + ARGV[8])
