@@ -15,6 +15,7 @@ from sessionstore.arguments import checked_wait
 from sessionstore.errors import (
     InvalidSessionError,
     InvalidTypeError,
+    OutageError,
     SessionLeasedError,
     SessionStoreError,
 )
@@ -235,7 +236,10 @@ class Lease:
         return ReleaseLease(acquire.session_id, str(acquire.holder), acquire.user_id)
 
     def _note(self, error: SessionStoreError) -> None:
-        _logger.warning(
+        # Of an outage the fallback has told, once for all who meet it.
+        level = logging.INFO if isinstance(error, OutageError) else logging.WARNING
+        _logger.log(
+            level,
             "the lease of session %r was not given back, and runs out by itself: %s",
             self.session_id,
             error,
