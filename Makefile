@@ -40,6 +40,7 @@ lint: $(READY) ## style
 
 types: $(READY) ## strict types, for us and for those who use the package
 	$(BIN)/mypy
+	$(BIN)/mypy docs/examples
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright
 	@for package in $(PACKAGES); do \
 		PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes $$package || exit 1; \
