@@ -107,19 +107,27 @@ class Page:
             time.sleep(0.05)
         return found
 
+    def reload(self) -> None:
+        """Load the page anew, and wait until the old one is gone."""
+        self.run("window.isOld = true")
+        self.call("Page.reload")
+        self.wait_for("!window.isOld")
+
     def click(self, element: str) -> None:
         """Click what a script gives, as soon as it is there."""
-        self.wait_for(f"!!({element})")
-        self.run(f"({element}).click()")
+        self.wait_for(f"(found => found && (found.click(), true))({element})")
 
-    def type(self, element: str, text: str, key: str = "Enter") -> None:
-        """Type a text in place of what is there, and press Enter."""
-        self.wait_for(f"!!({element})")
-        self.run(f"({element}).focus(), ({element}).select()")
+    def fill(self, element: str, text: str) -> None:
+        """Type a text in place of what is there."""
+        self.wait_for(f"(found => found && (found.focus(), found.select(), true))({element})")
         self.call("Input.insertText", text=text)
-        pressed = {"key": key, "code": key, "windowsVirtualKeyCode": 13, "text": "\r"}
+
+    def type(self, element: str, text: str) -> None:
+        """Type a text in place of what is there, and press Enter."""
+        self.fill(element, text)
+        enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
         for what in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=what, **pressed)
+            self.call("Input.dispatchKeyEvent", type=what, **enter)
 
 
 @contextmanager

@@ -10,8 +10,11 @@ from uuid import uuid4
 import httpx
 import pytest
 from chat_client import ALICE, BOB, events, made, messages, say, texts
+from servers import redis
 from servers.examples import EXAMPLES, fastapi_chat
 from servers.process import folder, wait_until
+
+from sessionstore import RedisSessionStore
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,17 @@ def test_a_turn_whose_model_breaks_off_says_that_it_is_not_saved(alice: httpx.Cl
     assert messages(alice, chat) == before
 
 
+def test_an_edit_whose_model_breaks_off_leaves_the_chat_as_it_was(alice: httpx.Client) -> None:
+    chat = made(alice)
+    for text in ("One.", "Two."):
+        say(alice, chat, text)
+    before = messages(alice, chat)
+    path = f"/chats/{chat}/messages/{before[0]['id']}"
+    with alice.stream("PUT", path, json={"text": "Break for me"}) as response:
+        assert list(events(response))[-1] == {"saved": False}
+    assert messages(alice, chat) == before
+
+
 def test_a_question_that_is_sent_again_is_kept_once(alice: httpx.Client) -> None:
     chat = made(alice)
     for _ in range(2):
@@ -172,3 +186,46 @@ def test_no_example_puts_text_into_a_page_as_html() -> None:
         code = path.read_text(encoding="utf-8")
         for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "unsafe_"):
             assert way not in code, path
+
+
+def test_a_chat_goes_on_while_redis_is_away_and_is_whole_afterwards() -> None:
+    """Redis is killed within an answer, so that its turn is the first to be journaled."""
+    with (
+        redis.single(appendonly="yes", appendfsync="always") as server,
+        folder() as home,
+        fastapi_chat(home, server.url, app="held_chat") as url,
+        httpx.Client(base_url=url, headers=ALICE, timeout=60) as alice,
+    ):
+        chat = made(alice)
+        say(alice, chat, "One.")
+        path = f"/chats/{chat}/messages"
+        with alice.stream("POST", path, json={"text": "Wait for it"}) as response:
+            told = events(response)
+            assert next(told) == {"text": "Number"}
+            server.kill()
+            (home / "it").touch()
+            assert list(told)[-1] == {"saved": True}
+        assert say(alice, chat, "Three.") == "Number 3: Three."
+        assert say(alice, chat, "Another three.", messages(alice, chat)[4]["id"])
+        assert httpx.get(url + path, headers=BOB).status_code == 403
+        assert [one["id"] for one in alice.get("/chats").json()["chats"]] == [chat]
+        health = alice.get("/health").json()
+        assert health["degraded"]
+        assert health["since"]
+        assert health["pending"] >= 1
+        assert alice.get("/ready").is_success
+        shown = messages(alice, chat)
+        server.start()
+        wait_until(lambda: is_recovered(alice), "the timer has replayed all")
+        assert messages(alice, chat) == shown
+        with RedisSessionStore(server.url) as store:
+            kept = store.get_messages(chat, user_id="alice")
+    assert [(one.id, one.content) for one in kept] == [(one["id"], one["text"]) for one in shown]
+    said = [one["text"] for one in shown]
+    assert said[::2] == ["One.", "Wait for it", "Another three."]
+    assert said[1::2] == [f"Number {n}: {text}" for n, text in enumerate(said[::2], 1)]
+
+
+def is_recovered(client: httpx.Client) -> bool:
+    health = client.get("/health").json()
+    return not health["degraded"] and not health["pending"]

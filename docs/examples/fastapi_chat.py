@@ -233,10 +233,16 @@ def event(**data: Any) -> str:
     return f"data: {json.dumps(data)}\n\n"
 
 
-async def turn(request: Request, chat: BoundSession, question: HumanMessage) -> EventStream:
+async def turn(
+    request: Request, chat: BoundSession, question: HumanMessage, rewind_to: str | None = None
+) -> EventStream:
     """Begin a turn. What refuses it, such as another's chat, comes before the first byte."""
     config: RunnableConfig = {
-        "configurable": {"session_id": chat.session_id, "user_id": chat.user_id}
+        "configurable": {
+            "session_id": chat.session_id,
+            "user_id": chat.user_id,
+            "rewind_to": rewind_to,
+        }
     }
     chunks = request.app.state.chain.astream([question], config)
     return EventStream(await anext(chunks), chunks)
@@ -250,9 +256,11 @@ async def ask(chat: Chat, question: Question, request: Request) -> EventStream:
 
 @app.put("/chats/{chat_id}/messages/{message_id}")
 async def edit(chat: Chat, message_id: str, question: Question, request: Request) -> EventStream:
-    """Say something else at that place, or the same again: what came behind it is gone."""
-    await chat.arewind(to=message_id)
-    return await turn(request, chat, HumanMessage(question.text, id=message_id))
+    """Say something else in that place, or the same again: what came behind it is gone.
+
+    It is gone in the step that saves the turn. Until then, or if it fails, all is as it was.
+    """
+    return await turn(request, chat, HumanMessage(question.text, id=message_id), message_id)
 
 
 # -- Health ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ Without ``SESSIONS`` the chats are in a file. Sign in with ``alice-token``.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import re
 from contextlib import closing
@@ -25,13 +26,14 @@ from sessionstore import (
     SessionAccessError,
     SessionMessage,
     SessionStore,
-    StoreUnavailableError,
     Window,
     open_store,
 )
 from sessionstore.bound_session import BoundSession
 
 PAGE_SIZE = 20
+logger = logging.getLogger(__name__)
+
 # In place of your application's own login, such as st.login: the user has to come from there.
 TOKENS = {"alice-token": "alice", "bob-token": "bob"}
 
@@ -146,13 +148,15 @@ def delete_chat(chat: BoundSession) -> None:
 
 
 def answer(chain: Runnable[Any, Any], chat: BoundSession, text: str, place: str | None) -> None:
-    """Stream an answer; at the place of a message, what came behind it is gone."""
+    """Stream an answer; in the place of a message, what came behind it is gone once it is saved."""
     st.chat_message("user").text(text)
     config: RunnableConfig = {
-        "configurable": {"session_id": chat.session_id, "user_id": chat.user_id}
+        "configurable": {
+            "session_id": chat.session_id,
+            "user_id": chat.user_id,
+            "rewind_to": place,
+        }
     }
-    if place:
-        chat.rewind(to=place)
     chunks: Any = chain.stream([HumanMessage(text, id=place)], config)
     # Where the user clicks elsewhere meanwhile, what came until then is saved.
     with closing(chunks):
@@ -176,7 +180,7 @@ def show_health(store: SessionStore) -> None:
     """Replay what waits, on a timer, and tell while the store is away."""
     store.recover()
     if store.is_degraded():
-        st.warning(f"Kept here until the store is back: {store.stats().pending} writes.")
+        st.warning(f"The store is away: {store.stats().pending} writes wait here for it.")
 
 
 def main() -> None:
@@ -204,5 +208,6 @@ try:
     main()
 except SessionAccessError:
     st.error("This chat belongs to another user.")
-except StoreUnavailableError:
-    st.error("This could not be kept: try again.")
+except Exception:  # Streamlit would show the user a traceback
+    logger.exception("a page was not drawn to its end")
+    st.error("This failed: try again.")
