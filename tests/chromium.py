@@ -18,7 +18,7 @@ from typing import Any
 
 from browser import HINT, OPTIONS, binary
 
-_PATIENCE = 60.0
+_PATIENCE = 120.0  # a busy machine draws for long
 # The protocol's file descriptors are 3 and 4.
 _LAUNCH = """
 import os, sys

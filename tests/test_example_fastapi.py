@@ -56,7 +56,7 @@ def test_what_came_is_saved_where_the_client_leaves(alice: httpx.Client, home: P
         "POST", f"/chats/{chat}/messages", json={"text": "Wait for ever"}
     ) as response:
         assert next(events(response)) == {"text": "Number"}
-    wait_until(lambda: texts(alice, chat) == ["Wait for ever", "Number"], "the turn is saved")
+    wait_until(lambda: texts(alice, chat) == ["Wait for ever", "Number"], "the turn is saved", 120)
     (home / "ever").touch()  # the model's thread ends, too
 
 
@@ -216,7 +216,7 @@ def test_a_chat_goes_on_while_redis_is_away_and_is_whole_afterwards() -> None:
         assert alice.get("/ready").is_success
         shown = messages(alice, chat)
         server.start()
-        wait_until(lambda: is_recovered(alice), "the timer has replayed all")
+        wait_until(lambda: is_recovered(alice), "the timer has replayed all", 120)
         assert messages(alice, chat) == shown
         with RedisSessionStore(server.url) as store:
             kept = store.get_messages(chat, user_id="alice")
