@@ -28,6 +28,7 @@ from sessionstore import (
     StoreUnavailableError,
     Window,
 )
+from sessionstore.errors import OutageError
 from sessionstore.operations import Append, GetMessages, Rewind, Several
 
 TURNS = 3
@@ -396,6 +397,22 @@ def test_in_an_outage_a_turn_sees_what_is_known_or_is_refused(primary, mode, win
         primary.come_back()
         assert store.recover()
         assert logged(primary.inner)[-4:] == ["q7", "a7", "q8", "new!"]
+
+
+@pytest.mark.parametrize("window", [None, Window(max_messages=2)])
+def test_an_outage_does_not_tell_that_a_message_is_missing(primary, mode, window):
+    said(primary.inner)
+    with FallbackSessionStore(primary, retry_after=0.001) as store:
+        primary.go_down()
+        chain, shown = chain_of(store, window=window)
+        with pytest.raises(OutageError, match="'a0'"):  # of a session that was not seen
+            mode(chain, "new?", config("a0"))
+        primary.come_back()
+        assert store.recover()
+        with pytest.raises(SessionNotFoundError):
+            mode(chain, "new?", config("nowhere"))
+        assert not shown
+        assert logged(primary.inner) == ["q0", "a0", "q1", "a1", "q2", "a2"]
 
 
 def test_a_read_that_fails_once_shows_no_more_than_the_window(mode):

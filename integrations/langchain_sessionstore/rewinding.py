@@ -16,10 +16,12 @@ from msgspec.structs import replace
 
 from sessionstore import (
     InvalidMessageError,
+    SessionConflictError,
     SessionMessage,
     SessionNotFoundError,
     StoreUnavailableError,
 )
+from sessionstore.errors import OutageError
 from sessionstore.integration import StoreFlow
 from sessionstore.models import SYSTEM_ROLES
 from sessionstore.operations import (
@@ -219,6 +221,7 @@ class _Rewound:
     def _to_the_end(self, read: GetMessages) -> StoreFlow[list[SessionMessage] | None]:
         found: list[SessionMessage] = yield read
         if not found:
+            yield from self._require_known()
             raise self._missing()
         ids = [message.id for message in found]
         to = self._rewind.to
@@ -242,6 +245,21 @@ class _Rewound:
         except InvalidMessageError:
             raise self._missing() from None
         return behind[0].id if behind else None
+
+    def _require_known(self) -> StoreFlow[None]:
+        """Raise where an outage shows a session as empty that was not seen before.
+
+        A rewind of a session that must not be there writes nothing, and no fallback promises it.
+        """
+        try:
+            yield replace(self._rewind, expected_version=0)
+        except OutageError:
+            raise OutageError(
+                f"whether the session has the message {self._rewind.to!r} to rewind to is not "
+                "known until the store is back: try again then"
+            ) from None
+        except (SessionConflictError, SessionNotFoundError):
+            return
 
     def _missing(self) -> SessionNotFoundError:
         return SessionNotFoundError(
