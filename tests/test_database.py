@@ -190,7 +190,8 @@ def test_the_tables_have_the_documented_indexes(open_db: OpenDb) -> None:
         DbSessionStore(db).ping()
         found = inspect(db._sync())
         schema = db.tables.metadata.schema
-        for known in (db.tables.sessions, db.tables.messages, db.tables.schema):
+        tables = db.tables
+        for known in (tables.sessions, tables.messages, tables.leases, tables.schema):
             columns = found.get_columns(known.name, schema=schema)
             nullable = {column.name: column.nullable for column in known.columns}
             nullable["session_key"] = known is db.tables.sessions and "sqlite" in repr(db)

@@ -182,7 +182,7 @@ def test_partly_created_tables_are_completed(
             with db._sync().connect() as connection:
                 found = {name for (name,) in connection.execute(text("SHOW TABLES"))}
                 assert found == {
-                    f"sessionstore_{name}" for name in ("schema", "sessions", "messages")
+                    f"sessionstore_{name}" for name in ("schema", "sessions", "messages", "leases")
                 }
                 indexes = connection.execute(text("SHOW INDEX FROM sessionstore_sessions"))
                 assert {row.Key_name for row in indexes} >= {

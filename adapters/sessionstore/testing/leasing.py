@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -27,11 +30,13 @@ from sessionstore.store import SessionStore
 from sessionstore.testing.modes import OpenStore, Stores, StoreSuite
 from sessionstore.testing.processes import in_a_process
 from sessionstore.testing.samples import NASTY_IDS, conversation, ids, said, stored
+from sessionstore.testing.waiting import wait_until
 
 __all__ = ["LeaseContract", "SharedLeaseContract"]
 
 _SHORT, _LONG = 0.05, 600.0
 _PATIENCE = 60.0
+_FEW = 10
 
 Write = Callable[[SessionStore, Lease], Any]
 _WRITES: dict[str, tuple[Write, Any]] = {
@@ -238,6 +243,28 @@ class LeaseContract(StoreSuite):
 
         stores.at_once(*[turns] * 3)
         assert stored(store, "s").metadata == {"count": 15}
+
+    def test_no_write_lands_behind_a_take_over(self, stores: Stores) -> None:
+        """What was acknowledged under the old lease is there by then; nothing comes late."""
+        store = stores.open()
+        lease = store.lease("s", seconds=_LONG).__enter__()
+        acknowledged: list[str] = []
+
+        def write(name: str) -> None:
+            with suppress(SessionLeasedError):
+                for number in count():
+                    store.append_message("s", said("x", f"{name}{number}"), lease=lease)
+                    acknowledged.append(f"{name}{number}")
+
+        def take_over() -> None:
+            wait_until(lambda: len(acknowledged) > _FEW)
+            other = store.lease("s", seconds=_LONG, take_over=True).__enter__()
+            store.append_message("s", said("x", "last"), lease=other)
+
+        stores.at_once(partial(write, "a"), partial(write, "b"), take_over)
+        log = ids(store.get_messages("s"))
+        assert log[-1] == "last"
+        assert sorted(map(str, log[:-1])) == sorted(acknowledged)
 
     def test_any_session_can_be_leased(self, store: SessionStore) -> None:
         """Two ids never meet."""
