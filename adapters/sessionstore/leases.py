@@ -62,6 +62,8 @@ class Lease:
         wait: How long to wait for it, in seconds.
         user_id: The caller, where ownership is to be checked.
         take_over: Take it from whoever holds it.
+        holder: Who takes it: whoever names the same holder has the same lease. A new one is made at
+            each entering where none is given.
 
     Attributes:
         session_id: As given.
@@ -80,11 +82,12 @@ class Lease:
         wait: float = 0,
         user_id: str | None = None,
         take_over: bool = False,
+        holder: str | None = None,
     ) -> None:
         """Prepare a lease; nothing is asked yet."""
         self._store = store
-        self._wait = checked_wait(wait)
-        acquire = AcquireLease(session_id, seconds, user_id, take_over)
+        self._wait, self._holder = checked_wait(wait), holder
+        acquire = AcquireLease(session_id, seconds, user_id, take_over, holder)
         self._acquire, self._token, self._entered = acquire, 0, False
         self.session_id: str = acquire.session_id
         self.seconds: float = acquire.seconds
@@ -201,7 +204,7 @@ class Lease:
         if self._entered:
             raise InvalidSessionError("this lease is entered already: call store.lease for another")
         self._entered = True
-        self._acquire = replace(self._acquire, holder=new_id())
+        self._acquire = replace(self._acquire, holder=self._holder or new_id())
 
     def _entering(self) -> Flow[AcquireLease | float, Any, int]:
         """Ask for the lease until it is free or the wait is over; a number is a pause."""

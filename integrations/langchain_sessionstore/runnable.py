@@ -16,6 +16,7 @@ from pydantic import BaseModel, RootModel, create_model
 
 from langchain_sessionstore.chain_reader import ChainReader
 from langchain_sessionstore.chain_turn import ChainTurn
+from langchain_sessionstore.concurrent_turns import ConcurrentTurns, TurnTerms, checked_terms
 from langchain_sessionstore.echo import gives_all_back
 from langchain_sessionstore.rewinding import REWIND_TO, rewind_of, without_rewind
 from langchain_sessionstore.saving import (
@@ -27,6 +28,7 @@ from langchain_sessionstore.saving import (
 )
 from langchain_sessionstore.shapes import Keys, Outcome, added_up, heard_of
 from langchain_sessionstore.tokens import langchain_window
+from langchain_sessionstore.turns import FreeTurn, LeasedTurn
 from sessionstore import (
     InvalidMessageError,
     InvalidSessionError,
@@ -57,6 +59,8 @@ def with_session_history(
     agent_id: str = "default",
     window: Window | None = None,
     on_save_error: OnSaveError | None = None,
+    concurrent_turns: ConcurrentTurns = "interleave",
+    turn_wait: float = 60,
 ) -> SessionHistoryRunnable:
     """Make a runnable remember: before it runs it sees its session, and after it the turn is kept.
 
@@ -107,6 +111,14 @@ def with_session_history(
         window: What the runnable sees of its session; ``None`` for all of it.
         on_save_error: Takes a failed save, and the answer is returned as if it had been saved. A
             plain function, for the async methods too.
+        concurrent_turns: What a turn does while another one of its session runs. ``"interleave"``
+            runs beside it, and both are kept whole. The others take the session's lease, under
+            which all is saved: ``"wait"`` waits for its end, ``"reject"`` raises
+            `SessionLeasedError`, ``"supersede"`` takes its place: the earlier one's save is refused
+            with `TurnSupersededError`. In an outage that a fallback answers they raise
+            `OutageError`. A runnable with a history of the same session within this one is a part
+            of its turn.
+        turn_wait: How many seconds ``"wait"`` waits before it raises `SessionLeasedError`.
 
     Returns:
         A `Runnable` with the input and output of the one given. Besides the runnable's and the
@@ -117,7 +129,7 @@ def with_session_history(
     Raises:
         TypeError: The store, the window or ``on_save_error`` is invalid; the last must not be
             async.
-        InvalidSessionError: The agent's id is invalid.
+        InvalidSessionError: The agent's id, ``concurrent_turns`` or ``turn_wait`` is invalid.
     """
     return SessionHistoryRunnable(
         bound=runnable,
@@ -127,6 +139,7 @@ def with_session_history(
         agent_id=agent_id,
         window=window,
         on_save_error=on_save_error,
+        terms=checked_terms(concurrent_turns, turn_wait),
     )
 
 
@@ -152,6 +165,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         agent_id: str,
         window: Window | None,
         on_save_error: OnSaveError | None,
+        terms: TurnTerms | None,
     ) -> None:
         self._bound = coerce_to_runnable(bound)
         self._store = checked_store(store)
@@ -160,6 +174,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         self._agent_id = checked_id(agent_id, "agent_id")
         self._window = langchain_window(window)
         self._on_save_error = checked_on_save_error(on_save_error)
+        self._terms, self._free = terms, FreeTurn(self._store)
 
     def __repr__(self) -> str:
         """Show what is wrapped, and where it remembers."""
@@ -239,57 +254,68 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
 
     @_described
     def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        turn = play(self._beginning(input, config), self._store.run)
-        answer = self._bound.invoke(turn.value, without_rewind(config), **kwargs)
-        play(self._saving(turn, answer), self._store.run)
+        with self._held(config) as held:
+            turn = play(self._beginning(input, config), held.run)
+            with held.inside():
+                answer = self._bound.invoke(turn.value, without_rewind(config), **kwargs)
+            play(self._saving(turn, answer), held.run)
         return answer
 
     @_described
     async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        turn = await aplay(self._beginning(input, config), self._store.arun)
-        answer = await self._bound.ainvoke(turn.value, without_rewind(config), **kwargs)
-        await aplay_to_its_end(self._saving(turn, answer), self._store)
+        async with self._held(config) as held:
+            turn = await aplay(self._beginning(input, config), held.arun)
+            with held.inside():
+                answer = await self._bound.ainvoke(turn.value, without_rewind(config), **kwargs)
+            await aplay_to_its_end(self._saving(turn, answer), held)
         return answer
 
     @_described
     def _stream(
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
-        turn = play(self._beginning(next(inputs), config), self._store.run)
-        chunks, outcome = list[Any](), Outcome()
-        config = outcome.heeding(without_rewind(config))
-        try:
-            for chunk in self._bound.stream(turn.value, config, **kwargs):
-                chunks.append(chunk)
-                yield chunk
-        except GeneratorExit:
-            play(self._leaving(turn, added_up(chunks)), self._store.run)
-            raise
-        answer = self._answer(turn, added_up(chunks), outcome)
-        play(self._saving(turn, answer), self._store.run)
+        with self._held(config) as held:
+            turn = play(self._beginning(next(inputs), config), held.run)
+            chunks, outcome = list[Any](), Outcome()
+            config = outcome.heeding(without_rewind(config))
+            try:
+                for chunk in held.steps(self._bound.stream(turn.value, config, **kwargs)):
+                    chunks.append(chunk)
+                    yield chunk
+            except GeneratorExit:
+                play(self._leaving(turn, added_up(chunks)), held.run)
+                raise
+            answer = self._answer(turn, added_up(chunks), outcome)
+            play(self._saving(turn, answer), held.run)
 
     @_described
     async def _astream(
         self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
         input = await anext(inputs)  # noqa: A001 - LangChain's name for it
-        turn = await aplay(self._beginning(input, config), self._store.arun)
-        chunks, outcome = list[Any](), Outcome()
-        config = outcome.heeding(without_rewind(config))
-        try:
-            async for chunk in self._bound.astream(turn.value, config, **kwargs):
-                chunks.append(chunk)
-                yield chunk
-        except (GeneratorExit, asyncio.CancelledError) as left:
+        async with self._held(config) as held:
+            turn = await aplay(self._beginning(input, config), held.arun)
+            chunks, outcome = list[Any](), Outcome()
+            config = outcome.heeding(without_rewind(config))
             try:
-                await aplay_to_its_end(self._leaving(turn, added_up(chunks)), self._store)
-            except SessionSaveError as unsaved:
-                if isinstance(left, GeneratorExit):
-                    raise
-                raise left from unsaved  # who cancels waits for nothing else
-            raise
-        answer = self._answer(turn, added_up(chunks), outcome)
-        await aplay_to_its_end(self._saving(turn, answer), self._store)
+                async for chunk in held.asteps(self._bound.astream(turn.value, config, **kwargs)):
+                    chunks.append(chunk)
+                    yield chunk
+            except (GeneratorExit, asyncio.CancelledError) as left:
+                try:
+                    await aplay_to_its_end(self._leaving(turn, added_up(chunks)), held)
+                except SessionSaveError as unsaved:
+                    if isinstance(left, GeneratorExit):
+                        raise
+                    raise left from unsaved  # who cancels waits for nothing else
+                raise
+            answer = self._answer(turn, added_up(chunks), outcome)
+            await aplay_to_its_end(self._saving(turn, answer), held)
+
+    def _held(self, config: RunnableConfig) -> FreeTurn:
+        if self._terms is None:
+            return self._free
+        return LeasedTurn(self._store, *self._session(config), self._terms)
 
     # -- What it takes and gives ------------------------------------------------------------------
 
