@@ -295,7 +295,9 @@ def test_renewals_are_tried_again_in_an_outage_and_end_with_the_lease(
     store.fail_next(3, on=RenewLease)
 
     def until_it_is_back(_: str) -> None:
-        wait_until(lambda: store.failures == 3 and store.stats().operations["RenewLease"] > 5)
+        wait_until(
+            lambda: store.failures == 3 and store.stats().operations.get("RenewLease", 0) > 5
+        )
         with store.lease("s", take_over=True):
             wait_until(lambda: store.stats().errors.get("SessionLeasedError", 0) > 0)
 
@@ -307,7 +309,7 @@ def test_renewals_are_tried_again_in_an_outage_and_end_with_the_lease(
 
 def test_in_an_outage_no_turn_has_a_lease(say: Say) -> None:
     store = FlakySessionStore()
-    store.fail_next(None, OUTAGE, on=AcquireLease)
+    store.fail_next(None, error=OUTAGE, on=AcquireLease)
     heard: Heard = []
     for mode in LEASED:
         chain = with_session_history(talker(heard), store, concurrent_turns=mode)  # type: ignore[arg-type]

@@ -16,9 +16,7 @@ PATIENCE = 60.0
 Heard = list[list[str]]
 
 
-def talker(
-    heard: Heard, meanwhile: Callable[[str], object] = lambda _: None
-) -> Runnable[Any, Any]:
+def talker(heard: Heard, meanwhile: Callable[[str], object] = lambda _: None) -> Runnable[Any, Any]:
     """Make a runnable that says two words; between them it does what it is told to."""
 
     def said(messages: list[BaseMessage]) -> Iterator[AIMessageChunk]:

@@ -37,6 +37,7 @@ class RenewedLease:
         holder: Who holds the lease.
         due: When it is to be renewed, by `time.monotonic`.
         is_held: Whether it was taken and not given back. It may have been lost since.
+        has_waited: Whether another turn held it at first.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class RenewedLease:
         self.holder: str = holder or new_id()
         self.due: float = math.inf
         self.is_held: bool = False
+        self.has_waited: bool = False
         self._user_id, self._terms = user_id, terms
-        self._lease = self._new()
+        self._lease = self._new(wait=0)
         self._renewer: Renewer = renewer_of(store)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = os.getpid()
@@ -88,18 +90,30 @@ class RenewedLease:
         Raises:
             SessionLeasedError: Another turn holds it, and did to the end of the wait.
         """
-        lease = self._new()
         try:
-            lease.__enter__()
+            lease = self._new(wait=0)
+            try:
+                lease.__enter__()
+            except SessionLeasedError:
+                if not self._terms.wait:
+                    raise
+                self.has_waited, lease = True, self._new(self._terms.wait)
+                lease.__enter__()
         except SessionLeasedError as held:
             raise self._refusal(held) from held
         self._taken(lease)
 
     async def atake(self) -> None:
         """Async twin of `take`."""
-        lease = self._new()
         try:
-            await lease.__aenter__()
+            lease = self._new(wait=0)
+            try:
+                await lease.__aenter__()
+            except SessionLeasedError:
+                if not self._terms.wait:
+                    raise
+                self.has_waited, lease = True, self._new(self._terms.wait)
+                await lease.__aenter__()
         except SessionLeasedError as held:
             raise self._refusal(held) from held
         self._loop = asyncio.get_running_loop()
@@ -121,12 +135,12 @@ class RenewedLease:
             await ended(releasing)
             raise
 
-    def _new(self) -> Lease:
+    def _new(self, wait: float) -> Lease:
         return Lease(
             self.store,
             self.session_id,
             seconds=_TURN_SECONDS,
-            wait=self._terms.wait,
+            wait=wait,
             user_id=self._user_id,
             take_over=self._terms.takes_over,
             holder=self.holder,

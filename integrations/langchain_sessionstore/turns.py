@@ -89,6 +89,7 @@ class LeasedTurn(FreeTurn):
     Attributes:
         lease: The lease.
         is_part: Whether the lease is that of a turn around this one.
+        is_over: Whether it ends as soon as nothing of it runs.
     """
 
     def __init__(
@@ -112,7 +113,12 @@ class LeasedTurn(FreeTurn):
         outer = _lease_around(store, session_id)
         self.is_part: bool = outer is not None
         self.lease: RenewedLease = outer or RenewedLease(store, session_id, user_id, terms, holder)
+        self.is_over: bool = False
         self._renewing = ExitStack()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        """Be the same turn in a copy of an agent's state."""
+        return self
 
     def run(self, operation: Any) -> Any:
         """Carry out an operation of the turn; a write only while the lease is held.
@@ -172,11 +178,36 @@ class LeasedTurn(FreeTurn):
                     return
             yield chunk
 
-    def __enter__(self) -> Self:
-        """Take the lease, and renew it from now on."""
+    def take(self) -> None:
+        """Take the lease, or wait for it.
+
+        Raises:
+            SessionLeasedError: Another turn holds it, and did to the end of the wait.
+        """
+        self.is_over = False
         if not self.is_part:
             self.lease.take()
-            self._renewing.enter_context(self.lease.renewing())
+
+    async def atake(self) -> None:
+        """Async twin of `take`."""
+        self.is_over = False
+        if not self.is_part:
+            await self.lease.atake()
+
+    def give_back(self) -> None:
+        """Give the lease back, where it is this turn's own."""
+        if not self.is_part:
+            self.lease.give_back()
+
+    async def agive_back(self) -> None:
+        """Async twin of `give_back`."""
+        if not self.is_part:
+            await self.lease.agive_back()
+
+    def __enter__(self) -> Self:
+        """Take the lease, and renew it from now on."""
+        self.take()
+        self._renewing.enter_context(self.lease.renewing())
         return self
 
     def __exit__(
@@ -186,15 +217,13 @@ class LeasedTurn(FreeTurn):
         traceback: TracebackType | None,
     ) -> None:
         """Give it back."""
-        if not self.is_part:
-            self._renewing.close()
-            self.lease.give_back()
+        self._renewing.close()
+        self.give_back()
 
     async def __aenter__(self) -> Self:
         """Take the lease, and renew it from now on."""
-        if not self.is_part:
-            await self.lease.atake()
-            self._renewing.enter_context(self.lease.renewing())
+        await self.atake()
+        self._renewing.enter_context(self.lease.renewing())
         return self
 
     async def __aexit__(
@@ -204,9 +233,8 @@ class LeasedTurn(FreeTurn):
         traceback: TracebackType | None,
     ) -> None:
         """Give it back."""
-        if not self.is_part:
-            self._renewing.close()
-            await self.lease.agive_back()
+        self._renewing.close()
+        await self.agive_back()
 
 
 def _lease_around(store: SessionStore, session_id: str) -> RenewedLease | None:
