@@ -9,11 +9,16 @@ from threading import Lock
 from typing import Any
 from weakref import WeakValueDictionary
 
-from langchain_sessionstore.agent_state import LEASE
+from langchain_core.runnables import RunnableConfig
+
+from langchain_sessionstore.agent_state import LEASE, SessionAgentState
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.concurrent_turns import TurnTerms
+from langchain_sessionstore.left_turns import caught_up, is_left
+from langchain_sessionstore.origins import SaverFlow
 from langchain_sessionstore.turns import LeasedTurn
 from sessionstore import SessionStore
+from sessionstore.integration import StoreFlow
 from sessionstore.models import new_id
 from sessionstore.operations import ReleaseLease
 from sessionstore.runner import Runner
@@ -62,14 +67,58 @@ class AgentLeases:
         leased = turn.leased
         return {} if leased is None or leased.is_part else {LEASE: leased.lease.holder}
 
+    def ended(self, turn: AgentTurn) -> dict[str, Any]:
+        """Give what a checkpointer keeps of a lease that was given back.
+
+        Args:
+            turn: The turn.
+
+        Returns:
+            A part of the agent's state.
+        """
+        return dict.fromkeys(self.known(turn), "")
+
     # -- A turn begins ----------------------------------------------------------------------------
 
+    def looking_back(
+        self, turn: AgentTurn, state: Any, config: RunnableConfig
+    ) -> SaverFlow[ReleaseLease | None]:
+        """Find out whether the thread's last turn was left with its lease.
+
+        Args:
+            turn: The turn that begins.
+            state: The agent's.
+            config: The run's.
+
+        Returns:
+            What gives that lease back.
+        """
+        holder = state.get(LEASE)
+        if self._terms is None or not holder or not (yield from is_left(config, holder)):
+            return None
+        return ReleaseLease(turn.session_id, holder)
+
+    def looking_on(self, turn: AgentTurn, state: SessionAgentState) -> StoreFlow[SessionAgentState]:
+        """Give the state of a turn that begins, with what was said while it waited.
+
+        Args:
+            turn: The turn.
+            state: The agent's.
+
+        Returns:
+            The state.
+        """
+        if turn.leased is None or not turn.leased.lease.has_waited:
+            return state
+        return (yield from caught_up(turn, state))
+
     @contextmanager
-    def beginning(self, turn: AgentTurn) -> Iterator[None]:
+    def beginning(self, turn: AgentTurn, left: ReleaseLease | None) -> Iterator[None]:
         """Take the lease of a turn; where it does not come to begin, the lease is given back.
 
         Args:
             turn: The turn.
+            left: What gives back the lease that the turn before was left with.
 
         Yields:
             While it begins.
@@ -81,6 +130,8 @@ class AgentLeases:
         if leased is None:
             yield
             return
+        if left is not None:
+            self._store.run(left)
         leased.take()
         try:
             yield
@@ -89,12 +140,14 @@ class AgentLeases:
             raise
 
     @asynccontextmanager
-    async def abeginning(self, turn: AgentTurn) -> AsyncIterator[None]:
+    async def abeginning(self, turn: AgentTurn, left: ReleaseLease | None) -> AsyncIterator[None]:
         """Async twin of `beginning`."""
         leased = self._new(turn)
         if leased is None:
             yield
             return
+        if left is not None:
+            await self._store.arun(left)
         await leased.atake()
         try:
             yield
@@ -209,7 +262,7 @@ class AgentLeases:
         if self._terms is None or turn.leased is not None:
             return turn.leased
         # Tools that run at once after a pause are steps of one turn, each with a note of its own.
-        holder = self._holder(_before(state) or new_id())
+        holder = self._holder(state.get(LEASE) or new_id())
         with self._lock:
             leased = self._resumed.get(holder)
             if leased is None:
@@ -235,14 +288,9 @@ class AgentLeases:
         await leased.atake()
 
 
-def _before(state: Any) -> str | None:
-    held: str | None = state.get(LEASE)
-    return held
-
-
 def _release_of(leased: LeasedTurn, state: Any) -> ReleaseLease | None:
     """Give what takes the turn's lease from the process in which it was before the pause."""
-    before = _before(state)
-    if before in (None, leased.lease.holder) or leased.is_part:
+    before = state.get(LEASE)
+    if not before or before == leased.lease.holder or leased.is_part:
         return None
-    return ReleaseLease(leased.lease.session_id, str(before))
+    return ReleaseLease(leased.lease.session_id, before)

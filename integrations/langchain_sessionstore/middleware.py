@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.messages import (
     RemoveMessage,
@@ -39,7 +39,7 @@ try:
         ModelResponse,
     )
     from langgraph.config import get_config
-    from langgraph.graph.message import REMOVE_ALL_MESSAGES
+    from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
     from langgraph.types import Command
 
     from langchain_sessionstore.agent_leases import AgentLeases
@@ -213,9 +213,11 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Load the view, and save what the user said."""
         config = config or get_config()
         turn = self._turns.new(config, runtime.context)
-        traced = Origins(), Changes()
-        with self._leases.beginning(turn):
-            if saver := checkpointer_of(config):
+        traced, left = (Origins(), Changes()), None
+        if saver := checkpointer_of(config):
+            left = play(self._leases.looking_back(turn, state, config), saver.get_tuple)
+        with self._leases.beginning(turn, left):
+            if saver:
                 play(self._tracing(*traced, state, config), saver.get_tuple)
             beginning = self._beginning(turn, state, runtime, config, traced)
             return self._play(turn, beginning)
@@ -226,9 +228,11 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Async twin of `before_agent`."""
         config = config or get_config()
         turn = self._turns.new(config, runtime.context)
-        traced = Origins(), Changes()
-        async with self._leases.abeginning(turn):
-            if saver := checkpointer_of(config):
+        traced, left = (Origins(), Changes()), None
+        if saver := checkpointer_of(config):
+            left = await aplay(self._leases.looking_back(turn, state, config), saver.aget_tuple)
+        async with self._leases.abeginning(turn, left):
+            if saver:
                 await aplay(self._tracing(*traced, state, config), saver.aget_tuple)
             beginning = self._beginning(turn, state, runtime, config, traced)
             return await self._aplay(turn, beginning)
@@ -365,6 +369,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             known: dict[str, Any] = {TURN: turn} | self._leases.known(turn)
             return known | ({"messages": [_REMOVE_ALL, *loaded]} if loaded else {})
         refuse_with_checkpointer(rewind)
+        loaded_by_langgraph, state = state, (yield from self._leases.looking_on(turn, state))
+        messages = state.get("messages") or []
         require_own(turn, state, user_scoped=self._turns.user_scoped)
         yield from verifying(turn)
         thread = state.get("session_thread") or [turn.session_id, turn.user_id]
@@ -383,7 +389,10 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         if taken.is_new:
             known[MARK] = taken.kept[-1].id
         removed = [RemoveMessage(id=id) for id in others]  # noqa: A001
-        if update := [*taken.update, *removed]:
+        update = [*taken.update, *removed]
+        if state is not loaded_by_langgraph:
+            update = [_REMOVE_ALL, *cast("Any", add_messages)(messages, update)]
+        if update:
             hide_from_streams(config, update)
             known["messages"] = update
         return known
@@ -398,7 +407,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         if last is None or turn.behind or not _mirrors(config, state):
             return None  # without a mark the next turn mirrors this one, too
         steps = steps_at_end(config, state.get("session_steps"))
-        return {MARK: last.id, STEPS: steps, SEEN: fingerprints(messages)}
+        ended = {MARK: last.id, STEPS: steps, SEEN: fingerprints(messages)}
+        return ended | self._leases.ended(turn)
 
     def _kept(self, state: Any, turn: AgentTurn, response: ModelResponse[Any]) -> Any:
         if state.get(TURN) is turn:
