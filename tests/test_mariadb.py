@@ -25,12 +25,8 @@ from sessionstore import (
 )
 from sessionstore.testing import OpenStore
 from sessionstore.testing.appending import AppendContract
-from sessionstore.testing.deleting import DeleteMessagesContract
-from sessionstore.testing.forking import ForkContract
 from sessionstore.testing.identifiers import IdentifierContract
 from sessionstore.testing.listing import ListContract
-from sessionstore.testing.reading import ReadContract
-from sessionstore.testing.rewinding import RewindContract
 
 pytestmark = pytest.mark.skipif(not mariadb_binary(), reason="there is no mariadbd here")
 
@@ -63,10 +59,6 @@ def url(mariadb: MariadbServer, schema: str) -> str:
 class TestMariadbConformance(
     Checked,
     AppendContract,
-    ForkContract,
-    ReadContract,
-    DeleteMessagesContract,
-    RewindContract,
     IdentifierContract,
     ListContract,
 ):
