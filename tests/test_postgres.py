@@ -15,7 +15,7 @@ import pytest
 from conftest import Call, empty
 from hypothesis import given
 from hypothesis import strategies as st
-from lighter import Checked
+from lighter import Shorter
 from servers.mariadb import binary as mariadb_binary
 from servers.pgbouncer import PgBouncer
 from servers.pgbouncer import binary as pgbouncer_binary
@@ -99,7 +99,7 @@ def kept(postgres: PostgresServer) -> Iterator[PostgresAgentDb]:
         yield db
 
 
-class TestConformance(Checked, SharedStoreConformance):
+class TestConformance(Shorter, SharedStoreConformance):
     @pytest.fixture
     def open_store(self, postgres: PostgresServer, kept: PostgresAgentDb) -> OpenStore:
         empty(kept)

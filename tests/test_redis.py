@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from lighter import Lighter
+from lighter import Lighter, Shorter
 from servers.permissions import permitted
 
 from sessionstore import RedisSessionStore
@@ -31,7 +31,7 @@ def opened(request: pytest.FixtureRequest) -> OpenStore:
     )
 
 
-class TestConformance(SharedStoreConformance):
+class TestConformance(Shorter, SharedStoreConformance):
     prunes = False
 
     @pytest.fixture(params=["redis_server"])
