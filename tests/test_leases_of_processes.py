@@ -43,9 +43,8 @@ BEGINNER = """
     with open_store(url, fallback=None, timeout=60) as store:
         print("ready")
         input()
-        with store.lease("s", wait=60) as lease:
-            store.append_message("s", {"role": "user", "content": number}, lease=lease)
-        print(lease.token)
+        with store.lease(number) as lease:
+            print(store.append_message(number, {"role": "user", "content": "x"}, lease=lease))
 """
 
 
@@ -93,8 +92,4 @@ def test_twenty_processes_lease_at_once_in_a_database_of_an_older_release(
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(drop)
     with Children(warm) as children:
-        tokens = [int(told) for told in children.start_together(20, BEGINNER, url)]
-    with open_store(url, fallback=None) as store:
-        order = [int(str(message.content)) for message in store.get_messages("s")]
-    assert sorted(order) == list(range(20))
-    assert [tokens[number] for number in order] == sorted(set(tokens))
+        assert children.start_together(20, BEGINNER, url) == ["1\n"] * 20

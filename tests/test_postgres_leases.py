@@ -75,61 +75,101 @@ def test_each_operation_of_a_lease_is_one_round_trip(
             run(AcquireLease("s"))
         run(RenewLease("s", token))
         run(Fence("s", token))
+        write = [Fence("s", token, "u"), Append("s", [said("x")], user_id="u")]
+        assert run(write) == [None, 1]
         assert run(AcquireLease("s", take_over=True)) > token
+        with pytest.raises(SessionLeasedError):
+            run(write)
+        new = run(AcquireLease("new"))
+        assert run([Fence("new", new), Append("new", [said("x")])]) == [None, 1]
         with pytest.raises(SessionLeasedError):
             run(Fence("s", token))
         run(ReleaseLease("s", "me"))
     relay.close()
-    assert counted == [1] * 7
+    assert counted == [1] * 11
 
 
+STOP = """
+    CREATE FUNCTION {0}.stop() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$;
+    CREATE TRIGGER stop BEFORE INSERT ON {0}.sessionstore_messages
+    FOR EACH ROW EXECUTE FUNCTION {0}.stop()
+"""
+
+
+@contextmanager
+def stopped(admin: psycopg.Connection) -> Iterator[None]:
+    admin.execute("SELECT pg_advisory_lock(7)")
+    yield
+    admin.execute("SELECT pg_advisory_unlock(7)")
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("count", [1, 2])
 def test_a_take_over_waits_for_the_write_that_is_under_way(
-    postgres: PostgresServer, admin: psycopg.Connection, schema: str, store: DbSessionStore
+    admin: psycopg.Connection,
+    schema: str,
+    store: DbSessionStore,
+    there: bool,
+    count: int,
 ) -> None:
-    """Its fence was passed; it is stopped before it has written, and can't be too late any more."""
-    store.create("s")
-    lease = store.lease("s").__enter__()
+    """Its fence was passed: it is stopped before it is kept, and can't be too late any more."""
+    store.setup()
+    if there:
+        store.create("s")
+    admin.execute(STOP.format(schema))
+    token = store.run(AcquireLease("s"))
+    work = [Fence("s", token), *(Append("s", [said("x", f"m{n}")]) for n in range(count))]
     with ThreadPoolExecutor(2) as threads:
-        with held(postgres, f"LOCK TABLE {schema}.sessionstore_messages IN SHARE MODE"):
-            write = threads.submit(store.append_message, "s", said("x", "m0"), lease=lease)
+        with stopped(admin):
+            write = threads.submit(store.run, work)
             wait_until(lambda: waiting(admin) == 1, "the write does not wait")
             taking = threads.submit(store.run, AcquireLease("s", take_over=True))
             wait_until(lambda: waiting(admin) == 2 or taking.done(), "nobody waits")
             assert not taking.done()
             with pytest.raises(SessionLeasedError):
                 store.run(AcquireLease("s"))  # who has to wait anyway is told at once
-        assert taking.result() > lease.token
-        assert store.get("s").message_count == 1  # type: ignore[union-attr]
-        assert write.result() == 1
+        assert taking.result() > token
+        assert len(store.get_messages("s")) == count
+        assert write.result() == [None] + [1] * count
 
 
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("count", [1, 2])
 def test_a_write_that_waited_past_the_end_of_its_lease_is_refused(
     postgres: PostgresServer,
     admin: psycopg.Connection,
     schema: str,
     store: DbSessionStore,
-    there: bool,
+    count: int,
 ) -> None:
-    """It waits for the session, or for who makes it just now."""
-    store.setup()
-    sessions, row = f"{schema}.sessionstore_sessions", "0, 0, 1, 0, 0"
-    if there:
-        store.create("s")
+    """It waits for the session, whose other writer carries no lease."""
+    store.create("s")
     token = store.run(AcquireLease("s", 0.5))
-    lock = f"""INSERT INTO {sessions} (id, agent_id, metadata, created_at, updated_at, version,
-        message_count, last_position) VALUES ('s', 'a', '{{}}', {row})"""
-    if there:
-        lock = f"SELECT FROM {sessions} WHERE id = 's' FOR UPDATE"
+    work = [Fence("s", token), *(Append("s", [said("x")]) for _ in range(count))]
     with ThreadPoolExecutor(1) as threads:
-        with held(postgres, lock):
-            write = threads.submit(store.run, [Fence("s", token), Append("s", [said("x")])])
+        with held(postgres, f"SELECT FROM {schema}.sessionstore_sessions FOR UPDATE"):
+            write = threads.submit(store.run, work)
             wait_until(lambda: waiting(admin) == 1 or write.done(), "the write does not wait")
             with store.lease("s", wait=60) as other:
                 assert other.token > token
         with pytest.raises(SessionLeasedError):
             write.result()
     assert store.get_messages("s") == []
+
+
+def test_a_write_is_refused_also_where_nobody_took_its_lease_meanwhile(
+    postgres: PostgresServer, admin: psycopg.Connection, schema: str, store: DbSessionStore
+) -> None:
+    store.create("s")
+    token = store.run(AcquireLease("s", 1))
+    ended = f"SELECT ends_at < extract(epoch FROM now()) * 1e6 FROM {schema}.sessionstore_leases"
+    with ThreadPoolExecutor(1) as threads:
+        with held(postgres, f"SELECT FROM {schema}.sessionstore_sessions FOR UPDATE"):
+            write = threads.submit(store.run, [Fence("s", token), Append("s", [said("x")])])
+            wait_until(lambda: waiting(admin) == 1 or write.done(), "the write does not wait")
+            wait_until(lambda: admin.execute(ended).fetchone() == (True,), "it does not end")
+        with pytest.raises(SessionLeasedError):
+            write.result()
 
 
 @pytest.mark.parametrize("days", [2, -2])

@@ -14,9 +14,18 @@ from sessionstore.lease_rows import BOGUS, LEASES_KEPT
 from sessionstore.sql.cells import raw
 from sessionstore.sql.clock import NOW, now, oldest_live
 from sessionstore.sql.tables import Tables
-from sessionstore.sql.write_statements import written
+from sessionstore.sql.write_statements import APPEND, written
 
-__all__ = ["acquiring", "ended", "entering", "looking", "owning", "releasing", "renewing"]
+__all__ = [
+    "acquiring",
+    "ended",
+    "entering",
+    "fencing",
+    "looking",
+    "owning",
+    "releasing",
+    "renewing",
+]
 
 _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -56,6 +65,21 @@ def releasing(tables: Tables) -> TextClause:
     Its row tells whether the lease was held until then; there is none where it was another's.
     """
     return _written(tables, _RELEASE)
+
+
+@lru_cache(maxsize=16)
+def fencing(tables: Tables) -> TextClause:
+    """Make PostgreSQL's statement that appends as `appending` does, under a lease.
+
+    The lease's row is locked behind the session's, as everywhere, and its time is looked at last.
+
+    Args:
+        tables: The store's.
+
+    Returns:
+        The statement, with one more parameter, ``token``, and one more column: whether it is held.
+    """
+    return _written(tables, _FENCED)
 
 
 _LIVE = f"""({{0}}holder <> '' AND {{0}}ends_at > {NOW}
@@ -101,6 +125,19 @@ WITH held AS MATERIALIZED (
 )
 SELECT is_live FROM held
 """
+_FENCE = """fence AS MATERIALIZED (
+    SELECT holder, ends_at
+    FROM {leases} WHERE session_id = CAST(:id AS text) AND token = CAST(:token AS bigint)
+        AND (SELECT count(*) FROM found) >= 0
+    FOR NO KEY UPDATE
+), passed AS MATERIALIZED (
+    SELECT 1 FROM fence WHERE {live}
+), """
+_FENCED = (
+    APPEND.replace("{fence}", _FENCE)
+    .replace("{passes}", "AND EXISTS (SELECT FROM passed)")
+    .replace("{passed}", ", EXISTS (SELECT FROM passed)")
+)
 
 
 def _written(tables: Tables, sql: str) -> TextClause:

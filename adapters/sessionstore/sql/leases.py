@@ -18,14 +18,16 @@ from sessionstore._runtime.clock import clock
 from sessionstore.errors import SessionStoreError, StoreReadOnlyError, StoreUnavailableError
 from sessionstore.lease_rows import PRUNE_LEASES, LeaseRow, length_of
 from sessionstore.leases import leased_error, require_lease
-from sessionstore.operations import AcquireLease, Fence, ReleaseLease, RenewLease
+from sessionstore.operations import AcquireLease, Append, Fence, ReleaseLease, RenewLease
 from sessionstore.ownership import require_owner
+from sessionstore.sql.appending import append
 from sessionstore.sql.column_types import escaped
 from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.lease_statements import (
     acquiring,
     ended,
     entering,
+    fencing,
     looking,
     owning,
     releasing,
@@ -34,7 +36,7 @@ from sessionstore.sql.lease_statements import (
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 
-__all__ = ["acquire", "fence", "lasting_fence", "prune_leases", "release", "renew"]
+__all__ = ["acquire", "append_under", "fence", "lasting_fence", "prune_leases", "release", "renew"]
 
 _SECOND = 1_000_000
 _TRIES = 10
@@ -125,6 +127,35 @@ def fence(sessions: Sessions, asked: Fence) -> SqlFlow[None]:
 def lasting_fence(sessions: Sessions, asked: Fence) -> SqlFlow[None]:
     """Refuse who has lost a lease, and let nobody take it before the transaction's end."""
     yield Work(partial(_check, sessions, asked, locks=True))
+
+
+def append_under(sessions: Sessions, held: Fence, added: Append) -> SqlFlow[list[Any] | None]:
+    """Append under a lease, by one statement of PostgreSQL's.
+
+    Args:
+        sessions: The store's.
+        held: The lease.
+        added: What to append. It can't be sent twice: the lease may be lost by then.
+
+    Returns:
+        The result of each; ``None`` where nothing was done, as another made the session just now,
+        or it has expired.
+
+    Raises:
+        SessionLeasedError: The lease was lost.
+        SessionStoreError: What `append` raises.
+    """
+    appending = append(sessions, added)  # which is led to its end by the row it would have got
+    plain: Any = next(appending).run
+    values = Values({**plain.values, "token": held.token})
+    query = Query(fencing(sessions.tables), values)
+    [(*reply, passed)] = yield Work(query, at_once=True, session=values["id"])
+    require_lease(passed)
+    try:
+        appending.send([reply])
+    except StopIteration as done:
+        return [None, done.value]
+    return None
 
 
 def prune_leases(sessions: Sessions) -> SqlFlow[None]:

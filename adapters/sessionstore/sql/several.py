@@ -28,7 +28,7 @@ from sessionstore.sql.appending import append
 from sessionstore.sql.changes import find, new_row
 from sessionstore.sql.deleting import delete_messages
 from sessionstore.sql.direct import Values
-from sessionstore.sql.leases import fence, lasting_fence
+from sessionstore.sql.leases import append_under, fence, lasting_fence
 from sessionstore.sql.reading import get, get_messages
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.rewinding import rewind
@@ -86,13 +86,23 @@ def several(sessions: Sessions, asked: Several) -> SqlFlow[list[Any]]:
         reader, read = (asked.session_id,), partial(_in_snapshot, sessions, asked)
         found: list[Any] = yield Work(read, repeatable=True, session=reader)
         return found
-    if sessions.is_postgres and (turn := turn_of(asked)):
-        replies = yield from viewed(sessions, *turn)
+    if sessions.is_postgres:
+        replies = yield from _at_once(sessions, asked)
         if replies is not None:
             return replies
     run = _in_turn if sessions.is_sqlite else _in_transaction
     results: list[Any] = yield Work(partial(run, sessions, asked), session=asked.session_id)
     return results
+
+
+def _at_once(sessions: Sessions, asked: Several) -> SqlFlow[list[Any] | None]:
+    """Do what PostgreSQL can do in one statement; ``None`` where nothing was done."""
+    match asked.operations:
+        case [Fence() as held, Append(messages=[_, *_]) as added]:
+            return (yield from append_under(sessions, held, added))
+    if turn := turn_of(asked):
+        return (yield from viewed(sessions, *turn))
+    return None
 
 
 def _in_snapshot(sessions: Sessions, asked: Several, connection: Connection) -> list[Any]:
