@@ -81,6 +81,25 @@ def test_a_call_without_a_user_is_refused_before_the_model_runs(store, wiring, m
     assert store.get("s") is None
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_server_can_check_whose_a_session_is_before_it_streams(store, kind):
+    model = CountingModel()
+    chain = ours(model, store)
+
+    def check(config):
+        return chain.check(config) if kind == "sync" else asyncio.run(chain.acheck(config))
+
+    check(user("alice"))
+    assert store.get("s") is None
+    chain.invoke("hi", user("alice"))
+    check(user("alice"))
+    with pytest.raises(SessionAccessError):
+        check(user("mallory"))
+    with pytest.raises(InvalidSessionError):
+        check({"configurable": {"session_id": "s"}})
+    assert len(model.seen) == 1
+
+
 @pytest.mark.parametrize("nobody", [None, ""])
 def test_a_user_id_of_none_is_no_user(store, nobody):
     model = CountingModel()

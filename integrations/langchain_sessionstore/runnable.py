@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
-from langchain_core.runnables.utils import get_unique_config_specs
+from langchain_core.runnables.utils import Input, Output, get_unique_config_specs
 from pydantic import BaseModel, RootModel, create_model
 
 from langchain_sessionstore.chain_reader import ChainReader
 from langchain_sessionstore.chain_turn import ChainTurn
 from langchain_sessionstore.concurrent_turns import ConcurrentTurns, TurnTerms, checked_terms
+from langchain_sessionstore.config_keys import ConfigKeys
 from langchain_sessionstore.echo import gives_all_back
 from langchain_sessionstore.rewinding import REWIND_TO, rewind_of, without_rewind
 from langchain_sessionstore.saving import (
@@ -31,7 +32,6 @@ from langchain_sessionstore.tokens import langchain_window
 from langchain_sessionstore.turns import FreeTurn, LeasedTurn
 from sessionstore import (
     InvalidMessageError,
-    InvalidSessionError,
     SessionStore,
     SessionStoreError,
     Window,
@@ -39,6 +39,7 @@ from sessionstore import (
 from sessionstore.arguments import checked_id
 from sessionstore.flow import aplay, play
 from sessionstore.integration import StoreFlow, checked_store
+from sessionstore.operations import Get
 
 if TYPE_CHECKING:
     from langchain_core.utils.pydantic import TypeBaseModel
@@ -49,7 +50,7 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 def with_session_history(
-    runnable: Runnable[Any, Any],
+    runnable: Runnable[Input, Output],
     store: SessionStore,
     *,
     input_messages_key: str | None = None,
@@ -61,7 +62,7 @@ def with_session_history(
     on_save_error: OnSaveError | None = None,
     concurrent_turns: ConcurrentTurns = "interleave",
     turn_wait: float = 60,
-) -> SessionHistoryRunnable:
+) -> SessionHistoryRunnable[Input, Output]:
     """Make a runnable remember: before it runs it sees its session, and after it the turn is kept.
 
     It takes the keys and the config of LangChain's `RunnableWithMessageHistory`: call it with
@@ -150,7 +151,7 @@ def _described(method: M) -> M:
     return method
 
 
-class SessionHistoryRunnable(Runnable[Any, Any]):
+class SessionHistoryRunnable(Runnable[Input, Output]):
     """What `with_session_history` makes: see there."""
 
     # LangChain passes a config to the private methods that name one: its types don't say so.
@@ -158,7 +159,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     def __init__(
         self,
         *,
-        bound: Runnable[Any, Any],
+        bound: Runnable[Input, Output],
         store: SessionStore,
         keys: Keys,
         user_scoped: bool,
@@ -170,7 +171,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         self._bound = coerce_to_runnable(bound)
         self._store = checked_store(store)
         self._keys = keys
-        self._user_scoped = user_scoped
+        self._config_keys = ConfigKeys(user_scoped)
         self._agent_id = checked_id(agent_id, "agent_id")
         self._window = langchain_window(window)
         self._on_save_error = checked_on_save_error(on_save_error)
@@ -180,9 +181,27 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         """Show what is wrapped, and where it remembers."""
         return f"SessionHistoryRunnable({self._bound!r}, {self._store!r})"
 
+    def check(self, config: RunnableConfig) -> None:
+        """Check whose the session is, before a turn: a server refuses with it before it streams.
+
+        Each turn checks it itself, in the step in which it reads and in the one in which it saves.
+
+        Args:
+            config: As for `invoke`.
+
+        Raises:
+            InvalidSessionError: The config lacks a key.
+            SessionAccessError: The session belongs to another user.
+        """
+        play(self._checking(config), self._store.run)
+
+    async def acheck(self, config: RunnableConfig) -> None:
+        """Async twin of `check`."""
+        await aplay(self._checking(config), self._store.arun)
+
     # -- A runnable in each of its shapes ---------------------------------------------------------
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
         """Run one turn.
 
         Args:
@@ -202,13 +221,15 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         """
         return self._call_with_config(self._invoke, input, config, **kwargs)  # type: ignore[arg-type]
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    async def ainvoke(
+        self, input: Input, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Output:
         """Async twin of `invoke`."""
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)  # type: ignore[arg-type]
 
     def stream(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Iterator[Any]:
+        self, input: Input, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Output]:
         """Run one turn, chunk by chunk: it is saved after the last one.
 
         Where the caller stops listening, what was said until then is saved, without tool calls.
@@ -238,8 +259,8 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         yield from chunks
 
     async def astream(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
+        self, input: Input, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Output]:
         """Async twin of `stream`."""
         chunks = self._atransform_stream_with_config(
             _once(input),
@@ -315,16 +336,14 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     def _held(self, config: RunnableConfig) -> FreeTurn:
         if self._terms is None:
             return self._free
-        return LeasedTurn(self._store, *self._session(config), self._terms)
+        return LeasedTurn(self._store, *self._config_keys.session(config), self._terms)
 
     # -- What it takes and gives ------------------------------------------------------------------
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
         """The config keys of the wrapped runnable, ``session_id``, and ``user_id`` if scoped."""
-        return get_unique_config_specs(
-            [*self._bound.config_specs, *map(_config_spec, self._required())]
-        )
+        return get_unique_config_specs([*self._bound.config_specs, *self._config_keys.specs])
 
     def get_input_schema(
         self,
@@ -356,10 +375,14 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         """
         return self._bound.get_output_schema(config)
 
+    def _checking(self, config: RunnableConfig) -> StoreFlow[None]:
+        session_id, user_id = self._config_keys.session(config)
+        yield Get(session_id, 0, user_id)
+
     # -- A turn, once for every shape, sync and async ------------------------------------------
 
     def _beginning(self, input: Any, config: RunnableConfig) -> StoreFlow[ChainTurn]:
-        session_id, user_id = self._session(config)
+        session_id, user_id = self._config_keys.session(config)
         rewind = rewind_of(session_id, user_id, config.get("configurable", {}).get(REWIND_TO))
         reader = ChainReader(self._keys, self._agent_id, self._window)
         return (yield from reader.beginning(input, session_id, user_id, rewind))
@@ -407,29 +430,6 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     def _failed(self, answer: Any, error: SessionStoreError, *, input_saved: bool = False) -> None:
         failed(self._on_save_error, answer, error, input_saved=input_saved)
 
-    def _required(self) -> list[str]:
-        return ["session_id", "user_id"] if self._user_scoped else ["session_id"]
-
-    def _session(self, config: RunnableConfig) -> tuple[str, str | None]:
-        given = config.get("configurable", {})
-        missing = [key for key in self._required() if given.get(key) is None]
-        if missing:
-            example = {"configurable": dict.fromkeys(self._required(), "…")}
-            msg = f"config['configurable'] lacks {' and '.join(missing)}: pass config={example}"
-            raise InvalidSessionError(msg)
-        return given["session_id"], given.get("user_id")
-
 
 async def _once(value: Any) -> AsyncIterator[Any]:
     yield value
-
-
-def _config_spec(key: str) -> ConfigurableFieldSpec:
-    return ConfigurableFieldSpec(
-        id=key,
-        annotation=str,
-        name={"session_id": "Session ID", "user_id": "User ID"}[key],
-        description=f"The {key} of the call.",
-        default="",
-        is_shared=True,
-    )
