@@ -31,7 +31,7 @@ demo: $(READY) ## a conversation that survives a restart, in two processes
 test: $(READY) ## every test
 	$(BIN)/python -m pytest
 
-soak: $(READY) docs ## the long tests: servers killed under load, every server and protocol, a browser (needs Chromium)
+soak: $(READY) docs ## the long tests: servers killed under load, every server and protocol, notebooks, a browser (needs Chromium)
 	$(BIN)/python -m pytest tests/soak
 
 lint: $(READY) ## style
@@ -47,10 +47,10 @@ types: $(READY) ## strict types, for us and for those who use the package
 	done
 
 notebooks: $(READY) ## every notebook, in a kernel of its own
-	$(BIN)/python -m pytest tests/test_notebooks.py
+	$(BIN)/python -m pytest tests/soak/test_notebooks.py
 
 outputs: $(READY) ## every notebook, run again, with its outputs
-	cd tests && ../$(BIN)/python test_notebooks.py
+	PYTHONPATH=tests $(BIN)/python tests/soak/test_notebooks.py
 
 bench: $(BENCH)/ready ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (15 minutes)
 	$(BENCH)/bin/python benchmarks/run.py
@@ -67,7 +67,7 @@ docs-links: $(DOCS)/ready ## every link of the documentation to elsewhere (needs
 diagrams: $(READY) ## the pictures of the documentation, drawn again
 	$(BIN)/python docs/diagrams/draw.py
 
-check: lint types docs demo test-all soak ## all that CI runs (the notebooks are among the tests)
+check: lint types docs demo test-all soak ## all that CI runs (the notebooks are among the long tests)
 
 dist: $(READY) ## what a release is: the wheel and the archive of the sources, into dist
 	rm -rf dist
