@@ -4,7 +4,7 @@
 class Checked:
     """Comes before a suite, and takes out what is decided before a backend is asked.
 
-    Tried on memory, on SQLite, on SQL in memory, and on a fallback in an outage.
+    Tried on memory, on SQL in memory, and on a fallback in an outage.
     """
 
     # Refused when the operation is made, or when it is encoded.
@@ -18,7 +18,7 @@ class Checked:
 class Shorter(Checked):
     """Takes out, beside that, what is of 100,000 messages.
 
-    Tried on memory and on a file of SQLite's, and by the soak on all.
+    Tried on memory, and by the soak on all.
     """
 
     test_a_long_session_is_used_as_a_short_one = test_a_long_session_is_forked = None

@@ -1,4 +1,4 @@
-"""All of the conformance suite where the tests run a part of it: they run it on SQLite's file."""
+"""All of the conformance suite where the tests run a part of it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ class TestMemoryConformance(Checked, SessionStoreConformance):
         return SQLiteSessionStore
 
 
-class TestDbConformance(Checked, SharedStoreConformance):
-    # 100,000 messages: the tables are those of SQLite's own store, which tries it.
-    test_a_long_session_is_used_as_a_short_one = None
+class TestFileConformance(Checked, SharedStoreConformance):
+    @pytest.fixture
+    def open_store(self, tmp_path: Path) -> OpenStore:
+        return partial(SQLiteSessionStore, tmp_path / "sessions.db")
 
+
+class TestDbConformance(Checked, SharedStoreConformance):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:
         return partial(open_sqlite, str(tmp_path / "sessions.db"))
