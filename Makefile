@@ -28,11 +28,12 @@ help: ## list the targets
 demo: $(READY) ## a conversation that survives a restart, in two processes
 	@$(BIN)/python -m langchain_sessionstore.demo
 
-test: $(READY) ## every test
+test: $(READY) ## the tests, but for the long ones
 	$(BIN)/python -m pytest
 
 soak: $(READY) docs ## the long tests: servers killed under load, every server and protocol, notebooks, a browser (needs Chromium)
 	$(BIN)/python -m pytest tests/soak
+	$(BIN)/python -m pytest -m soak
 
 lint: $(READY) ## style
 	$(BIN)/ruff format --check .

@@ -163,6 +163,7 @@ def _start(url: str, schema: str, gate: Any, answers: Any) -> None:
         raise
 
 
+@pytest.mark.soak
 def test_twenty_processes_start_on_an_empty_database(postgres: PostgresServer, schema: str) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["sessionstore.sql.store", "psycopg"])
