@@ -87,6 +87,10 @@ class DbSessionStore(SessionStore):
     connection is lost, reads and plain appends are sent again once; the count that such an append
     returns is then that of the second sending.
 
+    A write that carries a lease has the lease's row locked, behind the session's, until it is
+    committed: who takes the lease over waits for it. On PostgreSQL an append under a lease is one
+    statement, and so is each operation of a lease. The server's clock decides when one ends.
+
     With `PostgresAgentDb`, reads with a ``limit`` and appends without ``expected_version`` that are
     under way on one event loop at the same moment share statements: up to 32 sessions in one. Such
     a statement waits for no session. Of those in it, one whose session is locked, new or expired,

@@ -61,6 +61,8 @@ class SQLiteSessionStore(SessionStore):
     that wait at the same moment, of threads and of event loops, share a transaction and its flush
     to the disk, and each succeeds or fails as if it were alone; a large one goes alone. An async
     method is carried out in a thread, and never blocks its event loop.
+    A lease ends by the machine's steady clock, which nobody sets; one of before a restart of the
+    machine has run out.
     A call that is cancelled, or ended by a Ctrl-C, is settled when its caller goes on: it took
     effect, or it never will.
     The file is opened at the first use, in write-ahead-log mode, and made when it is not there:
