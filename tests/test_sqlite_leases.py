@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from children import Children
 from clocks import DAY, SECOND, MachineClock
 from sqlite_files import outside, said
+from warm import Warm
 
 from sessionstore import (
     DbSessionStore,
@@ -21,6 +23,8 @@ from sessionstore import (
 from sessionstore._runtime.boots import boot_id
 from sessionstore._runtime.clock import clock, wall_microseconds
 from sessionstore.operations import AcquireLease, Append, Fence, ReleaseLease, RenewLease
+from sessionstore.sql import leases as sql_leases
+from sessionstore.sqlite import leases
 
 KINDS = ["SQLiteSessionStore", "DbSessionStore"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -173,3 +177,28 @@ def test_a_damaged_row_is_no_lease_that_somebody_has(
         assert taken >= token
         store.run([Fence("s", taken), Append("s", [said("x")])])
         assert abs(taken - wall_microseconds()) < DAY or column == "token"
+
+
+@each_kind
+def test_a_system_that_names_no_start_tells_by_the_time(
+    kind: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end that is further ahead than a lease can last is of an earlier start."""
+    for module in (leases, sql_leases):
+        monkeypatch.setattr(module, "boot_id", str)
+    with opened(kind, path) as store:
+        token = store.run(AcquireLease("s", 86_400))
+        with pytest.raises(SessionLeasedError):
+            store.run(AcquireLease("s"))
+        store.run([Fence("s", token), Append("s", [said("x")])])
+        with outside(path) as connection:
+            connection.execute(f"UPDATE {TABLE} SET ends_at = ends_at + ?", (2 * DAY,))
+        require_lost(store, token)
+        assert store.run(AcquireLease("s")) > token
+
+
+def test_all_processes_of_the_machine_name_its_start_alike(warm: Warm) -> None:
+    with Children(warm) as children:
+        name = "from sessionstore._runtime.boots import boot_id; print(boot_id())"
+        assert children.run(name) == f"{boot_id()}\n"
+    assert boot_id()
