@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from faults import FaultyStore
+from servers import redis as redis_servers
+from servers.process import wait_until
 from test_fallback_faults import Stage, said
 
 from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,
     OutageError,
+    RedisSessionStore,
     SessionAccessError,
     SessionLeasedError,
     StoreTimeoutError,
@@ -183,6 +186,34 @@ def test_what_a_fenced_list_did_is_known_in_an_outage(fence_first: bool) -> None
     stage.store.run([fence, GetMessages("s", 3), fence])
     stage.primary.go_down()
     assert stage.seen() == ["a", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("appendonly", ["yes", "no"])
+def test_a_lease_in_a_server_that_was_killed(appendonly: str) -> None:
+    """Who held it goes on where the server has kept it, and else writes nothing more."""
+    with redis_servers.single(appendonly=appendonly, appendfsync="always") as server:
+        store = FallbackSessionStore(RedisSessionStore(server.url), retry_after=0)
+        with store, store.lease("s", seconds=600) as lease:
+            store.append_messages("s", said("a"), lease=lease)
+            server.kill()
+            for refused in (
+                lambda: store.append_messages("s", said("b"), lease=lease),
+                lease.renew,
+                lambda: store.lease("t").__enter__(),
+            ):
+                with pytest.raises(OutageError):
+                    refused()
+            assert store.append_messages("s", said("c")) == 1
+            server.start()
+            wait_until(store.recover, "the server is back")
+            if appendonly == "yes":
+                assert store.append_messages("s", said("d"), lease=lease) == 1
+                expected = ["a", "c", "d"]
+            else:
+                with pytest.raises(SessionLeasedError):
+                    store.append_messages("s", said("d"), lease=lease)
+                expected = ["c"]
+            assert [message.id for message in store.get_messages("s")] == expected
 
 
 def test_fallbacks_nest() -> None:

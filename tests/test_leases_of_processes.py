@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from children import Children, finished
 from servers.postgres import PostgresServer
+from servers.redis import Server
 from sqlite_files import outside
 from warm import Warm
 
@@ -48,10 +49,14 @@ BEGINNER = """
 """
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "redis"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/sessions.db"
+    if request.param == "redis":
+        redis: Server = request.getfixturevalue("redis_server")
+        redis.run("FLUSHALL")
+        return redis.url
     server: PostgresServer = request.getfixturevalue("postgres")
     name = f"d{uuid.uuid4().hex}"
     with psycopg.connect(server.url(), autocommit=True) as connection:
@@ -79,6 +84,7 @@ def test_a_late_write_of_a_stopped_holder_is_refused(url: str, warm: Warm, mode:
         assert store.get_messages("s")[0].id == "in time"
 
 
+@pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
 def test_twenty_processes_lease_at_once_in_a_database_of_an_older_release(
     url: str, warm: Warm
 ) -> None:

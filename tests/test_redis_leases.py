@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 from servers import redis as redis_servers
+from servers.permissions import permitted
 from servers.process import wait_until
 from servers.proxy import Proxy
 
@@ -266,6 +267,39 @@ def test_what_was_given_up_does_nothing_later(
     assert held.value.seconds_left <= HOUR
     with calm.lease("free"):
         pass
+
+
+# -- Elsewhere ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("where", ["redis_cluster?protocol=3", "old_redis_guarded?protocol=2"])
+def test_a_turn_under_a_lease(
+    request: pytest.FixtureRequest, where: str, mode: str, prefix: str
+) -> None:
+    """In a Cluster, behind Sentinels, in both protocols, by a user who may do what is needed."""
+    name, _, options = where.partition("?")
+    url = f"{permitted(request.getfixturevalue(name))}?{options}"
+    with Stores(RedisSessionStore, mode) as stores:
+        store = stores.open(redis=url, key_prefix=prefix, timeout=20.0)
+        for number in range(5):  # in several slots
+            session_id = f"s{number}"
+            with store.lease(session_id, seconds=HOUR, user_id="u") as lease:
+                assert store.append_message(session_id, said("x"), user_id="u", lease=lease) == 1
+                with pytest.raises(SessionLeasedError):
+                    store.lease(session_id).__enter__()
+                with pytest.raises(SessionAccessError):
+                    store.lease(session_id, user_id="v", take_over=True).__enter__()
+                lease.renew()
+                with store.lease(session_id, take_over=True) as other:
+                    assert other.token > lease.token
+                    for late in ([GetMessages(session_id, user_id="u")], [Append(session_id, [])]):
+                        with pytest.raises(SessionLeasedError):
+                            store.run([lease.fence(late[0].user_id), *late])
+                    assert store.delete(session_id, lease=other)
+            with store.lease(session_id) as last:
+                assert last.token > other.token
+        assert store.list_sessions().sessions == []
 
 
 # -- Many leases -----------------------------------------------------------------------------------
