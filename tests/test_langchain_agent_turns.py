@@ -221,27 +221,36 @@ def test_what_fails_gives_the_lease_back(run: Run, store: SessionStore) -> None:
         assert is_free(store)
 
 
-def test_a_tool_that_fails_leaves_the_lease_to_those_beside_it(store: SessionStore) -> None:
-    failed = threading.Event()
+@pytest.mark.parametrize("begins", ["before", "after"])
+def test_a_tool_that_fails_leaves_the_lease_to_those_beside_it(
+    store: SessionStore, begins: str
+) -> None:
+    has_begun = threading.Event()
 
     @tool
     def fail() -> str:
         """Fail."""
-        failed.set()
+        if begins == "before":
+            assert has_begun.wait(PATIENCE)
         raise KeyError
 
     @tool
     def slow() -> str:
         """Take long."""
-        assert failed.wait(PATIENCE)
-        wait_until(lambda: threading.active_count() > 1)
+        has_begun.set()
         return "done"
 
-    agent = agent_of(store, calls("slow", "fail"), tools=[slow, fail])
+    class InFront(AgentMiddleware[Any, Any]):
+        def wrap_tool_call(self, request: Any, handler: Any) -> Any:
+            if request.tool_call["name"] == "slow" and begins == "after":
+                wait_until(lambda: is_free(store))
+            return handler(request)
+
+    agent = agent_of(store, calls("slow", "fail"), tools=[slow, fail], before=[InFront()])
     with pytest.raises(KeyError):
         agent.invoke(said("hi"), CONFIG)
+    wait_until(lambda: ("tool", "done") in log(store))
     wait_until(lambda: is_free(store))
-    assert ("tool", "done") in log(store)
 
 
 def test_what_tries_again_takes_the_lease_again(run: Run, store: SessionStore) -> None:

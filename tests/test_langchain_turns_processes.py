@@ -66,7 +66,11 @@ AGENT = """
             [work],
             middleware=[SessionMiddleware(SQLiteSessionStore(path), concurrent_turns="reject")],
             checkpointer=saver,
-        ).invoke({"messages": [("user", "go")]}, {"configurable": {"thread_id": "s"}})
+        ).invoke(
+            {"messages": [("user", "go")]},
+            {"configurable": {"thread_id": "s"}},
+            durability="sync",  # so that it is known how far it came
+        )
 """
 SHORT, LONG = 0.5, 600.0
 

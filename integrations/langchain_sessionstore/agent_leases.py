@@ -163,12 +163,13 @@ class AgentLeases:
     # -- A step of a turn -------------------------------------------------------------------------
 
     @contextmanager
-    def step(self, turn: AgentTurn, state: Any) -> Iterator[None]:
+    def step(self, turn: AgentTurn, state: Any, *, of_tool: bool = False) -> Iterator[None]:
         """Renew the lease of a turn while a model or a tool runs.
 
         Args:
             turn: The turn. One that goes on after a pause takes its own lease over.
             state: The agent's.
+            of_tool: Whether it is a tool: it may begin after one beside it has failed.
 
         Yields:
             While it is renewed.
@@ -180,8 +181,10 @@ class AgentLeases:
         if leased is None:
             yield
             return
+        is_late = of_tool and leased.is_over
         if not leased.lease.is_held:
             self._take_over(leased, state)
+            leased.is_over = is_late
         elif leased.lease.is_due:
             leased.lease.renew_now()
         try:
@@ -195,14 +198,18 @@ class AgentLeases:
                 leased.give_back()
 
     @asynccontextmanager
-    async def astep(self, turn: AgentTurn, state: Any) -> AsyncIterator[None]:
+    async def astep(
+        self, turn: AgentTurn, state: Any, *, of_tool: bool = False
+    ) -> AsyncIterator[None]:
         """Async twin of `step`."""
         leased = self._of(turn, state)
         if leased is None:
             yield
             return
+        is_late = of_tool and leased.is_over
         if not leased.lease.is_held:
             await self._atake_over(leased, state)
+            leased.is_over = is_late
         elif leased.lease.is_due:
             await leased.lease.arenew_now()
         try:

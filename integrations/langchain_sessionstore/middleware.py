@@ -283,7 +283,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Save what the tool gives."""
         turn, call_message, result_id = self._turns.calling(request)
         _check(turn, request.state, request.runtime.config)
-        with self._leases.step(turn, request.state):
+        with self._leases.step(turn, request.state, of_tool=True):
             self._play(turn, self._saver.catching_up(turn, request.state["messages"]))
             with called_from(turn.session_id, request.runtime, result_id):
                 result = handler(request)
@@ -298,7 +298,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Async twin of `wrap_tool_call`."""
         turn, call_message, result_id = self._turns.calling(request)
         await _acheck(turn, request.state, request.runtime.config)
-        async with self._leases.astep(turn, request.state):
+        async with self._leases.astep(turn, request.state, of_tool=True):
             await self._aplay(turn, self._saver.catching_up(turn, request.state["messages"]))
             with called_from(turn.session_id, request.runtime, result_id):
                 result = await handler(request)

@@ -184,13 +184,11 @@ class LeasedTurn(FreeTurn):
         Raises:
             SessionLeasedError: Another turn holds it, and did to the end of the wait.
         """
-        self.is_over = False
         if not self.is_part:
             self.lease.take()
 
     async def atake(self) -> None:
         """Async twin of `take`."""
-        self.is_over = False
         if not self.is_part:
             await self.lease.atake()
 
