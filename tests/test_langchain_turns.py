@@ -21,6 +21,7 @@ from turns import CONFIG, PATIENCE, WAYS, Heard, talker
 from langchain_sessionstore import SessionSaveError, TurnSupersededError, with_session_history
 from langchain_sessionstore import renewed_lease as lease_of_turns
 from sessionstore import (
+    FallbackSessionStore,
     InMemorySessionStore,
     InvalidSessionError,
     OutageError,
@@ -35,7 +36,6 @@ from sessionstore.testing.waiting import wait_until
 
 Say = Callable[[Any, Any, Any], str]
 LEASED = ["wait", "reject", "supersede"]
-OUTAGE = OutageError("it is away")
 RENEWALS = "sessionstore-renewals"
 
 
@@ -308,14 +308,26 @@ def test_renewals_are_tried_again_in_an_outage_and_end_with_the_lease(
 
 
 def test_in_an_outage_no_turn_has_a_lease(say: Say) -> None:
-    store = FlakySessionStore()
-    store.fail_next(None, error=OUTAGE, on=AcquireLease)
-    heard: Heard = []
-    for mode in LEASED:
-        chain = with_session_history(talker(heard), store, concurrent_turns=mode)  # type: ignore[arg-type]
-        with pytest.raises(OutageError):
+    primary, heard = FlakySessionStore(), Heard()
+    with FallbackSessionStore(primary, retry_after=0.01) as store:
+
+        def lose_it(_: str) -> None:
+            primary.fail_next(None)
+
+        chain = with_session_history(talker(heard, lose_it), store, concurrent_turns="reject")
+        with pytest.raises(SessionSaveError) as unsaved:  # it began while the turn ran
             say(chain, "one", CONFIG)
-    assert (heard, log(store)) == ([], [])
+        assert isinstance(unsaved.value.__cause__, OutageError)
+        assert unsaved.value.answer.content == "Well, one!"
+        for mode in LEASED:
+            chain = with_session_history(talker(heard), store, concurrent_turns=mode)  # type: ignore[arg-type]
+            with pytest.raises(OutageError):
+                say(chain, "two", CONFIG)
+        assert heard == [["one"]]
+        say(with_session_history(talker(heard), store), "three", CONFIG)
+        primary.heal()
+        wait_until(store.recover)
+        assert log(primary) == ["three", "Well, three!"]
 
 
 @pytest.mark.parametrize("mode", LEASED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeAlias
 
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.runnables import Runnable, RunnableGenerator
@@ -13,7 +13,7 @@ from langchain_core.runnables import Runnable, RunnableGenerator
 CONFIG: Any = {"configurable": {"session_id": "s"}}
 PATIENCE = 60.0
 
-Heard = list[list[str]]
+Heard: TypeAlias = list[list[str]]
 
 
 def talker(heard: Heard, meanwhile: Callable[[str], object] = lambda _: None) -> Runnable[Any, Any]:
