@@ -41,7 +41,7 @@ nitpick_ignore_regex = [
     # Variables of types, and types in signatures that nobody has to name.
     (
         r"py:class",
-        r"\w+(\.\w+)*\.(T|Keys|LanguageModel|Pause|Reply|Request|Result|Run|Tables|Work)",
+        r"\w+(\.\w+)*\.(T|Keys|LanguageModel|Pause|Reply|Request|Result|Run|Tables|TurnTerms|Work)",
     ),
     # What belongs to others is not on this site, and nothing is fetched to find it.
     (r"py:.*", rf"(?!({'|'.join(OURS)})\b).*"),
