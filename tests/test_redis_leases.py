@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -106,6 +107,8 @@ def test_tokens_grow_though_the_servers_clock_was_set_back(
     client.hset(f"{prefix}{{s}}:lease", mapping={"token": later, "holder": "x", "ends": 0})
     with calm.lease("s") as lease:
         assert lease.token == later + 1
+    # And is not forgotten before the clock has passed it.
+    assert keys(client, prefix)["lease"] > later / 1e6 - time.time()
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,9 @@ def test_tokens_grow_though_the_servers_clock_was_set_back(
         {"token": "x", "holder": "h", "ends": 2**60},
         {"token": 2**53, "holder": "h", "ends": 2**60},
         {"token": 1, "holder": "h", "ends": b"-\xff"},
+        {"token": 1, "holder": "h", "ends": 2**52},
+        pytest.param({"token": 1, "holder": "h", "ends": "9" * 400}, id="no end"),
+        {"token": 2**53 - 1, "holder": "h", "ends": 0},
         {"token": 1, "holder": "h"},
         {"token": 1, "ends": 2**60},
         {"x": "y"},

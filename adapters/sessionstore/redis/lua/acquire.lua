@@ -9,6 +9,7 @@ if answer then return answer end
 local token = newest
 if not (is_held and holder == ARGV[7]) then
   if is_held and ARGV[9] == '' then return {'LEASED', string.format('%.0f', ends - now)} end
-  token = string.format('%.0f', math.max(now, (newest or 0) + 1))
+  local following = (newest or 0) + 1
+  token = string.format('%.0f', math.max(now, following < 2 ^ 53 and following or 0))
 end
 return note(token, ARGV[7], now + ARGV[8])

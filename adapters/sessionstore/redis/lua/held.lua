@@ -14,4 +14,5 @@ local function whole(text) return text and string.find(text, '^%d+$') and tonumb
 if not (holder and whole(ends) and (whole(newest) or 2 ^ 53) < 2 ^ 53) then
   newest, holder, ends = false, false, '0'
 end
-local is_held = tonumber(ends) > now
+-- No lease lasts for two days: an end that is further ahead is of a clock that was set back since.
+local is_held = tonumber(ends) > now and tonumber(ends) <= now + 172800000000

@@ -30,12 +30,13 @@ local function remember(token)
   end
 end
 
+-- The key is kept until a clock that was set back has passed the token, too.
 local function note(token, name, until_when)
   remember(token)
   if not newest then redis.call('UNLINK', lease) end
   redis.call('HSET', lease, 'token', token, 'holder', name, 'ends',
     string.format('%.0f', until_when))
   redis.call('PEXPIREAT', lease,
-    string.format('%.0f', math.floor(math.max(now, until_when) / 1000) + A_DAY))
+    string.format('%.0f', math.floor(math.max(now, until_when, token) / 1000) + A_DAY))
   return {'OK', token}
 end
