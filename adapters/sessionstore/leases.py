@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
+from sessionstore._runtime.settling import ended
 from sessionstore.arguments import checked_wait
 from sessionstore.errors import (
     InvalidSessionError,
@@ -142,8 +143,17 @@ class Lease:
             self._note(error)
 
     async def arelease(self) -> None:
-        """Async twin of `release`."""
+        """Async twin of `release`: however often the caller is cancelled, it is given back."""
         self._entered = False
+        releasing = asyncio.ensure_future(self._given_back())
+        try:
+            await asyncio.shield(releasing)
+        except asyncio.CancelledError:
+            # anyio's scopes, such as Starlette's, cancel again and again: no wait would end else.
+            await ended(releasing)
+            raise
+
+    async def _given_back(self) -> None:
         try:
             await self._store.arun(self._release())
         except SessionStoreError as error:

@@ -72,6 +72,31 @@ class CancelContract(StoreSuite):
 
         in_a_loop(open_store, main)
 
+    def test_a_lease_is_given_back_however_often_its_holder_is_cancelled(
+        self, open_store: OpenStore
+    ) -> None:
+        """As a scope of anyio's does, and so Starlette's where a browser goes away."""
+        self.require_support("leases", "cancellation")
+
+        async def main(store: SessionStore) -> None:
+            entered = asyncio.Event()
+
+            async def turn() -> None:
+                async with store.lease("s", seconds=600):
+                    entered.set()
+                    await asyncio.Event().wait()
+
+            turning = asyncio.ensure_future(turn())
+            await entered.wait()
+            while not turning.done():
+                turning.cancel()
+                await asyncio.sleep(0)
+            assert turning.cancelled()
+            async with store.lease("s"):
+                pass
+
+        in_a_loop(open_store, main)
+
 
 async def _usual(store: SessionStore) -> float:
     times = []
