@@ -4,7 +4,7 @@ import asyncio
 import warnings
 
 import pytest
-from agents import CountingModel
+from counting_agent import CountingModel
 from langchain_core.runnables import ConfigurableFieldSpec
 
 from langchain_sessionstore import session_history_factory, with_session_history
