@@ -20,6 +20,7 @@ PACKAGES = {
     "sessionstore": ROOT / "adapters",
     "langchain_sessionstore": ROOT / "integrations",
     "llama_index_sessionstore": ROOT / "integrations",
+    "openai_agents_sessionstore": ROOT / "integrations",
 }
 FOLDERS = (".ci", "adapters", "benchmarks", "docs", "integrations", "notebooks", "tests")
 FILES = {

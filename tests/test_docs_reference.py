@@ -43,6 +43,7 @@ PAGES = {
     "langchain_sessionstore": "langchain_sessionstore",
     "langchain_sessionstore.testing": "langchain_sessionstore",
     "llama_index_sessionstore": "llama_index_sessionstore",
+    "openai_agents_sessionstore": "openai_agents_sessionstore",
 }
 DIRECTIVE = re.compile(r"^\.\. (?:auto(\w+)|(currentmodule)):: (\S+)", re.MULTILINE)
 

@@ -10,9 +10,15 @@ import pytest
 
 import langchain_sessionstore
 import llama_index_sessionstore
+import openai_agents_sessionstore
 import sessionstore
 
-PACKAGES = (sessionstore, langchain_sessionstore, llama_index_sessionstore)
+PACKAGES = (
+    sessionstore,
+    langchain_sessionstore,
+    llama_index_sessionstore,
+    openai_agents_sessionstore,
+)
 MODULES = [
     found.name
     for package in PACKAGES
