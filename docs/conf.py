@@ -24,8 +24,8 @@ PUBLIC = (
     "langchain_sessionstore.testing",
 )
 
-# autodoc imports with `typing.TYPE_CHECKING` true, which llama-index-core does not bear.
-for _name in ("llama_index.core", *OURS):
+# autodoc imports with `typing.TYPE_CHECKING` true, which these do not bear.
+for _name in ("llama_index.core", "agents", *OURS):
     import_module(_name)
 
 project = "sessionstore"

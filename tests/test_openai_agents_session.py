@@ -6,10 +6,12 @@ import asyncio
 import json
 from copy import deepcopy
 from itertools import chain
+from typing import Any
 
 import pytest
-from agents import SessionSettings
+from agents import Agent, RunConfig, Runner, RunState, SessionSettings, function_tool
 from agents.memory import Session
+from agents.testing import ScriptedModel, assistant_message, function_call
 from agents_sdk import called, given, run, said, thought
 from faults import FaultyStore
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -25,6 +27,8 @@ from sessionstore import (
     SessionAccessError,
     StoreUnavailableError,
 )
+from sessionstore.operations import Get
+from sessionstore.wrapper import WrapperSessionStore
 
 
 @pytest.fixture(params=KINDS)
@@ -162,6 +166,43 @@ def test_a_message_of_several_items_goes_one_by_one(store, wait):
 # -- Runs of the SDK ------------------------------------------------------------------------------
 
 
+@function_tool(needs_approval=True)
+def act(word: str) -> str:
+    """Act on a word."""
+    return f"{word} is done"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_approval_is_waited_for_and_resumed(wait, streamed):
+    calls = [function_call("act", {"word": w}, call_id=f"c-{w}", item_id=f"fc-{w}") for w in "ab"]
+    model = ScriptedModel([[assistant_message("May I?"), *calls], [assistant_message("Done.")]])
+    agent = Agent("agent", model=model, tools=[act])
+    store = InMemorySessionStore()
+    config = RunConfig(tracing_disabled=True)
+
+    async def go_on(given):
+        session = SessionStoreSession("s", store)
+        if not streamed:
+            return await Runner.run(agent, given, session=session, run_config=config)
+        result = Runner.run_streamed(agent, given, session=session, run_config=config)
+        async for _ in result.stream_events():
+            pass
+        return result
+
+    async def talk():
+        state = await RunState.from_json(agent, (await go_on("Act!")).to_state().to_json())
+        for interruption in state.get_interruptions():
+            state.approve(interruption)
+        return await go_on(state)
+
+    assert wait(talk()).final_output == "Done."
+    log = store.get_messages("s")
+    assert [(m.role, len(m.tool_calls)) for m in log] == [
+        *[("user", 0), ("assistant", 2), ("tool", 0), ("tool", 0), ("assistant", 0)]
+    ]
+    assert [message.content for message in log[2:4]] == ["a is done", "b is done"]
+
+
 def test_runs_remember(store, wait):
     async def talk():
         session = SessionStoreSession("s", store, user_id="alice")
@@ -237,21 +278,39 @@ def test_a_run_goes_on_in_an_outage_and_all_is_replayed(wait):
     assert wait(SessionStoreSession("s", primary.inner).get_items()) == items[:-4]
 
 
-def test_in_an_outage_each_item_is_taken_out_by_one_caller(wait):
+class Raced(WrapperSessionStore):
+    """A store of which somebody else takes an item between a read and what follows it."""
+
+    other: Any = None
+
+    async def arun(self, operation):
+        result = await super().arun(operation)
+        if type(operation) is Get and self.other:
+            pop, self.other = self.other, None
+            self.taken = await pop()
+        return result
+
+
+@pytest.mark.parametrize("outage", ["none", "of what was added", "of what was read"])
+@pytest.mark.parametrize("size", [2, 5])
+def test_who_was_slower_takes_the_next_item(wait, outage, size):
     primary = FaultyStore(InMemorySessionStore())
     with FallbackSessionStore(primary, retry_after=60, retry_cap=60) as store:
-        first, second = (SessionStoreSession("s", store) for _ in "ab")
-        wait(first.add_items(TURN[:5]))
-        primary.go_down()
-
-        async def race():
-            return await asyncio.gather(*(each.pop_item() for each in [first, second] * 2))
-
-        taken = wait(race())
-        assert in_any_order(taken) == in_any_order(TURN[1:5])
+        raced = Raced(store)
+        raced.other = SessionStoreSession("s", store).pop_item
+        session = SessionStoreSession("s", raced)
+        items = TURN[-2:] if size == 2 else TURN[:5]
+        wait(session.add_items(items))
+        if outage == "of what was read":  # then it is known that it is all there is
+            wait(session.get_items())
+        if outage != "none":
+            primary.go_down()
+        assert [wait(session.pop_item()), raced.taken] == items[-2:]
+        assert wait(session.get_items()) == items[:-2]
         primary.come_back()
         assert store.recover()
-    assert wait(SessionStoreSession("s", primary.inner).get_items()) == TURN[:1]
+        assert store.rejected() == []
+    assert wait(SessionStoreSession("s", primary.inner).get_items()) == items[:-2]
 
 
 # -- What is refused ------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from sessionstore import (
     SessionMessage,
     SessionNotFoundError,
     SessionStore,
+    StoreUnavailableError,
 )
 from sessionstore.arguments import checked_id, optional_id
 from sessionstore.errors import OutageError
@@ -150,7 +151,7 @@ class SessionStoreSession:
                 `SessionStore.delete_messages`.
         """
         while True:
-            session = await self._store.aget(self.session_id, limit=1, user_id=self._user_id)
+            session = await self._with_newest()
             if session is None or not session.messages:
                 return None
             [newest] = session.messages
@@ -185,15 +186,22 @@ class SessionStoreSession:
         self, newest: SessionMessage, rest: SessionMessage | None
     ) -> bool:
         deletion = self._deletion(newest, None)
-        if rest is None:
-            return bool(await self._store.arun(deletion))
-        # To replace it fails where it is gone: somebody was faster, and nothing is written.
-        there = ReplaceMessage(self.session_id, newest, self._user_id)
-        rest = replace(rest, id=new_id())
-        with suppress(SessionNotFoundError):
+        try:
+            if rest is None:
+                return bool(await self._store.arun(deletion))
+            # To replace it fails where it is gone: somebody was faster, and nothing is written.
+            there = ReplaceMessage(self.session_id, newest, self._user_id)
+            rest = replace(rest, id=new_id())
             await self._store.arun(Several([there, deletion, self._append(rest)]))
-            return True
-        return False
+        except (SessionNotFoundError, StoreUnavailableError):
+            session = await self._with_newest()
+            if session and [newest.id] == [message.id for message in session.messages]:
+                raise
+            return False
+        return True
+
+    async def _with_newest(self) -> SessionData | None:
+        return await self._store.aget(self.session_id, limit=1, user_id=self._user_id)
 
     def _deletion(self, message: SessionMessage, version: int | None) -> DeleteMessages:
         return DeleteMessages(self.session_id, [str(message.id)], self._user_id, version)
