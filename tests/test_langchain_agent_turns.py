@@ -225,7 +225,7 @@ def test_what_fails_gives_the_lease_back(run: Run, store: SessionStore) -> None:
 def test_a_tool_that_fails_leaves_the_lease_to_those_beside_it(
     store: SessionStore, begins: str
 ) -> None:
-    has_begun = threading.Event()
+    has_begun, failed = threading.Event(), threading.Event()
 
     @tool
     def fail() -> str:
@@ -238,13 +238,18 @@ def test_a_tool_that_fails_leaves_the_lease_to_those_beside_it(
     def slow() -> str:
         """Take long."""
         has_begun.set()
+        assert failed.wait(PATIENCE)
         return "done"
 
     class InFront(AgentMiddleware[Any, Any]):
         def wrap_tool_call(self, request: Any, handler: Any) -> Any:
             if request.tool_call["name"] == "slow" and begins == "after":
                 wait_until(lambda: is_free(store))
-            return handler(request)
+            try:
+                return handler(request)
+            except KeyError:
+                failed.set()
+                raise
 
     agent = agent_of(store, calls("slow", "fail"), tools=[slow, fail], before=[InFront()])
     with pytest.raises(KeyError):
@@ -332,6 +337,8 @@ def test_a_turn_goes_on_in_another_process_and_only_once(run: Run, store: Sessio
         assert held.runs.wait(PATIENCE)
         with pytest.raises(SessionLeasedError):
             run(agent_of(store, "beside"), said("meanwhile"))
+        with pytest.raises(SessionLeasedError):
+            run(others[1], approve())
         held.may_go_on.set()
         assert last(one.result()) == "first"
     assert log(store)[-1] == ("assistant", "first")
