@@ -3,7 +3,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -13,12 +15,14 @@ from conftest import Call, empty
 from lighter import Checked
 from servers.mariadb import MariadbServer
 from servers.mariadb import binary as mariadb_binary
+from servers.process import wait_until
 from sqlalchemy import event, text
 from warm import Warm
 
 from sessionstore import (
     AgentDb,
     DbSessionStore,
+    SessionLeasedError,
     SessionMessage,
     SessionStoreError,
     StoreUnavailableError,
@@ -99,6 +103,25 @@ def test_the_wait_for_a_lock_has_a_timeout(url: str, call: Call) -> None:
                 call(store, "append_message", "s", say())
             assert call(store, "append_message", "t", say()) == 1
         assert call(store, "append_message", "s", say()) == 1
+
+
+def test_a_lease_that_ends_while_its_row_is_locked_is_lost(url: str) -> None:
+    """The time of a statement is that of its beginning: the clock is asked again behind it."""
+    waiting = text("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")
+    with AgentDb(url) as db, ThreadPoolExecutor(2) as threads:
+        store = DbSessionStore(db)
+        store.create("s")
+        with store.lease("s", seconds=1) as lease, db._sync().connect() as connection:
+            connection.execute(db.tables.leases.select().with_for_update())
+            late = threads.submit(store.append_message, "s", say(), lease=lease)
+            renewal = threads.submit(lease.renew)
+            wait_until(lambda: connection.execute(waiting).one()[1] == "2", "they do not wait")
+            time.sleep(1)
+            connection.rollback()
+            for each in (late, renewal):
+                with pytest.raises(SessionLeasedError):
+                    each.result()
+        assert store.get_messages("s") == []
 
 
 def test_a_missing_database_or_table_is_named(

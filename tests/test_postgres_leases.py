@@ -22,7 +22,14 @@ from sessionstore import (
     SessionLeasedError,
     SessionStoreError,
 )
-from sessionstore.operations import AcquireLease, Append, Fence, ReleaseLease, RenewLease
+from sessionstore.operations import (
+    AcquireLease,
+    Append,
+    Fence,
+    ReleaseLease,
+    RenewLease,
+    Update,
+)
 from sessionstore.sql.requests import Work
 
 _PASSWORD = "of-a-test"  # noqa: S105
@@ -170,6 +177,36 @@ def test_a_write_is_refused_also_where_nobody_took_its_lease_meanwhile(
             wait_until(lambda: admin.execute(ended).fetchone() == (True,), "it does not end")
         with pytest.raises(SessionLeasedError):
             write.result()
+
+
+def test_a_lease_that_ends_while_its_row_is_locked_is_lost(
+    postgres: PostgresServer, admin: psycopg.Connection, schema: str, store: DbSessionStore
+) -> None:
+    """The time that counts is that at which the lock was given."""
+    store.create("s")
+    token = store.run(AcquireLease("s", 1, holder="me"))
+    late: list[Any] = [RenewLease("s", token), [Fence("s", token), Update("s", metadata={"a": 1})]]
+    leases = f"{schema}.sessionstore_leases"
+    ended = f"SELECT ends_at < extract(epoch FROM now()) * 1e6 FROM {leases}"
+    with ThreadPoolExecutor(3) as threads:
+        with held(postgres, f"SELECT FROM {leases} FOR UPDATE"):
+            refused = [threads.submit(store.run, each) for each in late]
+            released = threads.submit(store.run, ReleaseLease("s", "me"))
+            wait_until(lambda: waiting(admin) == 3, "they do not wait")
+            wait_until(lambda: admin.execute(ended).fetchone() == (True,), "it does not end")
+        assert released.result() is False
+        for each in refused:
+            with pytest.raises(SessionLeasedError):
+                each.result()
+
+
+def test_a_token_that_no_other_can_follow_keeps_nobody_out(
+    admin: psycopg.Connection, schema: str, store: DbSessionStore, call: Call
+) -> None:
+    store.run(AcquireLease("s"))
+    admin.execute(f"UPDATE {schema}.sessionstore_leases SET token = {2**63 - 1}")
+    token = call(store, "run", AcquireLease("s", take_over=True))
+    assert call(store, "run", [Fence("s", token), Append("s", [said("x")])]) == [None, 1]
 
 
 @pytest.mark.parametrize("days", [2, -2])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sessionstore.leases import leased_error, require_lease
 from sessionstore.operations import AcquireLease, RenewLease
 
-__all__ = ["BOGUS", "LEASES_KEPT", "PRUNE_LEASES", "LeaseRow", "length_of"]
+__all__ = ["BOGUS", "LEASES_KEPT", "MOST_TOKEN", "PRUNE_LEASES", "LeaseRow", "length_of"]
 
 _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
@@ -21,7 +21,8 @@ BOGUS = 2 * _DAY
 """No lease lasts as long: an end that is further ahead is of a clock that is not this one."""
 PRUNE_LEASES = 1_000
 """How many rows are deleted in one transaction."""
-_MOST = 2**62  # no token is larger, so that one more is still a number of SQL's
+MOST_TOKEN = 2**62
+"""No token is larger, so that one more is still a number of SQL's."""
 
 
 class LeaseRow(NamedTuple):
@@ -67,7 +68,7 @@ class LeaseRow(NamedTuple):
                 return self.token
             if not asked.take_over:
                 raise leased_error((self.ends_at - now) / _SECOND)
-        former = self.token if 0 <= self.token < _MOST else 0
+        former = self.token if 0 <= self.token < MOST_TOKEN else 0
         return max(wall, former + 1)
 
 

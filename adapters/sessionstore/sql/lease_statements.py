@@ -10,7 +10,7 @@ from sqlalchemy.dialects import mysql, sqlite
 
 from sessionstore._runtime.boots import boot_id
 from sessionstore._runtime.clock import clock
-from sessionstore.lease_rows import BOGUS, LEASES_KEPT
+from sessionstore.lease_rows import BOGUS, LEASES_KEPT, MOST_TOKEN
 from sessionstore.sql.cells import raw
 from sessionstore.sql.clock import NOW, now, oldest_live
 from sessionstore.sql.tables import Tables
@@ -101,7 +101,7 @@ WITH times AS MATERIALIZED (
         AND NOT EXISTS (SELECT FROM found WHERE user_id <> CAST(:user_id AS text))
     ON CONFLICT (session_id) DO UPDATE SET
         token = CASE WHEN lease.holder = excluded.holder AND {its live} THEN lease.token
-            ELSE greatest({now}, lease.token + 1) END,
+            ELSE greatest({now}, CASE WHEN lease.token < {most} THEN lease.token + 1 END) END,
         holder = excluded.holder, ends_at = {now} + CAST(:length AS bigint)
     WHERE CAST(:take_over AS boolean) OR lease.holder = excluded.holder OR NOT {its live}
     RETURNING token
@@ -109,21 +109,29 @@ WITH times AS MATERIALIZED (
 SELECT (SELECT token FROM taken), (SELECT rest FROM held), found.user_id
 FROM times LEFT JOIN found ON true
 """
+# A row is locked before its time is looked at: the wait may be longer than the lease.
 _RENEW = """
-UPDATE {leases} SET ends_at = {now} + CAST(:length AS bigint)
-WHERE session_id = CAST(:id AS text) AND token = CAST(:token AS bigint) AND {live}
+WITH held AS MATERIALIZED (
+    SELECT session_id, holder, ends_at
+    FROM {leases} WHERE session_id = CAST(:id AS text) AND token = CAST(:token AS bigint)
+    FOR NO KEY UPDATE
+), lasting AS MATERIALIZED (
+    SELECT session_id FROM held WHERE {live}
+)
+UPDATE {leases} AS lease SET ends_at = {now} + CAST(:length AS bigint)
+FROM lasting WHERE lease.session_id = lasting.session_id
 RETURNING 1
 """
 _RELEASE = """
 WITH held AS MATERIALIZED (
-    SELECT session_id, {live} AS is_live
+    SELECT session_id, holder, ends_at
     FROM {leases} WHERE session_id = CAST(:id AS text) AND holder = CAST(:holder AS text)
     FOR NO KEY UPDATE
 ), freed AS (
     UPDATE {leases} AS lease SET holder = '', ends_at = least(lease.ends_at, {now})
     FROM held WHERE lease.session_id = held.session_id
 )
-SELECT is_live FROM held
+SELECT {live} FROM held
 """
 _FENCE = """fence AS MATERIALIZED (
     SELECT holder, ends_at
@@ -142,8 +150,8 @@ _FENCED = (
 
 def _written(tables: Tables, sql: str) -> TextClause:
     lives = {"{live}": _LIVE.format(""), "{its live}": _LIVE.format("lease.")}
-    for mark, live in lives.items():
-        sql = sql.replace(mark, live)
+    for mark, text in {**lives, "{most}": str(MOST_TOKEN)}.items():
+        sql = sql.replace(mark, text)
     return written(tables, sql)
 
 
@@ -154,7 +162,8 @@ def looking(tables: Tables, *, boots: bool, locks: bool) -> Any:
     Args:
         tables: The store's.
         boots: A lease of an earlier start of the machine, which ``boot`` names, is none.
-        locks: The row is locked; until the end of the transaction nobody takes the lease.
+        locks: The row is locked; until the end of the transaction nobody takes the lease. The
+            time is that of the lock; on MySQL it is when the statement began, and may have waited.
 
     Returns:
         A statement with the parameters ``session_id``, ``holder`` and, with ``boots``, ``boot`` and
@@ -165,9 +174,13 @@ def looking(tables: Tables, *, boots: bool, locks: bool) -> Any:
     is_held = c.holder != ""
     if boots:
         is_held = and_(is_held, c.boot == bindparam("boot"))
-    found = select(*numbers, is_held, c.holder == bindparam("holder"), now())
-    found = found.where(c.session_id == bindparam("session_id"))
-    return found.with_for_update(key_share=True) if locks else found
+    read: list[Any] = [*numbers, is_held, c.holder == bindparam("holder")]
+    if not locks:
+        return select(*read, now()).where(c.session_id == bindparam("session_id"))
+    labels = [value.label(f"value{place}") for place, value in enumerate(read)]
+    found = select(*labels).where(c.session_id == bindparam("session_id"))
+    # Around the lock, so that PostgreSQL looks at its clock when it has it.
+    return select(*found.with_for_update(key_share=True).subquery("found").c, now())
 
 
 @lru_cache(maxsize=16)

@@ -21,6 +21,7 @@ from sessionstore.leases import leased_error, require_lease
 from sessionstore.operations import AcquireLease, Append, Fence, ReleaseLease, RenewLease
 from sessionstore.ownership import require_owner
 from sessionstore.sql.appending import append
+from sessionstore.sql.clock import now as server_time
 from sessionstore.sql.column_types import escaped
 from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.lease_statements import (
@@ -233,7 +234,7 @@ def _found(
     *,
     locks: bool = True,
 ) -> tuple[LeaseRow, int]:
-    """Give a session's row, and the time of the clock that decides."""
+    """Give a session's row, and the time of the clock that decides: behind the wait for a lock."""
     named: dict[str, Any] = {"session_id": session_id, "holder": holder}
     if sessions.is_sqlite:
         named |= {"boot": boot_id(), "now": clock.steady()}
@@ -242,6 +243,8 @@ def _found(
     if found is None:
         return LeaseRow(), 0
     *row, now = found
+    if locks and sessions.is_mysql:
+        now = connection.scalar(select(server_time()))
     return LeaseRow(*row), int(now)
 
 
