@@ -336,6 +336,7 @@ def acquire_lease(file: File, operation: AcquireLease) -> int:
 
 
 def renew_lease(file: File, operation: RenewLease) -> None:
+    _found(file, operation)
     fence(file, operation)
     ends = time.time_ns() // 1000 + round(operation.seconds * 1e6)
     file.leases[operation.session_id]["ends"] = ends

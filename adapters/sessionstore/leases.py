@@ -126,6 +126,7 @@ class Lease:
 
         Raises:
             SessionLeasedError: It was lost: it ran out, was taken over or given back.
+            SessionAccessError: The session has come to belong to another user.
             OutageError: The store is away, and a fallback can't promise it.
         """
         self._store.run(self._renewal())

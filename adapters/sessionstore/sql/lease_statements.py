@@ -51,9 +51,14 @@ def acquiring(tables: Tables) -> TextClause:
 
 @lru_cache(maxsize=16)
 def renewing(tables: Tables) -> TextClause:
-    """Make PostgreSQL's statement that renews a lease, with ``id``, ``token`` and ``length``.
+    """Make PostgreSQL's statement that renews a lease.
 
-    It gives a row where the lease is held.
+    Args:
+        tables: The store's.
+
+    Returns:
+        A statement with the parameters ``id``, ``user_id``, ``oldest``, ``token`` and ``length``.
+        Its one row tells whether the lease was held until then, and the owner of the session.
     """
     return _written(tables, _RENEW)
 
@@ -84,13 +89,15 @@ def fencing(tables: Tables) -> TextClause:
 
 _LIVE = f"""({{0}}holder <> '' AND {{0}}ends_at > {NOW}
         AND {{0}}ends_at <= {NOW} + CAST({BOGUS} AS bigint))"""
-_ACQUIRE = """
+_FOUND = """
 WITH times AS MATERIALIZED (
     SELECT {oldest} AS oldest
 ), found AS MATERIALIZED (
     SELECT user_id
     FROM {sessions}, times WHERE id = CAST(:id AS text) AND updated_at >= times.oldest
-), held AS MATERIALIZED (
+), """
+_OTHERS = "EXISTS (SELECT FROM found WHERE user_id <> CAST(:user_id AS text))"
+_ACQUIRE = """{found}held AS MATERIALIZED (
     SELECT ends_at - {now} AS rest
     FROM {leases} WHERE session_id = CAST(:id AS text) AND {live}
         AND holder <> CAST(:holder AS text) AND NOT CAST(:take_over AS boolean)
@@ -98,7 +105,7 @@ WITH times AS MATERIALIZED (
     INSERT INTO {leases} AS lease (session_id, token, holder, ends_at)
     SELECT CAST(:id AS text), {now}, CAST(:holder AS text), {now} + CAST(:length AS bigint)
     WHERE NOT EXISTS (SELECT FROM held)
-        AND NOT EXISTS (SELECT FROM found WHERE user_id <> CAST(:user_id AS text))
+        AND NOT {another's}
     ON CONFLICT (session_id) DO UPDATE SET
         token = CASE WHEN lease.holder = excluded.holder AND {its live} THEN lease.token
             ELSE greatest({now}, CASE WHEN lease.token < {most} THEN lease.token + 1 END) END,
@@ -110,17 +117,19 @@ SELECT (SELECT token FROM taken), (SELECT rest FROM held), found.user_id
 FROM times LEFT JOIN found ON true
 """
 # A row is locked before its time is looked at: the wait may be longer than the lease.
-_RENEW = """
-WITH held AS MATERIALIZED (
+_RENEW = """{found}held AS MATERIALIZED (
     SELECT session_id, holder, ends_at
     FROM {leases} WHERE session_id = CAST(:id AS text) AND token = CAST(:token AS bigint)
     FOR NO KEY UPDATE
 ), lasting AS MATERIALIZED (
-    SELECT session_id FROM held WHERE {live}
+    SELECT session_id FROM held WHERE {live} AND NOT {another's}
+), renewed AS (
+    UPDATE {leases} AS lease SET ends_at = {now} + CAST(:length AS bigint)
+    FROM lasting WHERE lease.session_id = lasting.session_id
+    RETURNING 1
 )
-UPDATE {leases} AS lease SET ends_at = {now} + CAST(:length AS bigint)
-FROM lasting WHERE lease.session_id = lasting.session_id
-RETURNING 1
+SELECT EXISTS (SELECT FROM renewed), found.user_id
+FROM times LEFT JOIN found ON true
 """
 _RELEASE = """
 WITH held AS MATERIALIZED (
@@ -149,9 +158,15 @@ _FENCED = (
 
 
 def _written(tables: Tables, sql: str) -> TextClause:
-    lives = {"{live}": _LIVE.format(""), "{its live}": _LIVE.format("lease.")}
-    for mark, text in {**lives, "{most}": str(MOST_TOKEN)}.items():
-        sql = sql.replace(mark, text)
+    marks = {
+        "{found}": _FOUND,
+        "{another's}": _OTHERS,
+        "{live}": _LIVE.format(""),
+        "{its live}": _LIVE.format("lease."),
+        "{most}": str(MOST_TOKEN),
+    }
+    for mark, meaning in marks.items():
+        sql = sql.replace(mark, meaning)
     return written(tables, sql)
 
 

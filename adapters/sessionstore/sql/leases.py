@@ -66,8 +66,7 @@ def acquire(sessions: Sessions, asked: AcquireLease) -> SqlFlow[int]:
         [(taken, left, owner)] = yield Work(query, True, True, key)
         if taken is not None:
             return int(taken)
-        if owner is not None and asked.user_id is not None:
-            require_owner(owner, escaped(asked.user_id))
+        _refuse_others(owner, asked)
         if left is not None:
             break
     raise leased_error((left or 0) / _SECOND)
@@ -82,13 +81,15 @@ def renew(sessions: Sessions, asked: RenewLease) -> SqlFlow[None]:
 
     Raises:
         SessionLeasedError: It was lost.
+        SessionAccessError: The session is another user's.
     """
     key = _key(asked.session_id)
     if not sessions.is_postgres:
         yield Work(partial(_renew, sessions, asked), False, True, key)
         return
-    named = Values(id=escaped(asked.session_id), token=asked.token, length=length_of(asked))
-    held = yield Work(Query(renewing(sessions.tables), named), True, True, key)
+    values = Values(**_caller(sessions, asked), token=asked.token, length=length_of(asked))
+    [(held, owner)] = yield Work(Query(renewing(sessions.tables), values), True, True, key)
+    _refuse_others(owner, asked)
     require_lease(held)
 
 
@@ -177,13 +178,24 @@ def _key(session_id: str) -> Hashable:
 
 def _values(sessions: Sessions, asked: AcquireLease) -> Values:
     return Values(
-        id=escaped(asked.session_id),
-        user_id=None if asked.user_id is None else escaped(asked.user_id),
-        oldest=sessions.oldest(),
+        **_caller(sessions, asked),
         holder=escaped(str(asked.holder)),
         length=length_of(asked),
         take_over=asked.take_over,
     )
+
+
+def _caller(sessions: Sessions, asked: AcquireLease | RenewLease) -> dict[str, Any]:
+    return {
+        "id": escaped(asked.session_id),
+        "user_id": None if asked.user_id is None else escaped(asked.user_id),
+        "oldest": sessions.oldest(),
+    }
+
+
+def _refuse_others(owner: str | None, asked: AcquireLease | RenewLease) -> None:
+    if owner is not None and asked.user_id is not None:
+        require_owner(owner, escaped(asked.user_id))
 
 
 # -- On a connection ------------------------------------------------------------------------------
@@ -191,9 +203,7 @@ def _values(sessions: Sessions, asked: AcquireLease) -> Values:
 
 def _acquire(sessions: Sessions, asked: AcquireLease, connection: Connection) -> int:
     tables, session_id = sessions.tables, asked.session_id
-    if asked.user_id is not None:
-        named = {"session_id": session_id, "oldest": sessions.oldest()}
-        require_owner(connection.scalar(owning(tables), named), asked.user_id)
+    _require_owner(sessions, asked, connection)
     connection.execute(entering(tables, is_mysql=sessions.is_mysql), {"id": session_id})
     row, now = _found(sessions, connection, session_id, asked.holder)
     token = row.next_token(asked, now, clock.wall() if sessions.is_sqlite else now)
@@ -204,7 +214,16 @@ def _acquire(sessions: Sessions, asked: AcquireLease, connection: Connection) ->
     return token
 
 
+def _require_owner(
+    sessions: Sessions, asked: AcquireLease | RenewLease, connection: Connection
+) -> None:
+    if asked.user_id is not None:
+        named = {"session_id": asked.session_id, "oldest": sessions.oldest()}
+        require_owner(connection.scalar(owning(sessions.tables), named), asked.user_id)
+
+
 def _renew(sessions: Sessions, asked: RenewLease, connection: Connection) -> None:
+    _require_owner(sessions, asked, connection)
     row, now = _found(sessions, connection, asked.session_id)
     row.require(asked.token, now)
     own = sessions.tables.leases.c.session_id == asked.session_id

@@ -41,6 +41,7 @@ def acquire(transaction: Transaction, operation: AcquireLease) -> int:
 
 def renew(transaction: Transaction, operation: RenewLease) -> None:
     """Have a lease last longer."""
+    find(transaction, operation.session_id, operation.user_id)
     row, now = _found(transaction, operation.session_id)
     row.require(operation.token, now)
     transaction.execute(_RENEW, (now + length_of(operation), operation.session_id))

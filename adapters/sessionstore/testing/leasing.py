@@ -220,7 +220,10 @@ class LeaseContract(StoreSuite):
             store.lease("s", user_id="v").__enter__()
         with pytest.raises(SessionAccessError):
             store.lease("s", user_id="v", take_over=True).__enter__()
-        with store.lease("s", user_id="u") as lease:
+        with store.lease("s", seconds=_LONG, user_id="u") as lease:
+            for token in (lease.token, lease.token + 1):  # known from elsewhere, or guessed
+                with pytest.raises(SessionAccessError):
+                    store.run(RenewLease("s", token, _SHORT, "v"))
             with pytest.raises(SessionAccessError):
                 store.append_message("s", said("x"), user_id="v", lease=lease)
             assert store.append_message("s", said("x"), user_id="u", lease=lease) == 1

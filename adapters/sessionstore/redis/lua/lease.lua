@@ -1,8 +1,14 @@
 -- What every change of a lease shares. Needs `record` and `held`.
+-- KEYS: 1 the session's head.
 -- ARGV: 1 to 6 as for a write.
 
 local record, write, A_DAY = KEYS[5], ARGV[5], 86400000
 local life = math.min(REMEMBERED, tonumber(ARGV[4]) or REMEMBERED)
+
+local function is_anothers()
+  local caller, found = ARGV[3], redis.call('HMGET', KEYS[1], 'agent', 'user')
+  return found[1] and caller ~= '' and found[2] ~= '' and found[2] ~= caller
+end
 
 local function whole_record()
   local writes = redis.call('GET', record) or ''
