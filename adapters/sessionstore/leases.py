@@ -47,7 +47,8 @@ class Lease:
     one that was stopped for too long can't write over what came after it.
 
     A lease that was lost is left without an error, and so is one that can't be given back because
-    the store is away: it runs out by itself. So does one whose taking got no answer in time.
+    the store is away: it runs out by itself. So does one whose taking got no answer in time, unless
+    this same one is entered again.
 
     Example:
         >>> from sessionstore import InMemorySessionStore
@@ -89,7 +90,8 @@ class Lease:
         self._store = store
         self._wait, self._holder = checked_wait(wait), holder
         acquire = AcquireLease(session_id, seconds, user_id, take_over, holder)
-        self._acquire, self._token, self._entered = acquire, 0, False
+        self._acquire, self._token = acquire, 0
+        self._entered = self._in_doubt = False
         self.session_id: str = acquire.session_id
         self.seconds: float = acquire.seconds
 
@@ -137,16 +139,15 @@ class Lease:
 
     def release(self) -> None:
         """Give the lease back, as leaving the block does; one that was lost is no error."""
-        self._entered = False
         try:
-            self._store.run(self._release())
-        except SessionStoreError as error:
-            self._note(error)
+            self._give_back()
+        except BaseException:  # Ctrl-C: it may be held yet, and nobody else would give it back
+            self._give_back()
+            raise
 
     async def arelease(self) -> None:
         """Async twin of `release`: however often the caller is cancelled, it is given back."""
-        self._entered = False
-        releasing = asyncio.ensure_future(self._given_back())
+        releasing = asyncio.ensure_future(self._agive_back())
         try:
             await asyncio.shield(releasing)
         except asyncio.CancelledError:
@@ -154,7 +155,15 @@ class Lease:
             await ended(releasing)
             raise
 
-    async def _given_back(self) -> None:
+    def _give_back(self) -> None:
+        self._entered = False
+        try:
+            self._store.run(self._release())
+        except SessionStoreError as error:
+            self._note(error)
+
+    async def _agive_back(self) -> None:
+        self._entered = False
         try:
             await self._store.arun(self._release())
         except SessionStoreError as error:
@@ -173,7 +182,7 @@ class Lease:
         try:
             self._token = play(self._entering(), self._send)
         except SessionStoreError:
-            self._entered = False
+            self._entered, self._in_doubt = False, True
             raise
         except BaseException:  # cancelled or interrupted: it may have been taken
             self.release()
@@ -195,7 +204,7 @@ class Lease:
         try:
             self._token = await aplay(self._entering(), self._asend)
         except SessionStoreError:
-            self._entered = False
+            self._entered, self._in_doubt = False, True
             raise
         except BaseException:  # cancelled or interrupted: it may have been taken
             await self.arelease()
@@ -215,7 +224,9 @@ class Lease:
         if self._entered:
             raise InvalidSessionError("this lease is entered already: call store.lease for another")
         self._entered = True
-        self._acquire = replace(self._acquire, holder=self._holder or new_id())
+        if not self._in_doubt:  # else this asks again for what it may have been given unheard
+            self._acquire = replace(self._acquire, holder=self._holder or new_id())
+        self._in_doubt = False
 
     def _entering(self) -> Flow[AcquireLease | float, Any, int]:
         """Ask for the lease until it is free or the wait is over; a number is a pause."""
