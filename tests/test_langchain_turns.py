@@ -9,7 +9,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import aclosing, closing
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from turns import CONFIG, PATIENCE, WAYS, Heard, talker
 
 from langchain_sessionstore import SessionSaveError, TurnSupersededError, with_session_history
 from langchain_sessionstore import renewed_lease as lease_of_turns
+from langchain_sessionstore.renewing import Renewer
 from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,
@@ -348,6 +349,34 @@ def test_what_remembers_within_a_turn_is_a_part_of_it(
     assert is_free(store)
 
 
+@pytest.mark.parametrize("mode", ["interleave", *LEASED])
+def test_what_remembers_within_a_stream_is_left_before_the_turn_is(
+    store: SessionStore, mode: Any
+) -> None:
+    inner = with_session_history(talker([]), store, concurrent_turns=mode)
+
+    class Asking(RunnableLambda[Any, Any]):
+        def stream(self, input: Any, config: Any = None, **_: Any) -> Any:
+            return inner.stream(f"in {input[-1].content}", config)
+
+        def astream(self, input: Any, config: Any = None, **_: Any) -> Any:
+            return inner.astream(f"in {input[-1].content}", config)
+
+    chain = with_session_history(Asking(str), store, concurrent_turns=mode)
+    chunks: Any = chain.stream("one", CONFIG)
+    next(chunks)
+    chunks.close()
+    assert log(store) == (left := ["in one", "Well, ", "one", "Well, "])
+
+    async def leave() -> None:
+        async with aclosing(chain.astream("one", CONFIG)) as chunks:
+            await anext(chunks)
+        assert log(store) == [*left, *left]
+
+    asyncio.run(leave())
+    assert is_free(store)
+
+
 def test_who_takes_the_chunks_is_not_a_part_of_the_turn(store: SessionStore) -> None:
     chain = with_session_history(talker([]), store, concurrent_turns="reject")
 
@@ -446,6 +475,44 @@ def test_a_forked_child_leaves_the_lease_to_its_parent(tmp_path: Any) -> None:
     except SystemExit:
         os._exit(0)
     assert log(store) == ["one", "Well, one!"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_that_was_forked_in_a_turn_has_turns_of_its_own(tmp_path: Any) -> None:
+    store = SQLiteSessionStore(tmp_path / "sessions.db")
+    chain = with_session_history(talker([]), store, concurrent_turns="reject")
+    children: list[int] = []
+    gate, opened = os.pipe()
+
+    def fork(_: Any) -> str:
+        children.append(os.fork())
+        if not children[-1]:
+            os.close(opened)
+            os.read(gate, 1)  # until the turn is over
+            try:
+                chain.invoke("of the child", CONFIG)
+            finally:
+                os._exit(0)
+        return "forked"
+
+    with_session_history(RunnableLambda(fork), store, concurrent_turns="reject").invoke("x", CONFIG)
+    os.close(opened)
+    os.close(gate)
+    os.waitpid(children[0], 0)
+    assert log(store) == ["x", "forked", "of the child", "Well, of the child!"]
+
+
+def test_a_turn_that_is_interrupted_as_its_renewals_begin_holds_no_lease(
+    say: Say, store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Renewer, "add", interrupted)
+    chain = with_session_history(talker([]), store, concurrent_turns="reject")
+    with pytest.raises(KeyboardInterrupt):
+        say(chain, "one", CONFIG)
+    assert is_free(store)
 
 
 def test_turns_that_need_no_lease_ask_for_none(

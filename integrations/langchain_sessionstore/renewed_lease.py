@@ -152,13 +152,15 @@ class RenewedLease:
 
     def _ends(self) -> bool:
         """Tell whether there is something to be given back; a forked child leaves it its parent."""
-        if not self.is_held or not self._is_here():
+        if not self.is_held or not self.is_here:
             return False
         self.is_held = False
         self._renewer.drop(self)
         return True
 
-    def _is_here(self) -> bool:
+    @property
+    def is_here(self) -> bool:
+        """Whether this process took it, or will: a forked child has none of its parent's leases."""
         return self._process == os.getpid()
 
     def _refusal(self, held: SessionLeasedError) -> SessionLeasedError:
@@ -181,12 +183,12 @@ class RenewedLease:
             While it is renewed.
         """
         self._count(1)
-        if self._is_here():
-            self._renewer.add(self)
         try:
+            if self.is_here:
+                self._renewer.add(self)
             yield
         finally:
-            if not self._count(-1) and self._is_here():
+            if not self._count(-1) and self.is_here:
                 self._renewer.drop(self)
 
     def _count(self, more: int) -> int:

@@ -299,12 +299,16 @@ class SessionHistoryRunnable(Runnable[Input, Output]):
             turn = play(self._beginning(next(inputs), config), held.run)
             chunks, outcome = list[Any](), Outcome()
             config = outcome.heeding(without_rewind(config))
+            stream = self._bound.stream(turn.value, config, **kwargs)
             try:
-                for chunk in held.steps(self._bound.stream(turn.value, config, **kwargs)):
+                for chunk in held.steps(stream):
                     chunks.append(chunk)
                     yield chunk
             except GeneratorExit:
-                play(self._leaving(turn, added_up(chunks)), held.run)
+                try:
+                    held.leave(stream)
+                finally:  # what is in there may fail
+                    play(self._leaving(turn, added_up(chunks)), held.run)
                 raise
             answer = self._answer(turn, added_up(chunks), outcome)
             play(self._saving(turn, answer), held.run)
@@ -318,13 +322,14 @@ class SessionHistoryRunnable(Runnable[Input, Output]):
             turn = await aplay(self._beginning(input, config), held.arun)
             chunks, outcome = list[Any](), Outcome()
             config = outcome.heeding(without_rewind(config))
+            stream = self._bound.astream(turn.value, config, **kwargs)
             try:
-                async for chunk in held.asteps(self._bound.astream(turn.value, config, **kwargs)):
+                async for chunk in held.asteps(stream):
                     chunks.append(chunk)
                     yield chunk
             except (GeneratorExit, asyncio.CancelledError) as left:
                 try:
-                    await aplay_to_its_end(self._leaving(turn, added_up(chunks)), held)
+                    await self._aleave(turn, stream, added_up(chunks), held)
                 except SessionSaveError as unsaved:
                     if isinstance(left, GeneratorExit):
                         raise
@@ -332,6 +337,14 @@ class SessionHistoryRunnable(Runnable[Input, Output]):
                 raise
             answer = self._answer(turn, added_up(chunks), outcome)
             await aplay_to_its_end(self._saving(turn, answer), held)
+
+    async def _aleave(
+        self, turn: ChainTurn, stream: AsyncIterator[Any], heard: Any, held: FreeTurn
+    ) -> None:
+        try:
+            await held.aleave(stream)
+        finally:
+            await aplay_to_its_end(self._leaving(turn, heard), held)
 
     def _held(self, config: RunnableConfig) -> FreeTurn:
         if self._terms is None:

@@ -55,6 +55,18 @@ class FreeTurn(Runner):
         """Async twin of `steps`."""
         return chunks
 
+    def leave(self, chunks: Iterator[Any]) -> None:
+        """Close what belongs to the turn: what remembers in there is left before the turn is."""
+        if close := getattr(chunks, "close", None):
+            with self.inside():
+                close()
+
+    async def aleave(self, chunks: AsyncIterator[Any]) -> None:
+        """Async twin of `leave`."""
+        if aclose := getattr(chunks, "aclose", None):
+            with self.inside():
+                await aclose()
+
     def __enter__(self) -> Self:
         """Begin the turn."""
         return self
@@ -205,7 +217,11 @@ class LeasedTurn(FreeTurn):
     def __enter__(self) -> Self:
         """Take the lease, and renew it from now on."""
         self.take()
-        self._renewing.enter_context(self.lease.renewing())
+        try:
+            self._renewing.enter_context(self.lease.renewing())
+        except BaseException:  # interrupted
+            self.give_back()
+            raise
         return self
 
     def __exit__(
@@ -221,7 +237,11 @@ class LeasedTurn(FreeTurn):
     async def __aenter__(self) -> Self:
         """Take the lease, and renew it from now on."""
         await self.atake()
-        self._renewing.enter_context(self.lease.renewing())
+        try:
+            self._renewing.enter_context(self.lease.renewing())
+        except BaseException:  # interrupted
+            await self.agive_back()
+            raise
         return self
 
     async def __aexit__(
@@ -237,7 +257,8 @@ class LeasedTurn(FreeTurn):
 
 def _lease_around(store: SessionStore, session_id: str) -> RenewedLease | None:
     for lease in reversed(_around.get()):
-        if lease.store is store and lease.session_id == session_id and lease.is_held:
+        is_of_it = lease.store is store and lease.session_id == session_id
+        if is_of_it and lease.is_held and lease.is_here:
             return lease
     return None
 
