@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import branches
 import decoding
+import leasing
 import many
 import outages
 import parts
@@ -165,6 +166,11 @@ class Run:
             "branches",
             backend,
             lambda: branches.branches(loop, backend, place, seconds=scale.seconds / 2),
+        )
+        self._group(
+            "leases",
+            backend,
+            lambda: leasing.leasing(loop, backend, place, seconds=scale.seconds / 2),
         )
         if backend == "memory":
             return
