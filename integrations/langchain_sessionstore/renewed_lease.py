@@ -164,10 +164,10 @@ class RenewedLease:
         return self._process == os.getpid()
 
     def _refusal(self, held: SessionLeasedError) -> SessionLeasedError:
-        waited = f" after turn_wait={self._terms.wait:g} seconds" if self._terms.wait else ""
+        runs = f"still runs after turn_wait={self._terms.wait:g} s" if self._terms.wait else "runs"
         left = f" for another {held.seconds_left:.0f} s" if held.seconds_left else ""
         error = SessionLeasedError(
-            f"another turn of this session runs{waited}, and holds its lease{left} unless it is "
+            f"another turn of this session {runs}, and holds its lease{left} unless it is "
             "renewed or given back: nothing has run; try again later"
         )
         error.seconds_left = held.seconds_left
