@@ -510,7 +510,7 @@ def test_a_turn_that_is_interrupted_as_its_renewals_begin_holds_no_lease(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Renewer, "add", interrupted)
+    monkeypatch.setattr(Renewer, "hold", interrupted)
     chain = with_session_history(talker([]), store, concurrent_turns="reject")
     with pytest.raises(KeyboardInterrupt):
         say(chain, "one", CONFIG)
