@@ -7,6 +7,7 @@ hook runs where an agent's stream is left between two steps, or where it has tak
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import time
@@ -21,6 +22,7 @@ from sessionstore.integration import at_fork
 __all__ = ["Renewable", "Renewer", "renewer_of"]
 
 _logger = logging.getLogger("sessionstore")
+_LONGEST_STOP = 5.0  # seconds: for a store that does not answer
 _LONGEST_WAIT = 1.0  # seconds: then it is seen which turns were dropped
 
 
@@ -91,6 +93,15 @@ class Renewer:
             self._held.pop(holder, None)
             if not self._held:
                 self._changed.notify()
+
+    def stop(self) -> None:
+        """Look after no lease any more, and wait until none is being renewed."""
+        with self._changed:
+            self._held.clear()
+            self._changed.notify()
+            thread = self._thread
+        if thread:
+            thread.join(_LONGEST_STOP)
 
     def _start(self) -> None:
         thread = Thread(target=self._work, name="sessionstore-renewals", daemon=True)
@@ -171,6 +182,15 @@ class _Renewers:
 
 _all = _Renewers()
 at_fork(in_child=_all.start_over)
+
+
+def _stop_all() -> None:
+    for renewer in list(_all.by_store.values()):
+        renewer.stop()
+
+
+# A thread that waits as the interpreter ends would have a stream that is still open wait for ever.
+atexit.register(_stop_all)
 
 
 def renewer_of(store: SessionStore) -> Renewer:
