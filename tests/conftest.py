@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +20,10 @@ from servers.postgres import PostgresServer
 from warm import Warm
 
 from sessionstore import AgentDb, FallbackSessionStore
+
+# In the background a shell has Ctrl-C ignored, in what is started from here, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How fast an example is, the benchmarks tell: here other tests run beside it.
 hypothesis.settings.register_profile("untimed", deadline=None)

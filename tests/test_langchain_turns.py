@@ -20,7 +20,7 @@ from turns import CONFIG, PATIENCE, WAYS, Heard, talker
 
 from langchain_sessionstore import SessionSaveError, TurnSupersededError, with_session_history
 from langchain_sessionstore import renewed_lease as lease_of_turns
-from langchain_sessionstore.renewing import Renewer
+from langchain_sessionstore.leases.renewing import Renewer
 from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
 
 from langchain_sessionstore.adding import adding
+from langchain_sessionstore.chains.echo import turn_of
 from langchain_sessionstore.codec import to_langchain_messages, to_session_messages
-from langchain_sessionstore.echo import turn_of
 from langchain_sessionstore.pending import closed_view
 from langchain_sessionstore.tokens import langchain_window
 from sessionstore import (

@@ -13,9 +13,9 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.agent_turn import AgentTurn
-from langchain_sessionstore.concurrent_turns import AgentTurns, checked_terms
-from langchain_sessionstore.loading import SessionLoader
+from langchain_sessionstore.agents.loading import SessionLoader
+from langchain_sessionstore.agents.turn import AgentTurn
+from langchain_sessionstore.leases.modes import AgentTurns, checked_terms
 from langchain_sessionstore.rewinding import saving_rewound
 from langchain_sessionstore.sameness import edited, fingerprints
 from langchain_sessionstore.saving import (
@@ -42,10 +42,26 @@ try:
     from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
     from langgraph.types import Command
 
-    from langchain_sessionstore.agent_leases import AgentLeases
-    from langchain_sessionstore.agent_rewinding import refuse_with_checkpointer, rewind_asked_for
-    from langchain_sessionstore.agent_saving import TurnSaver, hide_from_streams, log_given_up
-    from langchain_sessionstore.agent_state import (
+    from langchain_sessionstore.agents.callers import (
+        called_from,
+        caller_around,
+        config_around,
+        context_of,
+    )
+    from langchain_sessionstore.agents.changes import Changes
+    from langchain_sessionstore.agents.decisions import require_own_decision
+    from langchain_sessionstore.agents.leases import AgentLeases
+    from langchain_sessionstore.agents.model_request import given_before, with_closed_calls
+    from langchain_sessionstore.agents.origins import (
+        Origins,
+        SaverFlow,
+        checkpointer_of,
+        is_undisturbed,
+        steps_at_end,
+    )
+    from langchain_sessionstore.agents.rewinding import refuse_with_checkpointer, rewind_asked_for
+    from langchain_sessionstore.agents.saving import TurnSaver, hide_from_streams, log_given_up
+    from langchain_sessionstore.agents.state import (
         MARK,
         SEEN,
         STEPS,
@@ -54,25 +70,9 @@ try:
         SessionAgentState,
         behind_mark,
     )
-    from langchain_sessionstore.callers import (
-        called_from,
-        caller_around,
-        config_around,
-        context_of,
-    )
-    from langchain_sessionstore.changes import Changes
-    from langchain_sessionstore.decisions import require_own_decision
-    from langchain_sessionstore.model_request import given_before, with_closed_calls
-    from langchain_sessionstore.origins import (
-        Origins,
-        SaverFlow,
-        checkpointer_of,
-        is_undisturbed,
-        steps_at_end,
-    )
-    from langchain_sessionstore.thread_log import taking_over
-    from langchain_sessionstore.thread_owner import require_begun, require_own, verifying
-    from langchain_sessionstore.turn_finder import TurnFinder
+    from langchain_sessionstore.agents.thread_log import taking_over
+    from langchain_sessionstore.agents.thread_owner import require_begun, require_own, verifying
+    from langchain_sessionstore.agents.turn_finder import TurnFinder
 except ImportError as _missing:
     raise ImportError(
         "SessionMiddleware needs LangChain's agents: pip install 'langchain>=1.2.11'"

@@ -14,11 +14,13 @@ from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.utils import Input, Output, get_unique_config_specs
 from pydantic import BaseModel, RootModel, create_model
 
-from langchain_sessionstore.chain_reader import ChainReader
-from langchain_sessionstore.chain_turn import ChainTurn
-from langchain_sessionstore.concurrent_turns import ConcurrentTurns, TurnTerms, checked_terms
-from langchain_sessionstore.config_keys import ConfigKeys
-from langchain_sessionstore.echo import gives_all_back
+from langchain_sessionstore.chains.config_keys import ConfigKeys
+from langchain_sessionstore.chains.echo import gives_all_back
+from langchain_sessionstore.chains.reader import ChainReader
+from langchain_sessionstore.chains.shapes import Keys, Outcome, added_up, heard_of
+from langchain_sessionstore.chains.turn import ChainTurn
+from langchain_sessionstore.leases.modes import ConcurrentTurns, TurnTerms, checked_terms
+from langchain_sessionstore.leases.turns import FreeTurn, LeasedTurn
 from langchain_sessionstore.rewinding import REWIND_TO, rewind_of, without_rewind
 from langchain_sessionstore.saving import (
     OnSaveError,
@@ -27,9 +29,7 @@ from langchain_sessionstore.saving import (
     checked_on_save_error,
     failed,
 )
-from langchain_sessionstore.shapes import Keys, Outcome, added_up, heard_of
 from langchain_sessionstore.tokens import langchain_window
-from langchain_sessionstore.turns import FreeTurn, LeasedTurn
 from sessionstore import (
     InvalidMessageError,
     SessionStore,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.agent_state import MARK, SessionAgentState
-from langchain_sessionstore.agent_turn import AgentTurn
-from langchain_sessionstore.callers import caller_around
-from langchain_sessionstore.origins import Origins, belongs
+from langchain_sessionstore.agents.callers import caller_around
+from langchain_sessionstore.agents.origins import Origins, belongs
+from langchain_sessionstore.agents.state import MARK, SessionAgentState
+from langchain_sessionstore.agents.turn import AgentTurn
 from sessionstore import InvalidMessageError, SessionAccessError
 from sessionstore.integration import StoreFlow
 from sessionstore.operations import Get, GetMessages

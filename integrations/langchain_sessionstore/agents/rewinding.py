@@ -6,8 +6,8 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.agent_turn import AgentTurn
-from langchain_sessionstore.callers import given
+from langchain_sessionstore.agents.callers import given
+from langchain_sessionstore.agents.turn import AgentTurn
 from langchain_sessionstore.rewinding import REWIND_TO, rewind_of
 from sessionstore import InvalidSessionError
 from sessionstore.operations import Rewind

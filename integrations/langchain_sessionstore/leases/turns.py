@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_sessionstore.concurrent_turns import TurnTerms
-from langchain_sessionstore.renewed_lease import RenewedLease
+from langchain_sessionstore.leases.modes import TurnTerms
+from langchain_sessionstore.leases.renewed import RenewedLease
 from sessionstore import SessionStore
 from sessionstore.operations import Several
 from sessionstore.runner import Runner

@@ -9,11 +9,11 @@ from langchain_core.messages import BaseMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME
 
-from langchain_sessionstore.agent_state import LEASE, MARK, SessionAgentState
-from langchain_sessionstore.agent_turn import AgentTurn
+from langchain_sessionstore.agents.origins import SaverFlow, newest
+from langchain_sessionstore.agents.state import LEASE, MARK, SessionAgentState
+from langchain_sessionstore.agents.turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.edits import recalling
-from langchain_sessionstore.origins import SaverFlow, newest
 from sessionstore.integration import StoreFlow
 
 __all__ = ["caught_up", "is_left"]

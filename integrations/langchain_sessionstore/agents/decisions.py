@@ -6,9 +6,9 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.agent_turn import AgentTurn
-from langchain_sessionstore.callers import caller_around
-from langchain_sessionstore.origins import SaverFlow, belongs, names_caller, newest, step_of
+from langchain_sessionstore.agents.callers import caller_around
+from langchain_sessionstore.agents.origins import SaverFlow, belongs, names_caller, newest, step_of
+from langchain_sessionstore.agents.turn import AgentTurn
 from sessionstore import SessionAccessError
 
 __all__ = ["require_own_decision"]

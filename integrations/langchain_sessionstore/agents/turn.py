@@ -9,18 +9,18 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from msgspec.structs import replace
 
-from langchain_sessionstore.edits import SentAgain
-from langchain_sessionstore.inserted import (
+from langchain_sessionstore.agents.inserted import (
     is_as_in_state,
     is_said,
     made_messages,
 )
-from langchain_sessionstore.results import (
+from langchain_sessionstore.agents.results import (
     numbered_calls,
     result_id,
     unanswered_before,
 )
-from langchain_sessionstore.turn_log import Named, TurnLog
+from langchain_sessionstore.agents.turn_log import Named, TurnLog
+from langchain_sessionstore.edits import SentAgain
 from sessionstore import (
     InvalidMessageError,
     SessionMessage,

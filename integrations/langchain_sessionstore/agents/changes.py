@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.origins import (
+from langchain_sessionstore.agents.origins import (
     SaverFlow,
     belongs,
     has_landed,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
 from langchain_sessionstore.again import answer_id, end_of_turn
-from langchain_sessionstore.agent_turn import AgentTurn
+from langchain_sessionstore.agents.turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.edits import SentAgain, edited_in, recalling
 from langchain_sessionstore.pending import closed, closed_view

@@ -20,10 +20,10 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
-from langchain_sessionstore.agent_turn import AgentTurn
+from langchain_sessionstore.agents.thread_owner import verifying
+from langchain_sessionstore.agents.tool_results import messages_of
+from langchain_sessionstore.agents.turn import AgentTurn
 from langchain_sessionstore.saving import OnSaveError, SessionSaveError, failed
-from langchain_sessionstore.thread_owner import verifying
-from langchain_sessionstore.tool_results import messages_of
 from sessionstore import SessionStoreError, StoreUnavailableError
 from sessionstore.integration import StoreFlow
 

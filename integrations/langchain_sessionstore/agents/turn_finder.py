@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.agent_rewinding import refuse_with_checkpointer, rewind_asked_for
-from langchain_sessionstore.agent_state import TURN
-from langchain_sessionstore.agent_turn import AgentTurn
-from langchain_sessionstore.callers import (
+from langchain_sessionstore.agents.callers import (
     asked_for,
     caller_around,
     config_around,
     context_of,
     given,
 )
-from langchain_sessionstore.thread_owner import require_own
+from langchain_sessionstore.agents.rewinding import refuse_with_checkpointer, rewind_asked_for
+from langchain_sessionstore.agents.state import TURN
+from langchain_sessionstore.agents.thread_owner import require_own
+from langchain_sessionstore.agents.turn import AgentTurn
 from sessionstore import InvalidSessionError
 from sessionstore.arguments import checked_id
 

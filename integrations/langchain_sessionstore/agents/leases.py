@@ -11,12 +11,12 @@ from weakref import WeakValueDictionary
 
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.agent_state import LEASE, SessionAgentState
-from langchain_sessionstore.agent_turn import AgentTurn
-from langchain_sessionstore.concurrent_turns import TurnTerms
-from langchain_sessionstore.left_turns import caught_up, is_left
-from langchain_sessionstore.origins import SaverFlow
-from langchain_sessionstore.turns import LeasedTurn
+from langchain_sessionstore.agents.left_turns import caught_up, is_left
+from langchain_sessionstore.agents.origins import SaverFlow
+from langchain_sessionstore.agents.state import LEASE, SessionAgentState
+from langchain_sessionstore.agents.turn import AgentTurn
+from langchain_sessionstore.leases.modes import TurnTerms
+from langchain_sessionstore.leases.turns import LeasedTurn
 from sessionstore import SessionStore
 from sessionstore.integration import StoreFlow
 from sessionstore.models import new_id

@@ -10,8 +10,8 @@ import msgspec
 from langchain_core.messages import BaseMessage
 from msgspec.structs import replace
 
+from langchain_sessionstore.chains.echo import what_is_new
 from langchain_sessionstore.codec import to_session_messages
-from langchain_sessionstore.echo import what_is_new
 from langchain_sessionstore.edits import EDIT, SentAgain, marked, recalling
 from langchain_sessionstore.rewinding import saving_rewound
 from sessionstore import SessionMessage, SessionNotFoundError

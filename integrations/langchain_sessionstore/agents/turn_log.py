@@ -12,19 +12,19 @@ from typing import Any, TypeAlias
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from msgspec.structs import replace
 
-from langchain_sessionstore.codec import to_langchain, to_session
-from langchain_sessionstore.edits import EDIT, recalling
-from langchain_sessionstore.inserted import (
+from langchain_sessionstore.agents.inserted import (
     Inserted,
     is_said,
 )
-from langchain_sessionstore.results import (
+from langchain_sessionstore.agents.results import (
     numbered_calls,
     open_repairs,
     result_id,
 )
+from langchain_sessionstore.codec import to_langchain, to_session
+from langchain_sessionstore.edits import EDIT, recalling
+from langchain_sessionstore.leases.turns import LeasedTurn
 from langchain_sessionstore.sameness import SAID, gist
-from langchain_sessionstore.turns import LeasedTurn
 from sessionstore import (
     InvalidMessageError,
     SessionConflictError,

@@ -8,12 +8,12 @@ import msgspec
 from msgspec.structs import replace
 
 from langchain_sessionstore.again import comes_again, sent_again
-from langchain_sessionstore.chain_turn import ChainTurn
+from langchain_sessionstore.chains.shapes import Keys
+from langchain_sessionstore.chains.turn import ChainTurn
 from langchain_sessionstore.codec import asks_for_tools, to_langchain_messages
 from langchain_sessionstore.edits import SentAgain, edited_in, recalling
 from langchain_sessionstore.pending import closed
 from langchain_sessionstore.rewinding import reading_rewound
-from langchain_sessionstore.shapes import Keys
 from sessionstore import Window
 from sessionstore.integration import StoreFlow
 from sessionstore.models import new_id

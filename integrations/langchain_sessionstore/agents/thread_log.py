@@ -14,8 +14,8 @@ from langchain_core.messages import (
 )
 
 from langchain_sessionstore.again import answer_id
-from langchain_sessionstore.agent_turn import AgentTurn
-from langchain_sessionstore.changes import Changes
+from langchain_sessionstore.agents.changes import Changes
+from langchain_sessionstore.agents.turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain
 from langchain_sessionstore.edits import SentAgain, recalling
 from langchain_sessionstore.sameness import as_given

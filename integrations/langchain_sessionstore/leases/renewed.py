@@ -14,8 +14,8 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from langchain_sessionstore.concurrent_turns import TurnTerms
-from langchain_sessionstore.renewing import Renewer, renewer_of
+from langchain_sessionstore.leases.modes import TurnTerms
+from langchain_sessionstore.leases.renewing import Renewer, renewer_of
 from sessionstore import SessionLeasedError, SessionStore, SessionStoreError, StoreUnavailableError
 from sessionstore.integration import ended
 from sessionstore.leases import Lease

@@ -9,7 +9,7 @@ from langchain_core.messages import AnyMessage
 from langgraph.channels.untracked_value import UntrackedValue
 from typing_extensions import NotRequired
 
-from langchain_sessionstore.agent_turn import AgentTurn
+from langchain_sessionstore.agents.turn import AgentTurn
 
 __all__ = ["LEASE", "MARK", "SEEN", "STEPS", "THREAD", "TURN", "SessionAgentState", "behind_mark"]
 

@@ -1,0 +1,1 @@
+"""An agent that remembers: what `SessionMiddleware` is made of."""

@@ -1,0 +1,1 @@
+"""A runnable that remembers: what `with_session_history` is made of."""
