@@ -225,6 +225,19 @@ class FallbackSessionStore(OuterSessionStore):
         """Tell whether the primary is away, as far as is known without asking it."""
         return self._parts.health.is_degraded
 
+    def has_pending(self, session_id: str | None = None) -> bool:
+        """Tell whether something waits for the primary. It asks no store, and is cheap.
+
+        Args:
+            session_id: Of this session; ``None`` for what nobody replays just now, of any.
+
+        Returns:
+            Whether something does, or the journal does not say yet that it was replayed.
+        """
+        if session_id is not None:
+            return self._parts.journal.holds(session_id)
+        return self._parts.journal.has_work or self._parts.adopter.is_due
+
     def pending(self) -> list[PendingWrite]:
         """Give the writes that the primary does not have yet, session by session, in order.
 

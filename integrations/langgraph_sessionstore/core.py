@@ -1,0 +1,130 @@
+"""What a checkpointer and its clones share, and what their calls ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from langgraph_sessionstore.calls import Call, as_message, decode
+from langgraph_sessionstore.configs import key_of
+from langgraph_sessionstore.primary import SaverRequest, SaverStore
+from langgraph_sessionstore.working_copy import WorkingCopy
+from sessionstore import CorruptMessageError, FallbackSessionStore, SessionStoreError
+from sessionstore.flow import Flow
+from sessionstore.operations import Append, Get, Operation, Ping
+
+__all__ = ["Core", "JournalRequest", "SaverFlow"]
+
+T = TypeVar("T")
+
+
+class JournalRequest(NamedTuple):
+    """An operation for the journal.
+
+    Attributes:
+        operation: The operation.
+        error: How the primary has failed just now, where it has: it is not asked again.
+    """
+
+    operation: Operation[Any]
+    error: Exception | None = None
+
+
+SaverFlow: TypeAlias = Flow[SaverRequest | JournalRequest, Any, T]
+"""A flow whose requests are calls of the primary saver, and operations of the journal."""
+
+
+class Core:
+    """What a `FallbackCheckpointer` and its clones share.
+
+    Args:
+        saver: The primary, as the store that the journal is replayed to.
+        journal: The journal, and whether the primary is there.
+        is_outage: Tells which errors say that it is away.
+        max_threads: Of how many threads something is known.
+        retry_after: How long what waits is left alone where nothing of it could be replayed.
+        raises: What was never seen is not to be taken for empty.
+
+    Attributes:
+        saver: The primary, as a store.
+        journal: The journal.
+        is_outage: Tells which errors say that the primary is away.
+        copy: What the threads in use need to go on.
+    """
+
+    def __init__(
+        self,
+        saver: SaverStore,
+        journal: FallbackSessionStore,
+        is_outage: Callable[[Exception], bool],
+        max_threads: int,
+        retry_after: float,
+        *,
+        raises: bool,
+    ) -> None:
+        self.saver = saver
+        self.journal = journal
+        self.is_outage = is_outage
+        self.copy: WorkingCopy = WorkingCopy(max_threads, journal.has_pending, raises=raises)
+        self._retry_after = retry_after
+        self._drains_at = 0.0
+        self._restore()
+
+    def _restore(self) -> None:
+        """Know what the journals hold that were taken over."""
+        for write in self.journal.pending():
+            for message in getattr(write.operation, "messages", None) or []:
+                try:
+                    self.copy.add(decode(message))
+                except CorruptMessageError:
+                    continue  # it is set aside when its turn comes
+
+    def is_clear(self, thread_id: str) -> bool:
+        """Tell whether the primary is there, and nothing of the thread waits for it."""
+        journal = self.journal
+        return not (journal.is_degraded() or journal.has_pending(key_of(thread_id)))
+
+    def settle(self, thread_id: str) -> SaverFlow[bool]:
+        """Try the primary where that is due, and replay what waits for a thread.
+
+        Returns:
+            Whether the primary may be asked now.
+        """
+        if self.is_clear(thread_id):
+            return True
+        yield JournalRequest(Get(key_of(thread_id), 0))
+        return self.is_clear(thread_id)
+
+    def note(self, error: Exception) -> SaverFlow[None]:
+        """Take note that the primary is away."""
+        yield JournalRequest(Ping(), error)
+
+    def keep_up(self) -> SaverFlow[None]:
+        """Replay a little of what waits of other threads. Nothing of it fails the caller."""
+        if not self.journal.has_pending() or time.monotonic() < self._drains_at:
+            return
+        before = self.journal.stats().replayed
+        with suppress(SessionStoreError):
+            yield JournalRequest(Ping())
+        if self.journal.stats().replayed == before:
+            self._drains_at = time.monotonic() + self._retry_after
+
+    def write_down(
+        self, serde: SerializerProtocol, call: Call, error: Exception | None
+    ) -> SaverFlow[None]:
+        """Journal a call: from then on it is promised.
+
+        Raises:
+            StoreUnavailableError: The journal is full, or the fallback store fails.
+        """
+        key = key_of(call.thread_id)
+        known: list[Call] = []
+        if not self.journal.has_pending(key):
+            known = self.copy.known_calls(serde, call.thread_id)
+        messages = [as_message(each) for each in [*known, call]]
+        yield JournalRequest(Append(key, messages), error)
+        self.copy.add(call)

@@ -1,0 +1,85 @@
+"""Reading several checkpoints, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from langgraph_sessionstore.arguments import ListArguments
+from langgraph_sessionstore.configs import thread_of
+from langgraph_sessionstore.core import Core, SaverFlow
+from sessionstore import OutageError
+
+__all__ = ["Listing"]
+
+
+class Listing:
+    """One call of ``list``.
+
+    Args:
+        core: What the checkpointer's clones share.
+        serde: The serializer.
+        asked: What is asked for.
+
+    Attributes:
+        error: How the primary has failed.
+    """
+
+    def __init__(self, core: Core, serde: SerializerProtocol, asked: ListArguments) -> None:
+        self._core = core
+        self._serde = serde
+        self._asked = asked
+        self._begun = False
+        self.error: Exception | None = None
+
+    def begin(self) -> SaverFlow[bool]:
+        """Tell whether the primary may be asked."""
+        config, core = self._asked.config, self._core
+        if config is not None:
+            return (yield from core.settle(thread_of(config)))
+        yield from core.keep_up()
+        return (yield from core.settle("sessionstore:ping"))
+
+    def guarded(self, found: Iterator[CheckpointTuple]) -> Iterator[CheckpointTuple]:
+        """Give what the primary gives, and note how it fails."""
+        try:
+            for each in found:
+                self._begun = True
+                yield each
+        except Exception as error:  # noqa: BLE001 - raised again, or kept
+            self._note(error)
+
+    async def aguarded(
+        self, found: AsyncIterator[CheckpointTuple]
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Async twin of `guarded`."""
+        try:
+            async for each in found:
+                self._begun = True
+                yield each
+        except Exception as error:  # noqa: BLE001 - raised again, or kept
+            self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        if not self._core.is_outage(error):
+            raise error
+        self.error = error
+
+    def fail(self) -> SaverFlow[None]:
+        """Take note that the primary is away.
+
+        Raises:
+            OutageError: It went away in the middle: what it gave can't be gone on with.
+        """
+        assert self.error is not None  # noqa: S101 - asked where it failed only
+        yield from self._core.note(self.error)
+        if self._begun:
+            raise OutageError(
+                "the checkpointer's primary went away in the middle of this list"
+            ) from (self.error)
+
+    def known(self) -> Iterator[CheckpointTuple]:
+        """Give what is known."""
+        return self._core.copy.known(self._serde, self._asked)
