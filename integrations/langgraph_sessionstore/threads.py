@@ -23,11 +23,11 @@ class Thread:
         thread_id: Its id.
         namespaces: The checkpoints that are known, by namespace and id.
         changes: How often something was put here, so that an older answer is not taken for newer.
-        is_whole: All that there is of it is known: it was empty when it was first seen.
+        is_whole: It was empty when it was first seen: there is no namespace that is not known.
         is_delta: It stores some of its channels as differences.
     """
 
-    __slots__ = ("_empty", "changes", "is_delta", "is_whole", "namespaces", "thread_id")
+    __slots__ = ("_empty", "_forgot", "changes", "is_delta", "is_whole", "namespaces", "thread_id")
 
     def __init__(self, thread_id: str, *, is_whole: bool = False) -> None:
         """Know nothing of it yet."""
@@ -37,6 +37,7 @@ class Thread:
         self.is_whole = is_whole
         self.is_delta = False
         self._empty: set[str] = set()
+        self._forgot = False
 
     # -- Learning ---------------------------------------------------------------------------------
 
@@ -55,6 +56,7 @@ class Thread:
         held = self.namespaces[namespace]
         if len(held) > 1:
             newer = {key: each for key, each in held.items() if key >= checkpoint_id}
+            self._forgot |= len(newer) < len(held)
             self.namespaces[namespace] = newer
         if len(self.namespaces) > 1 or self._empty:
             self._forget_finished(namespace, checkpoint_id)
@@ -65,6 +67,7 @@ class Thread:
             if _is_task_of(name, above):
                 latest = self.latest(name)
                 if latest is None or latest.parents.get(above, "") < checkpoint_id:
+                    self._forgot = True
                     del self.namespaces[name]
         self._empty = {name for name in self._empty if not _is_task_of(name, above)}
 
@@ -119,7 +122,7 @@ class Thread:
         found = self.namespaces.get(namespace, {}).get(checkpoint_id)
         if found is not None and found.is_whole:
             return found
-        if self.is_whole:
+        if self.is_whole and not self._forgot:
             return None
         raise OutageError("this checkpoint can't be read until the checkpointer's primary is back")
 
