@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 OPTIONAL = {
     "adelete_for_runs": "delete_for_runs",
@@ -63,8 +65,8 @@ class Threaded(BaseCheckpointSaver[Any]):
         await asyncio.to_thread(self.saver.prune, *args, **named)
 
 
-class Cut(InMemorySaver):
-    """A saver in memory that is away at will, and loses answers.
+class Wire(BaseCheckpointSaver[Any]):
+    """The way to a saver: it can be cut at will, and lose answers.
 
     Attributes:
         is_away: Nothing is done, and each call raises.
@@ -108,3 +110,17 @@ class Cut(InMemorySaver):
         self._reach()
         super().delete_thread(thread_id)
         self._answer()
+
+
+class Cut(Wire, InMemorySaver):
+    """A saver in memory."""
+
+
+class CutFile(Wire, SqliteSaver):
+    """A saver in a file."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(sqlite3.connect(str(path), check_same_thread=False))
+
+    def close(self) -> None:
+        self.conn.close()
