@@ -12,17 +12,12 @@ import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.checkpoint.postgres import PostgresSaver
-from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from postgres_savers import async_postgres_saver, postgres_saver
 from savers import Cut, Threaded, lacks
 
 from langgraph_sessionstore import FallbackCheckpointer
-
-POOLED = {"autocommit": True, "prepare_threshold": 0, "row_factory": dict_row}
 
 
 @pytest.fixture
@@ -53,18 +48,8 @@ async def sqlite_in_threads(_):
 
 
 @contextlib.asynccontextmanager
-async def async_postgres(url):
-    async with AsyncConnectionPool(url, min_size=1, kwargs=POOLED, open=False) as pool:
-        saver = AsyncPostgresSaver(pool)
-        await saver.setup()
-        yield saver
-
-
-@contextlib.asynccontextmanager
 async def postgres_in_threads(url):
-    with ConnectionPool(url, min_size=1, kwargs=POOLED, open=False) as pool:
-        saver = PostgresSaver(pool)
-        saver.setup()
+    with postgres_saver(url) as saver:
         yield Threaded(saver)
 
 
@@ -91,7 +76,7 @@ def test_it_passes_the_suite_of_langgraph(opened):
     require_passed(asyncio.run(report_on(opened, None)))
 
 
-@pytest.mark.parametrize("opened", [async_postgres, postgres_in_threads])
+@pytest.mark.parametrize("opened", [async_postgres_saver, postgres_in_threads])
 def test_it_passes_the_suite_of_langgraph_over_postgresql(opened, database):
     require_passed(asyncio.run(report_on(opened, database)))
 
