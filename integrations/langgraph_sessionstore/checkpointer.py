@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from contextlib import aclosing
+from typing import Any, Literal, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -22,7 +22,6 @@ from langgraph_sessionstore.configs import thread_of
 from langgraph_sessionstore.core import Core, JournalRequest, SaverFlow
 from langgraph_sessionstore.options import check_saver_options
 from langgraph_sessionstore.outages import is_outage as tells_outage
-from langgraph_sessionstore.pending import PendingCall, calls_of
 from langgraph_sessionstore.primary import (
     SaverRequest,
     SaverStore,
@@ -31,20 +30,18 @@ from langgraph_sessionstore.primary import (
     original,
     send_to,
 )
+from langgraph_sessionstore.recovering import RecoveringSaver
 from langgraph_sessionstore.scope import ScopedStore
-from sessionstore import FallbackSessionStore, FallbackStats, SessionStore, StoreUnavailableError
+from sessionstore import FallbackSessionStore, SessionStore, StoreUnavailableError
 from sessionstore.fallback.options import opened
 from sessionstore.flow import aplay, play
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["FallbackCheckpointer"]
 
 T = TypeVar("T")
 
 
-class FallbackCheckpointer(BaseCheckpointSaver[Any]):
+class FallbackCheckpointer(RecoveringSaver):
     """A checkpointer that goes on when its primary is down, and replays what was put meanwhile.
 
     While the primary answers, everything is done there, and what the threads in use need to go on
@@ -173,82 +170,6 @@ class FallbackCheckpointer(BaseCheckpointSaver[Any]):
         saver.saver = saver.saver.with_allowlist(extra_allowlist)
         return clone
 
-    # -- How things stand -------------------------------------------------------------------------
-
-    def is_degraded(self) -> bool:
-        """Tell whether the primary is away, as far as is known without asking it."""
-        return self._core.journal.is_degraded()
-
-    def pending(self) -> list[PendingCall]:
-        """Give the calls that the primary does not have yet, thread by thread, in order."""
-        return list(calls_of(self._core.journal.pending(), self.serde))
-
-    def rejected(self) -> list[PendingCall]:
-        """Give the calls that were not replayed, with why.
-
-        Those that the primary refused are kept in the fallback store, in its session
-        ``langgraph:sessionstore:rejected``: delete that when you have handled them.
-        """
-        return list(calls_of(self._core.journal.rejected(), self.serde))
-
-    def stats(self) -> FallbackStats:
-        """Give what was counted since this was made, how things stand, and what happened.
-
-        It asks no store, and is cheap. Its ``operations`` and ``errors`` are those of the journal,
-        which is not asked while the primary answers.
-        """
-        return self._core.journal.stats()
-
-    def recover(self) -> bool:
-        """Try the primary now, and replay all that waits for it.
-
-        Returns:
-            Whether the primary is there, nothing waits for it any more, and the journal says so.
-            ``False``, too, where another caller tries just now: nobody waits for them.
-        """
-        return self._core.journal.recover()
-
-    async def arecover(self) -> bool:
-        """Async twin of `recover`."""
-        return await self._core.journal.arecover()
-
-    def close(self) -> None:
-        """Replay what waits, if the primary is there, and close the fallback store.
-
-        What still waits then in a journal in memory is logged as an error, and is in `pending`.
-        """
-        self._core.journal.close()
-
-    async def aclose(self) -> None:
-        """Async twin of `close`."""
-        await self._core.journal.aclose()
-
-    def __enter__(self) -> Self:
-        """Give itself, to be closed at the end of the block."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        """Give itself, to be closed at the end of the block."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        await self.aclose()
-
     # -- Checkpoints ------------------------------------------------------------------------------
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -299,13 +220,14 @@ class FallbackCheckpointer(BaseCheckpointSaver[Any]):
         asked = listing.Listing(self._core, self.serde, arguments)
         if await self._aplay(asked.begin()):
             ask = self.primary.alist(config, filter=filter, before=before, limit=limit)
-            async for found in asked.aguarded(ask):
-                yield found
+            async with aclosing(asked.aguarded(ask)) as found:
+                async for each in found:
+                    yield each
             if asked.error is None:
                 return
             await self._aplay(asked.fail())
-        for found in asked.known():
-            yield found
+        for each in asked.known():
+            yield each
 
     def put(
         self,

@@ -72,6 +72,7 @@ class Core:
         self.copy: WorkingCopy = WorkingCopy(max_threads, journal.has_pending, raises=raises)
         self._retry_after = retry_after
         self._drains_at = 0.0
+        self._was_late = False
         self._restore()
 
     def _restore(self) -> None:
@@ -85,8 +86,7 @@ class Core:
 
     def is_clear(self, thread_id: str) -> bool:
         """Tell whether the primary is there, and nothing of the thread waits for it."""
-        journal = self.journal
-        return not (journal.is_degraded() or journal.has_pending(key_of(thread_id)))
+        return self.journal.is_clear(key_of(thread_id))
 
     def settle(self, thread_id: str) -> SaverFlow[bool]:
         """Try the primary where that is due, and replay what waits for a thread.
@@ -99,14 +99,17 @@ class Core:
         yield JournalRequest(Get(key_of(thread_id), 0))
         return self.is_clear(thread_id)
 
-    def note(self, error: Exception) -> SaverFlow[None]:
-        """Take note that the primary is away."""
-        yield JournalRequest(Ping(), error)
+    def note(self, thread_id: str, error: Exception) -> SaverFlow[None]:
+        """Take note that the primary did not answer for a thread."""
+        self._was_late = True
+        yield JournalRequest(Get(key_of(thread_id), 0), error)
 
     def keep_up(self) -> SaverFlow[None]:
         """Replay a little of what waits of other threads. Nothing of it fails the caller."""
-        if not self.journal.has_pending() or time.monotonic() < self._drains_at:
+        drains = self.journal.has_pending() and time.monotonic() >= self._drains_at
+        if not (drains or self._was_late):
             return
+        self._was_late = False  # it has answered: what was late was so by itself
         before = self.journal.stats().replayed
         with suppress(SessionStoreError):
             yield JournalRequest(Ping())
@@ -122,6 +125,7 @@ class Core:
             StoreUnavailableError: The journal is full, or the fallback store fails.
         """
         key = key_of(call.thread_id)
+        self._was_late |= error is not None
         known: list[Call] = []
         if not self.journal.has_pending(key):
             known = self.copy.known_calls(serde, call.thread_id)

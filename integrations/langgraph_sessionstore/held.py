@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
@@ -51,10 +51,10 @@ class Value:
         return serde.loads_typed(self.blob(serde))
 
 
-class Write:
+class Write(NamedTuple):
     """What a task has written to a channel.
 
-    Args:
+    Attributes:
         task_id: The task.
         index: Its place among the task's writes; below 0 of special ones.
         channel: The channel.
@@ -62,17 +62,11 @@ class Write:
         task_path: The task's path.
     """
 
-    __slots__ = ("channel", "index", "task_id", "task_path", "value")
-
-    def __init__(
-        self, task_id: str, index: int, channel: str, value: Value, task_path: str
-    ) -> None:
-        """Hold it."""
-        self.task_id = task_id
-        self.index = index
-        self.channel = channel
-        self.value = value
-        self.task_path = task_path
+    task_id: str
+    index: int
+    channel: str
+    value: Value
+    task_path: str
 
     @property
     def order(self) -> tuple[str, str, int]:
@@ -124,11 +118,11 @@ class Held:
 
     def __init__(self, checkpoint_id: str) -> None:
         """Hold nothing of it yet."""
-        self.checkpoint_id = checkpoint_id
+        self.checkpoint_id: str = checkpoint_id
         self.parent_id: str | None = None
         self.parents: dict[str, str] = {}
-        self.ours = True
-        self.is_delta = False
+        self.ours: bool = True
+        self.is_delta: bool = False
         self._checkpoint: Value | None = None
         self._metadata: Value | None = None
         self._config: Value | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -10,6 +11,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph_sessionstore.arguments import ListArguments
 from langgraph_sessionstore.configs import thread_of
 from langgraph_sessionstore.core import Core, SaverFlow
+from langgraph_sessionstore.primary import NOBODY
 from sessionstore import OutageError
 
 __all__ = ["Listing"]
@@ -40,7 +42,7 @@ class Listing:
         if config is not None:
             return (yield from core.settle(thread_of(config)))
         yield from core.keep_up()
-        return (yield from core.settle("sessionstore:ping"))
+        return (yield from core.settle(NOBODY))
 
     def guarded(self, found: Iterator[CheckpointTuple]) -> Iterator[CheckpointTuple]:
         """Give what the primary gives, and note how it fails."""
@@ -53,12 +55,13 @@ class Listing:
 
     async def aguarded(
         self, found: AsyncIterator[CheckpointTuple]
-    ) -> AsyncIterator[CheckpointTuple]:
+    ) -> AsyncGenerator[CheckpointTuple, None]:
         """Async twin of `guarded`."""
         try:
-            async for each in found:
-                self._begun = True
-                yield each
+            async with _closing(found):
+                async for each in found:
+                    self._begun = True
+                    yield each
         except Exception as error:  # noqa: BLE001 - raised again, or kept
             self._note(error)
 
@@ -74,12 +77,24 @@ class Listing:
             OutageError: It went away in the middle: what it gave can't be gone on with.
         """
         assert self.error is not None  # noqa: S101 - asked where it failed only
-        yield from self._core.note(self.error)
+        config = self._asked.config
+        thread_id = NOBODY if config is None else thread_of(config)
+        yield from self._core.note(thread_id, self.error)
         if self._begun:
-            raise OutageError(
-                "the checkpointer's primary went away in the middle of this list"
-            ) from (self.error)
+            why = "the checkpointer's primary went away in the middle of this list"
+            raise OutageError(why) from self.error
 
     def known(self) -> Iterator[CheckpointTuple]:
         """Give what is known."""
         return self._core.copy.known(self._serde, self._asked)
+
+
+@asynccontextmanager
+async def _closing(found: AsyncIterator[CheckpointTuple]) -> AsyncIterator[None]:
+    """Leave no connection held where the caller has seen enough."""
+    try:
+        yield
+    finally:
+        close = getattr(found, "aclose", None)
+        if close is not None:
+            await close()

@@ -12,6 +12,7 @@ from sessionstore import (
     StoreBusyError,
     StoreConnectionError,
     StoreReadOnlyError,
+    StoreTimeoutError,
     StoreUnavailableError,
 )
 
@@ -51,8 +52,20 @@ _AWAY = {
     ("grpc", "RpcError"),
 }
 _READ_ONLY = {("psycopg", "ReadOnlySqlTransaction"), ("redis", "ReadOnlyError")}
+# It may be this thread alone that it does not answer for in time: a locked row, say.
+_LATE = {
+    ("builtins", "TimeoutError"),
+    ("asyncio", "TimeoutError"),
+    ("concurrent", "TimeoutError"),
+    ("psycopg", "QueryCanceled"),
+    ("redis", "TimeoutError"),
+    ("sessionstore", "StoreTimeoutError"),
+    ("sqlite3", "OperationalError"),
+    ("botocore", "ReadTimeoutError"),
+    ("httpx", "TimeoutException"),
+}
 # The server answers, and says that a lock, a conflict or a limit of the caller's own is in the way.
-_BUSY_STATES = ("40", "55P03", "57014", "25P03")
+_BUSY_STATES = ("40", "55P03", "25P03")
 _MISTAKES = ("no such", "syntax error", "has no column", "already exists", "readonly")
 _REFUSALS = {"DataError", "IntegrityError", "NotSupportedError"}
 _TIMEOUTS = (OSError, asyncio.TimeoutError, concurrent.futures.TimeoutError)
@@ -63,7 +76,7 @@ def is_outage(error: BaseException) -> bool:
 
     It knows psycopg and its pool, asyncpg, SQLite, redis-py, PyMongo, SQLAlchemy, the drivers of
     MySQL, the stores of this package, and the standard library's errors of networks and time. What
-    the server refuses though it is there is none: a lock, a conflict, a statement's own timeout.
+    the server refuses though it is there is none: a lock, a conflict.
 
     Args:
         error: What a saver raised.
@@ -84,8 +97,11 @@ def is_refusal(error: BaseException) -> bool:
 def unavailable(error: BaseException, saver: str) -> StoreUnavailableError:
     """Make the error by which a store says what a saver's says."""
     reason = type(error).__name__
-    if any(name in _READ_ONLY for each in _chain(error) for name in _names(each)):
+    names = {name for each in _chain(error) for name in _names(each)}
+    if names & _READ_ONLY:
         return StoreReadOnlyError(f"{saver} takes no writes: {reason}, see the cause")
+    if names & _LATE:
+        return StoreTimeoutError(f"{saver} gave no answer in time: {reason}, see the cause")
     return StoreConnectionError(f"{saver} is unavailable: {reason}, see the cause")
 
 

@@ -18,11 +18,12 @@ from sessionstore.flow import Flow, aplay, play
 from sessionstore.operations import Append, Get, Operation, Ping
 from sessionstore.runner import counted
 
-__all__ = ["SaverRequest", "SaverStore", "asend_to", "failing", "original", "send_to"]
+__all__ = ["NOBODY", "SaverRequest", "SaverStore", "asend_to", "failing", "original", "send_to"]
 
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
-_NOBODY = config_of("sessionstore:ping", "", "")
+NOBODY = "sessionstore:ping"
+"""The thread that is read to see whether the primary answers: there is none of that name."""
 
 
 class SaverRequest(NamedTuple):
@@ -146,14 +147,14 @@ class SaverStore(SessionStore):
         if isinstance(operation, Append):
             return self._append(operation)
         if isinstance(operation, Ping):
-            return self._ask(SaverRequest("get_tuple", (_NOBODY,)))
-        return self._nothing(operation)
+            return self._read(NOBODY)
+        if isinstance(operation, Get):
+            return self._read(operation.session_id)
+        raise TypeError(f"{self!r} can't carry out {type(operation).__name__}")
 
-    def _nothing(self, operation: Operation[Any]) -> Flow[SaverRequest, Any, None]:
-        """Answer who only wants what waits for a session to be replayed before they go on."""
-        if not isinstance(operation, Get):
-            raise TypeError(f"{self!r} can't carry out {type(operation).__name__}")
-        yield from ()
+    def _read(self, thread_id: str) -> Flow[SaverRequest, Any, None]:
+        """See whether it answers for a thread: what it holds is not asked for."""
+        yield from self._ask(SaverRequest("get_tuple", (config_of(thread_id, "", ""),)))
 
     def _append(self, append: Append) -> Flow[SaverRequest, Any, int]:
         calls = [decode(message) for message in append.messages]

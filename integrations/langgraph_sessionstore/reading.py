@@ -11,7 +11,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.configs import thread_of
 from langgraph_sessionstore.core import Core, SaverFlow
-from langgraph_sessionstore.primary import SaverRequest
+from langgraph_sessionstore.primary import NOBODY, SaverRequest
 from sessionstore import OutageError
 
 __all__ = ["carried", "get_tuple", "upkeep"]
@@ -29,7 +29,7 @@ def get_tuple(
         except Exception as error:
             if not core.is_outage(error):
                 raise
-            yield from core.note(error)
+            yield from core.note(thread_id, error)
         else:
             core.copy.learn(config, answer, stamp)
             yield from core.keep_up()
@@ -55,7 +55,7 @@ def carried(
     for thread_id in threads:
         yield from core.settle(thread_id)
     if core.journal.is_degraded():
-        yield from core.settle("sessionstore:ping")
+        yield from core.settle(NOBODY)
     if not all(map(core.is_clear, threads)) or core.journal.is_degraded():
         raise OutageError(f"{method} can't be done until the checkpointer's primary is back")
     try:
@@ -63,7 +63,7 @@ def carried(
     except Exception as error:
         if not core.is_outage(error):
             raise
-        yield from core.note(error)
+        yield from core.note(threads[0] if threads else NOBODY, error)
         raise OutageError(
             f"{method} can't be done until the checkpointer's primary is back"
         ) from error

@@ -31,11 +31,11 @@ class Thread:
 
     def __init__(self, thread_id: str, *, is_whole: bool = False) -> None:
         """Know nothing of it yet."""
-        self.thread_id = thread_id
+        self.thread_id: str = thread_id
         self.namespaces: dict[str, dict[str, Held]] = {}
-        self.changes = 0
-        self.is_whole = is_whole
-        self.is_delta = False
+        self.changes: int = 0
+        self.is_whole: bool = is_whole
+        self.is_delta: bool = False
         self._empty: set[str] = set()
         self._forgot = False
 
@@ -83,7 +83,8 @@ class Thread:
     def latest(self, namespace: str) -> Held | None:
         """Give the latest checkpoint of a namespace that is known."""
         held = self.namespaces.get(namespace, {})
-        return max((each for each in list(held.values()) if each.is_whole), key=_id, default=None)
+        whole = [each for each in list(held.values()) if each.is_whole]
+        return max(whole, key=_id, default=None)
 
     def all(self, namespace: str | None) -> Iterator[tuple[str, Held]]:
         """Give the checkpoints of one namespace or of all, the newest first."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from threading import RLock
+from weakref import WeakSet
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_metadata
@@ -32,11 +34,16 @@ class WorkingCopy:
     """
 
     def __init__(self, max_threads: int, is_held: Callable[[str], bool], *, raises: bool) -> None:
-        self._lock = RLock()
+        self.renew_lock()
+        _copies.add(self)
         self._threads: OrderedDict[str, Thread] = OrderedDict()
         self._max_threads = max_threads
         self._is_held = is_held
         self._raises = raises
+
+    def renew_lock(self) -> None:
+        """Have a lock that nobody holds: in a forked child."""
+        self._lock = RLock()
 
     # -- While the primary answers ----------------------------------------------------------------
 
@@ -212,3 +219,13 @@ def _take_answer(thread: Thread, namespace: str, answer: CheckpointTuple) -> Non
     held.take(answer.checkpoint, dict(answer.metadata), parent, ours=ours)
     held.take_pending(answer.pending_writes or [])
     thread.is_delta = thread.is_delta or held.is_delta
+
+
+def _renew_locks() -> None:
+    for each in list(_copies):
+        each.renew_lock()  # a thread that is not in this process may have held it
+
+
+_copies: WeakSet[WorkingCopy] = WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -83,7 +83,7 @@ def _require_promise(
     if not (delta or core.copy.is_unknown(thread_id)):
         return
     if error is not None:
-        yield from core.note(error)
+        yield from core.note(thread_id, error)
     why = "it stores channels as differences" if delta else "it was not seen before"
     raise OutageError(
         f"this thread can't go on until the checkpointer's primary is back: {why}"
