@@ -56,14 +56,14 @@ class Write(NamedTuple):
 
     Attributes:
         task_id: The task.
-        index: Its place among the task's writes; below 0 of special ones.
+        place: Its number among the task's writes; below 0 of special ones.
         channel: The channel.
         value: What was written.
         task_path: The task's path.
     """
 
     task_id: str
-    index: int
+    place: int
     channel: str
     value: Value
     task_path: str
@@ -71,7 +71,7 @@ class Write(NamedTuple):
     @property
     def order(self) -> tuple[str, str, int]:
         """Where it comes among the writes of a checkpoint."""
-        return self.task_path, self.task_id, self.index
+        return self.task_path, self.task_id, self.place
 
     def as_call(self, serde: SerializerProtocol, nothing: Blob, ids: _Ids) -> PutWrites:
         """Give it as a call of which a journal is to know, and that is not to be replayed."""
@@ -84,7 +84,7 @@ class Write(NamedTuple):
             config=nothing,
             channels=[self.channel],
             values=[self.value.blob(serde)],
-            indexes=[self.index],
+            indexes=[self.place],
             task_id=self.task_id,
             task_path=self.task_path,
         )
@@ -182,10 +182,10 @@ class Held:
 
     def _add(self, write: Write) -> None:
         # As the savers do: of a task's own writes the first counts, of special ones the last.
-        if write.index < 0:
-            self._writes[write.task_id, write.index] = write
+        if write.place < 0:
+            self._writes[write.task_id, write.place] = write
         else:
-            self._writes.setdefault((write.task_id, write.index), write)
+            self._writes.setdefault((write.task_id, write.place), write)
 
     # -- Giving -----------------------------------------------------------------------------------
 
