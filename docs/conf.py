@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
 
-OURS = ("sessionstore", "langchain_sessionstore", "llama_index_sessionstore")
+OURS = (
+    "sessionstore",
+    "langchain_sessionstore",
+    "langgraph_sessionstore",
+    "llama_index_sessionstore",
+)
 PUBLIC = (
     "sessionstore.operations",
     "sessionstore.testing",

@@ -9,10 +9,16 @@ from pkgutil import walk_packages
 import pytest
 
 import langchain_sessionstore
+import langgraph_sessionstore
 import llama_index_sessionstore
 import sessionstore
 
-PACKAGES = (sessionstore, langchain_sessionstore, llama_index_sessionstore)
+PACKAGES = (
+    sessionstore,
+    langchain_sessionstore,
+    langgraph_sessionstore,
+    llama_index_sessionstore,
+)
 MODULES = [
     found.name
     for package in PACKAGES

@@ -95,6 +95,7 @@ NEED_THEM = "AgentDb DbSessionStore PostgresAgentDb RedisSessionStore SqliteAgen
         ("sessionstore", DRIVERS, NEED_THEM),
         ("langchain_sessionstore", "", ""),
         ("langchain_sessionstore", "langchain", "SessionMiddleware"),
+        ("langgraph_sessionstore", "", ""),
         ("llama_index_sessionstore", "", ""),
     ],
 )
@@ -178,18 +179,25 @@ WITHOUT = """
 
     sys.modules[sys.argv[1]] = None
     try:
-        import llama_index_sessionstore
+        __import__(sys.argv[2])
     except ImportError as error:
         print(error)
 """
 
 
-def test_the_llama_index_part_says_what_it_needs() -> None:
-    needs = "llama_index_sessionstore needs the llama-index extra"
+@pytest.mark.parametrize(
+    ("package", "extra", "missing"),
+    [
+        ("llama_index_sessionstore", "llama-index", "llama_index"),
+        ("llama_index_sessionstore", "llama-index", "llama_index.core"),
+        ("langgraph_sessionstore", "langgraph", "langgraph"),
+        ("langgraph_sessionstore", "langgraph", "langgraph.checkpoint"),
+    ],
+)
+def test_an_integration_says_what_it_needs(package: str, extra: str, missing: str) -> None:
+    hint = f"{package} needs the {extra} extra: pip install 'sessionstore[{extra}]'\n"
     with Children() as children:
-        for missing in ("llama_index", "llama_index.core"):
-            hint = f"{needs}: pip install 'sessionstore[llama-index]'\n"
-            assert children.run(WITHOUT, missing) == hint
+        assert children.run(WITHOUT, missing, package) == hint
 
 
 LAZY = """
