@@ -198,6 +198,27 @@ def test_what_the_primary_refuses_is_set_aside(checkpointer, saver, monkeypatch)
     assert "'a'" not in repr(rejected)
 
 
+def test_a_thread_that_is_not_answered_in_time_is_left_alone(checkpointer, saver, monkeypatch):
+    graph = approval().compile(checkpointer=checkpointer)
+    other = {"configurable": {"thread_id": "other"}}
+    for thread in (CONFIG, other):
+        graph.invoke({"log": ["a"]}, thread)
+    put_writes = saver.put_writes
+
+    def locked(config, *args):
+        if config["configurable"]["thread_id"] == "t":
+            raise TimeoutError
+        return put_writes(config, *args)
+
+    monkeypatch.setattr(saver, "put_writes", locked)
+    for thread in (CONFIG, other):
+        assert graph.invoke(ANSWER, thread)["log"][-1] == "end"
+    assert not checkpointer.is_degraded()
+    assert {each.thread_id for each in checkpointer.pending()} == {"t"}
+    monkeypatch.undo()
+    require_recovered(checkpointer, saver, graph)
+
+
 # -- What can't be promised -----------------------------------------------------------------------
 
 
@@ -254,6 +275,25 @@ def test_a_full_journal_refuses_and_drops_nothing(saver):
         assert len(checkpointer.pending()) == 2
         saver.is_away = False
         assert checkpointer.recover()
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (TypeError, {"primary": None}),
+        (TypeError, {"timeout": "1"}),
+        (ValueError, {"timeout": 0}),
+        (ValueError, {"unknown": "forget"}),
+        (ValueError, {"max_threads": 0}),
+        (TypeError, {"max_threads": 1.5}),
+        (TypeError, {"is_outage": "yes"}),
+        (ValueError, {"retry_after": -1}),
+        (ValueError, {"fallback": "nowhere"}),
+    ],
+)
+def test_options_that_are_not_valid_are_refused(saver, error, named):
+    with pytest.raises(error):
+        FallbackCheckpointer(**{"primary": saver, **named})
 
 
 def test_the_callers_own_mistakes_reach_them(checkpointer, saver, monkeypatch):

@@ -73,3 +73,26 @@ def test_a_graph_goes_on_without_postgresql_in_asyncio(server):
             assert told.values == done
 
     asyncio.run(run())
+
+
+def test_nobody_waits_longer_than_the_timeout_for_a_server_that_says_nothing(server):
+    with (
+        postgres_saver(server.url()) as saver,
+        FallbackCheckpointer(saver, retry_after=30, timeout=1) as checkpointer,
+    ):
+        graph = approval().compile(checkpointer=checkpointer)
+        threads = [{"configurable": {"thread_id": str(number)}} for number in range(3)]
+        for thread in threads:
+            graph.invoke({"log": ["a"]}, thread)
+        server.freeze()
+        try:
+            for thread in threads:
+                assert graph.invoke(ANSWER, thread)["log"][-1] == "end"
+            assert checkpointer.is_degraded()
+        finally:
+            server.thaw()
+        wait_until(checkpointer.recover, "it does not recover")
+        alone = graph.copy({"checkpointer": saver})
+        for thread in threads:
+            assert alone.get_state(thread) == graph.get_state(thread)
+            assert len(list(alone.get_state_history(thread))) == 5

@@ -67,7 +67,7 @@ class FallbackCheckpointer(RecoveringSaver):
     What the primary does not implement raises `NotImplementedError`, as it does there: with a saver
     that is only sync, use the graph's sync methods. A saver that holds one connection, and not a
     pool, can't come back when that is broken: give it a pool. How long a call may wait for the
-    primary is the primary's to say: set its driver's timeouts.
+    primary is the primary's to say, by its driver's timeouts, or is ``timeout``.
 
     Values that a graph holds are taken as they are when they are put. Whoever changes one in place,
     as LangGraph does not allow, changes what an outage begins with.
@@ -95,6 +95,10 @@ class FallbackCheckpointer(RecoveringSaver):
             `OutageError`, for those who would rather stop than forget.
         is_outage: Tells whether an error of the primary is an outage; see
             `langgraph_sessionstore.is_outage`, which it is by default.
+        timeout: How long a call waits for the primary, in seconds, for a primary whose driver knows
+            no timeout of its own: a sync call is made in another thread then, a history is read as
+            a whole, and a call that is late goes on alone. What deletes or copies waits for its
+            end. ``None`` leaves it to the primary, and costs nothing.
 
     Attributes:
         primary: The checkpointer that it wraps.
@@ -119,13 +123,15 @@ class FallbackCheckpointer(RecoveringSaver):
         max_threads: int = 1_000,
         unknown: Literal["empty", "raise"] = "empty",
         is_outage: Callable[[Exception], bool] | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Wrap the primary, and read what the journal in the fallback holds."""
-        check_saver_options(primary, max_threads, unknown, is_outage)
+        check_saver_options(primary, max_threads, unknown, is_outage, timeout)
         super().__init__(serde=primary.serde)
         self.primary: BaseCheckpointSaver[Any] = primary
         away = is_outage or tells_outage
-        saver = SaverStore(primary, away)
+        self._timeout = timeout
+        saver = SaverStore(primary, away, timeout)
         journal = FallbackSessionStore(
             saver,
             fallback=ScopedStore(opened(fallback)),
@@ -200,8 +206,7 @@ class FallbackCheckpointer(RecoveringSaver):
         arguments = ListArguments(config, filter, before, limit)
         asked = listing.Listing(self._core, self.serde, arguments)
         if self._play(asked.begin()):
-            ask = self.primary.list(config, filter=filter, before=before, limit=limit)
-            yield from asked.guarded(ask)
+            yield from asked.guarded(asked.found(self.primary, self._timeout))
             if asked.error is None:
                 return
             self._play(asked.fail())
@@ -219,7 +224,7 @@ class FallbackCheckpointer(RecoveringSaver):
         arguments = ListArguments(config, filter, before, limit)
         asked = listing.Listing(self._core, self.serde, arguments)
         if await self._aplay(asked.begin()):
-            ask = self.primary.alist(config, filter=filter, before=before, limit=limit)
+            ask = asked.afound(self.primary, self._timeout)
             async with aclosing(asked.aguarded(ask)) as found:
                 async for each in found:
                     yield each
@@ -373,12 +378,12 @@ class FallbackCheckpointer(RecoveringSaver):
 
     def _send(self, request: SaverRequest | JournalRequest) -> Any:
         if isinstance(request, SaverRequest):
-            return send_to(self.primary, request)
+            return send_to(self.primary, request, self._timeout)
         with failing(request.error), original():
             return self._core.journal.run(request.operation)
 
     async def _asend(self, request: SaverRequest | JournalRequest) -> Any:
         if isinstance(request, SaverRequest):
-            return await asend_to(self.primary, request)
+            return await asend_to(self.primary, request, self._timeout)
         with failing(request.error), original():
             return await self._core.journal.arun(request.operation)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.arguments import ListArguments
 from langgraph_sessionstore.configs import thread_of
 from langgraph_sessionstore.core import Core, SaverFlow
+from langgraph_sessionstore.in_time import acalled_in_time, called_in_time
 from langgraph_sessionstore.primary import NOBODY
 from sessionstore import OutageError
 
@@ -43,6 +45,32 @@ class Listing:
             return (yield from core.settle(thread_of(config)))
         yield from core.keep_up()
         return (yield from core.settle(NOBODY))
+
+    def found(
+        self, saver: BaseCheckpointSaver[Any], timeout: float | None
+    ) -> Iterator[CheckpointTuple]:
+        """Give what a saver gives; as a whole where it is to be there in time."""
+        config, named = self._asked.config, self._named
+        if timeout is None:
+            yield from saver.list(config, **named)
+        else:
+            yield from called_in_time(timeout, lambda: list(saver.list(config, **named)))
+
+    async def afound(
+        self, saver: BaseCheckpointSaver[Any], timeout: float | None
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Async twin of `found`."""
+        given = saver.alist(self._asked.config, **self._named)
+        if timeout is not None:
+            given = _one_by_one(await acalled_in_time(timeout, _all(given)))
+        async with _closing(given):
+            async for each in given:
+                yield each
+
+    @property
+    def _named(self) -> dict[str, Any]:
+        asked = self._asked
+        return {"filter": asked.filter, "before": asked.before, "limit": asked.limit}
 
     def guarded(self, found: Iterator[CheckpointTuple]) -> Iterator[CheckpointTuple]:
         """Give what the primary gives, and note how it fails."""
@@ -87,6 +115,15 @@ class Listing:
     def known(self) -> Iterator[CheckpointTuple]:
         """Give what is known."""
         return self._core.copy.known(self._serde, self._asked)
+
+
+async def _all(given: AsyncIterator[CheckpointTuple]) -> list[CheckpointTuple]:
+    return [each async for each in given]
+
+
+async def _one_by_one(given: list[CheckpointTuple]) -> AsyncIterator[CheckpointTuple]:
+    for each in given:
+        yield each
 
 
 @asynccontextmanager

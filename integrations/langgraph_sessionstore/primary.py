@@ -6,14 +6,17 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypeVar, overload
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from langgraph_sessionstore.calls import Put, arguments_of, decode, method_of
 from langgraph_sessionstore.configs import config_of
+from langgraph_sessionstore.in_time import acalled_in_time, called_in_time
 from langgraph_sessionstore.outages import is_refusal, unavailable
 from sessionstore import InvalidMessageError, SessionStore, SessionStoreError
+from sessionstore.deadline import remaining
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.operations import Append, Get, Operation, Ping
 from sessionstore.runner import counted
@@ -38,6 +41,11 @@ class SaverRequest(NamedTuple):
     method: str
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
+
+
+# What may still take effect when nobody waits for it any more. Not so a late deletion: newer things
+# may be there.
+_HARMLESS_LATER = ("get_tuple", "put", "put_writes", "get_delta_channel_history")
 
 
 class _Failure:
@@ -81,14 +89,30 @@ class _FinallyRefusedError(_RefusedError, InvalidMessageError):
     """The saver will never take it."""
 
 
-def send_to(saver: BaseCheckpointSaver[Any], request: SaverRequest) -> Any:
-    """Carry out a request."""
-    return getattr(saver, request.method)(*request.args, **request.kwargs)
+def send_to(
+    saver: BaseCheckpointSaver[Any], request: SaverRequest, timeout: float | None = None
+) -> Any:
+    """Carry out a request.
+
+    Args:
+        saver: The saver.
+        request: What to ask it.
+        timeout: How long to wait for it, in seconds; ``None`` for as long as it likes.
+    """
+    call = partial(getattr(saver, request.method), *request.args, **request.kwargs)
+    if timeout is None or request.method not in _HARMLESS_LATER:
+        return call()
+    return called_in_time(timeout, call)
 
 
-async def asend_to(saver: BaseCheckpointSaver[Any], request: SaverRequest) -> Any:
+async def asend_to(
+    saver: BaseCheckpointSaver[Any], request: SaverRequest, timeout: float | None = None
+) -> Any:
     """Async twin of `send_to`."""
-    return await getattr(saver, f"a{request.method}")(*request.args, **request.kwargs)
+    call = getattr(saver, f"a{request.method}")(*request.args, **request.kwargs)
+    if timeout is None or request.method not in _HARMLESS_LATER:
+        return await call
+    return await acalled_in_time(timeout, call)
 
 
 class SaverStore(SessionStore):
@@ -100,21 +124,31 @@ class SaverStore(SessionStore):
     Args:
         saver: The checkpointer. Whoever made it closes it.
         is_outage: Tells which errors say that it is away.
+        timeout: How long a call may take, in seconds; ``None`` for as long as it likes.
 
     Attributes:
         saver: The checkpointer.
     """
 
     def __init__(
-        self, saver: BaseCheckpointSaver[Any], is_outage: Callable[[Exception], bool]
+        self,
+        saver: BaseCheckpointSaver[Any],
+        is_outage: Callable[[Exception], bool],
+        timeout: float | None,
     ) -> None:
         """Ask it nothing yet."""
-        self.saver = saver
+        self.saver: BaseCheckpointSaver[Any] = saver
         self._is_outage = is_outage
+        self._timeout = timeout
 
     def __repr__(self) -> str:
         """Tell what saver it is."""
         return type(self.saver).__name__
+
+    @property
+    def timeout(self) -> float | None:
+        """How long a call may take, in seconds."""
+        return self._timeout
 
     @overload
     def run(self, operation: Operation[T]) -> T: ...
@@ -123,7 +157,7 @@ class SaverStore(SessionStore):
     @counted
     def run(self, operation: Any) -> Any:
         """Carry out an operation."""
-        return play(self._flow(operation), lambda request: send_to(self.saver, request))
+        return play(self._flow(operation), self._send)
 
     @overload
     async def arun(self, operation: Operation[T]) -> T: ...
@@ -132,13 +166,19 @@ class SaverStore(SessionStore):
     @counted
     async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
-        return await aplay(self._flow(operation), lambda request: asend_to(self.saver, request))
+        return await aplay(self._flow(operation), self._asend)
 
     def close(self) -> None:
         """Leave the saver to its owner."""
 
     async def aclose(self) -> None:
         """Leave the saver to its owner."""
+
+    def _send(self, request: SaverRequest) -> Any:
+        return send_to(self.saver, request, remaining(self._timeout))
+
+    async def _asend(self, request: SaverRequest) -> Any:
+        return await asend_to(self.saver, request, remaining(self._timeout))
 
     def _flow(self, operation: Operation[Any]) -> Flow[SaverRequest, Any, Any]:
         failure = _failure.get()
