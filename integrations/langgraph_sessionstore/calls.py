@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from base64 import b64decode, b64encode
 from typing import Any, TypeAlias
 
@@ -30,6 +31,7 @@ Blob: TypeAlias = tuple[str, bytes]
 """A value as the serializer encodes it."""
 
 _ROLE = "langgraph"
+_FAST = 1  # of zlib: what messages have in common is most of them
 
 
 class _Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -140,7 +142,7 @@ def arguments_of(serde: SerializerProtocol, call: Call) -> tuple[Any, ...]:
 
 def as_message(call: Call, message_id: str | None = None) -> SessionMessage:
     """Make the message by which a journal holds a call."""
-    content = b64encode(_encoder.encode(call)).decode("ascii")
+    content = b64encode(zlib.compress(_encoder.encode(call), _FAST)).decode("ascii")
     return SessionMessage(_ROLE, content, id=message_id)
 
 
@@ -151,8 +153,8 @@ def decode(message: SessionMessage) -> Call:
         CorruptMessageError: It is damaged, or a newer version has written it.
     """
     try:
-        return _decoder.decode(b64decode(str(message.content), validate=True))
-    except (ValueError, msgspec.MsgspecError) as error:
+        return _decoder.decode(zlib.decompress(b64decode(str(message.content), validate=True)))
+    except (ValueError, zlib.error, msgspec.MsgspecError) as error:
         raise CorruptMessageError(
             "this call of a checkpointer can't be read: it is damaged, "
             "or a newer version of the package wrote it"
