@@ -118,7 +118,7 @@ def writes_call(serde: SerializerProtocol, asked: WritesArguments) -> PutWrites:
     return PutWrites(
         thread_id=thread_of(config),
         checkpoint_ns=namespace_of(config),
-        checkpoint_id=checkpoint_id_of(config) or "",
+        checkpoint_id=config["configurable"]["checkpoint_id"],
         config=serde.dumps_typed(plain(config)),
         channels=[channel for channel, _ in asked.writes],
         values=[serde.dumps_typed(value) for _, value in asked.writes],

@@ -26,7 +26,7 @@ from langgraph_sessionstore.primary import (
     SaverRequest,
     SaverStore,
     asend_to,
-    failing,
+    asking,
     original,
     send_to,
 )
@@ -379,11 +379,11 @@ class FallbackCheckpointer(RecoveringSaver):
     def _send(self, request: SaverRequest | JournalRequest) -> Any:
         if isinstance(request, SaverRequest):
             return send_to(self.primary, request, self._timeout)
-        with failing(request.error), original():
+        with asking(request.error, request.reading), original():
             return self._core.journal.run(request.operation)
 
     async def _asend(self, request: SaverRequest | JournalRequest) -> Any:
         if isinstance(request, SaverRequest):
             return await asend_to(self.primary, request, self._timeout)
-        with failing(request.error), original():
+        with asking(request.error, request.reading), original():
             return await self._core.journal.arun(request.operation)

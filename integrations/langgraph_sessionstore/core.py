@@ -11,7 +11,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.calls import Call, as_message, decode
 from langgraph_sessionstore.configs import key_of
-from langgraph_sessionstore.primary import SaverRequest, SaverStore
+from langgraph_sessionstore.primary import Reading, SaverRequest, SaverStore
 from langgraph_sessionstore.working_copy import WorkingCopy
 from sessionstore import CorruptMessageError, FallbackSessionStore, SessionStoreError
 from sessionstore.flow import Flow
@@ -28,10 +28,12 @@ class JournalRequest(NamedTuple):
     Attributes:
         operation: The operation.
         error: How the primary has failed just now, where it has: it is not asked again.
+        reading: What a `Get` is to read.
     """
 
     operation: Operation[Any]
     error: Exception | None = None
+    reading: Reading | None = None
 
 
 SaverFlow: TypeAlias = Flow[SaverRequest | JournalRequest, Any, T]
@@ -75,14 +77,20 @@ class Core:
         self._was_late = False
         self._restore()
 
-    def _restore(self) -> None:
+    def _restore(self, key: str | None = None) -> None:
         """Know what the journals hold that were taken over."""
         for write in self.journal.pending():
-            for message in getattr(write.operation, "messages", None) or []:
-                try:
-                    self.copy.add(decode(message))
-                except CorruptMessageError:
-                    continue  # it is set aside when its turn comes
+            if key in (None, write.session_id):
+                for message in getattr(write.operation, "messages", None) or []:
+                    with suppress(CorruptMessageError):  # it is set aside when its turn comes
+                        self.copy.add(decode(message))
+
+    def known(self, thread_id: str) -> WorkingCopy:
+        """Give the working copy, with what was taken over of a thread since it was made."""
+        key = key_of(thread_id)
+        if self.copy.stamp(thread_id) < 0 and self.journal.has_pending(key):
+            self._restore(key)
+        return self.copy
 
     def is_clear(self, thread_id: str) -> bool:
         """Tell whether the primary is there, and nothing of the thread waits for it."""

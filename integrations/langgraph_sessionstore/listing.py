@@ -114,7 +114,9 @@ class Listing:
 
     def known(self) -> Iterator[CheckpointTuple]:
         """Give what is known."""
-        return self._core.copy.known(self._serde, self._asked)
+        config = self._asked.config
+        copy = self._core.copy if config is None else self._core.known(thread_of(config))
+        return copy.known(self._serde, self._asked)
 
 
 async def _all(given: AsyncIterator[CheckpointTuple]) -> list[CheckpointTuple]:

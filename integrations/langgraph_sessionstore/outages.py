@@ -89,7 +89,7 @@ def is_outage(error: BaseException) -> bool:
 
 def is_refusal(error: BaseException) -> bool:
     """Tell whether an error says that a call will never be taken, however often it is tried."""
-    if isinstance(error, (TypeError, ValueError)):
+    if isinstance(error, (TypeError, ValueError, LookupError)):
         return True
     return any(name in _REFUSALS for _, name in _names(error))
 

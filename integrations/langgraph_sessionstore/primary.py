@@ -9,7 +9,8 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypeVar, overload
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from langgraph_sessionstore.calls import Put, arguments_of, decode, method_of
 from langgraph_sessionstore.configs import config_of
@@ -21,7 +22,16 @@ from sessionstore.flow import Flow, aplay, play
 from sessionstore.operations import Append, Get, Operation, Ping
 from sessionstore.runner import counted
 
-__all__ = ["NOBODY", "SaverRequest", "SaverStore", "asend_to", "failing", "original", "send_to"]
+__all__ = [
+    "NOBODY",
+    "Reading",
+    "SaverRequest",
+    "SaverStore",
+    "asend_to",
+    "asking",
+    "original",
+    "send_to",
+]
 
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
@@ -58,14 +68,42 @@ class _Failure:
 _failure: ContextVar[_Failure | None] = ContextVar("langgraph_sessionstore_failure", default=None)
 
 
+class Reading:
+    """A checkpoint that is wanted, once what waits for its thread is replayed.
+
+    Args:
+        config: Which one.
+
+    Attributes:
+        config: Which one.
+        is_answered: The primary has answered.
+        answer: What it has answered.
+    """
+
+    def __init__(self, config: RunnableConfig) -> None:
+        self.config: RunnableConfig = config
+        self.is_answered: bool = False
+        self.answer: CheckpointTuple | None = None
+
+
+_reading: ContextVar[Reading | None] = ContextVar("langgraph_sessionstore_reading", default=None)
+
+
 @contextmanager
-def failing(error: Exception | None) -> Iterator[None]:
-    """Have the primary fail as it just did, for what is done in this block."""
-    token = _failure.set(_Failure(error) if error is not None else None)
+def asking(error: Exception | None, reading: Reading | None) -> Iterator[None]:
+    """Have the primary fail as it just did, or read what is wanted, in this block.
+
+    Args:
+        error: How it has failed.
+        reading: What is wanted.
+    """
+    failed = _failure.set(_Failure(error) if error is not None else None)
+    wanted = _reading.set(reading)
     try:
         yield
     finally:
-        _failure.reset(token)
+        _reading.reset(wanted)
+        _failure.reset(failed)
 
 
 @contextmanager
@@ -189,12 +227,17 @@ class SaverStore(SessionStore):
         if isinstance(operation, Ping):
             return self._read(NOBODY)
         if isinstance(operation, Get):
-            return self._read(operation.session_id)
+            return self._read(operation.session_id, _reading.get())
         raise TypeError(f"{self!r} can't carry out {type(operation).__name__}")
 
-    def _read(self, thread_id: str) -> Flow[SaverRequest, Any, None]:
-        """See whether it answers for a thread: what it holds is not asked for."""
-        yield from self._ask(SaverRequest("get_tuple", (config_of(thread_id, "", ""),)))
+    def _read(
+        self, thread_id: str, reading: Reading | None = None
+    ) -> Flow[SaverRequest, Any, None]:
+        """See whether it answers for a thread, and what, where that is wanted."""
+        config = config_of(thread_id, "", "") if reading is None else reading.config
+        answer = yield from self._ask(SaverRequest("get_tuple", (config,)))
+        if reading is not None:
+            reading.answer, reading.is_answered = answer, True
 
     def _append(self, append: Append) -> Flow[SaverRequest, Any, int]:
         calls = [decode(message) for message in append.messages]

@@ -9,10 +9,11 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from langgraph_sessionstore.configs import thread_of
-from langgraph_sessionstore.core import Core, SaverFlow
-from langgraph_sessionstore.primary import NOBODY, SaverRequest
+from langgraph_sessionstore.configs import key_of, thread_of
+from langgraph_sessionstore.core import Core, JournalRequest, SaverFlow
+from langgraph_sessionstore.primary import NOBODY, Reading, SaverRequest
 from sessionstore import OutageError
+from sessionstore.operations import Get
 
 __all__ = ["carried", "get_tuple", "upkeep"]
 
@@ -22,8 +23,8 @@ def get_tuple(
 ) -> SaverFlow[CheckpointTuple | None]:
     """Read one checkpoint."""
     thread_id = thread_of(config)
-    if (yield from core.settle(thread_id)):
-        stamp = core.copy.stamp(thread_id)
+    stamp = core.copy.stamp(thread_id)
+    if core.is_clear(thread_id):
         try:
             answer: CheckpointTuple | None = yield SaverRequest("get_tuple", (config,))
         except Exception as error:
@@ -34,7 +35,13 @@ def get_tuple(
             core.copy.learn(config, answer, stamp)
             yield from core.keep_up()
             return answer
-    return core.copy.read(serde, config)
+    else:
+        reading = Reading(config)
+        yield JournalRequest(Get(key_of(thread_id), 0), reading=reading)
+        if reading.is_answered:
+            core.copy.learn(config, reading.answer, stamp)
+            return reading.answer
+    return core.known(thread_id).read(serde, config)
 
 
 def carried(
