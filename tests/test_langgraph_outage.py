@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from graphs import approval, nested
@@ -264,6 +266,31 @@ def test_nobody_waits_for_the_primary_twice(saver):
         assert saver.asked == asked + 1
         saver.is_away = False
         assert checkpointer.recover()
+
+
+def test_who_waited_behind_a_call_fails_with_it(saver):
+    others, begun, goes_on = 8, threading.Event(), threading.Event()
+    graph = approval().compile(checkpointer=saver)
+    graph.invoke({"log": ["a"]}, CONFIG)
+
+    def blocked(_):
+        saver.asked += 1
+        begun.set()
+        assert goes_on.wait(60)
+        raise ConnectionError
+
+    saver.lock = threading.Lock()  # as LangGraph's savers have, which serve one call at a time
+    saver.get_tuple, saver.asked = blocked, 0
+    with (
+        FallbackCheckpointer(saver, retry_after=30) as checkpointer,
+        ThreadPoolExecutor(others + 1) as pool,
+    ):
+        first = pool.submit(checkpointer.get_tuple, CONFIG)
+        assert begun.wait(60)
+        waiting = [pool.submit(checkpointer.get_tuple, CONFIG) for _ in range(others)]
+        goes_on.set()
+        assert [each.result() for each in [first, *waiting]] == [None] * (others + 1)
+    assert saver.asked <= 2
 
 
 def test_a_full_journal_refuses_and_drops_nothing(saver):

@@ -20,17 +20,12 @@ from langgraph_sessionstore import listing, reading, writing
 from langgraph_sessionstore.arguments import ListArguments, PutArguments, WritesArguments
 from langgraph_sessionstore.configs import thread_of
 from langgraph_sessionstore.core import Core, JournalRequest, SaverFlow
+from langgraph_sessionstore.gate import Gate
 from langgraph_sessionstore.options import check_saver_options
 from langgraph_sessionstore.outages import is_outage as tells_outage
-from langgraph_sessionstore.primary import (
-    SaverRequest,
-    SaverStore,
-    asend_to,
-    asking,
-    original,
-    send_to,
-)
+from langgraph_sessionstore.primary import SaverStore, asking, original
 from langgraph_sessionstore.recovering import RecoveringSaver
+from langgraph_sessionstore.requests import SaverRequest
 from langgraph_sessionstore.scope import ScopedStore
 from sessionstore import FallbackSessionStore, SessionStore, StoreUnavailableError
 from sessionstore.fallback.options import opened
@@ -130,8 +125,8 @@ class FallbackCheckpointer(RecoveringSaver):
         super().__init__(serde=primary.serde)
         self.primary: BaseCheckpointSaver[Any] = primary
         away = is_outage or tells_outage
-        self._timeout = timeout
-        saver = SaverStore(primary, away, timeout)
+        gate = Gate(primary, away, timeout)
+        saver = SaverStore(primary, gate)
         journal = FallbackSessionStore(
             saver,
             fallback=ScopedStore(opened(fallback)),
@@ -143,7 +138,7 @@ class FallbackCheckpointer(RecoveringSaver):
             max_sessions=max_threads,
             max_messages=1,
         )
-        self._core = Core(saver, journal, away, max_threads, retry_after, raises=unknown == "raise")
+        self._core = Core(saver, journal, gate, max_threads, retry_after, raises=unknown == "raise")
 
     def __repr__(self) -> str:
         """Tell the primary, and how things stand."""
@@ -206,7 +201,7 @@ class FallbackCheckpointer(RecoveringSaver):
         arguments = ListArguments(config, filter, before, limit)
         asked = listing.Listing(self._core, self.serde, arguments)
         if self._play(asked.begin()):
-            yield from asked.guarded(asked.found(self.primary, self._timeout))
+            yield from asked.guarded(asked.found(self.primary, self._core.gate.timeout))
             if asked.error is None:
                 return
             self._play(asked.fail())
@@ -224,7 +219,7 @@ class FallbackCheckpointer(RecoveringSaver):
         arguments = ListArguments(config, filter, before, limit)
         asked = listing.Listing(self._core, self.serde, arguments)
         if await self._aplay(asked.begin()):
-            ask = asked.afound(self.primary, self._timeout)
+            ask = asked.afound(self.primary, self._core.gate.timeout)
             async with aclosing(asked.aguarded(ask)) as found:
                 async for each in found:
                     yield each
@@ -378,12 +373,14 @@ class FallbackCheckpointer(RecoveringSaver):
 
     def _send(self, request: SaverRequest | JournalRequest) -> Any:
         if isinstance(request, SaverRequest):
-            return send_to(self.primary, request, self._timeout)
+            gate = self._core.gate
+            return gate.send(self.primary, request, gate.timeout)
         with asking(request.error, request.reading), original():
             return self._core.journal.run(request.operation)
 
     async def _asend(self, request: SaverRequest | JournalRequest) -> Any:
         if isinstance(request, SaverRequest):
-            return await asend_to(self.primary, request, self._timeout)
+            gate = self._core.gate
+            return await gate.asend(self.primary, request, gate.timeout)
         with asking(request.error, request.reading), original():
             return await self._core.journal.arun(request.operation)

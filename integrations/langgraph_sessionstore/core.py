@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -11,7 +10,9 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.calls import Call, as_message, decode
 from langgraph_sessionstore.configs import key_of
-from langgraph_sessionstore.primary import Reading, SaverRequest, SaverStore
+from langgraph_sessionstore.gate import Gate
+from langgraph_sessionstore.primary import Reading, SaverStore
+from langgraph_sessionstore.requests import SaverRequest
 from langgraph_sessionstore.working_copy import WorkingCopy
 from sessionstore import CorruptMessageError, FallbackSessionStore, SessionStoreError
 from sessionstore.flow import Flow
@@ -46,7 +47,7 @@ class Core:
     Args:
         saver: The primary, as the store that the journal is replayed to.
         journal: The journal, and whether the primary is there.
-        is_outage: Tells which errors say that it is away.
+        gate: By which the primary is asked.
         max_threads: Of how many threads something is known.
         retry_after: How long what waits is left alone where nothing of it could be replayed.
         raises: What was never seen is not to be taken for empty.
@@ -54,7 +55,7 @@ class Core:
     Attributes:
         saver: The primary, as a store.
         journal: The journal.
-        is_outage: Tells which errors say that the primary is away.
+        gate: By which the primary is asked; it tells which errors say that it is away.
         copy: What the threads in use need to go on.
     """
 
@@ -62,7 +63,7 @@ class Core:
         self,
         saver: SaverStore,
         journal: FallbackSessionStore,
-        is_outage: Callable[[Exception], bool],
+        gate: Gate,
         max_threads: int,
         retry_after: float,
         *,
@@ -70,7 +71,7 @@ class Core:
     ) -> None:
         self.saver = saver
         self.journal = journal
-        self.is_outage = is_outage
+        self.gate: Gate = gate
         self.copy: WorkingCopy = WorkingCopy(max_threads, journal.has_pending, raises=raises)
         self._retry_after = retry_after
         self._drains_at = 0.0

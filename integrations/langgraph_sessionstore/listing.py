@@ -94,7 +94,7 @@ class Listing:
             self._note(error)
 
     def _note(self, error: Exception) -> None:
-        if not self._core.is_outage(error):
+        if not self._core.gate.is_away(error):
             raise error
         self.error = error
 

@@ -16,7 +16,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 
-__all__ = ["is_outage", "is_refusal", "unavailable"]
+__all__ = ["is_late", "is_outage", "is_refusal", "unavailable"]
 
 # By name, since a driver that is not installed can't be imported: module, and class.
 _AWAY = {
@@ -94,13 +94,18 @@ def is_refusal(error: BaseException) -> bool:
     return any(name in _REFUSALS for _, name in _names(error))
 
 
+def is_late(error: BaseException) -> bool:
+    """Tell whether there was no answer in time, which may be so of one thread alone."""
+    return any(name in _LATE for each in _chain(error) for name in _names(each))
+
+
 def unavailable(error: BaseException, saver: str) -> StoreUnavailableError:
     """Make the error by which a store says what a saver's says."""
     reason = type(error).__name__
     names = {name for each in _chain(error) for name in _names(each)}
     if names & _READ_ONLY:
         return StoreReadOnlyError(f"{saver} takes no writes: {reason}, see the cause")
-    if names & _LATE:
+    if is_late(error):
         return StoreTimeoutError(f"{saver} gave no answer in time: {reason}, see the cause")
     return StoreConnectionError(f"{saver} is unavailable: {reason}, see the cause")
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
-from typing import Any, NamedTuple, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
 from langgraph_sessionstore.calls import Put, arguments_of, decode, method_of
 from langgraph_sessionstore.configs import config_of
-from langgraph_sessionstore.in_time import acalled_in_time, called_in_time
+from langgraph_sessionstore.gate import Gate, met_outage
 from langgraph_sessionstore.outages import is_refusal, unavailable
+from langgraph_sessionstore.requests import SaverRequest
 from sessionstore import InvalidMessageError, SessionStore, SessionStoreError
 from sessionstore.deadline import remaining
 from sessionstore.flow import Flow, aplay, play
@@ -25,37 +25,15 @@ from sessionstore.runner import counted
 __all__ = [
     "NOBODY",
     "Reading",
-    "SaverRequest",
     "SaverStore",
-    "asend_to",
     "asking",
     "original",
-    "send_to",
 ]
 
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
 NOBODY = "sessionstore:ping"
 """The thread that is read to see whether the primary answers: there is none of that name."""
-
-
-class SaverRequest(NamedTuple):
-    """A call of a saver.
-
-    Attributes:
-        method: The name of its sync method; the async one has an ``a`` in front.
-        args: With what.
-        kwargs: And what else.
-    """
-
-    method: str
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
-
-
-# What may still take effect when nobody waits for it any more. Not so a late deletion: newer things
-# may be there.
-_HARMLESS_LATER = ("get_tuple", "put", "put_writes", "get_delta_channel_history")
 
 
 class _Failure:
@@ -127,32 +105,6 @@ class _FinallyRefusedError(_RefusedError, InvalidMessageError):
     """The saver will never take it."""
 
 
-def send_to(
-    saver: BaseCheckpointSaver[Any], request: SaverRequest, timeout: float | None = None
-) -> Any:
-    """Carry out a request.
-
-    Args:
-        saver: The saver.
-        request: What to ask it.
-        timeout: How long to wait for it, in seconds; ``None`` for as long as it likes.
-    """
-    call = partial(getattr(saver, request.method), *request.args, **request.kwargs)
-    if timeout is None or request.method not in _HARMLESS_LATER:
-        return call()
-    return called_in_time(timeout, call)
-
-
-async def asend_to(
-    saver: BaseCheckpointSaver[Any], request: SaverRequest, timeout: float | None = None
-) -> Any:
-    """Async twin of `send_to`."""
-    call = getattr(saver, f"a{request.method}")(*request.args, **request.kwargs)
-    if timeout is None or request.method not in _HARMLESS_LATER:
-        return await call
-    return await acalled_in_time(timeout, call)
-
-
 class SaverStore(SessionStore):
     """A checkpointer that takes calls as messages.
 
@@ -161,8 +113,7 @@ class SaverStore(SessionStore):
 
     Args:
         saver: The checkpointer. Whoever made it closes it.
-        is_outage: Tells which errors say that it is away.
-        timeout: How long a call may take, in seconds; ``None`` for as long as it likes.
+        gate: By which it is asked.
 
     Attributes:
         saver: The checkpointer.
@@ -171,13 +122,11 @@ class SaverStore(SessionStore):
     def __init__(
         self,
         saver: BaseCheckpointSaver[Any],
-        is_outage: Callable[[Exception], bool],
-        timeout: float | None,
+        gate: Gate,
     ) -> None:
         """Ask it nothing yet."""
         self.saver: BaseCheckpointSaver[Any] = saver
-        self._is_outage = is_outage
-        self._timeout = timeout
+        self._gate = gate
 
     def __repr__(self) -> str:
         """Tell what saver it is."""
@@ -186,7 +135,7 @@ class SaverStore(SessionStore):
     @property
     def timeout(self) -> float | None:
         """How long a call may take, in seconds."""
-        return self._timeout
+        return self._gate.timeout
 
     @overload
     def run(self, operation: Operation[T]) -> T: ...
@@ -213,15 +162,16 @@ class SaverStore(SessionStore):
         """Leave the saver to its owner."""
 
     def _send(self, request: SaverRequest) -> Any:
-        return send_to(self.saver, request, remaining(self._timeout))
+        return self._gate.send(self.saver, request, remaining(self._gate.timeout))
 
     async def _asend(self, request: SaverRequest) -> Any:
-        return await asend_to(self.saver, request, remaining(self._timeout))
+        return await self._gate.asend(self.saver, request, remaining(self._gate.timeout))
 
     def _flow(self, operation: Operation[Any]) -> Flow[SaverRequest, Any, Any]:
         failure = _failure.get()
         if failure is not None and failure.error is not None:
-            raise unavailable(failure.error, repr(self)) from failure.error
+            error = met_outage(failure.error)
+            raise unavailable(error, repr(self)) from error
         if isinstance(operation, Append):
             return self._append(operation)
         if isinstance(operation, Ping):
@@ -283,7 +233,8 @@ class SaverStore(SessionStore):
         return reply
 
     def _translate(self, error: Exception) -> NoReturn:
-        if self._is_outage(error):
+        if self._gate.is_away(error):
+            error = met_outage(error)
             raise unavailable(error, repr(self)) from error
         reason = f"{self!r} refused this: {type(error).__name__}, see the cause"
         if is_refusal(error):

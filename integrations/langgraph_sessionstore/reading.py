@@ -11,7 +11,8 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.configs import key_of, thread_of
 from langgraph_sessionstore.core import Core, JournalRequest, SaverFlow
-from langgraph_sessionstore.primary import NOBODY, Reading, SaverRequest
+from langgraph_sessionstore.primary import NOBODY, Reading
+from langgraph_sessionstore.requests import SaverRequest
 from sessionstore import OutageError
 from sessionstore.operations import Get
 
@@ -28,7 +29,7 @@ def get_tuple(
         try:
             answer: CheckpointTuple | None = yield SaverRequest("get_tuple", (config,))
         except Exception as error:
-            if not core.is_outage(error):
+            if not core.gate.is_away(error):
                 raise
             yield from core.note(thread_id, error)
         else:
@@ -68,7 +69,7 @@ def carried(
     try:
         return (yield SaverRequest(method, args, kwargs))
     except Exception as error:
-        if not core.is_outage(error):
+        if not core.gate.is_away(error):
             raise
         yield from core.note(threads[0] if threads else NOBODY, error)
         raise OutageError(

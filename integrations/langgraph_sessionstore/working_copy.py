@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from threading import RLock
-from weakref import WeakSet
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_metadata
@@ -15,6 +13,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph_sessionstore.arguments import ListArguments, PutArguments, WritesArguments
 from langgraph_sessionstore.calls import Call, Delete, PutWrites
 from langgraph_sessionstore.configs import checkpoint_id_of, key_of, namespace_of, thread_of
+from langgraph_sessionstore.forks import at_fork
 from langgraph_sessionstore.held import Held
 from langgraph_sessionstore.threads import Thread
 from sessionstore import OutageError
@@ -35,7 +34,7 @@ class WorkingCopy:
 
     def __init__(self, max_threads: int, is_held: Callable[[str], bool], *, raises: bool) -> None:
         self.renew_lock()
-        _copies.add(self)
+        at_fork(self.renew_lock)
         self._threads: OrderedDict[str, Thread] = OrderedDict()
         self._max_threads = max_threads
         self._is_held = is_held
@@ -219,13 +218,3 @@ def _take_answer(thread: Thread, namespace: str, answer: CheckpointTuple) -> Non
     held.take(answer.checkpoint, dict(answer.metadata), parent, ours=ours)
     held.take_pending(answer.pending_writes or [])
     thread.is_delta = thread.is_delta or held.is_delta
-
-
-def _renew_locks() -> None:
-    for each in list(_copies):
-        each.renew_lock()  # a thread that is not in this process may have held it
-
-
-_copies: WeakSet[WorkingCopy] = WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)

@@ -10,7 +10,7 @@ from langgraph_sessionstore.calls import Delete, put_call, writes_call
 from langgraph_sessionstore.configs import config_of, namespace_of, thread_of
 from langgraph_sessionstore.core import Core, SaverFlow
 from langgraph_sessionstore.held import is_delta
-from langgraph_sessionstore.primary import SaverRequest
+from langgraph_sessionstore.requests import SaverRequest
 from sessionstore import OutageError
 
 __all__ = ["delete_thread", "put", "put_writes"]
@@ -23,7 +23,7 @@ def put(core: Core, serde: SerializerProtocol, asked: PutArguments) -> SaverFlow
         try:
             answer: RunnableConfig = yield SaverRequest("put", asked)
         except Exception as raised:
-            if not core.is_outage(raised):
+            if not core.gate.is_away(raised):
                 raise
             error = raised
         else:
@@ -43,7 +43,7 @@ def put_writes(core: Core, serde: SerializerProtocol, asked: WritesArguments) ->
         try:
             yield SaverRequest("put_writes", asked)
         except Exception as raised:
-            if not core.is_outage(raised):
+            if not core.gate.is_away(raised):
                 raise
             error = raised
         else:
@@ -61,7 +61,7 @@ def delete_thread(core: Core, serde: SerializerProtocol, thread_id: str) -> Save
         try:
             yield SaverRequest("delete_thread", (thread_id,))
         except Exception as raised:
-            if not core.is_outage(raised):
+            if not core.gate.is_away(raised):
                 raise
             error = raised
         else:

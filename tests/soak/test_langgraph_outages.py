@@ -47,11 +47,26 @@ def server():
     made.stop()
 
 
-@pytest.fixture(params=["in-memory", "file"])
-def options(request, tmp_path):
+@pytest.fixture(params=["in memory", "in a file", "with a timeout"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def options(kind, tmp_path):
     file = f"sqlite:///{tmp_path}/journal.db"
-    fallback = "in-memory" if request.param == "in-memory" else file
-    return {"fallback": fallback, "retry_after": 0.05, "retry_cap": 0.5}
+    fallback = file if kind == "in a file" else "in-memory"
+    timeout = 1.0 if kind == "with a timeout" else None
+    retries = {"retry_after": 0.05, "retry_cap": 0.5}
+    # These graphs never pause: they do in seconds what users do in hours.
+    return {"fallback": fallback, "timeout": timeout, "max_pending": 1_000_000, **retries}
+
+
+@pytest.fixture
+def faults(kind, server):
+    """Give how a server ends, and how it begins again."""
+    ends = [(server.kill, server.start), (server.shut_down, server.start)]
+    return [*ends, (server.freeze, server.thaw)] if kind == "with a timeout" else ends
 
 
 def config(number):
@@ -62,13 +77,13 @@ def words(turn):
     return [f"turn {turn}", "begin", f"answer {turn}", "left", "right", "end"]
 
 
-def fail_again_and_again(server, over):
+def fail_again_and_again(faults, over):
     try:
-        for end in CHANCE.choices([server.kill, server.shut_down], k=FAULTS):
+        for end, begin in CHANCE.choices(faults, k=FAULTS):
             time.sleep(CHANCE.uniform(0.1, 0.8))
             end()
-            time.sleep(CHANCE.uniform(0.1, 0.8))
-            server.start()
+            time.sleep(CHANCE.uniform(0.1, 2.0))
+            begin()
     finally:
         over.set()
 
@@ -110,7 +125,7 @@ def require_all(checkpointer, saver, lasts):
         assert found.checkpoint["channel_versions"] == versions
 
 
-def test_nothing_is_lost_though_postgresql_fails_again_and_again(server, options):
+def test_nothing_is_lost_though_postgresql_fails_again_and_again(server, options, faults):
     with (
         postgres_saver(server.url(), TIMEOUT) as saver,
         Recording(saver, **options) as checkpointer,
@@ -120,14 +135,16 @@ def test_nothing_is_lost_though_postgresql_fails_again_and_again(server, options
         graph = approval().compile(checkpointer=checkpointer)
         over = threading.Event()
         running = [pool.submit(turns, graph, number, over) for number in range(THREADS)]
-        fail_again_and_again(server, over)
+        fail_again_and_again(faults, over)
         lasts = [each.result() for each in running]
         wait_until(checkpointer.recover, "it does not recover")
         require_all(checkpointer, saver, lasts)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="interrupts in asyncio need Python 3.11")
-def test_nothing_is_lost_in_asyncio_though_postgresql_fails_again_and_again(server, options):
+def test_nothing_is_lost_in_asyncio_though_postgresql_fails_again_and_again(
+    server, options, faults
+):
     async def run():
         async with (
             async_postgres_saver(server.url(), TIMEOUT) as saver,
@@ -136,9 +153,9 @@ def test_nothing_is_lost_in_asyncio_though_postgresql_fails_again_and_again(serv
             checkpointer.acknowledged = []
             graph = approval().compile(checkpointer=checkpointer)
             over = threading.Event()
-            faults = asyncio.to_thread(fail_again_and_again, server, over)
+            failing = asyncio.to_thread(fail_again_and_again, faults, over)
             running = (aturns(graph, number, over) for number in range(THREADS))
-            _, *lasts = await asyncio.gather(faults, *running)
+            _, *lasts = await asyncio.gather(failing, *running)
             while not await checkpointer.arecover():  # the pool connects again in its own time
                 pass
         return checkpointer, lasts
