@@ -10,7 +10,13 @@ import msgspec
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.arguments import PutArguments, WritesArguments
-from langgraph_sessionstore.configs import checkpoint_id_of, namespace_of, plain, thread_of
+from langgraph_sessionstore.configs import (
+    checkpoint_id_of,
+    names_of,
+    namespace_of,
+    plain,
+    thread_of,
+)
 from sessionstore import CorruptMessageError, SessionMessage
 
 __all__ = [
@@ -118,7 +124,7 @@ def writes_call(serde: SerializerProtocol, asked: WritesArguments) -> PutWrites:
     return PutWrites(
         thread_id=thread_of(config),
         checkpoint_ns=namespace_of(config),
-        checkpoint_id=config["configurable"]["checkpoint_id"],
+        checkpoint_id=names_of(config)["checkpoint_id"],
         config=serde.dumps_typed(plain(config)),
         channels=[channel for channel, _ in asked.writes],
         values=[serde.dumps_typed(value) for _, value in asked.writes],

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 
-__all__ = ["checkpoint_id_of", "config_of", "key_of", "namespace_of", "plain", "thread_of"]
+__all__ = [
+    "checkpoint_id_of",
+    "config_of",
+    "key_of",
+    "names_of",
+    "namespace_of",
+    "plain",
+    "thread_of",
+]
 
 _LONGEST = 512
 
 
+def names_of(config: RunnableConfig) -> dict[str, Any]:
+    """Give what names a checkpoint; a config without that is a `KeyError`, as for any saver."""
+    names: dict[str, Any] = cast("dict[str, Any]", config)["configurable"]
+    return names
+
+
 def thread_of(config: RunnableConfig) -> str:
     """Give the thread's id."""
-    return str(config["configurable"]["thread_id"])
+    return str(names_of(config)["thread_id"])
 
 
 def namespace_of(config: RunnableConfig) -> str:
     """Give the namespace: empty for the graph itself, and another one for each subgraph."""
-    return str(config["configurable"].get("checkpoint_ns") or "")
+    return str(names_of(config).get("checkpoint_ns") or "")
 
 
 def checkpoint_id_of(config: RunnableConfig) -> str | None:
     """Give the id of the checkpoint that is asked for; ``None`` for the latest."""
-    found = config["configurable"].get("checkpoint_id")
+    found = names_of(config).get("checkpoint_id")
     return str(found) if found else None
 
 

@@ -29,7 +29,7 @@ class PendingCall:
         reason: Why it was set aside: the name of an error; empty of what waits.
     """
 
-    def __init__(self, write: PendingWrite, call: Call | None, serde: SerializerProtocol) -> None:
+    def __init__(self, write: PendingWrite, call: Any, serde: SerializerProtocol) -> None:
         """Describe it: `pending` and `rejected` do."""
         self.id: str = write.id
         self.method: str = method_of(call) if call else ""
@@ -37,7 +37,7 @@ class PendingCall:
         self.checkpoint_ns: str = call.checkpoint_ns if call else ""
         self.checkpoint_id: str = call.checkpoint_id if call else ""
         self.reason: str = write.reason
-        self._call = call
+        self._call: Call | None = call
         self._serde = serde
 
     def __repr__(self) -> str:

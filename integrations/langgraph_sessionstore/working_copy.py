@@ -12,7 +12,13 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.arguments import ListArguments, PutArguments, WritesArguments
 from langgraph_sessionstore.calls import Call, Delete, PutWrites
-from langgraph_sessionstore.configs import checkpoint_id_of, key_of, namespace_of, thread_of
+from langgraph_sessionstore.configs import (
+    checkpoint_id_of,
+    key_of,
+    names_of,
+    namespace_of,
+    thread_of,
+)
 from langgraph_sessionstore.forks import at_fork
 from langgraph_sessionstore.held import Held
 from langgraph_sessionstore.threads import Thread
@@ -174,7 +180,7 @@ class WorkingCopy:
             )
 
     def _chosen(self, config: RunnableConfig | None) -> list[tuple[str, str, Held]]:
-        asked = config["configurable"].get("checkpoint_ns") if config else None
+        asked = names_of(config).get("checkpoint_ns") if config else None
         checkpoint_id = checkpoint_id_of(config) if config else None
         with self._lock:
             threads = list(self._threads.values())
