@@ -210,6 +210,15 @@ def test_a_forked_child_has_an_outage_of_its_own():
         assert checkpointer.recover()
 
 
+def test_a_checkpoint_that_can_not_be_remembered_is_put_all_the_same(caplog):
+    with FallbackCheckpointer(Cut()) as checkpointer:
+        config = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+        bare = {"id": "1", "ts": "", "channel_values": {}}  # as by hand: not all of one
+        told = checkpointer.put(config, bare, {"source": "input"}, {})
+        assert told["configurable"]["checkpoint_id"] == "1"
+        assert "can't go on in an outage: KeyError" in caplog.text
+
+
 def test_a_saver_in_memory_stays_what_it_is():
     checkpointer = FallbackCheckpointer(InMemorySaver())
     assert "InMemorySaver, healthy, <0 pending>" in repr(checkpointer)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -21,6 +23,7 @@ from sessionstore.operations import Append, Get, Operation, Ping
 __all__ = ["Core", "JournalRequest", "SaverFlow"]
 
 T = TypeVar("T")
+_logger = logging.getLogger("sessionstore")
 
 
 class JournalRequest(NamedTuple):
@@ -92,6 +95,18 @@ class Core:
         if self.copy.stamp(thread_id) < 0 and self.journal.has_pending(key):
             self._restore(key)
         return self.copy
+
+    def remember(self, thread_id: str, note: Callable[..., None], *what: Any) -> None:
+        """Have the working copy take note of what the primary has done.
+
+        Where it can't, the thread is one that was never seen: that is no fault of the call, which
+        took effect.
+        """
+        try:
+            note(*what)
+        except Exception as error:  # noqa: BLE001 - of a checkpoint that is not as LangGraph makes it
+            self.copy.forget([thread_id])
+            _logger.warning("a thread can't go on in an outage: %s", type(error).__name__)
 
     def is_clear(self, thread_id: str) -> bool:
         """Tell whether the primary is there, and nothing of the thread waits for it."""

@@ -33,14 +33,14 @@ def get_tuple(
                 raise
             yield from core.note(thread_id, error)
         else:
-            core.copy.learn(config, answer, stamp)
+            core.remember(thread_id, core.copy.learn, config, answer, stamp)
             yield from core.keep_up()
             return answer
     else:
         reading = Reading(config)
         yield JournalRequest(Get(key_of(thread_id), 0), reading=reading)
         if reading.is_answered:
-            core.copy.learn(config, reading.answer, stamp)
+            core.remember(thread_id, core.copy.learn, config, reading.answer, stamp)
             return reading.answer
     return core.known(thread_id).read(serde, config)
 

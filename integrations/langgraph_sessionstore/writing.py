@@ -27,7 +27,7 @@ def put(core: Core, serde: SerializerProtocol, asked: PutArguments) -> SaverFlow
                 raise
             error = raised
         else:
-            core.copy.put(asked)
+            core.remember(thread_id, core.copy.put, asked)
             yield from core.keep_up()
             return answer
     delta = is_delta(asked.checkpoint, asked.metadata)
@@ -47,7 +47,7 @@ def put_writes(core: Core, serde: SerializerProtocol, asked: WritesArguments) ->
                 raise
             error = raised
         else:
-            core.copy.put_writes(asked)
+            core.remember(thread_id, core.copy.put_writes, asked)
             yield from core.keep_up()
             return
     yield from _require_promise(core, thread_id, error)
