@@ -16,7 +16,7 @@ DOCS := $(ENV)-docs
 SPHINX := $(DOCS)/bin/python -m sphinx --fresh-env --nitpicky --fail-on-warning --keep-going --quiet
 # Compiled once, not by each of the hundred processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
-PACKAGES := sessionstore langchain_sessionstore langgraph_sessionstore llama_index_sessionstore
+PACKAGES := sessionstore langchain_sessionstore langgraph_sessionstore llama_index_sessionstore openai_agents_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
@@ -28,11 +28,12 @@ help: ## list the targets
 demo: $(READY) ## a conversation that survives a restart, in two processes
 	@$(BIN)/python -m langchain_sessionstore.demo
 
-test: $(READY) ## every test
+test: $(READY) ## the tests, but for the long ones
 	$(BIN)/python -m pytest
 
-soak: $(READY) docs ## the long tests: servers killed under load, every server and protocol, a browser (needs Chromium)
+soak: $(READY) docs ## the long tests: servers killed under load, every server and protocol, notebooks, a browser (needs Chromium)
 	$(BIN)/python -m pytest tests/soak
+	$(BIN)/python -m pytest -m soak
 
 lint: $(READY) ## style
 	$(BIN)/ruff format --check .
@@ -40,16 +41,17 @@ lint: $(READY) ## style
 
 types: $(READY) ## strict types, for us and for those who use the package
 	$(BIN)/mypy
+	$(BIN)/mypy docs/examples
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright
 	@for package in $(PACKAGES); do \
 		PATH="$(CURDIR)/$(BIN):$$PATH" pyright --ignoreexternal --verifytypes $$package || exit 1; \
 	done
 
 notebooks: $(READY) ## every notebook, in a kernel of its own
-	$(BIN)/python -m pytest tests/test_notebooks.py
+	$(BIN)/python -m pytest tests/soak/test_notebooks.py
 
 outputs: $(READY) ## every notebook, run again, with its outputs
-	cd tests && ../$(BIN)/python test_notebooks.py
+	PYTHONPATH=tests $(BIN)/python tests/soak/test_notebooks.py
 
 bench: $(BENCH)/ready ## what things cost, beside limits and peers, into benchmarks/RESULTS.md (15 minutes)
 	$(BENCH)/bin/python benchmarks/run.py
@@ -66,7 +68,7 @@ docs-links: $(DOCS)/ready ## every link of the documentation to elsewhere (needs
 diagrams: $(READY) ## the pictures of the documentation, drawn again
 	$(BIN)/python docs/diagrams/draw.py
 
-check: lint types docs demo test-all soak ## all that CI runs (the notebooks are among the tests)
+check: lint types docs demo test-all soak ## all that CI runs (the notebooks are among the long tests)
 
 dist: $(READY) ## what a release is: the wheel and the archive of the sources, into dist
 	rm -rf dist

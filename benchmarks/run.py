@@ -14,7 +14,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import branches
 import decoding
+import leasing
 import many
 import outages
 import parts
@@ -160,6 +162,16 @@ class Run:
     def _alone(self, backend: str, place: Place) -> None:
         """Measure ours beside itself."""
         loop, scale = self._loop, self._scale
+        self._group(
+            "branches",
+            backend,
+            lambda: branches.branches(loop, backend, place, seconds=scale.seconds / 2),
+        )
+        self._group(
+            "leases",
+            backend,
+            lambda: leasing.leasing(loop, backend, place, seconds=scale.seconds / 2),
+        )
         if backend == "memory":
             return
         self._group(

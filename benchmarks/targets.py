@@ -8,6 +8,7 @@ from operator import sub
 from statistics import median
 
 import parts
+from branches import FORK, LENGTHS, REWIND, SAVED
 from crowds import DISTINCT, SHARED
 from measured import Measured, paired
 from outages import HEALTHY
@@ -76,6 +77,7 @@ def targets(measured: Iterable[Measured]) -> list[Target]:
         *_whole(figures),
         *_throughput(figures),
         *_scaling(figures),
+        *_branches(figures),
         *_fallback(figures),
         *_wiring(figures),
     ]
@@ -170,6 +172,18 @@ def _scaling(figures: Figures) -> Iterator[Target]:
         beside: dict[str, object] = {"name": name} if name else {"family": _PEERS}
         found = figures.pairs(ours, **beside)
         yield from _worst(what + (name or "the best peer"), where, "≥", wanted, found)
+
+
+def _branches(figures: Figures) -> Iterator[Target]:
+    short, long = LENGTHS
+    for one in figures.of(work=FORK, name=BARE):
+        what = f"forking {one.size:,} messages over {SAVED}"
+        yield from _worst(what, one.backend, "≤", 1.0, figures.pairs([one], name=SAVED))
+    for one in figures.of(work=REWIND, name=BARE, size=long):
+        same = {"work": REWIND, "name": BARE, "backend": one.backend, "size": short}
+        what = f"{REWIND}, of {long:,} over one of {short:,}"
+        for other in figures.of(**same):
+            yield Target(what, one.backend, "≤", 1.2, paired(one, other))
 
 
 def _fallback(figures: Figures) -> Iterator[Target]:

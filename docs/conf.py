@@ -17,6 +17,7 @@ OURS = (
     "langchain_sessionstore",
     "langgraph_sessionstore",
     "llama_index_sessionstore",
+    "openai_agents_sessionstore",
 )
 PUBLIC = (
     "sessionstore.operations",
@@ -24,8 +25,8 @@ PUBLIC = (
     "langchain_sessionstore.testing",
 )
 
-# autodoc imports with `typing.TYPE_CHECKING` true, which llama-index-core does not bear.
-for _name in ("llama_index.core", *OURS):
+# autodoc imports with `typing.TYPE_CHECKING` true, which these do not bear.
+for _name in ("llama_index.core", "agents", *OURS):
     import_module(_name)
 
 project = "sessionstore"
@@ -46,7 +47,7 @@ nitpick_ignore_regex = [
     # Variables of types, and types in signatures that nobody has to name.
     (
         r"py:class",
-        r"\w+(\.\w+)*\.(T|Keys|LanguageModel|Pause|Reply|Request|Result|Run|Tables|Work)",
+        r"\w+(\.\w+)*\.(T|Keys|LanguageModel|Pause|Reply|Request|Result|Run|Tables|TurnTerms|Work)",
     ),
     # What belongs to others is not on this site, and nothing is fetched to find it.
     (r"py:.*", rf"(?!({'|'.join(OURS)})\b).*"),

@@ -10,7 +10,7 @@ from pathlib import Path
 HINT = "no Chromium here: apt-get install chromium, or put chromium or google-chrome on the PATH"
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_OPTIONS = (
+OPTIONS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -35,7 +35,7 @@ def browse(page: Path, *options: str) -> str:
     assert program, HINT
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         return subprocess.run(
-            [program, *_OPTIONS, f"--user-data-dir={profile}", *options, page.as_uri()],
+            [program, *OPTIONS, f"--user-data-dir={profile}", *options, page.as_uri()],
             check=True,
             capture_output=True,
             text=True,

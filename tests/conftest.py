@@ -116,7 +116,7 @@ def mariadb() -> Iterator[MariadbServer]:
 def empty(db: AgentDb) -> None:
     """Empty a store's tables: cheaper than to make them for each test."""
     with db._sync().begin() as connection:
-        for table in (db.tables.messages, db.tables.sessions):
+        for table in (db.tables.messages, db.tables.sessions, db.tables.leases):
             connection.execute(table.delete())
 
 

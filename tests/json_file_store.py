@@ -31,6 +31,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore.arguments import require_version
+from sessionstore.leases import leased_error, require_lease
 from sessionstore.models import (
     SYSTEM_ROLES,
     decode_messages,
@@ -42,10 +43,12 @@ from sessionstore.models import (
     retention_microseconds,
 )
 from sessionstore.operations import (
+    AcquireLease,
     Append,
     Create,
     Delete,
     DeleteMessages,
+    Fence,
     Fork,
     Get,
     GetMessages,
@@ -53,6 +56,8 @@ from sessionstore.operations import (
     Operation,
     Ping,
     Prune,
+    ReleaseLease,
+    RenewLease,
     ReplaceMessage,
     Rewind,
     Setup,
@@ -68,15 +73,17 @@ Session = dict[str, Any]
 
 
 class File(dict[str, Session]):
-    """What is in the file: the live sessions, and beside them those that have expired."""
+    """What is in the file: the live sessions, those that have expired, and the leases."""
 
-    def __init__(self, content: dict[str, Session], oldest: float) -> None:
-        live = {key: session for key, session in content.items() if session["updated"] >= oldest}
+    def __init__(self, content: dict[str, Any], oldest: float) -> None:
+        sessions = content.get("sessions", {})
+        live = {key: session for key, session in sessions.items() if session["updated"] >= oldest}
         super().__init__(live)
-        self.expired = {key: content[key] for key in content.keys() - live.keys()}
+        self.expired = {key: sessions[key] for key in sessions.keys() - live.keys()}
+        self.leases: dict[str, dict[str, Any]] = content.get("leases", {})
 
     def text(self) -> str:
-        return json.dumps({**self.expired, **self})
+        return json.dumps({"sessions": {**self.expired, **self}, "leases": self.leases})
 
 
 class JsonFileStore(SessionStore):
@@ -315,6 +322,39 @@ def fork(file: File, operation: Fork) -> SessionInfo:
     return SessionInfo(**_head(new_id, _written(file, new_id)))
 
 
+def acquire_lease(file: File, operation: AcquireLease) -> int:
+    _found(file, operation)
+    now, name = time.time_ns() // 1000, operation.session_id
+    lease = file.leases.get(name, {"token": 0, "ends": 0})
+    is_held = lease["ends"] > now
+    if not (is_held and lease["holder"] == operation.holder):
+        if is_held and not operation.take_over:
+            raise leased_error((lease["ends"] - now) / 1e6)
+        lease = {"token": max(now, lease["token"] + 1), "holder": operation.holder}
+    file.leases[name] = {**lease, "ends": now + round(operation.seconds * 1e6)}
+    return int(lease["token"])
+
+
+def renew_lease(file: File, operation: RenewLease) -> None:
+    _found(file, operation)
+    fence(file, operation)
+    ends = time.time_ns() // 1000 + round(operation.seconds * 1e6)
+    file.leases[operation.session_id]["ends"] = ends
+
+
+def release_lease(file: File, operation: ReleaseLease) -> bool:
+    lease = _held(file, operation)
+    if lease is None or lease["holder"] != operation.holder:
+        return False
+    lease["ends"] = 0  # its token stays
+    return True
+
+
+def fence(file: File, operation: Fence | RenewLease) -> None:
+    lease = _held(file, operation)
+    require_lease(lease is not None and lease["token"] == operation.token)
+
+
 def several(file: File, operation: Several) -> list[Any]:
     return [FUNCTIONS[type(part)](file, part) for part in operation.operations]
 
@@ -330,6 +370,10 @@ FUNCTIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
     Update: update,
     Delete: delete,
     Fork: fork,
+    AcquireLease: acquire_lease,
+    RenewLease: renew_lease,
+    ReleaseLease: release_lease,
+    Fence: fence,
     Several: several,
     ListSessions: list_sessions,
     Prune: prune,
@@ -361,6 +405,12 @@ def _found(file: File, operation: Any) -> Session | None:
     if session := file.get(operation.session_id):
         require_owner(session["user"], operation.user_id)
     return session
+
+
+def _held(file: File, operation: Any) -> dict[str, Any] | None:
+    """Give the lease of a session, if anybody has it."""
+    lease = file.leases.get(operation.session_id)
+    return lease if lease and lease["ends"] > time.time_ns() // 1000 else None
 
 
 def _required(file: File, operation: Any) -> Session:

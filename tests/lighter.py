@@ -4,7 +4,7 @@
 class Checked:
     """Comes before a suite, and takes out what is decided before a backend is asked.
 
-    Tried on memory, on SQLite, on Redis, on SQL in memory, and on a fallback in an outage.
+    Tried on memory, on SQL in memory, and on a fallback in an outage.
     """
 
     # Refused when the operation is made, or when it is encoded.
@@ -15,7 +15,17 @@ class Checked:
     test_delete_messages_refuses_an_invalid_id = test_an_invalid_version_is_refused = None
 
 
-class Lighter(Checked):
+class Shorter(Checked):
+    """Takes out, beside that, what is of 100,000 messages.
+
+    Tried on memory, and by the soak on all.
+    """
+
+    test_a_long_session_is_used_as_a_short_one = test_a_long_session_is_forked = None
+    test_a_long_session_is_rewound = None
+
+
+class Lighter(Shorter):
     """Takes out, beside that, what is this package's own, whatever the server.
 
     Tried on each backend's first kind, and by the soak on all.
@@ -23,8 +33,6 @@ class Lighter(Checked):
 
     # Turned into bytes before it is sent; each kind of message is still tried.
     test_any_messages_come_back_equal = test_any_metadata_comes_back_equal = None
-    # 100,000 messages: the statements are the same.
-    test_a_long_session_is_used_as_a_short_one = test_a_long_session_is_forked = None
     # Processes of their own, which differ by the driver at most.
     test_a_killed_writer_leaves_all_or_nothing = test_a_killed_fork_leaves_all_or_nothing = None
     test_refusals_of_the_system_are_store_errors = None

@@ -107,7 +107,13 @@ def test_no_test_of_the_suite_hides_another() -> None:
 
 @pytest.mark.parametrize(
     "suite",
-    [lighter.Checked, lighter.Lighter, fallback_contract.Outage, fallback_contract.GoingDownAndUp],
+    [
+        lighter.Checked,
+        lighter.Shorter,
+        lighter.Lighter,
+        fallback_contract.Outage,
+        fallback_contract.GoingDownAndUp,
+    ],
 )
 def test_every_name_that_is_left_out_is_a_test_of_the_suite(suite: type) -> None:
     left_out = set(names_of_tests(suite)) - {name for name, test in vars(suite).items() if test}

@@ -163,6 +163,7 @@ def _start(url: str, schema: str, gate: Any, answers: Any) -> None:
         raise
 
 
+@pytest.mark.soak
 def test_twenty_processes_start_on_an_empty_database(postgres: PostgresServer, schema: str) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["sessionstore.sql.store", "psycopg"])
@@ -190,7 +191,8 @@ def test_the_tables_have_the_documented_indexes(open_db: OpenDb) -> None:
         DbSessionStore(db).ping()
         found = inspect(db._sync())
         schema = db.tables.metadata.schema
-        for known in (db.tables.sessions, db.tables.messages, db.tables.schema):
+        tables = db.tables
+        for known in (tables.sessions, tables.messages, tables.leases, tables.schema):
             columns = found.get_columns(known.name, schema=schema)
             nullable = {column.name: column.nullable for column in known.columns}
             nullable["session_key"] = known is db.tables.sessions and "sqlite" in repr(db)

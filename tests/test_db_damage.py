@@ -35,6 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileStore]:
         yield store
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("value", DAMAGE.values(), ids=DAMAGE.keys())
 @pytest.mark.parametrize(
     ("table", "column"), [(table, name) for table, names in COLUMNS.items() for name in names]

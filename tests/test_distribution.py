@@ -21,6 +21,7 @@ PACKAGES = {
     "langchain_sessionstore": ROOT / "integrations",
     "langgraph_sessionstore": ROOT / "integrations",
     "llama_index_sessionstore": ROOT / "integrations",
+    "openai_agents_sessionstore": ROOT / "integrations",
 }
 FOLDERS = (".ci", "adapters", "benchmarks", "docs", "integrations", "notebooks", "tests")
 FILES = {
@@ -80,12 +81,21 @@ def test_the_archive_of_the_sources_has_all(built: Path) -> None:
 def test_the_metadata_names_every_extra(wheel: zipfile.ZipFile) -> None:
     [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
     metadata = Parser().parsestr(wheel.read(name).decode())
-    extras = {"langchain", "langgraph", "llama-index", "postgres", "redis", "sql"}
+    extras = {
+        "langchain",
+        "langgraph",
+        "llama-index",
+        "openai-agents",
+        "postgres",
+        "redis",
+        "sql",
+    }
     assert set(metadata.get_all("Provides-Extra", [])) == {*extras, "all", "testing"}
     assert metadata["Author"] == "sessionstore maintainers"
     assert metadata["License-Expression"] == "MIT"
     all_of = [one for one in metadata.get_all("Requires-Dist", []) if one.endswith("'all'")]
-    for package in ("langchain-core", "llama-index-core", "psycopg", "redis", "sqlalchemy"):
+    packages = ("langchain-core", "llama-index-core", "openai-agents", "psycopg", "redis")
+    for package in (*packages, "sqlalchemy"):
         assert any(one.startswith(package) for one in all_of), package
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pages import DOCS
 
-from langchain_sessionstore import SessionSaveError
+from langchain_sessionstore import SessionSaveError, TurnSupersededError
 from sessionstore import (
     FallbackSessionStore,
     PostgresAgentDb,
@@ -44,6 +44,7 @@ PAGES = {
     "langchain_sessionstore.testing": "langchain_sessionstore",
     "langgraph_sessionstore": "langgraph_sessionstore",
     "llama_index_sessionstore": "llama_index_sessionstore",
+    "openai_agents_sessionstore": "openai_agents_sessionstore",
 }
 DIRECTIVE = re.compile(r"^\.\. (?:auto(\w+)|(currentmodule)):: (\S+)", re.MULTILINE)
 
@@ -75,7 +76,8 @@ def test_every_public_name_has_an_entry(package: str) -> None:
 def test_every_error_has_an_entry_that_says_what_to_do() -> None:
     page = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
     entries = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL))
-    assert entries.keys() == {*errors.__all__, SessionSaveError.__name__}
+    of_chains = {SessionSaveError.__name__, TurnSupersededError.__name__}
+    assert entries.keys() == {*errors.__all__, *of_chains}
     assert not [name for name, text in entries.items() if "**What to do.**" not in text]
     assert set(re.findall(r"^ *- \[`(\w+)`\]\(#\w+\): ", page, re.MULTILINE)) == entries.keys()
 

@@ -11,6 +11,7 @@ import pytest
 import langchain_sessionstore
 import langgraph_sessionstore
 import llama_index_sessionstore
+import openai_agents_sessionstore
 import sessionstore
 
 PACKAGES = (
@@ -18,6 +19,7 @@ PACKAGES = (
     langchain_sessionstore,
     langgraph_sessionstore,
     llama_index_sessionstore,
+    openai_agents_sessionstore,
 )
 MODULES = [
     found.name

@@ -49,7 +49,7 @@ def contacts(primary: Primary) -> tuple[int, int]:
 
 def test_only_the_first_call_of_an_outage_asks_the_primary(primary: Primary, call: Call) -> None:
     with (
-        FallbackSessionStore(primary.store(), retry_after=NEVER, retry_cap=NEVER) as store,
+        FallbackSessionStore(primary.store(LONG), retry_after=NEVER, retry_cap=NEVER) as store,
         primary.around() as around,
     ):
         around.delete("s")

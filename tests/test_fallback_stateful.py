@@ -42,7 +42,7 @@ _messages = st.builds(SessionMessage, st.just("user"), st.text("xyz", max_size=3
 _batches = st.lists(_messages, max_size=4, unique_by=lambda message: message.id)
 _changes = st.dictionaries(st.sampled_from("abc"), st.none() | st.integers(0, 9), max_size=2)
 _faults = st.lists(st.sampled_from([None, None, "down", "lost"]), max_size=4)
-EXAMPLES = 60
+EXAMPLES = 15  # the soak tries many more
 _ends = st.sampled_from([None, None, "down"])
 
 
@@ -513,13 +513,17 @@ def outcome_of(on_model: Callable[[Past], Any], past: Past) -> Any:
 @pytest.mark.parametrize("fallback", ["sqlite", "memory"])
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_whatever_fails_nothing_is_lost(mode: str, fallback: str) -> None:
+    survive(mode, fallback, EXAMPLES)
+
+
+def survive(mode: str, fallback: str, examples: int) -> None:
     machine = type("Machine", (Outages,), {"mode": mode, "lasting": fallback == "sqlite"})
     logging.getLogger("sessionstore").setLevel(logging.CRITICAL)
     try:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=EXAMPLES,
+                max_examples=examples,
                 stateful_step_count=25,
                 phases=[Phase.explicit, Phase.generate],  # no shrinking: ids are random
                 deadline=None,

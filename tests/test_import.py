@@ -97,6 +97,7 @@ NEED_THEM = "AgentDb DbSessionStore PostgresAgentDb RedisSessionStore SqliteAgen
         ("langchain_sessionstore", "langchain", "SessionMiddleware"),
         ("langgraph_sessionstore", "", ""),
         ("llama_index_sessionstore", "", ""),
+        ("openai_agents_sessionstore", "", ""),
     ],
 )
 def test_help_inspect_and_a_star_meet_all_names_and_none_that_raises(
@@ -176,10 +177,11 @@ def test_the_suite_says_what_it_needs(warm: Warm) -> None:
 
 WITHOUT = """
     import sys
+    from importlib import import_module
 
-    sys.modules[sys.argv[1]] = None
+    sys.modules[sys.argv[2]] = None
     try:
-        __import__(sys.argv[2])
+        import_module(sys.argv[1])
     except ImportError as error:
         print(error)
 """
@@ -192,25 +194,27 @@ WITHOUT = """
         ("llama_index_sessionstore", "llama-index", "llama_index.core"),
         ("langgraph_sessionstore", "langgraph", "langgraph"),
         ("langgraph_sessionstore", "langgraph", "langgraph.checkpoint"),
+        ("openai_agents_sessionstore", "openai-agents", "agents"),
     ],
 )
 def test_an_integration_says_what_it_needs(package: str, extra: str, missing: str) -> None:
     hint = f"{package} needs the {extra} extra: pip install 'sessionstore[{extra}]'\n"
     with Children() as children:
-        assert children.run(WITHOUT, missing, package) == hint
+        assert children.run(WITHOUT, package, missing) == hint
 
 
 LAZY = """
     import sys
 
-    import llama_index_sessionstore
+    import llama_index_sessionstore, openai_agents_sessionstore
     print("llama_index.core" in sys.modules, hasattr(llama_index_sessionstore, "nothing"))
+    print("agents" in sys.modules, hasattr(openai_agents_sessionstore, "nothing"))
 """
 
 
-def test_llama_index_is_imported_at_its_first_use() -> None:
+def test_a_framework_is_imported_at_its_first_use() -> None:
     with Children() as children:
-        assert children.run(LAZY) == "False False\n"
+        assert children.run(LAZY) == "False False\n" * 2
 
 
 COST = """

@@ -13,7 +13,7 @@ from itertools import chain as joined
 from typing import Any
 
 import pytest
-from agents import CountingModel, agent
+from counting_agent import CountingModel, agent
 from hooked import HookedStore
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from agents import CountingModel, agent
+from counting_agent import CountingModel, agent
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.runnables import Runnable, RunnableGenerator, RunnableLambda
 

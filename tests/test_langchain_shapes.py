@@ -9,7 +9,7 @@ from collections import defaultdict
 from functools import partial
 
 import pytest
-from agents import CountingModel
+from counting_agent import CountingModel
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import (
     AIMessage,

@@ -4,7 +4,7 @@ import asyncio
 import warnings
 
 import pytest
-from agents import CountingModel
+from counting_agent import CountingModel
 from langchain_core.runnables import ConfigurableFieldSpec
 
 from langchain_sessionstore import session_history_factory, with_session_history
@@ -79,6 +79,25 @@ def test_a_call_without_a_user_is_refused_before_the_model_runs(store, wiring, m
         METHODS[method](wiring(model, store), {"configurable": {"session_id": "s"}})
     assert model.seen == []
     assert store.get("s") is None
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_server_can_check_whose_a_session_is_before_it_streams(store, kind):
+    model = CountingModel()
+    chain = ours(model, store)
+
+    def check(config):
+        return chain.check(config) if kind == "sync" else asyncio.run(chain.acheck(config))
+
+    check(user("alice"))
+    assert store.get("s") is None
+    chain.invoke("hi", user("alice"))
+    check(user("alice"))
+    with pytest.raises(SessionAccessError):
+        check(user("mallory"))
+    with pytest.raises(InvalidSessionError):
+        check({"configurable": {"session_id": "s"}})
+    assert len(model.seen) == 1
 
 
 @pytest.mark.parametrize("nobody", [None, ""])

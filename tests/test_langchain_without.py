@@ -20,7 +20,7 @@ USES = """
     import asyncio
 
     import langchain_sessionstore as ours
-    from agents import CountingModel, agent
+    from counting_agent import CountingModel, agent
     from langchain.agents import create_agent
     from langchain_core.messages import AIMessage, HumanMessage
     from sessionstore import InMemorySessionStore, Window

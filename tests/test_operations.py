@@ -18,10 +18,12 @@ from sessionstore import (
     SQLiteSessionStore,
 )
 from sessionstore.operations import (
+    AcquireLease,
     Append,
     Create,
     Delete,
     DeleteMessages,
+    Fence,
     Fork,
     Get,
     GetMessages,
@@ -29,6 +31,8 @@ from sessionstore.operations import (
     Operation,
     Ping,
     Prune,
+    ReleaseLease,
+    RenewLease,
     ReplaceMessage,
     Rewind,
     Setup,
@@ -48,6 +52,10 @@ ALL: list[Operation[Any]] = [
     Update("s", [SAID], {"title": WORDS}, "alice", 2),
     Delete("s", "alice"),
     Fork("s", "t", "m1", "alice", {"title": WORDS}),
+    AcquireLease("s", 5, "alice", True, WORDS),
+    RenewLease("s", 7, 5, "alice"),
+    ReleaseLease("s", WORDS, "alice"),
+    Fence("s", 7, "alice"),
     ListSessions("helper", "alice", 7, "cursor", SAID.created_at, SAID.created_at, 5),
     Prune(),
     Ping(),
@@ -64,6 +72,10 @@ _decoder: Any = msgspec.json.Decoder(
     | Update
     | Delete
     | Fork
+    | AcquireLease
+    | RenewLease
+    | ReleaseLease
+    | Fence
     | ListSessions
     | Prune
     | Ping
@@ -91,8 +103,9 @@ def test_an_operation_can_not_be_changed(operation: Operation[Any]) -> None:
 
 
 def test_an_operation_says_which_session_it_is_about_and_whether_it_writes() -> None:
-    assert [one.about for one in ALL] == ["s"] * 10 + [None] * 4
+    assert [one.about for one in ALL] == ["s"] * 14 + [None] * 4
     writes = {Create, Append, ReplaceMessage, DeleteMessages, Rewind, Update, Delete, Fork, Prune}
+    writes |= {AcquireLease, RenewLease, ReleaseLease}
     assert {type(one) for one in ALL if one.is_write} == writes
 
 
@@ -108,6 +121,8 @@ def test_arguments_are_normalised_when_an_operation_is_made() -> None:
     assert first.session_id != second.session_id
     assert Fork("s").new_session_id
     assert Fork("s").new_session_id != Fork("s").new_session_id
+    assert AcquireLease("s").holder
+    assert AcquireLease("s").holder != AcquireLease("s").holder
     assert Create("s", metadata=None).metadata == {}  # type: ignore[arg-type]
 
 
@@ -132,6 +147,19 @@ def test_an_operation_with_invalid_arguments_is_refused() -> None:
         (InvalidMessageError, lambda: Rewind("s", "")),
         (InvalidMessageError, lambda: Rewind("s", 7)),  # type: ignore[arg-type]
         (InvalidSessionError, lambda: Rewind("s", None, expected_version=-1)),
+        (InvalidSessionError, lambda: AcquireLease("", 60)),
+        (InvalidSessionError, lambda: AcquireLease("s", 0)),
+        (InvalidSessionError, lambda: AcquireLease("s", float("nan"))),
+        (InvalidSessionError, lambda: AcquireLease("s", user_id="")),
+        (InvalidSessionError, lambda: AcquireLease("s", holder="")),
+        (TypeError, lambda: AcquireLease("s", take_over="yes")),  # type: ignore[arg-type]
+        (TypeError, lambda: RenewLease("s", "7")),  # type: ignore[arg-type]
+        (InvalidSessionError, lambda: RenewLease("s", 7, 86_401)),
+        (InvalidSessionError, lambda: RenewLease("s", -1)),
+        (TypeError, lambda: ReleaseLease("s", 7)),  # type: ignore[arg-type]
+        (InvalidSessionError, lambda: ReleaseLease("s", "x" * 513)),
+        (InvalidSessionError, lambda: Fence("s", 2**63)),
+        (TypeError, lambda: Fence("s", True)),
     ]
     for kind, make in bad:
         with pytest.raises(kind):

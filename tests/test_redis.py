@@ -1,4 +1,4 @@
-"""The conformance suite on every topology, and on the oldest server there is."""
+"""The conformance suite on Redis; and on a Cluster, and on the oldest server there is, its core."""
 
 from __future__ import annotations
 
@@ -7,36 +7,31 @@ from functools import partial
 from typing import Any
 
 import pytest
-from lighter import Lighter
-from servers import permissions
-from servers import redis as redis_servers
+from lighter import Lighter, Shorter
+from servers.permissions import permitted
 
 from sessionstore import RedisSessionStore
 from sessionstore.testing import OpenStore, SharedStoreConformance
+from sessionstore.testing.appending import AppendContract
+from sessionstore.testing.crowds import CrowdContract
+from sessionstore.testing.forking import ForkContract
+from sessionstore.testing.listing import ListContract
 
 # Both ends of what is supported: the old server is met through Sentinels, and over RESP2, which
 # redis-py no longer speaks by default. Everywhere it is the user who may do what the page on Redis
-# lists for it, and nothing else. All combinations are in the soak.
+# lists for it, and nothing else. All of the suite on all combinations is in the soak.
 PATIENCE = 20.0  # a busy machine is no fault of the store
 LEGS = {"redis_server": "", "redis_cluster": "", "old_redis_guarded": "?protocol=2"}
 
 
 def opened(request: pytest.FixtureRequest) -> OpenStore:
-    server = request.getfixturevalue(request.param)
-    commands = permissions.ALWAYS
-    if isinstance(server, redis_servers.Cluster):
-        nodes, commands = server.servers, [*commands, *permissions.MORE]
-    elif isinstance(server, redis_servers.Guarded):
-        nodes = [server.master, server.replica]
-    else:
-        nodes, commands = [server], [*commands, "multi", "exec", "copy"]
-    url = permissions.permit(server.url, nodes, commands) + LEGS[request.param]
+    url = permitted(request.getfixturevalue(request.param)) + LEGS[request.param]
     return partial(
         RedisSessionStore, url, key_prefix=f"sessionstore:{uuid.uuid4()}:", timeout=PATIENCE
     )
 
 
-class TestConformance(SharedStoreConformance):
+class TestConformance(Shorter, SharedStoreConformance):
     prunes = False
 
     @pytest.fixture(params=["redis_server"])
@@ -47,7 +42,9 @@ class TestConformance(SharedStoreConformance):
         return {"ttl_seconds": seconds}
 
 
-class TestElsewhere(Lighter, TestConformance):
+class TestElsewhere(Lighter, AppendContract, ListContract, ForkContract, CrowdContract):
+    """What a topology or a protocol changes most."""
+
     @pytest.fixture(params=["redis_cluster", "old_redis_guarded"])
     def open_store(self, request: pytest.FixtureRequest) -> OpenStore:
         return opened(request)

@@ -210,6 +210,7 @@ def test_every_second_caller_is_cancelled_and_no_other(
     asyncio.run(main())
 
 
+@pytest.mark.soak
 def test_of_a_cluster_too_every_second_caller_is_cancelled_and_no_other(
     redis_cluster: redis_servers.Cluster, prefix: str
 ) -> None:

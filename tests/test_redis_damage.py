@@ -158,6 +158,7 @@ def test_a_session_whose_last_messages_can_not_be_read_is_left_out_of_previews(
         assert listed == ["last", "damaged", "first"]
 
 
+@pytest.mark.soak
 def test_a_write_with_too_many_messages_is_refused_before_it_is_sent(
     store: RedisSessionStore,
 ) -> None:

@@ -30,7 +30,14 @@ from sessionstore import (
     SessionStoreError,
 )
 from sessionstore.models import encode_message, new_id
-from sessionstore.operations import Append, Get, GetMessages, Update
+from sessionstore.operations import (
+    AcquireLease,
+    Append,
+    Get,
+    GetMessages,
+    ReleaseLease,
+    Update,
+)
 from sessionstore.redis.clients import Clients
 from sessionstore.redis.keys import encoded, session_keys
 from sessionstore.redis.requests import Command
@@ -96,6 +103,9 @@ def operations(store: Any, a: str = "", name: str = "s") -> dict[str, Callable[[
         "several": call("run", [GetMessages(name, limit=5), Append(name, [said("y")])]),
         "several writes": call("run", [Append(name, log), Update(name, metadata={}), Get(name)]),
         "several reads": call("run", [GetMessages(name), Get(name)]),
+        "lease": call("run", AcquireLease(name, holder="me")),
+        "lease again": call("run", AcquireLease(name, holder="me")),
+        "release": call("run", ReleaseLease(name, "me")),
         "list": call("list_sessions"),
         "list by user": call("list_sessions", user_id="u", agent_id="default", limit=1),
         "list with the last": call("list_sessions", last=5, updated_after=EPOCH),
@@ -315,7 +325,7 @@ def test_keys_stay_in_their_slot_and_prefix(redis_cluster: redis_servers.Cluster
     for prefix in NASTY_PREFIXES:
         store = RedisSessionStore(redis_cluster.url, key_prefix=prefix)
         for session_id in NASTY_IDS:
-            found = session_keys(store._exchange.layout.prefix, encoded(session_id))
+            found = session_keys(store._exchange.layout.prefix, encoded(session_id)).with_lease
             slots = {key_slot(key) for key in found}
             assert len(slots) == 1, (prefix, session_id)
             assert all(key.startswith(store._exchange.layout.prefix + b"{") for key in found)

@@ -21,6 +21,7 @@ from servers.process import wait_until
 from sessionstore import (
     FallbackSessionStore,
     RedisSessionStore,
+    SessionLeasedError,
     SessionStoreError,
     StoreConnectionError,
     StoreUnavailableError,
@@ -107,6 +108,10 @@ def test_a_multi_db_client_does_every_operation_sync(
         assert ids(store.get_messages("s")) == ["m1", "x"]
         assert [info.id for info in store.list_sessions(user_id="u").sessions] == ["s"]
         assert store.prune_expired() == 0
+        with store.lease("s") as lease, pytest.raises(SessionLeasedError):
+            store.lease("s").__enter__()
+        with pytest.raises(SessionLeasedError):
+            store.delete("s", lease=lease)
         assert store.delete("s")
         store.close()
         assert client.ping()  # the caller's stays open
@@ -129,7 +134,9 @@ def test_a_multi_db_client_does_every_operation_async(
         assert await store.adelete_messages("s", ["m0"]) == ["m0"]
         assert len(await store.aget_messages("s")) == 21
         assert [info.id for info in (await store.alist_sessions()).sessions] == ["s"]
-        assert await store.adelete("s")
+        async with store.lease("s") as lease:
+            await lease.arenew()
+            assert await store.adelete("s", lease=lease)
         await store.aclose()
         assert await client.ping()
 

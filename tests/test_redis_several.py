@@ -178,6 +178,7 @@ class _Lists(RuleBasedStateMachine):
         self.agree(given)
 
 
+@pytest.mark.soak
 def test_any_list_does_all_or_nothing(
     store: RedisSessionStore, server: redis_servers.Server, prefix: str
 ) -> None:
@@ -189,6 +190,7 @@ def test_any_list_does_all_or_nothing(
 SIZE = 9000
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "names",
     [

@@ -24,9 +24,18 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sessionstore import (
     AgentDb,
     DbSessionStore,
+    SessionLeasedError,
     SessionMessage,
     SessionStoreError,
     StoreUnavailableError,
+)
+from sessionstore.operations import (
+    AcquireLease,
+    Append,
+    Fence,
+    GetMessages,
+    ReleaseLease,
+    RenewLease,
 )
 from sessionstore.sql.requests import Work
 from sessionstore.testing import OpenStore
@@ -229,6 +238,30 @@ class TestSqliteByItsAsyncDriver(AppendContract):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:
         return partial(_open, f"sqlite+aiosqlite:///{tmp_path / 'x.db'}", None)
+
+
+def test_a_lease_by_each_driver(database: Database, caller: Caller) -> None:
+    with AgentDb(database.url, **database.options) as db:
+        store = DbSessionStore(db)
+        token = caller(store, "run", AcquireLease("s", holder="me"))
+        assert caller(store, "run", AcquireLease("s", holder="me")) == token
+        hello = say(id="m0")
+        write = [Fence("s", token), Append("s", [hello]), GetMessages("s")]
+        assert caller(store, "run", write)[1:] == [1, [hello]]
+        with pytest.raises(SessionLeasedError) as refused:
+            caller(store, "run", AcquireLease("s"))
+        assert 0 < (refused.value.seconds_left or 0) <= 60
+        caller(store, "run", RenewLease("s", token))
+        later = caller(store, "run", AcquireLease("s", take_over=True, holder="other"))
+        assert later > token
+        for late in (RenewLease("s", token), Fence("s", token), write):
+            with pytest.raises(SessionLeasedError):
+                caller(store, "run", late)
+        assert not caller(store, "run", ReleaseLease("s", "me"))
+        assert caller(store, "run", ReleaseLease("s", "other"))
+        assert caller(store, "run", AcquireLease("s")) > later
+        assert caller(store, "get", "s").message_count == 1
+        caller(store, "prune_expired")
 
 
 # -- Restarts -------------------------------------------------------------------------------------

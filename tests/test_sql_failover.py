@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -39,27 +40,61 @@ def say(**fields: Any) -> SessionMessage:
     return SessionMessage("user", "hello", **fields)
 
 
+class Writer:
+    """A server that takes writes, or none while it is read-only.
+
+    It tells its sessions one after the other, in the order of their age: they all know when the
+    oldest and the newest of them do.
+    """
+
+    def __init__(self) -> None:
+        self.server = PostgresServer()
+        self._oldest = psycopg.connect(self.server.url(), autocommit=True)
+
+    def close(self) -> None:
+        self._oldest.close()
+        self.server.stop()
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        self._become("on")
+        try:
+            yield
+        finally:
+            self._become("off")
+
+    def _become(self, state: str) -> None:
+        with psycopg.connect(self.server.url(), autocommit=True) as newest:
+            newest.execute(f"ALTER SYSTEM SET default_transaction_read_only = {state}".encode())
+            newest.execute("SELECT pg_reload_conf()")
+            for session in (self._oldest, newest):
+                wait_until(lambda: _state(session) == state, "it stays as it was")  # noqa: B023
+
+
+def _state(session: psycopg.Connection) -> str:
+    (state,) = session.execute("SHOW default_transaction_read_only").fetchone() or ("",)
+    return str(state)
+
+
 @pytest.fixture(scope="module")
-def writers() -> Iterator[tuple[PostgresServer, PostgresServer]]:
-    old, new = PostgresServer(), PostgresServer()
-    yield old, new
-    old.stop()
-    new.stop()
+def old() -> Iterator[Writer]:
+    with closing(Writer()) as writer:
+        yield writer
 
 
-def _become(server: PostgresServer, state: str) -> None:
-    with psycopg.connect(server.url(), autocommit=True) as admin:
-        admin.execute(f"ALTER SYSTEM SET default_transaction_read_only = {state}".encode())
-        admin.execute("SELECT pg_reload_conf()")
-        shown = "SHOW default_transaction_read_only"
-        wait_until(lambda: admin.execute(shown).fetchone() == (state,), "it stays as it was")
+@pytest.fixture(scope="module")
+def new() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
 
 
 class Calls:
     """Calls, sync or async, six at once, on connections that are kept."""
 
-    def __init__(self, store: DbSessionStore, kind: str) -> None:
-        self.store, self.loop = store, asyncio.new_event_loop() if kind == "async" else None
+    def __init__(self, db: AgentDb, kind: str) -> None:
+        self.db, self.store = db, DbSessionStore(db)
+        self.loop = asyncio.new_event_loop() if kind == "async" else None
 
     def __call__(self, name: str, *args: Any, **kwargs: Any) -> Any:
         if self.loop is None:
@@ -78,68 +113,55 @@ class Calls:
 
         return self.loop.run_until_complete(gather())
 
-    def end(self, db: AgentDb) -> None:
+    def close(self) -> None:
         if self.loop is None:
-            db.close()
+            self.db.close()
             return
-        self.loop.run_until_complete(db.aclose())
+        self.loop.run_until_complete(self.db.aclose())
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
 
 
 @pytest.mark.parametrize(("kind", "driver"), _DRIVERS)
 def test_writes_go_to_the_new_writer_at_once(
-    writers: tuple[PostgresServer, PostgresServer], schema: str, kind: str, driver: str
+    old: Writer, new: PostgresServer, schema: str, kind: str, driver: str
 ) -> None:
-    old, new = writers
     with PostgresAgentDb(new.url(), schema=schema) as there:
         DbSessionStore(there).append_message("s", say())  # as replication has brought it
-    relay = Relay(old.port)
-    url = make_url(old.url(port=relay.port))
-    if driver == "ours":
-        db: AgentDb = PostgresAgentDb(old.url(port=relay.port), schema=schema)
-    else:
-        db = AgentDb(url.set(drivername=driver), schema=schema)
-    calls = Calls(DbSessionStore(db), kind)
-    try:
-        calls("append_message", "s", say())
-        calls.at_once("append_message", _MANY, say())
-        # The old one stays up, and takes no writes; the name leads to the new one.
-        _become(old, "on")
-        relay.lead_to(new.port)
-        assert calls("append_message", "s", say(id="m")) == 1
-        assert calls("update", "s", metadata={"a": 1}).metadata == {"a": 1}
-        for messages in calls.at_once("get_messages", ["s"] * 6):
-            assert messages[-1].id == "m"
-        for number in range(6):
-            assert calls("append_message", f"n{number}", say()) == 1
-        calls.end(db)
-    finally:
-        _become(old, "off")
-        relay.close()
+    with closing(Relay(old.server.port)) as relay:
+        url = old.server.url(port=relay.port)
+        if driver == "ours":
+            db: AgentDb = PostgresAgentDb(url, schema=schema)
+        else:
+            db = AgentDb(make_url(url).set(drivername=driver), schema=schema)
+        with closing(Calls(db, kind)) as calls:
+            calls("append_message", "s", say())
+            calls.at_once("append_message", _MANY, say())
+            # The old one stays up, and takes no writes; the name leads to the new one.
+            with old.read_only():
+                relay.lead_to(new.port)
+                assert calls("append_message", "s", say(id="m")) == 1
+                assert calls("update", "s", metadata={"a": 1}).metadata == {"a": 1}
+                for messages in calls.at_once("get_messages", ["s"] * 6):
+                    assert messages[-1].id == "m"
+                for number in range(6):
+                    assert calls("append_message", f"n{number}", say()) == 1
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_write_fails_as_read_only_where_all_servers_are(
-    writers: tuple[PostgresServer, PostgresServer], schema: str, kind: str
+    old: Writer, schema: str, kind: str
 ) -> None:
-    old, _ = writers
-    db = PostgresAgentDb(old.url(), schema=schema)
-    calls = Calls(DbSessionStore(db), kind)
-    try:
+    with closing(Calls(PostgresAgentDb(old.server.url(), schema=schema), kind)) as calls:
         calls("append_message", "s", say())
-        _become(old, "on")
-        for _ in range(3):
-            with pytest.raises(StoreReadOnlyError, match="read-only"):
-                calls("append_message", "s", say())
-            with pytest.raises(StoreReadOnlyError, match="read-only"):
-                calls("update", "s", metadata={"a": 1})
-        assert len(calls("get_messages", "s")) == 1
-        _become(old, "off")
+        with old.read_only():
+            for _ in range(3):
+                with pytest.raises(StoreReadOnlyError, match="read-only"):
+                    calls("append_message", "s", say())
+                with pytest.raises(StoreReadOnlyError, match="read-only"):
+                    calls("update", "s", metadata={"a": 1})
+            assert len(calls("get_messages", "s")) == 1
         assert calls("append_message", "s", say()) == 1
-        calls.end(db)
-    finally:
-        _become(old, "off")
 
 
 @pytest.mark.skipif(not mariadb_binary(), reason="there is no mariadbd here")
@@ -152,20 +174,19 @@ def test_read_only_connections_to_mariadb_are_replaced(
     """Those that were opened while the server was so stay so."""
     mariadb.execute(f"CREATE DATABASE {schema}")
     db = AgentDb(make_url(mariadb.url(schema)).set(drivername=driver))
-    calls = Calls(DbSessionStore(db), kind)
     try:
         with AgentDb(mariadb.url(schema)) as first:
             DbSessionStore(first).append_message("s", say())
-        mariadb.execute("SET GLOBAL tx_read_only = 1")
-        calls.at_once("get_messages", _MANY)
-        with pytest.raises(StoreReadOnlyError):
-            calls("append_message", "s", say())
-        calls.at_once("get_messages", _MANY)
-        mariadb.execute("SET GLOBAL tx_read_only = 0")
-        assert calls("append_message", "s", say()) == 1
-        for number in range(6):
-            assert calls("append_message", f"n{number}", say()) == 1
-        calls.end(db)
+        with closing(Calls(db, kind)) as calls:
+            mariadb.execute("SET GLOBAL tx_read_only = 1")
+            calls.at_once("get_messages", _MANY)
+            with pytest.raises(StoreReadOnlyError):
+                calls("append_message", "s", say())
+            calls.at_once("get_messages", _MANY)
+            mariadb.execute("SET GLOBAL tx_read_only = 0")
+            assert calls("append_message", "s", say()) == 1
+            for number in range(6):
+                assert calls("append_message", f"n{number}", say()) == 1
     finally:
         mariadb.execute("SET GLOBAL tx_read_only = 0")
         mariadb.execute(f"DROP DATABASE {schema}")

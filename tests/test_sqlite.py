@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from children import Children
-from lighter import Lighter
+from lighter import Lighter, Shorter
 from sqlite_files import crowded, files_of, said, write_lock
 
 from sessionstore import (
@@ -34,7 +34,7 @@ from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.waiting import wait_until
 
 
-class TestFileConformance(SharedStoreConformance):
+class TestFileConformance(Shorter, SharedStoreConformance):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:
         return partial(SQLiteSessionStore, tmp_path / "sessions.db")

@@ -46,6 +46,7 @@ APPEND = """
 """
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_killed_process_loses_nothing_that_was_acknowledged(
     warm: Warm, tmp_path: Path, mode: str

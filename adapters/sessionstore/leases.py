@@ -9,10 +9,14 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec.structs import replace
+
+from sessionstore._runtime.settling import ended
 from sessionstore.arguments import checked_wait
 from sessionstore.errors import (
     InvalidSessionError,
     InvalidTypeError,
+    OutageError,
     SessionLeasedError,
     SessionStoreError,
 )
@@ -43,7 +47,8 @@ class Lease:
     one that was stopped for too long can't write over what came after it.
 
     A lease that was lost is left without an error, and so is one that can't be given back because
-    the store is away: it runs out by itself.
+    the store is away: it runs out by itself. So does one whose taking got no answer in time, unless
+    this same one is entered again.
 
     Example:
         >>> from sessionstore import InMemorySessionStore
@@ -59,6 +64,8 @@ class Lease:
         wait: How long to wait for it, in seconds.
         user_id: The caller, where ownership is to be checked.
         take_over: Take it from whoever holds it.
+        holder: Who takes it: whoever names the same holder has the same lease. A new one is made at
+            each entering where none is given.
 
     Attributes:
         session_id: As given.
@@ -77,12 +84,14 @@ class Lease:
         wait: float = 0,
         user_id: str | None = None,
         take_over: bool = False,
+        holder: str | None = None,
     ) -> None:
         """Prepare a lease; nothing is asked yet."""
         self._store = store
-        self._wait = checked_wait(wait)
-        acquire = AcquireLease(session_id, seconds, user_id, take_over, new_id())
+        self._wait, self._holder = checked_wait(wait), holder
+        acquire = AcquireLease(session_id, seconds, user_id, take_over, holder)
         self._acquire, self._token = acquire, 0
+        self._entered = self._in_doubt = False
         self.session_id: str = acquire.session_id
         self.seconds: float = acquire.seconds
 
@@ -119,6 +128,7 @@ class Lease:
 
         Raises:
             SessionLeasedError: It was lost: it ran out, was taken over or given back.
+            SessionAccessError: The session has come to belong to another user.
             OutageError: The store is away, and a fallback can't promise it.
         """
         self._store.run(self._renewal())
@@ -130,12 +140,30 @@ class Lease:
     def release(self) -> None:
         """Give the lease back, as leaving the block does; one that was lost is no error."""
         try:
+            self._give_back()
+        except BaseException:  # Ctrl-C: it may be held yet, and nobody else would give it back
+            self._give_back()
+            raise
+
+    async def arelease(self) -> None:
+        """Async twin of `release`: however often the caller is cancelled, it is given back."""
+        releasing = asyncio.ensure_future(self._agive_back())
+        try:
+            await asyncio.shield(releasing)
+        except asyncio.CancelledError:
+            # anyio's scopes, such as Starlette's, cancel again and again: no wait would end else.
+            await ended(releasing)
+            raise
+
+    def _give_back(self) -> None:
+        self._entered = False
+        try:
             self._store.run(self._release())
         except SessionStoreError as error:
             self._note(error)
 
-    async def arelease(self) -> None:
-        """Async twin of `release`."""
+    async def _agive_back(self) -> None:
+        self._entered = False
         try:
             await self._store.arun(self._release())
         except SessionStoreError as error:
@@ -148,10 +176,13 @@ class Lease:
             SessionLeasedError: Another holds it, and did to the end of the wait.
             SessionAccessError: The session belongs to another user.
             OutageError: The store is away, and a fallback can't promise it.
+            InvalidSessionError: It is entered already: each turn needs a lease of its own.
         """
+        self._enter()
         try:
             self._token = play(self._entering(), self._send)
         except SessionStoreError:
+            self._entered, self._in_doubt = False, True
             raise
         except BaseException:  # cancelled or interrupted: it may have been taken
             self.release()
@@ -169,9 +200,11 @@ class Lease:
 
     async def __aenter__(self) -> Self:
         """Take the lease; as ``with`` does."""
+        self._enter()
         try:
             self._token = await aplay(self._entering(), self._asend)
         except SessionStoreError:
+            self._entered, self._in_doubt = False, True
             raise
         except BaseException:  # cancelled or interrupted: it may have been taken
             await self.arelease()
@@ -186,6 +219,14 @@ class Lease:
     ) -> None:
         """Give the lease back."""
         await self.arelease()
+
+    def _enter(self) -> None:
+        if self._entered:
+            raise InvalidSessionError("this lease is entered already: call store.lease for another")
+        self._entered = True
+        if not self._in_doubt:  # else this asks again for what it may have been given unheard
+            self._acquire = replace(self._acquire, holder=self._holder or new_id())
+        self._in_doubt = False
 
     def _entering(self) -> Flow[AcquireLease | float, Any, int]:
         """Ask for the lease until it is free or the wait is over; a number is a pause."""
@@ -220,7 +261,10 @@ class Lease:
         return ReleaseLease(acquire.session_id, str(acquire.holder), acquire.user_id)
 
     def _note(self, error: SessionStoreError) -> None:
-        _logger.warning(
+        # Of an outage the fallback has told, once for all who meet it.
+        level = logging.INFO if isinstance(error, OutageError) else logging.WARNING
+        _logger.log(
+            level,
             "the lease of session %r was not given back, and runs out by itself: %s",
             self.session_id,
             error,

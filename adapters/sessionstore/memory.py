@@ -288,6 +288,7 @@ class InMemorySessionStore(SessionStore):
 
     def _renew_lease(self, operation: RenewLease) -> None:
         with self._lock:
+            self._find(operation.session_id, operation.user_id)
             self._leases.renew(operation)
 
     def _release_lease(self, operation: ReleaseLease) -> bool:

@@ -13,7 +13,7 @@ def require_owner(owner: str | None, user_id: str | None) -> None:
     A store asks this in the same atomic step as the work. Where a server takes that step alone, the
     same rule stands in what it carries out, and in the reply that is read: for Redis in
     ``redis/lua/find.lua``, ``redis/lua/tail.lua`` and ``redis/calls.py``, for SQL in the conditions
-    of ``sql/read_statements.py`` and ``sql/write_statements.py``.
+    of ``sql/read_statements.py``, ``sql/write_statements.py`` and ``sql/lease_statements.py``.
 
     Args:
         owner: The session's owner; ``None`` where it is open to every caller.

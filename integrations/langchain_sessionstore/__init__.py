@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_sessionstore.history import SessionChatMessageHistory, session_history_factory
     from langchain_sessionstore.middleware import SessionMiddleware
     from langchain_sessionstore.runnable import SessionHistoryRunnable, with_session_history
-    from langchain_sessionstore.saving import SessionSaveError
+    from langchain_sessionstore.saving import SessionSaveError, TurnSupersededError
     from langchain_sessionstore.tokens import langchain_token_counter
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "SessionHistoryRunnable",
     "SessionMiddleware",
     "SessionSaveError",
+    "TurnSupersededError",
     "langchain_token_counter",
     "session_history_factory",
     "to_langchain",
@@ -51,6 +52,7 @@ _MODULES = {
     "SessionHistoryRunnable": "runnable",
     "SessionMiddleware": "middleware",
     "SessionSaveError": "saving",
+    "TurnSupersededError": "saving",
     "langchain_token_counter": "tokens",
     "session_history_factory": "history",
     "to_langchain": "codec",

@@ -11,8 +11,9 @@ from typing_extensions import NotRequired
 
 from langchain_sessionstore.agent_turn import AgentTurn
 
-__all__ = ["MARK", "SEEN", "STEPS", "THREAD", "TURN", "SessionAgentState", "behind_mark"]
+__all__ = ["LEASE", "MARK", "SEEN", "STEPS", "THREAD", "TURN", "SessionAgentState", "behind_mark"]
 
+LEASE = "session_lease"
 MARK = "session_mark"
 SEEN = "session_seen"
 STEPS = "session_steps"
@@ -25,10 +26,11 @@ class SessionAgentState(AgentState[Any]):
 
     A checkpointer's has the session and the user that its thread belongs to, too, the steps at
     which a turn ended, so that the next one sees whether others were there, and by what a message
-    is known, so that it sees what was edited.
+    is known, so that it sees what was edited. Where turns take leases, it has who held the last.
     """
 
     session_turn: NotRequired[Annotated[AgentTurn, UntrackedValue, PrivateStateAttr]]
+    session_lease: NotRequired[Annotated[str, PrivateStateAttr]]
     session_mark: NotRequired[Annotated[str, PrivateStateAttr]]
     session_seen: NotRequired[Annotated[list[int], PrivateStateAttr]]
     session_steps: NotRequired[Annotated[list[int], PrivateStateAttr]]

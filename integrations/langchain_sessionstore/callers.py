@@ -10,6 +10,7 @@ from typing import Any
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 
+from langchain_sessionstore.rewinding import REWIND_TO, carried_out
 from sessionstore import InvalidSessionError
 
 __all__ = ["asked_for", "called_from", "caller_around", "config_around", "context_of", "given"]
@@ -57,7 +58,8 @@ def called_from(session_id: str, runtime: Any, result_id: str) -> Iterator[None]
     sessions = frozenset({session_id, asked_for(runtime.config, runtime.context)})
     token = _caller.set(Caller(sessions.union(around.sessions if around else ()), result_id))
     try:
-        yield
+        with carried_out(given(REWIND_TO, runtime.config, runtime.context)):
+            yield
     finally:
         _caller.reset(token)
 

@@ -13,10 +13,11 @@ from msgspec.structs import replace
 from langchain_sessionstore.codec import to_session_messages
 from langchain_sessionstore.echo import what_is_new
 from langchain_sessionstore.edits import EDIT, SentAgain, marked, recalling
+from langchain_sessionstore.rewinding import saving_rewound
 from sessionstore import SessionMessage, SessionNotFoundError
 from sessionstore.integration import StoreFlow
 from sessionstore.models import new_id
-from sessionstore.operations import Append, DeleteMessages, ReplaceMessage
+from sessionstore.operations import Append, DeleteMessages, ReplaceMessage, Rewind
 
 __all__ = ["ChainTurn"]
 
@@ -35,6 +36,7 @@ class ChainTurn(msgspec.Struct, frozen=True):
         again: What of it is an edit, or was edited before.
         known: How many of the user's messages the session was seen to hold.
         made_ids: Whether none of them had an id.
+        rewind: What the log is to be rewound by as the turn is saved.
     """
 
     session_id: str
@@ -47,6 +49,7 @@ class ChainTurn(msgspec.Struct, frozen=True):
     again: SentAgain | None
     known: int
     made_ids: bool
+    rewind: Rewind | None = None
 
     def keeping(self, answers: list[BaseMessage]) -> StoreFlow[None]:
         """Save a turn that was answered.
@@ -54,6 +57,9 @@ class ChainTurn(msgspec.Struct, frozen=True):
         Args:
             answers: The messages of the output.
         """
+        yield from saving_rewound(self._keeping(answers), self.rewind)
+
+    def _keeping(self, answers: list[BaseMessage]) -> StoreFlow[None]:
         said = what_is_new(answers, self.new, self.shown)
         takes_place = self.answer_id if len(said) == 1 else None
         if self.again:

@@ -116,7 +116,7 @@ def _open(url: str) -> SessionStore:
     return open_store(url, fallback=f"sqlite:///{_FILE}")
 
 
-def _chain(store: SessionStore, model: str | None) -> SessionHistoryRunnable:
+def _chain(store: SessionStore, model: str | None) -> SessionHistoryRunnable[Any, Any]:
     prompt = ChatPromptTemplate.from_messages(
         [
             ("system", "You are a friendly assistant. Answer in one sentence."),
@@ -145,14 +145,14 @@ def _model(name: str | None) -> BaseChatModel:
         raise ValueError(str(error)) from error
 
 
-def _say(chain: SessionHistoryRunnable, session_id: str, text: str) -> int:
+def _say(chain: SessionHistoryRunnable[Any, Any], session_id: str, text: str) -> int:
     print(f"  user       {text}")
     answer = chain.invoke({"question": text}, {"configurable": {"session_id": session_id}})
     print(f"  assistant  {answer.text}")
     return 0
 
 
-def _interact(chain: SessionHistoryRunnable, session_id: str) -> int:
+def _interact(chain: SessionHistoryRunnable[Any, Any], session_id: str) -> int:
     print(f"Session {session_id}. An empty line ends the chat; --session goes on with it.")
     while text := _asked():
         for chunk in chain.stream({"question": text}, {"configurable": {"session_id": session_id}}):

@@ -32,18 +32,19 @@ class SessionLoader:
     window: Window
 
     def loading(
-        self, turn: AgentTurn, messages: list[AnyMessage]
+        self, turn: AgentTurn, messages: list[AnyMessage], *, opens: bool = True
     ) -> StoreFlow[list[BaseMessage] | None]:
         """Begin a turn.
 
         Args:
             turn: The turn.
             messages: What the caller sends.
+            opens: Whether it may be saved in the step of the first read, before that is known.
 
         Returns:
             The agent's state; ``None`` where the session has nothing in front of what is sent.
         """
-        opening = turn.opening(messages)
+        opening = turn.opening(messages) if opens else None
         reading = self.window.loading(turn.session_id, turn.user_id)
         loaded, added = yield from _opened(reading, opening)
         state = None

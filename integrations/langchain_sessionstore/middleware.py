@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from langchain_core.messages import (
     RemoveMessage,
@@ -14,7 +14,9 @@ from langchain_core.messages import (
 from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.agent_turn import AgentTurn
+from langchain_sessionstore.concurrent_turns import AgentTurns, checked_terms
 from langchain_sessionstore.loading import SessionLoader
+from langchain_sessionstore.rewinding import saving_rewound
 from langchain_sessionstore.sameness import edited, fingerprints
 from langchain_sessionstore.saving import (
     OnSaveError,
@@ -37,9 +39,11 @@ try:
         ModelResponse,
     )
     from langgraph.config import get_config
-    from langgraph.graph.message import REMOVE_ALL_MESSAGES
+    from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
     from langgraph.types import Command
 
+    from langchain_sessionstore.agent_leases import AgentLeases
+    from langchain_sessionstore.agent_rewinding import refuse_with_checkpointer, rewind_asked_for
     from langchain_sessionstore.agent_saving import TurnSaver, hide_from_streams, log_given_up
     from langchain_sessionstore.agent_state import (
         MARK,
@@ -117,6 +121,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     last turn its answer takes the old one's place; in an earlier one the turn goes on at the end,
     and a checkpointer's state goes on from the edit.
 
+    With ``rewind_to``, the id of a message, at the same places as the session, a turn runs as if
+    nothing came after that message. What did is deleted in the step that saves the input.
+
     A call that was left without a result is closed in what the model is sent. An agent that is
     called in a tool of another has a session of its own: the one that its config names, else one
     named after the tool result's id and the agent (``"<id>/<agent_id>"``); never the session of the
@@ -147,18 +154,27 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             and the end of the turn reports what could not be. A message that JSON can't hold is
             reported once, and not tried again; the rest is saved. A plain function, for the async
             methods too; tools that run at once may call it from several threads.
+        concurrent_turns: What a turn does while another one of its session runs. ``"interleave"``
+            runs beside it: both are kept, step by step. The others take the session's lease, under
+            which all is saved: ``"wait"`` waits for its end, ``"reject"`` raises
+            `SessionLeasedError`. In an outage that a fallback answers they raise `OutageError`.
+        turn_wait: How many seconds ``"wait"`` waits before it raises `SessionLeasedError`.
 
     Raises:
         TypeError: The store is not a `SessionStore`, the window is not a `Window`, or
             ``on_save_error`` is not a plain function.
-        InvalidSessionError: The agent's id is invalid. From a call of the agent: it names no
-            session, no user where one is required, or two different ones, or says nothing where
-            nothing was said; nothing has run. Or middleware in front made a request without a
-            runtime.
+        InvalidSessionError: The agent's id, ``concurrent_turns`` or ``turn_wait`` is invalid. From
+            a call of the agent: it names no session, no user where one is required, or two
+            different ones, or says nothing where nothing was said, or ``rewind_to`` with a
+            checkpointer; nothing has run. Or middleware in front made a request without a runtime.
+        SessionNotFoundError: From a call of the agent: the session has no message ``rewind_to``;
+            nothing has run.
         SessionAccessError: From a call of the agent: the session belongs to another user, or the
             checkpointer's thread to another user or session; nothing has run.
         SessionSaveError: From a call of the agent: what the model answered or a tool gave could not
-            be saved, not at the second try either. The turn ends there.
+            be saved, not at the second try either. The turn ends there. `TurnSupersededError` where
+            its lease was lost.
+        SessionLeasedError: From a call of the agent: another turn of the session runs.
         SessionStoreError: From a call of the agent: the store's other errors, before the model or a
             tool has run.
     """
@@ -173,6 +189,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         window: Window | None = None,
         user_scoped: bool = False,
         on_save_error: OnSaveError | None = None,
+        concurrent_turns: AgentTurns = "interleave",
+        turn_wait: float = 60,
     ) -> None:
         super().__init__()
         self._store = checked_store(store)
@@ -180,6 +198,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         self._turns = TurnFinder(agent_id, user_scoped=user_scoped)
         self._loader = SessionLoader(langchain_window(window) or Window())
         self._saver = TurnSaver(checked_on_save_error(on_save_error))
+        terms = checked_terms(concurrent_turns, turn_wait, of_agent=True)
+        self._leases = AgentLeases(self._store, terms)
 
     def __repr__(self) -> str:
         """Show where it remembers."""
@@ -192,20 +212,30 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     ) -> dict[str, Any] | None:
         """Load the view, and save what the user said."""
         config = config or get_config()
-        origins, changes = Origins(), Changes()
+        turn = self._turns.new(config, runtime.context)
+        traced, left = (Origins(), Changes()), None
         if saver := checkpointer_of(config):
-            play(self._tracing(origins, changes, state, config), saver.get_tuple)
-        return self._play(self._beginning(state, runtime, config, origins, changes))
+            left = play(self._leases.looking_back(turn, state, config), saver.get_tuple)
+        with self._leases.beginning(turn, left):
+            if saver:
+                play(self._tracing(*traced, state, config), saver.get_tuple)
+            beginning = self._beginning(turn, state, runtime, config, traced)
+            return self._play(turn, beginning)
 
     async def abefore_agent(
         self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
     ) -> dict[str, Any] | None:
         """Async twin of `before_agent`."""
         config = config or get_config()
-        origins, changes = Origins(), Changes()
+        turn = self._turns.new(config, runtime.context)
+        traced, left = (Origins(), Changes()), None
         if saver := checkpointer_of(config):
-            await aplay(self._tracing(origins, changes, state, config), saver.aget_tuple)
-        return await self._aplay(self._beginning(state, runtime, config, origins, changes))
+            left = await aplay(self._leases.looking_back(turn, state, config), saver.aget_tuple)
+        async with self._leases.abeginning(turn, left):
+            if saver:
+                await aplay(self._tracing(*traced, state, config), saver.aget_tuple)
+            beginning = self._beginning(turn, state, runtime, config, traced)
+            return await self._aplay(turn, beginning)
 
     def wrap_model_call(
         self,
@@ -215,14 +245,15 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Save what came since, then the model's answer."""
         turn = self._turns.of(request.state, context_of(request))
         _check(turn, request.state)
-        self._play(self._saver.catching_up(turn, request.state["messages"], whole=True))
-        if again := given_before(turn.answer_id, request):
-            self._play(self._saver.keeping_again(turn, request, again))
-            return _kept(request.state, turn, again)
-        with with_closed_calls(request) as shown:
-            response = handler(shown)
-        self._play(self._saver.keeping(turn, request, response))
-        return _kept(request.state, turn, response)
+        with self._leases.step(turn, request.state):
+            self._play(turn, self._saver.catching_up(turn, request.state["messages"], whole=True))
+            if again := given_before(turn.answer_id, request):
+                self._play(turn, self._saver.keeping_again(turn, request, again))
+                return self._kept(request.state, turn, again)
+            with with_closed_calls(request) as shown:
+                response = handler(shown)
+            self._play(turn, self._saver.keeping(turn, request, response))
+            return self._kept(request.state, turn, response)
 
     async def awrap_model_call(
         self,
@@ -232,14 +263,17 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Async twin of `wrap_model_call`."""
         turn = self._turns.of(request.state, context_of(request))
         await _acheck(turn, request.state)
-        await self._aplay(self._saver.catching_up(turn, request.state["messages"], whole=True))
-        if again := given_before(turn.answer_id, request):
-            await self._aplay(self._saver.keeping_again(turn, request, again))
-            return _kept(request.state, turn, again)
-        with with_closed_calls(request) as shown:
-            response = await handler(shown)
-        await self._aplay(self._saver.keeping(turn, request, response))
-        return _kept(request.state, turn, response)
+        async with self._leases.astep(turn, request.state):
+            await self._aplay(
+                turn, self._saver.catching_up(turn, request.state["messages"], whole=True)
+            )
+            if again := given_before(turn.answer_id, request):
+                await self._aplay(turn, self._saver.keeping_again(turn, request, again))
+                return self._kept(request.state, turn, again)
+            with with_closed_calls(request) as shown:
+                response = await handler(shown)
+            await self._aplay(turn, self._saver.keeping(turn, request, response))
+            return self._kept(request.state, turn, response)
 
     def wrap_tool_call(
         self,
@@ -249,11 +283,12 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Save what the tool gives."""
         turn, call_message, result_id = self._turns.calling(request)
         _check(turn, request.state, request.runtime.config)
-        self._play(self._saver.catching_up(turn, request.state["messages"]))
-        with called_from(turn.session_id, request.runtime, result_id):
-            result = handler(request)
-        self._play(self._saver.answering(turn, call_message, result_id, request, result))
-        return result
+        with self._leases.step(turn, request.state, of_tool=True):
+            self._play(turn, self._saver.catching_up(turn, request.state["messages"]))
+            with called_from(turn.session_id, request.runtime, result_id):
+                result = handler(request)
+            self._play(turn, self._saver.answering(turn, call_message, result_id, request, result))
+            return result
 
     async def awrap_tool_call(
         self,
@@ -263,31 +298,40 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         """Async twin of `wrap_tool_call`."""
         turn, call_message, result_id = self._turns.calling(request)
         await _acheck(turn, request.state, request.runtime.config)
-        await self._aplay(self._saver.catching_up(turn, request.state["messages"]))
-        with called_from(turn.session_id, request.runtime, result_id):
-            result = await handler(request)
-        await self._aplay(self._saver.answering(turn, call_message, result_id, request, result))
-        return result
+        async with self._leases.astep(turn, request.state, of_tool=True):
+            await self._aplay(turn, self._saver.catching_up(turn, request.state["messages"]))
+            with called_from(turn.session_id, request.runtime, result_id):
+                result = await handler(request)
+            await self._aplay(
+                turn, self._saver.answering(turn, call_message, result_id, request, result)
+            )
+            return result
 
     def after_agent(
         self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
     ) -> dict[str, Any] | None:
         """Save what other middleware said or changed at the end."""
-        return self._play(self._ending(state, runtime, config))
+        config = config or get_config()
+        turn = self._turns.of(state, runtime.context, config)
+        with self._leases.ending(turn, state):
+            return self._play(turn, self._ending(turn, state, config))
 
     async def aafter_agent(
         self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig = _NO_CONFIG
     ) -> dict[str, Any] | None:
         """Async twin of `after_agent`."""
-        return await self._aplay(self._ending(state, runtime, config))
+        config = config or get_config()
+        turn = self._turns.of(state, runtime.context, config)
+        async with self._leases.aending(turn, state):
+            return await self._aplay(turn, self._ending(turn, state, config))
 
-    def _play(self, flow: StoreFlow[T]) -> T:
-        return play(flow, self._store.run)
+    def _play(self, turn: AgentTurn, flow: StoreFlow[T]) -> T:
+        return play(flow, self._leases.runner(turn).run)
 
-    async def _aplay(self, flow: StoreFlow[T]) -> T:
+    async def _aplay(self, turn: AgentTurn, flow: StoreFlow[T]) -> T:
         # A tool that raises cancels those beside it: what they gave is still saved, while
         # the loop runs. One that ends (asyncio.run, Ctrl-C) cancels the saves, too.
-        return await aplay_to_its_end(flow, self._store)
+        return await aplay_to_its_end(flow, self._leases.runner(turn))
 
     # -- Flows: written once, sync and async ------------------------------------------------------
 
@@ -309,18 +353,24 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
 
     def _beginning(
         self,
+        turn: AgentTurn,
         state: SessionAgentState,
         runtime: Runtime[Any],
         config: RunnableConfig,
-        origins: Origins,
-        changes: Changes,
+        traced: tuple[Origins, Changes],
     ) -> StoreFlow[dict[str, Any]]:
-        turn = self._turns.new(config, runtime.context)
+        origins, changes = traced
         messages = state.get("messages") or []
+        rewind = rewind_asked_for(turn, config, runtime.context)
         if not _mirrors(config, state):
-            loaded = yield from self._loader.loading(turn, messages)
+            loading = self._loader.loading(turn, messages, opens=rewind is None)
+            loaded = yield from saving_rewound(loading, rewind)
             hide_from_streams(config, loaded or [])
-            return {TURN: turn} | ({"messages": [_REMOVE_ALL, *loaded]} if loaded else {})
+            known: dict[str, Any] = {TURN: turn} | self._leases.known(turn)
+            return known | ({"messages": [_REMOVE_ALL, *loaded]} if loaded else {})
+        refuse_with_checkpointer(rewind)
+        loaded_by_langgraph, state = state, (yield from self._leases.looking_on(turn, state))
+        messages = state.get("messages") or []
         require_own(turn, state, user_scoped=self._turns.user_scoped)
         yield from verifying(turn)
         thread = state.get("session_thread") or [turn.session_id, turn.user_id]
@@ -328,7 +378,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         if not state.get("session_thread"):
             origins.refused.clear()  # of a thread that nobody owned yet
         others = origins.others(thread)
-        known: dict[str, Any] = {TURN: turn, THREAD: thread}
+        known = {TURN: turn, THREAD: thread} | self._leases.known(turn)
         if origins.steps:
             known[STEPS] = origins.steps
         own = [message for message in messages if message.id not in others]
@@ -339,35 +389,37 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         if taken.is_new:
             known[MARK] = taken.kept[-1].id
         removed = [RemoveMessage(id=id) for id in others]  # noqa: A001
-        if update := [*taken.update, *removed]:
+        update = [*taken.update, *removed]
+        if state is not loaded_by_langgraph:
+            update = [_REMOVE_ALL, *cast("Any", add_messages)(messages, update)]
+        if update:
             hide_from_streams(config, update)
             known["messages"] = update
         return known
 
     def _ending(
-        self, state: SessionAgentState, runtime: Runtime[Any], config: RunnableConfig
+        self, turn: AgentTurn, state: SessionAgentState, config: RunnableConfig
     ) -> StoreFlow[dict[str, Any] | None]:
-        config = config or get_config()
         messages = state["messages"]
-        turn = self._turns.of(state, runtime.context, config)
         last = messages[-1] if messages else None
         save = partial(turn.mirroring, messages)
         turn.behind = not (yield from self._saver.saving_or_reporting(turn, messages, last, save))
         if last is None or turn.behind or not _mirrors(config, state):
             return None  # without a mark the next turn mirrors this one, too
         steps = steps_at_end(config, state.get("session_steps"))
-        return {MARK: last.id, STEPS: steps, SEEN: fingerprints(messages)}
+        ended = {MARK: last.id, STEPS: steps, SEEN: fingerprints(messages)}
+        return ended | self._leases.ended(turn)
+
+    def _kept(self, state: Any, turn: AgentTurn, response: ModelResponse[Any]) -> Any:
+        if state.get(TURN) is turn:
+            return response
+        known = {TURN: turn} | self._leases.known(turn)
+        return ExtendedModelResponse(response, Command(update=known))
 
 
 def _mirrors(config: RunnableConfig, state: SessionAgentState) -> bool:
     # An agent in a tool may see the checkpointer of the one around it, with nothing in it yet.
     return checkpointer_of(config) is not None and (caller_around() is None or MARK in state)
-
-
-def _kept(state: Any, turn: AgentTurn, response: ModelResponse[Any]) -> Any:
-    if state.get(TURN) is turn:
-        return response
-    return ExtendedModelResponse(response, Command(update={TURN: turn}))
 
 
 def _check(turn: AgentTurn, state: Any, config: RunnableConfig | None = None) -> None:

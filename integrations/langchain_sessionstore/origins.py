@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.types import ERROR
 
-from sessionstore import SessionAccessError
+from langchain_sessionstore.rewinding import REWIND_TO
+from sessionstore import InvalidSessionError, SessionAccessError
 from sessionstore.flow import Flow
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _CHECKPOINTER = "__pregel_checkpointer"
 _RESUMING = "__pregel_resuming"
 # A run's input is a step, its writes are another; a thread's first input is step -1.
 _BEFORE_FIRST = [-2, 3]
+_REFUSALS = (SessionAccessError.__name__, f"{InvalidSessionError.__name__}('{REWIND_TO} ")
 
 
 def checkpointer_of(config: RunnableConfig) -> BaseCheckpointSaver[Any] | None:
@@ -155,10 +157,12 @@ class Origins:
             thread: The session and the user that the thread belongs to.
 
         Returns:
-            Their ids. Of calls whose config named nobody, a context maybe, those that were refused.
+            Their ids. Of calls whose config named nobody, a context maybe, or that were to rewind
+            the log, those that were refused.
         """
         others = {id for id, run in self.runs.items() if not belongs(thread, *self._named(run))}  # noqa: A001
-        return others | (self.refused & self.unnamed())
+        rewinding = {id for id, run in self.runs.items() if run.get(REWIND_TO)}  # noqa: A001
+        return others | (self.refused & (self.unnamed() | rewinding))
 
     def unnamed(self) -> set[str]:
         """Give the earlier messages whose calls' config named neither a session nor a user.
@@ -266,6 +270,6 @@ def was_refused(here: Any) -> bool:
         Whether it was.
     """
     return any(
-        channel == ERROR and SessionAccessError.__name__ in repr(value)[:50]
+        channel == ERROR and any(reason in repr(value)[:50] for reason in _REFUSALS)
         for _, channel, value in here.pending_writes or ()
     )

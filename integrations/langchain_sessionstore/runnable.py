@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import ConfigurableFieldSpec, Runnable, RunnableConfig
 from langchain_core.runnables.base import coerce_to_runnable
-from langchain_core.runnables.utils import get_unique_config_specs
+from langchain_core.runnables.utils import Input, Output, get_unique_config_specs
 from pydantic import BaseModel, RootModel, create_model
 
-from langchain_sessionstore.again import comes_again, sent_again
+from langchain_sessionstore.chain_reader import ChainReader
 from langchain_sessionstore.chain_turn import ChainTurn
-from langchain_sessionstore.codec import asks_for_tools, to_langchain_messages
+from langchain_sessionstore.concurrent_turns import ConcurrentTurns, TurnTerms, checked_terms
+from langchain_sessionstore.config_keys import ConfigKeys
 from langchain_sessionstore.echo import gives_all_back
-from langchain_sessionstore.edits import SentAgain, edited_in, recalling
-from langchain_sessionstore.pending import closed
+from langchain_sessionstore.rewinding import REWIND_TO, rewind_of, without_rewind
 from langchain_sessionstore.saving import (
     OnSaveError,
     SessionSaveError,
@@ -29,9 +29,9 @@ from langchain_sessionstore.saving import (
 )
 from langchain_sessionstore.shapes import Keys, Outcome, added_up, heard_of
 from langchain_sessionstore.tokens import langchain_window
+from langchain_sessionstore.turns import FreeTurn, LeasedTurn
 from sessionstore import (
     InvalidMessageError,
-    InvalidSessionError,
     SessionStore,
     SessionStoreError,
     Window,
@@ -39,8 +39,7 @@ from sessionstore import (
 from sessionstore.arguments import checked_id
 from sessionstore.flow import aplay, play
 from sessionstore.integration import StoreFlow, checked_store
-from sessionstore.models import new_id
-from sessionstore.operations import GetMessages
+from sessionstore.operations import Get
 
 if TYPE_CHECKING:
     from langchain_core.utils.pydantic import TypeBaseModel
@@ -51,7 +50,7 @@ M = TypeVar("M", bound=Callable[..., Any])
 
 
 def with_session_history(
-    runnable: Runnable[Any, Any],
+    runnable: Runnable[Input, Output],
     store: SessionStore,
     *,
     input_messages_key: str | None = None,
@@ -61,7 +60,9 @@ def with_session_history(
     agent_id: str = "default",
     window: Window | None = None,
     on_save_error: OnSaveError | None = None,
-) -> SessionHistoryRunnable:
+    concurrent_turns: ConcurrentTurns = "interleave",
+    turn_wait: float = 60,
+) -> SessionHistoryRunnable[Input, Output]:
     """Make a runnable remember: before it runs it sees its session, and after it the turn is kept.
 
     It takes the keys and the config of LangChain's `RunnableWithMessageHistory`: call it with
@@ -77,6 +78,10 @@ def with_session_history(
     what stood before it, and when it has answered, the session has the new text in the old one's
     place. In the last turn the answer takes the place of what answered it, in an earlier one it is
     added at the end.
+
+    With ``rewind_to`` in the config, the id of a message, a turn runs as if nothing came after that
+    message. What did is deleted in the step in which the turn is saved: where the runnable raises,
+    the caller leaves its stream, or the save fails, the session is as it was.
 
     Example:
         >>> from langchain_core.runnables import RunnableLambda
@@ -107,6 +112,14 @@ def with_session_history(
         window: What the runnable sees of its session; ``None`` for all of it.
         on_save_error: Takes a failed save, and the answer is returned as if it had been saved. A
             plain function, for the async methods too.
+        concurrent_turns: What a turn does while another one of its session runs. ``"interleave"``
+            runs beside it, and both are kept whole. The others take the session's lease, under
+            which all is saved: ``"wait"`` waits for its end, ``"reject"`` raises
+            `SessionLeasedError`, ``"supersede"`` takes its place: the earlier one's save is refused
+            with `TurnSupersededError`. In an outage that a fallback answers they raise
+            `OutageError`. A runnable with a history of the same session within this one is a part
+            of its turn.
+        turn_wait: How many seconds ``"wait"`` waits before it raises `SessionLeasedError`.
 
     Returns:
         A `Runnable` with the input and output of the one given. Besides the runnable's and the
@@ -117,7 +130,7 @@ def with_session_history(
     Raises:
         TypeError: The store, the window or ``on_save_error`` is invalid; the last must not be
             async.
-        InvalidSessionError: The agent's id is invalid.
+        InvalidSessionError: The agent's id, ``concurrent_turns`` or ``turn_wait`` is invalid.
     """
     return SessionHistoryRunnable(
         bound=runnable,
@@ -127,6 +140,7 @@ def with_session_history(
         agent_id=agent_id,
         window=window,
         on_save_error=on_save_error,
+        terms=checked_terms(concurrent_turns, turn_wait),
     )
 
 
@@ -137,7 +151,7 @@ def _described(method: M) -> M:
     return method
 
 
-class SessionHistoryRunnable(Runnable[Any, Any]):
+class SessionHistoryRunnable(Runnable[Input, Output]):
     """What `with_session_history` makes: see there."""
 
     # LangChain passes a config to the private methods that name one: its types don't say so.
@@ -145,34 +159,55 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     def __init__(
         self,
         *,
-        bound: Runnable[Any, Any],
+        bound: Runnable[Input, Output],
         store: SessionStore,
         keys: Keys,
         user_scoped: bool,
         agent_id: str,
         window: Window | None,
         on_save_error: OnSaveError | None,
+        terms: TurnTerms | None,
     ) -> None:
         self._bound = coerce_to_runnable(bound)
         self._store = checked_store(store)
         self._keys = keys
-        self._user_scoped = user_scoped
+        self._config_keys = ConfigKeys(user_scoped)
         self._agent_id = checked_id(agent_id, "agent_id")
         self._window = langchain_window(window)
         self._on_save_error = checked_on_save_error(on_save_error)
+        self._terms, self._free = terms, FreeTurn(self._store)
 
     def __repr__(self) -> str:
         """Show what is wrapped, and where it remembers."""
         return f"SessionHistoryRunnable({self._bound!r}, {self._store!r})"
 
+    def check(self, config: RunnableConfig) -> None:
+        """Check whose the session is, before a turn: a server refuses with it before it streams.
+
+        Each turn checks it itself, in the step in which it reads and in the one in which it saves.
+
+        Args:
+            config: As for `invoke`.
+
+        Raises:
+            InvalidSessionError: The config lacks a key.
+            SessionAccessError: The session belongs to another user.
+        """
+        play(self._checking(config), self._store.run)
+
+    async def acheck(self, config: RunnableConfig) -> None:
+        """Async twin of `check`."""
+        await aplay(self._checking(config), self._store.arun)
+
     # -- A runnable in each of its shapes ---------------------------------------------------------
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    def invoke(self, input: Input, config: RunnableConfig | None = None, **kwargs: Any) -> Output:
         """Run one turn.
 
         Args:
             input: As the wrapped runnable takes it, without the history.
-            config: With ``session_id`` (and ``user_id``, the caller) under ``configurable``.
+            config: With ``session_id`` (and ``user_id``, the caller, and ``rewind_to``, the last
+                message that stays) under ``configurable``.
             **kwargs: Passed on to the wrapped runnable.
 
         Returns:
@@ -181,17 +216,20 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         Raises:
             InvalidSessionError: The config lacks a key.
             SessionAccessError: The session belongs to another user; nothing has run.
+            SessionNotFoundError: It has no message ``rewind_to``; nothing has run.
             SessionSaveError: The turn could not be saved.
         """
         return self._call_with_config(self._invoke, input, config, **kwargs)  # type: ignore[arg-type]
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+    async def ainvoke(
+        self, input: Input, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Output:
         """Async twin of `invoke`."""
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)  # type: ignore[arg-type]
 
     def stream(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Iterator[Any]:
+        self, input: Input, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Output]:
         """Run one turn, chunk by chunk: it is saved after the last one.
 
         Where the caller stops listening, what was said until then is saved, without tool calls.
@@ -209,6 +247,7 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         Raises:
             InvalidSessionError: As for `invoke`.
             SessionAccessError: As for `invoke`.
+            SessionNotFoundError: As for `invoke`.
             SessionSaveError: As for `invoke`, after the last chunk.
         """
         chunks = self._transform_stream_with_config(
@@ -220,8 +259,8 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         yield from chunks
 
     async def astream(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
+        self, input: Input, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[Output]:
         """Async twin of `stream`."""
         chunks = self._atransform_stream_with_config(
             _once(input),
@@ -236,64 +275,88 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
 
     @_described
     def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        turn = play(self._beginning(input, config), self._store.run)
-        answer = self._bound.invoke(turn.value, config, **kwargs)
-        play(self._saving(turn, answer), self._store.run)
+        with self._held(config) as held:
+            turn = play(self._beginning(input, config), held.run)
+            with held.inside():
+                answer = self._bound.invoke(turn.value, without_rewind(config), **kwargs)
+            play(self._saving(turn, answer), held.run)
         return answer
 
     @_described
     async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        turn = await aplay(self._beginning(input, config), self._store.arun)
-        answer = await self._bound.ainvoke(turn.value, config, **kwargs)
-        await aplay_to_its_end(self._saving(turn, answer), self._store)
+        async with self._held(config) as held:
+            turn = await aplay(self._beginning(input, config), held.arun)
+            with held.inside():
+                answer = await self._bound.ainvoke(turn.value, without_rewind(config), **kwargs)
+            await aplay_to_its_end(self._saving(turn, answer), held)
         return answer
 
     @_described
     def _stream(
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
-        turn = play(self._beginning(next(inputs), config), self._store.run)
-        chunks, outcome = list[Any](), Outcome()
-        try:
-            for chunk in self._bound.stream(turn.value, outcome.heeding(config), **kwargs):
-                chunks.append(chunk)
-                yield chunk
-        except GeneratorExit:
-            play(self._leaving(turn, added_up(chunks)), self._store.run)
-            raise
-        answer = self._answer(turn, added_up(chunks), outcome)
-        play(self._saving(turn, answer), self._store.run)
+        with self._held(config) as held:
+            turn = play(self._beginning(next(inputs), config), held.run)
+            chunks, outcome = list[Any](), Outcome()
+            config = outcome.heeding(without_rewind(config))
+            stream = self._bound.stream(turn.value, config, **kwargs)
+            try:
+                for chunk in held.steps(stream):
+                    chunks.append(chunk)
+                    yield chunk
+            except GeneratorExit:
+                try:
+                    held.leave(stream)
+                finally:  # what is in there may fail
+                    play(self._leaving(turn, added_up(chunks)), held.run)
+                raise
+            answer = self._answer(turn, added_up(chunks), outcome)
+            play(self._saving(turn, answer), held.run)
 
     @_described
     async def _astream(
         self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
         input = await anext(inputs)  # noqa: A001 - LangChain's name for it
-        turn = await aplay(self._beginning(input, config), self._store.arun)
-        chunks, outcome = list[Any](), Outcome()
-        try:
-            async for chunk in self._bound.astream(turn.value, outcome.heeding(config), **kwargs):
-                chunks.append(chunk)
-                yield chunk
-        except (GeneratorExit, asyncio.CancelledError) as left:
+        async with self._held(config) as held:
+            turn = await aplay(self._beginning(input, config), held.arun)
+            chunks, outcome = list[Any](), Outcome()
+            config = outcome.heeding(without_rewind(config))
+            stream = self._bound.astream(turn.value, config, **kwargs)
             try:
-                await aplay_to_its_end(self._leaving(turn, added_up(chunks)), self._store)
-            except SessionSaveError as unsaved:
-                if isinstance(left, GeneratorExit):
-                    raise
-                raise left from unsaved  # who cancels waits for nothing else
-            raise
-        answer = self._answer(turn, added_up(chunks), outcome)
-        await aplay_to_its_end(self._saving(turn, answer), self._store)
+                async for chunk in held.asteps(stream):
+                    chunks.append(chunk)
+                    yield chunk
+            except (GeneratorExit, asyncio.CancelledError) as left:
+                try:
+                    await self._aleave(turn, stream, added_up(chunks), held)
+                except SessionSaveError as unsaved:
+                    if isinstance(left, GeneratorExit):
+                        raise
+                    raise left from unsaved  # who cancels waits for nothing else
+                raise
+            answer = self._answer(turn, added_up(chunks), outcome)
+            await aplay_to_its_end(self._saving(turn, answer), held)
+
+    async def _aleave(
+        self, turn: ChainTurn, stream: AsyncIterator[Any], heard: Any, held: FreeTurn
+    ) -> None:
+        try:
+            await held.aleave(stream)
+        finally:
+            await aplay_to_its_end(self._leaving(turn, heard), held)
+
+    def _held(self, config: RunnableConfig) -> FreeTurn:
+        if self._terms is None:
+            return self._free
+        return LeasedTurn(self._store, *self._config_keys.session(config), self._terms)
 
     # -- What it takes and gives ------------------------------------------------------------------
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
         """The config keys of the wrapped runnable, ``session_id``, and ``user_id`` if scoped."""
-        return get_unique_config_specs(
-            [*self._bound.config_specs, *map(_config_spec, self._required())]
-        )
+        return get_unique_config_specs([*self._bound.config_specs, *self._config_keys.specs])
 
     def get_input_schema(
         self,
@@ -325,43 +388,17 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         """
         return self._bound.get_output_schema(config)
 
+    def _checking(self, config: RunnableConfig) -> StoreFlow[None]:
+        session_id, user_id = self._config_keys.session(config)
+        yield Get(session_id, 0, user_id)
+
     # -- A turn, once for every shape, sync and async ------------------------------------------
 
     def _beginning(self, input: Any, config: RunnableConfig) -> StoreFlow[ChainTurn]:
-        session_id, user_id = self._session(config)
-        if self._window:
-            stored = yield from self._window.loading(session_id, user_id)
-        else:
-            stored = yield GetMessages(session_id, user_id=user_id)
-        brought = self._keys.new(input)
-        # The ids are the same in both, so that a graph which gives all back gives nothing new.
-        new = [m if m.id else m.model_copy(update={"id": new_id()}) for m in brought]
-        history = to_langchain_messages(stored)
-        answer_id: str | None = None
-        again: SentAgain | None = None
-        held = set[str | None]()
-        if comes_again(brought, stored):
-            history, answer_id = sent_again(history, brought)
-            if len(history) < len(stored):
-                held = {message.id for message in stored}
-            if ids := edited_in(stored, brought):
-                again = SentAgain((yield from recalling(session_id, user_id, ids)), brought)
-                answer_id, held = again.answer_id(), again.ids
-                history = [message for message in history if message.id not in again.obsolete()]
-        shown = closed(history, new) if asks_for_tools(stored) else history
-        value = self._keys.given(input, shown, new)
-        return ChainTurn(
-            session_id=session_id,
-            agent_id=self._agent_id,
-            user_id=user_id,
-            value=value,
-            new=new,
-            shown=shown,
-            answer_id=answer_id,
-            again=again,
-            known=sum(message.id in held for message in brought if message.id),
-            made_ids=not any(message.id for message in brought),
-        )
+        session_id, user_id = self._config_keys.session(config)
+        rewind = rewind_of(session_id, user_id, config.get("configurable", {}).get(REWIND_TO))
+        reader = ChainReader(self._keys, self._agent_id, self._window)
+        return (yield from reader.beginning(input, session_id, user_id, rewind))
 
     def _answer(self, turn: ChainTurn, total: Any, outcome: Outcome) -> Any:
         """Give the outcome of a stream: a graph's chunks are its steps, its states, or neither."""
@@ -382,9 +419,10 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
         try:
             try:
                 answers = self._keys.answers(answer)
-            except InvalidMessageError:  # what the user said is still kept
-                yield turn.appending(turn.new)
-                input_saved = True
+            except InvalidMessageError:
+                if not turn.rewind:  # what the user said is still kept
+                    yield turn.appending(turn.new)
+                    input_saved = True
                 raise
             yield from turn.keeping(answers)
         except SessionStoreError as error:
@@ -392,8 +430,8 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
 
     def _leaving(self, turn: ChainTurn, answer: Any) -> StoreFlow[None]:
         """Keep what was streamed before the caller left: of a graph's steps, what the user said."""
-        if turn.answer_id and not (turn.again and turn.again.is_edited):
-            return  # the whole answer of the first time says more
+        if turn.rewind or (turn.answer_id and not (turn.again and turn.again.is_edited)):
+            return  # what is in the log says more: the whole answer of the first time
         answers: list[BaseMessage] = []
         with suppress(InvalidMessageError):
             answers = heard_of(self._keys.answers(answer))
@@ -405,29 +443,6 @@ class SessionHistoryRunnable(Runnable[Any, Any]):
     def _failed(self, answer: Any, error: SessionStoreError, *, input_saved: bool = False) -> None:
         failed(self._on_save_error, answer, error, input_saved=input_saved)
 
-    def _required(self) -> list[str]:
-        return ["session_id", "user_id"] if self._user_scoped else ["session_id"]
-
-    def _session(self, config: RunnableConfig) -> tuple[str, str | None]:
-        given = config.get("configurable", {})
-        missing = [key for key in self._required() if given.get(key) is None]
-        if missing:
-            example = {"configurable": dict.fromkeys(self._required(), "…")}
-            msg = f"config['configurable'] lacks {' and '.join(missing)}: pass config={example}"
-            raise InvalidSessionError(msg)
-        return given["session_id"], given.get("user_id")
-
 
 async def _once(value: Any) -> AsyncIterator[Any]:
     yield value
-
-
-def _config_spec(key: str) -> ConfigurableFieldSpec:
-    return ConfigurableFieldSpec(
-        id=key,
-        annotation=str,
-        name={"session_id": "Session ID", "user_id": "User ID"}[key],
-        description=f"The {key} of the call.",
-        default="",
-        is_shared=True,
-    )

@@ -8,15 +8,27 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
-from sessionstore import SessionStore, SessionStoreError
+from sessionstore import SessionLeasedError, SessionStoreError
 from sessionstore.flow import aplay
 from sessionstore.integration import StoreFlow, ended
+from sessionstore.runner import Runner
 
-__all__ = ["OnSaveError", "SessionSaveError", "aplay_to_its_end", "checked_on_save_error", "failed"]
+__all__ = [
+    "OnSaveError",
+    "SessionSaveError",
+    "TurnSupersededError",
+    "aplay_to_its_end",
+    "checked_on_save_error",
+    "failed",
+]
 
 T = TypeVar("T")
 
 _NOT_SAVED = "the turn could not be saved"
+_LOST = (
+    "a newer turn of the session superseded it, or its lease ran out because the process was "
+    "stopped or the store away for too long"
+)
 
 
 class SessionSaveError(SessionStoreError):
@@ -40,6 +52,19 @@ class SessionSaveError(SessionStoreError):
     def __reduce__(self) -> tuple[Callable[..., SessionSaveError], tuple[Any, str]]:
         """Keep the answer where the error is sent to another process."""
         return partial(type(self), input_saved=self.input_saved), (self.answer, self._reason)
+
+
+class TurnSupersededError(SessionSaveError):
+    """A turn was refused its save, since it has lost its session's lease: nothing of it was saved.
+
+    A newer turn took the lease over (``concurrent_turns="supersede"``), or it ran out because this
+    process was stopped, or the store away, for longer than it lasts. Of an agent, which saves each
+    step as it is made, what came before is in the session.
+
+    Attributes:
+        answer: As of `SessionSaveError`.
+        input_saved: As of `SessionSaveError`.
+    """
 
 
 OnSaveError = Callable[[SessionSaveError], None]
@@ -85,14 +110,16 @@ def failed(
     Raises:
         SessionSaveError: There is no such function.
     """
-    failure = SessionSaveError(answer, str(error), input_saved=input_saved)
+    lost = isinstance(error, SessionLeasedError)
+    kind = TurnSupersededError if lost else SessionSaveError
+    failure = kind(answer, _LOST if lost else str(error), input_saved=input_saved)
     if on_save_error is None:
         raise failure from error
     failure.__cause__ = error
     on_save_error(failure)
 
 
-async def aplay_to_its_end(flow: StoreFlow[T], store: SessionStore) -> T:
+async def aplay_to_its_end(flow: StoreFlow[T], store: Runner) -> T:
     """Play a save to its end, also where the caller is cancelled meanwhile.
 
     Where the loop itself ends, it cancels the save, too: `asyncio.run`, whose main function returns
@@ -100,7 +127,7 @@ async def aplay_to_its_end(flow: StoreFlow[T], store: SessionStore) -> T:
 
     Args:
         flow: The save.
-        store: The store that it is for.
+        store: What carries it out.
 
     Returns:
         What the flow returns.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 
+from langchain_sessionstore.agent_rewinding import refuse_with_checkpointer, rewind_asked_for
 from langchain_sessionstore.agent_state import TURN
 from langchain_sessionstore.agent_turn import AgentTurn
 from langchain_sessionstore.callers import (
@@ -58,7 +59,9 @@ class TurnFinder:
         """
         turn: AgentTurn | None = state.get(TURN)
         if turn is None:
-            turn = self.new(config or config_around(), context, resumed=True)
+            config = config or config_around()
+            turn = self.new(config, context, resumed=True)
+            refuse_with_checkpointer(rewind_asked_for(turn, config, context))
             require_own(turn, state, user_scoped=self.user_scoped)
         answers = [message for message in state["messages"] if isinstance(message, AIMessage)]
         if answers and state.get(_EDITED):

@@ -24,6 +24,7 @@ from langchain_sessionstore.results import (
     result_id,
 )
 from langchain_sessionstore.sameness import SAID, gist
+from langchain_sessionstore.turns import LeasedTurn
 from sessionstore import (
     InvalidMessageError,
     SessionConflictError,
@@ -63,6 +64,7 @@ class TurnLog:
         unverified: A message that the session has to hold, or else the thread is another's.
         inserted: What other middleware put among the messages that a model was asked with.
         edit: What marks the turn's messages, where it answers an edit of an earlier turn.
+        leased: What puts the turn's writes under its session's lease, if it takes one.
     """
 
     session_id: str
@@ -77,6 +79,7 @@ class TurnLog:
         self.unverified: str | None = None
         self.inserted: Inserted = Inserted()
         self.edit: str | None = None
+        self.leased: LeasedTurn | None = None
         self._tried: set[str | None] = set()
         self._places: set[str | None] = set()
         self._running: dict[str, list[str]] = {}

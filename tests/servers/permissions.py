@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from servers.redis import Server
+from servers.redis import Cluster, Guarded, Server
 
 _PAGE = Path(__file__).parent.parent.parent / "docs" / "stores" / "redis.md"
 
@@ -28,3 +28,12 @@ def permit(
     for server in servers:
         server.run("ACL", "SETUSER", "limited", *rules)
     return url.replace("://", "://limited:limited@")
+
+
+def permitted(servers: Server | Cluster | Guarded) -> str:
+    """Give the URL for a user of all that the page lists for such servers, and of nothing else."""
+    if isinstance(servers, Cluster):
+        return permit(servers.url, servers.servers, [*ALWAYS, *MORE])
+    if isinstance(servers, Guarded):
+        return permit(servers.url, [servers.master, servers.replica], ALWAYS)
+    return permit(servers.url, [servers], [*ALWAYS, "multi", "exec", "copy"])

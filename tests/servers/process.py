@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,9 +68,18 @@ class Process:
     Start it from the main thread: the kernel kills it when the thread that started it ends.
     """
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        *,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._command = list(command)
         self._log = log
+        self._folder = folder
+        self._environment = {**os.environ, **environment} if environment else None
         self._running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -80,6 +89,8 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                cwd=self._folder,
+                env=self._environment,
                 preexec_fn=_die_with_the_tests,  # noqa: PLW1509 - calls the kernel, no more
             )
 

@@ -1,4 +1,7 @@
-"""The conformance suite on every server, topology and protocol there is."""
+"""The conformance suite on every server, topology and protocol there is.
+
+By a user who may do what the page on Redis lists, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 from lighter import Checked
 from servers import redis as redis_servers
+from servers.permissions import permitted
 
 from sessionstore import RedisSessionStore
 from sessionstore.testing import OpenStore, SharedStoreConformance
@@ -35,8 +39,9 @@ class TestConformance(Checked, SharedStoreConformance):
 
     @pytest.fixture(params=[2, 3])
     def open_store(self, server: Any, request: pytest.FixtureRequest) -> OpenStore:
-        url = f"{server.url}?protocol={request.param}"
-        return partial(RedisSessionStore, url, key_prefix=f"{uuid.uuid4()}:", timeout=PATIENCE)
+        url = f"{permitted(server)}?protocol={request.param}"
+        prefix = f"sessionstore:{uuid.uuid4()}:"
+        return partial(RedisSessionStore, url, key_prefix=prefix, timeout=PATIENCE)
 
     def expiring(self, seconds: float) -> dict[str, Any]:
         return {"ttl_seconds": seconds}

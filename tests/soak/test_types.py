@@ -75,6 +75,24 @@ def test_type_checkers_know_what_every_store_can_be_asked(tmp_path: Path) -> Non
     ]
 
 
+def test_type_checkers_know_what_a_chain_that_remembers_takes_and_gives(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent("""
+            from langchain_core.messages import BaseMessage
+            from langchain_core.runnables import Runnable
+            from langchain_sessionstore import with_session_history
+            from sessionstore import InMemorySessionStore
+            def remember(model: Runnable[list[BaseMessage], BaseMessage]) -> None:
+                chain = with_session_history(model, InMemorySessionStore())
+                taken: Runnable[list[BaseMessage], BaseMessage] = chain
+                reveal_type(chain.invoke([]))
+                reveal_type(chain.check({"configurable": {"session_id": "s1"}}))
+        """)
+    )
+    assert revealed(program) == ["BaseMessage", "None"]
+
+
 def revealed(program: Path) -> list[str]:
     """Give the types that a strict type checker finds, which has nothing to say else."""
     cache = program.parent / "cache"
@@ -82,6 +100,11 @@ def revealed(program: Path) -> list[str]:
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     types = [line.split('"')[1] for line in output.splitlines() if "Revealed type" in line]
     assert "error" not in output, output
-    for module in ("sessionstore.models.", "sessionstore.store.", "builtins."):
+    modules = (
+        "sessionstore.models.classes.",
+        "sessionstore.store.",
+        "langchain_core.messages.base.",
+    )
+    for module in (*modules, "builtins."):
         types = [one.replace(module, "") for one in types]
     return types

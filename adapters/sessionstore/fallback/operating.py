@@ -15,6 +15,7 @@ from sessionstore.fallback.learning import (
     learn_update,
     learn_write,
 )
+from sessionstore.fallback.leasing import refuse_lease
 from sessionstore.fallback.outage import (
     journaled,
     ping_fallback,
@@ -30,10 +31,12 @@ from sessionstore.fallback.routing import Route, operate
 from sessionstore.fallback.several import done_together, learn_several
 from sessionstore.models import SessionData, SessionMessage, SessionPage
 from sessionstore.operations import (
+    AcquireLease,
     Append,
     Create,
     Delete,
     DeleteMessages,
+    Fence,
     Fork,
     Get,
     GetMessages,
@@ -41,6 +44,8 @@ from sessionstore.operations import (
     Operation,
     Ping,
     Prune,
+    ReleaseLease,
+    RenewLease,
     ReplaceMessage,
     Rewind,
     Setup,
@@ -117,6 +122,7 @@ _WRITE = Route(learn_write, journaled, writes=True, reads=False)
 _MESSAGES = Route(learn_messages, recalled)
 _LIST = Route(learn_nothing, recalled_list)
 _SEVERAL = Route(learn_several, done_together, writes=True)
+_LEASE = Route(learn_nothing, refuse_lease, writes=True, reads=False)
 _SETUP = Route(learn_nothing, wait_for_first_use)
 _SEVERAL_READ = Route(learn_several, done_together)
 _ROUTES: dict[type, Route] = {
@@ -128,6 +134,10 @@ _ROUTES: dict[type, Route] = {
     Update: Route(learn_update, journaled, writes=True, reads=False),
     Delete: _WRITE,
     Fork: Route(learn_fork, forked, writes=True, also=new_session_of),
+    AcquireLease: _LEASE,
+    RenewLease: _LEASE,
+    ReleaseLease: _LEASE,
+    Fence: Route(learn_nothing, refuse_lease, reads=False),
     Get: Route(learn_session, recalled),
     Prune: Route(learn_nothing, refuse_prune),
     Ping: Route(learn_nothing, ping_fallback),

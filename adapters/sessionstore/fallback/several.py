@@ -16,6 +16,7 @@ from sessionstore.fallback.learning import (
     learn_update,
     learn_write,
 )
+from sessionstore.fallback.leasing import lease_error
 from sessionstore.fallback.outage import journaled, recalled
 from sessionstore.fallback.parts import Parts
 from sessionstore.fallback.requests import FallbackFlow
@@ -25,6 +26,7 @@ from sessionstore.operations import (
     Create,
     Delete,
     DeleteMessages,
+    Fence,
     Get,
     GetMessages,
     Operation,
@@ -53,8 +55,8 @@ _LEARN: dict[type, Callable[[SessionCache, Any, Any, int], None]] = {
 def learn_several(cache: SessionCache, asked: Several, results: list[Any], stamp: int) -> None:
     """Take note of what the primary answered: its writes in one step, so that Ctrl-C tears nothing.
 
-    Of the reads only the first is learned from, if it comes before the writes: what the others have
-    read may be older by then than what was learned from others.
+    A fence tells nothing. Of the reads only the first is learned from, if it comes before the
+    writes: what the others have read may be older by then than what was learned from others.
 
     Args:
         cache: What is known.
@@ -62,11 +64,12 @@ def learn_several(cache: SessionCache, asked: Several, results: list[Any], stamp
         results: What it gave.
         stamp: That of the session before the primary was asked.
     """
-    pairs = list(zip(asked.operations, results, strict=True))
+    answers = zip(asked.operations, results, strict=True)
+    pairs = [answer for answer in answers if type(answer[0]) is not Fence]
     writes = [pair for pair in pairs if isinstance(pair[0], SessionWrite)]
-    first, result = pairs[0]
-    if not isinstance(first, SessionWrite):
-        _LEARN[type(first)](cache, first, result, stamp)
+    for first, result in pairs[:1]:
+        if not isinstance(first, SessionWrite):
+            _LEARN[type(first)](cache, first, result, stamp)
     if len(writes) == 1:
         [(write, result)] = writes
         _LEARN[type(write)](cache, write, result, stamp)
@@ -95,8 +98,10 @@ def done_together(parts: Parts, asked: Several) -> FallbackFlow[list[Any]]:
 
     Raises:
         OutageError: They can't be replayed in one step: several writes, of which one makes the
-            session, deletes it, or replaces all of its messages.
+            session, deletes it, or replaces all of its messages. Or they carry a lease.
     """
+    if Fence in map(type, asked.operations):
+        raise lease_error()
     writes = asked.writes
     if not writes:
         results: list[Any] = yield from recalled(parts, asked)

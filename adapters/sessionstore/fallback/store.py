@@ -84,13 +84,13 @@ class FallbackSessionStore(OuterSessionStore):
       fallback store can't take that note, the session's writes are refused until it can.
 
     *Refused* in an outage, with `StoreUnavailableError`, is what can't be promised: a write with
-    ``expected_version``; ``update``, ``replace_message``, ``delete_messages`` and ``delete`` of
-    what was not seen; ``rewind`` where messages may be behind the one that are not known; ``fork``
-    of what is not all known, or by a user, of a session that has no owner; a caller
-    of whom it can't be told whether the session is theirs; messages older than those that are
-    known; ``prune_expired``; a write when the journal is full, or the
-    fallback store fails. What is larger than the primary's `bounds` is refused as ever. An outage
-    stops the clock: what expires in it is shown until it is over.
+    ``expected_version``; a lease, and what carries one; ``update``, ``replace_message``,
+    ``delete_messages`` and ``delete`` of what was not seen; ``rewind`` where messages may be behind
+    the one that are not known; ``fork`` of what is not all known, or by a user, of a session that
+    has no owner; a caller of whom it can't be told whether the session is theirs; messages older
+    than those that are known; ``prune_expired``; a write when the journal is full, or the fallback
+    store fails. What is larger than the primary's `bounds` is refused as ever. An outage stops the
+    clock: what expires in it is shown until it is over.
 
     A first write to a session never seen is journaled, whoever the caller is: until the outage is
     over, each user of it sees their own writes only. Those of users that turn out not to be its

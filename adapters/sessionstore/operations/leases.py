@@ -50,7 +50,7 @@ class RenewLease(Operation[None], frozen=True, tag="renew_lease"):
         session_id: The session.
         token: The token of the lease.
         seconds: How long it lasts from now, above 0 and at most a day.
-        user_id: The caller; nothing is checked of it, since who has the token has the lease.
+        user_id: The caller, where ownership is to be checked.
     """
 
     is_write: ClassVar[bool] = True

@@ -15,9 +15,9 @@ from sessionstore.redis.scripts import Script
 
 __all__ = [
     "BY_HASH",
-    "ENCODED_ID",
     "NAME",
     "RECORD",
+    "SEVEN",
     "SIX",
     "Call",
     "LongCall",
@@ -27,16 +27,16 @@ __all__ = [
     "number",
 ]
 
-BY_HASH, SIX = "EVALSHA", b"6"
-"""How a call on a session begins: with these around the script's hash, then the six keys."""
+BY_HASH, SIX, SEVEN = "EVALSHA", b"6", b"7"
+"""How a call on a session begins: with these around the script's hash, then the keys: six of them,
+or seven with that of its lease."""
 _COUNT, _KEYS, _ARGS = 2, 3, 9  # where these are among the words, or begin: six keys
 RECORD = 7
 """Which word of a call on a session is the key of its newest writes."""
-ENCODED_ID = 10
-"""Which word of a write is the session's encoded id."""
 NAME = 8
 """How many bytes the name of a write has."""
-_NAME, _AGAIN = 4, 5  # where, behind the keys, a write has its name, and says that it comes again
+# Where, behind the keys, a write has the session's id and its name, and says that it comes again.
+_ID, _NAME, _AGAIN = 1, 4, 5
 
 
 class Call(Command, frozen=True):
@@ -88,6 +88,12 @@ class WriteCall(Call, frozen=True):
         """
         name: bytes = self.words[self._behind_keys(_NAME)][:NAME]
         return name
+
+    @property
+    def encoded_id(self) -> bytes:
+        """The session's encoded id."""
+        encoded_id: bytes = self.words[self._behind_keys(_ID)]
+        return encoded_id
 
     def again(self, since: int) -> Call:
         """Give the same call, as it is made a second time, so many microseconds later."""

@@ -179,9 +179,9 @@ class Clients:
         if isinstance(request, Transaction) and not direct:
             return []
         if isinstance(request, Probe):
-            several = self.settings.databases
+            several, seconds = self.settings.databases, left()  # raises before there is a coroutine
             work = multi.asent(client, request) if several else aprobed(client, *request)
-            return await within(left(), work)
+            return await within(seconds, work)
         if not request:
             return await alet_go(client, direct)
         return await self._asend_with_permit(of_loop, request)

@@ -14,10 +14,11 @@ from sessionstore.errors import InvalidSessionError
 __all__ = ["Layout", "SessionKeys", "decoded_id", "encoded", "encoded_prefix", "session_keys"]
 
 _PLAIN = "!\"#$&'()*+,/:;<=>?@[\\]^`| "  # what quote would encode, but no brace and no percent sign
+_HEAD = b"session"
 
 
 class SessionKeys(NamedTuple):
-    """All keys of a session: they share a hash tag, and each script on the session declares them.
+    """The keys of a session: they share a hash tag, and each script on the session declares them.
 
     Attributes:
         head: A hash: what is known about the session.
@@ -34,6 +35,11 @@ class SessionKeys(NamedTuple):
     gaps: bytes
     writes: bytes
     deleted: bytes
+
+    @property
+    def with_lease(self) -> tuple[bytes, ...]:
+        """These, and a hash: who has the session's lease. What asks about that declares it."""
+        return (*self, self.head.removesuffix(_HEAD) + b"lease")
 
 
 @lru_cache(1024)
@@ -67,7 +73,7 @@ def session_keys(prefix: bytes, encoded_id: bytes) -> SessionKeys:
     """
     tagged = prefix + b"{" + encoded_id + b"}:"
     return SessionKeys(
-        tagged + b"session",
+        tagged + _HEAD,
         tagged + b"messages",
         tagged + b"positions",
         tagged + b"gaps",

@@ -10,10 +10,12 @@ from sessionstore.errors import (
     SessionAccessError,
     SessionConflictError,
     SessionExistsError,
+    SessionLeasedError,
     SessionNotFoundError,
     SessionStoreError,
     StoreTimeoutError,
 )
+from sessionstore.leases import leased_error, require_lease
 from sessionstore.redis.requests import Reply
 
 __all__ = ["REFUSALS", "UNKNOWN", "refuse"]
@@ -37,8 +39,10 @@ REFUSALS: dict[bytes, tuple[type[SessionStoreError], str]] = {
         CorruptMessageError,
         "session {session!r} is not whole: one of its keys was changed or evicted",
     ),
+    b"LEASED": (SessionLeasedError, ""),
+    b"LOST": (SessionLeasedError, ""),
 }
-"""By the first word of a script's reply: the error, and its words."""
+"""By the first word of a script's reply: the error, and its words, where it has not its own."""
 
 
 def refuse(reply: Reply, operation: Any, message: str | None = None) -> NoReturn:
@@ -49,6 +53,9 @@ def refuse(reply: Reply, operation: Any, message: str | None = None) -> NoReturn
         operation: What was asked for.
         message: The id of the message that it is about, if there is one.
     """
+    require_lease(reply[0] != b"LOST")
+    if reply[0] == b"LEASED":
+        raise leased_error(int(reply[1]) / 1_000_000)
     kind, words = REFUSALS[reply[0]]
     expected = getattr(operation, "expected_version", None)
     raise kind(

@@ -11,7 +11,8 @@ when it has outgrown the messages: then these are numbered again. JSON is never 
 Lua's would bring numbers and empty lists back as something else. Two more outlive the session, but
 for a minute only: the record of the newest writes, by which a write that comes a second time is
 known, whoever sent it again, also when the session was deleted or made again meanwhile; and what
-the newest deletes of messages have answered.
+the newest deletes of messages have answered. A third outlives it for longer: the hash of its lease,
+until a day after that has run out, so that tokens only grow, also where the clock is set back.
 
 An index is a sorted set of ``id/agent/user`` by last activity, each part percent-encoded. On one
 machine the same script writes it; under Cluster it lives in another slot, and has its own scripts.
@@ -29,10 +30,12 @@ from pkgutil import get_data
 from typing import NamedTuple
 
 __all__ = [
+    "ACQUIRE",
     "APPEND",
     "CREATE",
     "DELETE",
     "DROP",
+    "FENCE",
     "FORK",
     "GET",
     "LAST",
@@ -44,7 +47,9 @@ __all__ = [
     "PROBE",
     "PRUNE",
     "READ",
+    "RELEASE",
     "REMOVE",
+    "RENEW",
     "REPLACE",
     "REWIND",
     "SETTLE",
@@ -99,6 +104,7 @@ def several(scripts: frozenset[Script]) -> Script:
 
 _WRITE = ("record", "find", "forget", "enter", "many", "write")
 _LOOK = ("plain", "forget", "look")
+_LEASE = ("record", "held", "lease")
 
 GET = _script("tail", "get")
 LAST = _script("tail", "last")
@@ -122,6 +128,10 @@ FORK = _of_text(
     ),
     "fork",
 )
+ACQUIRE = _script(*_LEASE, "acquire")
+RENEW = _script(*_LEASE, "renew")
+RELEASE = _script(*_LEASE, "release")
+FENCE = _script("held", "fence")
 UNDO = _script("many", "undo")
 SETTLE = _script("record", "settle")
 PROBE = _script("probe")

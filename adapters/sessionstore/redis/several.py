@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sessionstore.errors import InvalidMessageError
-from sessionstore.operations import Rewind, Several, as_several
+from sessionstore.operations import Fence, Rewind, Several, as_several
 from sessionstore.redis import scripts
 from sessionstore.redis.calls import NAME, Call, LongCall, number
 from sessionstore.redis.exchange import Exchange
+from sessionstore.redis.leasing import fence_step
 from sessionstore.redis.reading import READS, is_long
 from sessionstore.redis.refusals import refuse
 from sessionstore.redis.requests import RedisFlow, Reply, Words
@@ -25,7 +26,10 @@ _DONE = (b"OK", b"NONE")  # NONE where there was nothing to write
 _READ, _WRITE, _UNDOABLE = b"", b"+", b"++"
 """How the script is told what an operation is."""
 
-_STEPS: dict[type, Callable[[Any], Step]] = {**READS, **WRITES}
+_MAY_REFUSE = (scripts.READ, scripts.FENCE)
+"""The scripts of what may refuse though it does not write."""
+
+_STEPS: dict[type, Callable[[Any], Step]] = {**READS, **WRITES, Fence: fence_step}
 
 
 def several(exchange: Exchange, operation: Several) -> RedisFlow[list[Any]]:
@@ -33,7 +37,8 @@ def several(exchange: Exchange, operation: Several) -> RedisFlow[list[Any]]:
     steps = [_STEPS[type(part)](part) for part in operation.operations]
     names, modes = os.urandom(NAME * len(operation.writes)), _modes(steps)
     script, args = _script(steps, modes), _args(steps, modes)
-    call = write_call(exchange, operation, script, names, args)
+    leased = Fence in map(type, operation.operations)
+    call = write_call(exchange, operation, script, names, args, leased=leased)
     if any(map(_is_long, operation.operations)):
         call = call.made_long()
 
@@ -99,13 +104,13 @@ def _modes(steps: Sequence[Step]) -> list[bytes]:
     """Tell which are writes, and which of these must be undone where one behind them refuses.
 
     Each write checks all before it writes. What a write was done to can be read, but for what is
-    around a message that may not be there.
+    around a message that may not be there. A lease may be lost.
     """
     modes, may_refuse = [], False
     for step in reversed(steps):
         is_write = step.operation.is_write
         modes.append((_UNDOABLE if may_refuse else _WRITE) if is_write else _READ)
-        may_refuse = may_refuse or is_write or step.script is scripts.READ
+        may_refuse = may_refuse or is_write or step.script in _MAY_REFUSE
     return modes[::-1]
 
 

@@ -23,13 +23,23 @@ from sessionstore.bounds import StoreBounds
 from sessionstore.deadline import deadline_after, until, within
 from sessionstore.errors import InvalidSessionError, SessionStoreError
 from sessionstore.flow import aplay, play
-from sessionstore.operations import Fork, ListSessions, Operation, Ping, Prune, Setup, Several
+from sessionstore.operations import (
+    Fence,
+    Fork,
+    ListSessions,
+    Operation,
+    Ping,
+    Prune,
+    Setup,
+    Several,
+)
 from sessionstore.redis.clients import Clients
 from sessionstore.redis.doubts import DOUBTS
 from sessionstore.redis.errors import TRANSLATED
 from sessionstore.redis.exchange import Exchange, ping, set_up
 from sessionstore.redis.forking import fork
 from sessionstore.redis.keys import Layout, encoded_prefix
+from sessionstore.redis.leasing import LEASES, change_lease, check_fence
 from sessionstore.redis.listing import list_sessions, prune
 from sessionstore.redis.reading import READS, read
 from sessionstore.redis.requests import RedisFlow
@@ -61,6 +71,8 @@ _MakeFlow: TypeAlias = Callable[[Exchange, Any], RedisFlow[Any]]
 _OPERATIONS: dict[type, _MakeFlow] = {
     **dict.fromkeys(READS, read),
     **dict.fromkeys(WRITES, write),
+    **dict.fromkeys(LEASES, change_lease),
+    Fence: check_fence,
     Fork: fork,
     ListSessions: list_sessions,
     Ping: ping,
@@ -126,6 +138,11 @@ class RedisSessionStore(SessionStore):
     operations can't be answered any more (what it reads was deleted by the list itself, say), or
     where it has more than 64 writes, `StoreUnavailableError` says that the outcome can't be known.
     Whether a message that it reads can be decoded is found out when all is done.
+
+    A lease is one key more of its session, by the server's clock. It is not deleted with the
+    session, and goes a day after the lease has run out, so that tokens only grow, also where that
+    clock is set back by less than a day. A lease is as safe as a write: one that a fail-over has
+    lost is refused from then on. One that can't be read is nobody's.
 
     A session that one of whose keys holds what the store did not write raises
     `CorruptMessageError`, and is left out of lists; all others stay as they are.

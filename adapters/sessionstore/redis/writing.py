@@ -20,7 +20,7 @@ from sessionstore.operations import (
     Update,
 )
 from sessionstore.redis import scripts
-from sessionstore.redis.calls import BY_HASH, ENCODED_ID, NAME, RECORD, SIX, WriteCall, number
+from sessionstore.redis.calls import BY_HASH, NAME, RECORD, WriteCall, number
 from sessionstore.redis.doubts import DOUBTS, may_still_arrive
 from sessionstore.redis.entries import Entry, drops, touches
 from sessionstore.redis.exchange import Exchange
@@ -52,7 +52,13 @@ def write(exchange: Exchange, operation: Any) -> RedisFlow[Any]:
 
 
 def write_call(
-    exchange: Exchange, operation: Any, script: Script, names: bytes, args: Words
+    exchange: Exchange,
+    operation: Any,
+    script: Script,
+    names: bytes,
+    args: Words,
+    *,
+    leased: bool = False,
 ) -> WriteCall:
     """Make the call of a script that writes.
 
@@ -62,13 +68,15 @@ def write_call(
         script: The script.
         names: Random bytes: when the write is sent again, the script knows it by them.
         args: What the script is given beyond what each write is.
+        leased: Whether it asks about the session's lease.
     """
     session_id, layout = operation.session_id, exchange.layout
     encoded_id = encoded(session_id)
-    keys = session_keys(layout.prefix, encoded_id)
+    six = session_keys(layout.prefix, encoded_id)
+    keys = six.with_lease if leased else six
     who = (exchange.index_prefix, encoded_id, encoded(operation.user_id), layout.ttl)
-    words = Words((BY_HASH, script.sha, SIX, *keys, *who, names, b"", *args))
-    return WriteCall(keys.head, words, script, session_id)
+    words = Words((BY_HASH, script.sha, number(len(keys)), *keys, *who, names, b"", *args))
+    return WriteCall(six.head, words, script, session_id)
 
 
 def written(
@@ -90,7 +98,7 @@ def written(
         [reply] = yield from exchange.ask([call], exchange.wait)
         step, receipt = judge(reply)
         if layout.clustered and is_receipt(receipt):
-            member = b"/".join((call.words[ENCODED_ID], receipt[2], receipt[3]))
+            member = b"/".join((call.encoded_id, receipt[2], receipt[3]))
             entry = Entry(member, receipt[4], [])
             calls = drops if step.script is scripts.DELETE else touches
             yield from exchange.ask(calls(layout, entry))

@@ -160,6 +160,10 @@ class AgentDb:
         dialect = self._url.get_dialect()()
         return "".join(f"{statement};\n" for statement in self._tables.ddl(dialect))
 
+    def look_again(self) -> None:
+        """Have the tables looked for at the next operation, and made, as at the first one."""
+        self._engines.look_again()
+
     # -- Operations -------------------------------------------------------------------------------
 
     def send(self, work: Work[T]) -> T:

@@ -62,6 +62,10 @@ _EXISTS = (
     "some tables exist, but not the one with their version: drop them, or restore it",
 )
 _MISSING = (SessionStoreError, "a table of sessionstore is missing, or was changed: restore it")
+_NO_LEASES = (
+    SessionStoreError,
+    "no table of leases: run store.setup() as a user who may create it, or AgentDb.ddl()",
+)
 _TOO_BIG = (InvalidMessageError, "a message is too big for this database")
 FOREIGN = "the database's encoding lacks some characters: its encoding must be UTF8"
 """The error for a database whose encoding lacks characters."""
@@ -217,6 +221,7 @@ _PROTOCOL = "08P01"  # what PgBouncer says whatever the matter is
 _AN_OPTION = 1290  # the server runs with an option for which it refuses: mostly --read-only
 _UNDECODED = "Could not decode to UTF-8"
 _A_NAME = re.compile('"[^"]*"')
+_LEASES = re.compile(r"leases\b")  # no other table's name ends so
 
 
 def translated(error: Exception) -> SessionStoreError:
@@ -307,7 +312,14 @@ def _meaning(error: Exception) -> _Meaning:
         return StoreBusyError, "all connections of the pool are in use: try again"
     if isinstance(error, (OSError, asyncio.TimeoutError)):  # on Python 3.10 no OSError
         return _refusal(error) or _GONE
-    return _by_driver(error) if isinstance(error, DBAPIError) else _OTHER
+    return _of_driver(error) if isinstance(error, DBAPIError) else _OTHER
+
+
+def _of_driver(error: DBAPIError) -> _Meaning:
+    meaning = _by_driver(error)
+    if meaning is _MISSING and _LEASES.search(str(error.orig).partition("\n")[0]):
+        return _NO_LEASES  # an older release has made the others
+    return meaning
 
 
 def _by_driver(error: DBAPIError) -> _Meaning:

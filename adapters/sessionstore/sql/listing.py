@@ -10,7 +10,7 @@ import msgspec
 
 from sessionstore.errors import CorruptMessageError
 from sessionstore.models import SessionMessage, SessionPage, decode_messages
-from sessionstore.operations import ListSessions, Ping
+from sessionstore.operations import ListSessions, Ping, Setup
 from sessionstore.rows import Row, start_of
 from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.list_statements import Listing, listing, previewing
@@ -18,7 +18,7 @@ from sessionstore.sql.read_statements import HEAD
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 
-__all__ = ["list_sessions", "ping"]
+__all__ = ["list_sessions", "ping", "set_up"]
 
 
 def list_sessions(sessions: Sessions, asked: ListSessions) -> SqlFlow[SessionPage]:
@@ -100,3 +100,19 @@ def ping(sessions: Sessions, _: Ping) -> SqlFlow[None]:
         StoreUnavailableError: There was no answer.
     """
     yield Work(sessions.tables.stored_version, True, True, may_exceed_pool=True)
+
+
+def set_up(sessions: Sessions, asked: Setup) -> SqlFlow[None]:
+    """See to it once more that the tables are there: what was refused may be allowed by now.
+
+    Args:
+        sessions: The store's.
+        asked: Nothing.
+
+    Raises:
+        StoreUnavailableError: The database can't be reached, or is busy.
+        SessionStoreError: The tables are missing or of another version.
+    """
+    del asked
+    sessions.look_again()
+    yield from ping(sessions, Ping())

@@ -8,6 +8,7 @@ from sessionstore.operations import Prune
 from sessionstore.rows import PRUNE_MESSAGES, PRUNE_SESSIONS
 from sessionstore.sql.clock import oldest_live
 from sessionstore.sql.expiring import counted, drop, hide
+from sessionstore.sql.leases import prune_leases
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 
@@ -15,13 +16,13 @@ __all__ = ["prune"]
 
 
 def prune(sessions: Sessions, _: Prune) -> SqlFlow[int]:
-    """Delete the sessions that have expired.
+    """Delete the sessions that have expired, and leases that ended long ago.
 
     Args:
         sessions: The store's.
 
     Returns:
-        How many were deleted.
+        How many sessions were deleted.
     """
 
     def work(connection: Connection) -> tuple[int, int]:
@@ -33,6 +34,7 @@ def prune(sessions: Sessions, _: Prune) -> SqlFlow[int]:
         pruned += dropped
         if not found:
             break
+    yield from prune_leases(sessions)
     return pruned
 
 

@@ -31,6 +31,7 @@ class Sessions:
         oldest: Gives the parameter of a statement that leaves out what has expired.
         oldest_of_all: The same, of one that leaves out only what no retention keeps.
         now: Gives the parameter of a statement that sets a time.
+        look_again: Has the tables looked for before the next statement, as before the first.
     """
 
     def __init__(self, db: AgentDb, retention: int | None) -> None:
@@ -43,3 +44,4 @@ class Sessions:
         self.oldest: Callable[[], int] = oldest_of(db.dialect_name, retention)
         self.oldest_of_all: Callable[[], int] = oldest_of(db.dialect_name, None)
         self.now: Callable[[], int] = now_of(db.dialect_name)
+        self.look_again: Callable[[], object] = db.look_again

@@ -15,6 +15,7 @@ from sessionstore.operations import (
     Create,
     Delete,
     DeleteMessages,
+    Fence,
     Get,
     GetMessages,
     Operation,
@@ -25,7 +26,9 @@ from sessionstore.operations import (
 )
 from sessionstore.sql.appending import append
 from sessionstore.sql.changes import find, new_row
+from sessionstore.sql.deleting import delete_messages
 from sessionstore.sql.direct import Values
+from sessionstore.sql.leases import append_under, fence, lasting_fence
 from sessionstore.sql.reading import get, get_messages
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.rewinding import rewind
@@ -33,7 +36,6 @@ from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.viewing import turn_of, viewed
 from sessionstore.sql.writing import (
     create,
-    delete_messages,
     delete_session,
     replace_message,
     update_session,
@@ -48,6 +50,7 @@ OF_ONE_SESSION: dict[type[Operation[Any]], _MakeFlow] = {
     Create: create,
     Delete: delete_session,
     DeleteMessages: delete_messages,
+    Fence: fence,
     Get: get,
     GetMessages: get_messages,
     ReplaceMessage: replace_message,
@@ -56,6 +59,7 @@ OF_ONE_SESSION: dict[type[Operation[Any]], _MakeFlow] = {
 }
 """What each operation on a session asks of the database."""
 
+_WRITING: dict[type[Operation[Any]], _MakeFlow] = {**OF_ONE_SESSION, Fence: lasting_fence}
 _NEVER_LIVE = -1  # the time of the last write: no retention reaches so far back
 _ONE_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
@@ -82,8 +86,8 @@ def several(sessions: Sessions, asked: Several) -> SqlFlow[list[Any]]:
         reader, read = (asked.session_id,), partial(_in_snapshot, sessions, asked)
         found: list[Any] = yield Work(read, repeatable=True, session=reader)
         return found
-    if sessions.is_postgres and (turn := turn_of(asked)):
-        replies = yield from viewed(sessions, *turn)
+    if sessions.is_postgres:
+        replies = yield from _at_once(sessions, asked)
         if replies is not None:
             return replies
     run = _in_turn if sessions.is_sqlite else _in_transaction
@@ -91,17 +95,27 @@ def several(sessions: Sessions, asked: Several) -> SqlFlow[list[Any]]:
     return results
 
 
+def _at_once(sessions: Sessions, asked: Several) -> SqlFlow[list[Any] | None]:
+    """Do what PostgreSQL can do in one statement; ``None`` where nothing was done."""
+    match asked.operations:
+        case [Fence() as held, Append(messages=[_, *_]) as added]:
+            return (yield from append_under(sessions, held, added))
+    if turn := turn_of(asked):
+        return (yield from viewed(sessions, *turn))
+    return None
+
+
 def _in_snapshot(sessions: Sessions, asked: Several, connection: Connection) -> list[Any]:
     """Read several times what PostgreSQL holds at one moment."""
     connection.exec_driver_sql(_ONE_SNAPSHOT)
-    return [_done(sessions, part, connection) for part in asked.operations]
+    return [_done(OF_ONE_SESSION, sessions, part, connection) for part in asked.operations]
 
 
 def _in_turn(sessions: Sessions, asked: Several, connection: Connection) -> list[Any]:
     """Carry out operations while nobody else writes, on SQLite, all at one time."""
     oldest, at_one_time = sessions.oldest(), copy(sessions)
     at_one_time.oldest = lambda: oldest
-    return [_done(at_one_time, part, connection) for part in asked.operations]
+    return [_done(_WRITING, at_one_time, part, connection) for part in asked.operations]
 
 
 def _in_transaction(sessions: Sessions, asked: Several, connection: Connection) -> list[Any]:
@@ -113,7 +127,7 @@ def _in_transaction(sessions: Sessions, asked: Several, connection: Connection) 
     # What was live when it was locked stays so to the end of the step.
     lasting = copy(sessions)
     lasting.oldest = sessions.oldest_of_all
-    results = [_done(lasting, part, connection) for part in asked.operations]
+    results = [_done(_WRITING, lasting, part, connection) for part in asked.operations]
     if key is not None:
         c = sessions.tables.sessions.c
         own = (c.session_key == key, c.updated_at == _NEVER_LIVE)
@@ -133,10 +147,15 @@ def _locked(sessions: Sessions, asked: Several, connection: Connection) -> int |
     return key
 
 
-def _done(sessions: Sessions, part: Operation[Any], connection: Connection) -> Any:
+def _done(
+    flows: dict[type[Operation[Any]], _MakeFlow],
+    sessions: Sessions,
+    part: Operation[Any],
+    connection: Connection,
+) -> Any:
     """Carry out one operation on a connection, within its transaction."""
 
     def send(work: Work[Any]) -> Any:
         return work.run(connection)
 
-    return play(OF_ONE_SESSION[type(part)](sessions, part), send)
+    return play(flows[type(part)](sessions, part), send)

@@ -11,11 +11,14 @@ from sessionstore.errors import SessionStoreError
 from sessionstore.flow import aplay, play
 from sessionstore.models import retention_microseconds
 from sessionstore.operations import (
+    AcquireLease,
     Fork,
     ListSessions,
     Operation,
     Ping,
     Prune,
+    ReleaseLease,
+    RenewLease,
     Setup,
     Several,
     as_several,
@@ -23,7 +26,8 @@ from sessionstore.operations import (
 from sessionstore.runner import counted
 from sessionstore.sql.database import AgentDb
 from sessionstore.sql.forking import fork
-from sessionstore.sql.listing import list_sessions, ping
+from sessionstore.sql.leases import acquire, release, renew
+from sessionstore.sql.listing import list_sessions, ping, set_up
 from sessionstore.sql.opening import open_db
 from sessionstore.sql.pruning import prune
 from sessionstore.sql.requests import SqlFlow
@@ -45,10 +49,13 @@ _OPERATIONS: dict[type[Operation[Any]], _MakeFlow] = {
     **OF_ONE_SESSION,
     Fork: fork,
     Several: several,
+    AcquireLease: acquire,
+    RenewLease: renew,
+    ReleaseLease: release,
     ListSessions: list_sessions,
     Ping: ping,
     Prune: prune,
-    Setup: ping,  # what is not there is made before the first statement
+    Setup: set_up,
 }
 
 
@@ -79,6 +86,10 @@ class DbSessionStore(SessionStore):
     one session at the same time, or one that meets an expired one, take a few more.) When a
     connection is lost, reads and plain appends are sent again once; the count that such an append
     returns is then that of the second sending.
+
+    A write that carries a lease has the lease's row locked, behind the session's, until it is
+    committed: who takes the lease over waits for it. On PostgreSQL an append under a lease is one
+    statement, and so is each operation of a lease. The server's clock decides when one ends.
 
     With `PostgresAgentDb`, reads with a ``limit`` and appends without ``expected_version`` that are
     under way on one event loop at the same moment share statements: up to 32 sessions in one. Such

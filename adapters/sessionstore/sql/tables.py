@@ -33,7 +33,7 @@ from sqlalchemy.schema import CreateIndex, CreateSchema, CreateTable
 
 from sessionstore.errors import SessionStoreError
 from sessionstore.sql.column_types import JSON_TEXT, KEY, MYSQL, Id
-from sessionstore.sqlite.file import SCHEMA, SCHEMA_VERSION
+from sessionstore.sqlite.file import LEASES, SCHEMA, SCHEMA_VERSION
 
 __all__ = ["DEFAULT_PREFIX", "Migration", "Tables", "tables_of"]
 
@@ -72,6 +72,7 @@ class Tables:
         self.schema.c.version.nullable = False
         self.sessions: Table = self._sessions()
         self.messages: Table = self._messages()
+        self.leases: Table = self._leases()
 
     def stored_version(self, connection: Connection) -> int:
         """Read the version of the schema that is there.
@@ -111,6 +112,28 @@ class Tables:
                 connection.execute(update(self.schema).values(version=self.version))
             return max(version, self.version)
 
+    def has_leases(self, connection: Connection) -> bool:
+        """Tell whether the table of leases is there, which an older release has not made.
+
+        Args:
+            connection: A connection to the database.
+        """
+        return inspect(connection).has_table(self.leases.name, schema=self.metadata.schema)
+
+    def add_leases(self, connection: Connection) -> None:
+        """Create the table of leases where it is missing, in the transaction of a connection.
+
+        It is only added: the version of the schema stays, and so do processes that don't know it.
+
+        Args:
+            connection: A connection with a transaction begun.
+        """
+        with _SchemaLock(connection, self):
+            if self.has_leases(connection):
+                return
+            for statement in self._lease_ddl(connection.dialect):
+                connection.exec_driver_sql(statement)
+
     def ddl(self, dialect: Dialect) -> Iterator[str]:
         """Give the statements that create the tables, as SQL.
 
@@ -130,14 +153,18 @@ class Tables:
     def _parts(self) -> list[Table | Index]:
         parts: list[Table | Index] = []
         # The one that holds the version comes last: where it is filled, the others are there.
-        for table in (self.sessions, self.messages, self.schema):
+        for table in (self.sessions, self.messages, self.leases, self.schema):
             parts += [table, *sorted(table.indexes, key=lambda index: str(index.name))]
         return parts
 
+    def _lease_ddl(self, dialect: Dialect) -> Iterator[str]:
+        if dialect.name == "sqlite":
+            yield from (statement.replace(DEFAULT_PREFIX, self.prefix) for statement in LEASES)
+            return
+        yield from _created(dialect, [self.leases, *self.leases.indexes])
+
     def _statements(self, dialect: Dialect, parts: Sequence[Table | Index]) -> Iterator[str]:
-        for part in parts:
-            create = CreateTable(part) if isinstance(part, Table) else CreateIndex(part)
-            yield _sql(create, dialect)
+        yield from _created(dialect, parts)
         first = insert(self.schema).values(version=self.version)
         yield str(first.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
@@ -197,6 +224,19 @@ class Tables:
             PrimaryKeyConstraint("session_key", "position"),
             UniqueConstraint("session_key", "id"),
         )
+
+    def _leases(self) -> Table:
+        table = Table(
+            f"{self.prefix}leases",
+            self.metadata,
+            Column("session_id", Id, nullable=False, primary_key=True),
+            Column("token", BigInteger, nullable=False),
+            Column("holder", Id, nullable=False),
+            Column("ends_at", BigInteger, nullable=False),
+            Column("boot", Id),
+        )
+        Index(f"{self.prefix}by_token", table.c.token)
+        return table
 
 
 Migration: TypeAlias = Callable[[Connection, Tables], None]
@@ -261,6 +301,12 @@ def _is_there(found: Inspector, part: Table | Index) -> bool:
     table = cast("Table", part.table)
     there = found.has_table(table.name, schema=table.schema)
     return there and found.has_index(table.name, str(part.name), schema=table.schema)
+
+
+def _created(dialect: Dialect, parts: Sequence[Table | Index]) -> Iterator[str]:
+    for part in parts:
+        create = CreateTable(part) if isinstance(part, Table) else CreateIndex(part)
+        yield _sql(create, dialect)
 
 
 def _sql(statement: Any, dialect: Dialect) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy.sql.selectable import TextualSelect
 from sessionstore.errors import CorruptMessageError
 from sessionstore.operations import Append, DeleteMessages, Get, GetMessages, Several
 from sessionstore.sql.appending import append
+from sessionstore.sql.deleting import delete_messages
 from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.read_statements import FIRST, HEAD, LAST
 from sessionstore.sql.reading import get, get_messages
@@ -20,7 +21,6 @@ from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.tables import Tables
 from sessionstore.sql.write_statements import ADDING, written
-from sessionstore.sql.writing import delete_messages
 
 __all__ = ["turn_of", "viewed", "viewing"]
 

@@ -14,6 +14,7 @@ from sessionstore.sql.tables import Tables
 
 __all__ = [
     "ADDING",
+    "APPEND",
     "adding",
     "appending",
     "locking",
@@ -132,7 +133,7 @@ def appending(tables: Tables) -> TextClause:
         whether the session was there, its owner, whether it is live, its version; how many
         messages were added; and whether the session was made.
     """
-    return written(tables, _APPEND)
+    return written(tables, re.sub("{(fence|passes|passed)}", "", APPEND))
 
 
 # Behind `found`, `times` and `writable`: also in the statement that reads before it appends.
@@ -151,33 +152,34 @@ ADDING: str = """added AS (
     FROM found, times
     WHERE session.session_key = found.session_key AND (SELECT count(*) FROM added) > 0
 )"""
-_APPEND = """
+# With marks for a fence: what it is, that it was passed, and whether it was.
+APPEND: str = """
 WITH times AS MATERIALIZED (
     SELECT {oldest} AS oldest, greatest({now},
         (SELECT max(updated_at) + 1 FROM {sessions})) AS now
 ), found AS MATERIALIZED (
     SELECT session_key, user_id, updated_at, version, last_position
     FROM {sessions} WHERE id = CAST(:id AS text) FOR NO KEY UPDATE
-), made AS (
+), {fence}made AS (
     INSERT INTO {sessions} (id, agent_id, user_id, metadata, created_at, updated_at, version,
         message_count, last_position)
     SELECT CAST(:id AS text), CAST(:agent_id AS text), CAST(:user_id AS text), '{}',
         times.now, times.now, 1, CAST(:count AS bigint), CAST(:count AS bigint)
     FROM times
-    WHERE NOT EXISTS (SELECT FROM found) AND coalesce(CAST(:expected AS bigint), 0) = 0
+    WHERE NOT EXISTS (SELECT FROM found) AND coalesce(CAST(:expected AS bigint), 0) = 0 {passes}
     ON CONFLICT (id) DO NOTHING
     RETURNING session_key
 ), writable AS (
     SELECT session_key, last_position FROM found, times
     WHERE updated_at >= times.oldest
         AND (CAST(:user_id AS text) IS NULL OR user_id IS NULL OR user_id = CAST(:user_id AS text))
-        AND version = coalesce(CAST(:expected AS bigint), version)
+        AND version = coalesce(CAST(:expected AS bigint), version) {passes}
     UNION ALL
     SELECT session_key, 0 FROM made
 ), {adding}
 SELECT found.session_key IS NOT NULL, found.user_id,
     found.updated_at >= times.oldest, found.version,
-    (SELECT count(*) FROM added), (SELECT count(*) FROM made)
+    (SELECT count(*) FROM added), (SELECT count(*) FROM made){passed}
 FROM times LEFT JOIN found ON true
 """.replace("{adding}", ADDING)
 
@@ -277,8 +279,8 @@ def written(tables: Tables, sql: str) -> TextClause:
 
     Args:
         tables: The store's.
-        sql: The statement, with ``{sessions}``, ``{messages}``, ``{now}``, ``{began}`` (when the
-            statement began) and ``{oldest}``.
+        sql: The statement, with ``{sessions}``, ``{messages}``, ``{leases}``, ``{now}``,
+            ``{began}`` (when the statement began) and ``{oldest}``.
 
     Returns:
         The statement.
@@ -292,6 +294,7 @@ def written(tables: Tables, sql: str) -> TextClause:
 def _named(tables: Tables, sql: str) -> str:
     """Put the names of the tables into a statement, as `text` wants them written."""
     quote = URL.create("postgresql+psycopg").get_dialect()().identifier_preparer.format_table
-    names = {"{sessions}": quote(tables.sessions), "{messages}": quote(tables.messages)}
+    known = {"{sessions}": tables.sessions, "{messages}": tables.messages}
+    names = {mark: quote(table) for mark, table in (*known.items(), ("{leases}", tables.leases))}
     written = {mark: name.replace("%%", "%").replace(":", "\\:") for mark, name in names.items()}
     return re.sub("|".join(names), lambda found: written[found[0]], sql)

@@ -15,28 +15,22 @@ from sessionstore.models import (
     encode_metadata,
     merge_metadata,
 )
-from sessionstore.operations import Create, Delete, DeleteMessages, ReplaceMessage, Update
-from sessionstore.ownership import require_owner
+from sessionstore.operations import Create, Delete, ReplaceMessage, Update
 from sessionstore.rows import Row, encoded
-from sessionstore.sql.appending import NO_VERSION
 from sessionstore.sql.changes import (
     find,
     make,
     new_row,
     relabel,
-    remove,
     replace_all,
     require,
     write_head,
 )
-from sessionstore.sql.column_types import escaped
-from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.expiring import drop
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
-from sessionstore.sql.write_statements import removing
 
-__all__ = ["create", "delete_messages", "delete_session", "replace_message", "update_session"]
+__all__ = ["create", "delete_session", "replace_message", "update_session"]
 
 
 def create(sessions: Sessions, asked: Create) -> SqlFlow[SessionData]:
@@ -89,66 +83,6 @@ def replace_message(sessions: Sessions, asked: ReplaceMessage) -> SqlFlow[None]:
         write_head(sessions, connection, row)
 
     yield Work(work, session=asked.session_id)
-
-
-def delete_messages(sessions: Sessions, asked: DeleteMessages) -> SqlFlow[list[str]]:
-    """Delete those messages that are there; on PostgreSQL mostly in one statement.
-
-    Args:
-        sessions: The store's.
-        asked: Their ids.
-
-    Returns:
-        The ids of those that were deleted, in the session's order.
-
-    Raises:
-        SessionAccessError: The session is another user's.
-        SessionConflictError: It is at another version.
-    """
-    if sessions.is_postgres:
-        deleted = yield from _delete_messages_at_once(sessions, asked)
-        if deleted is not None:
-            return deleted
-
-    def work(connection: Connection) -> list[str]:
-        row = find(sessions, connection, asked.session_id, asked.user_id)
-        require_version(row.version if row else 0, asked.expected_version)
-        removed = remove(sessions, connection, row, asked.message_ids) if row else []
-        if row and removed:
-            left = row._replace(message_count=row.message_count - len(removed))
-            write_head(sessions, connection, left)
-        return removed
-
-    removed: list[str] = yield Work(work, session=asked.session_id)
-    return removed
-
-
-def _delete_messages_at_once(
-    sessions: Sessions, asked: DeleteMessages
-) -> SqlFlow[list[str] | None]:
-    """Delete by PostgreSQL's one statement; ``None`` where it has settled nothing."""
-    user_id, expected = asked.user_id, asked.expected_version
-    ids = {escaped(message_id): message_id for message_id in asked.message_ids}
-    session = escaped(asked.session_id)
-    values = Values(
-        id=session,
-        user_id=None if user_id is None else escaped(user_id),
-        expected=None if expected is None else min(expected, NO_VERSION),
-        oldest=sessions.oldest(),
-        ids=list(ids),
-    )
-    query = Query(removing(sessions.tables), values)
-    [reply] = yield Work(query, at_once=True, session=session)
-    was_there, owner, is_live, version, settled, removed = reply
-    if not (was_there and is_live):
-        require_version(0, expected)
-        return []
-    if owner is not None and user_id is not None:
-        require_owner(owner, escaped(user_id))
-    if not settled:
-        return None
-    require_version(version, expected)
-    return [ids[message_id] for message_id in removed or ()]
 
 
 def update_session(sessions: Sessions, asked: Update) -> SqlFlow[SessionInfo]:

@@ -18,9 +18,11 @@ from sessionstore.rows import Readable
 from sessionstore.sqlite.calls import Call, GivenUpError
 from sessionstore.sqlite.errors import is_busy, translated
 from sessionstore.sqlite.file import (
+    LEASES,
     MEMORY,
     SCHEMA,
     SCHEMA_VERSION,
+    has_leases,
     make_private,
     require_file,
     schema_version,
@@ -372,6 +374,8 @@ class Database:
             raise SessionStoreError(msg)
         if version == 0:
             self._create_schema(connection)
+        elif not has_leases(connection):
+            self._add_leases(connection)
         if not self._in_memory:
             use_write_ahead_log(connection, 0)
             connection.execute("SELECT version FROM sessionstore_schema").fetchall()
@@ -384,6 +388,15 @@ class Database:
             if not self._in_memory:
                 make_private(self.path)
             for statement in SCHEMA:
+                connection.execute(statement)
+
+    def _add_leases(self, connection: sqlite3.Connection) -> None:
+        """Make what an older release has not made."""
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            if has_leases(connection):
+                return  # somebody else was first
+            for statement in LEASES:
                 connection.execute(statement)
 
 

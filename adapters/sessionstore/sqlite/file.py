@@ -12,10 +12,12 @@ from sessionstore.errors import SessionStoreError, StoreConnectionError
 __all__ = [
     "APPLICATION_ID",
     "DAMAGED",
+    "LEASES",
     "MEMORY",
     "SCHEMA",
     "SCHEMA_VERSION",
     "checked_path",
+    "has_leases",
     "is_fresh",
     "make_private",
     "require_file",
@@ -25,6 +27,17 @@ __all__ = [
 
 APPLICATION_ID = 0x53455353  # "SESS", in the file's header
 SCHEMA_VERSION = 1
+# What is only added does not raise the version: processes of both releases use the file at once.
+LEASES = (
+    """CREATE TABLE sessionstore_leases (
+        session_id TEXT NOT NULL PRIMARY KEY,
+        token INTEGER NOT NULL,
+        holder TEXT NOT NULL,
+        ends_at INTEGER NOT NULL,
+        boot TEXT
+    )""",
+    "CREATE INDEX sessionstore_by_token ON sessionstore_leases (token)",
+)
 SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     "CREATE TABLE sessionstore_schema (version INTEGER NOT NULL)",
@@ -52,6 +65,7 @@ SCHEMA = (
         PRIMARY KEY (session_key, position),
         UNIQUE (session_key, id)
     )""",
+    *LEASES,
 )
 
 MEMORY = ":memory:"
@@ -225,3 +239,9 @@ def schema_version(connection: sqlite3.Connection, path: str) -> int:
     if found is None or not isinstance(found[0], int) or found[0] < 1:
         raise SessionStoreError(DAMAGED.format(path))
     return found[0]
+
+
+def has_leases(connection: sqlite3.Connection) -> bool:
+    """Tell whether a file has the table of leases, which an older release has not made."""
+    name = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'sessionstore_leases'"
+    return connection.execute(name).fetchone() is not None

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from sessionstore.models import encode_metadata
 from sessionstore.operations import (
+    AcquireLease,
     Append,
     Create,
     DeleteMessages,
     Operation,
+    ReleaseLease,
+    RenewLease,
     ReplaceMessage,
     Several,
     Update,
@@ -34,6 +37,7 @@ Work: TypeAlias = Callable[[Any, Any], T]
 _LONG = 1000  # messages, or sessions: who reads more keeps those waiting who read less
 _MOST = 100  # messages, or ids of some
 _LARGEST = 256 * 1024  # bytes that it writes
+_SMALL = (ReplaceMessage, AcquireLease, RenewLease, ReleaseLease)
 
 
 class Job(Generic[T]):
@@ -175,7 +179,7 @@ def _is_small(operation: Any) -> bool:
     if kind is Several:
         parts = operation.operations
         return all(_is_small(part) if part.is_write else not is_long(part) for part in parts)
-    return kind is ReplaceMessage
+    return kind in _SMALL
 
 
 def is_long(operation: Operation[Any]) -> bool:

@@ -9,6 +9,7 @@ from sessionstore.operations import (
     Create,
     Delete,
     DeleteMessages,
+    Fence,
     Get,
     GetMessages,
     Operation,
@@ -17,7 +18,7 @@ from sessionstore.operations import (
     Several,
     Update,
 )
-from sessionstore.sqlite import reading, writing
+from sessionstore.sqlite import leases, reading, writing
 from sessionstore.sqlite.jobs import Work
 from sessionstore.sqlite.transactions import Transaction
 
@@ -25,6 +26,7 @@ __all__ = ["OF_ONE_SESSION", "several"]
 
 OF_ONE_SESSION: dict[type[Operation[Any]], Work[Any]] = {
     Create: writing.create,
+    Fence: leases.fence,
     Get: reading.get,
     GetMessages: reading.get_messages,
     Append: writing.append,

@@ -10,17 +10,20 @@ from typing import Any, Literal, TypeVar, overload
 from sessionstore.bounds import StoreBounds
 from sessionstore.models import retention_microseconds
 from sessionstore.operations import (
+    AcquireLease,
     Fork,
     ListSessions,
     Operation,
     Ping,
     Prune,
+    ReleaseLease,
+    RenewLease,
     Setup,
     Several,
     as_several,
 )
 from sessionstore.runner import counted
-from sessionstore.sqlite import reading, writing
+from sessionstore.sqlite import leases, reading, writing
 from sessionstore.sqlite.async_calls import acarry_out
 from sessionstore.sqlite.carrying import carry_out
 from sessionstore.sqlite.connections import Database
@@ -40,6 +43,9 @@ _OPERATIONS: dict[type[Operation[Any]], Work[Any]] = {
     **OF_ONE_SESSION,
     Fork: fork,
     Several: several,
+    AcquireLease: leases.acquire,
+    RenewLease: leases.renew,
+    ReleaseLease: leases.release,
     ListSessions: reading.list_sessions,
     Prune: writing.prune,
     Ping: reading.ping,
@@ -55,6 +61,8 @@ class SQLiteSessionStore(SessionStore):
     that wait at the same moment, of threads and of event loops, share a transaction and its flush
     to the disk, and each succeeds or fails as if it were alone; a large one goes alone. An async
     method is carried out in a thread, and never blocks its event loop.
+    A lease ends by the machine's steady clock, which nobody sets; one of before a restart of the
+    machine has run out.
     A call that is cancelled, or ended by a Ctrl-C, is settled when its caller goes on: it took
     effect, or it never will.
     The file is opened at the first use, in write-ahead-log mode, and made when it is not there:

@@ -17,6 +17,7 @@ from sessionstore.operations import (
 )
 from sessionstore.rows import PRUNE_MESSAGES, PRUNE_SESSIONS
 from sessionstore.sqlite import messages, sessions
+from sessionstore.sqlite.leases import prune_leases
 from sessionstore.sqlite.transactions import Transaction
 
 __all__ = [
@@ -143,6 +144,7 @@ def prune(transaction: Transaction, _: Prune) -> int:
         pruned += dropped
         if dropped == len(expired) < PRUNE_SESSIONS:
             break
+    prune_leases(transaction)
     return pruned
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from itertools import islice
 
 from sessionstore.errors import SessionExistsError, SessionNotFoundError
+from sessionstore.operations import AcquireLease, ReleaseLease
 from sessionstore.store import SessionStore
 from sessionstore.testing.changes import Change, changes, content
 from sessionstore.testing.concurrency import in_a_loop
@@ -17,7 +18,7 @@ from sessionstore.testing.samples import said
 
 __all__ = ["CancelContract"]
 
-ROUNDS = 80
+ROUNDS, LEASES = 80, 30
 OTHERS = 4
 
 
@@ -51,6 +52,50 @@ class CancelContract(StoreSuite):
                 await asyncio.gather(*writers)
 
         in_a_loop(open_store, beside_others)
+
+    def test_a_lease_whose_taking_was_cancelled_can_be_given_back(
+        self, open_store: OpenStore
+    ) -> None:
+        """Whenever it is cancelled: nobody has it afterwards, and nobody is given it later."""
+        self.require_support("leases", "cancellation")
+
+        async def main(store: SessionStore) -> None:
+            chance = random.Random(0)  # noqa: S311 - when to cancel is no secret
+            usual = await _usual(store)
+            for number in range(LEASES):
+                asked = AcquireLease("s", 600, holder=str(number))
+                change = Change("run", (asked,), {}, lambda before: before)
+                await _cancelled(store, change, chance.uniform(0, 2 * usual))
+                await store.arun(ReleaseLease("s", str(number)))
+                async with store.lease("s"):
+                    pass
+
+        in_a_loop(open_store, main)
+
+    def test_a_lease_is_given_back_however_often_its_holder_is_cancelled(
+        self, open_store: OpenStore
+    ) -> None:
+        """As a scope of anyio's does, and so Starlette's where a browser goes away."""
+        self.require_support("leases", "cancellation")
+
+        async def main(store: SessionStore) -> None:
+            entered = asyncio.Event()
+
+            async def turn() -> None:
+                async with store.lease("s", seconds=600):
+                    entered.set()
+                    await asyncio.Event().wait()
+
+            turning = asyncio.ensure_future(turn())
+            await entered.wait()
+            while not turning.done():
+                turning.cancel()
+                await asyncio.sleep(0)
+            assert turning.cancelled()
+            async with store.lease("s"):
+                pass
+
+        in_a_loop(open_store, main)
 
 
 async def _usual(store: SessionStore) -> float:

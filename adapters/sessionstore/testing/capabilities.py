@@ -18,6 +18,7 @@ class Capabilities:
     supports_nonblocking_async: ClassVar[bool] = True
     supports_crash_safety: ClassVar[bool] = True
     supports_processes: ClassVar[bool] = True
+    supports_leases: ClassVar[bool] = True
 
     def require_support(self, *names: str) -> None:
         """Leave the running test out where the store does not claim what it tests.

@@ -86,6 +86,8 @@ class SessionStoreConformance(
     - ``supports_crash_safety``: a process that is killed in a write leaves all of it or nothing
       (guarantee 1).
     - ``supports_processes``: several processes use the storage at once.
+    - ``supports_leases``: a session's lease has one holder at a time, and what carries one that was
+      lost writes nothing.
 
     Nobody may leave out that an error of the driver or the system, such as an `OSError`, is raised
     as a `SessionStoreError`, and that a closed store refuses every call with one. No test looks at

@@ -14,6 +14,7 @@ from typing import TypeVar
 import pytest
 
 from sessionstore.errors import SessionExistsError, SessionNotFoundError
+from sessionstore.operations import AcquireLease, ReleaseLease
 from sessionstore.store import SessionStore
 from sessionstore.testing.changes import Change, changes, content
 from sessionstore.testing.modes import OpenStore, StoreSuite
@@ -70,6 +71,27 @@ class InterruptContract(StoreSuite):
                 if made is None:
                     assert in_a_thread(fork).message_count == at
                 assert in_a_thread(partial(store.get_messages, "s")) == log
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no timer that interrupts")
+    def test_a_lease_whose_taking_ctrl_c_broke_off_can_be_given_back(
+        self, open_store: OpenStore
+    ) -> None:
+        """Whenever it comes: nobody has it afterwards, and nobody is given it later."""
+        self.require_support("leases")
+        with open_store() as store, ctrl_c() as during:
+            usual = least(lambda: store.run(AcquireLease("s", 600, holder="me")), 5)
+            store.run(ReleaseLease("s", "me"))
+            for number in range(ROUNDS // 4):
+                asked = AcquireLease("s", 600, holder=str(number))
+                during(usual * (1 + number % 40) / 20, partial(store.run, asked))
+                for next_one in (
+                    ReleaseLease("s", str(number)),
+                    AcquireLease("s", 600, holder="me"),
+                    ReleaseLease("s", "me"),
+                ):
+                    given = in_a_thread(partial(store.run, next_one))
+                assert given is True
 
 
 @contextmanager

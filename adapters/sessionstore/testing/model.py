@@ -10,6 +10,7 @@ from sessionstore.errors import (
     SessionAccessError,
     SessionConflictError,
     SessionExistsError,
+    SessionLeasedError,
     SessionNotFoundError,
 )
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage
@@ -72,6 +73,8 @@ class Model:
         """Make an empty one."""
         # The session written to last is the last one.
         self._sessions: dict[str, _Session] = {}
+        # Of each session the newest token, counted from 1, and who holds the lease.
+        self._leases: dict[str, tuple[int, str | None]] = {}
 
     def create(
         self,
@@ -250,6 +253,31 @@ class Model:
         """Delete a session."""
         self._find(session_id, user_id)
         return self._sessions.pop(session_id, None) is not None
+
+    def acquire(self, session_id: str, *, user_id: str | None, holder: str, take_over: bool) -> int:
+        """Take a lease."""
+        self._find(session_id, user_id)
+        token, held_by = self._leases.get(session_id, (0, None))
+        if held_by not in (None, holder) and not take_over:
+            raise SessionLeasedError
+        if held_by != holder:
+            token += 1
+        self._leases[session_id] = token, holder
+        return token
+
+    def fence(self, session_id: str, *, token: int, user_id: str | None) -> None:  # noqa: ARG002
+        """Refuse who has lost a lease."""
+        newest, held_by = self._leases.get(session_id, (0, None))
+        if held_by is None or token != newest:
+            raise SessionLeasedError
+
+    def release(self, session_id: str, *, holder: str) -> bool:
+        """Give a lease back."""
+        token, held_by = self._leases.get(session_id, (0, None))
+        if held_by != holder:
+            return False
+        self._leases[session_id] = token, None
+        return True
 
     def listed(self, agent_id: str | None, user_id: str | None, last: int) -> list[Visible]:
         """List all sessions of an agent, a user, or both, with their last messages."""

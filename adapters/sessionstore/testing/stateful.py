@@ -9,17 +9,26 @@ from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from sessionstore.errors import SessionStoreError
+from sessionstore.errors import SessionLeasedError, SessionStoreError
 from sessionstore.models import SessionMessage, new_id
 from sessionstore.operations import (
+    AcquireLease,
     Append,
     Create,
     DeleteMessages,
+    Fence,
     Get,
     GetMessages,
     Operation,
+    ReleaseLease,
+    RenewLease,
     ReplaceMessage,
     Rewind,
     Update,
@@ -38,7 +47,8 @@ class StatefulContract(StoreSuite):
 
     def test_any_operations_agree_with_the_model(self, store: SessionStore) -> None:
         """Whatever hypothesis does to both, both answer the same."""
-        both = type("Both", (_Both,), {"store": store})
+        given = {"store": store, "has_leases": self.supports_leases}
+        both = type("Both", (_Both,), given)
         run_state_machine_as_test(both, settings=MODEST)
 
 
@@ -61,6 +71,9 @@ _roles = st.sampled_from(["user", "assistant", "system", "system", "tool"])
 _one_message = st.builds(SessionMessage, role=_roles, content=texts, id=_message_ids)
 _batches = st.lists(_one_message, max_size=5)
 _changes = st.dictionaries(st.sampled_from("abc"), st.none() | st.integers() | json_objects)
+_holders = st.sampled_from(["h", "H"])
+_tokens = st.sampled_from([0, 0, 1, 2])  # so many before the newest
+_LONG = 3600.0
 _seen = st.sampled_from([None, None, None, 0, 0, 1, -1])
 
 _Part: TypeAlias = tuple[str, Callable[..., Operation[Any]], dict[str, Any]]
@@ -106,10 +119,13 @@ class _Both(RuleBasedStateMachine):
     """A store and the model, which are asked the same."""
 
     store: SessionStore
+    has_leases: bool
 
     def __init__(self) -> None:
         super().__init__()
         self.model = Model()
+        # Of each session the tokens, as the store has given them.
+        self.tokens: dict[str, list[int]] = {}
         # One storage serves all examples: each has ids of its own.
         self.own = new_id()
 
@@ -209,7 +225,29 @@ class _Both(RuleBasedStateMachine):
     @rule(id=_sessions, user=_users, parts=_parts)
     def several(self, id: str, user: str | None, parts: list[_Part]) -> None:
         """Ask both for several operations at once."""
-        session_id, owner = f"{id}{self.own}", self.owned(user)
+        self.run_both(f"{id}{self.own}", self.owned(user), parts)
+
+    @precondition(lambda self: self.has_leases)
+    @rule(id=_sessions, user=_users, parts=_parts, place=st.integers(0, 4), back=_tokens)
+    def several_under_a_lease(
+        self, id: str, user: str | None, parts: list[_Part], place: int, back: int
+    ) -> None:
+        """Ask both for several operations, if a lease is held: which is seen first is all one."""
+        session_id = f"{id}{self.own}"
+        token, known = self.token(session_id, back)
+        fence: _Part = ("fence", partial(Fence, token=known), {"token": token})
+        lost = _outcome(self.model.fence, session_id, token=token, user_id=None)
+        also = () if lost is None else (SessionLeasedError,)
+        self.run_both(session_id, self.owned(user), [*parts[:place], fence, *parts[place:]], *also)
+
+    def run_both(
+        self,
+        session_id: str,
+        owner: str | None,
+        parts: list[_Part],
+        *also: type[SessionStoreError],
+    ) -> None:
+        """Ask both for several operations, which the store may refuse for other reasons, too."""
         asked = [operation(session_id, user_id=owner) for _, operation, _ in parts]
         before, expected = copy.deepcopy(self.model), []
         try:
@@ -218,7 +256,7 @@ class _Both(RuleBasedStateMachine):
                 expected.append(visible(copy.deepcopy(answer)))
         except SessionStoreError as error:
             self.model = before
-            with pytest.raises(type(error)):
+            with pytest.raises((type(error), *also)):
                 self.store.run(asked)
         else:
             assert [visible(answer) for answer in self.store.run(asked)] == expected
@@ -239,6 +277,47 @@ class _Both(RuleBasedStateMachine):
         self.agree("fork", id, new_session_id, at=at, user_id=user, metadata=changes)
         now = self.model.get(new_session_id, limit=None, user_id=None)
         assert visible(self.store.get(new_session_id)) == now
+
+    def token(self, session_id: str, back: int) -> tuple[int, int]:
+        """Give the token of a lease as the model has it, and as the store has: 0 for none."""
+        given = self.tokens.get(session_id, [])
+        count = max(0, len(given) - back)
+        return count, given[count - 1] if count else 0
+
+    @precondition(lambda self: self.has_leases)
+    @rule(id=_sessions, user=_users, holder=_holders, take_over=st.booleans())
+    def acquire(self, id: str, user: str | None, holder: str, take_over: bool) -> None:
+        """Have both take a lease that does not run out: each new token is above all before."""
+        session_id, owner = f"{id}{self.own}", self.owned(user)
+        asked = AcquireLease(session_id, _LONG, owner, take_over, holder)
+        token = _outcome(
+            self.model.acquire, session_id, user_id=owner, holder=holder, take_over=take_over
+        )
+        given = self.tokens.setdefault(session_id, [])
+        found = _outcome(self.store.run, asked)
+        if not isinstance(token, int):
+            assert found == token
+        elif token <= len(given):
+            assert found == given[-1]
+        else:
+            assert found > max(given, default=0)
+            given.append(found)
+
+    @precondition(lambda self: self.has_leases)
+    @rule(id=_sessions, back=_tokens)
+    def renew(self, id: str, back: int) -> None:
+        session_id = f"{id}{self.own}"
+        token, known = self.token(session_id, back)
+        for asked in (RenewLease(session_id, known, _LONG), Fence(session_id, known)):
+            expected = _outcome(self.model.fence, session_id, token=token, user_id=None)
+            assert _outcome(self.store.run, asked) == expected
+
+    @precondition(lambda self: self.has_leases)
+    @rule(id=_sessions, holder=_holders)
+    def release(self, id: str, holder: str) -> None:
+        session_id = f"{id}{self.own}"
+        expected = self.model.release(session_id, holder=holder)
+        assert self.store.run(ReleaseLease(session_id, holder)) is expected
 
     @rule(id=_sessions, user=_users)
     def delete(self, id: str, user: str | None) -> None:

@@ -36,13 +36,16 @@ local function idle(kind)
   return {'UNKNOWN'}
 end
 
--- One write knows by itself that it is repeated.
-local repeated = #names > 8 and is_repeated()
+-- One write knows by itself that it is repeated; a fence does not.
+local repeated = (#names > 8 or #names > 0 and each.fence) and is_repeated()
 local noting, undo
 
 local function carry_out(kind, mode, from, to)
   if mode == '' then
-    return each[kind](KEYS, {ARGV[3], unpack(ARGV, from, to)}, redis)
+    local reply = each[kind](KEYS, {ARGV[3], unpack(ARGV, from, to)}, redis)
+    -- A lease may be lost when a write comes a second time; it was held when that was done.
+    if reply[1] == 'LOST' and repeated then return {'OK'} end
+    return reply
   end
   local name, again = string.sub(names, named, named + 7), ARGV[6]
   if named > 1 then again = '' end  -- if the first of the writes is not done, no other is

@@ -1,4 +1,4 @@
-"""The fallback over real servers that fail for real; tests/soak has the long version."""
+"""The fallback over real servers that fail in every way, one after the other."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from servers import redis as redis_servers
 from servers.postgres import PostgresServer
 
-HERE = Path(__file__).parent.parent
+HERE = Path(__file__).parent.parent.parent
 NOTEBOOKS = sorted((HERE / "notebooks").glob("*.ipynb"))
 # Those that say the same each time, but for numbers.
 STEADY = ("quickstart", "langchain_agents", "llama_index_memory")
