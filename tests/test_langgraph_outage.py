@@ -293,6 +293,23 @@ def test_who_waited_behind_a_call_fails_with_it(saver):
     assert saver.asked <= 2
 
 
+def test_who_waited_behind_a_call_fails_with_it_in_asyncio(saver):
+    async def run():
+        async def blocked(_):
+            saver.asked += 1
+            await asyncio.sleep(0)  # the others come to wait
+            raise ConnectionError
+
+        saver.lock = asyncio.Lock()
+        saver.aget_tuple = blocked
+        async with FallbackCheckpointer(saver, retry_after=30) as checkpointer:
+            waiting = (checkpointer.aget_tuple(CONFIG) for _ in range(8))
+            assert await asyncio.gather(*waiting) == [None] * 8
+
+    asyncio.run(run())
+    assert saver.asked == 1
+
+
 def test_a_full_journal_refuses_and_drops_nothing(saver):
     saver.is_away = True
     with FallbackCheckpointer(saver, max_pending=2) as checkpointer:

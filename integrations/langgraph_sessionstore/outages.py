@@ -51,7 +51,11 @@ _AWAY = {
     ("httpx", "TransportError"),
     ("grpc", "RpcError"),
 }
-_READ_ONLY = {("psycopg", "ReadOnlySqlTransaction"), ("redis", "ReadOnlyError")}
+_READ_ONLY = {
+    ("psycopg", "ReadOnlySqlTransaction"),
+    ("redis", "ReadOnlyError"),
+    ("redis", "OutOfMemoryError"),
+}
 # It may be this thread alone that it does not answer for in time: a locked row, say.
 _LATE = {
     ("builtins", "TimeoutError"),
@@ -60,7 +64,6 @@ _LATE = {
     ("psycopg", "QueryCanceled"),
     ("redis", "TimeoutError"),
     ("sessionstore", "StoreTimeoutError"),
-    ("sqlite3", "OperationalError"),
     ("botocore", "ReadTimeoutError"),
     ("httpx", "TimeoutException"),
 }
@@ -96,7 +99,7 @@ def is_refusal(error: BaseException) -> bool:
 
 def is_late(error: BaseException) -> bool:
     """Tell whether there was no answer in time, which may be so of one thread alone."""
-    return any(name in _LATE for each in _chain(error) for name in _names(each))
+    return any(map(_is_late, _chain(error)))
 
 
 def unavailable(error: BaseException, saver: str) -> StoreUnavailableError:
@@ -122,6 +125,12 @@ def _is_outage(error: BaseException) -> bool:
         return True
     state = getattr(error, "sqlstate", None) or ""
     return bool(names & _AWAY) and not str(state).startswith(_BUSY_STATES)
+
+
+def _is_late(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return "locked" in str(error)
+    return any(name in _LATE for name in _names(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
