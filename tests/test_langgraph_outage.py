@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from graphs import approval, nested
+from graphs import approval, fanned_out, nested, remembering
 from langgraph.types import Command
 from savers import Cut
 
@@ -106,6 +106,26 @@ def test_a_subgraph_that_waits_is_resumed_in_an_outage(checkpointer, saver, do, 
     assert task.state.values["log"] == ["a", "begin", "inner step"]
     done = do(graph, "invoke", ANSWER, CONFIG, durability=durability)
     assert done["log"][-2:] == ["inner step", "yes"]
+    require_recovered(checkpointer, saver, graph)
+
+
+def test_many_subgraphs_that_wait_at_once_are_resumed_in_an_outage(checkpointer, saver):
+    graph = fanned_out(12).compile(checkpointer=checkpointer)
+    waiting = graph.invoke({"log": ["a"]}, CONFIG)["__interrupt__"]
+    saver.is_away = True
+    for answered in (waiting[:5], waiting[5:]):
+        done = graph.invoke(Command(resume={each.id: "yes" for each in answered}), CONFIG)
+    parts = [word for number in range(12) for word in (f"{number}: step", f"{number}: yes")]
+    assert done["log"] == ["a", *parts, "end"]
+    require_recovered(checkpointer, saver, graph)
+
+
+def test_a_subgraph_with_a_memory_of_its_own_remembers_in_an_outage(checkpointer, saver):
+    graph = remembering().compile(checkpointer=checkpointer)
+    for turn, away in enumerate([False, True, True, False, True]):
+        saver.is_away = away
+        done = graph.invoke({"log": ["a"]}, CONFIG)
+        assert done["log"][-1] == f"seen {2 * turn + 1}"
     require_recovered(checkpointer, saver, graph)
 
 

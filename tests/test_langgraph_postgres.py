@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import uuid
 
+import psycopg
 import pytest
 from graphs import approval, nested
 from langgraph.checkpoint.memory import InMemorySaver
@@ -21,19 +23,28 @@ TURNS = [{"log": ["a"]}, ANSWER, {"log": ["b"]}, ANSWER]
 TIMEOUT = 0.5  # the pool's, for a connection: the server refuses them at once
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server():
     made = PostgresServer()
     yield made
     made.stop()
 
 
+@pytest.fixture
+def url(server):
+    """Give the URL of an empty database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return server.url(name)
+
+
 @pytest.mark.parametrize("make", [approval, nested])
-def test_a_graph_goes_on_without_postgresql(server, make):
+def test_a_graph_goes_on_without_postgresql(server, url, make):
     undisturbed = make().compile(checkpointer=InMemorySaver())
     *_, expected = [undisturbed.invoke(given, CONFIG) for given in TURNS]
     with (
-        postgres_saver(server.url(), TIMEOUT) as saver,
+        postgres_saver(url, TIMEOUT) as saver,
         FallbackCheckpointer(saver, retry_after=0, retry_cap=0.1) as checkpointer,
     ):
         graph = make().compile(checkpointer=checkpointer)
@@ -52,10 +63,10 @@ def test_a_graph_goes_on_without_postgresql(server, make):
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="interrupts in asyncio need Python 3.11")
-def test_a_graph_goes_on_without_postgresql_in_asyncio(server):
+def test_a_graph_goes_on_without_postgresql_in_asyncio(server, url):
     async def run():
         async with (
-            async_postgres_saver(server.url(), TIMEOUT) as saver,
+            async_postgres_saver(url, TIMEOUT) as saver,
             FallbackCheckpointer(saver, retry_after=0, retry_cap=0.1) as checkpointer,
         ):
             graph = approval().compile(checkpointer=checkpointer)
@@ -75,9 +86,9 @@ def test_a_graph_goes_on_without_postgresql_in_asyncio(server):
     asyncio.run(run())
 
 
-def test_nobody_waits_longer_than_the_timeout_for_a_server_that_says_nothing(server):
+def test_nobody_waits_longer_than_the_timeout_for_a_server_that_says_nothing(server, url):
     with (
-        postgres_saver(server.url()) as saver,
+        postgres_saver(url) as saver,
         FallbackCheckpointer(saver, retry_after=30, timeout=1) as checkpointer,
     ):
         graph = approval().compile(checkpointer=checkpointer)
