@@ -91,8 +91,16 @@ def test_a_mapping_without_a_role_is_told_from_one_with_an_unknown_field() -> No
     store = InMemorySessionStore()
     with pytest.raises(InvalidMessageError, match="needs a role"):
         store.append_message("s", {"content": "x"})
-    with pytest.raises(InvalidMessageError, match="has a field that a SessionMessage does not"):
+    with pytest.raises(InvalidMessageError, match=r"has a field .* else there is into metadata"):
         store.append_message("s", {"role": "user", "contents": "x"})
+
+
+@pytest.mark.parametrize("given", [[], ({"role": "user", "content": "x"},)])
+def test_a_list_in_the_place_of_a_message_is_refused_with_what_takes_one(given: Any) -> None:
+    session = InMemorySessionStore().session("s")
+    for append in (session.append, session.append_message):
+        with pytest.raises(InvalidMessageError, match="append_messages takes a list of them"):
+            append(given)
 
 
 def test_a_url_is_refused_where_the_path_of_a_file_belongs() -> None:

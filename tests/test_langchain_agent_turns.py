@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from langchain.agents.middleware import (
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
 from langgraph.types import Command, interrupt
 from scripted import Scripted, calls, log, watched
 from turns import PATIENCE
@@ -85,6 +88,13 @@ def _no_thread_is_left() -> Iterator[None]:
 
 def is_renewing() -> bool:
     return any(thread.name == "sessionstore-renewals" for thread in threading.enumerate())
+
+
+def is_quiet(store: SessionStore) -> bool:
+    """Tell whether no lease is renewed just now."""
+    before = store.stats().operations.get("RenewLease")
+    threading.Event().wait(0.1)
+    return store.stats().operations.get("RenewLease") == before
 
 
 def is_free(store: SessionStore) -> bool:
@@ -284,7 +294,7 @@ def test_a_lease_is_renewed_while_a_model_or_a_tool_runs(
 
     class Behind(AgentMiddleware[Any, Any]):
         def before_model(self, *_: Any) -> None:
-            wait_until(lambda: not is_renewing())
+            wait_until(lambda: is_quiet(store))
 
     agent = agent_of(
         store,
@@ -303,14 +313,49 @@ def test_a_lease_that_was_lost_between_two_steps_is_noticed_before_the_next(
 ) -> None:
     class Behind(AgentMiddleware[Any, Any]):
         def after_model(self, *_: Any) -> None:
+            wait_until(lambda: is_quiet(store))
             lose(store)
-            wait_until(lambda: not is_renewing())
             threading.Event().wait(0.03)  # so that a renewal is due
 
     agent = agent_of(store, calls("send"), tools=[send], behind=[Behind()])
     with pytest.raises(SessionLeasedError):
         run(agent, said("hi"))
     assert log(store) == [("user", "hi"), ("assistant", ["send"])]
+
+
+@pytest.mark.parametrize("end", ["left", "too many steps", "a hook that raises"])
+def test_who_ends_between_two_steps_holds_no_lease(
+    mode: str, store: SessionStore, end: str
+) -> None:
+    class Behind(AgentMiddleware[Any, Any]):
+        def after_model(self, *_: Any) -> None:
+            if end == "a hook that raises":
+                raise KeyError
+
+    agent = agent_of(store, *9 * [calls("send")], tools=[send], behind=[Behind()])
+    config = {**CONFIG, "recursion_limit": 6}
+
+    def turn() -> None:
+        chunks = agent.stream(said("hi"), config, stream_mode="updates")
+        with suppress(KeyError, GraphRecursionError):
+            for _ in chunks:
+                if end == "left":
+                    return
+
+    async def aturn() -> None:
+        chunks = agent.astream(said("hi"), config, stream_mode="updates")
+        with suppress(KeyError, GraphRecursionError):
+            async with aclosing(chunks):
+                async for _ in chunks:
+                    if end == "left":
+                        return
+
+    if mode == "sync":
+        turn()
+    else:
+        asyncio.run(aturn())
+    gc.collect()
+    wait_until(lambda: is_free(store))
 
 
 # -- Over a pause ----------------------------------------------------------------------------------

@@ -544,7 +544,9 @@ def test_a_failed_save_reaches_the_caller_with_the_answer():
         chain.invoke("a", CONFIG)
     assert caught.value.answer == "a"
     assert not caught.value.input_saved
-    assert str(caught.value).startswith("the turn could not be saved (")
+    assert str(caught.value).startswith(
+        "the turn could not be saved (the answer is in error.answer"
+    )
     assert isinstance(caught.value.__cause__, StoreUnavailableError)
     assert isinstance(caught.value, SessionStoreError)
 
@@ -567,7 +569,9 @@ def test_an_answer_of_no_known_shape_is_a_failed_save(store):
     assert caught.value.answer == 5
     assert "not int" in str(caught.value)
     assert log(store) == [("user", "a")]  # what the user said is kept all the same
-    assert str(caught.value).startswith("the answer could not be saved, what the user said was (")
+    assert str(caught.value).startswith(
+        "the answer could not be saved, but what the user said was ("
+    )
     sent = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own
     assert (sent.answer, sent.input_saved, str(sent)) == (5, True, str(caught.value))
 

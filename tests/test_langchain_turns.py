@@ -120,6 +120,8 @@ def test_a_turn_beside_another_is_refused_before_anything_runs(
     with store.lease("s"), pytest.raises(SessionLeasedError) as refused:
         say(chain, "two", CONFIG)
     assert refused.value.seconds_left
+    waited = terms["concurrent_turns"] == "wait"
+    assert ("still runs after turn_wait=0.05 s," in str(refused.value)) == waited
     assert (heard, log(store)) == ([], [])
     assert say(chain, "two", CONFIG) == "Well, two!"
     assert is_free(store)
@@ -508,7 +510,7 @@ def test_a_turn_that_is_interrupted_as_its_renewals_begin_holds_no_lease(
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Renewer, "add", interrupted)
+    monkeypatch.setattr(Renewer, "hold", interrupted)
     chain = with_session_history(talker([]), store, concurrent_turns="reject")
     with pytest.raises(KeyboardInterrupt):
         say(chain, "one", CONFIG)

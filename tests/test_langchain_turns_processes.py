@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,16 @@ AGENT = """
             {"configurable": {"thread_id": "s"}},
             durability="sync",  # so that it is known how far it came
         )
+"""
+LEFT_OPEN = """
+from langchain_core.runnables import RunnableLambda
+from langchain_sessionstore import with_session_history
+from sessionstore import InMemorySessionStore
+chain = with_session_history(
+    RunnableLambda(str), InMemorySessionStore(), concurrent_turns="wait"
+)
+chunks = chain.stream("one", {"configurable": {"session_id": "s"}})
+next(chunks)
 """
 SHORT, LONG = 0.5, 600.0
 
@@ -170,3 +182,7 @@ def test_an_agent_that_was_killed_goes_on_at_once(tmp_path: Path, warm: Warm) ->
     assert [content for _, content in log(store)][-2:] == ["done", "end"]
     with store.lease("s"):
         pass
+
+
+def test_a_stream_that_is_open_does_not_keep_the_interpreter_from_its_end() -> None:
+    subprocess.run([sys.executable, "-c", LEFT_OPEN], check=True, timeout=PATIENCE)

@@ -324,6 +324,8 @@ def test_errors_are_ours_and_come_before_anything_is_written(wait):
         SessionStoreSession("", store)
     with pytest.raises(TypeError, match="session_settings must be SessionSettings, not int"):
         SessionStoreSession("s", store, session_settings=3)
+    with pytest.raises(TypeError, match=r"a key that is none of: .*limit"):
+        SessionStoreSession("s", store, session_settings={"limt": 2})
     session = SessionStoreSession("s", store)
     for wrong in ("Hello!", [asked(1), 7], [asked(1), {**asked(2), "id": object()}]):
         with pytest.raises(InvalidMessageError):

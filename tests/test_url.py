@@ -16,6 +16,7 @@ from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,
     InvalidSessionError,
+    InvalidTypeError,
     SessionMessage,
     SessionStoreError,
     SqliteAgentDb,
@@ -63,6 +64,12 @@ def test_retention_days_reaches_the_store(url: str) -> None:
         while store.get("later"):
             pass
         assert store.get("s") is None
+
+
+@pytest.mark.parametrize("url", [None, Path("sessions.db")])
+def test_what_is_no_text_is_refused_with_an_example(url: Any) -> None:
+    with pytest.raises(InvalidTypeError, match="url must be a string, such as sqlite:///"):
+        open_store(url)
 
 
 @pytest.mark.parametrize("url", ["memory:", "sqlite://"])

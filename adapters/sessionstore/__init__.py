@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from sessionstore.bound_session import BoundSession
 from sessionstore.bounds import StoreBounds
 from sessionstore.errors import (
     CorruptMessageError,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentDb",
+    "BoundSession",
     "CorruptMessageError",
     "DbSessionStore",
     "FallbackSessionStore",

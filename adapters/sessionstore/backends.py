@@ -7,12 +7,15 @@ from typing import Any
 
 from sessionstore.arguments import checked_seconds
 from sessionstore.arguments.urls import KNOWN, REDIS_SCHEMES, THREE_SLASHES
+from sessionstore.errors import InvalidTypeError
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.models import retention_microseconds
 from sessionstore.sqlite.store import SQLiteSessionStore
 from sessionstore.store import SessionStore
 
 __all__ = ["is_local", "open_backend"]
+
+A_FILE = "sqlite:///sessions.db"
 
 # What each needs, where SQLAlchemy is not installed to say so.
 _SQL = {
@@ -50,20 +53,21 @@ def open_backend(
 
     Raises:
         ValueError: The URL names no store, or ``timeout`` is invalid.
-        TypeError: ``timeout`` is not a number.
+        TypeError: ``url`` is not a string, or ``timeout`` is not a number.
         ImportError: What the store needs is not installed; the error names the extra.
         SessionStoreError: An SQLite file's folder does not exist, or can't be made.
         InvalidSessionError: ``retention_days`` is not a number above 0.
     """
     waits: dict[str, Any] = {} if timeout is None else {"timeout": checked_seconds(timeout)}
     if not isinstance(url, str):
-        raise ValueError(f"url must be a string, not {type(url).__name__}")  # noqa: TRY004 - as below
+        kind = type(url).__name__
+        raise InvalidTypeError(f"url must be a string, such as {A_FILE}, not {kind}")
     scheme, colon, rest = url.partition(":")
     scheme = scheme.lower()
     if not colon:  # not quoted: who knows what it is
         raise ValueError(
-            "no store for a URL without a scheme: "
-            "a file is sqlite:///sessions.db, and this process's memory is memory:"
+            f"no store for a URL without a scheme: a file is {A_FILE}, "
+            "and this process's memory is memory:"
         )
     if scheme == "memory" and not rest.strip("/"):
         return InMemorySessionStore(retention_days)

@@ -79,7 +79,8 @@ def open_store(
     Raises:
         ValueError: The URL, or that of the fallback, names no store; or ``timeout`` or an option
             of the fallback is invalid.
-        TypeError: ``timeout``, ``create_parents`` or an option of the fallback has the wrong type.
+        TypeError: ``url``, ``timeout``, ``create_parents`` or an option of the fallback has the
+            wrong type.
         ImportError: What the store needs is not installed; the error names the extra.
         SessionStoreError: An SQLite file's folder does not exist, or can't be made.
         InvalidSessionError: ``retention_days`` is not a number above 0.

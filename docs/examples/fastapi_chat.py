@@ -29,6 +29,7 @@ from langchain_sessionstore import with_session_history
 from langchain_sessionstore.demo import OfflineChatModel
 from langchain_sessionstore.testing import ScriptedChatModel
 from sessionstore import (
+    BoundSession,
     InvalidMessageError,
     InvalidSessionError,
     SessionAccessError,
@@ -40,7 +41,6 @@ from sessionstore import (
     Window,
     open_store,
 )
-from sessionstore.bound_session import BoundSession
 
 SESSIONS = os.environ.get("SESSIONS", "sqlite:///chats.db")
 FALLBACK = os.environ.get("FALLBACK", "sqlite:///outage.db")

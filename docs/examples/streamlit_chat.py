@@ -23,13 +23,13 @@ from langchain_sessionstore import with_session_history
 from langchain_sessionstore.demo import OfflineChatModel
 from langchain_sessionstore.testing import ScriptedChatModel
 from sessionstore import (
+    BoundSession,
     SessionAccessError,
     SessionMessage,
     SessionStore,
     Window,
     open_store,
 )
-from sessionstore.bound_session import BoundSession
 
 PAGE_SIZE = 20
 logger = logging.getLogger(__name__)

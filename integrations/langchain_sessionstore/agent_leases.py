@@ -113,12 +113,16 @@ class AgentLeases:
         return (yield from caught_up(turn, state))
 
     @contextmanager
-    def beginning(self, turn: AgentTurn, left: ReleaseLease | None) -> Iterator[None]:
+    def beginning(
+        self, turn: AgentTurn, left: ReleaseLease | None, *, is_resumable: bool
+    ) -> Iterator[None]:
         """Take the lease of a turn; where it does not come to begin, the lease is given back.
 
         Args:
             turn: The turn.
             left: What gives back the lease that the turn before was left with.
+            is_resumable: Whether a checkpointer keeps the turn, so that it can be gone on with. One
+                that no checkpointer keeps has its lease given back when Python collects it.
 
         Yields:
             While it begins.
@@ -126,38 +130,42 @@ class AgentLeases:
         Raises:
             SessionLeasedError: Another turn holds it.
         """
-        leased = self._new(turn)
+        leased = self._new(turn, is_resumable=is_resumable)
         if leased is None:
             yield
             return
         if left is not None:
             self._store.run(left)
-        leased.take()
         try:
+            leased.take()
             yield
         except BaseException:
             leased.give_back()
             raise
 
     @asynccontextmanager
-    async def abeginning(self, turn: AgentTurn, left: ReleaseLease | None) -> AsyncIterator[None]:
+    async def abeginning(
+        self, turn: AgentTurn, left: ReleaseLease | None, *, is_resumable: bool
+    ) -> AsyncIterator[None]:
         """Async twin of `beginning`."""
-        leased = self._new(turn)
+        leased = self._new(turn, is_resumable=is_resumable)
         if leased is None:
             yield
             return
         if left is not None:
             await self._store.arun(left)
-        await leased.atake()
         try:
+            await leased.atake()
             yield
         except BaseException:
             await leased.agive_back()
             raise
 
-    def _new(self, turn: AgentTurn) -> LeasedTurn | None:
+    def _new(self, turn: AgentTurn, *, is_resumable: bool) -> LeasedTurn | None:
         if self._terms is not None:
-            turn.leased = self._made(turn, self._terms, self._holder(new_id()))
+            turn.leased = self._made(
+                turn, self._terms, self._holder(new_id()), is_resumable=is_resumable
+            )
         return turn.leased
 
     # -- A step of a turn -------------------------------------------------------------------------
@@ -273,12 +281,18 @@ class AgentLeases:
         with self._lock:
             leased = self._resumed.get(holder)
             if leased is None:
-                leased = self._resumed[holder] = self._made(turn, self._terms, holder)
+                leased = self._made(turn, self._terms, holder, is_resumable=True)
+                self._resumed[holder] = leased
         turn.leased = leased
         return leased
 
-    def _made(self, turn: AgentTurn, terms: TurnTerms, holder: str) -> LeasedTurn:
-        return LeasedTurn(self._store, turn.session_id, turn.user_id, terms, holder)
+    def _made(
+        self, turn: AgentTurn, terms: TurnTerms, holder: str, *, is_resumable: bool
+    ) -> LeasedTurn:
+        session_id, user_id = turn.session_id, turn.user_id
+        return LeasedTurn(
+            self._store, session_id, user_id, terms, holder, is_resumable=is_resumable
+        )
 
     def _holder(self, name: str) -> str:
         """Name a turn and this process: so the holder is the same in all steps after a pause."""

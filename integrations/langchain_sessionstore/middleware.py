@@ -216,7 +216,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         traced, left = (Origins(), Changes()), None
         if saver := checkpointer_of(config):
             left = play(self._leases.looking_back(turn, state, config), saver.get_tuple)
-        with self._leases.beginning(turn, left):
+        with self._leases.beginning(turn, left, is_resumable=saver is not None):
             if saver:
                 play(self._tracing(*traced, state, config), saver.get_tuple)
             beginning = self._beginning(turn, state, runtime, config, traced)
@@ -231,7 +231,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         traced, left = (Origins(), Changes()), None
         if saver := checkpointer_of(config):
             left = await aplay(self._leases.looking_back(turn, state, config), saver.aget_tuple)
-        async with self._leases.abeginning(turn, left):
+        async with self._leases.abeginning(turn, left, is_resumable=saver is not None):
             if saver:
                 await aplay(self._tracing(*traced, state, config), saver.aget_tuple)
             beginning = self._beginning(turn, state, runtime, config, traced)

@@ -7,10 +7,12 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import TimeoutError  # noqa: A004 - on Python 3.10 another one
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
+from typing import Any
 
 from langchain_sessionstore.concurrent_turns import TurnTerms
 from langchain_sessionstore.renewing import Renewer, renewer_of
@@ -47,6 +49,8 @@ class RenewedLease:
         user_id: str | None,
         terms: TurnTerms,
         holder: str | None = None,
+        *,
+        is_resumable: bool = False,
     ) -> None:
         """Prepare it; nothing is asked yet.
 
@@ -56,6 +60,7 @@ class RenewedLease:
             user_id: The caller.
             terms: On which terms it is taken.
             holder: Who takes it; ``None`` for somebody new.
+            is_resumable: Whether the turn may be gone on with when nothing holds this any more.
         """
         self.store: SessionStore = store
         self.session_id: str = session_id
@@ -63,7 +68,7 @@ class RenewedLease:
         self.due: float = math.inf
         self.is_held: bool = False
         self.has_waited: bool = False
-        self._user_id, self._terms = user_id, terms
+        self._user_id, self._terms, self._is_resumable = user_id, terms, is_resumable
         self._lease = self._new(wait=0)
         self._renewer: Renewer = renewer_of(store)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -149,13 +154,20 @@ class RenewedLease:
     def _taken(self, lease: Lease) -> None:
         self._lease, self.is_held = lease, True
         self._note_renewal(time.monotonic())
+        if not self._is_resumable:
+            self._hold()
+
+    def _hold(self) -> None:
+        if self.is_here:
+            back = None if self._is_resumable else partial(_give_back, self._lease, self._loop)
+            self._renewer.hold(self, back)
 
     def _ends(self) -> bool:
         """Tell whether there is something to be given back; a forked child leaves it its parent."""
         if not self.is_held or not self.is_here:
             return False
         self.is_held = False
-        self._renewer.drop(self)
+        self._renewer.drop(self.holder)
         return True
 
     @property
@@ -164,10 +176,10 @@ class RenewedLease:
         return self._process == os.getpid()
 
     def _refusal(self, held: SessionLeasedError) -> SessionLeasedError:
-        waited = f" after turn_wait={self._terms.wait:g} seconds" if self._terms.wait else ""
+        runs = f"still runs after turn_wait={self._terms.wait:g} s" if self._terms.wait else "runs"
         left = f" for another {held.seconds_left:.0f} s" if held.seconds_left else ""
         error = SessionLeasedError(
-            f"another turn of this session runs{waited}, and holds its lease{left} unless it is "
+            f"another turn of this session {runs}, and holds its lease{left} unless it is "
             "renewed or given back: nothing has run; try again later"
         )
         error.seconds_left = held.seconds_left
@@ -184,12 +196,11 @@ class RenewedLease:
         """
         self._count(1)
         try:
-            if self.is_here:
-                self._renewer.add(self)
+            self._hold()
             yield
         finally:
-            if not self._count(-1) and self.is_here:
-                self._renewer.drop(self)
+            if not self._count(-1) and self._is_resumable and self.is_here:
+                self._renewer.drop(self.holder)
 
     def _count(self, more: int) -> int:
         with self._lock:
@@ -227,6 +238,9 @@ class RenewedLease:
         asked = time.monotonic()
         try:
             self._lease.renew()
+        except SessionLeasedError:
+            self._renewer.drop(self.holder)
+            raise
         except StoreUnavailableError as error:
             self._try_again(asked, error)
         else:
@@ -237,6 +251,9 @@ class RenewedLease:
         asked = time.monotonic()
         try:
             await self._lease.arenew()
+        except SessionLeasedError:
+            self._renewer.drop(self.holder)
+            raise
         except StoreUnavailableError as error:
             self._try_again(asked, error)
         else:
@@ -246,13 +263,7 @@ class RenewedLease:
         try:
             self._lease.renew()
         except (TypeError, NotImplementedError):  # of a store that is async only
-            if self._loop is None or self._loop.is_closed():
-                raise
-            renewal = asyncio.run_coroutine_threadsafe(self._lease.arenew(), self._loop)
-            try:
-                renewal.result(self._lease.seconds * _RENEWED_EACH)
-            finally:
-                renewal.cancel()
+            _run_in(self._loop, self._lease.arenew, self._lease.seconds * _RENEWED_EACH)
 
     def _note_renewal(self, asked: float) -> None:
         self._renewed, self.due = asked, asked + self._lease.seconds * _RENEWED_EACH
@@ -267,6 +278,28 @@ class RenewedLease:
             self.session_id,
             error,
         )
+
+
+def _give_back(lease: Lease, loop: asyncio.AbstractEventLoop | None) -> None:
+    try:
+        lease.release()
+    except (TypeError, NotImplementedError):  # of a store that is async only
+        _run_in(loop, lease.arelease, lease.seconds * _RENEWED_EACH)
+
+
+def _run_in(
+    loop: asyncio.AbstractEventLoop | None,
+    work: Callable[[], Coroutine[Any, Any, None]],
+    seconds: float,
+) -> None:
+    """Run something in an event loop, for another thread."""
+    if loop is None or loop.is_closed():
+        raise RuntimeError("the event loop of the turn is closed, and its store has no other way")
+    running = asyncio.run_coroutine_threadsafe(work(), loop)
+    try:
+        running.result(seconds)
+    finally:
+        running.cancel()
 
 
 def _has_loop() -> bool:

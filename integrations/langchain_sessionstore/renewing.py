@@ -1,16 +1,19 @@
-"""Renews leases while their turns run: one thread a store, as long as any turn runs there.
+"""Renews leases while their turns run: one thread a store, as long as any turn has one there.
 
 A thread, for async turns too: a model that blocks the event loop, or a consumer of a stream that
-pauses, holds up no renewal.
+pauses, holds up no renewal. It gives back the leases of turns that nobody goes on with, too: no
+hook runs where an agent's stream is left between two steps, or where it has taken too many.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import time
+from collections.abc import Callable
 from threading import Condition, RLock, Thread
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from weakref import WeakValueDictionary, ref
 
 from sessionstore import SessionStore
@@ -19,26 +22,38 @@ from sessionstore.integration import at_fork
 __all__ = ["Renewable", "Renewer", "renewer_of"]
 
 _logger = logging.getLogger("sessionstore")
-_LONGEST_WAIT = 60.0  # seconds: then it is seen which turns were dropped
+_LONGEST_STOP = 5.0  # seconds: for a store that does not answer
+_LONGEST_WAIT = 1.0  # seconds: then it is seen which turns were dropped
 
 
 class Renewable(Protocol):
     """A lease that is to be renewed.
 
     Attributes:
+        holder: Who holds it.
         due: When, by `time.monotonic`; infinity for never again.
     """
 
+    holder: str
     due: float
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether it is to be renewed now."""
 
     def renew_when_due(self) -> None:
         """Renew it, and say when to do it next; no error of a store is raised."""
 
 
+class _Held(NamedTuple):
+    lease: ref[Renewable]
+    give_back: Callable[[], object] | None
+
+
 class Renewer:
     """Renews the leases of the turns of one store.
 
-    It keeps none of them alive: one whose turn was dropped is renewed no more.
+    It keeps none of them alive: one whose turn was dropped is renewed no more, and given back.
     """
 
     def __init__(self, store: SessionStore) -> None:
@@ -49,33 +64,44 @@ class Renewer:
         """
         self._store = store
         self._changed = Condition()
-        self._leases: dict[int, ref[Renewable]] = {}
+        self._held: dict[str, _Held] = {}
         self._thread: Thread | None = None
         self._wakes = math.inf
 
-    def add(self, lease: Renewable) -> None:
-        """Renew a lease from now on.
+    def hold(self, lease: Renewable, give_back: Callable[[], object] | None) -> None:
+        """Renew a lease while it is in use.
 
         Args:
             lease: The lease.
+            give_back: Gives it back where its turn was dropped; must not refer to the turn.
+                ``None`` where a turn that is dropped may be gone on with.
         """
         with self._changed:
-            self._leases[id(lease)] = ref(lease)
+            self._held[lease.holder] = _Held(ref(lease), give_back)
             if self._thread is None:
                 self._start()
             elif lease.due < self._wakes:
                 self._changed.notify()
 
-    def drop(self, lease: Renewable) -> None:
-        """Renew a lease no more.
+    def drop(self, holder: str) -> None:
+        """Look after a lease no more.
 
         Args:
-            lease: The lease.
+            holder: Who holds it.
         """
         with self._changed:
-            self._leases.pop(id(lease), None)
-            if not self._leases:
+            self._held.pop(holder, None)
+            if not self._held:
                 self._changed.notify()
+
+    def stop(self) -> None:
+        """Look after no lease any more, and wait until none is being renewed."""
+        with self._changed:
+            self._held.clear()
+            self._changed.notify()
+            thread = self._thread
+        if thread:
+            thread.join(_LONGEST_STOP)
 
     def _start(self) -> None:
         thread = Thread(target=self._work, name="sessionstore-renewals", daemon=True)
@@ -88,15 +114,17 @@ class Renewer:
 
     def _work(self) -> None:
         while self._wait():
-            for key in list(self._leases):
-                self._renew(key)
+            for held in list(self._held.values()):
+                self._renew(held)
+            for dropped in self._dropped():
+                _guarded(dropped)
 
     def _wait(self) -> bool:
-        """Wait until a lease is due; tell whether there are any."""
+        """Wait until a lease is due or dropped; tell whether there are any."""
         with self._changed:
             while True:
                 self._wakes = self._first_due()
-                if not self._leases:
+                if not self._held:
                     self._thread = None
                     return False
                 left = self._wakes - time.monotonic()
@@ -106,24 +134,40 @@ class Renewer:
 
     def _first_due(self) -> float:
         due = math.inf
-        for key, kept in list(self._leases.items()):
-            lease = kept()
+        for held in list(self._held.values()):
+            lease = held.lease()
             if lease is None:
-                self._leases.pop(key, None)
-            else:
+                return 0.0
+            if lease.is_in_use:
                 due = min(due, lease.due)
         return due
 
-    def _renew(self, key: int) -> None:
-        kept = self._leases.get(key)
-        lease = kept() if kept else None
-        if lease is None or lease.due > time.monotonic():
+    def _renew(self, held: _Held) -> None:
+        lease = held.lease()
+        if lease is None or not lease.is_in_use or lease.due > time.monotonic():
             return
-        try:
-            lease.renew_when_due()
-        except Exception:
+        if not _guarded(lease.renew_when_due):
             lease.due = math.inf
-            _logger.exception("a lease can't be renewed, and runs out by itself")
+
+    def _dropped(self) -> list[Callable[[], object]]:
+        """Take out the leases whose turns were dropped; return what gives them back."""
+        dropped = list[Callable[[], object]]()
+        with self._changed:
+            for holder, held in list(self._held.items()):
+                if held.lease() is None:
+                    del self._held[holder]
+                    if held.give_back:
+                        dropped.append(held.give_back)
+        return dropped
+
+
+def _guarded(work: Callable[[], object]) -> bool:
+    try:
+        work()
+    except Exception:
+        _logger.exception("a lease can't be renewed or given back, and runs out by itself")
+        return False
+    return True
 
 
 class _Renewers:
@@ -138,6 +182,15 @@ class _Renewers:
 
 _all = _Renewers()
 at_fork(in_child=_all.start_over)
+
+
+def _stop_all() -> None:
+    for renewer in list(_all.by_store.values()):
+        renewer.stop()
+
+
+# A thread that waits as the interpreter ends would have a stream that is still open wait for ever.
+atexit.register(_stop_all)
 
 
 def renewer_of(store: SessionStore) -> Renewer:

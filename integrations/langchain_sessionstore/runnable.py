@@ -185,6 +185,7 @@ class SessionHistoryRunnable(Runnable[Input, Output]):
         """Check whose the session is, before a turn: a server refuses with it before it streams.
 
         Each turn checks it itself, in the step in which it reads and in the one in which it saves.
+        What else may refuse a turn is not looked at: another turn that runs, or a ``rewind_to``.
 
         Args:
             config: As for `invoke`.

@@ -42,9 +42,11 @@ class SessionSaveError(SessionStoreError):
 
     def __init__(self, answer: Any, reason: str, *, input_saved: bool = False) -> None:
         what = (
-            "the answer could not be saved, what the user said was" if input_saved else _NOT_SAVED
+            "the answer could not be saved, but what the user said was"
+            if input_saved
+            else _NOT_SAVED
         )
-        super().__init__(f"{what} (the answer is this error's): {reason}")
+        super().__init__(f"{what} (the answer is in error.answer): {reason}")
         self.answer = answer
         self.input_saved = input_saved
         self._reason = reason

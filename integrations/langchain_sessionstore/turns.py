@@ -111,6 +111,8 @@ class LeasedTurn(FreeTurn):
         user_id: str | None,
         terms: TurnTerms,
         holder: str | None = None,
+        *,
+        is_resumable: bool = False,
     ) -> None:
         """Prepare it; nothing is asked yet.
 
@@ -120,11 +122,14 @@ class LeasedTurn(FreeTurn):
             user_id: The caller.
             terms: On which terms the lease is taken.
             holder: Who takes it; ``None`` for somebody new.
+            is_resumable: Whether it may be gone on with when nothing holds this any more.
         """
         super().__init__(store)
         outer = _lease_around(store, session_id)
         self.is_part: bool = outer is not None
-        self.lease: RenewedLease = outer or RenewedLease(store, session_id, user_id, terms, holder)
+        self.lease: RenewedLease = outer or RenewedLease(
+            store, session_id, user_id, terms, holder, is_resumable=is_resumable
+        )
         self.is_over: bool = False
         self._renewing = ExitStack()
 
@@ -216,10 +221,10 @@ class LeasedTurn(FreeTurn):
 
     def __enter__(self) -> Self:
         """Take the lease, and renew it from now on."""
-        self.take()
         try:
+            self.take()
             self._renewing.enter_context(self.lease.renewing())
-        except BaseException:  # interrupted
+        except BaseException:  # interrupted as its renewals begin
             self.give_back()
             raise
         return self
@@ -236,10 +241,10 @@ class LeasedTurn(FreeTurn):
 
     async def __aenter__(self) -> Self:
         """Take the lease, and renew it from now on."""
-        await self.atake()
         try:
+            await self.atake()
             self._renewing.enter_context(self.lease.renewing())
-        except BaseException:  # interrupted
+        except BaseException:  # interrupted as its renewals begin
             await self.agive_back()
             raise
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from agents.memory import SessionSettings
@@ -214,5 +215,9 @@ def _checked_settings(given: SessionSettings | dict[str, Any] | None) -> Session
     if given is None or isinstance(given, SessionSettings):
         return given
     if isinstance(given, dict):
+        # The SDK takes a misspelt one for none: then a run is given the whole session.
+        known = [field.name for field in fields(SessionSettings)]
+        if not given.keys() <= set(known):
+            raise TypeError(f"session_settings has a key that is none of: {', '.join(known)}")
         return SessionSettings(**given)
     raise TypeError(f"session_settings must be SessionSettings, not {type(given).__name__}")

@@ -193,6 +193,7 @@ def _of_mapping(given: object) -> SessionMessage:
         raise InvalidMessageError(
             "a mapping for a message has a field that a SessionMessage does not have; it has "
             + ", ".join(SessionMessage.__struct_fields__)
+            + ": put what else there is into metadata"
         )
     return SessionMessage(**fields)
 
@@ -201,9 +202,7 @@ _FIELDS = frozenset(SessionMessage.__struct_fields__)
 
 _CODECS = {"langchain": "langchain_sessionstore", "llama": "llama_index_sessionstore"}
 
-_INSTEAD = (
-    'give a SessionMessage, or a mapping of its fields: {"role": "user", "content": "Hello!"}'
-)
+_INSTEAD = 'give one such as {"role": "user", "content": "Hello!"}'
 
 
 def _no_message(kind: type) -> str:
@@ -211,6 +210,8 @@ def _no_message(kind: type) -> str:
     package, _, _ = str(kind.__module__).partition("_")
     if codec := _CODECS.get(package):
         return f"{words}: {codec}.to_session(message) makes one of it"
+    if issubclass(kind, (list, tuple)):
+        return f"{words}: append_messages takes a list of them, append(*messages) one or more"
     return f"{words}: {_INSTEAD}"
 
 

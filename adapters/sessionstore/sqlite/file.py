@@ -131,7 +131,10 @@ def _make_folders(folder: str) -> None:
         except OSError as error:
             if isinstance(error, FileExistsError) and os.path.isdir(each):
                 continue  # another process was first
-            msg = f"the folder {each} can't be made: {error.strerror}"
+            msg = (
+                f"the folder {each} can't be made ({error.strerror}): "
+                "look at what is there, and at the permissions"
+            )
             raise StoreConnectionError(msg) from error
         except UnicodeEncodeError:
             raise SessionStoreError("path must name a file: no system knows its letters") from None
