@@ -16,7 +16,7 @@ DOCS := $(ENV)-docs
 SPHINX := $(DOCS)/bin/python -m sphinx --fresh-env --nitpicky --fail-on-warning --keep-going --quiet
 # Compiled once, not by each of the hundred processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
-PACKAGES := sessionstore langchain_sessionstore llama_index_sessionstore openai_agents_sessionstore
+PACKAGES := sessionstore langchain_sessionstore langgraph_sessionstore llama_index_sessionstore openai_agents_sessionstore
 PYTHONS := python3.10 python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help

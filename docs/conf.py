@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 OURS = (
     "sessionstore",
     "langchain_sessionstore",
+    "langgraph_sessionstore",
     "llama_index_sessionstore",
     "openai_agents_sessionstore",
 )

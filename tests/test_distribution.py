@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = {
     "sessionstore": ROOT / "adapters",
     "langchain_sessionstore": ROOT / "integrations",
+    "langgraph_sessionstore": ROOT / "integrations",
     "llama_index_sessionstore": ROOT / "integrations",
     "openai_agents_sessionstore": ROOT / "integrations",
 }
@@ -80,7 +81,15 @@ def test_the_archive_of_the_sources_has_all(built: Path) -> None:
 def test_the_metadata_names_every_extra(wheel: zipfile.ZipFile) -> None:
     [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
     metadata = Parser().parsestr(wheel.read(name).decode())
-    extras = {"langchain", "llama-index", "openai-agents", "postgres", "redis", "sql"}
+    extras = {
+        "langchain",
+        "langgraph",
+        "llama-index",
+        "openai-agents",
+        "postgres",
+        "redis",
+        "sql",
+    }
     assert set(metadata.get_all("Provides-Extra", [])) == {*extras, "all", "testing"}
     assert metadata["Author"] == "sessionstore maintainers"
     assert metadata["License-Expression"] == "MIT"

@@ -42,6 +42,7 @@ PAGES = {
     "sessionstore.testing": "testing",
     "langchain_sessionstore": "langchain_sessionstore",
     "langchain_sessionstore.testing": "langchain_sessionstore",
+    "langgraph_sessionstore": "langgraph_sessionstore",
     "llama_index_sessionstore": "llama_index_sessionstore",
     "openai_agents_sessionstore": "openai_agents_sessionstore",
 }

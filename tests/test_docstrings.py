@@ -9,6 +9,7 @@ from pkgutil import walk_packages
 import pytest
 
 import langchain_sessionstore
+import langgraph_sessionstore
 import llama_index_sessionstore
 import openai_agents_sessionstore
 import sessionstore
@@ -16,6 +17,7 @@ import sessionstore
 PACKAGES = (
     sessionstore,
     langchain_sessionstore,
+    langgraph_sessionstore,
     llama_index_sessionstore,
     openai_agents_sessionstore,
 )

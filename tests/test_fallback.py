@@ -67,6 +67,27 @@ def test_the_conversation_goes_on_and_is_replayed() -> None:
     assert stats.pending == 0
 
 
+def test_what_keeps_a_session_from_its_primary_is_told_without_asking() -> None:
+    pair = Pair()
+    pair.store.append_messages("s", turn("a"))
+    assert pair.store.is_clear("s")
+    assert not pair.store.has_pending()
+    pair.primary.go_down()
+    pair.store.append_messages("s", turn("b"))
+    requests = pair.primary.requests
+    assert not pair.store.is_clear("s")
+    assert not pair.store.is_clear("another")
+    assert pair.store.has_pending()
+    assert pair.store.has_pending("s")
+    assert not pair.store.has_pending("another")
+    assert pair.primary.requests == requests
+    pair.primary.come_back()
+    assert pair.store.recover()
+    assert pair.store.is_clear("s")
+    assert not pair.store.has_pending()
+    assert not pair.store.has_pending("s")
+
+
 def test_a_lost_answer_adds_nothing_twice() -> None:
     pair = Pair()
     pair.primary.lose_answers()

@@ -95,6 +95,7 @@ NEED_THEM = "AgentDb DbSessionStore PostgresAgentDb RedisSessionStore SqliteAgen
         ("sessionstore", DRIVERS, NEED_THEM),
         ("langchain_sessionstore", "", ""),
         ("langchain_sessionstore", "langchain", "SessionMiddleware"),
+        ("langgraph_sessionstore", "", ""),
         ("llama_index_sessionstore", "", ""),
         ("openai_agents_sessionstore", "", ""),
     ],
@@ -191,6 +192,8 @@ WITHOUT = """
     [
         ("llama_index_sessionstore", "llama-index", "llama_index"),
         ("llama_index_sessionstore", "llama-index", "llama_index.core"),
+        ("langgraph_sessionstore", "langgraph", "langgraph"),
+        ("langgraph_sessionstore", "langgraph", "langgraph.checkpoint"),
         ("openai_agents_sessionstore", "openai-agents", "agents"),
     ],
 )

@@ -152,6 +152,13 @@ class PostgresServer:
         self._postmaster = None
         wait_until(lambda: not users(self._data), "a backend outlives its SIGKILL")
 
+    def shut_down(self) -> None:
+        """End it as an administrator does: who is connected is told."""
+        if self._postmaster is not None:
+            self._postmaster.send_signal(signal.SIGINT)
+            self._postmaster.wait()
+            self._postmaster = None
+
     def freeze(self) -> None:
         """Stop it in its tracks: connections stay open, and nobody answers."""
         self._send(signal.SIGSTOP)

@@ -225,6 +225,31 @@ class FallbackSessionStore(OuterSessionStore):
         """Tell whether the primary is away, as far as is known without asking it."""
         return self._parts.health.is_degraded
 
+    def is_clear(self, session_id: str) -> bool:
+        """Tell whether nothing keeps a session's operations from the primary. No store is asked.
+
+        Returns:
+            Whether the primary is there, is not left alone for this session, and has all that was
+            written to it. While another thread writes, the next answer may be another one.
+        """
+        parts = self._parts
+        held = parts.journal.holds(session_id) or session_id in parts.circuits.open
+        return not (held or parts.health.is_degraded)
+
+    def has_pending(self, session_id: str | None = None) -> bool:
+        """Tell whether something waits for the primary. No store is asked.
+
+        Args:
+            session_id: Of this session; ``None`` for what the next operation would replay, or take
+                over, of any.
+
+        Returns:
+            Whether something does, or the journal does not say yet that it was replayed.
+        """
+        if session_id is not None:
+            return self._parts.journal.holds(session_id)
+        return self._parts.journal.has_work or self._parts.adopter.is_due
+
     def pending(self) -> list[PendingWrite]:
         """Give the writes that the primary does not have yet, session by session, in order.
 

@@ -1,0 +1,97 @@
+"""`RecoveringSaver`: how things stand with a checkpointer that has a fallback, and its end."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from langgraph_sessionstore.core import Core
+from langgraph_sessionstore.pending import PendingCall, calls_of
+from sessionstore import FallbackStats
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["RecoveringSaver"]
+
+
+class RecoveringSaver(BaseCheckpointSaver[Any]):
+    """What a `FallbackCheckpointer` tells about itself, and what brings its outage to an end."""
+
+    _core: Core
+
+    def is_degraded(self) -> bool:
+        """Tell whether the primary is away, as far as is known without asking it."""
+        return self._core.journal.is_degraded()
+
+    def pending(self) -> list[PendingCall]:
+        """Give the calls that the primary does not have yet, thread by thread, in order."""
+        return list(calls_of(self._core.journal.pending(), self.serde))
+
+    def rejected(self) -> list[PendingCall]:
+        """Give the calls that were not replayed, with why.
+
+        Those that the primary refused are kept in the fallback store, in its session
+        ``langgraph:sessionstore:rejected``: delete that when you have handled them.
+        """
+        return list(calls_of(self._core.journal.rejected(), self.serde))
+
+    def stats(self) -> FallbackStats:
+        """Give what was counted since this was made, how things stand, and what happened.
+
+        It asks no store, and is cheap. Its ``operations`` and ``errors`` are those of the journal,
+        which is not asked while the primary answers.
+        """
+        return self._core.journal.stats()
+
+    def recover(self) -> bool:
+        """Try the primary now, and replay all that waits for it.
+
+        Returns:
+            Whether the primary is there, nothing waits for it any more, and the journal says so.
+            ``False``, too, where another caller tries just now: nobody waits for them.
+        """
+        return self._core.journal.recover()
+
+    async def arecover(self) -> bool:
+        """Async twin of `recover`."""
+        return await self._core.journal.arecover()
+
+    def close(self) -> None:
+        """Replay what waits, if the primary is there, and close the fallback store.
+
+        What still waits then in a journal in memory is logged as an error, and is in `pending`.
+        """
+        self._core.journal.close()
+
+    async def aclose(self) -> None:
+        """Async twin of `close`."""
+        await self._core.journal.aclose()
+
+    def __enter__(self) -> Self:
+        """Give itself, to be closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        """Give itself, to be closed at the end of the block."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        await self.aclose()
