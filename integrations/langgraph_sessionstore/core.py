@@ -13,10 +13,15 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph_sessionstore.calls import Call, as_message, decode
 from langgraph_sessionstore.configs import key_of
 from langgraph_sessionstore.gate import Gate
-from langgraph_sessionstore.primary import Reading, SaverStore
+from langgraph_sessionstore.primary import NOBODY, Reading, SaverStore
 from langgraph_sessionstore.requests import SaverRequest
 from langgraph_sessionstore.working_copy import WorkingCopy
-from sessionstore import CorruptMessageError, FallbackSessionStore, SessionStoreError
+from sessionstore import (
+    CorruptMessageError,
+    FallbackSessionStore,
+    SessionMessage,
+    SessionStoreError,
+)
 from sessionstore.flow import Flow
 from sessionstore.operations import Append, Get, Operation, Ping
 
@@ -86,8 +91,15 @@ class Core:
         for write in self.journal.pending():
             if key in (None, write.session_id):
                 for message in getattr(write.operation, "messages", None) or []:
-                    with suppress(CorruptMessageError):  # it is set aside when its turn comes
-                        self.copy.add(decode(message))
+                    self._restore_call(write.session_id, message)
+
+    def _restore_call(self, key: str, message: SessionMessage) -> None:
+        try:
+            call = decode(message)
+        except CorruptMessageError:  # it is set aside when its turn comes
+            self.copy.tear(key)
+        else:
+            self.copy.add(call)
 
     def known(self, thread_id: str) -> WorkingCopy:
         """Give the working copy, with what was taken over of a thread since it was made."""
@@ -122,6 +134,19 @@ class Core:
             return True
         yield JournalRequest(Get(key_of(thread_id), 0))
         return self.is_clear(thread_id)
+
+    def settle_all(self) -> SaverFlow[bool]:
+        """Try the primary where that is due, and replay all that waits.
+
+        Returns:
+            Whether the primary may be asked now about any thread.
+        """
+        yield from self.settle(NOBODY)
+        for key in dict.fromkeys(write.session_id for write in self.journal.pending()):
+            if self.journal.is_degraded():
+                break
+            yield from self.settle(key)
+        return self.is_clear(NOBODY) and not self.journal.has_pending()
 
     def note(self, thread_id: str, error: Exception) -> SaverFlow[None]:
         """Take note that the primary did not answer for a thread."""

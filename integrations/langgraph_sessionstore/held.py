@@ -138,6 +138,11 @@ class Held:
         """Its writes, in the order in which they are applied."""
         return sorted(self._writes.values(), key=lambda write: write.order)
 
+    def lacks(self, pending: Sequence[tuple[str, str, Any]]) -> bool:
+        """Tell whether a saver gave writes of others with the checkpoint."""
+        ours = {(write.task_id, write.channel) for write in self._writes.values()}
+        return any((task_id, channel) not in ours for task_id, channel, _ in pending)
+
     # -- Learning ---------------------------------------------------------------------------------
 
     def take(self, checkpoint: Any, metadata: Any, parent_id: str | None, *, ours: bool) -> None:

@@ -43,8 +43,7 @@ class Listing:
         config, core = self._asked.config, self._core
         if config is not None:
             return (yield from core.settle(thread_of(config)))
-        yield from core.keep_up()
-        return (yield from core.settle(NOBODY))
+        return (yield from core.settle_all())
 
     def found(
         self, saver: BaseCheckpointSaver[Any], timeout: float | None

@@ -46,13 +46,14 @@ def get_tuple(
 
 
 def carried(
-    core: Core, threads: Sequence[str], method: str, *args: Any, **kwargs: Any
+    core: Core, threads: Sequence[str] | None, method: str, *args: Any, **kwargs: Any
 ) -> SaverFlow[Any]:
     """Have the primary alone carry out what can't be promised in an outage.
 
     Args:
         core: What the checkpointer's clones share.
-        threads: The threads that it is about: what waits for them is replayed before.
+        threads: The threads that it is about: what waits for them is replayed before. ``None`` for
+            any.
         method: The method's name.
         args: Its arguments.
         kwargs: And the others.
@@ -60,11 +61,7 @@ def carried(
     Raises:
         OutageError: The primary is away.
     """
-    for thread_id in threads:
-        yield from core.settle(thread_id)
-    if core.journal.is_degraded():
-        yield from core.settle(NOBODY)
-    if not all(map(core.is_clear, threads)) or core.journal.is_degraded():
+    if not (yield from _settled(core, threads)):
         raise OutageError(f"{method} can't be done until the checkpointer's primary is back")
     try:
         return (yield SaverRequest(method, args, kwargs))
@@ -75,6 +72,16 @@ def carried(
         raise OutageError(
             f"{method} can't be done until the checkpointer's primary is back"
         ) from error
+
+
+def _settled(core: Core, threads: Sequence[str] | None) -> SaverFlow[bool]:
+    if threads is None:
+        return (yield from core.settle_all())
+    for thread_id in threads:
+        yield from core.settle(thread_id)
+    if core.journal.is_degraded():
+        yield from core.settle(NOBODY)
+    return all(map(core.is_clear, threads)) and not core.journal.is_degraded()
 
 
 def upkeep(
@@ -89,8 +96,9 @@ def upkeep(
         args: Its arguments.
         kwargs: And the others.
     """
-    named = [] if threads is None or isinstance(threads, str) else [str(each) for each in threads]
+    given = [] if isinstance(threads, str) else threads
+    named = None if given is None else [str(each) for each in given]
     try:
         yield from carried(core, named, method, *args, **kwargs)
     finally:
-        core.copy.forget(None if threads is None else named)
+        core.copy.forget(named)

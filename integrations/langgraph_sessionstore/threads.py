@@ -24,10 +24,22 @@ class Thread:
         namespaces: The checkpoints that are known, by namespace and id.
         changes: How often something was put here, so that an older answer is not taken for newer.
         is_whole: It was empty when it was first seen: there is no namespace that is not known.
+        is_begun: It was not seen before, and begun here in an outage.
         is_delta: It stores some of its channels as differences.
+        is_torn: The journal holds something of it that can't be read.
     """
 
-    __slots__ = ("_empty", "_forgot", "changes", "is_delta", "is_whole", "namespaces", "thread_id")
+    __slots__ = (
+        "_empty",
+        "_forgot",
+        "changes",
+        "is_begun",
+        "is_delta",
+        "is_torn",
+        "is_whole",
+        "namespaces",
+        "thread_id",
+    )
 
     def __init__(self, thread_id: str, *, is_whole: bool = False) -> None:
         """Know nothing of it yet."""
@@ -35,7 +47,9 @@ class Thread:
         self.namespaces: dict[str, dict[str, Held]] = {}
         self.changes: int = 0
         self.is_whole: bool = is_whole
+        self.is_begun: bool = False
         self.is_delta: bool = False
+        self.is_torn: bool = False
         self._empty: set[str] = set()
         self._forgot = False
 
@@ -78,6 +92,22 @@ class Thread:
             self.is_whole = not self.namespaces
         self._empty.add(namespace)
 
+    def forget_namespace(self, namespace: str) -> None:
+        """Forget what the primary is about to tell anew, or may be asked for."""
+        self._forgot |= len(self.namespaces.pop(namespace, {})) > 1
+
+    def note_more(self) -> None:
+        """Take note that the primary holds more of it than is known here."""
+        self.is_whole = self.is_begun = False
+        self._forgot = True
+
+    def note_others(self, namespace: str) -> None:
+        """Take note that others went on with it: what was known beside a namespace may be older."""
+        self.note_more()
+        if not namespace:
+            self.namespaces.clear()
+            self._empty.clear()
+
     # -- Giving -----------------------------------------------------------------------------------
 
     def latest(self, namespace: str) -> Held | None:
@@ -116,6 +146,7 @@ class Thread:
             OutageError: It can't be told until the primary is back.
         """
         if checkpoint_id is None:
+            self._require_readable()
             latest = self.latest(namespace)
             if latest is None:
                 self._require_empty(namespace, raises=raises)
@@ -127,6 +158,13 @@ class Thread:
             return None
         raise OutageError("this checkpoint can't be read until the checkpointer's primary is back")
 
+    def _require_readable(self) -> None:
+        if self.is_torn:
+            raise OutageError(
+                "the journal holds something of this thread that can't be read: how far it got "
+                "is not known until the checkpointer's primary is back"
+            )
+
     def _require_empty(self, namespace: str, *, raises: bool) -> None:
         if self.is_whole or namespace in self._empty:
             return
@@ -134,15 +172,20 @@ class Thread:
             raise OutageError(
                 "the checkpoint of these writes is not known until the primary is back"
             )
-        if _TASK in namespace:
-            root = self.latest("")
-            if root is not None and not root.ours:
-                raise OutageError(
-                    "how far a subgraph got is not known until the checkpointer's primary is back"
-                )
+        if self.namespaces or self._forgot:
+            self._require_begun(namespace)
         elif raises:
             raise OutageError(
                 "this thread was not seen before the checkpointer's primary went away"
+            )
+
+    def _require_begun(self, namespace: str) -> None:
+        """Require that a namespace of a thread that was seen can't be there yet."""
+        root = self.latest("")
+        ours = root is not None and root.ours
+        if not (self.is_begun or (ours and _TASK in namespace)):
+            raise OutageError(
+                "how far a graph got is not known until the checkpointer's primary is back"
             )
 
 

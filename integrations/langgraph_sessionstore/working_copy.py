@@ -11,7 +11,7 @@ from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_metadata
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.arguments import ListArguments, PutArguments, WritesArguments
-from langgraph_sessionstore.calls import Call, Delete, PutWrites
+from langgraph_sessionstore.calls import Call, Delete, Put, PutWrites
 from langgraph_sessionstore.configs import (
     checkpoint_id_of,
     key_of,
@@ -59,15 +59,17 @@ class WorkingCopy:
 
     def learn(self, config: RunnableConfig, answer: CheckpointTuple | None, stamp: int) -> None:
         """Take note of what the primary gave, unless something was put meanwhile."""
-        if checkpoint_id_of(config) is not None:
-            return  # an old one, perhaps
         thread_id, namespace = thread_of(config), namespace_of(config)
         with self._lock:
             if self.stamp(thread_id) != stamp:
                 return
+            if answer is None and checkpoint_id_of(config) is not None:
+                return
             thread = self._use(thread_id)
             if answer is None:
                 thread.note_empty(namespace)
+            elif checkpoint_id_of(config) is not None:
+                _take_chosen(thread, namespace, answer)
             else:
                 _take_answer(thread, namespace, answer)
 
@@ -89,8 +91,8 @@ class WorkingCopy:
         namespace, checkpoint_id = namespace_of(config), checkpoint_id_of(config) or ""
         with self._lock:
             thread = self._use(thread_of(config))
-            latest = thread.latest(namespace)
-            if latest is None or checkpoint_id >= latest.checkpoint_id:
+            latest, held = thread.latest(namespace), thread.namespaces.get(namespace, {})
+            if latest is None or checkpoint_id in held or checkpoint_id >= latest.checkpoint_id:
                 thread.hold(namespace, checkpoint_id).take_writes(asked)
 
     def forget(self, thread_ids: Sequence[str] | None = None) -> None:
@@ -134,11 +136,18 @@ class WorkingCopy:
             return
         with self._lock:
             thread = self._use(call.thread_id)
+            if not thread.namespaces and _begins(call):
+                thread.is_begun = True
             held = thread.hold(call.checkpoint_ns, call.checkpoint_id)
             if isinstance(call, PutWrites):
                 held.take_writes_call(call)
             elif not (call.known and held.is_whole):
                 held.take_call(call)
+
+    def tear(self, thread_id: str) -> None:
+        """Take note that the journal holds something of a thread that can't be read."""
+        with self._lock:
+            self._use(thread_id).is_torn = True
 
     def read(self, serde: SerializerProtocol, config: RunnableConfig) -> CheckpointTuple | None:
         """Give a checkpoint.
@@ -199,28 +208,51 @@ class WorkingCopy:
         thread = self._threads.get(thread_id)
         if thread is None:
             thread = self._threads[thread_id] = Thread(thread_id)
-            self._keep_bounds()
+            self._keep_bounds(thread_id)
         self._threads.move_to_end(thread_id)
         return thread
 
-    def _keep_bounds(self) -> None:
+    def _keep_bounds(self, used: str) -> None:
         for _ in range(_STEPS):  # bounded: those that the journal holds are passed over
             if len(self._threads) <= self._max_threads:
                 return
             oldest = next(iter(self._threads))
-            if self._is_held(key_of(oldest)):
+            if oldest == used or self._is_held(key_of(oldest)):
                 self._threads.move_to_end(oldest)
             else:
                 del self._threads[oldest]
 
 
+def _begins(call: Put | PutWrites) -> bool:
+    first = isinstance(call, Put) and call.parent_id is None and not call.known
+    return first and not call.checkpoint_ns
+
+
 def _take_answer(thread: Thread, namespace: str, answer: CheckpointTuple) -> None:
-    checkpoint_id = answer.checkpoint["id"]
+    checkpoint_id, pending = answer.checkpoint["id"], answer.pending_writes or []
     known = thread.latest(namespace)
     ours = known is not None and known.checkpoint_id == checkpoint_id and known.ours
-    thread.namespaces.pop(namespace, None)
+    if known is None:
+        thread.note_more()
+    elif known.checkpoint_id != checkpoint_id or known.lacks(pending):
+        thread.note_others(namespace)
+        ours = False
+    thread.forget_namespace(namespace)
     held = thread.hold(namespace, checkpoint_id)
     parent = checkpoint_id_of(answer.parent_config) if answer.parent_config else None
     held.take(answer.checkpoint, dict(answer.metadata), parent, ours=ours)
-    held.take_pending(answer.pending_writes or [])
+    held.take_pending(pending)
     thread.is_delta = thread.is_delta or held.is_delta
+    thread.is_torn = False
+
+
+def _take_chosen(thread: Thread, namespace: str, answer: CheckpointTuple) -> None:
+    """Take note of a checkpoint that was asked for by its id: it may be an old one."""
+    latest, checkpoint_id = thread.latest(namespace), answer.checkpoint["id"]
+    held = thread.namespaces.get(namespace, {}).get(checkpoint_id)
+    if latest is not None and checkpoint_id >= latest.checkpoint_id:
+        _take_answer(thread, namespace, answer)
+    elif held is not None and held.is_whole:
+        held.take_pending(answer.pending_writes or [])
+    elif latest is None:
+        thread.note_more()
