@@ -30,6 +30,7 @@ __all__ = [
     "decode",
     "method_of",
     "put_call",
+    "replayed_arguments",
     "writes_call",
 ]
 
@@ -144,6 +145,22 @@ def arguments_of(serde: SerializerProtocol, call: Call) -> tuple[Any, ...]:
         writes = list(zip(call.channels, values, strict=True))
         return load(call.config), writes, call.task_id, call.task_path
     return (call.thread_id,)
+
+
+def replayed_arguments(serde: SerializerProtocol, call: Call) -> tuple[Any, ...]:
+    """Give the arguments with which a call is replayed.
+
+    A saver that writes only the channels that are new has the others from the puts before. One of
+    those may be gone: refused, or deleted by others meanwhile. So every channel is named as new; it
+    is written once, by its version.
+    """
+    arguments = arguments_of(serde, call)
+    if not isinstance(call, Put):
+        return arguments
+    config, checkpoint, metadata, new_versions = arguments
+    versions = checkpoint["channel_versions"]
+    held = {name: versions[name] for name in checkpoint["channel_values"] if name in versions}
+    return config, checkpoint, metadata, held | new_versions
 
 
 def as_message(call: Call, message_id: str | None = None) -> SessionMessage:

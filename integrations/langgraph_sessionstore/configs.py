@@ -67,7 +67,11 @@ def plain(config: RunnableConfig) -> dict[str, Any]:
     What LangGraph hands from one of its parts to another is left out: functions, streams.
     """
     return {
-        "configurable": _plain_items(config.get("configurable")) | {"thread_id": thread_of(config)},
+        "configurable": {
+            **_plain_items(config.get("configurable")),
+            "thread_id": thread_of(config),
+            "checkpoint_ns": namespace_of(config),
+        },
         "metadata": _plain_items(config.get("metadata")),
     }
 

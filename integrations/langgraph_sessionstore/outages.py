@@ -69,6 +69,8 @@ _LATE = {
 }
 # The server answers, and says that a lock, a conflict or a limit of the caller's own is in the way.
 _BUSY_STATES = ("40", "55P03", "25P03")
+# It will never take this: it is too large, say.
+_LIMIT_STATES = ("54",)
 _MISTAKES = ("no such", "syntax error", "has no column", "already exists", "readonly")
 _REFUSALS = {"DataError", "IntegrityError", "NotSupportedError"}
 _TIMEOUTS = (OSError, asyncio.TimeoutError, concurrent.futures.TimeoutError)
@@ -94,7 +96,13 @@ def is_refusal(error: BaseException) -> bool:
     """Tell whether an error says that a call will never be taken, however often it is tried."""
     if isinstance(error, (TypeError, ValueError, LookupError)):
         return True
-    return any(name in _REFUSALS for _, name in _names(error))
+    return _state(error).startswith(_LIMIT_STATES) or any(
+        name in _REFUSALS for _, name in _names(error)
+    )
+
+
+def _state(error: BaseException) -> str:
+    return str(getattr(error, "sqlstate", None) or "")
 
 
 def is_late(error: BaseException) -> bool:
@@ -123,8 +131,8 @@ def _is_outage(error: BaseException) -> bool:
     names = set(_names(error))
     if names & _READ_ONLY:
         return True
-    state = getattr(error, "sqlstate", None) or ""
-    return bool(names & _AWAY) and not str(state).startswith(_BUSY_STATES)
+    there = _state(error).startswith(_BUSY_STATES + _LIMIT_STATES)
+    return bool(names & _AWAY) and not there
 
 
 def _is_late(error: BaseException) -> bool:

@@ -11,12 +11,17 @@ from typing import Any, NoReturn, TypeVar, overload
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from langgraph_sessionstore.calls import Put, arguments_of, decode, method_of
+from langgraph_sessionstore.calls import Call, Put, decode, method_of, replayed_arguments
 from langgraph_sessionstore.configs import config_of
 from langgraph_sessionstore.gate import Gate, met_outage
 from langgraph_sessionstore.outages import is_refusal, unavailable
 from langgraph_sessionstore.requests import SaverRequest
-from sessionstore import InvalidMessageError, SessionStore, SessionStoreError
+from sessionstore import (
+    CorruptMessageError,
+    InvalidMessageError,
+    SessionStore,
+    SessionStoreError,
+)
 from sessionstore.deadline import remaining
 from sessionstore.flow import Flow, aplay, play
 from sessionstore.operations import Append, Get, Operation, Ping
@@ -201,14 +206,26 @@ class SaverStore(SessionStore):
                 looked_at.add(call.checkpoint_ns)
                 if begins or call.parent_id is None:
                     yield from self._report_others(call, known)
-            arguments = arguments_of(self.saver.serde, call)
+            arguments = self._arguments(call)
             yield from self._ask(SaverRequest(method_of(call), arguments))
         return len(calls)
+
+    def _arguments(self, call: Call) -> tuple[Any, ...]:
+        try:
+            return replayed_arguments(self.saver.serde, call)
+        except Exception as error:
+            raise CorruptMessageError(
+                f"the serializer can't read this call of a checkpointer: {type(error).__name__}, "
+                "see the cause"
+            ) from error
 
     def _report_others(self, call: Put, known: set[str]) -> Flow[SaverRequest, Any, None]:
         """Log that others have gone on with a thread meanwhile, where they have."""
         asked = config_of(call.thread_id, call.checkpoint_ns, "")
-        there = yield from self._ask(SaverRequest("get_tuple", (asked,)))
+        try:
+            there = yield from self._ask(SaverRequest("get_tuple", (asked,)))
+        except _RefusedError:
+            return  # what others have put there can't be read: that is no matter to ours
         latest = there.checkpoint["id"] if there is not None else None
         if latest not in known | {call.parent_id, None}:
             _logger.warning(
