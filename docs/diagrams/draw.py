@@ -304,12 +304,16 @@ def _back(lower: Box, start: float, upper: Box, reach: float, words: str) -> Ite
 
 def house() -> str:
     """Show the packages, and which of them imports which."""
-    integrations = (
-        Box(24, 76, 346, 74, "langchain_sessionstore", ("chains, agents, histories",), "code"),
-        Box(
-            390, 76, 346, 74, "llama_index_sessionstore", ("Memory, chat engines, agents",), "code"
-        ),
-    )
+    frameworks = {
+        "langchain_…": ("chains, agents,", "histories"),
+        "langgraph_…": ("checkpointers", ""),
+        "llama_index_…": ("Memory, chat", "engines, agents"),
+        "openai_agents_…": ("sessions of", "its runner"),
+    }
+    integrations = [
+        Box(24 + 181 * n, 76, 169, 82, name, lines, "code")
+        for n, (name, lines) in enumerate(frameworks.items())
+    ]
     contract = Box(
         24,
         212,
@@ -336,15 +340,20 @@ def house() -> str:
     ]
     parts = [
         text(24, 34, "The packages", "title"),
-        text(24, 56, "An arrow leads to what is imported. No backend imports another.", "quiet"),
+        text(
+            24,
+            56,
+            "Integrations end in _sessionstore. An arrow leads to what is imported.",
+            "quiet",
+        ),
         *(line for box in (*integrations, contract, *backends) for line in box.drawn()),
         *(path("arrow", [box.bottom, (box.bottom[0], contract.y)]) for box in integrations),
         *(path("arrow", [box.top, (box.top[0], contract.y + contract.height)]) for box in backends),
     ]
     words = (
-        "The integrations langchain_sessionstore and llama_index_sessionstore import the contract"
-        " in sessionstore, and so do the backends memory, sqlite, redis, sql, fallback and testing."
-        " No backend imports another, and no integration imports a backend."
+        "The integrations langchain_sessionstore, langgraph_sessionstore, llama_index_sessionstore"
+        " and openai_agents_sessionstore import the contract in sessionstore, and so do the"
+        " backends memory, sqlite, redis, sql, fallback and testing. No backend imports another."
     )
     return picture(760, 476, "The packages", words, parts)
 
