@@ -165,6 +165,19 @@ class Core:
         if self.journal.stats().replayed == before:
             self._drains_at = time.monotonic() + self._retry_after
 
+    def keep_known(
+        self, serde: SerializerProtocol, thread_id: str, checkpoint_id: str
+    ) -> SaverFlow[None]:
+        """Have a journal know what the primary has just taken, where it began meanwhile."""
+        key = key_of(thread_id)
+        if not self.journal.has_pending(key):
+            return
+        calls = self.copy.known_calls(serde, thread_id)
+        taken = [as_message(call) for call in calls if call.checkpoint_id == checkpoint_id]
+        if taken:
+            with suppress(SessionStoreError):  # it is in the primary
+                yield JournalRequest(Append(key, taken))
+
     def write_down(
         self, serde: SerializerProtocol, call: Call, error: Exception | None
     ) -> SaverFlow[None]:

@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from langgraph_sessionstore.forks import at_fork
+from langgraph_sessionstore.in_time import LateError
+from langgraph_sessionstore.late import LateCalls
 from langgraph_sessionstore.outages import is_late
 from langgraph_sessionstore.requests import SaverRequest, asend_to, send_to
 
@@ -53,6 +55,7 @@ class Gate:
         self._is_serial_async = isinstance(lock, asyncio.Lock)
         self._is_outage = is_outage
         self.timeout: float | None = timeout
+        self._late_calls = LateCalls()
         self._lock = Lock()
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
             WeakKeyDictionary()
@@ -70,13 +73,14 @@ class Gate:
         self, saver: BaseCheckpointSaver[Any], request: SaverRequest, timeout: float | None
     ) -> Any:
         """Carry out a request."""
+        self._late_calls.require_none_before(request)
         if not self._is_serial:
-            return send_to(saver, request, timeout)
+            return self._send(saver, request, timeout)
         seen = self._failures
         with self._lock:
             self._require_served(seen)
             try:
-                reply = send_to(saver, request, timeout)
+                reply = self._send(saver, request, timeout)
             except Exception as error:
                 self._note(error)
                 raise
@@ -87,23 +91,43 @@ class Gate:
         self, saver: BaseCheckpointSaver[Any], request: SaverRequest, timeout: float | None
     ) -> Any:
         """Async twin of `send`."""
+        self._late_calls.require_none_before(request)
         if not self._is_serial_async:
-            return await asend_to(saver, request, timeout)
+            return await self._asend(saver, request, timeout)
         seen = self._failures
         loop = asyncio.get_running_loop()
         async with self._locks.setdefault(loop, asyncio.Lock()):
             self._require_served(seen)
             try:
-                reply = await asend_to(saver, request, timeout)
+                reply = await self._asend(saver, request, timeout)
             except Exception as error:
                 self._note(error)
                 raise
             self._late = 0
             return reply
 
+    def _send(
+        self, saver: BaseCheckpointSaver[Any], request: SaverRequest, timeout: float | None
+    ) -> Any:
+        try:
+            return send_to(saver, request, timeout)
+        except LateError as error:
+            self._late_calls.note(request, error)
+            raise
+
+    async def _asend(
+        self, saver: BaseCheckpointSaver[Any], request: SaverRequest, timeout: float | None
+    ) -> Any:
+        try:
+            return await asend_to(saver, request, timeout)
+        except LateError as error:
+            self._late_calls.note(request, error)
+            raise
+
     def renew(self) -> None:
         """Have nobody wait: in a forked child."""
         self._lock = Lock()
+        self._late_calls = LateCalls()
 
     def _require_served(self, seen: int) -> None:
         if self._failures != seen:

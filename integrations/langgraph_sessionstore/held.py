@@ -107,6 +107,7 @@ class Held:
     __slots__ = (
         "_checkpoint",
         "_config",
+        "_given",
         "_metadata",
         "_writes",
         "checkpoint_id",
@@ -127,6 +128,7 @@ class Held:
         self._metadata: Value | None = None
         self._config: Value | None = None
         self._writes: dict[tuple[str, int], Write] = {}
+        self._given: set[str] = set()  # the tasks whose writes a saver gave: their places are not
 
     @property
     def is_whole(self) -> bool:
@@ -172,11 +174,13 @@ class Held:
         """Hold the writes that a saver gave with the checkpoint, and no others."""
         places: dict[str, int] = {}
         self._writes.clear()
+        self._given.clear()
         for task_id, channel, value in pending:
             index = WRITES_IDX_MAP.get(channel)
             if index is None:
                 index = places[task_id] = places.get(task_id, -1) + 1
             self._add(Write(task_id, index, channel, Value(_own(value)), ""))
+        self._given.update(places)
 
     def take_writes_call(self, call: PutWrites) -> None:
         """Hold writes as a journal does."""
@@ -189,7 +193,7 @@ class Held:
         # As the savers do: of a task's own writes the first counts, of special ones the last.
         if write.place < 0:
             self._writes[write.task_id, write.place] = write
-        else:
+        elif write.task_id not in self._given:
             self._writes.setdefault((write.task_id, write.place), write)
 
     # -- Giving -----------------------------------------------------------------------------------

@@ -11,10 +11,25 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
-__all__ = ["acalled_in_time", "called_in_time"]
+__all__ = ["LateError", "acalled_in_time", "called_in_time"]
 
 T = TypeVar("T")
 _LATE = "the checkpointer gave no answer within the timeout"
+
+
+class LateError(TimeoutError):
+    """A call gave no answer within the timeout, and may still take effect.
+
+    Args:
+        is_over: Tells whether it has come to its end.
+
+    Attributes:
+        is_over: Tells whether it has come to its end.
+    """
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        super().__init__(_LATE)
+        self.is_over: Callable[[], bool] = is_over
 
 
 class _Job:
@@ -24,6 +39,7 @@ class _Job:
         self._call = copy_context().run, call
         self._over = Lock()
         self._over.acquire()  # released when it is over
+        self._is_over = False
         self._result: Any = None
         self._error: BaseException | None = None
 
@@ -34,12 +50,17 @@ class _Job:
             self._result = run(call)
         except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
             self._error = error
+        self._is_over = True
         self._over.release()
+
+    def is_over(self) -> bool:
+        """Tell whether it has come to its end."""
+        return self._is_over
 
     def result(self, timeout: float) -> Any:
         """Wait for its end."""
         if not self._over.acquire(timeout=timeout):
-            raise TimeoutError(_LATE)
+            raise LateError(self.is_over)
         try:
             if self._error is not None:
                 raise self._error
@@ -116,7 +137,7 @@ async def acalled_in_time(timeout: float, call: Coroutine[Any, Any, T]) -> T:
         return task.result()
     task.add_done_callback(_forget)
     task.cancel()
-    raise TimeoutError(_LATE)
+    raise LateError(task.done)
 
 
 def _forget(task: asyncio.Future[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,7 +12,7 @@ from typing import Any, NoReturn, TypeVar, overload
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 
-from langgraph_sessionstore.calls import Call, Put, decode, method_of, replayed_arguments
+from langgraph_sessionstore.calls import Call, Delete, Put, decode, method_of, replayed_arguments
 from langgraph_sessionstore.configs import config_of
 from langgraph_sessionstore.gate import Gate, met_outage
 from langgraph_sessionstore.outages import is_refusal, unavailable
@@ -37,6 +38,7 @@ __all__ = [
 
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
+_MOST_DELETED = 1_000
 NOBODY = "sessionstore:ping"
 """The thread that is read to see whether the primary answers: there is none of that name."""
 
@@ -132,6 +134,8 @@ class SaverStore(SessionStore):
         """Ask it nothing yet."""
         self.saver: BaseCheckpointSaver[Any] = saver
         self._gate = gate
+        # A deletion is not done twice: by then others may have begun the thread anew.
+        self._deleted: deque[str | None] = deque(maxlen=_MOST_DELETED)
 
     def __repr__(self) -> str:
         """Tell what saver it is."""
@@ -199,8 +203,8 @@ class SaverStore(SessionStore):
         known = {call.checkpoint_id for call in calls if isinstance(call, Put)}
         begins = any(call.known for call in calls)
         looked_at: set[str] = set()
-        for call in calls:
-            if call.known:
+        for message, call in zip(append.messages, calls, strict=True):
+            if call.known or message.id in self._deleted:
                 continue
             if isinstance(call, Put) and call.checkpoint_ns not in looked_at:
                 looked_at.add(call.checkpoint_ns)
@@ -208,6 +212,8 @@ class SaverStore(SessionStore):
                     yield from self._report_others(call, known)
             arguments = self._arguments(call)
             yield from self._ask(SaverRequest(method_of(call), arguments))
+            if isinstance(call, Delete):
+                self._deleted.append(message.id)
         return len(calls)
 
     def _arguments(self, call: Call) -> tuple[Any, ...]:

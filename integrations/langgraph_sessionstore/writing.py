@@ -7,7 +7,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.arguments import PutArguments, WritesArguments
 from langgraph_sessionstore.calls import Delete, put_call, writes_call
-from langgraph_sessionstore.configs import config_of, namespace_of, thread_of
+from langgraph_sessionstore.configs import checkpoint_id_of, config_of, namespace_of, thread_of
 from langgraph_sessionstore.core import Core, SaverFlow
 from langgraph_sessionstore.held import is_delta
 from langgraph_sessionstore.requests import SaverRequest
@@ -28,6 +28,7 @@ def put(core: Core, serde: SerializerProtocol, asked: PutArguments) -> SaverFlow
             error = raised
         else:
             core.remember(thread_id, core.copy.put, asked)
+            yield from core.keep_known(serde, thread_id, asked.checkpoint["id"])
             yield from core.keep_up()
             return answer
     delta = is_delta(asked.checkpoint, asked.metadata)
@@ -48,6 +49,7 @@ def put_writes(core: Core, serde: SerializerProtocol, asked: WritesArguments) ->
             error = raised
         else:
             core.remember(thread_id, core.copy.put_writes, asked)
+            yield from core.keep_known(serde, thread_id, checkpoint_id_of(asked.config) or "")
             yield from core.keep_up()
             return
     yield from _require_promise(core, thread_id, error)
