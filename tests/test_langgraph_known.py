@@ -152,3 +152,14 @@ def test_a_list_of_all_lacks_nothing_that_waited(checkpointer, saver):
         put(checkpointer, config(str(number)))
     saver.is_away = False
     assert len(list(checkpointer.list(None))) == 100
+
+
+def test_a_thread_that_was_pruned_or_copied_is_not_taken_for_empty(checkpointer, saver):
+    saver.prune = saver.copy_thread = lambda *_, **__: None
+    put(checkpointer, CONFIG)
+    checkpointer.prune(["t"])
+    checkpointer.copy_thread("t", "u")
+    saver.is_away = True
+    for thread in "tu":
+        with pytest.raises(OutageError):
+            checkpointer.get_tuple(config(thread))

@@ -110,6 +110,11 @@ class Thread:
 
     # -- Giving -----------------------------------------------------------------------------------
 
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether nothing of it is known but that it was seen."""
+        return self._forgot and not self.namespaces
+
     def latest(self, namespace: str) -> Held | None:
         """Give the latest checkpoint of a namespace that is known."""
         held = self.namespaces.get(namespace, {})

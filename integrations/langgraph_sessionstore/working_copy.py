@@ -96,18 +96,22 @@ class WorkingCopy:
                 thread.hold(namespace, checkpoint_id).take_writes(asked)
 
     def forget(self, thread_ids: Sequence[str] | None = None) -> None:
-        """Know nothing of some threads any more, or of all."""
+        """Know no more of some threads, or of all, than that they were seen."""
         with self._lock:
             for thread_id in list(self._threads) if thread_ids is None else thread_ids:
-                self._threads.pop(str(thread_id), None)
+                self._renew(str(thread_id)).note_more()
+
+    def _renew(self, thread_id: str, *, is_whole: bool = False) -> Thread:
+        before = self._use(thread_id)
+        thread = self._threads[thread_id] = Thread(thread_id, is_whole=is_whole)
+        thread.changes = before.changes + 1
+        thread.is_delta = before.is_delta and not is_whole
+        return thread
 
     def delete(self, thread_id: str) -> None:
         """Take note that a thread is empty."""
         with self._lock:
-            changes = self.stamp(thread_id) + 1
-            thread = self._threads[thread_id] = Thread(thread_id, is_whole=True)
-            thread.changes = changes
-            self._use(thread_id)
+            self._renew(thread_id, is_whole=True)
 
     # -- Without it -------------------------------------------------------------------------------
 
@@ -118,7 +122,8 @@ class WorkingCopy:
 
     def is_unknown(self, thread_id: str) -> bool:
         """Tell whether a thread was never seen, where such a one is not to go on."""
-        return self._raises and thread_id not in self._threads
+        thread = self._threads.get(thread_id)
+        return self._raises and (thread is None or thread.is_forgotten)
 
     def known_calls(self, serde: SerializerProtocol, thread_id: str) -> list[Call]:
         """Give what is known of a thread, for a journal that begins."""
