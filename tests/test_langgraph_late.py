@@ -90,14 +90,18 @@ def test_what_the_primary_took_as_the_outage_began_survives_a_crash(saver, tmp_p
 
 def test_a_deletion_is_not_done_twice(saver, monkeypatch):
     with FallbackCheckpointer(saver, retry_after=0, retry_cap=0) as checkpointer:
-        put(checkpointer, CONFIG)
         saver.is_away = True
+        deleted = put(checkpointer, CONFIG)
         checkpointer.delete_thread("t")
         ours = put(checkpointer, CONFIG)
         saver.is_away = False
 
-        def cut(*_):
-            raise ConnectionError
+        take = saver.put
+
+        def cut(asked, checkpoint, *args):
+            if checkpoint["id"] == ours["configurable"]["checkpoint_id"]:
+                raise ConnectionError
+            return take(asked, checkpoint, *args)
 
         monkeypatch.setattr(saver, "put", cut)
         assert not checkpointer.recover()
@@ -106,6 +110,7 @@ def test_a_deletion_is_not_done_twice(saver, monkeypatch):
         assert checkpointer.recover()
         assert saver.get_tuple(ours)
         assert saver.get_tuple(theirs)
+        assert saver.get_tuple(deleted) is None
 
 
 def test_writes_that_the_primary_gave_are_not_taken_twice(saver):

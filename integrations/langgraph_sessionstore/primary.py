@@ -38,7 +38,7 @@ __all__ = [
 
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
-_MOST_DELETED = 1_000
+_MOST_DONE = 10_000
 NOBODY = "sessionstore:ping"
 """The thread that is read to see whether the primary answers: there is none of that name."""
 
@@ -134,8 +134,9 @@ class SaverStore(SessionStore):
         """Ask it nothing yet."""
         self.saver: BaseCheckpointSaver[Any] = saver
         self._gate = gate
-        # A deletion is not done twice: by then others may have begun the thread anew.
-        self._deleted: deque[str | None] = deque(maxlen=_MOST_DELETED)
+        # A deletion is not done twice, since by then others may have begun the thread anew; and so
+        # neither is what came before it, which would stay.
+        self._done: deque[str | None] = deque(maxlen=_MOST_DONE)
 
     def __repr__(self) -> str:
         """Tell what saver it is."""
@@ -203,8 +204,8 @@ class SaverStore(SessionStore):
         known = {call.checkpoint_id for call in calls if isinstance(call, Put)}
         begins = any(call.known for call in calls)
         looked_at: set[str] = set()
-        for message, call in zip(append.messages, calls, strict=True):
-            if call.known or message.id in self._deleted:
+        for place, (message, call) in enumerate(zip(append.messages, calls, strict=True), 1):
+            if call.known or message.id in self._done:
                 continue
             if isinstance(call, Put) and call.checkpoint_ns not in looked_at:
                 looked_at.add(call.checkpoint_ns)
@@ -213,7 +214,7 @@ class SaverStore(SessionStore):
             arguments = self._arguments(call)
             yield from self._ask(SaverRequest(method_of(call), arguments))
             if isinstance(call, Delete):
-                self._deleted.append(message.id)
+                self._done.extend(each.id for each in append.messages[:place])
         return len(calls)
 
     def _arguments(self, call: Call) -> tuple[Any, ...]:
