@@ -33,7 +33,7 @@ from langchain_sessionstore import (
     TurnSupersededError,
     with_session_history,
 )
-from langchain_sessionstore import renewed_lease as lease_of_turns
+from langchain_sessionstore.leases import renewed as lease_of_turns
 from sessionstore import (
     InMemorySessionStore,
     InvalidSessionError,

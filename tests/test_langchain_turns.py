@@ -19,7 +19,7 @@ from scripted import watched
 from turns import CONFIG, PATIENCE, WAYS, Heard, talker
 
 from langchain_sessionstore import SessionSaveError, TurnSupersededError, with_session_history
-from langchain_sessionstore import renewed_lease as lease_of_turns
+from langchain_sessionstore.leases import renewed as lease_of_turns
 from langchain_sessionstore.leases.renewing import Renewer
 from sessionstore import (
     FallbackSessionStore,

@@ -24,10 +24,11 @@ from sessionstore import SessionLeasedError, SQLiteSessionStore
 CHAIN = """
     import asyncio, sys
     from langchain_core.runnables import RunnableLambda
-    from langchain_sessionstore import TurnSupersededError, renewed_lease, with_session_history
+    from langchain_sessionstore import TurnSupersededError, with_session_history
+    from langchain_sessionstore.leases import renewed
     from sessionstore import SQLiteSessionStore
 
-    path, way, mode, renewed_lease._TURN_SECONDS = *sys.argv[1:4], float(sys.argv[4])
+    path, way, mode, renewed._TURN_SECONDS = *sys.argv[1:4], float(sys.argv[4])
 
     def answer(_):
         print("runs", flush=True)

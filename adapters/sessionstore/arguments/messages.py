@@ -211,7 +211,7 @@ def _no_message(kind: type) -> str:
     if codec := _CODECS.get(package):
         return f"{words}: {codec}.to_session(message) makes one of it"
     if issubclass(kind, (list, tuple)):
-        return f"{words}: append_messages takes a list of them, append(*messages) one or more"
+        words = f"{words}; append_messages takes a list of them, append(*messages) one or more"
     return f"{words}: {_INSTEAD}"
 
 

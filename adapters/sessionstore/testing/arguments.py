@@ -291,7 +291,9 @@ class ArgumentContract(StoreSuite):
             r"^messages must be a list.* dict: give \[message\]$": dict(HELLO),
             r"^messages must be a list.* Said: give \[message\]$": Said(),
             r"^messages must be a list of messages, not int$": 7,
-            r"not tuple: give a SessionMessage, or a mapping .*\"role\"": [("user", "Hello!")],
+            r"not tuple; append_messages takes a list of them.* give one such as .*\"role\"": [
+                ("user", "Hello!")
+            ],
         }
         for words, given in bad.items():
             with pytest.raises(InvalidMessageError, match=words):
