@@ -405,5 +405,5 @@ def test_a_view_takes_mappings_for_messages() -> None:
     assert [(message.role, message.content) for message in seen] == [("user", "3")]
     seen = Window().view(log)
     assert [message.role for message in seen] == ["user", "assistant", "user"]
-    with pytest.raises(InvalidMessageError, match="not tuple; .*: give one such as"):
+    with pytest.raises(InvalidMessageError, match=r"not tuple; .*: give one such as"):
         Window().view([("user", "1")])  # type: ignore[list-item]

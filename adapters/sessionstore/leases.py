@@ -246,12 +246,14 @@ class Lease:
             longest = min(2 * longest, _LAST_PAUSE)
 
     def _send(self, request: AcquireLease | float) -> Any:
-        return time.sleep(request) if isinstance(request, float) else self._store.run(request)
+        if isinstance(request, AcquireLease):
+            return self._store.run(request)
+        return time.sleep(request)
 
     async def _asend(self, request: AcquireLease | float) -> Any:
-        if isinstance(request, float):
-            return await asyncio.sleep(request)
-        return await self._store.arun(request)
+        if isinstance(request, AcquireLease):
+            return await self._store.arun(request)
+        return await asyncio.sleep(request)
 
     def _renewal(self) -> RenewLease:
         return RenewLease(self.session_id, self.token, self.seconds, self._acquire.user_id)

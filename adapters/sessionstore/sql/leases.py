@@ -263,7 +263,7 @@ def _found(
         return LeaseRow(), 0
     *row, now = found
     if locks and sessions.is_mysql:
-        now = connection.scalar(select(server_time()))
+        now = connection.scalars(select(server_time())).one()
     return LeaseRow(*row), int(now)
 
 

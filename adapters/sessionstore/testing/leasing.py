@@ -296,7 +296,8 @@ class LeaseContract(StoreSuite):
     def test_what_is_no_lease(self, store: SessionStore) -> None:
         """It is refused before anything is sent."""
         self.require_support("leases")
-        for options in ({"seconds": 0}, {"seconds": "1"}, {"seconds": 10**6}, {"wait": -1}):
+        bad: list[dict[str, Any]] = [{"seconds": 0}, {"seconds": "1"}, {"seconds": 10**6}]
+        for options in [*bad, {"wait": -1}]:
             with pytest.raises(InvalidSessionError):
                 store.lease("s", **options)
         with pytest.raises(InvalidSessionError):

@@ -238,22 +238,20 @@ class _Both(RuleBasedStateMachine):
         fence: _Part = ("fence", partial(Fence, token=known), {"token": token})
         lost = _outcome(self.model.fence, session_id, token=token, user_id=None)
         owner = self.owned(user)
-        also = (
-            () if lost is None else (SessionLeasedError, *self.refusals(session_id, owner, parts))
-        )
+        also = [] if lost is None else self.refusals(session_id, owner, parts)
         self.run_both(session_id, owner, [*parts[:place], fence, *parts[place:]], *also)
 
     def refusals(
         self, session_id: str, owner: str | None, parts: list[_Part]
     ) -> list[type[SessionStoreError]]:
-        """Give the error for which several operations are refused, if they are."""
+        """Give the errors, one of which refuses several operations under a lost lease."""
         model = copy.deepcopy(self.model)
         try:
             for method, _, arguments in parts:
                 getattr(model, method)(session_id, user_id=owner, **arguments)
         except SessionStoreError as error:
-            return [type(error)]
-        return []
+            return [SessionLeasedError, type(error)]
+        return [SessionLeasedError]
 
     def run_both(
         self,

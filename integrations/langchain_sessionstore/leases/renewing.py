@@ -40,6 +40,7 @@ class Renewable(Protocol):
     @property
     def is_in_use(self) -> bool:
         """Whether it is to be renewed now."""
+        ...
 
     def renew_when_due(self) -> None:
         """Renew it, and say when to do it next; no error of a store is raised."""
