@@ -17,7 +17,6 @@ from typing import Any
 from langchain_sessionstore.leases.modes import TurnTerms
 from langchain_sessionstore.leases.renewing import Renewer, renewer_of
 from sessionstore import SessionLeasedError, SessionStore, SessionStoreError, StoreUnavailableError
-from sessionstore.integration import ended
 from sessionstore.leases import Lease
 from sessionstore.models import new_id
 from sessionstore.operations import Fence
@@ -131,14 +130,8 @@ class RenewedLease:
 
     async def agive_back(self) -> None:
         """Async twin of `give_back`: it is given back also where the caller is cancelled."""
-        if not self._ends() or not _has_loop():  # without one a dropped stream is collected
-            return
-        releasing = asyncio.ensure_future(self._lease.arelease())
-        try:
-            await asyncio.shield(releasing)
-        except asyncio.CancelledError:
-            await ended(releasing)
-            raise
+        if self._ends() and _has_loop():  # without one a dropped stream is collected
+            await self._lease.arelease()
 
     def _new(self, wait: float) -> Lease:
         return Lease(
