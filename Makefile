@@ -32,8 +32,8 @@ test: $(READY) ## the tests, but for the long ones
 	$(BIN)/python -m pytest
 
 soak: $(READY) docs ## the long tests: servers killed under load, every server and protocol, notebooks, a browser (needs Chromium)
-	$(BIN)/python -m pytest tests/soak
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest tests/soak -o faulthandler_timeout=1200
+	$(BIN)/python -m pytest -m soak -o faulthandler_timeout=1200
 
 lint: $(READY) ## style
 	$(BIN)/ruff format --check .
@@ -48,7 +48,7 @@ types: $(READY) ## strict types, for us and for those who use the package
 	done
 
 notebooks: $(READY) ## every notebook, in a kernel of its own
-	$(BIN)/python -m pytest tests/soak/test_notebooks.py
+	$(BIN)/python -m pytest tests/soak/test_notebooks.py -o faulthandler_timeout=1200
 
 outputs: $(READY) ## every notebook, run again, with its outputs
 	PYTHONPATH=tests $(BIN)/python tests/soak/test_notebooks.py
