@@ -29,7 +29,7 @@ from sessionstore import (
     StoreUnavailableError,
 )
 from sessionstore._runtime.tickets import Ticket, ticket
-from sessionstore.deadline import until
+from sessionstore.deadline import deadline_after, until
 from sessionstore.sql.gate import Gate
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -169,7 +169,9 @@ def _refusal_and_pause(gate: Gate, served: float, *, fail: bool) -> tuple[type, 
         wait_until(lambda: len(gate._waiting) > 50, "they do not wait")
         end = time.monotonic() + served
         try:
-            with pytest.raises(StoreUnavailableError) as told:
+            # Before those in front of it give up, and leave it their place.
+            soon = deadline_after(0.8 * gate._timeout)
+            with until(soon), pytest.raises(StoreUnavailableError) as told:
                 gate.enter("crowd", ticket())
         finally:
             answers.append((math.inf, time.monotonic()))
