@@ -46,6 +46,18 @@ def test_an_older_checkpoint_of_a_thread_that_others_went_on_with_is_not_none(ch
         checkpointer.get_tuple(ours)
 
 
+def test_a_thread_taken_for_empty_stays_so_when_the_primary_takes_its_first_step(
+    checkpointer, saver
+):
+    saver.is_away = True
+    assert checkpointer.get_tuple(CONFIG) is None
+    saver.is_away = False
+    assert checkpointer.recover()
+    put(checkpointer, CONFIG)
+    saver.is_away = True
+    assert checkpointer.get_tuple(config("t", "inner")) is None
+
+
 @pytest.mark.parametrize("stops", [[], ["inner"]])
 def test_a_subgraph_that_others_began_is_not_begun_again(checkpointer, saver, stops):
     graph, alone = nested(), nested().compile(checkpointer=saver)

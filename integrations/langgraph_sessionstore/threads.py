@@ -24,7 +24,7 @@ class Thread:
         namespaces: The checkpoints that are known, by namespace and id.
         changes: How often something was put here, so that an older answer is not taken for newer.
         is_whole: It was empty when it was first seen: there is no namespace that is not known.
-        is_begun: It was not seen before, and begun here in an outage.
+        is_begun: It was not seen before, and taken for empty or begun here in an outage.
         is_delta: It stores some of its channels as differences.
         is_torn: The journal holds something of it that can't be read.
     """
@@ -109,6 +109,11 @@ class Thread:
             self._empty.clear()
 
     # -- Giving -----------------------------------------------------------------------------------
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether nothing was heard of it from the primary, and nothing put here."""
+        return not (self.namespaces or self._forgot or self._empty or self.is_whole)
 
     @property
     def is_forgotten(self) -> bool:

@@ -165,6 +165,8 @@ class WorkingCopy:
         with self._lock:
             thread = self._threads.get(thread_id) or Thread(thread_id)
             held = thread.find(namespace, checkpoint_id, raises=self._raises)
+            if held is None and thread.is_unseen and checkpoint_id is None and not namespace:
+                self._use(thread_id).is_begun = True
         return None if held is None else held.as_tuple(serde, thread_id, namespace)
 
     def known(self, serde: SerializerProtocol, asked: ListArguments) -> Iterator[CheckpointTuple]:
