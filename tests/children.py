@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from pathlib import Path
 from textwrap import dedent
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias
 
+from servers.process import wait_until
 from warm import Forked, Warm
 
 if TYPE_CHECKING:
@@ -69,6 +74,26 @@ class Children:
 
     def run(self, program: str, *args: object) -> str:
         return finished(self.start(program, *args))
+
+
+def stop_outside_a_write(child: Child, path: Path) -> None:
+    """Stop a child at a moment when it holds no lock of an SQLite file."""
+    with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as file:
+        while True:
+            os.kill(child.pid, signal.SIGSTOP)
+            wait_until(lambda: _is_stopped(child.pid), "it does not stop")
+            try:
+                file.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                os.kill(child.pid, signal.SIGCONT)
+            else:
+                file.execute("ROLLBACK")
+                return
+
+
+def _is_stopped(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def finished(child: Child) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from children import Child, Children, finished
+from children import Child, Children, finished, stop_outside_a_write
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -128,7 +128,7 @@ def test_a_turn_that_was_stopped_past_its_time_writes_nothing(
     with Children(warm) as children:
         child = children.start(CHAIN, path, way, mode, SHORT)
         runs(child)
-        os.kill(child.pid, signal.SIGSTOP)
+        stop_outside_a_write(child, path)
         try:
             chain.invoke("two", CONFIG)
         finally:
