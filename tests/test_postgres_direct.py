@@ -95,8 +95,10 @@ def test_an_interrupted_statement_leaves_nothing_under_way(
     postgres: PostgresServer, schema: str
 ) -> None:
     """Ctrl-C while the server works: the one connection is there for the next, and in order."""
-    options = {"pool_size": 1, "pool_timeout": 5}
-    with PostgresAgentDb(postgres.url(), schema=schema, engine_options=options) as db:
+    options = {"pool_size": 1, "pool_timeout": 60}
+    with PostgresAgentDb(
+        postgres.url(), schema=schema, statement_timeout=60, engine_options=options
+    ) as db:
         store = DbSessionStore(db)
         store.append_message("s", say("first"))
 

@@ -16,7 +16,7 @@ from sessionstore.sqlite import async_calls, threads, watching
 from sessionstore.testing.waiting import wait_until
 
 LONG = 60.0
-LAST = 0.05  # no step of ours follows this wait
+LAST = 1.0  # no step of ours follows this wait
 
 WRITES: dict[str, Callable[[SQLiteSessionStore], Coroutine[Any, Any, Any]]] = {
     "create": lambda store: store.acreate("new"),
