@@ -41,7 +41,7 @@ class Installation:
         self.user = "nobody" if os.geteuid() == 0 else None
         self._home = Home()
         try:
-            self._binaries = self._readable(_found())
+            self.programs = self._readable(_found())
             self._initialise()
         except BaseException:
             self.close()
@@ -58,7 +58,7 @@ class Installation:
         self, home: Path, program: str, *arguments: object, output: object
     ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [str(self._binaries / program), *map(str, arguments)],
+            [str(self.programs / program), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=output,  # type: ignore[call-overload]
             stderr=subprocess.STDOUT,
@@ -103,6 +103,11 @@ def _installation() -> Installation:
     made = Installation()
     atexit.register(made.close)
     return made
+
+
+def programs() -> Path:
+    """Give the folder of PostgreSQL's programs, for those who start a server by themselves."""
+    return _installation().programs
 
 
 class PostgresServer:

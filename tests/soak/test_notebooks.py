@@ -19,7 +19,7 @@ import redis
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from servers import redis as redis_servers
-from servers.postgres import PostgresServer
+from servers.postgres import PostgresServer, programs
 
 HERE = Path(__file__).parent.parent.parent
 NOTEBOOKS = sorted((HERE / "notebooks").glob("*.ipynb"))
@@ -56,6 +56,9 @@ def run(path: Path) -> NotebookNode:
         servers = {"SESSIONSTORE_REDIS_SERVER": redis_servers.binary(), "REDIS_URL": server.url}
         if postgres:
             servers["POSTGRES_URL"] = postgres.url()
+        if "SESSIONSTORE_POSTGRES_PROGRAMS" in path.read_text():
+            servers["SESSIONSTORE_POSTGRES_PROGRAMS"] = str(programs())
+            Path(folder).chmod(0o711)  # its server is another user's, where this one is root
         client = NotebookClient(
             notebook,
             timeout=120,
