@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from savers import Cut
 from servers.process import wait_until
 
 from langgraph_sessionstore import FallbackCheckpointer
+from sessionstore import OutageError
 
 CONFIG = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
 
@@ -124,3 +127,103 @@ def test_writes_that_the_primary_gave_are_not_taken_twice(saver):
         assert len(checkpointer.get_tuple(CONFIG).pending_writes) == 3
         saver.is_away = False
         assert checkpointer.recover()
+
+
+def test_a_late_put_is_not_the_latest_over_newer_ones(saver):
+    with FallbackCheckpointer(saver, timeout=1, retry_after=0) as checkpointer:
+        with slow_once(saver, "put", does_first=False):
+            older = put(checkpointer, CONFIG)
+            wait_until(checkpointer.recover, "it does not recover")
+            newer = put(checkpointer, older)
+        assert [each.config for each in saver.list(CONFIG)] == [newer, older]
+        assert checkpointer.get_tuple(CONFIG).config == newer
+
+
+def test_a_late_deletion_does_not_delete_what_was_put_after_it(saver):
+    with FallbackCheckpointer(saver, timeout=1, retry_after=0, retry_cap=0) as checkpointer:
+        older = put(checkpointer, CONFIG)
+        with slow_once(saver, "delete_thread", does_first=False):
+            checkpointer.delete_thread("t")
+            assert checkpointer.get_tuple(CONFIG) is None
+            newer = put(checkpointer, CONFIG)
+            assert not checkpointer.recover()
+            assert saver.get_tuple(newer) is None
+        wait_until(checkpointer.recover, "it does not recover")
+        assert saver.get_tuple(older) is None
+        assert saver.get_tuple(CONFIG).config == newer
+        assert checkpointer.rejected() == []
+
+
+def test_a_deletion_that_is_replayed_leaves_what_others_have_put_since(saver, caplog):
+    with FallbackCheckpointer(saver, retry_after=0, retry_cap=0) as checkpointer:
+        there = put(checkpointer, CONFIG)
+        saver.is_away = True
+        checkpointer.delete_thread("t")
+        saver.is_away = False
+        theirs = put(saver, there)
+        assert checkpointer.recover()
+        assert saver.get_tuple(CONFIG).config == theirs
+        [call] = checkpointer.rejected()
+        assert "others have gone on with it" in caplog.text
+        getattr(saver, call.method)(*call.arguments())
+        assert checkpointer.get_tuple(CONFIG) is None
+
+
+def test_nothing_is_pruned_before_a_late_put(saver, monkeypatch):
+    def prune(threads, **_):
+        for each in threads:
+            saver.delete_thread(each)
+
+    monkeypatch.setattr(saver, "prune", prune)
+    with FallbackCheckpointer(saver, timeout=1, retry_after=0, retry_cap=0) as checkpointer:
+        with slow_once(saver, "put", does_first=False):
+            put(checkpointer, CONFIG)
+            wait_until(checkpointer.recover, "it does not recover")
+            with pytest.raises(OutageError):
+                checkpointer.prune(["t"], strategy="delete")
+        wait_until(checkpointer.recover, "it does not recover")
+        checkpointer.prune(["t"], strategy="delete")
+        assert saver.get_tuple(CONFIG) is None
+
+
+def test_a_put_that_ctrl_c_broke_off_does_not_bring_a_deleted_thread_back(saver):
+    with FallbackCheckpointer(saver, timeout=1, retry_after=0, retry_cap=0) as checkpointer:
+        with slow_once(saver, "put", does_first=False) as begun:
+            threading.Thread(target=lambda: begun.wait(60) and _thread.interrupt_main()).start()
+            with pytest.raises(KeyboardInterrupt):
+                put(checkpointer, CONFIG)
+            checkpointer.delete_thread("t")
+        wait_until(checkpointer.recover, "it does not recover")
+        assert saver.get_tuple(CONFIG) is None
+
+
+def test_a_cancelled_put_does_not_bring_a_deleted_thread_back():
+    class Deaf(Cut):
+        async def aput(self, *args):
+            while not goes_on.is_set():
+                try:
+                    begun.set()
+                    await goes_on.wait()
+                except asyncio.CancelledError:
+                    pass
+            result = self.put(*args)
+            over.set()
+            return result
+
+    async def run():
+        async with FallbackCheckpointer(saver, timeout=0.2, retry_after=0) as checkpointer:
+            call = asyncio.ensure_future(checkpointer.aput(CONFIG, empty_checkpoint(), {}, {}))
+            await begun.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await checkpointer.adelete_thread("t")
+            assert len(checkpointer.pending()) == 1
+            goes_on.set()
+            await over.wait()
+            while not await checkpointer.arecover():
+                pass
+            assert saver.get_tuple(CONFIG) is None
+
+    saver, (begun, goes_on, over) = Deaf(), (asyncio.Event() for _ in range(3))
+    asyncio.run(run())

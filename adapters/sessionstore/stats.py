@@ -63,7 +63,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tally:
-    """Counts by class, in threads and on event loops at once, without a lock, losing none.
+    """Counts by class or name, in threads and on event loops at once, without a lock, losing none.
 
     To count is one step of the interpreter: it takes one from an iterator that knows how many it
     has left.
@@ -73,9 +73,9 @@ class Tally:
 
     def __init__(self) -> None:
         """Count nothing yet."""
-        self._left: dict[type, repeat[None]] = {}
+        self._left: dict[type | str, repeat[None]] = {}
 
-    def add(self, kind: type) -> None:
+    def add(self, kind: type | str) -> None:
         """Count one."""
         left = self._left.get(kind)
         if left is None:
@@ -93,7 +93,7 @@ class Tally:
         """
         counts: dict[str, int] = {}
         for kind, left in list(self._left.items()):
-            name = names.get(kind, kind.__name__)
+            name = kind if isinstance(kind, str) else names.get(kind, kind.__name__)
             counts[name] = counts.get(name, 0) + _ALL - length_hint(left)
         return counts
 

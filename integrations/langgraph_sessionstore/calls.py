@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 from typing import Any, TypeAlias
 
 import msgspec
+from langgraph.checkpoint.base.id import uuid6
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.arguments import PutArguments, WritesArguments
@@ -28,6 +29,7 @@ __all__ = [
     "arguments_of",
     "as_message",
     "decode",
+    "delete_call",
     "method_of",
     "put_call",
     "replayed_arguments",
@@ -98,7 +100,13 @@ class PutWrites(_Call, frozen=True, tag="put_writes"):
 
 
 class Delete(_Call, frozen=True, tag="delete_thread"):
-    """The end of a thread."""
+    """The end of a thread.
+
+    Attributes:
+        before: What it is to delete has older ids than this one; empty for anything.
+    """
+
+    before: str = ""
 
 
 Call: TypeAlias = Put | PutWrites | Delete
@@ -132,6 +140,11 @@ def writes_call(serde: SerializerProtocol, asked: WritesArguments) -> PutWrites:
         task_id=asked.task_id,
         task_path=asked.task_path,
     )
+
+
+def delete_call(thread_id: str) -> Delete:
+    """Encode a call of ``delete_thread``, which was asked for now."""
+    return Delete(thread_id=thread_id, before=str(uuid6()))
 
 
 def arguments_of(serde: SerializerProtocol, call: Call) -> tuple[Any, ...]:

@@ -92,8 +92,10 @@ class FallbackCheckpointer(RecoveringSaver):
             `langgraph_sessionstore.is_outage`, which it is by default.
         timeout: How long a call waits for the primary, in seconds, for a primary whose driver knows
             no timeout of its own: a sync call is made in another thread then, a history is read as
-            a whole, and a call that is late goes on alone. What deletes or copies waits for its
-            end. ``None`` leaves it to the primary, and costs nothing.
+            a whole, and a call that is late goes on alone. What it would undo waits for its end in
+            the journal: a deletion for a late put, all that writes to a thread for a late deletion.
+            What copies or prunes has no timeout. ``None`` leaves it to the primary, and costs
+            nothing.
 
     Attributes:
         primary: The checkpointer that it wraps.
@@ -179,11 +181,11 @@ class FallbackCheckpointer(RecoveringSaver):
         Raises:
             OutageError: The primary is away, and it can't be told.
         """
-        return self._play(reading.get_tuple(self._core, self.serde, config))
+        return self._play("get_tuple", reading.get_tuple(self._core, self.serde, config))
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Async twin of `get_tuple`."""
-        return await self._aplay(reading.get_tuple(self._core, self.serde, config))
+        return await self._aplay("get_tuple", reading.get_tuple(self._core, self.serde, config))
 
     def list(
         self,
@@ -200,12 +202,13 @@ class FallbackCheckpointer(RecoveringSaver):
         """
         arguments = ListArguments(config, filter, before, limit)
         asked = listing.Listing(self._core, self.serde, arguments)
-        if self._play(asked.begin()):
-            yield from asked.guarded(asked.found(self.primary, self._core.gate.timeout))
-            if asked.error is None:
-                return
-            self._play(asked.fail())
-        yield from asked.known()
+        with self._core.calls.counted("list"):
+            if play(asked.begin(), self._send):
+                yield from asked.guarded(asked.found(self.primary, self._core.gate.timeout))
+                if asked.error is None:
+                    return
+                play(asked.fail(), self._send)
+            yield from asked.known()
 
     async def alist(
         self,
@@ -218,16 +221,17 @@ class FallbackCheckpointer(RecoveringSaver):
         """Async twin of `list`."""
         arguments = ListArguments(config, filter, before, limit)
         asked = listing.Listing(self._core, self.serde, arguments)
-        if await self._aplay(asked.begin()):
-            ask = asked.afound(self.primary, self._core.gate.timeout)
-            async with aclosing(asked.aguarded(ask)) as found:
-                async for each in found:
-                    yield each
-            if asked.error is None:
-                return
-            await self._aplay(asked.fail())
-        for each in asked.known():
-            yield each
+        with self._core.calls.counted("list"):
+            if await aplay(asked.begin(), self._asend):
+                ask = asked.afound(self.primary, self._core.gate.timeout)
+                async with aclosing(asked.aguarded(ask)) as found:
+                    async for each in found:
+                        yield each
+                if asked.error is None:
+                    return
+                await aplay(asked.fail(), self._asend)
+            for each in asked.known():
+                yield each
 
     def put(
         self,
@@ -243,7 +247,7 @@ class FallbackCheckpointer(RecoveringSaver):
             StoreUnavailableError: The primary is away, and the journal is full or fails.
         """
         asked = PutArguments(config, checkpoint, metadata, new_versions)
-        return self._play(writing.put(self._core, self.serde, asked))
+        return self._play("put", writing.put(self._core, self.serde, asked))
 
     async def aput(
         self,
@@ -254,7 +258,7 @@ class FallbackCheckpointer(RecoveringSaver):
     ) -> RunnableConfig:
         """Async twin of `put`."""
         asked = PutArguments(config, checkpoint, metadata, new_versions)
-        return await self._aplay(writing.put(self._core, self.serde, asked))
+        return await self._aplay("put", writing.put(self._core, self.serde, asked))
 
     def put_writes(
         self,
@@ -270,7 +274,7 @@ class FallbackCheckpointer(RecoveringSaver):
             StoreUnavailableError: As of `put`.
         """
         asked = WritesArguments(config, writes, task_id, task_path)
-        self._play(writing.put_writes(self._core, self.serde, asked))
+        self._play("put_writes", writing.put_writes(self._core, self.serde, asked))
 
     async def aput_writes(
         self,
@@ -281,21 +285,24 @@ class FallbackCheckpointer(RecoveringSaver):
     ) -> None:
         """Async twin of `put_writes`."""
         asked = WritesArguments(config, writes, task_id, task_path)
-        await self._aplay(writing.put_writes(self._core, self.serde, asked))
+        await self._aplay("put_writes", writing.put_writes(self._core, self.serde, asked))
 
     # -- Threads ----------------------------------------------------------------------------------
 
     def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread; in an outage what is in the primary by then is deleted when it is back.
+        """Delete a thread; in an outage the primary's part is deleted when it is back.
+
+        Not so where others have gone on with the thread since: then nothing is deleted, what they
+        have put is there, and the call is in `rejected`.
 
         Raises:
             StoreUnavailableError: The primary is away, and the journal is full or fails.
         """
-        self._play(writing.delete_thread(self._core, self.serde, thread_id))
+        self._play("delete_thread", writing.delete_thread(self._core, self.serde, thread_id))
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Async twin of `delete_thread`."""
-        await self._aplay(writing.delete_thread(self._core, self.serde, thread_id))
+        await self._aplay("delete_thread", writing.delete_thread(self._core, self.serde, thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete what some runs have put.
@@ -303,11 +310,13 @@ class FallbackCheckpointer(RecoveringSaver):
         Raises:
             OutageError: The primary is away.
         """
-        self._play(reading.upkeep(self._core, None, "delete_for_runs", run_ids))
+        self._play("delete_for_runs", reading.upkeep(self._core, None, "delete_for_runs", run_ids))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Async twin of `delete_for_runs`."""
-        await self._aplay(reading.upkeep(self._core, None, "delete_for_runs", run_ids))
+        await self._aplay(
+            "delete_for_runs", reading.upkeep(self._core, None, "delete_for_runs", run_ids)
+        )
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread.
@@ -316,12 +325,14 @@ class FallbackCheckpointer(RecoveringSaver):
             OutageError: The primary is away.
         """
         threads = source_thread_id, target_thread_id
-        self._play(reading.upkeep(self._core, threads, "copy_thread", *threads))
+        self._play("copy_thread", reading.upkeep(self._core, threads, "copy_thread", *threads))
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Async twin of `copy_thread`."""
         threads = source_thread_id, target_thread_id
-        await self._aplay(reading.upkeep(self._core, threads, "copy_thread", *threads))
+        await self._aplay(
+            "copy_thread", reading.upkeep(self._core, threads, "copy_thread", *threads)
+        )
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Delete the older checkpoints of some threads, or all of them.
@@ -329,12 +340,14 @@ class FallbackCheckpointer(RecoveringSaver):
         Raises:
             OutageError: The primary is away.
         """
-        self._play(reading.upkeep(self._core, thread_ids, "prune", thread_ids, strategy=strategy))
+        self._play(
+            "prune", reading.upkeep(self._core, thread_ids, "prune", thread_ids, strategy=strategy)
+        )
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Async twin of `prune`."""
         await self._aplay(
-            reading.upkeep(self._core, thread_ids, "prune", thread_ids, strategy=strategy)
+            "prune", reading.upkeep(self._core, thread_ids, "prune", thread_ids, strategy=strategy)
         )
 
     def get_delta_channel_history(
@@ -348,7 +361,7 @@ class FallbackCheckpointer(RecoveringSaver):
         named = {"config": config, "channels": channels}
         method = "get_delta_channel_history"
         history: Mapping[str, Any] = self._play(
-            reading.carried(self._core, [thread_of(config)], method, **named)
+            method, reading.carried(self._core, [thread_of(config)], method, **named)
         )
         return history
 
@@ -359,17 +372,19 @@ class FallbackCheckpointer(RecoveringSaver):
         named = {"config": config, "channels": channels}
         method = "get_delta_channel_history"
         history: Mapping[str, Any] = await self._aplay(
-            reading.carried(self._core, [thread_of(config)], method, **named)
+            method, reading.carried(self._core, [thread_of(config)], method, **named)
         )
         return history
 
     # -- Carrying out -----------------------------------------------------------------------------
 
-    def _play(self, flow: SaverFlow[T]) -> T:
-        return play(flow, self._send)
+    def _play(self, method: str, flow: SaverFlow[T]) -> T:
+        with self._core.calls.counted(method):
+            return play(flow, self._send)
 
-    async def _aplay(self, flow: SaverFlow[T]) -> T:
-        return await aplay(flow, self._asend)
+    async def _aplay(self, method: str, flow: SaverFlow[T]) -> T:
+        with self._core.calls.counted(method):
+            return await aplay(flow, self._asend)
 
     def _send(self, request: SaverRequest | JournalRequest) -> Any:
         if isinstance(request, SaverRequest):

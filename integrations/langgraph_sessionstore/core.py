@@ -12,6 +12,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.calls import Call, as_message, decode
 from langgraph_sessionstore.configs import key_of
+from langgraph_sessionstore.counting import Calls
 from langgraph_sessionstore.gate import Gate
 from langgraph_sessionstore.primary import NOBODY, Reading, SaverStore
 from langgraph_sessionstore.requests import SaverRequest
@@ -65,6 +66,7 @@ class Core:
         journal: The journal.
         gate: By which the primary is asked; it tells which errors say that it is away.
         copy: What the threads in use need to go on.
+        calls: How often what was called.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Core:
         self.journal = journal
         self.gate: Gate = gate
         self.copy: WorkingCopy = WorkingCopy(max_threads, journal.has_pending, raises=raises)
+        self.calls: Calls = Calls()
         self._retry_after = retry_after
         self._drains_at = 0.0
         self._was_late = False

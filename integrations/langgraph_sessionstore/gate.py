@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from langgraph_sessionstore.forks import at_fork
-from langgraph_sessionstore.in_time import LateError
 from langgraph_sessionstore.late import LateCalls
 from langgraph_sessionstore.outages import is_late
 from langgraph_sessionstore.requests import SaverRequest, asend_to, send_to
@@ -111,7 +110,7 @@ class Gate:
     ) -> Any:
         try:
             return send_to(saver, request, timeout)
-        except LateError as error:
+        except BaseException as error:
             self._late_calls.note(request, error)
             raise
 
@@ -120,7 +119,7 @@ class Gate:
     ) -> Any:
         try:
             return await asend_to(saver, request, timeout)
-        except LateError as error:
+        except BaseException as error:
             self._late_calls.note(request, error)
             raise
 

@@ -59,7 +59,7 @@ class _Job:
 
     def result(self, timeout: float) -> Any:
         """Wait for its end."""
-        if not self._over.acquire(timeout=timeout):
+        if not self._is_over_within(timeout):
             raise LateError(self.is_over)
         try:
             if self._error is not None:
@@ -67,6 +67,14 @@ class _Job:
             return self._result
         finally:
             self._error = None  # its traceback holds this frame
+
+    def _is_over_within(self, timeout: float) -> bool:
+        try:
+            return self._over.acquire(timeout=timeout)
+        except BaseException as error:  # Ctrl-C: what it broke off is settled first, if it can be
+            if not self._over.acquire(timeout=timeout):
+                error.__cause__ = LateError(self.is_over)
+            raise
 
 
 class _Worker:
@@ -93,6 +101,9 @@ class _Worker:
 def called_in_time(timeout: float, call: Callable[[], T]) -> T:
     """Make a call in another thread, which goes on alone where it is late.
 
+    Ctrl-C waits for its end, too, as long again at most; where it is late then, the interrupt's
+    ``__cause__`` is a `LateError`.
+
     Args:
         timeout: How long to wait for it, in seconds.
         call: The call.
@@ -116,6 +127,9 @@ def called_in_time(timeout: float, call: Callable[[], T]) -> T:
 async def acalled_in_time(timeout: float, call: Coroutine[Any, Any, T]) -> T:
     """Await a call, which is cancelled where it is late: nobody waits for the end of that.
 
+    Who is cancelled waits for its end, as long again at most; where it is late then, the
+    cancellation's ``__cause__`` is a `LateError`.
+
     Args:
         timeout: How long to wait for it, in seconds.
         call: The call.
@@ -129,9 +143,12 @@ async def acalled_in_time(timeout: float, call: Coroutine[Any, Any, T]) -> T:
     task = asyncio.ensure_future(call)
     try:
         await asyncio.wait([task], timeout=timeout)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         task.cancel()
         await asyncio.wait([task], timeout=timeout)
+        if not task.done():
+            task.add_done_callback(_forget)
+            error.__cause__ = LateError(task.done)
         raise
     if task.done():
         return task.result()

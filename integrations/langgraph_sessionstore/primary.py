@@ -20,6 +20,7 @@ from langgraph_sessionstore.requests import SaverRequest
 from sessionstore import (
     CorruptMessageError,
     InvalidMessageError,
+    OutageError,
     SessionStore,
     SessionStoreError,
 )
@@ -39,6 +40,7 @@ __all__ = [
 T = TypeVar("T")
 _logger = logging.getLogger("sessionstore")
 _MOST_DONE = 10_000
+_GONE_ON_WITH = "others have gone on with this thread since its deletion was asked for: ask again"
 NOBODY = "sessionstore:ping"
 """The thread that is read to see whether the primary answers: there is none of that name."""
 
@@ -211,6 +213,8 @@ class SaverStore(SessionStore):
                 looked_at.add(call.checkpoint_ns)
                 if begins or call.parent_id is None:
                     yield from self._report_others(call, known)
+            if isinstance(call, Delete):
+                yield from self._require_none_newer(call, known)
             arguments = self._arguments(call)
             yield from self._ask(SaverRequest(method_of(call), arguments))
             if isinstance(call, Delete):
@@ -228,12 +232,7 @@ class SaverStore(SessionStore):
 
     def _report_others(self, call: Put, known: set[str]) -> Flow[SaverRequest, Any, None]:
         """Log that others have gone on with a thread meanwhile, where they have."""
-        asked = config_of(call.thread_id, call.checkpoint_ns, "")
-        try:
-            there = yield from self._ask(SaverRequest("get_tuple", (asked,)))
-        except _RefusedError:
-            return  # what others have put there can't be read: that is no matter to ours
-        latest = there.checkpoint["id"] if there is not None else None
+        latest = yield from self._latest(call)
         if latest not in known | {call.parent_id, None}:
             _logger.warning(
                 "a thread was gone on with by others in the outage: both lines are kept, and the "
@@ -241,6 +240,30 @@ class SaverStore(SessionStore):
                 latest,
                 call.checkpoint_id,
             )
+
+    def _require_none_newer(self, call: Delete, known: set[str]) -> Flow[SaverRequest, Any, None]:
+        """Refuse a deletion of what others have put since it was asked for.
+
+        Raises:
+            InvalidMessageError: There is such a checkpoint. It is set aside.
+        """
+        latest = yield from self._latest(call)
+        if call.before and latest is not None and latest > call.before and latest not in known:
+            _logger.error(
+                "a thread was not deleted: others have gone on with it since that was asked for, "
+                "%s was found",
+                latest,
+            )
+            raise _FinallyRefusedError(_GONE_ON_WITH, OutageError(_GONE_ON_WITH))
+
+    def _latest(self, call: Call) -> Flow[SaverRequest, Any, str | None]:
+        """Give the id of the latest checkpoint; ``None`` where there is none that can be read."""
+        asked = config_of(call.thread_id, call.checkpoint_ns, "")
+        try:
+            there = yield from self._ask(SaverRequest("get_tuple", (asked,)))
+        except _RefusedError:
+            return None  # what others have put there can't be read: that is no matter to ours
+        return str(there.checkpoint["id"]) if there is not None else None
 
     def _ask(self, request: SaverRequest) -> Flow[SaverRequest, Any, Any]:
         try:

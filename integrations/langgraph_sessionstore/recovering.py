@@ -41,10 +41,12 @@ class RecoveringSaver(BaseCheckpointSaver[Any]):
     def stats(self) -> FallbackStats:
         """Give what was counted since this was made, how things stand, and what happened.
 
-        It asks no store, and is cheap. Its ``operations`` and ``errors`` are those of the journal,
-        which is not asked while the primary answers.
+        It asks no store, and is cheap. Its ``operations`` are the calls of this checkpointer and
+        its clones, by the name of the sync method, such as ``"put_writes"``; its ``errors`` are
+        what those raised. An outage that the fallback answered for is not among them: see
+        ``events``. Its other figures are the journal's, where a call that waits is a write.
         """
-        return self._core.journal.stats()
+        return self._core.calls.in_place_of_the_journals(self._core.journal.stats())
 
     def recover(self) -> bool:
         """Try the primary now, and replay all that waits for it.

@@ -11,9 +11,9 @@ from langgraph_sessionstore.in_time import acalled_in_time, called_in_time
 
 __all__ = ["SaverRequest", "asend_to", "send_to"]
 
-# What may still take effect when nobody waits for it any more. Not so a late deletion: newer things
-# may be there.
-_HARMLESS_LATER = ("get_tuple", "put", "put_writes", "get_delta_channel_history")
+# What may still take effect when nobody waits for it any more: see `LateCalls`. What copies or
+# prunes is not journaled, so that its caller has to know what became of it.
+_GIVEN_UP = ("get_tuple", "put", "put_writes", "delete_thread", "get_delta_channel_history")
 
 
 class SaverRequest(NamedTuple):
@@ -41,7 +41,7 @@ def send_to(
         timeout: How long to wait for it, in seconds; ``None`` for as long as it likes.
     """
     call = partial(getattr(saver, request.method), *request.args, **request.kwargs)
-    if timeout is None or request.method not in _HARMLESS_LATER:
+    if timeout is None or request.method not in _GIVEN_UP:
         return call()
     return called_in_time(timeout, call)
 
@@ -51,6 +51,6 @@ async def asend_to(
 ) -> Any:
     """Async twin of `send_to`."""
     call = getattr(saver, f"a{request.method}")(*request.args, **request.kwargs)
-    if timeout is None or request.method not in _HARMLESS_LATER:
+    if timeout is None or request.method not in _GIVEN_UP:
         return await call
     return await acalled_in_time(timeout, call)

@@ -6,7 +6,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from langgraph_sessionstore.arguments import PutArguments, WritesArguments
-from langgraph_sessionstore.calls import Delete, put_call, writes_call
+from langgraph_sessionstore.calls import delete_call, put_call, writes_call
 from langgraph_sessionstore.configs import checkpoint_id_of, config_of, namespace_of, thread_of
 from langgraph_sessionstore.core import Core, SaverFlow
 from langgraph_sessionstore.held import is_delta
@@ -70,7 +70,7 @@ def delete_thread(core: Core, serde: SerializerProtocol, thread_id: str) -> Save
             core.copy.delete(str(thread_id))
             yield from core.keep_up()
             return
-    yield from core.write_down(serde, Delete(thread_id=str(thread_id)), error)
+    yield from core.write_down(serde, delete_call(str(thread_id)), error)
 
 
 def _require_promise(
