@@ -218,9 +218,10 @@ def test_a_cancelled_put_does_not_bring_a_deleted_thread_back():
             with pytest.raises(asyncio.CancelledError):
                 await call
             await checkpointer.adelete_thread("t")
-            assert len(checkpointer.pending()) == 1
+            waiting = len(checkpointer.pending())
             goes_on.set()
             await over.wait()
+            assert waiting == 1
             while not await checkpointer.arecover():
                 pass
             assert saver.get_tuple(CONFIG) is None

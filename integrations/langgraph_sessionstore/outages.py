@@ -29,19 +29,14 @@ _AWAY = {
     ("asyncpg", "AdminShutdownError"),
     ("asyncpg", "CrashShutdownError"),
     ("asyncpg", "TooManyConnectionsError"),
-    ("asyncpg", "InterfaceError"),
     ("redis", "ConnectionError"),
     ("redis", "TimeoutError"),
     ("redis", "ClusterDownError"),
     ("valkey", "ConnectionError"),
     ("valkey", "TimeoutError"),
     ("pymongo", "ConnectionFailure"),
-    ("pymysql", "OperationalError"),
     ("pymysql", "InterfaceError"),
-    ("MySQLdb", "OperationalError"),
-    ("mysql", "OperationalError"),
     ("mysql", "InterfaceError"),
-    ("asyncmy", "OperationalError"),
     ("sqlalchemy", "OperationalError"),
     ("sqlalchemy", "InterfaceError"),
     ("sqlalchemy", "TimeoutError"),
@@ -51,6 +46,15 @@ _AWAY = {
     ("httpx", "TransportError"),
     ("grpc", "RpcError"),
 }
+# A wrong password is no outage, though redis-py says so.
+_THERE = {("redis", "AuthenticationError"), ("redis", "AuthorizationError")}
+# asyncpg says by one class that a connection is closed, and that an argument is wrong.
+_ASYNCPG, _CLOSED = ("asyncpg", "InterfaceError"), "connection is closed"
+# MySQL's drivers say by one class that the server is away, that a lock is in the way, and that
+# there is no such column: the number tells.
+_MYSQL = {(name, "OperationalError") for name in ("pymysql", "MySQLdb", "mysql", "asyncmy")}
+_MYSQL_AWAY = {1040, 1053, 1152, 1158, 1159, 1160, 1161, 1927, *range(2001, 2008), 2013, 2014, 2055}
+_SQLALCHEMY = ("sqlalchemy", "DBAPIError")
 _READ_ONLY = {
     ("psycopg", "ReadOnlySqlTransaction"),
     ("redis", "ReadOnlyError"),
@@ -71,7 +75,10 @@ _LATE = {
 _BUSY_STATES = ("40", "55P03", "25P03")
 # It will never take this: it is too large, say.
 _LIMIT_STATES = ("54",)
-_MISTAKES = ("no such", "syntax error", "has no column", "already exists", "readonly")
+# Of SQLite, by the number of the error's kind: SQLITE_ERROR, SQLITE_READONLY; before Python 3.11,
+# which has none, by what it says.
+_MISTAKEN = (1, 8)
+_MISTAKES = ("no such", "syntax error", "has no column", "already exists", "readonly", "supplied")
 _REFUSALS = {"DataError", "IntegrityError", "NotSupportedError"}
 _TIMEOUTS = (OSError, asyncio.TimeoutError, concurrent.futures.TimeoutError)
 
@@ -102,7 +109,8 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def _state(error: BaseException) -> str:
-    return str(getattr(error, "sqlstate", None) or "")
+    # psycopg2 has another name for it.
+    return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
 
 
 def is_late(error: BaseException) -> bool:
@@ -125,14 +133,33 @@ def _is_outage(error: BaseException) -> bool:
     if isinstance(error, StoreUnavailableError):
         return not isinstance(error, (StoreBusyError, OutageError))
     if isinstance(error, sqlite3.OperationalError):
-        return not any(mistake in str(error) for mistake in _MISTAKES)
+        return not _is_mistaken(error)
     if isinstance(error, _TIMEOUTS):
         return True
     names = set(_names(error))
-    if names & _READ_ONLY:
+    return bool(names & _READ_ONLY) or (not _is_there(error, names) and _is_away(error, names))
+
+
+def _is_mistaken(error: sqlite3.OperationalError) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return any(mistake in str(error) for mistake in _MISTAKES)
+    return code & 0xFF in _MISTAKEN
+
+
+def _is_there(error: BaseException, names: set[tuple[str, str]]) -> bool:
+    """Tell whether the server has answered, or the error's cause is to tell."""
+    if _SQLALCHEMY in names and error.__cause__ is not None:
         return True
-    there = _state(error).startswith(_BUSY_STATES + _LIMIT_STATES)
-    return bool(names & _AWAY) and not there
+    return bool(names & _THERE) or _state(error).startswith(_BUSY_STATES + _LIMIT_STATES)
+
+
+def _is_away(error: BaseException, names: set[tuple[str, str]]) -> bool:
+    if names & _MYSQL:
+        return error.args[:1] != () and error.args[0] in _MYSQL_AWAY
+    if _ASYNCPG in names:
+        return _CLOSED in str(error)
+    return bool(names & _AWAY)
 
 
 def _is_late(error: BaseException) -> bool:
