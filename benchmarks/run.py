@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import branches
+import checkpointing
 import decoding
 import leasing
 import many
@@ -188,6 +189,11 @@ class Run:
             lambda: outages.healthy(
                 loop, backend, place, others=scale.others, seconds=scale.seconds
             ),
+        )
+        self._group(
+            "checkpointing",
+            backend,
+            lambda: checkpointing.checkpointing(loop, backend, place, seconds=2 * scale.seconds),
         )
 
     def _elsewhere(self) -> None:

@@ -9,6 +9,7 @@ from statistics import median
 
 import parts
 from branches import FORK, LENGTHS, REWIND, SAVED
+from checkpointing import BARE_SAVER, WITH_FALLBACK
 from crowds import DISTINCT, SHARED
 from measured import Measured, paired
 from outages import HEALTHY
@@ -79,6 +80,7 @@ def targets(measured: Iterable[Measured]) -> list[Target]:
         *_scaling(figures),
         *_branches(figures),
         *_fallback(figures),
+        *_checkpointing(figures),
         *_wiring(figures),
     ]
     for one in figures.of(work=IMPORT, name=LANGCHAIN):
@@ -191,6 +193,14 @@ def _fallback(figures: Figures) -> Iterator[Target]:
     for one in figures.of(work=HEALTHY, name="the store, with a fallback"):
         found = figures.pairs([one], name=BARE)
         yield from _worst(what, f"{one.backend}, {one.mode}", "≤", 1.15, found)
+
+
+def _checkpointing(figures: Figures) -> Iterator[Target]:
+    what = "a checkpointer with a healthy fallback over its bare primary"
+    for one in figures.of(name=WITH_FALLBACK):
+        found = figures.pairs([one], name=BARE_SAVER)
+        where = f"{one.backend}, {one.mode}; a thread of {one.size:,} turns"
+        yield from _worst(what, where, "≤", 1.25, found)
 
 
 def _wiring(figures: Figures) -> Iterator[Target]:
