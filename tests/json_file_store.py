@@ -182,7 +182,14 @@ def create(file: File, operation: Create) -> SessionData:
 
 def get(file: File, operation: Get) -> SessionData | None:
     session = _found(file, operation)
-    return None if session is None else _data(operation.session_id, session, operation.limit)
+    if session is None:
+        return None
+    data = _data(operation.session_id, session, operation.limit)
+    if operation.keep_system and len(data.messages) < data.message_count:
+        [first] = decode_messages(operation.session_id, [*session["messages"].values()][:1])
+        if first.role in SYSTEM_ROLES:
+            data.messages.insert(0, first)
+    return data
 
 
 def get_messages(file: File, operation: GetMessages) -> list[SessionMessage]:

@@ -147,8 +147,10 @@ class InMemorySessionStore(SessionStore):
             session = self._find(operation.session_id, operation.user_id)
             if session is None:
                 return None
-            head, bodies = session.head(), session.last(operation.limit)
-        return SessionData(**head, messages=decode_messages(operation.session_id, bodies))
+            head, last = session.head(), session.last(operation.limit)
+            is_cut = len(last) < len(session.bodies)
+            first = session.bodies[:1] if operation.keep_system and is_cut else []
+        return SessionData(**head, messages=_with_system(operation.session_id, first, last))
 
     def _get_messages(self, operation: GetMessages) -> list[SessionMessage]:
         with self._lock:
@@ -158,8 +160,7 @@ class InMemorySessionStore(SessionStore):
             start, end = session.bounds(operation.limit, operation.before, operation.after)
             bodies = session.bodies[start:end]
             first = session.bodies[:1] if operation.keep_system and start > 0 else []
-        messages = decode_messages(operation.session_id, first + bodies)
-        return messages[1:] if first and messages[0].role not in SYSTEM_ROLES else messages
+        return _with_system(operation.session_id, first, bodies)
 
     def _append(self, operation: Append) -> int:
         records = _encoded(operation.messages)
@@ -346,6 +347,11 @@ class InMemorySessionStore(SessionStore):
     def _expired(self, session: StoredSession) -> bool:
         retention = self._retention
         return retention is not None and session.updated_at < clock.oldest_live(retention)
+
+
+def _with_system(session_id: str, first: list[bytes], last: list[bytes]) -> list[SessionMessage]:
+    messages = decode_messages(session_id, first + last)
+    return messages[1:] if first and messages[0].role not in SYSTEM_ROLES else messages
 
 
 class _Draft(InMemorySessionStore):

@@ -169,8 +169,9 @@ def _none() -> None:
 def _get(session: KnownSession | None, read: Get) -> SessionData | None:
     if session is None:
         return None
-    messages = decode_messages(read.session_id, session.last(read.limit))
-    return SessionData(**session.head(), messages=messages)
+    last = session.last(read.limit)
+    first = _system(session, len(session.bodies) - len(last)) if read.keep_system else []
+    return SessionData(**session.head(), messages=_decoded(session, first, last))
 
 
 def _get_messages(session: KnownSession | None, read: GetMessages) -> list[SessionMessage]:
@@ -180,7 +181,11 @@ def _get_messages(session: KnownSession | None, read: GetMessages) -> list[Sessi
         session.refuse_older(read)
     start, end = session.bounds(read.limit, read.before, read.after)
     first = _system(session, start) if read.keep_system else []
-    messages = decode_messages(read.session_id, first + session.bodies[start:end])
+    return _decoded(session, first, session.bodies[start:end])
+
+
+def _decoded(session: KnownSession, first: list[bytes], last: list[bytes]) -> list[SessionMessage]:
+    messages = decode_messages(session.id, first + last)
     return messages[1:] if first and messages[0].role not in SYSTEM_ROLES else messages
 
 

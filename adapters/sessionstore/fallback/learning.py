@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from sessionstore.errors import SessionStoreError
 from sessionstore.fallback.cache import SessionCache
 from sessionstore.fallback.done import Gone, Together
@@ -41,10 +43,12 @@ def learn_session(cache: SessionCache, read: Get, data: SessionData | None, stam
     """
     session_id = read.session_id
     whole = data is not None and len(data.messages) == data.message_count
+    data, system = (data, None) if data is None or whole else _without_system(read, data)
     with cache.lock:
         session = cache.look_up(session_id)
         most = cache.max_messages
-        if session and data and session.agrees_with(data, most, whole=whole):
+        knows_system = system is None or (session and (session.system or not session.partial))
+        if session and data and knows_system and session.agrees_with(data, most, whole=whole):
             cache.use(session_id)
             return
         if cache.is_pinned(session_id):
@@ -55,7 +59,14 @@ def learn_session(cache: SessionCache, read: Get, data: SessionData | None, stam
         elif data is None:
             cache.drop(session_id)
         else:
-            _learn_data(cache, data, whole=whole)
+            _learn_data(cache, data, whole=whole, system=system)
+
+
+def _without_system(read: Get, data: SessionData) -> tuple[SessionData, SessionMessage | None]:
+    """Take off the system message that stands in front of the last messages."""
+    if read.limit is None or len(data.messages) <= read.limit:
+        return data, None
+    return replace(data, messages=data.messages[1:]), data.messages[0]
 
 
 def learn_messages(
@@ -147,7 +158,13 @@ def learn_nothing(*_: object) -> None:
     """Take note of nothing."""
 
 
-def _learn_data(cache: SessionCache, data: SessionData, *, whole: bool) -> None:
+def _learn_data(
+    cache: SessionCache,
+    data: SessionData,
+    *,
+    whole: bool,
+    system: SessionMessage | None = None,
+) -> None:
     known = cache.look_up(data.id)
     session = known or KnownSession(data.id, data.agent_id, data.user_id, b"{}")
     if whole or data.messages:
@@ -155,6 +172,8 @@ def _learn_data(cache: SessionCache, data: SessionData, *, whole: bool) -> None:
     else:
         session.current = False  # only its head was asked for
     session.learn_head(data)
+    if system is not None:
+        session.system = encode_message(system)
     if known is None:
         cache.restore(session)
     else:

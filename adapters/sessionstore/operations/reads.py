@@ -27,16 +27,20 @@ class Get(Operation[SessionData | None], frozen=True, tag="get"):
         session_id: The session.
         limit: How many messages at most; ``None`` for all.
         user_id: The caller, where ownership is to be checked.
+        keep_system: Put the session's first message in front, beyond the limit, if it is a system
+            message.
     """
 
     session_id: str
     limit: int | None = None
     user_id: str | None = None
+    keep_system: bool = False
 
     def __post_init__(self) -> None:
         """Check what it was made of."""
         check_ids(self)
         put(self, "limit", checked_limit(self.limit))
+        checked_flag(self.keep_system, "keep_system")
 
 
 class GetMessages(Operation[list[SessionMessage]], frozen=True, tag="get_messages"):

@@ -41,7 +41,8 @@ def is_long(operation: Any) -> bool:
 
 def _get(operation: Get) -> Step:
     """Give what reads a session with its last messages."""
-    return Step(operation, scripts.GET, Words((number(operation.limit),)), _data)
+    keep_first = b"1" if operation.keep_system else b""
+    return Step(operation, scripts.GET, Words((number(operation.limit), keep_first)), _data)
 
 
 def _get_messages(operation: GetMessages) -> Step:
@@ -59,18 +60,22 @@ def _data(operation: Get, reply: Reply) -> SessionData | None:
     if reply[0] == b"NONE":
         return None
     session_id = operation.session_id
-    messages = decode_messages(session_id, reply[2])
+    messages = _with_system(session_id, reply[3], reply[2])
     return SessionData(**decode_head(session_id, reply[1]), messages=messages)
 
 
 def _messages(operation: GetMessages, reply: Reply) -> list[SessionMessage]:
     if reply[0] == b"NONE":
         return []
-    rest = decode_messages(operation.session_id, reply[2])
-    if not reply[1]:
+    return _with_system(operation.session_id, reply[1], reply[2])
+
+
+def _with_system(session_id: str, first: Reply, last: Reply) -> list[SessionMessage]:
+    rest = decode_messages(session_id, last)
+    if not first:
         return rest
-    first = decode_messages(operation.session_id, reply[1])
-    return [message for message in first if message.role in SYSTEM_ROLES] + rest
+    kept = decode_messages(session_id, first)
+    return [message for message in kept if message.role in SYSTEM_ROLES] + rest
 
 
 READS: dict[type, Callable[[Any], Step]] = {Get: _get, GetMessages: _get_messages}

@@ -33,14 +33,19 @@ def get(sessions: Sessions, asked: Get) -> SqlFlow[SessionData | None]:
         SessionAccessError: It is another user's.
         CorruptMessageError: It can't be read.
     """
-    kind = Reading(asked.limit is not None, False, asked.user_id is not None, False, whole=True)
+    limited = asked.limit is not None
+    keep = asked.keep_system and limited
+    kind = Reading(limited, False, asked.user_id is not None, keep, whole=True)
     rows = yield from _rows(sessions, kind, asked)
     head = checked_head(asked.session_id, rows, FIRST)
     if head is None:
         return None
     require_owner(head[6], asked.user_id)
     row = checked(head[3:])
-    return SessionData(**row.head(), messages=_oldest_first(asked.session_id, rows))
+    messages = _oldest_first(asked.session_id, rows)
+    if keep:
+        messages[:0] = _system_message(asked.session_id, rows, None)
+    return SessionData(**row.head(), messages=messages)
 
 
 def get_messages(sessions: Sessions, asked: GetMessages) -> SqlFlow[list[SessionMessage]]:

@@ -67,7 +67,7 @@ def viewed(sessions: Sessions, read: Get | GetMessages, added: Append) -> SqlFlo
     appending = append(sessions, added)
     next(reading)
     values = _values_of(next(appending), read.limit)
-    kind = (read.limit is not None, getattr(read, "keep_system", False), isinstance(read, Get))
+    kind = (read.limit is not None, read.keep_system, isinstance(read, Get))
     query = Query(viewing(sessions.tables, *kind), values)
     told, rows = _taken_apart((yield Work(query, at_once=True, session=values["id"])))
     *reply, places, is_settled = told

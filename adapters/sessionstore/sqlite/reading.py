@@ -19,7 +19,7 @@ def get(transaction: Transaction, operation: Get) -> SessionData | None:
     row = find(transaction, operation.session_id, operation.user_id)
     if row is None:
         return None
-    last, _ = messages.last_before(transaction, row, messages.END, operation.limit)
+    last = _last_before(transaction, row, messages.END, operation)
     return SessionData(**row.head(), messages=last)
 
 
@@ -33,6 +33,12 @@ def get_messages(transaction: Transaction, operation: GetMessages) -> list[Sessi
     end = messages.END
     if operation.before is not None:
         end = messages.position_of(transaction, row, operation.before, "before")
+    return _last_before(transaction, row, end, operation)
+
+
+def _last_before(
+    transaction: Transaction, row: Row, end: int, operation: Get | GetMessages
+) -> list[SessionMessage]:
     found, start = messages.last_before(transaction, row, end, operation.limit)
     if operation.keep_system and operation.limit is not None:
         first = messages.first_before(transaction, row, start)
