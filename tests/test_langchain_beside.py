@@ -22,7 +22,7 @@ from scripted import Scripted, calls, counted, logged, watched
 
 from langchain_sessionstore import SessionMiddleware
 from sessionstore import InMemorySessionStore, InvalidSessionError, SessionMessage
-from sessionstore.operations import Append, GetMessages
+from sessionstore.operations import Append, Get
 from sessionstore.window import INTERRUPTED
 
 CONFIG = {"configurable": {"session_id": "s", "thread_id": "s"}}
@@ -208,7 +208,7 @@ def test_messages_known_to_be_for_the_model_only_cost_no_write(store, run, monke
     run(agent, HumanMessage("1 + 1?"))
     asked = counted(operations)
     assert asked[Append] == 4
-    assert set(asked) == {Append, GetMessages}
+    assert set(asked) == {Append, Get}
 
 
 @places

@@ -25,7 +25,7 @@ from langchain_sessionstore import (
     with_session_history,
 )
 from sessionstore import StoreUnavailableError
-from sessionstore.operations import Append, GetMessages
+from sessionstore.operations import Append, Get, GetMessages
 
 CONFIG = {"configurable": {"session_id": "s"}}
 MESSAGES = {"input_messages_key": "messages", "output_messages_key": "messages"}
@@ -40,7 +40,7 @@ class CountingStore(HookedStore):
         self.full = False
 
     def before(self, operation):
-        self.reads += isinstance(operation, GetMessages)
+        self.reads += isinstance(operation, (Get, GetMessages))
         if self.full and isinstance(operation, Append):
             raise StoreUnavailableError("the disk is full")
 

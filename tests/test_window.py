@@ -17,7 +17,7 @@ from sessionstore import (
     Window,
 )
 from sessionstore.models import new_id
-from sessionstore.operations import GetMessages
+from sessionstore.operations import Get, GetMessages
 from sessionstore.testing.strategies import MODEST
 from sessionstore.window import INTERRUPTED, approximate_tokens
 
@@ -229,7 +229,8 @@ class CountingStore(HookedStore):
         self.read = 0
 
     def after(self, operation: Any, result: Any) -> None:
-        self.read += len(result) if isinstance(operation, GetMessages) else 0
+        if isinstance(operation, (Get, GetMessages)):
+            self.read += len(result.messages if isinstance(operation, Get) else result)
 
 
 def shown(messages: Log) -> list[Any]:
@@ -307,7 +308,7 @@ class ReplacedBetweenPages(HookedStore):
     replaced = False
 
     def after(self, operation: Any, result: Any) -> None:  # noqa: ARG002
-        if isinstance(operation, GetMessages) and not self.replaced:
+        if isinstance(operation, Get) and not self.replaced:
             self.replaced = True
             self.update(operation.session_id, messages=[user("new"), assistant("new")])
 
@@ -325,11 +326,11 @@ class ReplacedBetweenAllPages(HookedStore):
     pages = 0
 
     def before(self, operation: Any) -> None:
-        self.pages += isinstance(operation, GetMessages)
+        self.pages += isinstance(operation, (Get, GetMessages))
         assert self.pages <= 20, "it reads for ever"
 
     def after(self, operation: Any, result: Any) -> None:  # noqa: ARG002
-        if isinstance(operation, GetMessages):
+        if isinstance(operation, (Get, GetMessages)):
             messages = [user(), *[assistant() for _ in range(20)]]
             self.update(operation.session_id, messages=messages)
 

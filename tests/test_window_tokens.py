@@ -12,7 +12,7 @@ from hooked import HookedStore
 
 from sessionstore import InMemorySessionStore, SessionMessage, Window
 from sessionstore.models import new_id
-from sessionstore.operations import GetMessages
+from sessionstore.operations import Get, GetMessages
 from sessionstore.window import INTERRUPTED
 from sessionstore.window.tokens import approximate_tokens
 
@@ -103,8 +103,8 @@ def test_both_limits_read_no_more_than_the_smaller_needs() -> None:
 
     class Reading(HookedStore):
         def after(self, operation: Any, result: Any) -> None:
-            if isinstance(operation, GetMessages):
-                reads.append(len(result))
+            if isinstance(operation, (Get, GetMessages)):
+                reads.append(len(result.messages if isinstance(operation, Get) else result))
 
     store = Reading()
     store.append_messages("s", turns(2000))

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from sessionstore import (
     InvalidMessageError,
     SessionConflictError,
+    SessionData,
     SessionMessage,
     SessionNotFoundError,
     StoreUnavailableError,
@@ -26,6 +27,7 @@ from sessionstore.integration import StoreFlow
 from sessionstore.models import SYSTEM_ROLES
 from sessionstore.operations import (
     DeleteMessages,
+    Get,
     GetMessages,
     Operation,
     ReplaceMessage,
@@ -195,7 +197,7 @@ class _Rewound:
         """Answer a request of a flow that writes."""
         if self.is_done:
             return (yield request)
-        if isinstance(request, GetMessages):
+        if not request.is_write:
             return (yield from self.reading(request))
         if isinstance(request, (ReplaceMessage, DeleteMessages)):
             self._corrections.append(request)
@@ -206,8 +208,12 @@ class _Rewound:
 
     def reading(self, request: Operation[Any]) -> StoreFlow[Any]:
         """Answer a request of a flow that reads."""
+        if isinstance(request, Get):
+            return (yield from self._session(request))
         if not isinstance(request, GetMessages) or request.before is not None:
             return (yield request)
+        if request.after is not None:
+            return (yield from self._following(request, request.after))
         for _ in range(_TRIES):
             self._next = self._next or (yield from self._behind())
             if self._next is None:
@@ -217,6 +223,21 @@ class _Rewound:
             if found is not None:
                 return found
         raise self._missing()
+
+    def _session(self, read: Get) -> StoreFlow[SessionData | None]:
+        session_id, user_id = read.session_id, read.user_id
+        page = GetMessages(session_id, read.limit, user_id=user_id, keep_system=read.keep_system)
+        messages = yield from self.reading(page)
+        head: SessionData | None = yield Get(session_id, 0, user_id)
+        return None if head is None else replace(head, messages=messages)
+
+    def _following(self, read: GetMessages, after: str) -> StoreFlow[list[SessionMessage]]:
+        found: list[SessionMessage] = yield replace(read, limit=None)
+        ids = [after, *(message.id for message in found)]
+        to = self._rewind.to
+        if to not in ids:
+            raise InvalidMessageError(f"the session has no message {after!r} to go on from")
+        return found[: ids.index(to)][: read.limit]
 
     def _to_the_end(self, read: GetMessages) -> StoreFlow[list[SessionMessage] | None]:
         found: list[SessionMessage] = yield read

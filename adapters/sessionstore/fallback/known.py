@@ -21,6 +21,7 @@ from sessionstore.models import (
     encode_message,
     encode_metadata,
     to_microseconds,
+    without_summary,
 )
 from sessionstore.operations import GetMessages
 
@@ -146,6 +147,7 @@ class KnownSession(StoredSession):
         self.shrink(removal)
         if self.system_id in message_ids:
             self.system = b""
+        self.metadata = without_summary(self.metadata, message_ids)
         for message_id in message_ids:
             self.older.pop(message_id, None)
 

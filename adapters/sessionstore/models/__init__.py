@@ -25,15 +25,26 @@ from sessionstore.models.stored_form import (
     merge_metadata,
     why_not_json,
 )
+from sessionstore.models.summaries import (
+    SUMMARY_INTRODUCTION,
+    WITHOUT_SUMMARY,
+    Summary,
+    summary_of,
+    summary_until,
+    without_summary,
+)
 
 __all__ = [
     "ROLE_NAMES",
+    "SUMMARY_INTRODUCTION",
     "SYSTEM_ROLES",
+    "WITHOUT_SUMMARY",
     "MessageLike",
     "SessionData",
     "SessionInfo",
     "SessionMessage",
     "SessionPage",
+    "Summary",
     "ToolCall",
     "decode_message",
     "decode_messages",
@@ -44,6 +55,9 @@ __all__ = [
     "merge_metadata",
     "new_id",
     "retention_microseconds",
+    "summary_of",
+    "summary_until",
     "to_microseconds",
     "why_not_json",
+    "without_summary",
 ]

@@ -27,6 +27,7 @@ from sessionstore.testing.scarcity import ScarcityContract
 from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.several import SeveralContract
 from sessionstore.testing.stateful import StatefulContract
+from sessionstore.testing.summaries import SummaryContract
 from sessionstore.testing.upkeep import SetupContract, SharedSetupContract, StatsContract
 from sessionstore.testing.versions import VersionContract
 from sessionstore.testing.volume import VolumeContract
@@ -60,6 +61,7 @@ class SessionStoreConformance(
     OperationContract,
     SeveralContract,
     LeaseContract,
+    SummaryContract,
     SetupContract,
     StatsContract,
 ):

@@ -10,7 +10,7 @@ import msgspec
 
 from sessionstore.models import SYSTEM_ROLES, SessionMessage, ToolCall
 
-__all__ = ["INTERRUPTED", "Turn", "is_made_up", "turns_of", "unfinished"]
+__all__ = ["INTERRUPTED", "Turn", "is_made_up", "turns_behind", "turns_of", "unfinished"]
 
 INTERRUPTED = "This tool call was interrupted: it gave no result."
 """What stands in a view for the result of a tool call that never came."""
@@ -52,6 +52,20 @@ def turns_of(log: Sequence[SessionMessage]) -> list[Turn]:
             turns[-1].size += len(group)
             turns[-1].messages += group if len(turns) > 1 else []
     return turns
+
+
+def turns_behind(summary: SessionMessage, log: Sequence[SessionMessage]) -> list[Turn]:
+    """Cut into turns what follows a summary: that may begin within a turn.
+
+    Args:
+        summary: What stands in front of it.
+        log: The messages, oldest first, up to the last one.
+
+    Returns:
+        The rest of the turn that the summary ends in, and the turns behind it.
+    """
+    _, begun, *others = turns_of([summary, *log])
+    return [Turn(begun.system, begun.messages[1:], begun.size - 1), *others]
 
 
 def unfinished(id: str, call: ToolCall) -> SessionMessage:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TypeAlias, TypeVar
+from typing import Any
 
 import msgspec
 
 from sessionstore.arguments import named_messages
 from sessionstore.errors import InvalidMessageError
-from sessionstore.flow import Flow, aplay, play
-from sessionstore.models import SYSTEM_ROLES, MessageLike, SessionMessage
+from sessionstore.flow import aplay, play
+from sessionstore.models import SYSTEM_ROLES, MessageLike, SessionMessage, Summary, summary_of
 from sessionstore.operations import GetMessages
 from sessionstore.store import SessionStore
+from sessionstore.window.reading import Reading, newest
 from sessionstore.window.tokens import TokenCounter, count_tokens, is_counter
-from sessionstore.window.turns import Turn, turns_of
+from sessionstore.window.turns import Turn, turns_behind, turns_of
 
 __all__ = ["Window"]
-
-T = TypeVar("T")
-_Reading: TypeAlias = Flow[GetMessages, list[SessionMessage], T]
 
 _PAGE = 50
 _TRIES = 3
@@ -42,7 +40,11 @@ class Window(msgspec.Struct, frozen=True):
     - closes a call whose result never came with one that says so, unless the call is the last
       message: its approval may be pending. Whoever puts new input behind a view has to close it,
       unless that is its result; `langchain_sessionstore` does;
-    - gives a call without an id, or with the id of a newer call, an id of its own.
+    - gives a call without an id, or with the id of a newer call, an id of its own;
+    - shows the summary that the session's metadata holds, ``{"summary": {"text": "...", "until":
+      "<message id>"}}``, in place of the messages up to and with that one, as a user's message in
+      front of those that follow. It is read in the same step. One whose message is not in the log
+      any more, after a rewind or in a fork, is not shown.
 
     Example:
         >>> from sessionstore import SessionMessage, Window
@@ -55,10 +57,11 @@ class Window(msgspec.Struct, frozen=True):
         max_tokens: At most so many tokens; ``None`` for no limit. A turn that does not fit, be it
             for one huge result of a tool, hides itself and what is older; the last turn is shown.
         token_counter: Counts the tokens of a list of `SessionMessage`; `approximate_tokens` if
-            ``None``. It is called once for each turn that may be in the view, newest first, and its
-            numbers are added up; it runs where the view is made, on the event loop too. What it
-            raises reaches the caller. In `langchain_sessionstore` it may be a LangChain model or
-            LangChain's `count_tokens_approximately`, which are given LangChain's messages.
+            ``None``. It is called once for what stands in front, and once for each turn that may be
+            in the view, newest first, and its numbers are added up; it runs where the view is made,
+            on the event loop too. What it raises reaches the caller. In `langchain_sessionstore` it
+            may be a LangChain model or LangChain's `count_tokens_approximately`, which are given
+            LangChain's messages.
 
     Raises:
         ValueError: A limit is not a whole number of 1 or more.
@@ -85,7 +88,8 @@ class Window(msgspec.Struct, frozen=True):
         """Read the view of a session, at a cost that follows the window, not the session.
 
         One message more than `max_messages` is read, or pages of 50, 100, 200 … until `max_tokens`
-        are full; more only where the last turn is longer than that.
+        are full; more only where the last turn is longer than that. Where a summary ends before
+        what was read, one request more asks whether its last message is still there.
 
         Args:
             store: Where the session is.
@@ -109,11 +113,15 @@ class Window(msgspec.Struct, frozen=True):
         """Async twin of `load`."""
         return await aplay(self.loading(session_id, user_id), store.arun)
 
-    def view(self, messages: Sequence[MessageLike]) -> list[SessionMessage]:
+    def view(
+        self, messages: Sequence[MessageLike], *, metadata: Mapping[str, Any] | None = None
+    ) -> list[SessionMessage]:
         """Give the view of a log, or of as much of its end as was read.
 
         Args:
             messages: The messages, oldest first, up to the last one.
+            metadata: The session's, for its summary: it is taken to end before these messages where
+                its last one is not among them. ``None`` for no summary.
 
         Returns:
             Those that the agent sees.
@@ -124,15 +132,17 @@ class Window(msgspec.Struct, frozen=True):
             ValueError: The token counter gives a negative number, or NaN.
             InvalidMessageError: One of them is neither a message nor a mapping of its fields.
         """
-        return self._view(named_messages(messages))
+        return self._view(named_messages(messages), summary_of(metadata or {}))
 
-    def _view(self, log: Sequence[SessionMessage]) -> list[SessionMessage]:
-        first = _first(log)
-        return self._shown(first, turns_of(log[len(first) :]), _Tokens(self, first))
+    def _view(
+        self, log: Sequence[SessionMessage], summary: Summary | None = None
+    ) -> list[SessionMessage]:
+        front = _Front(_first(log), summary)
+        return self._shown(front, front.turns_of(log), _Tokens(self, front))
 
     def loading(
         self, session_id: str, user_id: str | None, *, before: str | None = None
-    ) -> _Reading[list[SessionMessage]]:
+    ) -> Reading[list[SessionMessage]]:
         """Give `load` as a flow of operations; or the view of what is before a message."""
         for _ in range(_TRIES - 1):
             try:
@@ -143,26 +153,24 @@ class Window(msgspec.Struct, frozen=True):
 
     def _paging(
         self, session_id: str, user_id: str | None, before: str | None
-    ) -> _Reading[list[SessionMessage]]:
+    ) -> Reading[list[SessionMessage]]:
         size = self._first_page()
-        log = yield GetMessages(
-            session_id, size, before=before, user_id=user_id, keep_system=size is not None
-        )
+        log, summary = yield from newest(session_id, user_id, before, size)
         if size is None:
-            return self._view(log)
-        first, log = log[:-size], log[-size:]
-        tokens, found, turns = _Tokens(self, first), len(log), list[Turn]()
-        while found == size and self._may_go_on(log, turns := turns_of(log), tokens):
+            return self._view(log, summary)
+        front, log = _Front(log[:-size], summary), log[-size:]
+        tokens, found, turns = _Tokens(self, front), len(log), list[Turn]()
+        while found == size and not front.covers(log):
+            turns = turns_of(log)
+            if not self._may_go_on(log, turns, tokens):
+                return self._shown(front, turns, tokens)
             size = self._next_page(size, len(log))
             page = yield GetMessages(session_id, size, before=log[0].id, user_id=user_id)
             found, log = len(page), page + log
-        if found == size:
-            return self._shown(first, turns, tokens)
-        if (
-            _first(log) != first
-        ):  # the first page began with the log's first: nothing is counted yet
-            return self._view(log)
-        return self._shown(first, turns_of(log[len(first) :]), tokens)
+        if _first(log) != front.system and (found < size or not front.system):
+            # The first page began with the log's first: nothing is counted yet.
+            return self._view(log, summary)
+        return self._shown(front, front.turns_of(log), tokens)
 
     def _first_page(self) -> int | None:
         # One more than fit: where a turn ends just there, it shows that there is an older one.
@@ -184,14 +192,13 @@ class Window(msgspec.Struct, frozen=True):
             and tokens.fit(whole, len(whole))
         )
 
-    def _shown(
-        self, first: list[SessionMessage], turns: list[Turn], tokens: _Tokens
-    ) -> list[SessionMessage]:
+    def _shown(self, front: _Front, turns: list[Turn], tokens: _Tokens) -> list[SessionMessage]:
         kept = turns[len(turns) - self._newest(turns, tokens) :]
-        front: dict[str, SessionMessage] = {}
-        for message in chain(first, *(turn.system for turn in kept)):
-            front.setdefault(str(message.content), message)
-        return [*front.values(), *chain.from_iterable(turn.messages for turn in kept)]
+        system: dict[str, SessionMessage] = {}
+        for message in chain(front.system, *(turn.system for turn in kept)):
+            system.setdefault(str(message.content), message)
+        shown = chain(front.shown(), *(turn.messages for turn in kept))
+        return [*system.values(), *shown]
 
     def _newest(self, turns: list[Turn], tokens: _Tokens) -> int:
         """Count the turns that fit, from the last one back: that one does in any case."""
@@ -206,13 +213,35 @@ class Window(msgspec.Struct, frozen=True):
         return self.max_messages is None or size <= self.max_messages
 
 
+class _Front(msgspec.Struct, frozen=True):
+    """What stands in a view in front of the turns."""
+
+    system: list[SessionMessage]
+    summary: Summary | None
+
+    def shown(self) -> list[SessionMessage]:
+        """Give the summary as a message."""
+        return [self.summary.message()] if self.summary else []
+
+    def covers(self, log: list[SessionMessage]) -> bool:
+        """Tell whether nothing before a log's first message is to be shown."""
+        return self.summary is not None and self.summary.until in [m.id for m in log]
+
+    def turns_of(self, log: Sequence[SessionMessage]) -> list[Turn]:
+        """Cut what a summary does not cover of a log into its turns."""
+        ids = [message.id for message in log] if self.summary else []
+        if self.summary is None or self.summary.until not in ids:
+            return turns_of(log[len(_first(log)) :])
+        return turns_behind(self.summary.message(), log[ids.index(self.summary.until) + 1 :])
+
+
 class _Tokens:
     """The tokens of a log's newest turns: each is counted once, however many pages are read."""
 
-    def __init__(self, window: Window, first: list[SessionMessage]) -> None:
+    def __init__(self, window: Window, front: _Front) -> None:
         self._window = window
         self._texts: set[str] = set()
-        self._totals = [self._count(first, [])]
+        self._totals = [self._count(front.system, front.shown())]
 
     def fit(self, turns: list[Turn], count: int) -> bool:
         """Tell whether so many of the newest turns cost no more than the window has."""
