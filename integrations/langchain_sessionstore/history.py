@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, HumanMessage, RemoveMessage
 
@@ -23,6 +23,7 @@ from sessionstore import (
 from sessionstore.arguments import checked_id, optional_id
 from sessionstore.flow import aplay, play
 from sessionstore.integration import StoreFlow, checked_store
+from sessionstore.models import WITHOUT_SUMMARY
 
 if TYPE_CHECKING:
     from langchain_core.chat_history import BaseChatMessageHistory
@@ -141,19 +142,19 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
         await aplay(self._adding(messages), self._store.arun)
 
     def clear(self) -> None:
-        """Remove all messages. The session stays, with its owner and its metadata.
+        """Remove all messages, and their summary. The session stays, with its other metadata.
 
         Raises:
             SessionStoreError: Any of the errors of `SessionStore.update`, but for a session that
                 is not there: it has no messages already.
         """
         with suppress(SessionNotFoundError):
-            self._replace([])
+            self._replace([], metadata=WITHOUT_SUMMARY)
 
     async def aclear(self) -> None:
         """Async twin of `clear`."""
         with suppress(SessionNotFoundError):
-            await self._areplace([])
+            await self._areplace([], metadata=WITHOUT_SUMMARY)
 
     def _adding(self, messages: Sequence[BaseMessage]) -> StoreFlow[None]:
         return adding(
@@ -163,11 +164,19 @@ class SessionChatMessageHistory(BaseChatMessageHistory):
             user_id=self._user_id,
         )
 
-    def _replace(self, messages: list[SessionMessage]) -> None:
-        self._store.update(self.session_id, messages=messages, user_id=self._user_id)
+    def _replace(
+        self, messages: list[SessionMessage], metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._store.update(
+            self.session_id, messages=messages, metadata=metadata, user_id=self._user_id
+        )
 
-    async def _areplace(self, messages: list[SessionMessage]) -> None:
-        await self._store.aupdate(self.session_id, messages=messages, user_id=self._user_id)
+    async def _areplace(
+        self, messages: list[SessionMessage], metadata: dict[str, Any] | None = None
+    ) -> None:
+        await self._store.aupdate(
+            self.session_id, messages=messages, metadata=metadata, user_id=self._user_id
+        )
 
     def _load(self) -> list[BaseMessage]:
         store, window, user_id = self._store, self._window, self._user_id
@@ -237,12 +246,16 @@ class _OneCallHistory(SessionChatMessageHistory):
             return messages
         return turn_of(messages, self._shown)
 
-    def _replace(self, messages: list[SessionMessage]) -> None:
-        super()._replace(messages)
+    def _replace(
+        self, messages: list[SessionMessage], metadata: dict[str, Any] | None = None
+    ) -> None:
+        super()._replace(messages, metadata)
         self._shown = None
 
-    async def _areplace(self, messages: list[SessionMessage]) -> None:
-        await super()._areplace(messages)
+    async def _areplace(
+        self, messages: list[SessionMessage], metadata: dict[str, Any] | None = None
+    ) -> None:
+        await super()._areplace(messages, metadata)
         self._shown = None
 
 

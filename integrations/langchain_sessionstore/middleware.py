@@ -98,7 +98,9 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     A turn begins with the session's view in the agent's state. What the user said is saved before
     the model runs, each message as soon as it is made: a tool that raises, or a crash, loses none.
     A message is in the log once, by its id; one that was changed in the state, as by a redaction
-    or a reviewer, is replaced there; one that was removed or summed up stays there.
+    or a reviewer, is replaced there; one that was removed or summed up stays there. A summary by
+    LangChain's `SummarizationMiddleware`, in front or behind, is kept in the session's metadata:
+    later turns begin with it, and nothing is summed up twice.
 
     The session is ``session_id`` of the config's ``configurable`` or of the runtime's context, else
     ``thread_id``; ``user_id``, at the same places, is the caller and the owner.
@@ -146,7 +148,8 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         store: Where the sessions are.
         agent_id: The agent of the sessions that are made; ``None`` for the name that the agent was
             made with, or else ``"default"``.
-        window: What a turn sees of its session; ``None`` for all of it.
+        window: What a turn sees of its session; ``None`` for all of it, or for all that its summary
+            does not cover.
         user_scoped: Require a ``user_id`` of each call. Without it a call that names no user may go
             on with any session whose id it knows.
         on_save_error: Takes each failed save of what the model answered or a tool gave, which is
@@ -365,10 +368,12 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         if not _mirrors(config, state):
             loading = self._loader.loading(turn, messages, opens=rewind is None)
             loaded = yield from saving_rewound(loading, rewind)
+            turn.summarized.before(loaded or messages)
             hide_from_streams(config, loaded or [])
             known: dict[str, Any] = {TURN: turn} | self._leases.known(turn)
             return known | ({"messages": [_REMOVE_ALL, *loaded]} if loaded else {})
         refuse_with_checkpointer(rewind)
+        turn.summarized.before(messages)
         loaded_by_langgraph, state = state, (yield from self._leases.looking_on(turn, state))
         messages = state.get("messages") or []
         require_own(turn, state, user_scoped=self._turns.user_scoped)

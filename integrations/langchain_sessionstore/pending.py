@@ -13,7 +13,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_sessionstore.codec import asks_for_tools, to_langchain_messages
+from langchain_sessionstore.codec import asks_for_tools
+from langchain_sessionstore.summaries import to_show
 from sessionstore import SessionMessage
 from sessionstore.window import INTERRUPTED
 
@@ -34,7 +35,7 @@ def closed_view(stored: Sequence[SessionMessage], new: Sequence[BaseMessage]) ->
     Returns:
         The history.
     """
-    shown = to_langchain_messages(stored)
+    shown = to_show(stored)
     return closed(shown, new) if asks_for_tools(stored) else shown
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, RemoveMessage, convert_to_messages
 
+from langchain_sessionstore.summaries import is_summary
 from sessionstore.models import new_id
 
 __all__ = ["Inserted", "is_as_in_state", "is_said", "made_messages"]
@@ -104,10 +105,7 @@ def is_said(message: BaseMessage) -> bool:
     Returns:
         Whether it is.
     """
-    return (
-        not isinstance(message, RemoveMessage)
-        and message.additional_kwargs.get("lc_source") != "summarization"
-    )
+    return not isinstance(message, RemoveMessage) and not is_summary(message)
 
 
 def made_messages(shown: list[Any]) -> bool:

@@ -14,6 +14,7 @@ from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.edits import SentAgain, edited_in, recalling
 from langchain_sessionstore.pending import closed, closed_view
 from langchain_sessionstore.sameness import as_given
+from langchain_sessionstore.summaries import is_summary
 from sessionstore import SessionMessage, Window
 from sessionstore.integration import StoreFlow
 from sessionstore.operations import Append, Several
@@ -47,6 +48,8 @@ class SessionLoader:
         opening = turn.opening(messages) if opens else None
         reading = self.window.loading(turn.session_id, turn.user_id)
         loaded, added = yield from _opened(reading, opening)
+        if turn.summarized.is_shown(loaded):  # a client may send one back, maybe an older one
+            messages = [message for message in messages if not is_summary(message)]
         state = None
         if ids := edited_in(loaded, messages):
             log = yield from recalling(turn.session_id, turn.user_id, ids)
@@ -138,7 +141,7 @@ def _without_older(
     """Leave out what the log held before this turn and its view does not show."""
     viewed = {message.id for message in loaded}
     places = {message.id: place for place, message in enumerate(log)}
-    end = places.get(loaded[-1].id, -1) if loaded else -1
+    end = max((places[id] for id in viewed if id in places), default=-1)  # noqa: A001
     return [
         message
         for message in state

@@ -104,6 +104,7 @@ class AgentTurn(TurnLog):
         yield from self._writing(named[self._first_of_turn(named) :], in_order=True)
         if replaced:
             yield DeleteMessages(self.session_id, replaced, self.user_id)
+        yield from self._summarizing(state)
 
     def answering(
         self,

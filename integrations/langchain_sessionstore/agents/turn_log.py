@@ -21,12 +21,14 @@ from langchain_sessionstore.agents.results import (
     open_repairs,
     result_id,
 )
+from langchain_sessionstore.agents.summarized import Summarized
 from langchain_sessionstore.codec import to_langchain, to_session
 from langchain_sessionstore.edits import EDIT, recalling
 from langchain_sessionstore.leases.turns import LeasedTurn
 from langchain_sessionstore.sameness import SAID, gist
 from sessionstore import (
     InvalidMessageError,
+    InvalidSessionError,
     SessionConflictError,
     SessionMessage,
     SessionNotFoundError,
@@ -63,6 +65,7 @@ class TurnLog:
         behind: Whether a save failed, and the caller went on without it.
         unverified: A message that the session has to hold, or else the thread is another's.
         inserted: What other middleware put among the messages that a model was asked with.
+        summarized: What other middleware summed up.
         edit: What marks the turn's messages, where it answers an edit of an earlier turn.
         leased: What puts the turn's writes under its session's lease, if it takes one.
     """
@@ -78,6 +81,7 @@ class TurnLog:
         self.behind: bool = False
         self.unverified: str | None = None
         self.inserted: Inserted = Inserted()
+        self.summarized: Summarized = Summarized()
         self.edit: str | None = None
         self.leased: LeasedTurn | None = None
         self._tried: set[str | None] = set()
@@ -277,6 +281,27 @@ class TurnLog:
         if len(storable) == len(named):
             raise error  # of none of them
         return storable
+
+    def _summarizing(self, state: Sequence[BaseMessage]) -> StoreFlow[None]:
+        """Put a summary that other middleware made of a state's start into the metadata."""
+        before = self.summarized.before(state)
+        message = self.summarized.new_in(state)
+        if message is None:
+            return
+        kept = [id or "" for _, id in self._named(state)]  # noqa: A001
+        summary = self.summarized.made_of(message, self._said_before(before), kept)
+        if summary is not None:
+            # Somebody deleted it meanwhile, or JSON can't hold it: a later turn sums up again.
+            with suppress(SessionNotFoundError, InvalidSessionError):
+                yield Update(self.session_id, None, summary.metadata(), self.user_id)
+        self.summarized.keep(message, summary.until if summary else None)
+
+    def _said_before(self, state: Sequence[BaseMessage]) -> list[str]:
+        """Give the ids of what a state held, and of what the turn has said since."""
+        held = [id or "" for _, id in self._named(state)]  # noqa: A001
+        written, known = list(self._written), set(held)
+        places = [place for place, id in enumerate(written) if id in known]  # noqa: A001
+        return [*held, *(written[places[-1] + 1 :] if places else ())]
 
     # -- What is where ----------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from langchain_core.messages import BaseMessage
 
+from langchain_sessionstore.summaries import is_summary
 from sessionstore.models import new_id
 
 __all__ = ["gives_all_back", "turn_of", "what_is_new"]
@@ -20,7 +21,8 @@ def what_is_new(
     known by its id; where a graph drops ids or makes others, by standing at the answer's start as
     it stood at the end of what was given.
 
-    A model's cached answer has the id that it had the first time: it is given one of its own.
+    A model's cached answer has the id that it had the first time: it is given one of its own. A
+    summary that an agent made within the turn is none of its answers.
 
     Args:
         answers: The messages of the output.
@@ -37,7 +39,7 @@ def what_is_new(
         return [*answers[:-1], answers[-1].model_copy(update={"id": new_id()})]
     known |= {message.id for message in asked if message.id}
     rest = answers[_echoed(answers, asked, shown) :]
-    return [message for message in rest if message.id not in known]
+    return [message for message in rest if message.id not in known and not is_summary(message)]
 
 
 def gives_all_back(

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from langchain_sessionstore.again import comes_again, sent_again
 from langchain_sessionstore.chains.shapes import Keys
 from langchain_sessionstore.chains.turn import ChainTurn
-from langchain_sessionstore.codec import asks_for_tools, to_langchain_messages
+from langchain_sessionstore.codec import asks_for_tools
 from langchain_sessionstore.edits import SentAgain, edited_in, recalling
 from langchain_sessionstore.pending import closed
 from langchain_sessionstore.rewinding import reading_rewound
+from langchain_sessionstore.summaries import to_show
 from sessionstore import Window
 from sessionstore.integration import StoreFlow
 from sessionstore.models import new_id
@@ -60,7 +61,7 @@ class ChainReader(msgspec.Struct, frozen=True):
         brought = self.keys.new(input)
         # The ids are the same in both, so that a graph which gives all back gives nothing new.
         new = [m if m.id else m.model_copy(update={"id": new_id()}) for m in brought]
-        history = to_langchain_messages(stored)
+        history = to_show(stored)
         answer_id: str | None = None
         again: SentAgain | None = None
         held = set[str | None]()
