@@ -10,6 +10,7 @@ from sessionstore import (
     InMemorySessionStore,
     OutageError,
     SessionAccessError,
+    SessionMessage,
     SessionNotFoundError,
     SQLiteSessionStore,
     StoreTimeoutError,
@@ -256,6 +257,31 @@ def test_a_rewind_whose_answer_was_lost_is_answered_by_the_fallback() -> None:
     stage.primary.come_back()
     assert stage.store.recover()
     assert stage.kept() == ["a"]
+
+
+@pytest.mark.parametrize("faults", [["lost"], ["down", "lost"]])
+@pytest.mark.parametrize("again", ["bd", "cb", "db"])
+def test_what_is_said_again_after_a_rewind_stays_in_its_place(
+    faults: list[str], again: str
+) -> None:
+    """Done a second time, as an answer was lost: what has the id of a message that was deleted."""
+    stage = stage_of(*"abc")
+    stage.primary.script(*faults)
+    stage.store.run([Rewind("s", "a"), Append("s", said(*again))])
+    for _ in faults:
+        back = stage.store.recover()
+    assert back
+    assert stage.kept() == stage.seen() == ["a", *again]
+
+
+def test_an_edit_of_the_last_message_is_replayed() -> None:
+    stage = stage_of(*"ab")
+    edited = SessionMessage("user", "edited", id="b")
+    stage.primary.go_down()
+    stage.store.run([Rewind("s", "a"), Append("s", [edited])])
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.primary.inner.get_messages("s")[1] == edited
 
 
 def test_a_session_that_is_late_is_rewound_by_the_fallback() -> None:

@@ -14,7 +14,7 @@ from sessionstore.errors import (
 from sessionstore.fallback.entries import Entry, rewrites
 from sessionstore.fallback.requests import FallbackFlow, Request, ask
 from sessionstore.models import SessionMessage
-from sessionstore.operations import Append, Create, Delete, Get, Update
+from sessionstore.operations import Append, Create, Delete, DeleteMessages, Get, Several, Update
 from sessionstore.store import SessionStore
 
 __all__ = ["replay_entry"]
@@ -29,6 +29,8 @@ def replay_entry(entry: Entry, store: SessionStore, deadline: float | None) -> F
         yield from _create(write, store, deadline)
     elif rewrites(write):
         yield from _rewrite(entry, store, deadline)
+    elif isinstance(write, Several):
+        yield from _several(write, store, deadline)
     else:
         yield Request(store, write, deadline)
 
@@ -54,6 +56,43 @@ def _merge_missing(
     if missing:
         merge = Update(session_id, metadata=missing, user_id=write.user_id)
         yield from ask(store, merge, deadline)
+
+
+def _several(write: Several, store: SessionStore, deadline: float | None) -> FallbackFlow[None]:
+    """Carry out several as one step, but for what took effect before and would move messages.
+
+    A rewind that says something anew deletes messages and appends some with the same ids. Done a
+    second time it would delete those, and put them behind what was appended after them.
+    """
+    if _is_of_messages_again(write):
+        there = yield from ask(store, Get(write.session_id, None, write.user_id), deadline)
+        if there is not None and _has_taken_effect(write, there.messages):
+            parts = [part for part in write.operations if type(part) is not DeleteMessages]
+            yield from ask(store, Several(parts), deadline)
+            return
+    yield from ask(store, write, deadline)
+
+
+def _is_of_messages_again(write: Several) -> bool:
+    return not _deleted_by(write).isdisjoint(_appended_by(write))
+
+
+def _has_taken_effect(write: Several, there: list[SessionMessage]) -> bool:
+    deleted, appended = _deleted_by(write), _appended_by(write)
+    held = {message.id: message for message in there}
+    again = [message for name, message in appended.items() if name in deleted]
+    found = [message for message in there if message.id in deleted]
+    return found == again and held.keys() >= appended.keys()
+
+
+def _deleted_by(write: Several) -> set[str]:
+    deletions = (part for part in write.operations if type(part) is DeleteMessages)
+    return {name for part in deletions for name in part.message_ids}
+
+
+def _appended_by(write: Several) -> dict[str | None, SessionMessage]:
+    appends = (part for part in write.operations if type(part) is Append)
+    return {message.id: message for part in appends for message in part.messages}
 
 
 def _rewrite(entry: Entry, store: SessionStore, deadline: float | None) -> FallbackFlow[None]:
