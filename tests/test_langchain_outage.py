@@ -231,7 +231,7 @@ def test_with_a_checkpointer_the_next_turn_saves_what_could_not_be_saved(primary
         on_save_error=failures.append,
         checkpointer=InMemorySaver(),
     )
-    primary.script(*[None] * saved, then="down")
+    primary.script(None, *[None] * saved, then="down")  # the view is read first
     thread = {"configurable": {"thread_id": "s"}}
     run(agent, said("go"), thread)
     assert failures

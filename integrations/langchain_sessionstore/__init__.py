@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from langchain_sessionstore.middleware import SessionMiddleware
     from langchain_sessionstore.runnable import SessionHistoryRunnable, with_session_history
     from langchain_sessionstore.saving import SessionSaveError, TurnSupersededError
+    from langchain_sessionstore.threads import NothingToResumeError
     from langchain_sessionstore.tokens import langchain_token_counter
 
 __all__ = [
+    "NothingToResumeError",
     "SessionChatMessageHistory",
     "SessionHistoryRunnable",
     "SessionMiddleware",
@@ -48,6 +50,7 @@ if find_spec("langchain_core") is None:
     )
 
 _MODULES = {
+    "NothingToResumeError": "threads",
     "SessionChatMessageHistory": "history",
     "SessionHistoryRunnable": "runnable",
     "SessionMiddleware": "middleware",

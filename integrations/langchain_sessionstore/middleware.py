@@ -5,12 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain_core.messages import (
-    RemoveMessage,
-    ToolMessage,
-)
+from langchain_core.messages import RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
 from langchain_sessionstore.agents.loading import SessionLoader
@@ -23,11 +20,9 @@ from langchain_sessionstore.saving import (
     aplay_to_its_end,
     checked_on_save_error,
 )
+from langchain_sessionstore.threads import OnMismatch, checked_on_mismatch
 from langchain_sessionstore.tokens import langchain_window
-from sessionstore import (
-    SessionStore,
-    Window,
-)
+from sessionstore import SessionStore, Window
 from sessionstore.arguments import checked_id
 from sessionstore.flow import aplay, play
 from sessionstore.integration import StoreFlow, checked_store
@@ -39,7 +34,7 @@ try:
         ModelResponse,
     )
     from langgraph.config import get_config
-    from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
+    from langgraph.graph.message import REMOVE_ALL_MESSAGES
     from langgraph.types import Command
 
     from langchain_sessionstore.agents.callers import (
@@ -61,6 +56,7 @@ try:
     )
     from langchain_sessionstore.agents.rewinding import refuse_with_checkpointer, rewind_asked_for
     from langchain_sessionstore.agents.saving import TurnSaver, hide_from_streams, log_given_up
+    from langchain_sessionstore.agents.seen import SessionSight, is_empty
     from langchain_sessionstore.agents.state import (
         MARK,
         SEEN,
@@ -70,7 +66,6 @@ try:
         SessionAgentState,
         behind_mark,
     )
-    from langchain_sessionstore.agents.thread_log import taking_over
     from langchain_sessionstore.agents.thread_owner import require_begun, require_own, verifying
     from langchain_sessionstore.agents.turn_finder import TurnFinder
 except ImportError as _missing:
@@ -105,11 +100,15 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
     The session is ``session_id`` of the config's ``configurable`` or of the runtime's context, else
     ``thread_id``; ``user_id``, at the same places, is the caller and the owner.
 
-    An agent with a checkpointer has its view from there: nothing is loaded, and the log mirrors
-    the state. A thread belongs to the session and the user that began it: another's is refused
-    before the model runs, also where it goes on after a pause; what a refused caller said is taken
-    out of it at its next turn, and a pause that he ended is refused to its owner, who says
-    something new then. A thread that names no owner, from before this middleware or of a
+    An agent with a checkpointer has its view from there, and the log mirrors the state. A thread
+    that is *empty* is given the session's view first, once: so an agent with approvals goes on with
+    what a chain began, or with what the checkpointer forgot. What was to resume such a thread is
+    refused (`NothingToResumeError`).
+
+    A thread belongs to the session and the user that began it: another's is refused before the
+    model runs, also where it goes on after a pause; what a refused caller said is taken out of it
+    at its next turn, and a pause that he ended is refused to its owner, who says something new
+    then. A thread that names no owner, from before this middleware or of a
     first turn that failed, belongs to who began it, as far as the checkpoints' metadata say: the
     ``session_id`` and ``user_id`` of the config's ``configurable``. Where they say nothing, it is
     that of a caller whose session is named like the thread, or has its messages, or who names no
@@ -162,14 +161,21 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             which all is saved: ``"wait"`` waits for its end, ``"reject"`` raises
             `SessionLeasedError`. In an outage that a fallback answers they raise `OutageError`.
         turn_wait: How many seconds ``"wait"`` waits before it raises `SessionLeasedError`.
+        on_mismatch: What a turn does whose session has messages that its checkpointer's thread has
+            never seen, as from a chain. ``"warn"`` logs how many both hold; ``"load"`` puts them
+            into the thread, where the session has them; ``"ignore"`` does not look, which saves a
+            request. A call that names a ``checkpoint_id`` goes back on purpose: nobody looks.
 
     Raises:
         TypeError: The store is not a `SessionStore`, the window is not a `Window`, or
             ``on_save_error`` is not a plain function.
-        InvalidSessionError: The agent's id, ``concurrent_turns`` or ``turn_wait`` is invalid. From
-            a call of the agent: it names no session, no user where one is required, or two
-            different ones, or says nothing where nothing was said, or ``rewind_to`` with a
-            checkpointer; nothing has run. Or middleware in front made a request without a runtime.
+        InvalidSessionError: The agent's id, ``concurrent_turns``, ``turn_wait`` or ``on_mismatch``
+            is invalid. From a call of the agent: it names no session, no user where one is
+            required, or two different ones, or says nothing where nothing was said, or
+            ``rewind_to`` with a checkpointer; nothing has run. Or middleware in front made a
+            request without a runtime.
+        NothingToResumeError: From a call of the agent: it brings no message, and the checkpointer
+            has no state of its thread; nothing has run.
         SessionNotFoundError: From a call of the agent: the session has no message ``rewind_to``;
             nothing has run.
         SessionAccessError: From a call of the agent: the session belongs to another user, or the
@@ -194,12 +200,14 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         on_save_error: OnSaveError | None = None,
         concurrent_turns: AgentTurns = "interleave",
         turn_wait: float = 60,
+        on_mismatch: OnMismatch = "warn",
     ) -> None:
         super().__init__()
         self._store = checked_store(store)
         agent_id = None if agent_id is None else checked_id(agent_id, "agent_id")
         self._turns = TurnFinder(agent_id, user_scoped=user_scoped)
         self._loader = SessionLoader(langchain_window(window) or Window())
+        self._sight = SessionSight(self._store, self._loader, checked_on_mismatch(on_mismatch))
         self._saver = TurnSaver(checked_on_save_error(on_save_error))
         terms = checked_terms(concurrent_turns, turn_wait, of_agent=True)
         self._leases = AgentLeases(self._store, terms)
@@ -363,6 +371,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         traced: tuple[Origins, Changes],
     ) -> StoreFlow[dict[str, Any]]:
         origins, changes = traced
+        known: dict[str, Any] = {TURN: turn} | self._leases.known(turn)
         messages = state.get("messages") or []
         rewind = rewind_asked_for(turn, config, runtime.context)
         if not _mirrors(config, state):
@@ -370,36 +379,22 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             loaded = yield from saving_rewound(loading, rewind)
             turn.summarized.before(loaded or messages)
             hide_from_streams(config, loaded or [])
-            known: dict[str, Any] = {TURN: turn} | self._leases.known(turn)
             return known | ({"messages": [_REMOVE_ALL, *loaded]} if loaded else {})
         refuse_with_checkpointer(rewind)
-        turn.summarized.before(messages)
-        loaded_by_langgraph, state = state, (yield from self._leases.looking_on(turn, state))
-        messages = state.get("messages") or []
         require_own(turn, state, user_scoped=self._turns.user_scoped)
         yield from verifying(turn)
         thread = state.get("session_thread") or [turn.session_id, turn.user_id]
         yield from require_begun(turn, state, config, origins)
         if not state.get("session_thread"):
             origins.refused.clear()  # of a thread that nobody owned yet
+        known |= {THREAD: thread} | ({STEPS: origins.steps} if origins.steps else {})
         others = origins.others(thread)
-        known = {TURN: turn, THREAD: thread} | self._leases.known(turn)
-        if origins.steps:
-            known[STEPS] = origins.steps
-        own = [message for message in messages if message.id not in others]
-        new = [message for message in behind_mark(state) if message.id not in others]
-        taken = yield from taking_over(turn, own, new, changes)
+        if is_empty(state, config, origins):
+            known |= yield from self._sight.first_turn(turn, state, others)
+        else:
+            known |= yield from self._sight.next_turn(turn, state, others, config, changes)
         self._saver.report_given_up(turn, or_else=log_given_up)
-        known[SEEN] = fingerprints(taken.kept)
-        if taken.is_new:
-            known[MARK] = taken.kept[-1].id
-        removed = [RemoveMessage(id=id) for id in others]  # noqa: A001
-        update = [*taken.update, *removed]
-        if state is not loaded_by_langgraph:
-            update = [_REMOVE_ALL, *cast("Any", add_messages)(messages, update)]
-        if update:
-            hide_from_streams(config, update)
-            known["messages"] = update
+        hide_from_streams(config, known.get("messages", []))
         return known
 
     def _ending(

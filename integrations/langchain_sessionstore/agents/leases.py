@@ -11,14 +11,13 @@ from weakref import WeakValueDictionary
 
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.agents.left_turns import caught_up, is_left
+from langchain_sessionstore.agents.left_turns import is_left
 from langchain_sessionstore.agents.origins import SaverFlow
-from langchain_sessionstore.agents.state import LEASE, SessionAgentState
+from langchain_sessionstore.agents.state import LEASE
 from langchain_sessionstore.agents.turn import AgentTurn
 from langchain_sessionstore.leases.modes import TurnTerms
 from langchain_sessionstore.leases.turns import LeasedTurn
 from sessionstore import SessionStore
-from sessionstore.integration import StoreFlow
 from sessionstore.models import new_id
 from sessionstore.operations import ReleaseLease
 from sessionstore.runner import Runner
@@ -97,20 +96,6 @@ class AgentLeases:
         if self._terms is None or not holder or not (yield from is_left(config, holder)):
             return None
         return ReleaseLease(turn.session_id, holder)
-
-    def looking_on(self, turn: AgentTurn, state: SessionAgentState) -> StoreFlow[SessionAgentState]:
-        """Give the state of a turn that begins, with what was said while it waited.
-
-        Args:
-            turn: The turn.
-            state: The agent's.
-
-        Returns:
-            The state.
-        """
-        if turn.leased is None or not turn.leased.lease.has_waited:
-            return state
-        return (yield from caught_up(turn, state))
 
     @contextmanager
     def beginning(

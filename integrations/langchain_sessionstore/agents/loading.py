@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,7 +33,12 @@ class SessionLoader:
     window: Window
 
     def loading(
-        self, turn: AgentTurn, messages: list[AnyMessage], *, opens: bool = True
+        self,
+        turn: AgentTurn,
+        messages: list[AnyMessage],
+        *,
+        opens: bool = True,
+        needed: Sequence[AnyMessage] | None = None,
     ) -> StoreFlow[list[BaseMessage] | None]:
         """Begin a turn.
 
@@ -41,6 +46,7 @@ class SessionLoader:
             turn: The turn.
             messages: What the caller sends.
             opens: Whether it may be saved in the step of the first read, before that is known.
+            needed: What of it must be saved, or the turn does not run; ``None`` for all of it.
 
         Returns:
             The agent's state; ``None`` where the session has nothing in front of what is sent.
@@ -58,7 +64,8 @@ class SessionLoader:
             state = yield from self._sent_again(turn, log, messages)
         if state is None:
             done = None if opening is None or added is None else (opening, added)
-            state, older = yield from self._viewing(turn, loaded, messages, done)
+            needed = messages if needed is None else needed
+            state, older = yield from self._viewing(turn, loaded, messages, needed, done)
             whole = None
             if older:
                 ids = [message.id for message in messages]
@@ -74,6 +81,7 @@ class SessionLoader:
         turn: AgentTurn,
         loaded: list[SessionMessage],
         messages: list[AnyMessage],
+        needed: Sequence[AnyMessage],
         done: tuple[Append, int] | None,
     ) -> StoreFlow[tuple[list[BaseMessage], bool]]:
         """Give the view and what is new, and whether that is older than the view."""
@@ -87,7 +95,7 @@ class SessionLoader:
             if not new:
                 shown = shown[: end_of_turn(shown, again[-1])]
             turn.know(loaded, shown[again[0] :])
-        older = yield from turn.saving(messages, correct=False, needed=messages, done=done)
+        older = yield from turn.saving(messages, correct=False, needed=needed, done=done)
         return [*shown, *new], older
 
     def _sent_again(

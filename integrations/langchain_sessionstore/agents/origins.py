@@ -22,6 +22,7 @@ __all__ = [
     "belongs",
     "checkpointer_of",
     "has_landed",
+    "is_nested",
     "is_undisturbed",
     "names_caller",
     "newest",
@@ -251,8 +252,24 @@ def newest(config: RunnableConfig) -> RunnableConfig:
         The config.
     """
     configurable = config.get("configurable") or {}
-    around, _, _ = str(configurable.get("checkpoint_ns") or "").rpartition("|")
-    return {"configurable": {"thread_id": configurable["thread_id"], "checkpoint_ns": around}}
+    namespace = {"checkpoint_ns": _namespace(config)}
+    return {"configurable": {"thread_id": configurable["thread_id"], **namespace}}
+
+
+def is_nested(config: RunnableConfig) -> bool:
+    """Tell whether an agent is a part of a graph, which has its memory in the same checkpointer.
+
+    Args:
+        config: The run's.
+
+    Returns:
+        Whether it is.
+    """
+    return bool(_namespace(config))
+
+
+def _namespace(config: RunnableConfig) -> str:
+    return str((config.get("configurable") or {}).get("checkpoint_ns") or "").rpartition("|")[0]
 
 
 def _held(here: Any, ids: Collection[str]) -> set[str]:

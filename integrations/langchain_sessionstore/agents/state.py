@@ -11,10 +11,21 @@ from typing_extensions import NotRequired
 
 from langchain_sessionstore.agents.turn import AgentTurn
 
-__all__ = ["LEASE", "MARK", "SEEN", "STEPS", "THREAD", "TURN", "SessionAgentState", "behind_mark"]
+__all__ = [
+    "LEASE",
+    "MARK",
+    "OUTAGE",
+    "SEEN",
+    "STEPS",
+    "THREAD",
+    "TURN",
+    "SessionAgentState",
+    "behind_mark",
+]
 
 LEASE = "session_lease"
 MARK = "session_mark"
+OUTAGE = "session_outage"
 SEEN = "session_seen"
 STEPS = "session_steps"
 THREAD = "session_thread"
@@ -27,11 +38,14 @@ class SessionAgentState(AgentState[Any]):
     A checkpointer's has the session and the user that its thread belongs to, too, the steps at
     which a turn ended, so that the next one sees whether others were there, and by what a message
     is known, so that it sees what was edited. Where turns take leases, it has who held the last.
+    One that began in an outage, with what the fallback knew of the session, says so until it has
+    the rest.
     """
 
     session_turn: NotRequired[Annotated[AgentTurn, UntrackedValue, PrivateStateAttr]]
     session_lease: NotRequired[Annotated[str, PrivateStateAttr]]
     session_mark: NotRequired[Annotated[str, PrivateStateAttr]]
+    session_outage: NotRequired[Annotated[bool, PrivateStateAttr]]
     session_seen: NotRequired[Annotated[list[int], PrivateStateAttr]]
     session_steps: NotRequired[Annotated[list[int], PrivateStateAttr]]
     session_thread: NotRequired[Annotated[list[str | None], PrivateStateAttr]]

@@ -21,7 +21,7 @@ from langchain_sessionstore.edits import SentAgain, recalling
 from langchain_sessionstore.sameness import as_given
 from sessionstore.integration import StoreFlow
 
-__all__ = ["TakenOver", "taking_over"]
+__all__ = ["TakenOver", "needed_of", "taking_over"]
 
 
 @dataclass
@@ -58,10 +58,8 @@ def taking_over(
     """
     suspects = list(changes.edited)
     if new:
-        # What stands before the last one was refused in a turn before, which set no mark.
-        needed = [] if isinstance(new[-1], (AIMessage, ToolMessage)) else new[-1:]
         there = yield from turn.saving(
-            new, correct=False, needed=needed, behind=messages[: -len(new)]
+            new, correct=False, needed=needed_of(new), behind=messages[: -len(new)]
         )
         suspects += new if there else []
     elif not suspects:
@@ -76,6 +74,18 @@ def taking_over(
     removed = [RemoveMessage(id=message.id or "") for message in messages[len(kept) :]]
     shown = as_given(kept, {message.id: message for message in restored})
     return TakenOver(shown, [*restored, *removed], is_new)
+
+
+def needed_of(new: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+    """Give those of new messages that must be saved, or the turn does not run.
+
+    Args:
+        new: The messages.
+
+    Returns:
+        The last one, where a user says it. What stands before it was refused in a turn before.
+    """
+    return [] if isinstance(new[-1], (AIMessage, ToolMessage)) else new[-1:]
 
 
 def _restored(turn: AgentTurn, foreign: list[BaseMessage]) -> StoreFlow[list[BaseMessage]]:
