@@ -18,7 +18,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 from llama_index.core.base.llms.types import ChatMessage
 from savers import Cut
 from scripted import Scripted, calls, logged, watched
@@ -39,7 +39,8 @@ from sessionstore import (
     StoreUnavailableError,
     Window,
 )
-from sessionstore.operations import Get, GetMessages
+from sessionstore.operations import Append, Get, GetMessages
+from sessionstore.window import INTERRUPTED
 
 ALICE = {"configurable": {"thread_id": "s", "user_id": "alice"}}
 BOB = {"configurable": {"thread_id": "of bob", "session_id": "s", "user_id": "bob"}}
@@ -213,6 +214,19 @@ def test_a_first_turn_that_failed_takes_nothing_of_the_session_from_the_next(run
         result = run(agent, said("3"), ALICE)
         assert words(model.shown[0]) == ["hello", "re: hello", "1", "2"]
         assert logged(inner) == result["messages"]
+
+
+def test_what_was_loaded_is_not_saved_again_after_a_first_turn_that_failed(store, run, monkeypatch):
+    chatted(store, "hello")
+    agent, _ = agent_of(store, RuntimeError("overloaded"), "a")
+    with pytest.raises(RuntimeError, match="overloaded"):
+        run(agent, said("1"), ALICE)
+    operations = watched(monkeypatch)
+    run(agent, said("2"), ALICE)
+    monkeypatch.undo()
+    appended = [one.messages for one in operations if isinstance(one, Append)]
+    assert [words(messages) for messages in appended] == [["2"], ["a"]]
+    assert words(logged(store)) == ["hello", "re: hello", "1", "2", "a"]
 
 
 def test_another_users_session_is_not_loaded(store, run):
@@ -398,6 +412,27 @@ def test_results_stay_behind_their_calls(store, run):
     result = run(agent, said("2"), ALICE)
     assert words(model.shown[-1]) == ["1", "", "2", "x", "re: x", "2"]
     assert words(result["messages"]) == ["1", "", "2", "x", "re: x", "2", "b"]
+
+
+@pytest.mark.usefixtures("pausing")
+def test_a_place_that_is_kept_for_a_result_is_not_missed(store, run):
+    @tool
+    def ask() -> str:
+        """Ask."""
+        return str(interrupt("may I?"))
+
+    @tool
+    def add() -> str:
+        """Add."""
+        return "2"
+
+    lines = [calls("ask", "add"), "b"]
+    agent, model = agent_of(store, *lines, tools=[ask, add], on_mismatch="load")
+    run(agent, said("1"), ALICE)
+    assert len(logged(store)) == 4, "the call that waits has its place"
+    result = run(agent, said("never mind"), ALICE)
+    assert sorted(words(model.shown[-1])[2:4]) == ["2", INTERRUPTED]
+    assert words(result["messages"]) == ["1", "", "2", "never mind", "b"]
 
 
 def test_a_tools_call_and_its_result_are_given_to_another_thread(store, run):
