@@ -12,7 +12,11 @@ from typing import Any
 import pytest
 from pages import DOCS
 
-from langchain_sessionstore import SessionSaveError, TurnSupersededError
+from langchain_sessionstore import (
+    NothingToResumeError,
+    SessionSaveError,
+    TurnSupersededError,
+)
 from sessionstore import (
     FallbackSessionStore,
     PostgresAgentDb,
@@ -76,8 +80,9 @@ def test_every_public_name_has_an_entry(package: str) -> None:
 def test_every_error_has_an_entry_that_says_what_to_do() -> None:
     page = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
     entries = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", page, re.MULTILINE | re.DOTALL))
-    of_chains = {SessionSaveError.__name__, TurnSupersededError.__name__}
-    assert entries.keys() == {*errors.__all__, *of_chains}
+    own = (NothingToResumeError, SessionSaveError, TurnSupersededError)
+    of_langchain = {error.__name__ for error in own}
+    assert entries.keys() == {*errors.__all__, *of_langchain}
     assert not [name for name, text in entries.items() if "**What to do.**" not in text]
     assert set(re.findall(r"^ *- \[`(\w+)`\]\(#\w+\): ", page, re.MULTILINE)) == entries.keys()
 
