@@ -438,16 +438,17 @@ def test_a_place_that_is_kept_for_a_result_is_not_missed(store, run):
 def test_a_tools_call_and_its_result_are_given_to_another_thread(store, run):
     @tool
     def add() -> str:
-        """Add."""
+        """Add, while another turn runs."""
+        chatted(store, "x")
         return "2"
 
     agent, model = agent_of(store, "a", "b", on_mismatch="load")
     run(agent, said("1"), ALICE)
     other = {"configurable": {"thread_id": "other", "session_id": "s", "user_id": "alice"}}
     run(agent_of(store, calls("add"), "two", tools=[add])[0], said("1 + 1?"), other)
-    result = run(agent, said("2"), ALICE)
-    assert words(model.shown[-1]) == ["1", "a", "1 + 1?", "", "2", "two", "2"]
-    assert logged(store) == result["messages"]
+    assert words(logged(store))[2:] == ["1 + 1?", "", "x", "re: x", "2", "two"]
+    run(agent, said("3"), ALICE)
+    assert words(model.shown[-1]) == ["1", "a", "1 + 1?", "", "2", "x", "re: x", "two", "3"]
 
 
 @pytest.mark.parametrize("on_mismatch", ["warn", "load"])
@@ -457,12 +458,12 @@ def test_a_thread_from_before_the_middleware_has_a_state_of_its_own(
     saver = InMemorySaver()
     plain = create_agent(Scripted(lines=["a"]), checkpointer=saver)
     run(plain, said("1"), ALICE)
-    chatted(store, "x")
-    agent, model = agent_of(store, "b", saver=saver, on_mismatch=on_mismatch)
+    chatted(store, "w", "x")
+    agent, model = agent_of(store, "b", saver=saver, on_mismatch=on_mismatch, window=Window(2))
     run(agent, said("2"), ALICE)
     given = ["x", "re: x"] if on_mismatch == "load" else []
     assert words(model.shown[-1]) == [*given, "1", "a", "2"]
-    assert words(logged(store)) == ["x", "re: x", "1", "a", "2", "b"]
+    assert words(logged(store)) == ["w", "re: w", "x", "re: x", "1", "a", "2", "b"]
     assert len(caplog.records) == (on_mismatch == "warn")
 
 
