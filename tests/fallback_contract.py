@@ -16,6 +16,7 @@ from sessionstore.testing.identifiers import IdentifierContract
 from sessionstore.testing.listing import ListContract
 from sessionstore.testing.ownership import OwnershipContract
 from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.restoring import RestoreContract
 from sessionstore.testing.rewinding import RewindContract
 from sessionstore.testing.sessions import SessionContract
 from sessionstore.testing.versions import VersionContract
@@ -47,6 +48,7 @@ class Outage(
     ListContract,
     DeleteMessagesContract,
     RewindContract,
+    RestoreContract,
     ContentContract,
 ):
     """What an outage leaves of the contract: all but what is refused because it can't be known."""
@@ -85,6 +87,9 @@ class Outage(
     # Not known: whose a session is that was made in the outage, since the primary may hold it as
     # somebody else's. Until then each user has their own: see test_fallback_users.py.
     test_a_caller_without_a_user_is_trusted = test_user_ids_never_meet = None
+    test_another_users_session_is_not_restored = None
+    # Refused: to make a session, and change it, in one step.
+    test_restoring_is_a_step_among_others = None
     # Refused: a cursor of the primary, which it alone can tell from none.
     test_an_invalid_cursor_is_refused = None
 

@@ -59,6 +59,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Restore,
     Rewind,
     Setup,
     Several,
@@ -79,6 +80,7 @@ class File(dict[str, Session]):
         sessions = content.get("sessions", {})
         live = {key: session for key, session in sessions.items() if session["updated"] >= oldest}
         super().__init__(live)
+        self.oldest = oldest
         self.expired = {key: sessions[key] for key in sessions.keys() - live.keys()}
         self.leases: dict[str, dict[str, Any]] = content.get("leases", {})
 
@@ -178,6 +180,25 @@ def create(file: File, operation: Create) -> SessionData:
     session = _new(file, operation)
     session["messages"], session["metadata"] = records, metadata
     return _data(session_id, _written(file, session_id), None)
+
+
+def restore(file: File, operation: Restore) -> SessionInfo | None:
+    records, metadata = _records(operation.messages), encode_metadata(operation.metadata).decode()
+    session_id, expected = operation.session_id, operation.expected_version
+    session = _found(file, operation)
+    if expected is not None:
+        require_version(session["version"] if session else 0, expected)
+    elif session:
+        raise SessionExistsError("the id is taken")
+    if operation.updated_at < file.oldest:
+        return None
+    session = session or _new(file, operation)
+    for key, body in records.items():
+        session["messages"].setdefault(key, body)
+    session["metadata"] = metadata
+    session.setdefault("created", operation.created_at)
+    session["updated"], session["version"] = operation.updated_at, session.get("version", 0) + 1
+    return SessionInfo(**_head(session_id, session))
 
 
 def get(file: File, operation: Get) -> SessionData | None:
@@ -283,18 +304,19 @@ def delete(file: File, operation: Delete) -> bool:
 
 
 def list_sessions(file: File, operation: ListSessions) -> SessionPage:
-    below, limit = _time(operation.cursor), operation.limit
+    below, limit = _place(operation.cursor), operation.limit
     if operation.until is not None:
-        below = min(below, operation.until)
+        below = min(below, (operation.until, ""))
     found = [
         (session["updated"], key)
         for key, session in file.items()
         if (operation.agent_id is None or session["agent"] == operation.agent_id)
         and (operation.user_id is None or session["user"] == operation.user_id)
-        and operation.since <= session["updated"] < below
+        and operation.since <= session["updated"]
+        and (session["updated"], key) < below
     ]
     page = sorted(found, reverse=True)[:limit]
-    more = str(page[-1][0]) if len(found) > limit else None
+    more = json.dumps(page[-1]) if len(found) > limit else None
     return SessionPage([_info(key, file[key], operation.last) for _, key in page], more)
 
 
@@ -368,6 +390,7 @@ def several(file: File, operation: Several) -> list[Any]:
 
 FUNCTIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
     Create: create,
+    Restore: restore,
     Get: get,
     GetMessages: get_messages,
     Append: append,
@@ -393,10 +416,12 @@ def _records(messages: Sequence[SessionMessage]) -> dict[str, str]:
     return {str(message.id): encode_message(message).decode() for message in messages}
 
 
-def _time(cursor: str | None) -> float:
+def _place(cursor: str | None) -> tuple[float, str]:
+    """Give the time and the id of the last session before a page."""
     try:
-        return math.inf if cursor is None else int(cursor)
-    except ValueError:
+        updated, key = (math.inf, "") if cursor is None else json.loads(cursor)
+        return float(updated), str(key)
+    except (ValueError, TypeError):
         raise InvalidSessionError("cursor is not one that list_sessions gave") from None
 
 

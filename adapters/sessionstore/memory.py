@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from sessionstore._in_memory.leases import LeaseTable
 from sessionstore._in_memory.session import StoredSession
-from sessionstore._in_memory.table import SessionTable, page_of
+from sessionstore._in_memory.table import SessionTable, page_of, place_of
 from sessionstore._runtime.clock import clock
 from sessionstore.arguments import require_version
 from sessionstore.errors import (
@@ -48,6 +48,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Restore,
     Rewind,
     Setup,
     Several,
@@ -141,6 +142,24 @@ class InMemorySessionStore(SessionStore):
             self._table.change(session, session.grow, session.fresh(records))
             head = session.head()
         return SessionData(**head, messages=list(operation.messages))
+
+    def _restore(self, operation: Restore) -> SessionInfo | None:
+        metadata, at = encode_metadata(operation.metadata), operation.updated_at
+        records, expected = _encoded(operation.messages), operation.expected_version
+        with self._lock:
+            session = self._find(operation.session_id, operation.user_id)
+            if expected is not None:
+                require_version(session.version if session else 0, expected)
+            elif session:
+                raise SessionExistsError(f"session {operation.session_id!r} is already there")
+            if at < clock.oldest_live(self._retention):
+                return None
+            if session is None:
+                named = operation.session_id, operation.agent_id, operation.user_id
+                session = StoredSession(*named, metadata, operation.created_at)
+            grown = metadata, session.fresh(records)
+            self._table.change(session, session.go_on, grown, at=at)
+            return session.info()
 
     def _get(self, operation: Get) -> SessionData | None:
         with self._lock:
@@ -305,6 +324,7 @@ class InMemorySessionStore(SessionStore):
 
     _operations: ClassVar[dict[type[Operation[Any]], Callable[[Any, Any], Any]]] = {
         Create: _create,
+        Restore: _restore,
         Get: _get,
         GetMessages: _get_messages,
         Append: _append,
@@ -371,7 +391,8 @@ class _RecentSessions(SessionTable[StoredSession]):
     """Sessions, and in which order they were written to.
 
     Their ids, the last one written to at the end: all of them under None, and once more by agent
-    and by owner. A write moves its session to the end, so that no list needs sorting.
+    and by owner. A write moves its session to the end, so that no list needs sorting; but for those
+    that were restored, whose times are older.
     """
 
     def __init__(self, newest: int = 0) -> None:
@@ -379,16 +400,26 @@ class _RecentSessions(SessionTable[StoredSession]):
         self._recent: defaultdict[tuple[str, str | None] | None, dict[str, None]] = defaultdict(
             dict
         )
+        self._unsorted: set[tuple[str, str | None] | None] = set()
 
     def newest_first(self, agent_id: str | None, user_id: str | None) -> Iterator[StoredSession]:
         """Give an agent's sessions, an owner's, an agent's with an owner, or all."""
         scope = ("user", user_id) if user_id is not None else None
         if scope is None and agent_id is not None:
             scope = ("agent", agent_id)
+        self._sort(scope)
         for session_id in reversed(self._recent.get(scope, {})):
             session = self.sessions[session_id]
             if agent_id is None or session.agent_id == agent_id:
                 yield session
+
+    def _sort(self, scope: tuple[str, str | None] | None) -> None:
+        if scope in self._unsorted:
+            if scope in self._recent:
+                sessions = map(self.sessions.__getitem__, self._recent[scope])
+                in_order = map(attrgetter("id"), sorted(sessions, key=place_of))
+                self._recent[scope] = dict.fromkeys(in_order)
+            self._unsorted.discard(scope)
 
     def _enter(self, session: StoredSession) -> None:
         session_id = session.id
@@ -397,6 +428,8 @@ class _RecentSessions(SessionTable[StoredSession]):
             recent = self._recent[scope]
             recent.pop(session_id, None)
             recent[session_id] = None
+            if session.updated_at < self.newest:
+                self._unsorted.add(scope)
 
     def _leave(self, session: StoredSession) -> None:
         for scope in session.scopes():

@@ -135,6 +135,11 @@ class StoredSession(msgspec.Struct):
         self.bodies[tail.start :] = tail.bodies
         self.positions.update(tail.positions)
 
+    def go_on(self, grown: tuple[bytes, Tail]) -> None:
+        """Take other metadata, and add messages; to do so once more changes nothing."""
+        self.metadata, tail = grown
+        self.grow(tail)
+
     def add(self, records: Iterable[tuple[str, bytes]]) -> int:
         """Add the messages that are not there yet, and count them."""
         tail = self.fresh(records)

@@ -18,7 +18,7 @@ from sessionstore.operations import ListSessions
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["SessionTable", "page_of"]
+__all__ = ["SessionTable", "page_of", "place_of"]
 
 S = TypeVar("S", bound=StoredSession)
 T = TypeVar("T")
@@ -37,7 +37,8 @@ class _Noted(NamedTuple):
         time: When it was last written to, then.
         activity: Its place in lists then.
         state: The number of its state then.
-        moves: It is put in, or moved to the front of lists.
+        moves: It is put in, or moved in lists.
+        made: When the session was made, where this makes it; 0 where it says so itself.
     """
 
     session: Any
@@ -48,6 +49,7 @@ class _Noted(NamedTuple):
     activity: int = 0
     state: int = 0
     moves: bool = True
+    made: int = 0
 
 
 class SessionTable(Generic[S]):
@@ -64,6 +66,7 @@ class SessionTable(Generic[S]):
 
     Attributes:
         lock: Held by whoever changes anything.
+        newest: The latest time of any change so far, in microseconds.
         sessions: The sessions. One that is looked at without the lock is as it was before the
             change that is under way, or after it.
     """
@@ -72,7 +75,7 @@ class SessionTable(Generic[S]):
         """Make an empty table."""
         self.lock: RLock = fork_safe_rlock()
         self.sessions: dict[str, S] = {}
-        self._newest = newest
+        self.newest: int = newest
         self._states = count(1)
         self._unfinished: _Noted | None = None
 
@@ -91,6 +94,7 @@ class SessionTable(Generic[S]):
         versions: int = 1,
         *,
         moves: bool = True,
+        at: int | None = None,
     ) -> None:
         """Change a session, or put a new one in: it has another version then.
 
@@ -100,13 +104,16 @@ class SessionTable(Generic[S]):
             what: What that is called with.
             versions: For how many changes it counts.
             moves: It has another time and place in lists then, too: the first.
+            at: The time, in microseconds, of a session that was restored, which says itself when
+                it was made; ``None`` for now.
         """
         version, state = session.version + versions, next(self._states)
-        place = session.updated_at, session.activity
+        place, made = (session.updated_at, session.activity), 0
         if moves:
-            place = clock.stamp(self._newest), state
+            place = clock.stamp(self.newest) if at is None else at, state
+            made = place[0] if version == 1 and at is None else 0
         # From here on it takes effect.
-        self._unfinished = _Noted(session, change, what, version, *place, state, moves)
+        self._unfinished = _Noted(session, change, what, version, *place, state, moves, made)
         self.finish()
 
     def take_out(self, session: S) -> None:
@@ -123,7 +130,7 @@ class SessionTable(Generic[S]):
         Returns:
             The table; and the copy with its version, which tell `adopt` whether it was changed.
         """
-        draft = type(self)(self._newest)
+        draft = type(self)(self.newest)
         if session is None:
             return draft, (None, 0)
         copy = draft.sessions[session.id] = session.copy()
@@ -160,9 +167,9 @@ class SessionTable(Generic[S]):
             session.version, session.activity = noted.version, noted.activity
             session.updated_at, session.state = noted.time, noted.state
             if noted.moves:
-                self._newest = noted.time
-                if noted.version == 1:
-                    session.created_at = noted.time
+                self.newest = max(self.newest, noted.time)
+                if noted.made:
+                    session.created_at = noted.made
                 self._enter(session)
         self._unfinished = None
 
@@ -192,28 +199,34 @@ def page_of(newest_first: Iterable[StoredSession], read: ListSessions) -> Sessio
     Raises:
         InvalidSessionError: The cursor is not one that this gave.
     """
-    below, limit = _activity_of(read.cursor), read.limit
+    below, limit = _read(read.cursor), read.limit
     since, until = read.since, read.until
     readable = (
-        (info, session.activity)
+        (info, place_of(session))
         for session in newest_first
-        if (below is None or session.activity < below)
+        if (below is None or place_of(session) < below)
         and since <= session.updated_at
         and (until is None or session.updated_at < until)
         and (info := _readable(session, read.last))
     )
     page = list(islice(readable, limit + 1))
-    more = str(page[limit - 1][1]) if len(page) > limit else None
+    more = "{}.{}".format(*page[limit - 1][1]) if len(page) > limit else None
     return SessionPage([info for info, _ in page[:limit]], more)
 
 
-def _activity_of(cursor: str | None) -> int | None:
+def place_of(session: StoredSession) -> tuple[int, int]:
+    """Give where a session stands in lists: by its time, and of two with one time by its change."""
+    return session.updated_at, session.activity
+
+
+def _read(cursor: str | None) -> tuple[int, int] | None:
     if cursor is None:
         return None
     try:
-        return int(cursor)
+        updated_at, activity = map(int, cursor.split("."))
     except ValueError:
         raise InvalidSessionError("cursor is not one that list_sessions gave") from None
+    return updated_at, activity
 
 
 def _readable(session: StoredSession, last: int) -> SessionInfo | None:

@@ -17,6 +17,7 @@ from sessionstore.operations import (
     Delete,
     ListSessions,
     Operation,
+    Restore,
     Update,
 )
 from sessionstore.ownership import require_owner
@@ -196,6 +197,7 @@ class SessionCache(SessionTable[KnownSession]):
                     change.what,
                     change.versions,
                     moves=change.moves,
+                    at=change.at,
                 )
                 result = change.result()
                 self.use(change.session.id)
@@ -208,10 +210,12 @@ class SessionCache(SessionTable[KnownSession]):
         """Know of a session what is given, with its version and times."""
         self.finish()
         session.activity = session.state = next(self._states)
+        self.newest = max(self.newest, session.updated_at)
         self.sessions[session.id] = session
 
     def swap(self, session: KnownSession) -> None:
         """Know of a session something else than before, without a write."""
+        self.newest = max(self.newest, session.updated_at)
         self.sessions[session.id] = session
         self.use(session.id)
 
@@ -267,7 +271,7 @@ class SessionCache(SessionTable[KnownSession]):
         """Know of a session what another process knew of it."""
         with self.lock:
             if not session.updated_at:
-                session.updated_at = clock.stamp(self._newest)
+                session.updated_at = clock.stamp(self.newest)
             self.put(session)
             self.use(session.id)
 
@@ -301,5 +305,5 @@ def _note_journaled(session: KnownSession, write: Write, *, unseen: bool, sure: 
         session.origin = Origin.APPENDED if isinstance(write, Append) else Origin.MADE
     elif sure:
         session.sure = len(session.bodies)
-    if isinstance(write, Create) or (session.version == 1 and not unseen):
+    if isinstance(write, (Create, Restore)) or (session.version == 1 and not unseen):
         session.certain = True  # it was made again, after it was deleted

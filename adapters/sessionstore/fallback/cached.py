@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from operator import attrgetter
 from typing import Any, NamedTuple, cast
 
-from sessionstore._in_memory.table import page_of
+from sessionstore._in_memory.table import page_of, place_of
 from sessionstore.errors import (
     SessionExistsError,
     SessionNotFoundError,
@@ -33,6 +32,7 @@ from sessionstore.operations import (
     GetMessages,
     ListSessions,
     ReplaceMessage,
+    Restore,
     Several,
     Update,
 )
@@ -50,6 +50,7 @@ class Change(NamedTuple):
         result: Gives the operation's result, when it is done.
         versions: For how many changes it counts.
         moves: It moves the session to the front of lists.
+        at: The time that it gives the session, in microseconds; ``None`` for now.
     """
 
     session: KnownSession | None
@@ -58,6 +59,7 @@ class Change(NamedTuple):
     result: Callable[[], Any]
     versions: int = 1
     moves: bool = True
+    at: int | None = None
 
 
 # -- Writes ---------------------------------------------------------------------------------------
@@ -81,6 +83,14 @@ def _create(session: KnownSession | None, write: Create, records: Records) -> Ch
         return SessionData(**made.head(), messages=list(write.messages))
 
     return Change(made, made.grow, made.fresh(records), result)
+
+
+def _restore(session: KnownSession | None, write: Restore, records: Records) -> Change:
+    if session is not None:
+        raise SessionExistsError(f"session {write.session_id!r} is already there")
+    named = write.session_id, write.agent_id, write.user_id
+    made = KnownSession(*named, encode_metadata(write.metadata), write.created_at)
+    return Change(made, made.grow, made.fresh(records), made.info, at=write.updated_at)
 
 
 def _replace(session: KnownSession | None, write: ReplaceMessage, records: Records) -> Change:
@@ -150,6 +160,8 @@ def changed(change: Change) -> KnownSession | None:
         return None
     change.change(change.what)
     change.session.version += 1
+    if change.at is not None:
+        change.session.updated_at = change.at
     return change.session
 
 
@@ -203,7 +215,7 @@ def list_sessions(known: Iterable[KnownSession], read: ListSessions) -> SessionP
         if (read.agent_id is None or session.agent_id == read.agent_id)
         and (read.user_id is None or session.user_id == read.user_id)
     ]
-    newest_first = sorted(wanted, key=attrgetter("activity"), reverse=True)
+    newest_first = sorted(wanted, key=place_of, reverse=True)
     return page_of(newest_first, read)
 
 
@@ -215,6 +227,7 @@ READS: dict[type, Callable[[KnownSession | None, Any], Any]] = {
 WRITES: dict[type, Callable[[KnownSession | None, Any, Records], Change]] = {
     Append: _append,
     Create: _create,
+    Restore: _restore,
     ReplaceMessage: _replace,
     DeleteMessages: _delete_messages,
     Update: _update,

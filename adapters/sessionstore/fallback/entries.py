@@ -9,13 +9,14 @@ import msgspec
 
 from sessionstore.errors import CorruptMessageError
 from sessionstore.fallback.pending import PendingWrite
-from sessionstore.models import SessionMessage, encode_message, encode_metadata
+from sessionstore.models import SessionData, SessionMessage, encode_message, encode_metadata
 from sessionstore.operations import (
     Append,
     Create,
     Delete,
     DeleteMessages,
     ReplaceMessage,
+    Restore,
     SessionWrite,
     Several,
     Update,
@@ -114,9 +115,9 @@ def encoded_messages(write: Write) -> Records:
     """
     if isinstance(write, Several):
         return [record for part in write.writes for record in encoded_messages(part)]
-    if isinstance(write, (Create, Update)) and write.metadata is not None:
+    if isinstance(write, (Create, Restore, Update)) and write.metadata is not None:
         encode_metadata(write.metadata)
-    if isinstance(write, (Append, Create, Update)):
+    if isinstance(write, (Append, Create, Restore, Update)):
         return [(str(message.id), encode_message(message)) for message in write.messages or ()]
     if isinstance(write, ReplaceMessage):
         return [(str(write.message.id), encode_message(write.message))]
@@ -141,10 +142,21 @@ def _fields_of(write: Write, records: Records | None) -> dict[str, Any]:
     fields: dict[str, Any] = {"kind": write.__struct_config__.tag}
     if isinstance(write, Several):
         return {**fields, "operations": [_fields_of(part, None) for part in write.writes]}
+    records = encoded_messages(write) if records is None else records
+    if isinstance(write, Restore):
+        return {**fields, "session": _encoded(write.session, records)}
     for name in write.__struct_fields__:
         if (value := getattr(write, name)) is not None:
             fields[name] = value
-    records = encoded_messages(write) if records is None else records
+    return _encoded_fields(fields, records)
+
+
+def _encoded(session: SessionData, records: Records) -> dict[str, Any]:
+    fields = {name: getattr(session, name) for name in session.__struct_fields__}
+    return _encoded_fields(fields, records)
+
+
+def _encoded_fields(fields: dict[str, Any], records: Records) -> dict[str, Any]:
     if "messages" in fields:
         fields["messages"] = [msgspec.Raw(body) for _, body in records]
     elif "message" in fields:

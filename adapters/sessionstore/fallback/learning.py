@@ -19,12 +19,13 @@ from sessionstore.models import (
     encode_message,
     encode_metadata,
 )
-from sessionstore.operations import Append, Get, GetMessages, Update
+from sessionstore.operations import Append, Get, GetMessages, Restore, Update
 
 __all__ = [
     "learn_append",
     "learn_messages",
     "learn_nothing",
+    "learn_restore",
     "learn_session",
     "learn_update",
     "learn_write",
@@ -118,7 +119,25 @@ def learn_write(cache: SessionCache, write: Write | Gone | Together, result: Any
                 session.current = False
 
 
-def learn_append(cache: SessionCache, write: Append, _added: int, _: int) -> None:
+def learn_restore(
+    cache: SessionCache, write: Restore, info: SessionInfo | None, stamp: int
+) -> None:
+    """Take note of a session that the primary has restored, or of a part of it."""
+    with cache.lock:
+        if cache.is_pinned(write.session_id):
+            return
+        if info is None:  # it has expired
+            if write.expected_version is None:
+                cache.drop(write.session_id)
+        elif write.expected_version is None:
+            _learn_data(cache, replace(write.session, version=info.version), whole=True)
+        else:
+            learn_append(cache, write, 0, stamp)
+            if (known := cache.look_up(write.session_id)) is not None:
+                known.learn_head(info)
+
+
+def learn_append(cache: SessionCache, write: Append | Restore, _added: int, _: int) -> None:
     """Take note of messages that the primary has now, if it did not have them before."""
     records = encoded_messages(write)
     with cache.lock:

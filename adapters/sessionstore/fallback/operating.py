@@ -11,6 +11,7 @@ from sessionstore.fallback.learning import (
     learn_append,
     learn_messages,
     learn_nothing,
+    learn_restore,
     learn_session,
     learn_update,
     learn_write,
@@ -47,6 +48,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Restore,
     Rewind,
     Setup,
     Several,
@@ -128,6 +130,7 @@ _SEVERAL_READ = Route(learn_several, done_together)
 _ROUTES: dict[type, Route] = {
     Append: Route(learn_append, journaled, writes=True, reads=False),
     Create: _WRITE,
+    Restore: Route(learn_restore, journaled, writes=True, reads=False),
     ReplaceMessage: _WRITE,
     DeleteMessages: _WRITE,
     Rewind: Route(learn_rewind, journaled, writes=True),

@@ -41,6 +41,7 @@ from sessionstore.operations import (
     ListSessions,
     Ping,
     Prune,
+    Restore,
     Setup,
     Several,
 )
@@ -177,7 +178,7 @@ def _refuse_unknown(
     *,
     known: bool,
 ) -> None:
-    if isinstance(write, Create):
+    if isinstance(write, (Create, Restore)):
         return
     if not known:
         if not isinstance(write, Append) or parts.raises_unknown:

@@ -18,7 +18,7 @@ class PendingWrite(msgspec.Struct, frozen=True):
     """A write that a fallback has journaled for its primary.
 
     Attributes:
-        operation: What the caller asked for: an `Append`, `Create`, `ReplaceMessage`,
+        operation: What the caller asked for: an `Append`, `Create`, `Restore`, `ReplaceMessage`,
             `DeleteMessages`, `Update` or `Delete` of `sessionstore.operations`, which
             `SessionStore.run` carries out. ``None`` of one in ``rejected()`` that can't be read: it
             is damaged, or a newer version wrote it.

@@ -14,7 +14,16 @@ from sessionstore.errors import (
 from sessionstore.fallback.entries import Entry, rewrites
 from sessionstore.fallback.requests import FallbackFlow, Request, ask
 from sessionstore.models import SessionMessage
-from sessionstore.operations import Append, Create, Delete, DeleteMessages, Get, Several, Update
+from sessionstore.operations import (
+    Append,
+    Create,
+    Delete,
+    DeleteMessages,
+    Get,
+    Restore,
+    Several,
+    Update,
+)
 from sessionstore.store import SessionStore
 
 __all__ = ["replay_entry"]
@@ -27,6 +36,8 @@ def replay_entry(entry: Entry, store: SessionStore, deadline: float | None) -> F
     write = entry.operation
     if isinstance(write, Create):
         yield from _create(write, store, deadline)
+    elif isinstance(write, Restore):
+        yield from _restore(write, store, deadline)
     elif rewrites(write):
         yield from _rewrite(entry, store, deadline)
     elif isinstance(write, Several):
@@ -93,6 +104,15 @@ def _deleted_by(write: Several) -> set[str]:
 def _appended_by(write: Several) -> dict[str | None, SessionMessage]:
     appends = (part for part in write.operations if type(part) is Append)
     return {message.id: message for part in appends for message in part.messages}
+
+
+def _restore(write: Restore, store: SessionStore, deadline: float | None) -> FallbackFlow[None]:
+    try:
+        yield from ask(store, write, deadline)
+    except SessionExistsError:
+        there = yield from ask(store, Get(write.session_id, 0, write.user_id), deadline)
+        if there is None or there.created_at != write.session.created_at:
+            raise SessionConflictError("another session of that id is there: it stays") from None
 
 
 def _rewrite(entry: Entry, store: SessionStore, deadline: float | None) -> FallbackFlow[None]:

@@ -12,6 +12,7 @@ from sessionstore.fallback.entries import rewrites
 from sessionstore.fallback.learning import (
     learn_append,
     learn_messages,
+    learn_restore,
     learn_session,
     learn_update,
     learn_write,
@@ -31,6 +32,7 @@ from sessionstore.operations import (
     GetMessages,
     Operation,
     ReplaceMessage,
+    Restore,
     Rewind,
     SessionWrite,
     Several,
@@ -42,6 +44,7 @@ __all__ = ["done_together", "learn_several"]
 _LEARN: dict[type, Callable[[SessionCache, Any, Any, int], None]] = {
     Append: learn_append,
     Create: learn_write,
+    Restore: learn_restore,
     ReplaceMessage: learn_write,
     DeleteMessages: learn_write,
     Rewind: learn_rewind,
@@ -93,6 +96,10 @@ def _learn_writes(cache: SessionCache, asked: Several, done: list[Any]) -> None:
         known.sure = len(known.bodies)
 
 
+def _goes_alone(write: SessionWrite) -> bool:
+    return rewrites(write) or isinstance(write, (Create, Restore))
+
+
 def done_together(parts: Parts, asked: Several) -> FallbackFlow[list[Any]]:
     """Journal the writes among several operations as one entry; the reads find what is known.
 
@@ -106,7 +113,7 @@ def done_together(parts: Parts, asked: Several) -> FallbackFlow[list[Any]]:
     if not writes:
         results: list[Any] = yield from recalled(parts, asked)
         return results
-    if len(writes) > 1 and any(rewrites(part) or type(part) is Create for part in writes):
+    if len(writes) > 1 and any(map(_goes_alone, writes)):
         raise OutageError(
             "creating, deleting or replacing all messages can't be one step with other writes "
             "until the store is back"

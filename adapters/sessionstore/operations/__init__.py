@@ -17,6 +17,7 @@ Example:
 from sessionstore.operations.base import Operation, unknown_operation
 from sessionstore.operations.leases import AcquireLease, Fence, ReleaseLease, RenewLease
 from sessionstore.operations.reads import Get, GetMessages, ListSessions, Ping, Setup
+from sessionstore.operations.restoring import Restore
 from sessionstore.operations.several import OfOneSession, Several, as_several
 from sessionstore.operations.writes import (
     Append,
@@ -49,6 +50,7 @@ __all__ = [
     "ReleaseLease",
     "RenewLease",
     "ReplaceMessage",
+    "Restore",
     "Rewind",
     "SessionWrite",
     "Setup",

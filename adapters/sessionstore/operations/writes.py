@@ -22,6 +22,7 @@ from sessionstore.models import (
     new_id,
 )
 from sessionstore.operations.base import AGENT, Operation, check_ids, put
+from sessionstore.operations.restoring import Restore
 
 __all__ = [
     "Append",
@@ -277,5 +278,5 @@ class Prune(Operation[int], frozen=True, tag="prune"):
 
 
 SessionWrite: TypeAlias = (
-    Create | Append | ReplaceMessage | DeleteMessages | Rewind | Update | Delete
+    Create | Append | ReplaceMessage | DeleteMessages | Rewind | Update | Delete | Restore
 )

@@ -9,7 +9,7 @@ from sessionstore.models import SessionInfo, SessionPage
 from sessionstore.operations import ListSessions, Prune
 from sessionstore.redis import cluster_listing, scripts
 from sessionstore.redis.calls import Call, number
-from sessionstore.redis.entries import TIES, Entry, Scope
+from sessionstore.redis.entries import Entry, Scope
 from sessionstore.redis.exchange import PAGE, Exchange
 from sessionstore.redis.keys import encoded
 from sessionstore.redis.requests import RedisFlow
@@ -20,13 +20,14 @@ _logger = logging.getLogger("sessionstore")
 
 _MOST_REPORTED = 1000  # unreadable sessions that are logged once each, so that logs stay short
 _LONGEST_CURSOR = 16
+_APART = 1000  # microseconds by which an index may move activities on, to keep them apart
 _INEXACT = 2**53  # from here on, a number of Lua stands for several: no activity is later
 
 
 def list_sessions(exchange: Exchange, operation: ListSessions) -> RedisFlow[SessionPage]:
     """Give a page of sessions, newest activity first."""
     look = cluster_listing.look if exchange.layout.clustered else _look
-    scope, limit, below = _scope(exchange, operation), operation.limit, _below(exchange, operation)
+    scope, limit, below = _scope(exchange, operation), operation.limit, _below(operation)
     found: list[tuple[bytes, SessionInfo]] = []
     while True:
         most = scope.most(limit + 1 - len(found))
@@ -68,12 +69,12 @@ def _look(
     return [Entry(*found[i : i + 4]) for i in range(0, len(found), 4)], rest
 
 
-def _below(exchange: Exchange, operation: ListSessions) -> bytes:
+def _below(operation: ListSessions) -> bytes:
     """Give the activity of an index below which a page begins; nothing for its front."""
     cursor, until = _place(operation.cursor), operation.until
     if until is None:
         return cursor
-    until = min(until, _INEXACT) + (TIES if exchange.layout.clustered else 0)
+    until = min(until, _INEXACT) + _APART
     return b"%d" % min(until, int(cursor or until))
 
 

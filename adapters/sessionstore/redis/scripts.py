@@ -51,6 +51,7 @@ __all__ = [
     "REMOVE",
     "RENEW",
     "REPLACE",
+    "RESTORE",
     "REWIND",
     "SETTLE",
     "TOUCH",
@@ -110,6 +111,7 @@ GET = _script("tail", "get")
 LAST = _script("tail", "last")
 READ = _script("find", "place", "read")
 CREATE = _script(*_WRITE, "state", "new", "create")
+RESTORE = _script(*_WRITE, "state", "restore")
 APPEND = _script(*_WRITE, "new", "append")
 REPLACE = _script(*_WRITE, "place", "replace")
 UPDATE = _script(*_WRITE, "state", "json", "update")

@@ -16,6 +16,7 @@ from sessionstore.operations import (
     Delete,
     DeleteMessages,
     ReplaceMessage,
+    Restore,
     Rewind,
     Update,
 )
@@ -122,6 +123,15 @@ def _create(operation: Create) -> Step:
     return Step(operation, scripts.CREATE, args, _made)
 
 
+def _restore(operation: Restore) -> Step:
+    """Give what makes a session as it was elsewhere, or goes on with one."""
+    fields, version = metadata_fields(operation.metadata), number(operation.expected_version)
+    records = _records(operation.messages)
+    times = number(operation.created_at), number(operation.updated_at)
+    named = encoded(operation.agent_id), version, *times, number(len(fields))
+    return Step(operation, scripts.RESTORE, Words((*named, *fields, *records)), _restored)
+
+
 def _append(operation: Append) -> Step:
     """Give what adds messages."""
     records = _records(operation.messages)
@@ -174,6 +184,10 @@ def _delete(operation: Delete) -> Step:
 def _made(operation: Create, reply: Reply) -> SessionData:
     head = decode_head(str(operation.session_id), reply[5])
     return SessionData(**head, messages=list(operation.messages))
+
+
+def _restored(operation: Restore, reply: Reply) -> SessionInfo | None:
+    return None if reply[0] == b"NONE" else decode_info(operation.session_id, reply[5])
 
 
 def _added(_: Append, reply: Reply) -> int:
@@ -234,6 +248,7 @@ WRITES: dict[type, Callable[[Any], Step]] = {
     Delete: _delete,
     DeleteMessages: _delete_messages,
     ReplaceMessage: _replace_message,
+    Restore: _restore,
     Rewind: _rewind,
     Update: _update,
 }

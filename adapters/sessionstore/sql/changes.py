@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, insert, select
 from sessionstore.errors import SessionNotFoundError
 from sessionstore.ownership import require_owner
 from sessionstore.rows import PRUNE_MESSAGES, Row
+from sessionstore.sql.clock import oldest_live
 from sessionstore.sql.direct import Values
 from sessionstore.sql.expiring import clear, counted, drop, hide
 from sessionstore.sql.sessions import Sessions
@@ -19,6 +20,7 @@ __all__ = [
     "add",
     "enter",
     "find",
+    "has_expired",
     "make",
     "new_row",
     "relabel",
@@ -35,7 +37,7 @@ _MANY = 500
 
 
 def new_row(session_id: str, agent_id: str, user_id: str | None, metadata: str) -> Row:
-    """Give the row of a session that is to be made."""
+    """Give the row of a session that is to be made: where it has no times, now."""
     return Row(0, session_id, agent_id, user_id, metadata, 0, 0, 1, 0, 0)
 
 
@@ -101,8 +103,9 @@ def make(
 
 def enter(sessions: Sessions, connection: Connection, row: Row) -> Row:
     """Make a session, whose messages come later, and give its row."""
-    now = _next_time(sessions, connection)
-    row = row._replace(created_at=now, updated_at=now)
+    if not row.updated_at:
+        now = _next_time(sessions, connection)
+        row = row._replace(created_at=now, updated_at=now)
     values = Values(row._asdict())
     del values["session_key"]
     statement = insert(sessions.tables.sessions).values(values)
@@ -165,17 +168,32 @@ def replace_all(
 
 
 def write_head(
-    sessions: Sessions, connection: Connection, row: Row, *, metadata: bool = False
+    sessions: Sessions,
+    connection: Connection,
+    row: Row,
+    *,
+    metadata: bool = False,
+    at: int | None = None,
 ) -> None:
-    """Note a write in a session's row: its counts, its time, its version, and its metadata."""
+    """Note a write in a session's row: its counts, its time, its version, and its metadata.
+
+    Args:
+        sessions: The store's.
+        connection: In a transaction.
+        row: The row, as it is to be.
+        metadata: Its metadata changes.
+        at: Its time, in microseconds since 1970; ``None`` for now.
+    """
     values = Values(
         key=row.session_key, count=row.message_count, last=row.last_position, now=sessions.now()
     )
     if metadata:
         values["changed"] = row.metadata
-    if sessions.is_mysql:  # which refuses to read a table that it changes
+    if at is not None:
+        values["next"] = at
+    elif sessions.is_mysql:  # which refuses to read a table that it changes
         values["next"] = _next_time(sessions, connection)
-    connection.execute(noting(sessions.tables, metadata, not sessions.is_mysql), values)
+    connection.execute(noting(sessions.tables, metadata, "next" not in values), values)
 
 
 def relabel(sessions: Sessions, connection: Connection, row: Row) -> Row:
@@ -183,6 +201,14 @@ def relabel(sessions: Sessions, connection: Connection, row: Row) -> Row:
     values = Values(key=row.session_key, changed=row.metadata)
     connection.execute(relabelling(sessions.tables), values)
     return row._replace(version=row.version + 1)
+
+
+def has_expired(sessions: Sessions, connection: Connection, updated_at: int) -> bool:
+    """Tell whether a session that was last written to then has expired, by the server's clock."""
+    if sessions.retention is None:
+        return False
+    oldest: Any = connection.scalar(select(oldest_live()), {"oldest": sessions.oldest_kept()})
+    return updated_at < int(oldest)
 
 
 def _next_time(sessions: Sessions, connection: Connection) -> int:

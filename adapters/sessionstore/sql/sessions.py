@@ -29,6 +29,7 @@ class Sessions:
         is_sqlite: What an insert leaves out is known from its count of rows.
         is_mysql: It is MySQL or MariaDB, which need some statements in another form.
         oldest: Gives the parameter of a statement that leaves out what has expired.
+        oldest_kept: The same, also where what was live once counts as live to the end of a step.
         oldest_of_all: The same, of one that leaves out only what no retention keeps.
         now: Gives the parameter of a statement that sets a time.
         look_again: Has the tables looked for before the next statement, as before the first.
@@ -42,6 +43,7 @@ class Sessions:
         self.is_sqlite: bool = db.dialect_name == "sqlite"
         self.is_mysql: bool = db.dialect_name in MYSQL
         self.oldest: Callable[[], int] = oldest_of(db.dialect_name, retention)
+        self.oldest_kept: Callable[[], int] = self.oldest
         self.oldest_of_all: Callable[[], int] = oldest_of(db.dialect_name, None)
         self.now: Callable[[], int] = now_of(db.dialect_name)
         self.look_again: Callable[[], object] = db.look_again

@@ -20,6 +20,7 @@ from sessionstore.operations import (
     GetMessages,
     Operation,
     ReplaceMessage,
+    Restore,
     Rewind,
     Several,
     Update,
@@ -38,6 +39,7 @@ from sessionstore.sql.writing import (
     create,
     delete_session,
     replace_message,
+    restore,
     update_session,
 )
 
@@ -54,6 +56,7 @@ OF_ONE_SESSION: dict[type[Operation[Any]], _MakeFlow] = {
     Get: get,
     GetMessages: get_messages,
     ReplaceMessage: replace_message,
+    Restore: restore,
     Rewind: rewind,
     Update: update_session,
 }

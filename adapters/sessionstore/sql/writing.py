@@ -15,10 +15,12 @@ from sessionstore.models import (
     encode_metadata,
     merge_metadata,
 )
-from sessionstore.operations import Create, Delete, ReplaceMessage, Update
+from sessionstore.operations import Create, Delete, ReplaceMessage, Restore, Update
 from sessionstore.rows import Row, encoded
 from sessionstore.sql.changes import (
+    add,
     find,
+    has_expired,
     make,
     new_row,
     relabel,
@@ -30,7 +32,7 @@ from sessionstore.sql.expiring import drop
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 
-__all__ = ["create", "delete_session", "replace_message", "update_session"]
+__all__ = ["create", "delete_session", "replace_message", "restore", "update_session"]
 
 
 def create(sessions: Sessions, asked: Create) -> SqlFlow[SessionData]:
@@ -58,6 +60,45 @@ def create(sessions: Sessions, asked: Create) -> SqlFlow[SessionData]:
 
     made: Row = yield Work(work, session=session_id)
     return SessionData(**made.head(), messages=list(asked.messages))
+
+
+def restore(sessions: Sessions, asked: Restore) -> SqlFlow[SessionInfo | None]:
+    """Make a session as it was elsewhere, or go on with one.
+
+    Args:
+        sessions: The store's.
+        asked: What it is to be.
+
+    Returns:
+        The session, without its messages; ``None`` where it has expired by now.
+
+    Raises:
+        SessionExistsError: It is there already.
+        SessionAccessError: It is there, and another user's.
+        SessionConflictError: It is at another version than the one to go on with.
+    """
+    session_id, expected = asked.session_id, asked.expected_version
+    records, metadata = encoded(asked.messages), encode_metadata(asked.metadata).decode()
+    new = new_row(session_id, asked.agent_id, asked.user_id, metadata)
+    new = new._replace(created_at=asked.created_at, updated_at=asked.updated_at)
+
+    def work(connection: Connection) -> Row | None:
+        row = find(sessions, connection, session_id, asked.user_id)
+        if expected is not None:
+            require_version(row.version if row else 0, expected)
+        elif row:
+            raise SessionExistsError(f"session {session_id!r} is already there")
+        if has_expired(sessions, connection, asked.updated_at):
+            return None
+        if row is None:
+            return make(sessions, connection, new, records)
+        row = row._replace(metadata=metadata, updated_at=asked.updated_at)
+        row = add(sessions, connection, row, records)
+        write_head(sessions, connection, row, metadata=True, at=asked.updated_at)
+        return row._replace(version=row.version + 1)
+
+    made: Row | None = yield Work(work, session=session_id)
+    return made and made.info()
 
 
 def replace_message(sessions: Sessions, asked: ReplaceMessage) -> SqlFlow[None]:

@@ -17,6 +17,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Restore,
     Several,
     Update,
 )
@@ -170,7 +171,7 @@ class Job(Generic[T]):
 def _is_small(operation: Any) -> bool:
     """Tell whether a write is known to be a small one, before it is encoded."""
     kind = type(operation)
-    if kind is Append or kind is Create:
+    if kind is Append or kind is Create or kind is Restore:
         return len(operation.messages) <= _MOST
     if kind is Update:
         return operation.messages is None

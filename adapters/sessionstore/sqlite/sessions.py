@@ -18,6 +18,7 @@ __all__ = [
     "oldest_live",
     "relabelled",
     "require",
+    "restored",
     "written",
 ]
 
@@ -34,6 +35,8 @@ _MAKE = """INSERT INTO sessionstore_sessions
 _WRITTEN = """UPDATE sessionstore_sessions SET version = version + 1, updated_at = max(?,
     1 + CAST((SELECT coalesce(max(updated_at), 0) FROM sessionstore_sessions
         WHERE updated_at < ?) AS INTEGER)),
+    metadata = CAST(? AS TEXT), message_count = ?, last_position = ? WHERE session_key = ?"""
+_RESTORED = """UPDATE sessionstore_sessions SET version = version + 1, updated_at = ?,
     metadata = CAST(? AS TEXT), message_count = ?, last_position = ? WHERE session_key = ?"""
 _RELABELLED = """UPDATE sessionstore_sessions SET version = version + 1, metadata = CAST(? AS TEXT)
     WHERE session_key = ?"""
@@ -92,6 +95,7 @@ def make(
     named: tuple[str, str, str | None],
     metadata: str,
     expired: Row | None,
+    created_at: int | None = None,
 ) -> Row:
     """Make a session, in the place of an expired one with the same id.
 
@@ -100,13 +104,13 @@ def make(
         named: Its id, its agent and its owner.
         metadata: JSON.
         expired: The row of that one.
+        created_at: When it was made, in microseconds since 1970; ``None`` for now.
     """
     if expired and expired.message_count > PRUNE_MESSAGES:
         leave_tombstone(transaction, expired.session_key)
     elif expired:
         drop(transaction, expired.session_key)
-    [[newest]] = transaction.execute(_NEWEST, (LATEST,))
-    now = clock.stamp(int(newest or 0))
+    now = _next_time(transaction) if created_at is None else created_at
     made = transaction.execute(_MAKE, (*named, metadata, now, now))
     # Numbers are given again: messages of a damaged session may be left under this one.
     transaction.execute(_CLEAR, (made.lastrowid,))
@@ -121,9 +125,20 @@ def written(transaction: Transaction, row: Row) -> None:
     transaction.execute(_WRITTEN, (now, others, row.metadata, *counts, row.session_key))
 
 
+def restored(transaction: Transaction, row: Row) -> None:
+    """Note that a session was restored, with the time that it has."""
+    counts = row.message_count, row.last_position
+    transaction.execute(_RESTORED, (row.updated_at, row.metadata, *counts, row.session_key))
+
+
 def relabelled(transaction: Transaction, row: Row) -> None:
     """Note that a session has other metadata, which leaves it where it is in lists."""
     transaction.execute(_RELABELLED, (row.metadata, row.session_key))
+
+
+def _next_time(transaction: Transaction) -> int:
+    [[newest]] = transaction.execute(_NEWEST, (LATEST,))
+    return clock.stamp(int(newest or 0))
 
 
 def leave_tombstone(transaction: Transaction, session_key: int) -> None:

@@ -12,6 +12,7 @@ from sessionstore.operations import (
     DeleteMessages,
     Prune,
     ReplaceMessage,
+    Restore,
     Rewind,
     Update,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "delete_messages",
     "prune",
     "replace_message",
+    "restore",
     "rewind",
     "update",
 ]
@@ -50,6 +52,26 @@ def create(transaction: Transaction, operation: Create) -> SessionData:
     row = messages.add(transaction, row, records)
     sessions.written(transaction, row)
     return SessionData(**row._replace(version=1).head(), messages=list(operation.messages))
+
+
+def restore(transaction: Transaction, operation: Restore) -> SessionInfo | None:
+    """Make a session as it was elsewhere, or go on with one."""
+    records, metadata = transaction.encoded(operation), encode_metadata(operation.metadata).decode()
+    session_id, expected = operation.session_id, operation.expected_version
+    row, expired = sessions.look_up(transaction, session_id, operation.user_id)
+    if expected is not None:
+        require_version(row.version if row else 0, expected)
+    elif row:
+        raise SessionExistsError(f"session {session_id!r} is already there")
+    if operation.updated_at < sessions.oldest_live(transaction):
+        return None
+    if row is None:
+        named = session_id, operation.agent_id, operation.user_id
+        row = sessions.make(transaction, named, metadata, expired, operation.created_at)
+    row = messages.add(transaction, row._replace(metadata=metadata), records)
+    row = row._replace(updated_at=operation.updated_at)
+    sessions.restored(transaction, row)
+    return row._replace(version=row.version + 1).info()
 
 
 def append(transaction: Transaction, operation: Append) -> int:

@@ -22,6 +22,7 @@ from sessionstore.testing.ownership import OwnershipContract
 from sessionstore.testing.previews import PreviewContract
 from sessionstore.testing.processes import ProcessContract
 from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.restoring import RestoreContract, RestorePartsContract
 from sessionstore.testing.rewinding import RewindContract, RewindVolumeContract
 from sessionstore.testing.scarcity import ScarcityContract
 from sessionstore.testing.sessions import SessionContract
@@ -58,6 +59,8 @@ class SessionStoreConformance(
     ForkContract,
     ForkVolumeContract,
     RewindVolumeContract,
+    RestoreContract,
+    RestorePartsContract,
     OperationContract,
     SeveralContract,
     LeaseContract,

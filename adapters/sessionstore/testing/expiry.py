@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from sessionstore.errors import InvalidMessageError, SessionConflictError, SessionNotFoundError
+from sessionstore.models import SessionInfo
+from sessionstore.operations import Get, Restore
 from sessionstore.store import SessionStore
 from sessionstore.testing.modes import Stores, StoreSuite
+from sessionstore.testing.restoring import as_it_was
 from sessionstore.testing.samples import conversation, ids, said, stored
 from sessionstore.testing.waiting import wait_until
 
@@ -87,6 +90,28 @@ class ExpiryContract(StoreSuite):
             assert store.get_messages("s") == []
 
         self._in_time(stores, look)
+
+    def test_what_is_restored_expires_as_it_would_have(self, stores: Stores) -> None:
+        """By its last write: too old a session is not restored, nor is it gone on with."""
+        minute = 60.0
+        store = stores.open(**self.expiring(minute))
+
+        def restored(age: float, version: int | None = None) -> SessionInfo | None:
+            at = datetime.now(timezone.utc) - timedelta(seconds=age)
+            given = as_it_was("s", conversation(2), created_at=at, updated_at=at)
+            return store.run(Restore(given, expected_version=version))
+
+        assert restored(2 * minute) is None
+        assert store.get("s") is None
+        assert store.list_sessions().sessions == []
+        assert store.run([Restore(as_it_was("s", [])), Get("s")]) == [None, None]
+        assert restored(0) is not None
+        assert restored(2 * minute, 1) is None
+        assert stored(store, "s").version == 1
+        began = time.monotonic()
+        assert restored(minute - 0.5, 1) is not None
+        wait_until(lambda: store.get("s") is None)
+        assert time.monotonic() - began < minute
 
     def test_an_expired_session_is_not_read(self, expired: SessionStore) -> None:
         """By anyone, its owner included."""

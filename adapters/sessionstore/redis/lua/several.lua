@@ -31,7 +31,7 @@ local function idle(kind)
   if #writes < KEPT * EACH then
     if kind == 'append' then return {'NOTHING', 0} end
     if kind == 'remove' or kind == 'rewind' then return {'NOTHING', 0, '', '', '', {}} end
-    if kind == 'delete' then return {'NONE'} end
+    if kind == 'delete' or kind == 'restore' then return {'NONE'} end
   end
   return {'UNKNOWN'}
 end

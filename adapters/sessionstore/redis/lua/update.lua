@@ -23,8 +23,7 @@ local function relabel(session)
   session.version, session.added = session.version + 1, 0
   redis.call('HSET', head, 'version', session.version)
   remember(session.version, 0)
-  local activity = string.format('%.0f', session.updated)
-  for i = 1, #indexes do enter(indexes[i], activity, member, ttl) end
+  for i = 1, #indexes do enter(indexes[i], session.score, member, ttl) end
 end
 
 -- What was updated and then deleted is as it would be had it been deleted before.
@@ -38,6 +37,7 @@ if not repeated(session) then
   if not readable() then return {'CORRUPT'} end
   if ARGV[8] == '' then
     begin_in_place(session)
+    session.score = apart(session)
     for i = 1, #indexes do redis.call('ZCARD', indexes[i]) end
   else
     begin(session)

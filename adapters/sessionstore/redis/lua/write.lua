@@ -118,6 +118,21 @@ local function begin(session)
   end
 end
 
+-- Gives the activity by which the indexes keep a session that does not take the newest: that of its
+-- time, or the next one that no other has.
+local function apart(session)
+  local all, at = indexes[1], session.updated
+  if not all then return nil end
+  local function others(many)
+    return redis.call('ZCOUNT', all, string.format('%.0f', at), string.format('%.0f', at + many - 1))
+  end
+  local own = tonumber(redis.call('ZSCORE', all, member) or '-1')
+  if own >= at and own < at + 1000 then return string.format('%.0f', own) end
+  while others(1000) >= 1000 do at = at + 1000 end
+  while others(1) > 0 do at = at + 1 end
+  return string.format('%.0f', at)
+end
+
 local function add(session, from)
   local batch, free = {}, session.first + session.gaps
   for i = from, #ARGV, 2 do
@@ -133,7 +148,8 @@ end
 -- Tells whether the session was there for good before, and so its indexes have no TTL either.
 local function expire(session)
   if ttl ~= '' then
-    local at = string.format('%.0f', math.floor(now / 1000) + tonumber(ttl))
+    local since = math.floor((session.since or now) / 1000)
+    local at = string.format('%.0f', since + tonumber(ttl))
     for i = 1, 4 do redis.call('PEXPIREAT', KEYS[i], at) end
     return
   end
@@ -157,11 +173,12 @@ local function finish(session, added, is_plain)
   local is_permanent = expire(session)
   remember(session.version, added)
   for i = 1, #expired do forget(expired[i], prefix) end
+  local score = session.score or activity
   for i = 1, #indexes do
     if is_permanent and is_plain then
-      redis.call('ZADD', indexes[i], activity, member)
+      redis.call('ZADD', indexes[i], score, member)
     else
-      enter(indexes[i], activity, member, ttl)
+      enter(indexes[i], score, member, ttl)
     end
   end
 end
