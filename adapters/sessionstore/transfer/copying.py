@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sessionstore.store import SessionStore
+from sessionstore.transfer.listing import Listing, Wanted, wanted
+from sessionstore.transfer.moving import Mover, Tally
 from sessionstore.transfer.reports import OnProgress, TransferReport
+from sessionstore.transfer.requests import TransferFlow, arun_transfer, run_transfer
+from sessionstore.transfer.sources import session_in
 
 __all__ = ["acopy_sessions", "copy_sessions"]
 
@@ -38,7 +44,8 @@ def copy_sessions(
     Raises:
         StoreUnavailableError: One of the stores can't be reached.
     """
-    raise NotImplementedError
+    mover = Mover(target, verify=verify, tally=Tally(progress))
+    return run_transfer(_copy(source, mover, wanted(user_id, agent_id)))
 
 
 async def acopy_sessions(
@@ -51,4 +58,12 @@ async def acopy_sessions(
     progress: OnProgress | None = None,
 ) -> TransferReport:
     """Async twin of `copy_sessions`."""
-    raise NotImplementedError
+    mover = Mover(target, verify=verify, tally=Tally(progress))
+    return await arun_transfer(_copy(source, mover, wanted(user_id, agent_id)))
+
+
+def _copy(source: SessionStore, mover: Mover, chosen: Wanted) -> TransferFlow[TransferReport]:
+    listing = Listing(source, chosen)
+    while (info := (yield from listing.next())) is not None:
+        yield from mover.move(info.id, partial(session_in, source, info.id))
+    return mover.tally.report()

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Generator, Iterable, Iterator
+from functools import partial
+from typing import BinaryIO
 
 from sessionstore.models import SessionData
 from sessionstore.store import SessionStore
+from sessionstore.transfer.filed import SessionFile
+from sessionstore.transfer.files import FileLike, LineReader
+from sessionstore.transfer.listing import Wanted, wanted
+from sessionstore.transfer.moving import Mover, Tally
+from sessionstore.transfer.readers.unreadable import Unreadable
 from sessionstore.transfer.reports import OnProgress, TransferReport
-
-if TYPE_CHECKING:
-    from sessionstore.transfer.readers.unreadable import Unreadable
+from sessionstore.transfer.requests import TransferFlow, arun_transfer, call, run_transfer
+from sessionstore.transfer.sources import ComingSession, GivenSession
 
 __all__ = ["aimport_from", "aimport_sessions", "import_from", "import_sessions"]
+
+LONGEST_LINE = 2**28
+"""Bytes of a line of a file, by default: a message may be as large."""
 
 
 def import_sessions(
@@ -23,6 +31,7 @@ def import_sessions(
     user_id: str | None = None,
     agent_id: str | None = None,
     verify: bool = False,
+    longest_line: int = LONGEST_LINE,
     progress: OnProgress | None = None,
 ) -> TransferReport:
     """Put the sessions of a file that `export_sessions` wrote into a store.
@@ -37,6 +46,8 @@ def import_sessions(
         user_id: Only the sessions of this user.
         agent_id: Only those with this agent.
         verify: Read each message back, and compare; also those of sessions that were there.
+        longest_line: How many bytes a line may have, 1 or more; by default 256 MiB. So much memory
+            a file can take.
         progress: Called as it goes on.
 
     Returns:
@@ -48,7 +59,8 @@ def import_sessions(
         StoreUnavailableError: The store can't be reached.
         OSError: The file can't be read.
     """
-    raise NotImplementedError
+    mover = Mover(store, verify=verify, tally=Tally(progress), tries=1)  # nothing is read twice
+    return run_transfer(_import(file, mover, wanted(user_id, agent_id), longest_line))
 
 
 async def aimport_sessions(
@@ -58,10 +70,12 @@ async def aimport_sessions(
     user_id: str | None = None,
     agent_id: str | None = None,
     verify: bool = False,
+    longest_line: int = LONGEST_LINE,
     progress: OnProgress | None = None,
 ) -> TransferReport:
-    """Async twin of `import_sessions`; the file is read in threads."""
-    raise NotImplementedError
+    """Async twin of `import_sessions`; the file is read in a thread."""
+    mover = Mover(store, verify=verify, tally=Tally(progress), tries=1)  # nothing is read twice
+    return await arun_transfer(_import(file, mover, wanted(user_id, agent_id), longest_line))
 
 
 def import_from(
@@ -92,7 +106,8 @@ def import_from(
     Raises:
         StoreUnavailableError: The store can't be reached.
     """
-    raise NotImplementedError
+    mover = Mover(store, verify=verify, tally=Tally(progress))
+    return run_transfer(_import_from(sessions, mover, wanted(user_id, agent_id)))
 
 
 async def aimport_from(
@@ -104,5 +119,51 @@ async def aimport_from(
     verify: bool = False,
     progress: OnProgress | None = None,
 ) -> TransferReport:
-    """Async twin of `import_from`; the sessions are asked for in threads, one after the other."""
-    raise NotImplementedError
+    """Async twin of `import_from`; all sessions are asked for in one thread."""
+    mover = Mover(store, verify=verify, tally=Tally(progress))
+    return await arun_transfer(_import_from(sessions, mover, wanted(user_id, agent_id)))
+
+
+def _import(
+    file: FileLike, mover: Mover, chosen: Wanted, longest_line: int
+) -> TransferFlow[TransferReport]:
+    reader = yield from call(partial(LineReader, file, longest_line))
+    mover.tally.place = lambda: (reader.position, reader.size)
+    try:
+        yield from SessionFile(reader, mover, chosen).move_all()
+    finally:
+        reader.close()
+    return mover.tally.report()
+
+
+def _import_from(
+    sessions: Iterable[SessionData | Unreadable], mover: Mover, chosen: Wanted
+) -> TransferFlow[TransferReport]:
+    coming = iter(sessions)
+    try:
+        while (one := (yield from call(partial(_next_of, coming)))) is not None:
+            if isinstance(one, Unreadable):
+                mover.tally.unreadable(one.where, one.why)
+            elif chosen.includes(one):
+                yield from mover.move(one.id, partial(_given, one))
+    except Exception:
+        yield from call(partial(_close, coming))  # in its own thread
+        raise
+    return mover.tally.report()
+
+
+def _next_of(coming: Iterator[SessionData | Unreadable]) -> SessionData | Unreadable | None:
+    one = next(coming, None)
+    if one is None or isinstance(one, (SessionData, Unreadable)):
+        return one
+    raise TypeError(f"sessions must be SessionData or Unreadable, not {type(one).__name__}")
+
+
+def _given(session: SessionData) -> TransferFlow[ComingSession | None]:
+    yield from ()
+    return GivenSession(session)
+
+
+def _close(coming: Iterator[SessionData | Unreadable]) -> None:
+    if isinstance(coming, Generator):
+        coming.close()

@@ -1,0 +1,76 @@
+"""What the flows of a transfer ask for: operations of stores, and work on files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from sessionstore.flow import Flow, aplay, play
+from sessionstore.operations import Operation
+from sessionstore.store import SessionStore
+
+__all__ = ["TransferFlow", "arun_transfer", "ask", "ask_all", "call", "run_transfer"]
+
+T = TypeVar("T")
+
+
+class _Ask(NamedTuple):
+    store: SessionStore
+    operation: Any
+
+
+class _Call(NamedTuple):
+    work: Callable[[], Any]
+
+
+_Request: TypeAlias = _Ask | _Call
+
+TransferFlow: TypeAlias = Flow[_Request, Any, T]
+"""A flow whose requests are operations of a store, and calls of what reads or writes a file."""
+
+
+def ask(store: SessionStore, operation: Operation[T]) -> TransferFlow[T]:
+    """Have a store carry out an operation."""
+    result: T = yield _Ask(store, operation)
+    return result
+
+
+def ask_all(store: SessionStore, operations: list[Any]) -> TransferFlow[list[Any]]:
+    """Have a store carry out operations on one session as one step."""
+    results: list[Any] = yield _Ask(store, operations)
+    return results
+
+
+def call(work: Callable[[], T]) -> TransferFlow[T]:
+    """Do what may wait for a disk: in async, in a thread, the same one each time."""
+    result: T = yield _Call(work)
+    return result
+
+
+def run_transfer(flow: TransferFlow[T]) -> T:
+    """Drive a transfer to its end."""
+    return play(flow, _send)
+
+
+async def arun_transfer(flow: TransferFlow[T]) -> T:
+    """Async twin of `run_transfer`."""
+    # One thread for all of a file, or of a reader's database, which may allow no other.
+    thread = ThreadPoolExecutor(1, "sessionstore-transfer")
+
+    async def send(request: _Request) -> Any:
+        if isinstance(request, _Ask):
+            return await request.store.arun(request.operation)
+        return await asyncio.get_running_loop().run_in_executor(thread, request.work)
+
+    try:
+        return await aplay(flow, send)
+    finally:
+        thread.shutdown(wait=False)
+
+
+def _send(request: _Request) -> Any:
+    if isinstance(request, _Ask):
+        return request.store.run(request.operation)
+    return request.work()
