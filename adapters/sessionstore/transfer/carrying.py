@@ -1,10 +1,11 @@
 """One session, put into a store: at once, or in parts, of which each is there once.
 
 A session of up to 500 messages is one `Restore`. A longer one is restored in parts, and has a mark
-in its metadata until it is whole. Whoever finds that mark, after a kill, compares what is there
-with what comes, and goes on behind it; or takes it out, where it is not the beginning of that.
-Each part names the version that the one before it gave: so nobody else has written in between, and
-of two who carry the same session one is told.
+in its metadata until it is whole, which names the version that it has by that part. Whoever finds
+such a session, after a kill, compares what is there with what comes, and goes on behind it; or
+takes it out, where it is not the beginning of that. One at another version is left: others have
+written to it. Each part names the version that the one before it gave: so nobody else has written
+in between, and of two who carry the same session one is told.
 """
 
 from __future__ import annotations
@@ -103,8 +104,16 @@ class Carrying:
         except (StoreUnavailableError, ChangedError, TransferFileError):
             raise  # the next run goes on with what is there
         except SessionStoreError:
-            yield from self._discard()
+            yield from self.discard()
             raise
+
+    def discard(self) -> TransferFlow[None]:
+        """Take out what was begun, and not finished."""
+        if self._version is not None:
+            unchanged = Update(self._head.id, metadata={}, expected_version=self._version)
+            self._version = None
+            with suppress(SessionConflictError, SessionNotFoundError):  # it is somebody else's now
+                yield from ask_all(self._target, [unchanged, Delete(self._head.id)])
 
     def _carry(self) -> TransferFlow[Verdict]:
         page = yield from self._coming.next_page()
@@ -123,7 +132,8 @@ class Carrying:
     def _put(self, page: list[SessionMessage], *, whole: bool = False) -> TransferFlow[None]:
         metadata = self._head.metadata
         if not whole:
-            metadata = {**metadata, MARK: {"messages": self._head.message_count}}
+            mark = {"messages": self._head.message_count, "version": (self._version or 0) + 1}
+            metadata = {**metadata, MARK: mark}
         session = replace(self._head, messages=page, metadata=metadata)
         info = yield from ask(self._target, Restore(session, self._version))
         yield from self._take(info, page, whole=whole)
@@ -152,13 +162,6 @@ class Carrying:
             )
         yield from self._put([], whole=True)
 
-    def _discard(self) -> TransferFlow[None]:
-        if self._version is not None:
-            unchanged = Update(self._head.id, metadata={}, expected_version=self._version)
-            self._version = None
-            with suppress(SessionConflictError, SessionNotFoundError):  # it is somebody else's now
-                yield from ask_all(self._target, [unchanged, Delete(self._head.id)])
-
     # -- What is there already --------------------------------------------------------------------
 
     def _meet(self, page: list[SessionMessage]) -> TransferFlow[Verdict]:
@@ -166,6 +169,8 @@ class Carrying:
         if there is None:
             raise ChangedError("it was deleted from the target meanwhile: run this again")
         if MARK in there.metadata and _is_of(there, self._head):
+            if not _is_untouched(there):
+                raise DifferentError("a part of it is there already, which others have written to")
             yield from self._finish(there, page)
             yield from self._verify_head()
             return Verdict.COPIED
@@ -188,7 +193,7 @@ class Carrying:
         while left:
             known = page[:left]
             if not (known and (yield from holds(self._target, there.id, self._last, known))):
-                yield from self._discard()
+                yield from self.discard()
                 raise ChangedError(_NOT_WHOLE)
             self._last, left = str(known[-1].id), left - len(known)
             page = page[len(known) :] or (yield from self._coming.next_page())
@@ -202,6 +207,12 @@ class Carrying:
             different = "id" if there is None else difference(self._head, there)
             if different:
                 raise UnverifiedError(f"it comes back with other {different}")
+
+
+def _is_untouched(there: SessionData) -> bool:
+    """Tell whether nobody but a transfer has written to an unfinished copy."""
+    mark = there.metadata[MARK]
+    return isinstance(mark, dict) and mark.get("version") == there.version
 
 
 def _is_of(there: SessionData, head: SessionData) -> bool:

@@ -106,6 +106,7 @@ class Mover:
     ) -> None:
         self._target, self._verify, self._tries = target, verify, tries
         self.tally: Tally = tally
+        self._begun: Carrying | None = None
 
     def move(
         self,
@@ -131,6 +132,7 @@ class Mover:
     ) -> TransferFlow[SessionStoreError | None]:
         """Give why a session is left as it was; what ends the whole transfer is raised."""
         error: SessionStoreError | None = None
+        self._begun = None
         for _ in range(self._tries):
             try:
                 yield from self._carry((yield from begin()))
@@ -146,9 +148,11 @@ class Mover:
 
     def _carry(self, coming: ComingSession | None) -> TransferFlow[None]:
         if coming is None:
+            if self._begun is not None:  # it was deleted while it was read
+                yield from self._begun.discard()
             return
-        carrying = Carrying(self._target, coming, verify=self._verify, on_page=self.tally.wrote)
-        verdict = yield from carrying.carry()
+        self._begun = Carrying(self._target, coming, verify=self._verify, on_page=self.tally.wrote)
+        verdict = yield from self._begun.carry()
         verified = self._verify and verdict is not Verdict.EXPIRED
         self.tally.done(verdict, verified=verified)
 

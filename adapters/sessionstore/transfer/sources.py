@@ -100,13 +100,13 @@ class StoredSession(ComingSession):
         self._store = store
         self._whole = len(session.messages) == session.message_count
         self._read = session.messages if self._whole else []
-        self._after: str | None = ""
+        self._after, self._given = "", 0
         self._limit = _AT_ONCE
 
     def next_page(self) -> TransferFlow[list[SessionMessage]]:
         """Read some more of the messages; those of a short session were read with it."""
         page, self._read = self._read, []
-        if self._whole:
+        if self._whole or self._given >= self.head.message_count:
             return page
         read = GetMessages(self.head.id, self._limit, after=self._after)
         try:
@@ -114,7 +114,7 @@ class StoredSession(ComingSession):
         except InvalidMessageError:  # the last one is gone
             raise ChangedError("it was written to all the time: run this again") from None
         if page:
-            self._after = page[-1].id
+            self._after, self._given = str(page[-1].id), self._given + len(page)
             self._limit = _fitting(page, self._limit)
         return page
 
