@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from children import Children
 from faults import FaultyStore
-from transfers import THEN, all_of, fill, messages, require_same, session
+from transfers import DIES, THEN, all_of, fill, messages, require_same, session
 from warm import Warm
 
 from sessionstore import (
@@ -338,58 +338,8 @@ def test_readers_give_sessions_and_what_they_could_not_read(mode: str) -> None:
 
 # -- Killed ---------------------------------------------------------------------------------------
 
-DIES = """
-    import os, signal, sys
-    from itertools import count
 
-    from transfers import fill, require_same
-    from sessionstore import SQLiteSessionStore, WrapperSessionStore
-    from sessionstore.transfer import copy_sessions
-
-    folder, steps_left = sys.argv[1], 0
-
-
-    class Mortal(WrapperSessionStore):
-        def run(self, operation):
-            self.step()
-            result = super().run(operation)
-            self.step()
-            return result
-
-        def step(self):
-            global steps_left
-            steps_left -= 1
-            if steps_left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-
-    def opened(name):
-        return SQLiteSessionStore(f"{folder}/{name}.db", synchronous="NORMAL")
-
-
-    def lived(number):
-        global steps_left
-        child = os.fork()
-        if child:
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        steps_left = number
-        copy_sessions(opened("source"), Mortal(opened(number)))
-        os._exit(0)
-
-
-    fill(opened("source"))
-    for number in count(1):
-        status = lived(number)
-        assert status in (0, -signal.SIGKILL), status
-        report = copy_sessions(opened("source"), opened(number), verify=True)
-        assert report.complete and report.copied + report.equal == 6, report
-        require_same(opened("source"), opened(number))
-        if status == 0:
-            break
-    print(number)
-"""
-
-
-def test_a_copy_that_is_killed_at_any_step_is_gone_on_with(warm: Warm, tmp_path: Any) -> None:
+def test_a_copy_that_is_killed_is_gone_on_with(warm: Warm, tmp_path: Any) -> None:
+    """At every fifth step here, at each in the soak."""
     with Children(warm) as children:
-        assert int(children.run(DIES, tmp_path)) > 10
+        assert int(children.run(DIES, tmp_path, 5)) > 10

@@ -65,3 +65,56 @@ def require_same(one: SessionStore, other: SessionStore) -> None:
     """Check that two stores hold the same, in the same order."""
     assert all_of(one) == all_of(other)
     assert list(held(one)) == list(held(other))
+
+
+DIES = """
+    import os, signal, sys
+    from itertools import count
+
+    from transfers import fill, require_same
+    from sessionstore import SQLiteSessionStore, WrapperSessionStore
+    from sessionstore.transfer import copy_sessions
+
+    folder, stride = sys.argv[1:]
+    steps_left = 0
+
+
+    class Mortal(WrapperSessionStore):
+        def run(self, operation):
+            self.step()
+            result = super().run(operation)
+            self.step()
+            return result
+
+        def step(self):
+            global steps_left
+            steps_left -= 1
+            if steps_left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+    def opened(name):
+        return SQLiteSessionStore(f"{folder}/{name}.db", synchronous="NORMAL")
+
+
+    def lived(number):
+        global steps_left
+        child = os.fork()
+        if child:
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        steps_left = number
+        copy_sessions(opened("source"), Mortal(opened(number)))
+        os._exit(0)
+
+
+    fill(opened("source"), long=1_100)
+    for number in count(1, int(stride)):
+        status = lived(number)
+        assert status in (0, -signal.SIGKILL), status
+        report = copy_sessions(opened("source"), opened(number), verify=True)
+        assert report.complete and report.copied + report.equal == 6, report
+        require_same(opened("source"), opened(number))
+        if status == 0:
+            break
+    print(number)
+"""

@@ -27,7 +27,7 @@ from sessionstore.errors import (
 from sessionstore.models import SessionData, SessionInfo, SessionMessage
 from sessionstore.operations import Delete, Get, Restore, Update
 from sessionstore.store import SessionStore
-from sessionstore.transfer.jsonl import TransferFileError
+from sessionstore.transfer.jsonl import BadLineError, TransferFileError
 from sessionstore.transfer.requests import TransferFlow, ask, ask_all
 from sessionstore.transfer.sources import MARK, ChangedError, ComingSession
 from sessionstore.transfer.verifying import difference, holds
@@ -101,10 +101,9 @@ class Carrying:
             return Verdict.EXPIRED
         except SessionConflictError:
             raise ChangedError("somebody else writes to the copy: run this again") from None
-        except (StoreUnavailableError, ChangedError, TransferFileError):
-            raise  # the next run goes on with what is there
-        except SessionStoreError:
-            yield from self.discard()
+        except SessionStoreError as error:
+            if not _may_go_on(error):
+                yield from self.discard()
             raise
 
     def discard(self) -> TransferFlow[None]:
@@ -207,6 +206,13 @@ class Carrying:
             different = "id" if there is None else difference(self._head, there)
             if different:
                 raise UnverifiedError(f"it comes back with other {different}")
+
+
+def _may_go_on(error: SessionStoreError) -> bool:
+    """Tell whether the next run may go on with what is there."""
+    if isinstance(error, BadLineError):
+        return False
+    return isinstance(error, (StoreUnavailableError, ChangedError, TransferFileError))
 
 
 def _is_untouched(there: SessionData) -> bool:

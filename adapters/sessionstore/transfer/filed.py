@@ -35,7 +35,7 @@ class FiledSession(ComingSession):
 
     def __init__(self, reader: LineReader, line: SessionLine) -> None:
         super().__init__(line.head())
-        self._reader, self._count = reader, 0
+        self._reader, self._count, self._number = reader, 0, reader.number
         self._line: SessionLine | None = line
 
     def next_page(self) -> TransferFlow[list[SessionMessage]]:
@@ -44,6 +44,13 @@ class FiledSession(ComingSession):
         page = yield from call(partial(self._read, line))
         self._count += len(page)
         return page
+
+    def require_settled(self) -> TransferFlow[None]:
+        """Look whether there were as many messages as the session's line says."""
+        yield from ()
+        if self._count != self.head.message_count:
+            why = f"the session has {self._count} messages, not {self.head.message_count}"
+            raise BadLineError(why, self._number)
 
     def _read(self, line: SessionLine | MoreLine | None) -> list[SessionMessage]:
         line = line or self._next_line()

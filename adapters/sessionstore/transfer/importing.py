@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from functools import partial
 from typing import BinaryIO
 
+from sessionstore.errors import InvalidSessionError
 from sessionstore.models import SessionData
 from sessionstore.store import SessionStore
 from sessionstore.transfer.filed import SessionFile
@@ -46,8 +47,8 @@ def import_sessions(
         user_id: Only the sessions of this user.
         agent_id: Only those with this agent.
         verify: Read each message back, and compare; also those of sessions that were there.
-        longest_line: How many bytes a line may have, 1 or more; by default 256 MiB. So much memory
-            a file can take.
+        longest_line: How many bytes a line may have, 1 or more; by default 256 MiB. A file can take
+            a few times as much memory.
         progress: Called as it goes on.
 
     Returns:
@@ -127,6 +128,8 @@ async def aimport_from(
 def _import(
     file: FileLike, mover: Mover, chosen: Wanted, longest_line: int
 ) -> TransferFlow[TransferReport]:
+    if type(longest_line) is not int or longest_line < 1:
+        raise InvalidSessionError("longest_line must be a whole number of 1 or more: bytes")
     reader = yield from call(partial(LineReader, file, longest_line))
     mover.tally.place = lambda: (reader.position, reader.size)
     try:

@@ -164,14 +164,19 @@ def messages_of(line: SessionLine | MoreLine, number: int) -> list[SessionMessag
     """Give the messages of a line.
 
     Raises:
-        BadLineError: One of them can't be read.
+        BadLineError: One of them can't be read, has no id, or has that of another one.
     """
-    why = ""
+    why, messages = "", []
     try:
-        return decode_messages(line.id, list(map(bytes, line.messages)))
+        messages = decode_messages(line.id, list(map(bytes, line.messages)))
     except CorruptMessageError as error:
         why = str(error)
-    raise BadLineError(why, number)
+    ids = {message.id for message in messages}
+    if None in ids or len(ids) < len(messages):
+        why = "a message has no id, or that of another one"
+    if why:
+        raise BadLineError(why, number)
+    return messages
 
 
 def _raw(page: Sequence[SessionMessage]) -> list[msgspec.Raw]:
