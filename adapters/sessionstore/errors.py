@@ -68,7 +68,7 @@ class OutageError(StoreUnavailableError):
 
 
 class SessionExistsError(SessionStoreError):
-    """``create`` or ``fork`` was given the id of a session that is already there."""
+    """``create``, ``fork`` or `Restore` was given the id of a session that is already there."""
 
 
 class SessionNotFoundError(SessionStoreError):
