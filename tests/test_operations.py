@@ -13,6 +13,7 @@ from sessionstore import (
     InMemorySessionStore,
     InvalidMessageError,
     InvalidSessionError,
+    SessionData,
     SessionMessage,
     SessionStoreError,
     SQLiteSessionStore,
@@ -34,6 +35,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Restore,
     Rewind,
     Setup,
     Update,
@@ -41,6 +43,17 @@ from sessionstore.operations import (
 
 WORDS = "my words"
 SAID = SessionMessage("user", WORDS, id="m1")
+SESSION = SessionData(
+    id="s",
+    agent_id="helper",
+    user_id="alice",
+    metadata={"title": WORDS},
+    created_at=SAID.created_at,
+    updated_at=SAID.created_at,
+    version=1,
+    message_count=1,
+    messages=[SAID],
+)
 ALL: list[Operation[Any]] = [
     Create("s", [SAID], "helper", "alice", {"title": WORDS}),
     Get("s", 3, "alice"),
@@ -51,6 +64,7 @@ ALL: list[Operation[Any]] = [
     Rewind("s", "m1", "alice", 2),
     Update("s", [SAID], {"title": WORDS}, "alice", 2),
     Delete("s", "alice"),
+    Restore(SESSION, 2),
     Fork("s", "t", "m1", "alice", {"title": WORDS}),
     AcquireLease("s", 5, "alice", True, WORDS),
     RenewLease("s", 7, 5, "alice"),
@@ -71,6 +85,7 @@ _decoder: Any = msgspec.json.Decoder(
     | Rewind
     | Update
     | Delete
+    | Restore
     | Fork
     | AcquireLease
     | RenewLease
@@ -103,9 +118,9 @@ def test_an_operation_can_not_be_changed(operation: Operation[Any]) -> None:
 
 
 def test_an_operation_says_which_session_it_is_about_and_whether_it_writes() -> None:
-    assert [one.about for one in ALL] == ["s"] * 14 + [None] * 4
+    assert [one.about for one in ALL] == ["s"] * 15 + [None] * 4
     writes = {Create, Append, ReplaceMessage, DeleteMessages, Rewind, Update, Delete, Fork, Prune}
-    writes |= {AcquireLease, RenewLease, ReleaseLease}
+    writes |= {Restore, AcquireLease, RenewLease, ReleaseLease}
     assert {type(one) for one in ALL if one.is_write} == writes
 
 

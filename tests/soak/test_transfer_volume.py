@@ -43,7 +43,7 @@ print(peak() - before, before)
 @pytest.mark.soak
 @pytest.mark.parametrize("sessions", [1, 10_000])
 def test_a_million_messages_are_moved_in_bounded_memory(tmp_path: Path, sessions: int) -> None:
-    """Some 300 MB of JSON: what it takes is told in megabytes, beyond what filling the store did."""
+    """It takes so many megabytes more than to fill the store took, of some 300 MB of JSON."""
     arguments = [str(tmp_path), str(sessions), str(MESSAGES)]
     run = subprocess.run(
         [sys.executable, "-c", MOVES, *arguments], check=True, capture_output=True, text=True
