@@ -116,6 +116,10 @@ class SessionTable(Generic[S]):
         self._unfinished = _Noted(session, change, what, version, *place, state, moves, made)
         self.finish()
 
+    def note(self, time: int) -> None:
+        """Have all changes from now on be later than a time, in microseconds."""
+        self.newest = max(self.newest, time)
+
     def take_out(self, session: S) -> None:
         """Take a session out."""
         self._unfinished = _Noted(session, None)
@@ -167,7 +171,7 @@ class SessionTable(Generic[S]):
             session.version, session.activity = noted.version, noted.activity
             session.updated_at, session.state = noted.time, noted.state
             if noted.moves:
-                self.newest = max(self.newest, noted.time)
+                self.note(noted.time)
                 if noted.made:
                     session.created_at = noted.made
                 self._enter(session)

@@ -210,12 +210,12 @@ class SessionCache(SessionTable[KnownSession]):
         """Know of a session what is given, with its version and times."""
         self.finish()
         session.activity = session.state = next(self._states)
-        self.newest = max(self.newest, session.updated_at)
+        self.note(session.updated_at)
         self.sessions[session.id] = session
 
     def swap(self, session: KnownSession) -> None:
         """Know of a session something else than before, without a write."""
-        self.newest = max(self.newest, session.updated_at)
+        self.note(session.updated_at)
         self.sessions[session.id] = session
         self.use(session.id)
 
