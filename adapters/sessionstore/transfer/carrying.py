@@ -156,9 +156,7 @@ class Carrying:
         yield from self._coming.require_settled()
         if self._count != self._head.message_count:
             there, said = self._count, self._head.message_count
-            raise UnverifiedError(
-                f"it has {there} messages, of which no two share an id, not {said}"
-            )
+            raise UnverifiedError(f"the target holds {there} messages of it, not {said}")
         yield from self._put([], whole=True)
 
     # -- What is there already --------------------------------------------------------------------
