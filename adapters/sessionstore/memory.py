@@ -50,8 +50,10 @@ from sessionstore.operations import (
     ReplaceMessage,
     Restore,
     Rewind,
+    Scrub,
     Setup,
     Several,
+    Trace,
     Update,
     as_several,
 )
@@ -319,6 +321,16 @@ class InMemorySessionStore(SessionStore):
         with self._lock:
             self._leases.check(operation)
 
+    def _scrub(self, operation: Scrub) -> list[Trace]:
+        with self._lock:
+            self._table.finish()
+            sessions = list(self._table.newest_first(None, operation.user_id or ""))
+            for session in sessions:
+                self._table.take_out(session)
+            leases = self._leases.forget(operation.session_ids)
+        where = "InMemorySessionStore"
+        return [Trace(where, "unlisted sessions", len(sessions)), Trace(where, "leases", leases)]
+
     def _ping(self, _: Ping) -> None:
         return None
 
@@ -341,6 +353,7 @@ class InMemorySessionStore(SessionStore):
         Fence: _fence,
         ListSessions: _list_sessions,
         Prune: _prune,
+        Scrub: _scrub,
         Ping: _ping,
         Setup: _ping,  # nothing is to be made
     }

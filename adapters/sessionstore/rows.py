@@ -18,6 +18,7 @@ from sessionstore.operations import ListSessions
 
 __all__ = [
     "LATEST",
+    "NOT_REWRITTEN",
     "PRUNE_MESSAGES",
     "PRUNE_SESSIONS",
     "Readable",
@@ -36,6 +37,9 @@ PRUNE_SESSIONS, PRUNE_MESSAGES = 100, 10_000
 
 LATEST = 253_402_300_799_999_999
 """The last microsecond of the year 9999, counted from 1970: times go no further."""
+
+NOT_REWRITTEN = "free space of the file, and its log", 0, 0, "", "VACUUM, as with rewrite=True"
+"""What a `Trace` says of an SQLite file that was not written anew."""
 
 _EARLIEST = -62_135_596_800_000_000  # that of the year 1
 _MOST = 2**62  # no version or count is larger, so that one more is still a number of SQL's

@@ -26,7 +26,7 @@ from sessionstore import (
 )
 from sessionstore.deadline import remaining
 from sessionstore.flow import Flow, aplay, play
-from sessionstore.operations import Append, Get, Operation, Ping
+from sessionstore.operations import Append, Get, Operation, Ping, Scrub, Trace
 from sessionstore.runner import counted
 
 __all__ = [
@@ -190,6 +190,8 @@ class SaverStore(SessionStore):
             return self._read(NOBODY)
         if isinstance(operation, Get):
             return self._read(operation.session_id, _reading.get())
+        if isinstance(operation, Scrub):
+            return self._nothing()
         raise TypeError(f"{self!r} can't carry out {type(operation).__name__}")
 
     def _read(
@@ -200,6 +202,11 @@ class SaverStore(SessionStore):
         answer = yield from self._ask(SaverRequest("get_tuple", (config,)))
         if reading is not None:
             reading.answer, reading.is_answered = answer, True
+
+    def _nothing(self) -> Flow[SaverRequest, Any, list[Trace]]:
+        """Keep nothing beside the threads, which the saver deletes by itself."""
+        yield from ()
+        return []
 
     def _append(self, append: Append) -> Flow[SaverRequest, Any, int]:
         calls = [decode(message) for message in append.messages]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
+from langgraph_sessionstore.configs import key_of
 from langgraph_sessionstore.core import Core
 from langgraph_sessionstore.pending import PendingCall, calls_of
 from sessionstore import FallbackStats
+from sessionstore.operations import Scrub, Trace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -60,6 +63,27 @@ class RecoveringSaver(BaseCheckpointSaver[Any]):
     async def arecover(self) -> bool:
         """Async twin of `recover`."""
         return await self._core.journal.arecover()
+
+    def scrub(self, thread_ids: Sequence[str], *, rewrite: bool = True) -> list[Trace]:
+        """Erase what the fallback keeps of some threads beside the journal, and tell what that has.
+
+        `sessionstore.transfer.erase_user` asks for it, before it deletes the threads and after.
+
+        Args:
+            thread_ids: The threads.
+            rewrite: Have an SQLite file of the fallback written anew: it keeps what was deleted.
+
+        Returns:
+            What was found: what was erased, and what is left and why.
+        """
+        return self._core.journal.run(self._scrubbing(thread_ids, rewrite=rewrite))
+
+    async def ascrub(self, thread_ids: Sequence[str], *, rewrite: bool = True) -> list[Trace]:
+        """Async twin of `scrub`."""
+        return await self._core.journal.arun(self._scrubbing(thread_ids, rewrite=rewrite))
+
+    def _scrubbing(self, thread_ids: Sequence[str], *, rewrite: bool) -> Scrub:
+        return Scrub(None, [key_of(thread_id) for thread_id in thread_ids], rewrite)
 
     def close(self) -> None:
         """Replay what waits, if the primary is there, and close the fallback store.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sessionstore._runtime.clock import steady_microseconds, wall_microseconds
@@ -83,6 +84,13 @@ class LeaseTable:
         require_lease(
             held is not None and held.token == operation.token and held.ends > steady_microseconds()
         )
+
+    def forget(self, session_ids: Iterable[str]) -> int:
+        """Have nobody hold the leases of some sessions; give how many there were."""
+        before = len(self._held)
+        for session_id in session_ids:
+            self._held.pop(session_id, None)
+        return before - len(self._held)
 
     def drop_expired(self) -> None:
         """Forget the leases that have run out."""

@@ -40,7 +40,7 @@ from sessionstore.models import SessionInfo, SessionMessage
 from sessionstore.operations import Append, Create, Delete, Get, ListSessions
 from sessionstore.store import SessionStore
 
-__all__ = ["Show", "adopt_all"]
+__all__ = ["Show", "adopt_all", "listed"]
 
 _logger = logging.getLogger("sessionstore")
 _PAGE = 100
@@ -105,7 +105,7 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> FallbackFlow
     Returns:
         Whether all were taken over. Of others it is not known yet: ask again in a minute.
     """
-    whole, abandoned = _abandoned(journal, (yield from _listed(store)))
+    whole, abandoned = _abandoned(journal, (yield from listed(store)))
     if not abandoned:
         yield from _restore_rejected(journal, store)
         return whole
@@ -115,7 +115,7 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> FallbackFlow
     over: dict[str, str] = {}
     nameless: list[_Nameless] = []
     # Looked for again: who was at it before has taken some.
-    whole, abandoned = _abandoned(journal, (yield from _listed(store)))
+    whole, abandoned = _abandoned(journal, (yield from listed(store)))
     for info in abandoned:
         count = yield from lease.claim(store, journal.owner, info.id, info.version)
         if count is not None:
@@ -192,7 +192,8 @@ def _restore_rejected(journal: Journal, store: SessionStore) -> FallbackFlow[Non
     journal.rejected.restore([entry.pending() for entry in writes])
 
 
-def _listed(store: SessionStore) -> FallbackFlow[list[SessionInfo]]:
+def listed(store: SessionStore) -> FallbackFlow[list[SessionInfo]]:
+    """Give all journals that are in a fallback store, whosever they are."""
     infos: list[SessionInfo] = []
     cursor = None
     while True:

@@ -267,6 +267,20 @@ class SessionCache(SessionTable[KnownSession]):
             self.drop(session_id)
             return bool(self.sessions)
 
+    def forget_user(self, user_id: str) -> int:
+        """Know nothing of a user's sessions any more, but for those that are pinned.
+
+        Returns:
+            Of how many sessions something was known.
+        """
+        forgotten = 0
+        with self.lock:
+            for session in list(self.sessions.values()):
+                if session.user_id == user_id and session.id not in self._pinned:
+                    self.drop(session.id)
+                    forgotten += 1
+        return forgotten
+
     def restore(self, session: KnownSession) -> None:
         """Know of a session what another process knew of it."""
         with self.lock:

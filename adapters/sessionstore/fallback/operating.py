@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from msgspec.structs import replace
@@ -29,6 +30,7 @@ from sessionstore.fallback.parts import Parts
 from sessionstore.fallback.requests import FallbackFlow, ask
 from sessionstore.fallback.rewinding import learn_rewind
 from sessionstore.fallback.routing import Route, operate
+from sessionstore.fallback.scrubbing import scrub
 from sessionstore.fallback.several import done_together, learn_several
 from sessionstore.models import SessionData, SessionMessage, SessionPage
 from sessionstore.operations import (
@@ -50,6 +52,7 @@ from sessionstore.operations import (
     ReplaceMessage,
     Restore,
     Rewind,
+    Scrub,
     Setup,
     Several,
     Update,
@@ -61,14 +64,9 @@ __all__ = ["flow_of"]
 
 def flow_of(parts: Parts, operation: Operation[Any]) -> FallbackFlow[Any]:
     """Give the flow that carries an operation out."""
-    if isinstance(operation, GetMessages):
-        return _get_messages(parts, operation)
-    if isinstance(operation, ListSessions):
-        return _list_sessions(parts, operation)
-    if isinstance(operation, Several):
-        return _several(parts, operation)
-    if isinstance(operation, Setup):
-        return _set_up(parts, operation)
+    make_flow = _FLOWS.get(type(operation))
+    if make_flow is not None:
+        return make_flow(parts, operation)
     route = _ROUTES.get(type(operation))
     if route is None:
         return _several(parts, as_several("FallbackSessionStore", operation))
@@ -127,6 +125,13 @@ _SEVERAL = Route(learn_several, done_together, writes=True)
 _LEASE = Route(learn_nothing, refuse_lease, writes=True, reads=False)
 _SETUP = Route(learn_nothing, wait_for_first_use)
 _SEVERAL_READ = Route(learn_several, done_together)
+_FLOWS: dict[type, Callable[[Parts, Any], FallbackFlow[Any]]] = {
+    GetMessages: _get_messages,
+    ListSessions: _list_sessions,
+    Several: _several,
+    Setup: _set_up,
+    Scrub: scrub,
+}
 _ROUTES: dict[type, Route] = {
     Append: Route(learn_append, journaled, writes=True, reads=False),
     Create: _WRITE,

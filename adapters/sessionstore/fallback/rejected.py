@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from threading import Lock
 
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
@@ -63,6 +64,12 @@ class RejectedWrites:
                 self._writes[write.id] = write
         if is_new:
             self._events.add("rejected", write.reason)
+
+    def forget(self, entry_ids: Iterable[str]) -> None:
+        """Offer some writes no more: they were erased."""
+        with self._lock:
+            for entry_id in entry_ids:
+                self._writes.pop(entry_id, None)
 
     def restore(self, writes: list[PendingWrite]) -> None:
         """Offer the writes that other processes have set aside."""

@@ -15,6 +15,7 @@ Example:
 """
 
 from sessionstore.operations.base import Operation, unknown_operation
+from sessionstore.operations.erasure import Scrub, Trace
 from sessionstore.operations.leases import AcquireLease, Fence, ReleaseLease, RenewLease
 from sessionstore.operations.reads import Get, GetMessages, ListSessions, Ping, Setup
 from sessionstore.operations.restoring import Restore
@@ -52,9 +53,11 @@ __all__ = [
     "ReplaceMessage",
     "Restore",
     "Rewind",
+    "Scrub",
     "SessionWrite",
     "Setup",
     "Several",
+    "Trace",
     "Update",
     "as_several",
     "unknown_operation",

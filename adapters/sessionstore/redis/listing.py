@@ -14,7 +14,7 @@ from sessionstore.redis.exchange import PAGE, Exchange
 from sessionstore.redis.keys import encoded
 from sessionstore.redis.requests import RedisFlow
 
-__all__ = ["list_sessions", "prune"]
+__all__ = ["list_sessions", "listed_ids", "prune"]
 
 _logger = logging.getLogger("sessionstore")
 
@@ -38,6 +38,17 @@ def list_sessions(exchange: Exchange, operation: ListSessions) -> RedisFlow[Sess
             break
     more = found[limit - 1][0].decode() if len(found) > limit else None
     return SessionPage([info for _, info in found[:limit]], more)
+
+
+def listed_ids(exchange: Exchange, operation: ListSessions) -> RedisFlow[list[str]]:
+    """Give the ids of all sessions that an index names: also of those that can't be read."""
+    look = cluster_listing.look if exchange.layout.clustered else _look
+    scope, below, ids = _scope(exchange, operation), b"", list[str]()
+    while True:
+        entries, below = yield from look(exchange, scope, PAGE, below)
+        ids += [entry.id for entry in entries]
+        if not below:
+            return ids
 
 
 def prune(exchange: Exchange, _: Prune) -> RedisFlow[int]:

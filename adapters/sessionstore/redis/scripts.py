@@ -53,6 +53,7 @@ __all__ = [
     "REPLACE",
     "RESTORE",
     "REWIND",
+    "SCRUB",
     "SETTLE",
     "TOUCH",
     "UNDO",
@@ -138,6 +139,7 @@ UNDO = _script("many", "undo")
 SETTLE = _script("record", "settle")
 PROBE = _script("probe")
 PING = _script("ping")
+SCRUB = _script("scrub")
 
 # Of indexes on one machine: they look at the sessions, and forget those that are gone.
 LIST = _script(*_LOOK, "preview", "list")

@@ -30,6 +30,7 @@ from sessionstore.operations import (
     Operation,
     Ping,
     Prune,
+    Scrub,
     Setup,
     Several,
 )
@@ -43,6 +44,7 @@ from sessionstore.redis.leasing import LEASES, change_lease, check_fence
 from sessionstore.redis.listing import list_sessions, prune
 from sessionstore.redis.reading import READS, read
 from sessionstore.redis.requests import RedisFlow
+from sessionstore.redis.scrubbing import scrub
 from sessionstore.redis.settings import settings_of_client, settings_of_url
 from sessionstore.redis.several import several, unknown
 from sessionstore.redis.writing import BOUNDS, WRITES, write
@@ -77,6 +79,7 @@ _OPERATIONS: dict[type, _MakeFlow] = {
     ListSessions: list_sessions,
     Ping: ping,
     Prune: prune,
+    Scrub: scrub,
     Setup: set_up,
     Several: several,
 }

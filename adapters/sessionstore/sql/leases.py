@@ -7,7 +7,7 @@ over before that list is committed.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,16 @@ from sessionstore.sql.lease_statements import (
 from sessionstore.sql.requests import SqlFlow, Work
 from sessionstore.sql.sessions import Sessions
 
-__all__ = ["acquire", "append_under", "fence", "lasting_fence", "prune_leases", "release", "renew"]
+__all__ = [
+    "acquire",
+    "append_under",
+    "fence",
+    "forget_leases",
+    "lasting_fence",
+    "prune_leases",
+    "release",
+    "renew",
+]
 
 _SECOND = 1_000_000
 _TRIES = 10
@@ -163,12 +172,27 @@ def append_under(sessions: Sessions, held: Fence, added: Append) -> SqlFlow[list
 def prune_leases(sessions: Sessions) -> SqlFlow[None]:
     """Forget the leases that ended long ago, if there is a table of them and it can be changed."""
     pruned = PRUNE_LEASES
+    while pruned == PRUNE_LEASES:
+        pruned = yield from _where_there_are_leases(Work(partial(_prune, sessions)))
+
+
+def forget_leases(sessions: Sessions, session_ids: Sequence[str]) -> SqlFlow[int]:
+    """Have nobody hold the leases of some sessions, as `prune_leases`; give how many there were."""
+    forgotten = 0
+    for start in range(0, len(session_ids), PRUNE_LEASES):
+        some = session_ids[start : start + PRUNE_LEASES]
+        forgotten += yield from _where_there_are_leases(Work(partial(_forget, sessions, some)))
+    return forgotten
+
+
+def _where_there_are_leases(work: Work[int]) -> SqlFlow[int]:
     try:
-        while pruned == PRUNE_LEASES:
-            pruned = yield Work(partial(_prune, sessions))
+        changed: int = yield work
     except SessionStoreError as error:
         if isinstance(error, StoreUnavailableError) and not isinstance(error, StoreReadOnlyError):
             raise
+        return 0
+    return changed
 
 
 def _key(session_id: str) -> Hashable:
@@ -265,6 +289,11 @@ def _found(
     if locks and sessions.is_mysql:
         now = connection.scalars(select(server_time())).one()
     return LeaseRow(*row), int(now)
+
+
+def _forget(sessions: Sessions, session_ids: Sequence[str], connection: Connection) -> int:
+    leases = sessions.tables.leases
+    return connection.execute(delete(leases).where(leases.c.session_id.in_(session_ids))).rowcount
 
 
 def _prune(sessions: Sessions, connection: Connection) -> int:

@@ -22,6 +22,7 @@ class Sessions:
             good.
 
     Attributes:
+        where: The store, as its ``repr`` names it.
         tables: Its tables.
         retention: As above.
         readable: What a list leaves out.
@@ -36,6 +37,7 @@ class Sessions:
     """
 
     def __init__(self, db: AgentDb, retention: int | None) -> None:
+        self.where: str = f"DbSessionStore({db!r})"
         self.tables: Tables = db.tables
         self.retention = retention
         self.readable: Readable = Readable()

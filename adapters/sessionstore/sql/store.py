@@ -19,6 +19,7 @@ from sessionstore.operations import (
     Prune,
     ReleaseLease,
     RenewLease,
+    Scrub,
     Setup,
     Several,
     as_several,
@@ -31,6 +32,7 @@ from sessionstore.sql.listing import list_sessions, ping, set_up
 from sessionstore.sql.opening import open_db
 from sessionstore.sql.pruning import prune
 from sessionstore.sql.requests import SqlFlow
+from sessionstore.sql.scrubbing import scrub
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.several import OF_ONE_SESSION, several
 from sessionstore.store import SessionStore
@@ -55,6 +57,7 @@ _OPERATIONS: dict[type[Operation[Any]], _MakeFlow] = {
     ListSessions: list_sessions,
     Ping: ping,
     Prune: prune,
+    Scrub: scrub,
     Setup: set_up,
 }
 

@@ -6,6 +6,8 @@ earlier start of the machine has run out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sessionstore._runtime.boots import boot_id
 from sessionstore._runtime.clock import clock
 from sessionstore.lease_rows import BOGUS, LEASES_KEPT, PRUNE_LEASES, LeaseRow, length_of
@@ -13,7 +15,7 @@ from sessionstore.operations import AcquireLease, Fence, ReleaseLease, RenewLeas
 from sessionstore.sqlite.sessions import find
 from sessionstore.sqlite.transactions import Transaction
 
-__all__ = ["acquire", "fence", "prune_leases", "release", "renew"]
+__all__ = ["acquire", "fence", "forget_leases", "prune_leases", "release", "renew"]
 
 # The file may hold anything: numbers are read as numbers, and text is compared, not read.
 _FIND = """SELECT CAST(token AS INTEGER), CAST(ends_at AS INTEGER),
@@ -23,6 +25,7 @@ _TAKE = """INSERT INTO sessionstore_leases (session_id, token, holder, ends_at, 
     holder = excluded.holder, ends_at = excluded.ends_at, boot = excluded.boot"""
 _RENEW = "UPDATE sessionstore_leases SET ends_at = ? WHERE session_id = ?"
 _RELEASE = "UPDATE sessionstore_leases SET holder = '', ends_at = ? WHERE session_id = ?"
+_FORGET = "DELETE FROM sessionstore_leases WHERE session_id = ?"
 _PRUNE = """DELETE FROM sessionstore_leases WHERE session_id IN (
     SELECT session_id FROM sessionstore_leases
     WHERE token < ? AND (boot IS NOT ? OR ends_at < ? OR ends_at > ?) LIMIT ?)"""
@@ -59,6 +62,13 @@ def fence(transaction: Transaction, operation: Fence) -> None:
     """Refuse who has lost a lease."""
     row, now = _found(transaction, operation.session_id)
     row.require(operation.token, now)
+
+
+def forget_leases(transaction: Transaction, session_ids: Sequence[str]) -> int:
+    """Have nobody hold the leases of some sessions; give how many there were."""
+    named = [(session_id,) for session_id in session_ids]
+    forgotten: int = transaction.execute(_FORGET, named).rowcount
+    return max(0, forgotten)
 
 
 def prune_leases(transaction: Transaction) -> None:

@@ -18,6 +18,7 @@ from sessionstore.operations import (
     Prune,
     ReleaseLease,
     RenewLease,
+    Scrub,
     Setup,
     Several,
     as_several,
@@ -30,6 +31,7 @@ from sessionstore.sqlite.connections import Database
 from sessionstore.sqlite.file import checked_path
 from sessionstore.sqlite.forking import fork
 from sessionstore.sqlite.jobs import Work
+from sessionstore.sqlite.scrubbing import scrub
 from sessionstore.sqlite.several import OF_ONE_SESSION, several
 from sessionstore.store import SessionStore
 
@@ -48,6 +50,7 @@ _OPERATIONS: dict[type[Operation[Any]], Work[Any]] = {
     ReleaseLease: leases.release,
     ListSessions: reading.list_sessions,
     Prune: writing.prune,
+    Scrub: scrub,
     Ping: reading.ping,
     Setup: reading.ping,  # what is not there is made as the file is opened
 }

@@ -11,6 +11,7 @@ from sessionstore.rows import Readable, Records
 from sessionstore.sqlite.calls import GivenUpError
 from sessionstore.sqlite.connections import Database, FileConnection
 from sessionstore.sqlite.errors import is_busy, translated
+from sessionstore.sqlite.file import MEMORY
 from sessionstore.sqlite.jobs import Job
 
 __all__ = ["PERHAPS", "Transaction"]
@@ -97,6 +98,11 @@ class Transaction:
         return self._connection
 
     @property
+    def path(self) -> str:
+        """The file."""
+        return self._database.path
+
+    @property
     def is_crowded(self) -> bool:
         """Whether other calls are at work on the file at the same time."""
         return self._database.in_use() > 1
@@ -123,6 +129,19 @@ class Transaction:
         self.commit()
         self._database.settle(self._call)
         self._call.restart()
+
+    def rewrite(self) -> None:
+        """Keep what was done so far, and write the file anew: what was deleted is in it no more.
+
+        Raises:
+            SessionStoreError: SQLite refuses, or others were in the way for too long.
+        """
+        self.commit_batch()
+        if self._database.path == MEMORY:
+            return
+        self._outside("VACUUM")
+        while self._outside("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:  # somebody reads
+            self._call.pause()
 
     def commit(self) -> None:
         """Keep what was done so far, unless the caller has given up.
@@ -158,6 +177,23 @@ class Transaction:
         if identity and not identity.in_place():
             identity.refuse()
         return connection
+
+    def _outside(self, sql: str) -> list[Any]:
+        """Carry out what SQLite does outside a transaction only."""
+        while True:
+            if self._call.given_up:
+                raise GivenUpError
+            if self._taken is None:
+                self._taken = self._database.take(self._call, write=True)
+            identity = self._taken.identity
+            if identity and not identity.in_place():
+                identity.refuse()
+            try:
+                return self._taken.execute(sql).fetchall()
+            except sqlite3.Error as error:
+                if not is_busy(error):
+                    raise translated(error, self._database.path) from error
+            self._call.pause()
 
     def _undecoded(self, sql: str, parameters: Sequence[Any]) -> Any:
         """Carry out a statement whose rows hold what is no text."""

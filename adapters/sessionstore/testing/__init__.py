@@ -48,6 +48,7 @@ pytest.register_assert_rewrite(
             "crashing",
             "crowds",
             "deleting",
+            "erasing",
             "expiry",
             "forking",
             "identifiers",

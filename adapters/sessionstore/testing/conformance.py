@@ -11,6 +11,7 @@ from sessionstore.testing.content import ContentContract
 from sessionstore.testing.crashing import CrashContract
 from sessionstore.testing.crowds import CrowdContract
 from sessionstore.testing.deleting import DeleteMessagesContract
+from sessionstore.testing.erasing import ErasureContract
 from sessionstore.testing.expiry import ExpiryContract
 from sessionstore.testing.forking import ForkContract, ForkVolumeContract
 from sessionstore.testing.identifiers import IdentifierContract
@@ -65,6 +66,7 @@ class SessionStoreConformance(
     SeveralContract,
     LeaseContract,
     SummaryContract,
+    ErasureContract,
     SetupContract,
     StatsContract,
 ):

@@ -62,6 +62,25 @@ class Stores:
         self._opened.append(store)
         return store
 
+    def call(
+        self, function: Callable[..., T], twin: Callable[..., Any], store: SessionStore, *args: Any
+    ) -> T:
+        """Call a function that is given a store; in async mode its async twin.
+
+        Args:
+            function: The function.
+            twin: Its async twin.
+            store: What `open` gave.
+            args: What else it is given.
+
+        Returns:
+            What it returns.
+        """
+        if not isinstance(store, _Twins):
+            return function(store, *args)
+        given: T = store.given_to(twin, *args)
+        return given
+
     def at_once(self, *works: Callable[[], T]) -> list[T]:
         """Do all works at the same time, each in a thread of its own, with a loop of its own.
 
@@ -140,6 +159,9 @@ class _Twins:
 
     def lease(self, session_id: str, **options: Any) -> Lease:
         return Lease(cast("SessionStore", self), session_id, **options)
+
+    def given_to(self, twin: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
+        return self._run(twin(self._store, *args))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         twin = getattr(self._store, f"a{name}")

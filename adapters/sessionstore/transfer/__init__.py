@@ -1,6 +1,7 @@
-"""Sessions moved from one place to another: to a file, from a file, from store to store."""
+"""Sessions moved from one place to another, and a user's data, erased or handed over."""
 
 from sessionstore.transfer.copying import acopy_sessions, copy_sessions
+from sessionstore.transfer.erasing import aerase_user, erase_user
 from sessionstore.transfer.exporting import aexport_sessions, export_sessions
 from sessionstore.transfer.importing import (
     aimport_from,
@@ -9,6 +10,7 @@ from sessionstore.transfer.importing import (
     import_sessions,
 )
 from sessionstore.transfer.jsonl import TransferFileError
+from sessionstore.transfer.receipts import ErasureReceipt, ExportReceipt
 from sessionstore.transfer.reports import (
     LeftSession,
     OnProgress,
@@ -17,16 +19,20 @@ from sessionstore.transfer.reports import (
 )
 
 __all__ = [
+    "ErasureReceipt",
+    "ExportReceipt",
     "LeftSession",
     "OnProgress",
     "TransferFileError",
     "TransferProgress",
     "TransferReport",
     "acopy_sessions",
+    "aerase_user",
     "aexport_sessions",
     "aimport_from",
     "aimport_sessions",
     "copy_sessions",
+    "erase_user",
     "export_sessions",
     "import_from",
     "import_sessions",
