@@ -38,7 +38,7 @@ def config(thread_id: str, user_id: str | None = None) -> dict[str, Any]:
     return {"configurable": {"thread_id": thread_id, **named}}
 
 
-CALL = r'\"role\":\"langgraph\"'  # with what a call is journaled, in JSON in JSON
+CALL = r"\"role\":\"langgraph\""  # with what a call is journaled, in JSON in JSON
 THREADS = {"chat": None, "theirs": "alice", "chat-2": "bob", "bobs": "bob", "open": None}
 """Threads, and the user that each was run for; "chat" and "chat-2" are sessions of Alice's."""
 

@@ -3,6 +3,7 @@
 from sessionstore.transfer.copying import acopy_sessions, copy_sessions
 from sessionstore.transfer.erasing import aerase_user, erase_user
 from sessionstore.transfer.exporting import aexport_sessions, export_sessions
+from sessionstore.transfer.handing_over import aexport_user, export_user
 from sessionstore.transfer.importing import (
     aimport_from,
     aimport_sessions,
@@ -29,11 +30,13 @@ __all__ = [
     "acopy_sessions",
     "aerase_user",
     "aexport_sessions",
+    "aexport_user",
     "aimport_from",
     "aimport_sessions",
     "copy_sessions",
     "erase_user",
     "export_sessions",
+    "export_user",
     "import_from",
     "import_sessions",
 ]

@@ -14,8 +14,8 @@ from sessionstore.models import SessionInfo
 from sessionstore.operations import Delete, ListSessions, Scrub, Trace
 from sessionstore.store import SessionStore
 from sessionstore.transfer.receipts import ErasureReceipt
-from sessionstore.transfer.twins import Method, TwinFlow, asend, ask, send
 from sessionstore.transfer.threads import UserThreads, checked_checkpointer
+from sessionstore.transfer.twins import Method, TwinFlow, asend, ask, send
 
 __all__ = ["aerase_user", "erase_user"]
 

@@ -71,7 +71,7 @@ class UserThreads:
         """Give the threads whose checkpoints' metadata names the user."""
         threads: dict[str, None] = {}
         if self._checkpointer is not None:
-            with self._noting():
+            with self.noting():
                 named = {"user_id": self._user_id}
                 of_user = yield Listed(self._checkpointer, None, named, None, _thread_and_user)
                 threads = {thread: None for thread, user in of_user if user == self._user_id}
@@ -83,7 +83,7 @@ class UserThreads:
             return False
         self._seen.add(thread_id)
         config = {"configurable": {"thread_id": thread_id}}
-        with self._noting():
+        with self.noting():
             found = yield Listed(self._checkpointer, config, None, 1, _thread_and_user)
             others = [user for _, user in found if user not in (None, self._user_id)]
             self._others += bool(others)
@@ -94,13 +94,17 @@ class UserThreads:
         """Erase what the checkpointer's own fallback keeps of them, where it has one."""
         if self._checkpointer is None:
             return
-        if self._others:
-            self._left("threads", self._others, _ANOTHERS)
+        self.tell_others()
         if getattr(self._checkpointer, "is_degraded", bool)():
             self._left("threads", 1, _AWAY)
         traces = yield from self._scrubbed(self.deleted, rewrite=rewrite)
         self.traces += [trace for trace in traces if trace.left or trace.until or trace.erased]
         self.traces.append(Trace(self.name, _KEPT, until=_UNTIL))
+
+    def tell_others(self) -> None:
+        """Tell of threads that have the name of a session of the user's, and are another's."""
+        if self._others:
+            self._left("threads", self._others, _ANOTHERS)
 
     def _erase(self, thread_ids: list[str]) -> TwinFlow[None]:
         """Delete some threads, and before that what is found by their names alone."""
@@ -108,7 +112,7 @@ class UserThreads:
             traces = yield from self._scrubbed(thread_ids, rewrite=False)
             self.traces += [replace(trace, left=0) for trace in traces if trace.erased]
         for thread_id in thread_ids:
-            with self._noting():
+            with self.noting():
                 yield Method(self._checkpointer, "delete_thread", (thread_id,))
                 self._seen.add(thread_id)
                 self.deleted.append(thread_id)
@@ -116,19 +120,19 @@ class UserThreads:
     def _scrubbed(self, thread_ids: list[str], *, rewrite: bool) -> TwinFlow[list[Trace]]:
         traces: list[Trace] = []
         if hasattr(self._checkpointer, "scrub"):
-            with self._noting():
+            with self.noting():
                 traces = yield Method(
                     self._checkpointer, "scrub", (thread_ids,), {"rewrite": rewrite}
                 )
         return traces
 
     @contextmanager
-    def _noting(self) -> Iterator[None]:
+    def noting(self) -> Iterator[None]:
         """Note what the checkpointer raises: of whichever driver, it must not end the erasure."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - as above
-            _logger.warning("a thread could not be erased: %s", type(error).__name__)
+            _logger.warning("a thread could not be read or erased: %s", type(error).__name__)
             is_async = isinstance(error, NotImplementedError)
             self._left(
                 "threads", 1, _ASYNC if is_async else f"{type(error).__name__}: run it again"

@@ -5,6 +5,7 @@ No checkpointer is imported: any that has LangGraph's public methods is one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -13,7 +14,7 @@ from sessionstore.flow import Flow
 from sessionstore.operations import Operation
 from sessionstore.store import SessionStore
 
-__all__ = ["Ask", "Listed", "Method", "Request", "TwinFlow", "asend", "ask", "send"]
+__all__ = ["Ask", "Call", "Listed", "Method", "Request", "TwinFlow", "asend", "ask", "send"]
 
 T = TypeVar("T")
 
@@ -28,6 +29,16 @@ class Ask(NamedTuple):
 
     store: SessionStore
     operation: Operation[Any]
+
+
+class Call(NamedTuple):
+    """What may wait for a disk: in async it is done in a thread.
+
+    Attributes:
+        work: Does it, and gives the reply.
+    """
+
+    work: Callable[[], Any]
 
 
 class Method(NamedTuple):
@@ -69,7 +80,7 @@ class Listed(NamedTuple):
         return {"filter": self.filter, "limit": self.limit}
 
 
-Request: TypeAlias = Ask | Method | Listed
+Request: TypeAlias = Ask | Call | Method | Listed
 TwinFlow: TypeAlias = Flow[Request, Any, T]
 """A flow of such requests."""
 
@@ -84,6 +95,8 @@ def send(request: Request) -> Any:
     """Carry out a request."""
     if isinstance(request, Ask):
         return request.store.run(request.operation)
+    if isinstance(request, Call):
+        return request.work()
     if isinstance(request, Method):
         return getattr(request.of, request.name)(*request.args, **request.named)
     return [request.read(each) for each in request.of.list(request.config, **request.named)]
@@ -93,12 +106,16 @@ async def asend(request: Request) -> Any:
     """Async twin of `send`; a checkpointer that is only sync is asked in a thread."""
     if isinstance(request, Ask):
         return await request.store.arun(request.operation)
+    if isinstance(request, Call):
+        return await asyncio.to_thread(request.work)
     try:
-        if isinstance(request, Method):
-            return await getattr(request.of, f"a{request.name}")(*request.args, **request.named)
-        found = request.of.alist(request.config, **request.named)
-        return [request.read(each) async for each in found]
+        return await _asked(request)
     except NotImplementedError:
-        import asyncio  # noqa: PLC0415 - it doubles the time of an import
-
         return await asyncio.to_thread(send, request)
+
+
+async def _asked(request: Method | Listed) -> Any:
+    if isinstance(request, Method):
+        return await getattr(request.of, f"a{request.name}")(*request.args, **request.named)
+    found = request.of.alist(request.config, **request.named)
+    return [request.read(each) async for each in found]
