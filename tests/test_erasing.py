@@ -85,6 +85,24 @@ def test_no_byte_of_a_user_is_left_in_a_file(
 
 
 @pytest.mark.parametrize("opened", [of_file, of_db])
+def test_what_was_deleted_before_is_gone_from_the_free_space(
+    opened: Callable[[Path], SessionStore], tmp_path: Path
+) -> None:
+    path = tmp_path / "s.db"
+    with opened(path) as store:
+        sing(store)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA secure_delete = OFF")  # as it is in most builds
+        connection.execute("DELETE FROM sessionstore_messages WHERE body LIKE '%CANARY%'")
+        connection.execute("DELETE FROM sessionstore_sessions WHERE user_id = 'alice'")
+    assert files_with(tmp_path)
+    with opened(path) as store:
+        receipt = erase_user(store, "alice")
+        assert (receipt.sessions, receipt.complete) == (0, True)
+        assert files_with(tmp_path) == set()
+
+
+@pytest.mark.parametrize("opened", [of_file, of_db])
 def test_a_file_that_is_not_written_anew_is_told(
     opened: Callable[[Path], SessionStore], tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ from sessionstore.operations import (
     ReplaceMessage,
     Restore,
     Rewind,
+    Scrub,
     Setup,
     Update,
 )
@@ -72,6 +73,7 @@ ALL: list[Operation[Any]] = [
     Fence("s", 7, "alice"),
     ListSessions("helper", "alice", 7, "cursor", SAID.created_at, SAID.created_at, 5),
     Prune(),
+    Scrub("alice", ["s", "t"], True),
     Ping(),
     Setup(),
 ]
@@ -93,6 +95,7 @@ _decoder: Any = msgspec.json.Decoder(
     | Fence
     | ListSessions
     | Prune
+    | Scrub
     | Ping
     | Setup
 )
@@ -118,9 +121,9 @@ def test_an_operation_can_not_be_changed(operation: Operation[Any]) -> None:
 
 
 def test_an_operation_says_which_session_it_is_about_and_whether_it_writes() -> None:
-    assert [one.about for one in ALL] == ["s"] * 15 + [None] * 4
+    assert [one.about for one in ALL] == ["s"] * 15 + [None] * 5
     writes = {Create, Append, ReplaceMessage, DeleteMessages, Rewind, Update, Delete, Fork, Prune}
-    writes |= {Restore, AcquireLease, RenewLease, ReleaseLease}
+    writes |= {Restore, AcquireLease, RenewLease, ReleaseLease, Scrub}
     assert {type(one) for one in ALL if one.is_write} == writes
 
 
