@@ -42,6 +42,7 @@ PAGES = {
     "sessionstore.redis": "redis",
     "sessionstore.sql": "sql",
     "sessionstore.fallback": "fallback",
+    "sessionstore.transfer": "transfer",
     "sessionstore.flow": "for_stores",
     "sessionstore.testing": "testing",
     "langchain_sessionstore": "langchain_sessionstore",

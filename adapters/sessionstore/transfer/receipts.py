@@ -70,7 +70,7 @@ class ErasureReceipt(msgspec.Struct, frozen=True):
         ]
         found = [t for t in self.traces if not (t.left or t.until)]
         lines += [f"  erased: {t.where}: {t.erased} {t.what}" for t in found]
-        lines += [f"  LEFT: {t.where}: {t.what}: {t.left}: {t.why}" for t in self.left]
+        lines += [f"  LEFT: {t.where}: {t.what} ({t.left}): {t.why}" for t in self.left]
         lines += [f"  kept: {t.where}: {t.what}, until {t.until}" for t in self.kept]
         return "\n".join(lines)
 
@@ -120,7 +120,7 @@ class ExportReceipt(msgspec.Struct, frozen=True):
             f"  begun {self.begun_at:%Y-%m-%d %H:%M:%S} UTC, ended {self.ended_at:%H:%M:%S}",
         ]
         lines += [f"  LEFT: {left.session_id!r}: {left.why}" for left in report.failed]
-        lines += [f"  LEFT: {t.where}: {t.what}: {t.left}: {t.why}" for t in self.traces if t.left]
+        lines += [f"  LEFT: {t.where}: {t.what} ({t.left}): {t.why}" for t in self.traces if t.left]
         return "\n".join(lines)
 
 
