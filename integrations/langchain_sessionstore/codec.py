@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from langchain_core.messages import (
@@ -19,8 +19,21 @@ from langchain_core.messages import (
 
 from langchain_sessionstore.templates import CLASSES, TEMPLATES, Template
 from langchain_sessionstore.values import declared_beyond, json_of
-from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage, ToolCall
+from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage
 from sessionstore.binary import tag_bytes, untag_bytes, why_not_kept
+from sessionstore.forms.langchain import (
+    CALL_EXTRAS,
+    FOREIGN,
+    INVALID_CALLS,
+    KINDS,
+    ROLES,
+    STRINGS,
+    UNKNOWN,
+    blocks_of,
+    calls_of,
+    with_call_extras,
+    with_strings,
+)
 from sessionstore.integration import built
 from sessionstore.models import ROLE_NAMES
 from sessionstore.window.turns import is_made_up
@@ -33,17 +46,6 @@ __all__ = [
     "to_session_messages",
 ]
 
-_ROLES = {
-    "human": "user",
-    "ai": "assistant",
-    "system": "system",
-    "tool": "tool",
-    "function": "function",
-    "remove": "remove",
-}
-# LlamaIndex's words for a developer's, a Cohere model's and a Gemini model's message.
-_FOREIGN = {"developer": "system", "chatbot": "ai", "model": "ai"}
-_KINDS = {**{role: kind for kind, role in _ROLES.items()}, **_FOREIGN}
 _KIND_OF: dict[type[BaseMessage], str] = {
     **{cls: kind for kind, cls in CLASSES.items()},
     HumanMessageChunk: "human",
@@ -54,19 +56,12 @@ _KIND_OF: dict[type[BaseMessage], str] = {
     ChatMessageChunk: "chat",
 }
 
-# Under extra["langchain"], beside the fields that SessionMessage has no place for.
-_UNKNOWN = "model_extra"
-_STRINGS = "strings"
-_INVALID = "invalid_tool_calls"
-_CALL_EXTRAS = "call_extras"
-_CALL = {"name", "args", "id"}
-
 # What another framework knows of a message goes along where neither LangChain's comparisons nor
 # its dumps look, and copies take it with them.
 _STORED = "_session_message"
 
 
-_OF_PLAIN = {_ROLES[kind]: TEMPLATES[kind] for kind in ("human", "ai", "system")}
+_OF_PLAIN = {ROLES[kind]: TEMPLATES[kind] for kind in ("human", "ai", "system")}
 
 
 def to_session(message: BaseMessage) -> SessionMessage:
@@ -109,20 +104,20 @@ def to_session(message: BaseMessage) -> SessionMessage:
     if stored is not None and to_langchain(stored) == message:
         return stored  # type: ignore[no-any-return]
     extra = _rest_of(message, kind)
-    role = _ROLES.get(kind) or fields["role"]
-    if kind == "chat" and (role in _KINDS or role in ROLE_NAMES):
+    role = ROLES.get(kind) or fields["role"]
+    if kind == "chat" and (role in KINDS or role in ROLE_NAMES):
         extra["type"] = kind
     if role in ROLE_NAMES:  # a store would take it for the other one
         extra["role"], role = role, ROLE_NAMES[role]
     content = fields["content"]
     if type(content) is list:
-        content = _blocks(content, extra)
+        content = blocks_of(content, extra)
     stored = SessionMessage(
         role,
         content,
         id=message.id or None,
         name=message.name,
-        tool_calls=_calls(fields["tool_calls"], extra) if fields.get("tool_calls") else [],
+        tool_calls=calls_of(fields["tool_calls"], extra) if fields.get("tool_calls") else [],
         tool_call_id=fields.get("tool_call_id"),
         extra={"langchain": extra} if extra else {},
     )
@@ -161,7 +156,7 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
 
 def _read(stored: SessionMessage, message: SessionMessage) -> BaseMessage:
     extra: dict[str, Any] = message.extra.get("langchain") or {}
-    kind = extra.get("type") or _KINDS.get(message.role, "chat")
+    kind = extra.get("type") or KINDS.get(message.role, "chat")
     template = TEMPLATES.get(kind) or TEMPLATES["chat"]
     values = template.filled_in(message)
     given = {"content", "id"}
@@ -233,7 +228,7 @@ def asks_for_tools(messages: Iterable[SessionMessage]) -> bool:
         message
         for message in messages
         if message.tool_calls
-        or (message.extra and _INVALID in (message.extra.get("langchain") or ()))
+        or (message.extra and INVALID_CALLS in (message.extra.get("langchain") or ()))
     ]
     return bool(asking)
 
@@ -263,7 +258,7 @@ def _rest_of(message: BaseMessage, kind: str) -> dict[str, Any]:
     if type(message) not in _KIND_OF:
         unknown = {**declared_beyond(message, _base_of(message)), **unknown}
     if unknown:
-        rest[_UNKNOWN] = dict(unknown)
+        rest[UNKNOWN] = dict(unknown)
     if rest:
         rest = json_of(rest)
     if fields.get("artifact") is not None:
@@ -278,23 +273,6 @@ def _add_artifact(rest: dict[str, Any], artifact: object) -> None:
         warnings.warn(msg, UserWarning, stacklevel=2)
     else:
         rest["artifact"] = artifact
-
-
-def _blocks(content: list[Any], extra: dict[str, Any]) -> list[dict[str, Any]]:
-    strings = [place for place, block in enumerate(content) if isinstance(block, str)]
-    if not strings:
-        return content
-    extra[_STRINGS] = strings
-    return [{"type": "text", "text": b} if isinstance(b, str) else b for b in content]
-
-
-def _calls(calls: Sequence[Any], extra: dict[str, Any]) -> list[ToolCall]:
-    odd = [{key: value for key, value in call.items() if key not in _CALL} for call in calls]
-    if any(more != {"type": "tool_call"} for more in odd):
-        extra[_CALL_EXTRAS] = odd
-    return [
-        {"name": call.get("name"), "args": call.get("args"), "id": call.get("id")} for call in calls
-    ]
 
 
 def _is_plain(message: SessionMessage) -> bool:
@@ -327,21 +305,18 @@ def _fill_in(
     for name, value in extra.items():
         if name == "type":
             continue
-        if name == _STRINGS:
-            values["content"] = _with_strings(message.content, value)
-        elif name == _CALL_EXTRAS:
+        if name == STRINGS:
+            values["content"] = with_strings(message.content, value)
+        elif name == CALL_EXTRAS:
             # Where they are as LangChain wrote them, in a message that can have some.
             if "tool_calls" in values and len(value) == len(message.tool_calls):
-                values["tool_calls"] = [
-                    {**call, **{key: more[key] for key in more if key not in _CALL}}
-                    for call, more in zip(message.tool_calls, value, strict=True)
-                ]
-        elif name == _UNKNOWN:
+                values["tool_calls"] = with_call_extras(message, value)
+        elif name == UNKNOWN:
             unknown |= {**value}
         elif name in values:
             if not isinstance(value, template.types[name]):
                 raise TypeError(name)
-            if name == _INVALID and not all(isinstance(call, dict) for call in value):
+            if name == INVALID_CALLS and not all(isinstance(call, dict) for call in value):
                 raise TypeError(name)
             values[name] = value
             given.add(name)
@@ -354,7 +329,7 @@ def _is_foreign(message: SessionMessage, kind: str) -> bool:
     """Tell whether LangChain can't have written a message: its class has other fields."""
     return (
         bool(message.extra)
-        or message.role in _FOREIGN
+        or message.role in FOREIGN
         or (kind != "ai" and bool(message.tool_calls))
         or (message.tool_call_id is None) is (kind == "tool")
         or (kind == "function" and message.name is None)
@@ -372,13 +347,3 @@ def _set_foreign(
         # Its blocks are the standard ones: this is what says so to LangChain's models.
         values["response_metadata"] = {"output_version": "v1"}
         given.add("response_metadata")
-
-
-def _with_strings(content: Any, strings: list[int]) -> Any:
-    # Somebody may have replaced the content since: what is no such block any more is left as it is.
-    if not isinstance(content, list):
-        return content
-    return [
-        block["text"] if place in strings and block.keys() == {"type", "text"} else block
-        for place, block in enumerate(content)
-    ]

@@ -26,12 +26,13 @@ from pydantic import AnyUrl, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from llama_index_sessionstore.values import data_of, declared_beyond
+from sessionstore.forms.llama_index import DECLARED
+from sessionstore.forms.llama_index_blocks import Block
 from sessionstore.integration import built
 
-__all__ = ["DECLARED", "Block", "block_of", "declared_of", "dump_of", "with_declared"]
+__all__ = ["block_of", "declared_of", "dump_of", "with_declared"]
 
 B = TypeVar("B", bound=BaseModel)
-Block = dict[str, Any]
 
 _CLASSES: dict[str, type[BaseContentBlock]] = {
     "text": TextBlock,
@@ -50,11 +51,6 @@ _FIELDS: dict[type[BaseModel], dict[str, FieldInfo]] = {
 }
 _BYTES = {"image", "audio", "video", "data"}
 _IS_PATH = "is_path"
-DECLARED = "declared"
-"""Under this: what the class declares that an application derived from a message or a block.
-
-It goes along where neither the framework's own comparisons nor its dumps look.
-"""
 
 
 def dump_of(block: BaseModel) -> Block:

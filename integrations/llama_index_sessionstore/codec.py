@@ -15,18 +15,21 @@ from llama_index.core.base.llms.types import (
 )
 from pydantic_core import PydanticSerializationError
 
-from llama_index_sessionstore.blocks import (
-    DECLARED,
-    Block,
-    block_of,
-    declared_of,
-    dump_of,
-    with_declared,
-)
-from llama_index_sessionstore.standard import from_standard, placeholder, to_standard
+from llama_index_sessionstore.blocks import block_of, dump_of, with_declared
 from llama_index_sessionstore.values import data_of, declared_beyond
 from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage, ToolCall
 from sessionstore.binary import tag_bytes, untag_bytes
+from sessionstore.forms.llama_index import (
+    AND,
+    BLOCK,
+    BLOCKS,
+    CALL,
+    CONTENT,
+    DECLARED,
+    KWARGS,
+    encoded_message,
+)
+from sessionstore.forms.llama_index_blocks import Block, from_standard, placeholder
 from sessionstore.integration import built
 
 __all__ = ["to_llama_index", "to_llama_index_messages", "to_session", "to_session_messages"]
@@ -37,17 +40,7 @@ _ROLES = {
     "ai": MessageRole.ASSISTANT,
 }
 _USER = MessageRole.USER  # to look an enum's member up takes as long as to look up its role
-_RESULTS = ("tool", "function")
 _CALLS = ("tool_call", "tool_use", "function_call")
-
-# Under extra["llama_index"]: the other keywords of a message, and what its blocks are made of, in
-# their order, where that is not its content and then its tool calls. Each of these is the place of
-# a standard block in the content, or one of
-#     {"content": place, "and": fields}   a standard block, and what is beyond its words
-#     {"call": place, "and": fields}      a tool call
-#     {"block": fields}                   what there is no standard word for
-_KWARGS, _BLOCKS = "additional_kwargs", "blocks"
-_CONTENT, _CALL, _BLOCK, _AND = "content", "call", "block", "and"
 
 # A ChatMessage has no id. The message that was stored goes along with the one that is read, where
 # neither the framework's own comparisons nor its dumps look, and its copies take it with them.
@@ -91,7 +84,14 @@ def to_session(message: ChatMessage) -> SessionMessage:
     try:
         if stored is not None and to_llama_index(stored) == message:
             return stored  # type: ignore[no-any-return]
-        encoded = tag_bytes(_encoded(message, _declared(message, stored)))
+        encoded = tag_bytes(
+            encoded_message(
+                message.role.value,
+                data_of(message.additional_kwargs) if message.additional_kwargs else {},
+                [dump_of(block) for block in message.blocks],
+                _declared(message, stored),
+            )
+        )
     except (PydanticSerializationError, RecursionError):  # which may quote the message
         raise InvalidMessageError(
             f"a message of the role {message.role.value!r} can't be stored as JSON: "
@@ -174,109 +174,6 @@ def _declared(message: ChatMessage, stored: SessionMessage | None) -> Block:
     return known.get(DECLARED) or {}
 
 
-def _encoded(message: ChatMessage, declared: Block) -> SessionMessage:
-    role = message.role.value
-    kwargs = data_of(message.additional_kwargs) if message.additional_kwargs else {}
-    name = kwargs.pop("name") if isinstance(kwargs.get("name"), str) else None
-    is_result = role in _RESULTS and isinstance(kwargs.get("tool_call_id"), str)
-    tool_call_id = kwargs.pop("tool_call_id") if is_result else None
-    blocks, calls, made_of = _taken_apart(message.blocks)
-    content = _simplest(blocks)
-    if calls == []:
-        calls = _calls_in(kwargs)
-    extra: dict[str, Any] = {_KWARGS: kwargs} if kwargs else {}
-    if made_of != _default(content, calls) or (role == "assistant" and isinstance(content, list)):
-        extra[_BLOCKS] = made_of
-    if declared:
-        extra[DECLARED] = declared
-    return SessionMessage(
-        role,
-        content,
-        name=name,
-        tool_calls=calls,
-        tool_call_id=tool_call_id,
-        extra={"llama_index": extra} if extra else {},
-    )
-
-
-def _taken_apart(blocks: list[Any]) -> tuple[list[Block], list[ToolCall], list[Any]]:
-    """Give the standard blocks, the tool calls, and what each block is made of."""
-    content: list[Block] = []
-    calls: list[ToolCall] = []
-    made_of: list[Any] = []
-    for block in blocks:
-        if isinstance(block, ToolCallBlock):
-            made_of.append(_call_entry(block, len(calls)))
-            calls.append(_call(block.tool_name, data_of(block.tool_kwargs), block.tool_call_id))
-            continue
-        dump = dump_of(block)
-        standard = to_standard(dump)
-        back = from_standard(standard) if standard else None
-        if standard and back:
-            beyond = _beyond(dump, back)
-            place = len(content)
-            made_of.append({_CONTENT: place, _AND: beyond} if beyond else place)
-            content.append(standard)
-        else:
-            made_of.append({_BLOCK: dump})
-            if dump["block_type"] != "cache":  # it says nothing to a reader
-                content.append({"type": "text", "text": placeholder(dump)})
-    return content, calls, made_of
-
-
-def _simplest(blocks: list[Block]) -> str | list[Block]:
-    if not blocks:
-        return ""
-    first = blocks[0]
-    return first["text"] if len(blocks) == 1 and first["type"] == "text" else blocks
-
-
-def _default(content: str | list[Block], calls: list[ToolCall]) -> list[Any]:
-    texts = 1 if isinstance(content, str) else len(content)
-    if content == "" and calls:
-        texts = 0
-    return [*range(texts), *({_CALL: place} for place in range(len(calls)))]
-
-
-def _beyond(dump: Block, back: Block) -> Block:
-    """Give the fields in which a block is not what its standard block says; ``None`` has none."""
-    keys = [*dump, *(key for key in back if key not in dump)]
-    return {key: dump.get(key) for key in keys if dump.get(key) != back.get(key)}
-
-
-def _call_entry(block: ToolCallBlock, place: int) -> Block:
-    beyond: Block = {}
-    if isinstance(block.tool_kwargs, str):
-        beyond["tool_kwargs"] = block.tool_kwargs
-    if declared := declared_of(block):
-        beyond[DECLARED] = declared
-    return {_CALL: place, _AND: beyond} if beyond else {_CALL: place}
-
-
-def _call(name: str, arguments: Any, call_id: str | None) -> ToolCall:
-    if isinstance(arguments, str):
-        try:
-            arguments = msgspec.json.decode(arguments or "{}")
-        except msgspec.DecodeError:
-            arguments = {"arguments": arguments}
-    return {
-        "name": name,
-        "args": arguments if isinstance(arguments, dict) else {"arguments": arguments},
-        "id": call_id,
-    }
-
-
-def _calls_in(kwargs: dict[str, Any]) -> list[ToolCall]:
-    """Give the calls that an integration wrote in OpenAI's form among a message's keywords."""
-    try:
-        return [
-            _call(call["function"]["name"], call["function"]["arguments"], call.get("id"))
-            for call in kwargs.get("tool_calls") or ()
-        ]
-    except (KeyError, TypeError, AttributeError):
-        return []
-
-
 # -- Reading --------------------------------------------------------------------------------------
 
 
@@ -285,7 +182,7 @@ def _decoded(message: SessionMessage) -> ChatMessage:
     if message.extra:
         message = untag_bytes(message)
     extra: dict[str, Any] = (message.extra and message.extra.get("llama_index")) or {}
-    kwargs = dict(extra.get(_KWARGS) or ()) if extra else {}
+    kwargs = dict(extra.get(KWARGS) or ()) if extra else {}
     if message.name is not None:
         kwargs["name"] = message.name
     if message.tool_call_id is not None:
@@ -293,7 +190,7 @@ def _decoded(message: SessionMessage) -> ChatMessage:
     values = {
         "role": _ROLES.get(message.role, _USER),
         "additional_kwargs": kwargs,
-        "blocks": _blocks(message, extra.get(_BLOCKS)),
+        "blocks": _blocks(message, extra.get(BLOCKS)),
         _STORED: stored,
     }
     if DECLARED in extra:
@@ -334,13 +231,13 @@ def _in_order(parts: list[Block], calls: list[ToolCall]) -> list[BaseContentBloc
 def _put_together(entry: Any, parts: list[Block], calls: list[ToolCall]) -> BaseContentBlock:
     if isinstance(entry, int):
         return _read(parts[entry])
-    if _CONTENT in entry:
-        dump = {**(from_standard(parts[entry[_CONTENT]]) or {}), **entry[_AND]}
+    if CONTENT in entry:
+        dump = {**(from_standard(parts[entry[CONTENT]]) or {}), **entry[AND]}
         known = block_of({key: value for key, value in dump.items() if value is not None})
-        return known or _read(parts[entry[_CONTENT]])
-    if _CALL in entry:
-        return _call_block(calls[entry[_CALL]], entry.get(_AND))
-    return block_of(entry[_BLOCK]) or TextBlock(text=placeholder(entry[_BLOCK]))
+        return known or _read(parts[entry[CONTENT]])
+    if CALL in entry:
+        return _call_block(calls[entry[CALL]], entry.get(AND))
+    return block_of(entry[BLOCK]) or TextBlock(text=placeholder(entry[BLOCK]))
 
 
 def _read(part: Block) -> BaseContentBlock:

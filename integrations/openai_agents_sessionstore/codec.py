@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from msgspec.structs import replace
 from pydantic import BaseModel
 
-from openai_agents_sessionstore.calls import is_call, is_result
-from openai_agents_sessionstore.entries import (
-    NotAsWrittenError,
-    entry_of,
-    is_message,
-    items_of,
-    result_entry,
-    result_item,
-)
-from openai_agents_sessionstore.parts import Block, is_part, placeholder, to_block
-from openai_agents_sessionstore.reading import CALL_BLOCKS, call_of_block, plain_items
 from sessionstore import CorruptMessageError, InvalidMessageError, SessionMessage
 from sessionstore.binary import tag_bytes, untag_bytes
-from sessionstore.models import ROLE_NAMES
+from sessionstore.forms.openai_agents.entries import NotAsWrittenError, items_of, result_item
+from sessionstore.forms.openai_agents.grouping import ITEMS, KEY, begins, message_of
+from sessionstore.forms.openai_agents.parts import Block
+from sessionstore.forms.openai_agents.reading import CALL_BLOCKS, call_of_block, plain_items
 
 if TYPE_CHECKING:
     from agents import TResponseInputItem
 
 __all__ = ["of_message", "to_items", "to_session_messages", "without_last"]
-
-# Under extra["openai_agents"]: what each item of the message is, beside the message's words.
-_KEY, _ITEMS = "openai_agents", "items"
 
 
 def to_session_messages(items: Iterable[TResponseInputItem]) -> list[SessionMessage]:
@@ -59,10 +48,10 @@ def to_session_messages(items: Iterable[TResponseInputItem]) -> list[SessionMess
         raise InvalidMessageError("items must be a list of items: give [item]")
     groups: list[list[Block]] = []
     for item in map(_data_of, items):
-        if not groups or _begins(item, groups[-1]):
+        if not groups or begins(item, groups[-1]):
             groups.append([])
         groups[-1].append(item)
-    return [tag_bytes(_message_of(group)) for group in groups]
+    return [tag_bytes(message_of(group)) for group in groups]
 
 
 def to_items(messages: Iterable[SessionMessage]) -> list[TResponseInputItem]:
@@ -108,8 +97,8 @@ def without_last(message: SessionMessage) -> SessionMessage | None:
     if len(items) == 1:
         return None
     plain = untag_bytes(message)
-    if _KEY in plain.extra or plain.role != "assistant" or not plain.tool_calls:
-        rest = _message_of(cast("list[Block]", items[:-1]))
+    if KEY in plain.extra or plain.role != "assistant" or not plain.tool_calls:
+        rest = message_of(cast("list[Block]", items[:-1]))
         rest = replace(rest, id=plain.id, created_at=plain.created_at, metadata=plain.metadata)
         return tag_bytes(rest)
     *calls, last = plain.tool_calls
@@ -130,64 +119,13 @@ def _data_of(item: Any) -> Block:
     raise InvalidMessageError(f"an item must be a dict, not {type(item).__name__}")
 
 
-def _begins(item: Block, group: Sequence[Block]) -> bool:
-    """Tell whether an item is not of the response that those before it are of.
-
-    A call is of the response before it, and so is all that comes between calls and their results:
-    models want the results right behind one message with all the calls.
-    """
-    if not _of_model(item) or not _of_model(group[-1]):
-        return True
-    return not is_call(item) and any(map(is_message, group)) and not any(map(is_call, group))
-
-
-def _of_model(item: Block) -> bool:
-    return not is_result(item) and (not is_message(item) or item["role"] == "assistant")
-
-
-def _message_of(items: list[Block]) -> SessionMessage:
-    first = items[0]
-    if is_result(first):
-        return _result_of(first)
-    given = first["role"] if is_message(first) else "assistant"
-    role = ROLE_NAMES.get(given, given)
-    known = [entry_of(item, role) for item in items]
-    blocks = [block for each in known for block in each.blocks]
-    is_text = len(blocks) == 1 and blocks[0]["type"] == "text"
-    content = blocks[0]["text"] if is_text and not any(each.as_list for each in known) else blocks
-    message = SessionMessage(
-        role,
-        content or "",
-        tool_calls=[call for each in known for call in each.calls],
-    )
-    return _with_entries(message, items, [each.entry for each in known])
-
-
-def _result_of(item: Block) -> SessionMessage:
-    output = item.get("output")
-    if isinstance(output, list) and output and all(map(is_part, output)):
-        output = [to_block(part) for part in output]
-    elif not isinstance(output, str):
-        output = placeholder(item)
-    message = SessionMessage("tool", output, tool_call_id=item["call_id"])
-    return _with_entries(message, [item], [result_entry(message, item)])
-
-
-def _with_entries(
-    message: SessionMessage, items: list[Block], entries: list[Block]
-) -> SessionMessage:
-    if plain_items(message) == items:
-        return message
-    return replace(message, extra={_KEY: {_ITEMS: entries}})
-
-
 # -- Reading --------------------------------------------------------------------------------------
 
 
 def _read(message: SessionMessage) -> list[Block]:
-    if _KEY not in message.extra:
+    if KEY not in message.extra:
         return plain_items(message)
-    entries = message.extra[_KEY][_ITEMS]
+    entries = message.extra[KEY][ITEMS]
     try:
         if message.role == "tool":
             items = [result_item(message, entry) for entry in entries]
@@ -195,7 +133,7 @@ def _read(message: SessionMessage) -> list[Block]:
             items = items_of(message, entries)
     except NotAsWrittenError:
         return plain_items(message)
-    words = _message_of(items)
+    words = message_of(items)
     is_as_written = (words.content, words.tool_calls) == (message.content, message.tool_calls)
     return items if is_as_written else plain_items(message)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from openai_agents_sessionstore.parts import Block
-from sessionstore import ToolCall
+from sessionstore.forms.openai_agents.parts import Block
+from sessionstore.models import ToolCall
 
 __all__ = ["FUNCTION", "call_item", "is_call", "is_result", "to_call"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from openai_agents_sessionstore.parts import Block
+from sessionstore.forms.openai_agents.parts import Block
 
 __all__ = ["beyond", "put_together"]
 

@@ -1,17 +1,18 @@
 """LlamaIndex's content blocks in standard words, for other frameworks; and theirs for LlamaIndex.
 
 The standard words are LangChain's standard content blocks. A LlamaIndex block stands here as the
-JSON that `dump_of` gives.
+JSON that its fields are, those at their defaults left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import PurePath
+from typing import Any
 
-from llama_index_sessionstore.blocks import Block
+__all__ = ["Block", "from_standard", "placeholder", "to_standard"]
 
-__all__ = ["from_standard", "placeholder", "to_standard"]
+Block = dict[str, Any]
 
 # Of a LlamaIndex block that holds a medium: where its bytes are, and where their type.
 _MEDIA = {

@@ -19,11 +19,17 @@ from typing import Any, TypeGuard
 
 import msgspec
 
-from openai_agents_sessionstore.calls import FUNCTION, call_item, is_call, to_call
-from openai_agents_sessionstore.differences import beyond, put_together
-from openai_agents_sessionstore.parts import Block, output_part, part_of, placeholder, to_block
-from openai_agents_sessionstore.reading import plain_items, thought_of
-from sessionstore import SessionMessage, ToolCall
+from sessionstore.forms.openai_agents.calls import FUNCTION, call_item, is_call, to_call
+from sessionstore.forms.openai_agents.differences import beyond, put_together
+from sessionstore.forms.openai_agents.parts import (
+    Block,
+    output_part,
+    part_of,
+    placeholder,
+    to_block,
+)
+from sessionstore.forms.openai_agents.reading import plain_items, thought_of
+from sessionstore.models import SessionMessage, ToolCall
 
 __all__ = [
     "Known",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from openai_agents_sessionstore.calls import call_item
-from openai_agents_sessionstore.parts import Block, part_of, placeholder, text_of
-from sessionstore import SessionMessage
+from sessionstore.forms.openai_agents.calls import call_item
+from sessionstore.forms.openai_agents.parts import Block, part_of, placeholder, text_of
+from sessionstore.models import SessionMessage
 
 __all__ = ["CALL_BLOCKS", "blocks_of", "call_of_block", "plain_items", "thought_of"]
 
