@@ -1,0 +1,212 @@
+"""The rows of other libraries' tables, grouped by session, through SQLAlchemy."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, TypeAlias
+from uuid import UUID
+
+try:
+    from sqlalchemy import (
+        ARRAY,
+        ColumnElement,
+        Connection,
+        Engine,
+        LargeBinary,
+        Text,
+        cast,
+        column,
+        create_engine,
+        inspect,
+        select,
+        table,
+        text,
+    )
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+    from sqlalchemy.sql.elements import NamedColumn, quoted_name
+except ImportError as _error:
+    raise ImportError(
+        "to read another library's tables needs the sql extra: pip install 'sessionstore[sql]', "
+        "or 'sessionstore[postgres]' for PostgreSQL"
+    ) from _error
+
+from sessionstore.sql.errors import cause, translated
+from sessionstore.sql.making import with_driver
+from sessionstore.sql.urls import url_of
+from sessionstore.transfer.readers.building import Found, Part
+from sessionstore.transfer.readers.unreadable import SourceError
+
+__all__ = [
+    "Url",
+    "moment",
+    "opened",
+    "require_table",
+    "table_source",
+    "text",
+    "text_column",
+    "texts_column",
+]
+
+Url: TypeAlias = str | os.PathLike[str]
+"""SQLAlchemy's URL, or a SQLite file."""
+
+_PAGE = 500
+
+
+@contextmanager
+def opened(url: Url) -> Iterator[Connection]:
+    """Open a database to read it in one transaction, row by row: a file of SQLite read-only.
+
+    Args:
+        url: SQLAlchemy's URL, with whatever driver; or a SQLite file.
+
+    Yields:
+        The connection. What the driver raises while it is open is translated.
+
+    Raises:
+        SourceError: There is no such file.
+        SessionStoreError: The database can't be reached, or read.
+    """
+    engine = _engine(url)
+    try:
+        with engine.connect() as connection:
+            yield connection.execution_options(stream_results=True, yield_per=_PAGE)
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise translated(error) from cause(error)
+    finally:
+        engine.dispose()
+
+
+def _engine(url: Url) -> Engine:
+    given = os.fspath(url)
+    if "://" not in given:
+        given = f"sqlite:///{given}"
+    try:
+        known = with_driver(url_of(given), is_async=False)
+    except ValueError as error:
+        raise SourceError(str(error)) from None
+    if known.get_backend_name() != "sqlite":
+        return create_engine(known, poolclass=NullPool)
+    if not known.database or not os.path.isfile(known.database):
+        raise SourceError("there is no such SQLite file")
+    # To open one for writing would make a missing file, and a journal beside one that is there.
+    place = Path(known.database).absolute().as_uri()
+    connect = partial(sqlite3.connect, f"{place}?mode=ro", uri=True)
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+
+def text_column(name: str) -> NamedColumn[Any]:
+    """Give a column as text: JSON, too, as it is stored."""
+    return cast(_column(name), Text).label(name)
+
+
+def table_source(
+    url: Url,
+    tables: Sequence[str],
+    parts: Callable[[str, Iterable[Any]], Iterable[Part]],
+    *,
+    schema: str | None,
+    session: str,
+    columns: Sequence[str | NamedColumn[Any]],
+    order: Sequence[str],
+) -> Iterator[Found]:
+    """Give the sessions of a table.
+
+    Args:
+        url: The database.
+        tables: The table, or names that it may have: the first that is there.
+        parts: What gives the messages of the table's name and a session's rows, which have the
+            columns, and the session's id behind them.
+        schema: The schema it is in; ``None`` for the connection's own.
+        session: The column with the session's id.
+        columns: The columns to read.
+        order: The columns that order a session's rows.
+
+    Yields:
+        Each session: to be gone through before the next one is asked for.
+
+    Raises:
+        SourceError: There is no such file or table.
+        SessionStoreError: The database can't be reached, or read.
+    """
+    with opened(url) as connection:
+        name = _chosen(connection, schema, tables)
+        read = [_column(it) if isinstance(it, str) else it for it in columns]
+        _require_columns(connection, schema, name, [session, *order, *(it.name for it in read)])
+        known = _column(session)
+        # A collation may take two ids for the same, and mix their rows.
+        by_bytes = connection.dialect.name in ("mysql", "mariadb")
+        first: ColumnElement[Any] = cast(known, LargeBinary) if by_bytes else known
+        query = (
+            select(*read, known)
+            .select_from(table(quoted_name(name, quote=True), schema=_quoted(schema)))
+            .order_by(first, *map(_column, order))
+        )
+        for key, rows in groupby(connection.execute(query), key=itemgetter(-1)):
+            key = str(key) if isinstance(key, UUID) else key  # noqa: PLW2901 - as text
+            yield Found(key, f"{name}, {session} {key!r:.80}", parts(name, rows))
+
+
+def require_table(connection: Connection, name: str) -> None:
+    """Refuse a database without a table.
+
+    Raises:
+        SourceError: It is not there.
+    """
+    _chosen(connection, None, [name])
+
+
+def _chosen(connection: Connection, schema: str | None, names: Sequence[str]) -> str:
+    """Give the first of some tables that is there."""
+    inspector = inspect(connection)
+    for name in names:
+        if inspector.has_table(name, schema=schema):
+            return name
+    raise SourceError(f"the database has no table {' or '.join(names)}: name another by table=")
+
+
+def texts_column(name: str) -> NamedColumn[Any]:
+    """Give a column of PostgreSQL that is an array of JSON, as an array of texts."""
+    return cast(_column(name), ARRAY(Text)).label(name)
+
+
+def _require_columns(
+    connection: Connection, schema: str | None, name: str, columns: Iterable[str]
+) -> None:
+    # SQLite takes the name of a column that is not there for a text.
+    known = {it["name"] for it in inspect(connection).get_columns(name, schema=schema)}
+    missing = sorted({*columns} - known)
+    if missing:
+        raise SourceError(f"the table {name} has no column {' and no column '.join(missing)}")
+
+
+def _column(name: str) -> NamedColumn[Any]:
+    return column(quoted_name(name, quote=True))
+
+
+def _quoted(schema: str | None) -> str | None:
+    return None if schema is None else quoted_name(schema, quote=True)
+
+
+def moment(value: Any) -> datetime | None:
+    """Give a time of a database in UTC; ``None`` where it is none. What has no zone is in UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    try:
+        return value.replace(tzinfo=value.tzinfo or timezone.utc).astimezone(timezone.utc)
+    except (OverflowError, ValueError):
+        return None

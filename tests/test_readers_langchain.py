@@ -1,0 +1,261 @@
+"""LangChain's histories, written by the libraries themselves, and read without them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from datetime import datetime, timedelta, timezone
+
+import psycopg
+import pytest
+import redis
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_samples import MESSAGES, same
+from read_in import all_of, apart, foreign, store_of
+from redis_modules import with_modules
+
+from langchain_sessionstore import SessionChatMessageHistory
+from sessionstore.errors import InvalidSessionError, SessionStoreError
+from sessionstore.transfer.readers import READERS, SourceError
+
+def history_of(reading, session_id):
+    return SessionChatMessageHistory(session_id, store_of(reading)).messages
+
+
+@pytest.fixture(params=["message_store", 'old "chat"; DROP TABLE x'])
+def written(request, tmp_path):
+    with foreign():
+        from langchain_community.chat_message_histories import SQLChatMessageHistory
+
+        url = f"sqlite:///{tmp_path}/old.db"
+        histories = {}
+        for session_id in ("b", "a", "B 🐈:'*"):
+            history = SQLChatMessageHistory(session_id, request.param, connection=url)
+            histories[session_id] = history
+        for message in MESSAGES:
+            for history in histories.values():
+                history.add_message(message)
+        kept = {session_id: history.messages for session_id, history in histories.items()}
+        for history in histories.values():
+            history.session_maker.remove()
+            history.engine.dispose()
+        return url, request.param, kept
+
+
+def test_messages_of_langchain_sql_come_back_equal(written, tmp_path):
+    url, table, kept = written
+    for place in (url, tmp_path / "old.db", url.replace("sqlite:", "sqlite+aiosqlite:")):
+        store = store_of(READERS["langchain-sql"](place, table=table))
+        assert len(store.list_sessions().sessions) == len(kept)
+        for session_id, messages in kept.items():
+            assert same(SessionChatMessageHistory(session_id, store).messages, messages)
+    assert [path.name for path in tmp_path.iterdir()] == ["old.db"]
+
+
+def test_a_second_reading_gives_the_same_ids(written):
+    url, table, _ = written
+    first, second = (
+        all_of(READERS["langchain-sql"](url, table=table, user_id="alice", agent_id="old"))
+        for _ in range(2)
+    )
+    for session_id, session in first.items():
+        assert (session.user_id, session.agent_id) == ("alice", "old")
+        ids = [message.id for message in session.messages]
+        assert ids == [message.id for message in second[session_id].messages]
+        assert len(set(ids)) == len(ids)
+
+
+def test_what_old_versions_wrote_is_read(tmp_path):
+    calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]
+    old = [
+        {"type": "human", "data": {"content": "Hi", "additional_kwargs": {}, "example": False}},
+        {"type": "ai", "data": {"content": "", "additional_kwargs": {"tool_calls": calls}}},
+    ]
+    place = rows_in(tmp_path, *[("s", json.dumps(row)) for row in old])
+    asked, answered = history_of(READERS["langchain-sql"](place), "s")
+    assert asked == HumanMessage("Hi", id=asked.id)
+    with foreign():
+        assert answered == AIMessage(**old[1]["data"], id=answered.id)
+    assert answered.tool_calls == [{"name": "f", "args": {"a": 1}, "id": "c1", "type": "tool_call"}]
+
+
+def rows_in(folder, *rows):
+    place = folder / "rows.db"
+    with sqlite3.connect(place) as db:
+        db.execute("CREATE TABLE message_store (id INTEGER PRIMARY KEY, session_id, message)")
+        db.executemany("INSERT INTO message_store (session_id, message) VALUES (?, ?)", rows)
+    db.close()
+    return place
+
+
+def wrapped(**data):
+    return json.dumps({"type": "ai", "data": data})
+
+
+HOSTILE = [
+    None,
+    "",
+    "{",
+    "[]",
+    "7",
+    "[" * 100_000,
+    '{"a":' * 5_000,
+    '{"type": "ai"}',
+    '{"type": ["ai"], "data": {}}',
+    '{"type": "pirate", "data": {"content": "secret"}}',
+    wrapped(),
+    wrapped(content=7),
+    wrapped(content=[7]),
+    wrapped(content="secret", id=7),
+    wrapped(content="secret", id="x" * 600),
+    wrapped(content="secret", tool_calls={"name": "secret"}),
+    wrapped(content="secret", tool_calls=[{"name": "f", "args": "secret", "id": "c"}]),
+    wrapped(content="secret", invalid_tool_calls=["secret"]),
+    wrapped(content="secret", additional_kwargs=["secret"]),
+    wrapped(content="\ud800"),
+    wrapped(content="secret", more=[[[]]] and json.loads("[" * 80 + "]" * 80)),
+    json.dumps({"type": "tool", "data": {"content": "secret"}}),
+    json.dumps({"type": "chat", "data": {"content": "secret"}}),
+]
+
+
+def test_what_is_no_message_is_named_and_the_rest_is_read(tmp_path):
+    good = json.dumps({"type": "human", "data": {"content": "good"}})
+    rows = [("s", raw) for raw in HOSTILE]
+    place = rows_in(tmp_path, *rows, ("s", good), (None, good), ("", good), ("x" * 600, good))
+    sessions, unreadable = apart(READERS["langchain-sql"](place))
+    assert list(sessions) == ["s"]
+    assert [message.content for message in sessions["s"].messages] == ["good"]
+    rows_named = [it.where for it in unreadable if it.where.startswith("message_store, row")]
+    assert rows_named == [f"message_store, row {n}" for n in range(1, len(HOSTILE) + 1)]
+    assert len(unreadable) == len(HOSTILE) + 3
+    assert not [it for it in unreadable if "secret" in it.where + it.why]
+
+
+def test_a_message_that_is_there_twice_is_read_twice(tmp_path):
+    row = ("s", json.dumps({"type": "human", "data": {"content": "again", "id": "m1"}}))
+    place = rows_in(tmp_path, row, row)
+    session = all_of(READERS["langchain-sql"](place))["s"]
+    assert [message.id for message in session.messages] == ["m1", "langchain-sql-2"]
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(SourceError, match="no such SQLite file"):
+        list(READERS["langchain-sql"](tmp_path / "none.db"))
+    assert not (tmp_path / "none.db").exists()
+    place = rows_in(tmp_path)
+    with pytest.raises(SourceError, match="no table old"):
+        list(READERS["langchain-sql"](place, table="old"))
+    with pytest.raises(SourceError, match="no column none"):
+        list(READERS["langchain-sql"](place, message_column="none"))
+    with pytest.raises(InvalidSessionError, match="user_id"):
+        READERS["langchain-sql"](place, user_id="")
+    (tmp_path / "no.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(SessionStoreError):
+        list(READERS["langchain-sql"](tmp_path / "no.db"))
+
+
+# -- PostgreSQL -----------------------------------------------------------------------------------
+
+
+def test_messages_of_langchain_postgres_come_back_equal(postgres):
+    with foreign():
+        from langchain_postgres import PostgresChatMessageHistory
+    table, session_id = f"old_{uuid.uuid4().hex}", str(uuid.uuid4())
+    with psycopg.connect(postgres.url()) as connection:
+        PostgresChatMessageHistory.create_tables(connection, table)
+        history = PostgresChatMessageHistory(table, session_id, sync_connection=connection)
+        history.add_messages(MESSAGES)
+        kept = history.messages
+    url = postgres.url()
+    store = store_of(READERS["langchain-postgres"](url, table=table))
+    assert same(SessionChatMessageHistory(session_id, store).messages, kept)
+    asyncpg = url.replace("postgresql:", "postgresql+asyncpg:")
+    session = all_of(READERS["langchain-postgres"](asyncpg, table=table))[session_id]
+    assert datetime.now(timezone.utc) - session.created_at < timedelta(hours=1)
+    with pytest.raises(SourceError, match="no table chat_history"):
+        list(READERS["langchain-postgres"](url))
+
+
+def test_messages_of_langchain_sql_come_back_equal_from_postgres(postgres):
+    with foreign():
+        from langchain_community.chat_message_histories import SQLChatMessageHistory
+
+        url, table = postgres.url(), f"old_{uuid.uuid4().hex}"
+        driver = url.replace("postgresql:", "postgresql+psycopg:")
+        history = SQLChatMessageHistory("s", table, connection=driver)
+        history.add_messages(MESSAGES)
+        kept = history.messages
+        history.session_maker.remove()
+        history.engine.dispose()
+    assert same(history_of(READERS["langchain-sql"](url, table=table), "s"), kept)
+
+
+# -- Redis ----------------------------------------------------------------------------------------
+
+
+def test_messages_of_langchain_communitys_redis_come_back_equal(redis_server):
+    prefix = f"old*[{uuid.uuid4().hex}]:"
+    with foreign():
+        from langchain_community.chat_message_histories import RedisChatMessageHistory
+
+        kept = {}
+        for session_id in ("a", "b:c"):
+            history = RedisChatMessageHistory(session_id, redis_server.url, key_prefix=prefix)
+            history.add_messages(MESSAGES)
+            kept[session_id] = history.messages
+            history.redis_client.close()
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.set(f"{prefix}not a list", "x")
+        client.lpush("another's", "x")
+        client.lpush(f"{prefix}broken", b"\xff", "{")
+        for place in (redis_server.url, client):
+            reading = READERS["langchain-redis-community"](place, key_prefix=prefix)
+            sessions, unreadable = apart(reading)
+            assert sorted(sessions) == ["a", "b:c"]
+            assert len(unreadable) == 2
+        assert client.ping()  # what was given is not closed
+        client.delete(f"{prefix}broken")
+        store = store_of(READERS["langchain-redis-community"](client, key_prefix=prefix))
+    for session_id, messages in kept.items():
+        assert same(SessionChatMessageHistory(session_id, store).messages, messages)
+
+
+def test_messages_of_langchain_redis_come_back_equal():
+    """As far as it keeps them: it drops ids and tool calls."""
+    with with_modules() as url, foreign():
+        from langchain_redis import RedisChatMessageHistory
+
+        old_protocol = redis.Redis.from_url(url, protocol=2)  # it takes no other as it is
+        kept = {}
+        for session_id in ("a", "b:c"):
+            history = RedisChatMessageHistory(session_id, redis_client=old_protocol)
+            history.add_messages([it for it in MESSAGES if it.type in ("human", "ai", "tool")])
+            kept[session_id] = [it for it in history.messages if isinstance(it.content, str)]
+        old_protocol.close()
+        store = store_of(READERS["langchain-redis"](url))
+        with redis.Redis.from_url(url) as client:
+            client.execute_command("JSON.SET", "chat:broken:1", "$", '{"type": "secret"}')
+        sessions, unreadable = apart(READERS["langchain-redis"](url))
+    assert sorted(sessions) == ["a", "b:c"]
+    assert [it.why for it in unreadable] == ["a message's data is not a JSON object"]
+    for session_id, messages in kept.items():
+        read = SessionChatMessageHistory(session_id, store).messages
+        assert same([it for it in read if isinstance(it.content, str)], messages)
+        assert len(read) == len(messages) + 2  # lists of blocks, which its index does not find
+
+
+def test_redis_that_is_not_there_is_said():
+    with pytest.raises(SessionStoreError):
+        list(READERS["langchain-redis-community"]("redis://localhost:1"))
+    with pytest.raises(SourceError, match="not a URL of Redis"):
+        list(READERS["langchain-redis"]("http://localhost"))
+
+
+def test_chunks_are_read_as_the_full_messages_that_they_are(tmp_path):
+    chunk = AIMessageChunk("Hel", id="m1", response_metadata={"a": 1})
+    row = json.dumps({"type": chunk.type, "data": chunk.model_dump()})
+    place = rows_in(tmp_path, ("s", row))
+    expected = AIMessage("Hel", id="m1", response_metadata={"a": 1})
+    assert history_of(READERS["langchain-sql"](place), "s") == [expected]
