@@ -71,7 +71,7 @@ POINTER = {
 THOUGHTS = {"content_type": "thoughts", "thoughts": [{"summary": "Hm.", "content": "A cat?"}]}
 CONVERSATION = tree(
     (said("m0", "system", text(""), weight=0.0), "root"),
-    (said("m1", "user", text("What is 6 × 7? 🐈")), "m0"),
+    (said("m1", "user", text("What is 6 x 7? 🐈")), "m0"),
     (said("m2", "assistant", text("41.")), "m1"),
     (said("m3", "user", text("Again, with this:")), "m2"),
     (
@@ -123,7 +123,7 @@ def test_the_branch_that_is_shown_is_read_and_the_others_are_told(exported):
     known = [(it.id, it.role, it.content) for it in session.messages]
     assert known == [
         ("m0", "system", ""),
-        ("m1", "user", "What is 6 × 7? 🐈"),
+        ("m1", "user", "What is 6 x 7? 🐈"),
         ("m2", "assistant", "41."),
         (
             "m4",

@@ -19,6 +19,7 @@ from langchain_sessionstore import SessionChatMessageHistory
 from sessionstore.errors import InvalidSessionError, SessionStoreError
 from sessionstore.transfer.readers import READERS, SourceError
 
+
 def history_of(reading, session_id):
     return SessionChatMessageHistory(session_id, store_of(reading)).messages
 
@@ -26,7 +27,7 @@ def history_of(reading, session_id):
 @pytest.fixture(params=["message_store", 'old "chat"; DROP TABLE x'])
 def written(request, tmp_path):
     with foreign():
-        from langchain_community.chat_message_histories import SQLChatMessageHistory
+        from langchain_community.chat_message_histories import SQLChatMessageHistory  # noqa: PLC0415
 
         url = f"sqlite:///{tmp_path}/old.db"
         histories = {}
@@ -161,7 +162,7 @@ def test_what_is_not_there_is_said(tmp_path):
 
 def test_messages_of_langchain_postgres_come_back_equal(postgres):
     with foreign():
-        from langchain_postgres import PostgresChatMessageHistory
+        from langchain_postgres import PostgresChatMessageHistory  # noqa: PLC0415
     table, session_id = f"old_{uuid.uuid4().hex}", str(uuid.uuid4())
     with psycopg.connect(postgres.url()) as connection:
         PostgresChatMessageHistory.create_tables(connection, table)
@@ -180,7 +181,7 @@ def test_messages_of_langchain_postgres_come_back_equal(postgres):
 
 def test_messages_of_langchain_sql_come_back_equal_from_postgres(postgres):
     with foreign():
-        from langchain_community.chat_message_histories import SQLChatMessageHistory
+        from langchain_community.chat_message_histories import SQLChatMessageHistory  # noqa: PLC0415
 
         url, table = postgres.url(), f"old_{uuid.uuid4().hex}"
         driver = url.replace("postgresql:", "postgresql+psycopg:")
@@ -198,7 +199,7 @@ def test_messages_of_langchain_sql_come_back_equal_from_postgres(postgres):
 def test_messages_of_langchain_communitys_redis_come_back_equal(redis_server):
     prefix = f"old*[{uuid.uuid4().hex}]:"
     with foreign():
-        from langchain_community.chat_message_histories import RedisChatMessageHistory
+        from langchain_community.chat_message_histories import RedisChatMessageHistory  # noqa: PLC0415
 
         kept = {}
         for session_id in ("a", "b:c"):
@@ -225,7 +226,7 @@ def test_messages_of_langchain_communitys_redis_come_back_equal(redis_server):
 def test_messages_of_langchain_redis_come_back_equal():
     """As far as it keeps them: it drops ids and tool calls."""
     with with_modules() as url, foreign():
-        from langchain_redis import RedisChatMessageHistory
+        from langchain_redis import RedisChatMessageHistory  # noqa: PLC0415
 
         old_protocol = redis.Redis.from_url(url, protocol=2)  # it takes no other as it is
         kept = {}

@@ -185,11 +185,13 @@ def test_no_class_that_a_checkpoint_names_is_imported(tmp_path):
 
 
 def test_checkpoints_in_json_of_old_versions_are_read(tmp_path):
-    from langchain_core.load import dumpd
+    from langchain_core.load import dumpd  # noqa: PLC0415
 
     message = AIMessage("good", id="m1", tool_calls=[{"name": "f", "args": {"a": 1}, "id": "c"}])
     raw = msgspec.json.encode({"channel_values": {"messages": [dumpd(message)]}})
-    assert JsonPlusSerializer().loads_typed(("json", raw))["channel_values"]["messages"] == [message]
+    assert JsonPlusSerializer().loads_typed(("json", raw))["channel_values"]["messages"] == [
+        message
+    ]
     store = store_of(READERS["langgraph-sqlite"](stored(tmp_path / "old.db", ("json", raw))))
     assert SessionChatMessageHistory("t0", store).messages == [message]
 

@@ -99,7 +99,7 @@ def test_what_is_no_message_is_named_and_the_rest_is_read(tmp_path):
 
 def test_messages_of_the_redis_store_come_back_equal(redis_server):
     with foreign():
-        from llama_index.storage.chat_store.redis import RedisChatStore
+        from llama_index.storage.chat_store.redis import RedisChatStore  # noqa: PLC0415
     prefix = uuid.uuid4().hex
     with redis.Redis.from_url(redis_server.url) as client:
         written = RedisChatStore(redis_client=client, aredis_client=object())
@@ -116,7 +116,7 @@ def test_messages_of_the_redis_store_come_back_equal(redis_server):
 @pytest.mark.parametrize("use_jsonb", [False, True])
 def test_messages_of_the_postgres_store_come_back_equal(postgres, use_jsonb):
     with foreign():
-        from llama_index.storage.chat_store.postgres import PostgresChatStore
+        from llama_index.storage.chat_store.postgres import PostgresChatStore  # noqa: PLC0415
 
         table, url = f"Old_{uuid.uuid4().hex}", postgres.url()
         written = PostgresChatStore.from_params(

@@ -137,7 +137,9 @@ def _nested(kind: str, block: Block) -> Block:
     if kind == "citable" and isinstance(block.get("content"), list):
         return {"content": [_dump_of(inner) for inner in block["content"]]}
     if kind == "citation" and "cited_content" in block:
-        return {"cited_content": _dump_of(block["cited_content"])}
+        known = block.get("additional_location_info")  # there is no default for it
+        more = {"additional_location_info": known} if known == {} else {}
+        return {"cited_content": _dump_of(block["cited_content"]), **more}
     return {}
 
 

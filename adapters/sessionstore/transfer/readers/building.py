@@ -15,11 +15,11 @@ from sessionstore.forms.faults import FormError
 from sessionstore.models import SessionData, SessionMessage, encode_message
 from sessionstore.transfer.readers.unreadable import Unreadable
 
-__all__ = ["AGENT", "Found", "Part", "Reading", "Source", "decoded", "now", "part_of", "sessions"]
+__all__ = ["AGENT", "Found", "Part", "Reading", "Source", "decoded", "part_of", "sessions", "today"]
 
 AGENT = "default"
 
-Reading: TypeAlias = Iterator["SessionData | Unreadable"]
+Reading: TypeAlias = Iterator[SessionData | Unreadable]
 """What every reader gives: one session at a time, and before it what of it can't be read."""
 
 
@@ -57,12 +57,15 @@ class Found(NamedTuple):
     updated_at: datetime | None = None
 
 
-Source: TypeAlias = "Iterable[Found | Unreadable]"
+Source: TypeAlias = Iterable[Found | Unreadable]
 
 
-def now() -> datetime:
-    """Give the time of messages whose source tells none."""
-    return datetime.now(timezone.utc)
+def today() -> datetime:
+    """Give the time of what has none: the beginning of this day.
+
+    An import that goes on where it was stopped, or is done again, has to meet the same times.
+    """
+    return datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def decoded(raw: Any) -> Any:
@@ -186,7 +189,7 @@ def _session(
     agent_id: str,
 ) -> SessionData:
     times = [message.created_at for message in messages]
-    made = found.created_at or min(times, default=None) or found.updated_at or now()
+    made = found.created_at or min(times, default=None) or found.updated_at or today()
     return SessionData(
         id=session_id,
         agent_id=agent_id,

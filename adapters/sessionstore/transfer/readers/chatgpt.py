@@ -20,9 +20,9 @@ from sessionstore.transfer.readers.building import (
     Reading,
     Source,
     decoded,
-    now,
     part_of,
     sessions,
+    today,
 )
 from sessionstore.transfer.readers.files import decoded_file
 from sessionstore.transfer.readers.unreadable import Unreadable
@@ -118,7 +118,7 @@ def _parts(where: str, nodes: dict[str, Any], branch: list[str]) -> Iterator[Par
         elif message := node.get("message"):
             told = message.get("create_time") if isinstance(message, dict) else None
             read_it = partial(message_of, message, calls)
-            when = _moment(told) or now()
+            when = _moment(told) or today()
             yield part_of(f"{where}, message {place}", f"chatgpt-{place}", read_it, when)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from sessionstore.forms.faults import FormError
 from sessionstore.forms.langchain import message_of
 from sessionstore.models import SessionMessage
-from sessionstore.transfer.readers.building import Part, decoded, now, part_of
+from sessionstore.transfer.readers.building import Part, decoded, part_of, today
 
 __all__ = ["CHANNEL", "NO_MESSAGES", "made_at", "parts_of", "unpacked"]
 
@@ -102,7 +102,7 @@ def parts_of(where: str, messages: Any, when: datetime | None) -> Iterator[Part]
     if not isinstance(messages, list):
         yield Part(where, "", NO_MESSAGES)
         return
-    told = when or now()
+    told = when or today()
     for place, data in enumerate(messages):
 
         def read(data: Any = data) -> SessionMessage:

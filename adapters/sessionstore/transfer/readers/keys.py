@@ -20,7 +20,7 @@ from sessionstore.transfer.readers.unreadable import SourceError
 
 __all__ = ["Place", "keys_of", "list_source", "literally", "opened", "text_of"]
 
-Place: TypeAlias = "str | Redis"
+Place: TypeAlias = str | Redis
 """A URL, or a client of redis-py, which stays open."""
 
 _AT_ONCE = 1_000

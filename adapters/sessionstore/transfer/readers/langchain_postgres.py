@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from sessionstore.transfer.readers.building import AGENT, Part, Reading, now, part_of, sessions
+from sessionstore.transfer.readers.building import AGENT, Part, Reading, part_of, sessions, today
 from sessionstore.transfer.readers.langchain_json import message_of_json
 from sessionstore.transfer.readers.tables import Url, moment, table_source, text_column
 
@@ -54,4 +54,4 @@ def read(
 def _parts(name: str, rows: Iterable[Any]) -> Iterator[Part]:
     for row_id, made, raw, _ in rows:
         where, place = f"{name}, row {row_id}", f"langchain-postgres-{row_id}"
-        yield part_of(where, place, partial(message_of_json, raw), moment(made) or now())
+        yield part_of(where, place, partial(message_of_json, raw), moment(made) or today())

@@ -16,9 +16,9 @@ from sessionstore.transfer.readers.building import (
     Part,
     Reading,
     decoded,
-    now,
     part_of,
     sessions,
+    today,
 )
 from sessionstore.transfer.readers.keys import Place, keys_of, literally, opened, text_of
 
@@ -92,7 +92,7 @@ def _when(raw: Any) -> float:
 
 def _parts(name: str, found: Iterable[tuple[float, str, Any]]) -> Iterator[Part]:
     for told, message, raw in found:
-        when = from_microseconds(int(told * 1_000_000)) if 0 < told < _LATEST else now()
+        when = from_microseconds(int(told * 1_000_000)) if 0 < told < _LATEST else today()
         where = f"key {name + ':' + message!r:.120}"
         yield part_of(where, f"langchain-redis-{message}", partial(_message_of, raw), when)
 

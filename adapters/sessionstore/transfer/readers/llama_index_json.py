@@ -35,15 +35,17 @@ class _Persisted(msgspec.Struct):
 def read(
     path: str | os.PathLike[str],
     *,
+    when: datetime | None = None,
     user_id: str | None = None,
     agent_id: str = AGENT,
 ) -> Reading:
     """Read the sessions of a LlamaIndex `SimpleChatStore` that was persisted.
 
-    The file tells no times: messages have that of its last change.
+    There are no times in it: see ``when``.
 
     Args:
         path: The file, ``chat_store.json`` unless the application has named it.
+        when: The time of all messages; ``None`` for that of the file's last change.
         user_id: The owner of every session; ``None`` for none.
         agent_id: The agent of every session.
 
@@ -55,7 +57,7 @@ def read(
         OSError: The file can't be read.
         InvalidSessionError: ``user_id`` or ``agent_id`` is not valid.
     """
-    return sessions(_sessions(path), user_id=user_id, agent_id=agent_id)
+    return sessions(_sessions(path, when), user_id=user_id, agent_id=agent_id)
 
 
 def message_of_json(raw: Any) -> SessionMessage:
@@ -73,8 +75,8 @@ def message_of_json(raw: Any) -> SessionMessage:
     return message_of(decoded(raw))
 
 
-def _sessions(path: str | os.PathLike[str]) -> Source:
-    when = file_time(path)
+def _sessions(path: str | os.PathLike[str], when: datetime | None) -> Source:
+    told = when or file_time(path)
     persisted = decoded_file(path, _Persisted | str, _NO_STORE)
     if isinstance(persisted, str):  # as older versions have written it
         persisted = _of_text(persisted)
@@ -85,7 +87,7 @@ def _sessions(path: str | os.PathLike[str]) -> Source:
         except (msgspec.MsgspecError, RecursionError):
             yield Unreadable(where, "it is not a list of messages")
             continue
-        yield Found(key, where, _parts(where, messages, when))
+        yield Found(key, where, _parts(where, messages, told), created_at=told)
 
 
 def _of_text(text: str) -> _Persisted:

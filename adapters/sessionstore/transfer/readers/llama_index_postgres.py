@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sessionstore.transfer.readers.building import AGENT, Part, Reading, now, part_of, sessions
+from sessionstore.transfer.readers.building import AGENT, Part, Reading, part_of, sessions, today
 from sessionstore.transfer.readers.llama_index_json import message_of_json
 from sessionstore.transfer.readers.tables import Url, table_source, texts_column
 
@@ -18,18 +19,21 @@ def read(
     *,
     table: str = "chatstore",
     schema: str | None = "public",
+    when: datetime | None = None,
     user_id: str | None = None,
     agent_id: str = AGENT,
 ) -> Reading:
     """Read the sessions of LlamaIndex's `PostgresChatStore`.
 
-    The table tells no times: messages have that of the reading.
+    There are no times in it: see ``when``.
 
     Args:
         url: The database: SQLAlchemy's URL.
         table: The table's name as `PostgresChatStore` was given it. Older versions have put
             ``data_`` in front of it: that one is found, too.
         schema: The schema that it is in; ``None`` for the connection's own.
+        when: The time of all messages; ``None`` for the beginning of this day. An import that is to
+            go on where another was stopped needs the same.
         user_id: The owner of every session; ``None`` for none.
         agent_id: The agent of every session.
 
@@ -41,10 +45,12 @@ def read(
         SessionStoreError: The database can't be reached, or read.
         InvalidSessionError: ``user_id`` or ``agent_id`` is not valid.
     """
+    told = when or today()
     source = table_source(
         url,
         [f"data_{table.lower()}", table.lower(), table],
-        _parts,
+        partial(_parts, told),
+        when=told,
         schema=schema,
         session="key",
         columns=[texts_column("value")],
@@ -53,8 +59,7 @@ def read(
     return sessions(source, user_id=user_id, agent_id=agent_id)
 
 
-def _parts(name: str, rows: Iterable[Any]) -> Iterator[Part]:
-    when = now()
+def _parts(when: datetime, name: str, rows: Iterable[Any]) -> Iterator[Part]:
     for values, key in rows:
         for place, raw in enumerate(values or ()):
             where = f"{name}, key {key!r:.80}, message {place}"

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sessionstore.models import SessionData, SessionMessage, from_microseconds
-from sessionstore.transfer.readers.building import AGENT, Part, Reading, now, part_of, sessions
+from sessionstore.transfer.readers.building import AGENT, Part, Reading, part_of, sessions, today
 from sessionstore.transfer.readers.llama_index_json import message_of_json
 from sessionstore.transfer.readers.tables import Url, table_source, text_column
 
@@ -68,7 +68,7 @@ def _parts(name: str, rows: Iterable[Any]) -> Iterator[Part]:
     for row_id, told, status, raw, _ in rows:
         # Nanoseconds; versions before wrote seconds.
         is_time = isinstance(told, int) and 0 < told // 1_000 < _LATEST
-        when = from_microseconds(told // 1_000) if is_time else now()
+        when = from_microseconds(told // 1_000) if is_time else today()
         read_it = partial(_message_of, raw, status)
         yield part_of(f"{name}, row {row_id}", f"llama-index-sql-{row_id}", read_it, when)
 

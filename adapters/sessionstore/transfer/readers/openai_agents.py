@@ -15,9 +15,9 @@ from sessionstore.transfer.readers.building import (
     Part,
     Reading,
     decoded,
-    now,
     part_of,
     sessions,
+    today,
 )
 from sessionstore.transfer.readers.tables import Url, moment, table_source, text_column
 
@@ -87,7 +87,7 @@ def _parts(name: str, rows: Iterable[Any]) -> Iterator[Part]:
 def _part(name: str, first: tuple[Any, Any], group: list[dict[str, Any]]) -> Part:
     row_id, made = first
     where, place = f"{name}, row {row_id}", f"openai-agents-{row_id}"
-    return part_of(where, place, partial(_message_of, group), moment(made) or now())
+    return part_of(where, place, partial(_message_of, group), moment(made) or today())
 
 
 def _item_of(raw: Any) -> dict[str, Any]:

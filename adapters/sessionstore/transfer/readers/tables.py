@@ -17,6 +17,7 @@ from uuid import UUID
 try:
     from sqlalchemy import (
         ARRAY,
+        URL,
         ColumnElement,
         Connection,
         Engine,
@@ -42,11 +43,13 @@ except ImportError as _error:
 from sessionstore.sql.errors import cause, translated
 from sessionstore.sql.making import with_driver
 from sessionstore.sql.urls import url_of
-from sessionstore.transfer.readers.building import Found, Part
+from sessionstore.transfer.readers.building import Found, Part, today
+from sessionstore.transfer.readers.files import file_time
 from sessionstore.transfer.readers.unreadable import SourceError
 
 __all__ = [
     "Url",
+    "file_or_today",
     "moment",
     "opened",
     "require_table",
@@ -86,14 +89,29 @@ def opened(url: Url) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _engine(url: Url) -> Engine:
+def file_or_today(url: Url) -> datetime:
+    """Give when a SQLite file was last changed; of another database, the beginning of this day.
+
+    Raises:
+        SourceError: It is no URL.
+    """
+    known = _known(url)
+    is_file = known.get_backend_name() == "sqlite" and os.path.isfile(known.database or "")
+    return file_time(str(known.database)) if is_file else today()
+
+
+def _known(url: Url) -> URL:
     given = os.fspath(url)
     if "://" not in given:
         given = f"sqlite:///{given}"
     try:
-        known = with_driver(url_of(given), is_async=False)
+        return with_driver(url_of(given), is_async=False)
     except ValueError as error:
         raise SourceError(str(error)) from None
+
+
+def _engine(url: Url) -> Engine:
+    known = _known(url)
     if known.get_backend_name() != "sqlite":
         return create_engine(known, poolclass=NullPool)
     if not known.database or not os.path.isfile(known.database):
@@ -118,6 +136,7 @@ def table_source(
     session: str,
     columns: Sequence[str | NamedColumn[Any]],
     order: Sequence[str],
+    when: datetime | None = None,
 ) -> Iterator[Found]:
     """Give the sessions of a table.
 
@@ -130,6 +149,7 @@ def table_source(
         session: The column with the session's id.
         columns: The columns to read.
         order: The columns that order a session's rows.
+        when: The time of sessions without messages.
 
     Yields:
         Each session: to be gone through before the next one is asked for.
@@ -153,7 +173,7 @@ def table_source(
         )
         for key, rows in groupby(connection.execute(query), key=itemgetter(-1)):
             key = str(key) if isinstance(key, UUID) else key  # noqa: PLW2901 - as text
-            yield Found(key, f"{name}, {session} {key!r:.80}", parts(name, rows))
+            yield Found(key, f"{name}, {session} {key!r:.80}", parts(name, rows), created_at=when)
 
 
 def require_table(connection: Connection, name: str) -> None:
