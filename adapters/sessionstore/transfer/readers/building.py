@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, TypeAlias
 
@@ -57,7 +58,8 @@ class Found(NamedTuple):
     updated_at: datetime | None = None
 
 
-Source: TypeAlias = Iterable[Found | Unreadable]
+Source: TypeAlias = Generator[Found | Unreadable, None, None]
+"""What a reader has found: closed when its sessions are."""
 
 
 def today() -> datetime:
@@ -129,20 +131,15 @@ def sessions(source: Source, *, user_id: str | None, agent_id: str) -> Reading:
 
 
 def _ready_sessions(source: Source, user_id: str | None, agent_id: str) -> Reading:
-    for found in source:
-        if isinstance(found, Unreadable):
-            yield found
-            continue
-        messages: list[SessionMessage] = []
-        failed = yield from _read_into(messages, found.parts)
-        if failed and not messages:
-            continue
-        try:
-            session_id = checked_id(found.id, "its id")
-        except InvalidSessionError as error:
-            yield Unreadable(found.where, str(error))
-            continue
-        yield _session(session_id, found, messages, user_id, agent_id)
+    with closing(source):
+        for found in source:
+            if isinstance(found, Unreadable):
+                yield found
+                continue
+            messages: list[SessionMessage] = []
+            failed = yield from _read_into(messages, found.parts)
+            if not failed or messages:
+                yield _session(found, messages, user_id, agent_id)
 
 
 def _read_into(
@@ -182,12 +179,12 @@ def _reason(error: Exception) -> str:
 
 
 def _session(
-    session_id: str,
-    found: Found,
-    messages: list[SessionMessage],
-    user_id: str | None,
-    agent_id: str,
-) -> SessionData:
+    found: Found, messages: list[SessionMessage], user_id: str | None, agent_id: str
+) -> SessionData | Unreadable:
+    try:
+        session_id = checked_id(found.id, "its id")
+    except InvalidSessionError as error:
+        return Unreadable(found.where, str(error))
     times = [message.created_at for message in messages]
     made = found.created_at or min(times, default=None) or found.updated_at or today()
     return SessionData(

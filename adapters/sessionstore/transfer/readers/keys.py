@@ -15,7 +15,7 @@ except ImportError as _error:
     ) from _error
 
 from sessionstore.redis.errors import translated
-from sessionstore.transfer.readers.building import Found, Part
+from sessionstore.transfer.readers.building import Found, Part, Source
 from sessionstore.transfer.readers.unreadable import SourceError
 
 __all__ = ["Place", "keys_of", "list_source", "literally", "opened", "text_of"]
@@ -70,7 +70,7 @@ def list_source(
     prefix: str,
     match: str,
     parts: Callable[[str, list[Any]], Iterable[Part]],
-) -> Iterator[Found]:
+) -> Source:
     """Give the sessions that are lists.
 
     Args:

@@ -15,6 +15,7 @@ from sessionstore.transfer.readers.building import (
     Found,
     Part,
     Reading,
+    Source,
     decoded,
     part_of,
     sessions,
@@ -55,7 +56,7 @@ def read(
     return sessions(_sessions(url, key_prefix), user_id=user_id, agent_id=agent_id)
 
 
-def _sessions(url: Place, prefix: str) -> Iterator[Found]:
+def _sessions(url: Place, prefix: str) -> Source:
     with opened(url) as client:
         known: dict[bytes, list[bytes]] = defaultdict(list)
         for key in keys_of(client, f"{literally(prefix)}*", "ReJSON-RL"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +25,9 @@ _ONE = """
     SELECT type, checkpoint FROM checkpoints
     WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id = ?
 """
+
+
+_A_URL = re.compile(r"^sqlite(\+\w+)?:///")
 
 
 def read(
@@ -82,7 +86,7 @@ def _thread(
 
 
 def _opened(path: str | os.PathLike[str]) -> sqlite3.Connection:
-    place = os.fspath(path).removeprefix("sqlite:///")
+    place = _A_URL.sub("", os.fspath(path))
     if not os.path.isfile(place):
         raise SourceError("there is no such SQLite file")
     # To open it for writing would put a journal beside it.

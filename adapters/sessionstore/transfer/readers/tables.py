@@ -43,7 +43,7 @@ except ImportError as _error:
 from sessionstore.sql.errors import cause, translated
 from sessionstore.sql.making import with_driver
 from sessionstore.sql.urls import url_of
-from sessionstore.transfer.readers.building import Found, Part, today
+from sessionstore.transfer.readers.building import Found, Part, Source, today
 from sessionstore.transfer.readers.files import file_time
 from sessionstore.transfer.readers.unreadable import SourceError
 
@@ -137,7 +137,7 @@ def table_source(
     columns: Sequence[str | NamedColumn[Any]],
     order: Sequence[str],
     when: datetime | None = None,
-) -> Iterator[Found]:
+) -> Source:
     """Give the sessions of a table.
 
     Args:
