@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tracemalloc
 import uuid
 from datetime import datetime, timedelta, timezone
 
@@ -14,6 +15,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_samples import MESSAGES, same
 from read_in import all_of, apart, foreign, store_of
 from redis_modules import with_modules
+from servers.mariadb import binary as mariadb_binary
+from sqlalchemy import create_engine
 
 from langchain_sessionstore import SessionChatMessageHistory
 from sessionstore.errors import InvalidSessionError, SessionStoreError
@@ -155,6 +158,39 @@ def test_what_is_not_there_is_said(tmp_path):
     (tmp_path / "no.db").write_bytes(b"no database" * 1000)
     with pytest.raises(SessionStoreError):
         list(READERS["langchain-sql"](tmp_path / "no.db"))
+
+
+def test_one_session_is_in_memory_at_a_time(tmp_path):
+    row = json.dumps({"type": "human", "data": {"content": "x" * 10_000}})
+    place = rows_in(tmp_path, *[(f"s{n}", row) for n in range(200) for _ in range(10)])
+    reading = READERS["langchain-sql"](place)
+    tracemalloc.start()
+    try:
+        seen = sum(session.message_count for session in reading)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert seen == 2_000
+    assert peak < 10_000_000  # half of what is there; a page of rows is five
+
+
+@pytest.mark.skipif(not mariadb_binary(), reason="there is no mariadbd here")
+def test_ids_that_a_collation_takes_for_the_same_are_sessions_of_their_own(mariadb, schema):
+    mariadb.execute(f"CREATE DATABASE {schema}")
+    url = mariadb.url(schema)
+    row = json.dumps({"type": "human", "data": {"content": "Hi"}})
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        ids = "session_id TEXT COLLATE utf8mb4_general_ci"
+        columns = f"id INTEGER PRIMARY KEY AUTO_INCREMENT, {ids}, message TEXT"
+        connection.exec_driver_sql(f"CREATE TABLE message_store ({columns})")
+        for session_id in ("a", "A", "a", "\u00e4", "A", "a "):
+            add = "INSERT INTO message_store (session_id, message) VALUES (%s, %s)"
+            connection.exec_driver_sql(add, (session_id, row))
+    engine.dispose()
+    sessions = all_of(READERS["langchain-sql"](url))
+    counts = {session_id: session.message_count for session_id, session in sessions.items()}
+    assert counts == {"a": 2, "A": 2, "\u00e4": 1, "a ": 1}
 
 
 # -- PostgreSQL -----------------------------------------------------------------------------------
