@@ -21,6 +21,7 @@ from sqlalchemy import create_engine
 from langchain_sessionstore import SessionChatMessageHistory
 from sessionstore.errors import InvalidSessionError, SessionStoreError
 from sessionstore.transfer.readers import READERS, SourceError
+from sessionstore.transfer.readers.tables import opened
 
 
 def history_of(reading, session_id):
@@ -193,6 +194,16 @@ def test_ids_that_a_collation_takes_for_the_same_are_sessions_of_their_own(maria
     assert counts == {"a": 2, "A": 2, "\u00e4": 1, "a ": 1}
 
 
+def test_a_file_is_opened_for_reading_only(tmp_path):
+    with opened(rows_in(tmp_path)) as connection:
+        assert connection.exec_driver_sql("SELECT COUNT(*) FROM message_store").scalar() == 0
+    with (
+        pytest.raises(SessionStoreError),
+        opened(tmp_path / "rows.db") as connection,
+    ):
+        connection.exec_driver_sql("CREATE TABLE other (x)")
+
+
 # -- PostgreSQL -----------------------------------------------------------------------------------
 
 
@@ -211,6 +222,9 @@ def test_messages_of_langchain_postgres_come_back_equal(postgres):
     asyncpg = url.replace("postgresql:", "postgresql+asyncpg:")
     session = all_of(READERS["langchain-postgres"](asyncpg, table=table))[session_id]
     assert datetime.now(timezone.utc) - session.created_at < timedelta(hours=1)
+    reading = READERS["langchain-postgres"](url, table=table)
+    assert next(reading).id == session_id
+    reading.close()  # which leaves no cursor open
     with pytest.raises(SourceError, match="no table chat_history"):
         list(READERS["langchain-postgres"](url))
 

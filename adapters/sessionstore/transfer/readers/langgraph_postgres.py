@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sessionstore.forms.faults import FormError
 from sessionstore.transfer.readers.building import (
     AGENT,
@@ -67,14 +69,18 @@ def read(
 def _threads(url: Url, channel: str) -> Source:
     with opened(url) as connection:
         require_table(connection, "checkpoints")
-        rows = connection.execute(text(_NEWEST), {"channel": channel})
-        for thread, oldest, newest, kind, blob, inline in rows:
-            where = f"checkpoints, thread {thread!r:.80}"
-            try:
-                messages = decoded(inline) if kind is None and inline else unpacked(kind, blob)
-            except FormError as error:
-                yield Unreadable(where, f"its newest checkpoint: {error}")
-                continue
-            when = made_at(newest)
-            parts = parts_of(where, messages, when)
-            yield Found(thread, where, parts, created_at=made_at(oldest), updated_at=when)
+        with connection.execute(text(_NEWEST), {"channel": channel}) as rows:
+            for row in rows:
+                yield _thread(row)
+
+
+def _thread(row: Any) -> Found | Unreadable:
+    thread, oldest, newest, kind, blob, inline = row
+    where = f"checkpoints, thread {thread!r:.80}"
+    try:
+        messages = decoded(inline) if kind is None and inline else unpacked(kind, blob)
+    except FormError as error:
+        return Unreadable(where, f"its newest checkpoint: {error}")
+    when = made_at(newest)
+    parts = parts_of(where, messages, when)
+    return Found(thread, where, parts, created_at=made_at(oldest), updated_at=when)

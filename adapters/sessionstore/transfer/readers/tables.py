@@ -171,9 +171,11 @@ def table_source(
             .select_from(table(quoted_name(name, quote=True), schema=_quoted(schema)))
             .order_by(first, *map(_column, order))
         )
-        for key, rows in groupby(connection.execute(query), key=itemgetter(-1)):
-            key = str(key) if isinstance(key, UUID) else key  # noqa: PLW2901 - as text
-            yield Found(key, f"{name}, {session} {key!r:.80}", parts(name, rows), created_at=when)
+        with connection.execute(query) as found:
+            for key, rows in groupby(found, key=itemgetter(-1)):
+                known_as = str(key) if isinstance(key, UUID) else key
+                where = f"{name}, {session} {known_as!r:.80}"
+                yield Found(known_as, where, parts(name, rows), created_at=when)
 
 
 def require_table(connection: Connection, name: str) -> None:
