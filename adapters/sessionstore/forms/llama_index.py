@@ -11,6 +11,7 @@ a standard block in the content, or one of
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -126,11 +127,25 @@ def _dump_of(block: object) -> Block:
     required = _REQUIRED.get(kind)
     if required:
         kept.setdefault(required[0], required[1]())
+    if isinstance(media := kept.get(_MEDIA.get(kind, "")), str):
+        kept[_MEDIA[kind]] = _in_base64(media)
     return {"block_type": kind, **kept, **_nested(kind, block)}
 
 
 _DEFAULTS: tuple[Any, ...] = (None, [], {})
 _REQUIRED = {"text": ("text", str), _TOOL_CALL: ("tool_name", str)}
+
+
+_MEDIA = {"image": "image", "audio": "audio", "video": "video", "document": "data"}
+
+
+def _in_base64(media: str) -> str:
+    """Give bytes as base64: what is none yet becomes so, as it does where LlamaIndex reads it."""
+    try:
+        base64.b64decode(media, validate=True)
+    except ValueError:
+        return base64.b64encode(media.encode(errors="surrogatepass")).decode()
+    return media
 
 
 def _nested(kind: str, block: Block) -> Block:
