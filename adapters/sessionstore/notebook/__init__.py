@@ -9,41 +9,85 @@ This module imports none of the classes that it shows: they import it when someb
 from __future__ import annotations
 
 import json
-import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import timezone
 from html import escape
 from itertools import takewhile
-from mimetypes import guess_type
 from pkgutil import get_data
-from typing import Any
+from typing import Any, NamedTuple
 
 from sessionstore.errors import SessionStoreError
+from sessionstore.notebook.parts import CALLS, as_dict, block_of, known_of, paired
 
-__all__ = ["fallback_html", "page_html", "session_html", "stored_html"]
+__all__ = ["document_html", "fallback_html", "page_html", "session_html", "stored_html"]
 
 # What is shown at most: of a page, a session, a message; then of a text, a fact, a name.
 _SESSIONS, _MESSAGES, _PARTS = 50, 20, 10
 _CHARACTERS, _LINES, _FACT, _NAME = 600, 12, 300, 60
 
+
+class _Room(NamedTuple):
+    """How many messages of a session are shown, how many parts of one, and how much of a text."""
+
+    messages: int = _MESSAGES
+    parts: int = _PARTS
+    characters: int = _CHARACTERS
+    lines: int = _LINES
+
+
+_IN_A_NOTEBOOK, _ALL = _Room(), _Room(*[sys.maxsize - 1] * 4)
+
 _ROLES = ("user", "assistant", "tool", "system", "developer")
-_TEXTS = ("text", "text-plain", "input_text", "output_text", "reasoning", "thinking", "refusal")
-_CALLS = ("tool_call", "tool_use", "function_call")
-# A web address, up to its file's name: all else in it may be a secret.
-_FILE = re.compile(r"(?i)(?!.*(?:\\|%5c))https?://[^/?#\[]+/(?:[^?#;]*/)?([^/?#;]+)")
 # Control characters are shown as their pictures: a browser shows nothing, or something else.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"}
 _STYLE = (get_data(__name__, "notebook.css") or b"").decode()
+# No script, no picture, nothing from anywhere, whatever a browser should make of the rest.
+_DOCUMENT = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="referrer" content="no-referrer">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark }}
+body {{ margin: 2em auto; max-width: 1100px; padding: 0 1em }}
+</style>
+</head>
+<body>
+{shown}
+</body>
+</html>
+"""
 
 
 def session_html(session: Any, place: Iterable[str] = ()) -> str:
     """Show a session: the last 20 of its messages, each tool's result beside its call."""
+    return _session(session, place, _IN_A_NOTEBOOK)
+
+
+def document_html(session: Any) -> str:
+    """Give a page of its own that shows all of a session that is here, and loads nothing.
+
+    Args:
+        session: A `SessionData`.
+
+    Returns:
+        An HTML document.
+    """
+    title = f"session {_label(session.id, _CHARACTERS)}".replace("<bdi>", "").replace("</bdi>", "")
+    return _DOCUMENT.format(title=title, shown=_session(session, (), _ALL))
+
+
+def _session(session: Any, place: Iterable[str], room: _Room) -> str:
     messages = session.messages
-    rows = _paired(messages[-_MESSAGES:])
-    left = max(session.message_count, len(messages)) - len(messages[-_MESSAGES:])
-    shown = [_message(*row, is_last=row is rows[-1]) for row in rows]
+    rows = paired(messages[-room.messages :])
+    left = max(session.message_count, len(messages)) - len(messages[-room.messages :])
+    shown = [_message(*row, room, is_last=row is rows[-1]) for row in rows]
     table = "".join([_left_out(left, "earlier message"), *shown]) or _note("No messages.")
     times = f"updated {_utc(session.updated_at)} UTC, created {_utc(session.created_at)} UTC"
     facts, title = [*_facts(session), times, *place], f"session {_label(session.id, _CHARACTERS)}"
@@ -101,7 +145,7 @@ def fallback_html(
 
 
 def _facts(session: Any) -> list[str]:
-    metadata = dict(_dict(session.metadata))
+    metadata = dict(as_dict(session.metadata))
     title = metadata.pop("title", None)
     return [
         *([_label(title)] if title else []),
@@ -116,72 +160,45 @@ def _facts(session: Any) -> list[str]:
 # -- Messages -------------------------------------------------------------------------------------
 
 
-def _paired(messages: Iterable[Any]) -> list[tuple[Any, list[Any]]]:
-    """Pair each call with its result; a result whose call is not here has a row of its own."""
-    rows: list[tuple[Any, list[Any]]] = []
-    for message in messages:
-        answered = message.tool_call_id if message.role in ("tool", "function") else None
-        newest_first = (pair for row in reversed(rows) for pair in row[1] if pair[1] is None)
-        pair = next((one for one in newest_first if (one[0].get("id") or "") == answered), None)
-        if pair:
-            pair[1] = message
-        else:
-            calls = message.tool_calls if isinstance(message.tool_calls, list) else []
-            rows.append((message, [[call, None] for call in calls if isinstance(call, dict)]))
-    return rows
-
-
-def _message(message: Any, calls: list[Any], *, is_last: bool) -> str:
+def _message(message: Any, calls: list[Any], room: _Room, *, is_last: bool) -> str:
     def line(pair: Any) -> str:
         call, result = pair
-        asked = f"<b>{_label(call.get('name'))}</b> {_text(_json(call.get('args')), 'more')}"
+        args = _text(_json(call.get("args"), room.characters), room, "more")
         missing = "waiting for its result" if is_last else "no result"
-        answer = _said(result) if result else f'<p class="open">{missing}</p>'
+        answer = _said(result, room) if result else f'<p class="open">{missing}</p>'
+        asked = f"<b>{_label(call.get('name'))}</b> {args}"
         return f'<div class="call"><div>{asked}</div> <div class="result">{answer}</div></div>'
 
     speaker = f" <small>{_label(message.name)}</small>" if message.name else ""
-    said = _said(message, *_CALLS * bool(calls)) + _some(calls, line, "call")
+    said = _said(message, room, *CALLS * bool(calls)) + _some(calls, line, "call", room.parts)
     role = message.role if message.role in _ROLES else "other"
     return _row(_label(message.role) + speaker, _utc(message.created_at), said, kind=role)
 
 
-def _said(message: Any, *without: str) -> str:
+def _said(message: Any, room: _Room, *without: str) -> str:
     """Show what a message says; where that is nothing, what a framework knows of it, by name."""
-    parts = map(_dict, _dict(message.extra).values())
-    known = {name: value for part in parts for name, value in part.items()}
-    known |= _dict(known.pop("additional_kwargs", None))  # where frameworks keep all other fields
+    known = known_of(message)
     blocks = message.content if isinstance(message.content, list) else [message.content]
     error = '<p class="error">error</p>' if known.get("status") == "error" else ""
-    said = error + _some(blocks, lambda block: _block(block, *without), "block")
-    return said or ("" if without else _some([{"type": name} for name in known], _block, "part"))
+    said = error + _some(blocks, lambda one: _block(one, room, *without), "block", room.parts)
+    if said or without:
+        return said
+    return _some(list(known), lambda name: _block({"type": name}, room), "part", room.parts)
 
 
-def _block(block: Any, *without: str) -> str:
-    fields = {"type": "text", "text": block} if isinstance(block, str) else _dict(block)
-    kind = str(fields.get("type") or fields.get("block_type") or type(block).__name__)
-    said = fields.get("text" if "text" in kind else kind)
-    if kind in _TEXTS and isinstance(said, str):
-        return _text(said) if "text" in kind else f"<i>{kind}</i> {_text(said)}"
-    name = " ".join([kind.removeprefix("input_").removesuffix("_url"), *_titles(fields)])
+def _block(block: Any, room: _Room, *without: str) -> str:
+    kind, text, name = block_of(block)
+    if text is not None:
+        return _text(text, room) if "text" in kind else f"<i>{kind}</i> {_text(text, room)}"
     return "" if kind in without else f"<p><code>[{_label(name)}]</code></p>"
-
-
-def _titles(block: dict[str, Any]) -> list[str]:
-    """Name a medium by its title or its file: never by its address or its bytes."""
-    places = [*map(_dict, block.values()), block]
-    texts = {key: text for place in places for key, text in place.items() if isinstance(text, str)}
-    names = [texts[key] for key in ("name", "title", "filename") if key in texts]
-    file = _FILE.match(texts.get("url", ""))
-    names += [file[1]] if file and guess_type(file[1])[0] else []
-    return [*names[:1], *([texts["mime_type"]] if "mime_type" in texts else [])]
 
 
 # -- Texts ----------------------------------------------------------------------------------------
 
 
-def _text(text: str, more: str = "") -> str:
+def _text(text: str, room: _Room, more: str = "") -> str:
     """Show a text as it was written, as far as there is room; nothing for an empty one."""
-    kept = "".join(text[:_CHARACTERS].splitlines(keepends=True)[:_LINES])
+    kept = "".join(text[: room.characters].splitlines(keepends=True)[: room.lines])
     left = len(text) - len(kept)
     # Beside the text, not in it: there, what is written from right to left would turn it round.
     rest = f"<p><i>… {more or _counted(left, 'more character')}</i></p>" if left else ""
@@ -205,9 +222,9 @@ def _escaped(text: str) -> str:
     return escape(text.encode(errors="replace").decode())
 
 
-def _json(value: Any) -> str:
+def _json(value: Any, room: int = _CHARACTERS) -> str:
     """Write a value as JSON, or more of it than there is room for."""
-    left = _CHARACTERS + 1
+    left = room + 1
 
     def short(part: Any) -> Any:  # each takes at least as many characters as it is counted for
         nonlocal left
@@ -233,10 +250,6 @@ def _utc(moment: Any) -> str:
 
 def _counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 # -- Elements -------------------------------------------------------------------------------------
@@ -266,7 +279,7 @@ def _left_out(count: int, thing: str) -> str:
     return _note(f"… {_counted(count, thing)}") if count > 0 else ""
 
 
-def _some(things: Sequence[Any], show: Callable[[Any], str], thing: str) -> str:
-    left = len(things) - _PARTS
+def _some(things: Sequence[Any], show: Callable[[Any], str], thing: str, room: int = _PARTS) -> str:
+    left = len(things) - room
     more = f"<p><i>… {_counted(left, f'more {thing}')}</i></p>" if left > 0 else ""
-    return "".join(map(show, things[:_PARTS])) + more
+    return "".join(map(show, things[:room])) + more
