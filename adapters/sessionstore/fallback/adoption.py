@@ -40,7 +40,7 @@ from sessionstore.models import SessionInfo, SessionMessage
 from sessionstore.operations import Append, Create, Delete, Get, ListSessions
 from sessionstore.store import SessionStore
 
-__all__ = ["Show", "adopt_all", "listed"]
+__all__ = ["JournalContent", "Show", "adopt_all", "listed", "read_journal"]
 
 _logger = logging.getLogger("sessionstore")
 _PAGE = 100
@@ -73,7 +73,7 @@ class _Found(msgspec.Struct):
     writes: list[tuple[datetime, Entry]] = []
 
 
-class _Read(msgspec.Struct):
+class JournalContent(msgspec.Struct):
     """What one journal holds.
 
     Attributes:
@@ -123,7 +123,7 @@ def adopt_all(journal: Journal, store: SessionStore, show: Show) -> FallbackFlow
                 entries, gap = yield from read_entries(store, info.id)
                 if gap is None and len(entries) < count:  # some are out of reach
                     gap = len(entries)
-                read = _read(entries, gap)
+                read = read_journal(entries, gap)
             except StoreUnavailableError:
                 raise
             except SessionStoreError as error:
@@ -204,8 +204,9 @@ def listed(store: SessionStore) -> FallbackFlow[list[SessionInfo]]:
             return infos
 
 
-def _read(entries: list[SessionMessage], gap: int | None) -> _Read:
-    read = _Read()
+def read_journal(entries: list[SessionMessage], gap: int | None) -> JournalContent:
+    """Read the entries of a journal, as `read_entries` gives them."""
+    read = JournalContent()
     for place, entry in enumerate(entries):
         if place == gap:
             read.vague = len(read.writes)
@@ -221,7 +222,7 @@ def _read(entries: list[SessionMessage], gap: int | None) -> _Read:
     return read
 
 
-def _read_entry(entry: SessionMessage, read: _Read) -> None:
+def _read_entry(entry: SessionMessage, read: JournalContent) -> None:
     text = str(entry.content)
     if entry.role == WRITE:
         read.writes.append(decode_entry(text))
@@ -236,7 +237,7 @@ def _read_entry(entry: SessionMessage, read: _Read) -> None:
         raise CorruptMessageError("a newer version of the package wrote this entry")
 
 
-def _set_aside(journal: Journal, info: SessionInfo, read: _Read) -> None:
+def _set_aside(journal: Journal, info: SessionInfo, read: JournalContent) -> None:
     """Offer what can't be read, and what may be over without a word of it that can be read."""
     if not read.unreadable:
         return
@@ -261,7 +262,7 @@ def _unreadable(journal: str, session_id: str, place: str) -> PendingWrite:
 
 def _sort_in(
     info: SessionInfo,
-    read: _Read,
+    read: JournalContent,
     found: defaultdict[str, _Found],
     nameless: list[_Nameless],
 ) -> None:
