@@ -1,0 +1,52 @@
+"""The commands."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from sessionstore.cli.demo import demo
+from sessionstore.cli.doctor import doctor
+from sessionstore.cli.ls import ls
+from sessionstore.cli.pending import pending, recover
+from sessionstore.cli.prune import prune
+from sessionstore.cli.show import show
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="sessionstore",
+    help="""Look at sessions, and move, delete, check and repair them.
+
+    Every command takes the store by --store URL, by --store-file FILE, or from SESSIONSTORE_URL.
+    Exit status: 0 done, 1 failed, 2 wrong usage, 3 the store is unavailable, 4 something is left
+    that could not be done, 130 interrupted.""",
+    # Its boxes are not one line, and its tracebacks show variables, and so what users wrote.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("sessionstore"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+for _command in (ls, show, prune, doctor, pending, recover, demo):
+    app.command()(_command)

@@ -1,0 +1,1 @@
+"""What ``sessionstore doctor`` looks at: one module for each kind of store."""

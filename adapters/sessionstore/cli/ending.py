@@ -1,0 +1,77 @@
+"""How a command ends: its exit status, and the one line that says why."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from sessionstore.errors import SessionStoreError, StoreUnavailableError
+
+__all__ = ["Ending", "Status", "UsageError", "status_of", "words_of"]
+
+
+class Status(IntEnum):
+    """The exit statuses of the command line.
+
+    Attributes:
+        OK: All was done.
+        FAILED: It was not done, or what was checked is not well.
+        USAGE: The command line is not valid, or needs an answer that nobody is there to give.
+        UNAVAILABLE: A store can't be reached, is busy or gave no answer: try again.
+        INCOMPLETE: What could be done is done; the error output says what is left.
+        INTERRUPTED: Ctrl-C.
+        BROKEN_PIPE: Whoever read the output has stopped reading.
+    """
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    INCOMPLETE = 4
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+class UsageError(Exception):
+    """The command line is not valid; the text says what to write in its place."""
+
+
+class Ending(Exception):  # noqa: N818 - it is no error by itself
+    """Ends a command with a status, and the line that says why.
+
+    Args:
+        status: The exit status.
+        why: What is said on the error output.
+    """
+
+    def __init__(self, status: Status, why: str) -> None:
+        super().__init__(why)
+        self.status: Status = status
+
+
+def status_of(error: BaseException) -> Status:
+    """Give the exit status that an error ends a command with."""
+    if isinstance(error, Ending):
+        return error.status
+    if isinstance(error, UsageError):
+        return Status.USAGE
+    if isinstance(error, BrokenPipeError):
+        return Status.BROKEN_PIPE
+    if isinstance(error, KeyboardInterrupt):
+        return Status.INTERRUPTED
+    return Status.UNAVAILABLE if isinstance(error, StoreUnavailableError) else Status.FAILED
+
+
+def words_of(error: BaseException) -> str:
+    """Say what went wrong, and what to do.
+
+    An error that is none of ours may quote what nobody should see: only its class is named.
+    """
+    if isinstance(error, (Ending, UsageError, SessionStoreError, ValueError, ImportError)):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or type(error).__name__}"
+    return (
+        f"a fault of this command, {type(error).__name__}: run it again with SESSIONSTORE_DEBUG=1 "
+        "for where it is, and report it"
+    )

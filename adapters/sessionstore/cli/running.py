@@ -1,0 +1,90 @@
+"""Runs the command line, and ends it: one plain line for an error, and the exit status."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+from sessionstore.cli.app import app
+from sessionstore.cli.ending import Status, status_of, words_of
+from sessionstore.cli.output import tell
+
+__all__ = ["run"]
+
+_NAME = "sessionstore"
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the command's name.
+
+    Returns:
+        The exit status.
+    """
+    _prepare()
+    try:
+        ended = app(args=arguments or ["--help"], prog_name=_NAME, standalone_mode=False)
+        sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - each ends the command
+        return _end(error)
+    return ended if isinstance(ended, int) else Status.OK
+
+
+def _prepare() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # whatever the locale's letters are
+            stream.reconfigure(errors="backslashreplace")
+    # What the package logs is an error of a command, or of no interest to who typed it.
+    logging.getLogger("sessionstore").addHandler(_Told())
+    logging.getLogger("sessionstore").propagate = False
+
+
+class _Told(logging.Handler):
+    """Tells of warnings in the words of the command line."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())
+
+
+def _end(error: BaseException) -> int:
+    if isinstance(error, SystemExit):  # help, a version, shell completion
+        return error.code if isinstance(error.code, int) else Status.OK
+    if os.environ.get("SESSIONSTORE_DEBUG") and not isinstance(error, KeyboardInterrupt):
+        raise error
+    if hasattr(error, "format_message"):  # Typer's, or Click's where it is under Typer
+        return _misused(error)
+    status = status_of(error)
+    if type(error).__name__ == "Abort":  # Typer's: the end of the input, at a question
+        status = Status.FAILED
+        tell("nothing was done: the question was not answered")
+    elif status == Status.BROKEN_PIPE:
+        _quieten(sys.stdout)
+        _quieten(sys.stderr)
+    elif status == Status.INTERRUPTED:
+        tell("interrupted: what was done is kept; run the same command again to go on")
+    else:
+        tell(words_of(error))
+    return status
+
+
+def _misused(error: Any) -> int:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else _NAME
+    message = str(error.format_message()).strip()
+    end = "" if message.endswith((".", "?", "!")) else "."
+    tell(f"{message}{end} See {command} --help")
+    return Status.USAGE
+
+
+def _quieten(stream: TextIO) -> None:
+    """Have nothing more written to a pipe that nobody reads, at the interpreter's end either."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
