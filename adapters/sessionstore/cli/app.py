@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from sessionstore.cli.copying import copy
 from sessionstore.cli.demo import demo
 from sessionstore.cli.doctor import doctor
+from sessionstore.cli.exporting import export
+from sessionstore.cli.importing import import_
 from sessionstore.cli.ls import ls
 from sessionstore.cli.pending import pending, recover
 from sessionstore.cli.prune import prune
@@ -16,11 +19,11 @@ from sessionstore.cli.show import show
 
 __all__ = ["app"]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="sessionstore",
     help="""Look at sessions, and move, delete, check and repair them.
 
-    Every command takes the store by --store URL, by --store-file FILE, or from SESSIONSTORE_URL.
+    A command takes its store by --store URL, by --store-file FILE, or from SESSIONSTORE_URL.
     Exit status: 0 done, 1 failed, 2 wrong usage, 3 the store is unavailable, 4 something is left
     that could not be done, 130 interrupted.""",
     # Its boxes are not one line, and its tracebacks show variables, and so what users wrote.
@@ -48,5 +51,6 @@ def _options(
     pass
 
 
-for _command in (ls, show, prune, doctor, pending, recover, demo):
+app.command("import")(import_)
+for _command in (ls, show, export, copy, prune, doctor, pending, recover, demo):
     app.command()(_command)

@@ -1,0 +1,46 @@
+"""``sessionstore export``: sessions as lines of JSON."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sessionstore.cli.options import Agent, Store, StoreFile, Timeout, User, Yes
+from sessionstore.cli.output import confirm, tell
+from sessionstore.cli.places import open_given
+from sessionstore.cli.transfers import report, transferring
+from sessionstore.transfer import export_sessions
+
+__all__ = ["export"]
+
+
+def export(
+    *,
+    store: Store = None,
+    store_file: StoreFile = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The file; compressed if it ends in .gz."
+        ),
+    ] = None,
+    user: User = None,
+    agent: Agent = None,
+    timeout: Timeout = None,
+    yes: Yes = False,
+) -> None:
+    """Write sessions as JSON, one a line, to a file or to the output; import reads it."""
+    is_named = output is not None and str(output) != "-"
+    if is_named and output is not None and output.is_file():
+        confirm(f"Write over {output}", yes=yes)
+    on_screen = not is_named and sys.stdout.isatty()
+    with (
+        open_given(store, store_file, timeout) as opened,
+        transferring("Exporting", hidden=on_screen) as progress,
+    ):
+        file = output if is_named and output is not None else sys.stdout.buffer
+        done = export_sessions(opened, file, user_id=user, agent_id=agent, progress=progress)
+    report(done, "exported", on=tell)
