@@ -10,6 +10,7 @@ import typer
 from sessionstore.cli.copying import copy
 from sessionstore.cli.demo import demo
 from sessionstore.cli.doctor import doctor
+from sessionstore.cli.erasing import erase
 from sessionstore.cli.exporting import export
 from sessionstore.cli.importing import import_
 from sessionstore.cli.ls import ls
@@ -52,5 +53,5 @@ def _options(
 
 
 app.command("import")(import_)
-for _command in (ls, show, export, copy, prune, doctor, pending, recover, demo):
+for _command in (ls, show, export, copy, prune, erase, doctor, pending, recover, demo):
     app.command()(_command)
