@@ -52,6 +52,17 @@ def _options(
     pass
 
 
-app.command("import")(import_)
-for _command in (ls, show, export, copy, prune, erase, doctor, pending, recover, demo):
-    app.command()(_command)
+for _name, _command in (
+    ("ls", ls),
+    ("show", show),
+    ("export", export),
+    ("import", import_),
+    ("copy", copy),
+    ("prune", prune),
+    ("erase", erase),
+    ("doctor", doctor),
+    ("pending", pending),
+    ("recover", recover),
+    ("demo", demo),
+):
+    app.command(_name)(_command)

@@ -31,9 +31,10 @@ def copy(
     timeout: Timeout = None,
     yes: Yes = False,  # noqa: ARG001 - every command takes it
 ) -> None:
-    """Copy sessions from a store to another, with owners, times and order.
+    """Copy sessions from one store to another.
 
-    A session that is there already is left as it is. Interrupted, run it again: each is there once.
+    Owners, times, metadata and order are kept. A session that is there already is left as it
+    is. Interrupted, run it again: each is there once.
     """
     urls = as_url(source), as_url(target)
     if urls[0] == urls[1]:

@@ -42,9 +42,10 @@ def demo(
     timeout: Timeout = None,
     yes: Yes = False,  # noqa: ARG001 - every command takes it
 ) -> None:
-    """Let two processes talk to one session, and show it. The default store is a file here.
+    """Show a session that survives a restart.
 
-    Run again, it adds nothing: each message has an id.
+    Two processes talk to it. The default store is a file in this folder. Run again, it adds
+    nothing: each message has an id.
     """
     if turn is not None:
         with open_at(url_given(store, store_file), timeout, makes=True) as opened:

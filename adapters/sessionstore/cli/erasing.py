@@ -43,7 +43,9 @@ def erase(
     timeout: Timeout = None,
     yes: Yes = False,
 ) -> None:
-    """Erase all of a user's data, and say what was erased where, and what is left and why.
+    """Erase all of a user's data, with a receipt.
+
+    It says what was erased where, and what is left and why.
 
     It is safe to run again: it erases what is left, or has come since.
     """

@@ -32,7 +32,10 @@ def export(
     timeout: Timeout = None,
     yes: Yes = False,
 ) -> None:
-    """Write sessions as JSON, one a line, to a file or to the output; import reads it."""
+    """Write sessions as lines of JSON.
+
+    They go to a file or to the output; import reads them.
+    """
     is_named = output is not None and str(output) != "-"
     if is_named and output is not None and output.is_file():
         confirm(f"Write over {output}", yes=yes)

@@ -33,9 +33,10 @@ def import_(
     timeout: Timeout = None,
     yes: Yes = False,  # noqa: ARG001 - every command takes it
 ) -> None:
-    """Put sessions into a store, with owners, times and order.
+    """Put what was exported into a store.
 
-    A session that is there already is left as it is. Interrupted, run it again: each is there once.
+    Owners, times, metadata and order are kept. A session that is there already is left as it
+    is. Interrupted, run it again: each is there once.
     """
     if source != "-" and not Path(source).is_file():
         raise UsageError(f"there is no file {source}: look at the path")

@@ -45,7 +45,10 @@ def pending(
     timeout: Timeout = None,
     yes: Yes = False,  # noqa: ARG001 - every command takes it
 ) -> None:
-    """List the writes that wait in a fallback's file, and those that were refused."""
+    """List what waits in a fallback's file.
+
+    Those writes that the store refused are listed, too.
+    """
     with open_fallback(fallback, timeout) as opened:
         waiting, rejected = left_writes(opened), rejected_writes(opened)
     if as_document:
@@ -73,7 +76,9 @@ def recover(
     timeout: Timeout = None,
     yes: Yes = False,  # noqa: ARG001 - every command takes it
 ) -> None:
-    """Write what waits in a fallback's file to the store, in order, each once.
+    """Replay what waits in a fallback's file.
+
+    Each write goes to the store once, in order, as the application would have done it.
 
     What processes that still run have journaled is theirs, and is left to them.
     """

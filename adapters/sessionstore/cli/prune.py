@@ -26,7 +26,7 @@ def prune(
     timeout: Timeout = None,
     yes: Yes = False,
 ) -> None:
-    """Delete the sessions that were not written to for so many days.
+    """Delete what was not written to for so many days.
 
     In Redis sessions go by themselves, by the TTL that the application gives its store: this takes
     those that are gone out of the lists.

@@ -41,7 +41,10 @@ def show(
     timeout: Timeout = None,
     yes: Yes = False,
 ) -> None:
-    """Show what was said in a session, with calls and their results."""
+    """Show what was said in a session.
+
+    Each call of a tool has its result below it.
+    """
     if as_document and html is not None:
         raise UsageError("give --json or --html, not both")
     with open_given(store, store_file, timeout) as opened:

@@ -10,9 +10,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["Finding", "State", "clock", "failed", "latency", "ok", "warning"]
+__all__ = ["REACH", "Finding", "State", "clock", "failed", "latency", "ok", "reached", "warning"]
 
 State: TypeAlias = Literal["ok", "warning", "failed"]
+
+REACH = "reach"
+"""The check that a store is reached: where it fails, nothing else is known."""
 
 _TIMES = 5
 _AHEAD = timedelta(seconds=5)
@@ -55,6 +58,14 @@ def latency(ask: Callable[[], object]) -> Finding:
         ask()
         times.append(perf_counter() - began)
     return ok("latency", f"{median(times) * 1000:.1f} ms, the median of {_TIMES} requests")
+
+
+def reached(store: object, connect: Callable[[], object]) -> Finding:
+    """Tell how long it takes to reach a server, connecting included."""
+    began = perf_counter()
+    connect()
+    took = (perf_counter() - began) * 1000
+    return ok(REACH, f"{store!r} answered in {took:.1f} ms, connecting included")
 
 
 def clock(read: Callable[[], datetime]) -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
-from sessionstore.cli.checks.finding import Finding, clock, failed, latency, ok, warning
+from sessionstore.cli.checks.finding import Finding, clock, failed, latency, ok, reached, warning
 from sessionstore.errors import SessionStoreError
 from sessionstore.redis.errors import TRANSLATED, translated
 from sessionstore.redis.keys import encoded, encoded_prefix, session_keys
@@ -35,6 +35,7 @@ def check_redis(url: str, store: SessionStore) -> Iterator[Finding]:
     Raises:
         SessionStoreError: It does not answer.
     """
+    yield reached(store, store.ping)
     try:
         client = sync_client(settings_of_url(url, store.timeout or _TIMEOUT))
         try:

@@ -8,25 +8,29 @@ from datetime import datetime, timezone
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from sessionstore.cli.checks.finding import Finding, clock, failed, latency, ok, warning
+from sessionstore.cli.checks.finding import Finding, clock, failed, latency, ok, reached, warning
 from sessionstore.cli.times import shown
 from sessionstore.models import from_microseconds
 from sessionstore.sql.errors import is_missing_table, translated
 from sessionstore.sql.making import blocking_engine, without_pool
 from sessionstore.sql.tables import DEFAULT_PREFIX, Tables, tables_of
 from sessionstore.sql.urls import url_of
+from sessionstore.store import SessionStore
 
 __all__ = ["check_sql"]
 
 _OLDEST_POSTGRES = (15,)
+_TIMEOUT = 5  # seconds
+_WAITING = ("mariadb", "mysql", "postgresql")  # whose drivers know it by this name
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 
-def check_sql(url: str) -> Iterator[Finding]:
-    """Look at a database; nothing is made in it.
+def check_sql(url: str, store: SessionStore) -> Iterator[Finding]:
+    """Look at a database; nothing is made in it, so that the store is not used.
 
     Args:
         url: Where it is.
+        store: The store in it.
 
     Yields:
         What was found.
@@ -34,8 +38,11 @@ def check_sql(url: str) -> Iterator[Finding]:
     Raises:
         SessionStoreError: It does not answer.
     """
-    engine = blocking_engine(url_of(url), without_pool({}))
+    database = url_of(url)
+    waits = {"connect_timeout": _TIMEOUT} if database.get_backend_name() in _WAITING else {}
+    engine = blocking_engine(database, without_pool({"connect_args": waits}))
     try:
+        yield reached(store, lambda: engine.connect().close())
         with engine.connect() as connection:
             yield from _checked(connection)
     except SQLAlchemyError as error:
