@@ -82,6 +82,7 @@ def test_the_metadata_names_every_extra(wheel: zipfile.ZipFile) -> None:
     [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
     metadata = Parser().parsestr(wheel.read(name).decode())
     extras = {
+        "cli",
         "langchain",
         "langgraph",
         "llama-index",
@@ -95,7 +96,7 @@ def test_the_metadata_names_every_extra(wheel: zipfile.ZipFile) -> None:
     assert metadata["License-Expression"] == "MIT"
     all_of = [one for one in metadata.get_all("Requires-Dist", []) if one.endswith("'all'")]
     packages = ("langchain-core", "llama-index-core", "openai-agents", "psycopg", "redis")
-    for package in (*packages, "sqlalchemy"):
+    for package in (*packages, "rich", "sqlalchemy", "typer"):
         assert any(one.startswith(package) for one in all_of), package
 
 
