@@ -39,5 +39,5 @@ def prune(
                 page = all_of_them.list_sessions(updated_before=before, limit=_MOST)
             count = counted(len(page.sessions), "session") + " or more" * bool(page.cursor)
             days = f"{retention_days:g} days"
-            confirm(f"Prune {opened!r}: {count} not written to for {days} go", yes=yes)
+            confirm(f"Prune {opened!r}: delete {count} not written to for {days}", yes=yes)
         say(f"deleted {counted(opened.prune_expired(), 'session')}")
