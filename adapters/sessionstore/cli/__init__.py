@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(find_spec(name) is None for name in ("typer", "rich")):
         print(_HINT, file=sys.stderr)  # noqa: T201 - there is nothing else to say it by
         return 1
-    from sessionstore.cli.running import run  # noqa: PLC0415 - it needs them
+    try:
+        from sessionstore.cli.running import run  # noqa: PLC0415 - it needs them
+    except KeyboardInterrupt:
+        return 130
 
     return run(sys.argv[1:] if arguments is None else list(arguments))

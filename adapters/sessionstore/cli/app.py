@@ -10,6 +10,7 @@ import typer
 from sessionstore.cli.copying import copy
 from sessionstore.cli.demo import demo
 from sessionstore.cli.doctor import doctor
+from sessionstore.cli.ending import plainly_ended
 from sessionstore.cli.erasing import erase
 from sessionstore.cli.exporting import export
 from sessionstore.cli.importing import import_
@@ -65,4 +66,4 @@ for _name, _command in (
     ("recover", recover),
     ("demo", demo),
 ):
-    app.command(_name)(_command)
+    app.command(_name)(plainly_ended(_command))

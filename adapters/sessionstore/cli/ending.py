@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
+from functools import wraps
+from typing import Any
 
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 
-__all__ = ["Ending", "Status", "UsageError", "status_of", "words_of"]
+__all__ = [
+    "INTERRUPTED",
+    "Ending",
+    "Status",
+    "UsageError",
+    "plainly_ended",
+    "status_of",
+    "words_of",
+]
+
+
+INTERRUPTED = "interrupted: what was done is kept; run the same command again to go on"
 
 
 class Status(IntEnum):
@@ -48,16 +62,29 @@ class Ending(Exception):  # noqa: N818 - it is no error by itself
         self.status: Status = status
 
 
+def plainly_ended(command: Callable[..., None]) -> Callable[..., None]:
+    """Have a command end by an error of ours where Typer would end it by a status of its own."""
+
+    @wraps(command)
+    def ended(*args: Any, **named: Any) -> None:
+        try:
+            command(*args, **named)
+        except KeyboardInterrupt:
+            raise Ending(Status.INTERRUPTED, INTERRUPTED) from None
+        except BrokenPipeError:
+            raise Ending(Status.BROKEN_PIPE, "") from None
+
+    return ended
+
+
 def status_of(error: BaseException) -> Status:
     """Give the exit status that an error ends a command with."""
     if isinstance(error, Ending):
         return error.status
     if isinstance(error, UsageError):
         return Status.USAGE
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError):  # as the last of the output was written
         return Status.BROKEN_PIPE
-    if isinstance(error, KeyboardInterrupt):
-        return Status.INTERRUPTED
     return Status.UNAVAILABLE if isinstance(error, StoreUnavailableError) else Status.FAILED
 
 

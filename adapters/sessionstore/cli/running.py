@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from sessionstore.cli.app import app
-from sessionstore.cli.ending import Status, status_of, words_of
+from sessionstore.cli.ending import INTERRUPTED, Ending, Status, status_of, words_of
 from sessionstore.cli.output import tell
 
 __all__ = ["run"]
@@ -57,20 +57,18 @@ class _Told(logging.Handler):
 def _end(error: BaseException) -> int:
     if isinstance(error, SystemExit):  # help, a version, shell completion
         return error.code if isinstance(error.code, int) else Status.OK
-    if os.environ.get("SESSIONSTORE_DEBUG") and not isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt):
+        error = Ending(Status.INTERRUPTED, INTERRUPTED)
+    if os.environ.get("SESSIONSTORE_DEBUG") and not isinstance(error, Ending):
         raise error
     if hasattr(error, "format_message"):  # Typer's, or Click's where it is under Typer
         return _misused(error)
     status = status_of(error)
-    if type(error).__name__ == "Abort":  # Typer's: the end of the input, at a question
-        status = Status.FAILED
-        tell("nothing was done: the question was not answered")
-    elif status == Status.BROKEN_PIPE:
+    if status == Status.BROKEN_PIPE:
         _quieten(sys.stdout)
-        _quieten(sys.stderr)
-    elif status == Status.INTERRUPTED:
-        tell("interrupted: what was done is kept; run the same command again to go on")
     else:
+        if status == Status.INTERRUPTED and sys.stderr.isatty():
+            sys.stderr.write("\n")  # behind the ^C
         tell(words_of(error))
     return status
 
