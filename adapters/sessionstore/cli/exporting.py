@@ -8,11 +8,14 @@ from typing import Annotated
 
 import typer
 
+from sessionstore.cli.ending import UsageError
+from sessionstore.cli.formats import FORMATS, export_to
 from sessionstore.cli.options import Agent, Store, StoreFile, Timeout, User, Yes
 from sessionstore.cli.output import confirm, tell
 from sessionstore.cli.places import open_given
 from sessionstore.cli.transfers import report, transferring
 from sessionstore.transfer import export_sessions
+from sessionstore.transfer.files import FileLike
 
 __all__ = ["export"]
 
@@ -27,6 +30,14 @@ def export(
             "--output", "-o", metavar="FILE", help="The file; compressed if it ends in .gz."
         ),
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help=f"Write what others read, a session a line: {', '.join(FORMATS)}.",
+            autocompletion=lambda: list(FORMATS),
+        ),
+    ] = None,
     user: User = None,
     agent: Agent = None,
     timeout: Timeout = None,
@@ -34,16 +45,22 @@ def export(
 ) -> None:
     """Write sessions as lines of JSON.
 
-    They go to a file or to the output; import reads them.
+    They go to a file or to the output; import reads them. A file is there when it is whole.
     """
+    if to is not None and to not in FORMATS:
+        raise UsageError(f"--to must be one of {', '.join(FORMATS)}; without it, import reads it")
     is_named = output is not None and str(output) != "-"
     if is_named and output is not None and output.is_file():
         confirm(f"Write over {output}", yes=yes)
     on_screen = not is_named and sys.stdout.isatty()
+    file: FileLike = output if is_named and output is not None else sys.stdout.buffer
     with (
         open_given(store, store_file, timeout) as opened,
         transferring("Exporting", hidden=on_screen) as progress,
     ):
-        file = output if is_named and output is not None else sys.stdout.buffer
-        done = export_sessions(opened, file, user_id=user, agent_id=agent, progress=progress)
+        wanted = {"user_id": user, "agent_id": agent}
+        if to is None:
+            done = export_sessions(opened, file, **wanted, progress=progress)
+        else:
+            done = export_to(to, opened, file, **wanted, progress=progress)
     report(done, "exported", on=tell)
