@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +160,29 @@ def test_what_is_there_and_differs_is_named_and_left(file: str, tmp_path: Path) 
     assert "left as it is: session 'trip'" in ran.stderr
     assert document("show", "trip", url=other)["user_id"] == "carol"
     assert run("copy", file, file).returncode == 2
+
+
+def test_what_other_libraries_have_stored_is_imported_and_what_they_read_exported(
+    file: str, tmp_path: Path
+) -> None:
+    old = tmp_path / "old.db"
+    with sqlite3.connect(old) as made:
+        made.execute("CREATE TABLE chats (id INTEGER PRIMARY KEY, session_id TEXT, message TEXT)")
+        for message in ({"type": "human", "data": {"content": "Hello!"}}, {"type": "broken"}):
+            row = ("s1", json.dumps(message))
+            made.execute("INSERT INTO chats (session_id, message) VALUES (?, ?)", row)
+    made.close()
+    options = ["--from", "langchain-sql", "--option", "table=chats", "--as-user", "alice"]
+    ran = run("import", *options, f"sqlite:///{old}", url=file)
+    assert ran.returncode == 4  # one could not be read
+    assert "left out: " in ran.stderr
+    assert [one["content"] for one in document("show", "s1", url=file)["messages"]] == ["Hello!"]
+    lines = tmp_path / "out.jsonl"
+    assert run("export", "--to", "openai-jsonl", "-o", lines, url=file).returncode == 0
+    assert json.loads(lines.read_text()) == {"messages": [{"role": "user", "content": "Hello!"}]}
+    for wrong in (["--from", "nonsense"], ["--from", "langchain-sql", "--option", "nonsense=1"]):
+        refused = run("import", *wrong, f"sqlite:///{old}", url=file)
+        assert refused.returncode == 2, refused.stderr
 
 
 # -- Deleting -------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def steps() -> Iterator[tuple[list[str], str]]:
     """Give the page's programs in order: commands, and Python."""
     for language, text, _, _ in fences(PAGE):
         if language == "python":
-            yield [sys.executable, "-c", f"{text}\nimport os; os._exit(0)"], SAID_IN_AN_OUTAGE
+            yield [sys.executable, "-c", text], SAID_IN_AN_OUTAGE * ("Fallback" in text)
         elif language == "console":
             for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
                 typed, _, said = part.partition("\n")

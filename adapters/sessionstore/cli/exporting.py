@@ -11,7 +11,7 @@ import typer
 from sessionstore.cli.ending import UsageError
 from sessionstore.cli.formats import FORMATS, export_to
 from sessionstore.cli.options import Agent, Store, StoreFile, Timeout, User, Yes
-from sessionstore.cli.output import confirm, tell
+from sessionstore.cli.output import binary_output, confirm, tell
 from sessionstore.cli.places import open_given
 from sessionstore.cli.transfers import report, transferring
 from sessionstore.transfer import export_sessions
@@ -53,7 +53,7 @@ def export(
     if is_named and output is not None and output.is_file():
         confirm(f"Write over {output}", yes=yes)
     on_screen = not is_named and sys.stdout.isatty()
-    file: FileLike = output if is_named and output is not None else sys.stdout.buffer
+    file: FileLike = output if is_named and output is not None else binary_output()
     with (
         open_given(store, store_file, timeout) as opened,
         transferring("Exporting", hidden=on_screen) as progress,

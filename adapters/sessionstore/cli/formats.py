@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sessionstore.cli.ending import UsageError
+from sessionstore.cli.places import file_of
 from sessionstore.errors import SessionStoreError
 from sessionstore.models import SessionData, SessionInfo
 from sessionstore.store import SessionStore
@@ -48,6 +49,8 @@ def reading_of(
         if not equals:
             raise UsageError(f"--option takes NAME=VALUE, such as table=chats, not {option!r}")
         given[name.strip().replace("-", "_")] = value
+    if form.endswith("-sqlite"):
+        place = str(file_of(place) or place)
     owners = {"user_id": user_id, "agent_id": agent_id}
     given |= {name: value for name, value in owners.items() if value is not None}
     try:

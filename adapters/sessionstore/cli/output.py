@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sessionstore.cli.ending import Ending, Status, UsageError
 from sessionstore.cli.text import as_json, in_a_line, without_secrets
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
 
     from rich.style import StyleType
 
-__all__ = ["confirm", "counted", "progress", "say", "say_json", "say_raw", "tell"]
+__all__ = [
+    "binary_output",
+    "confirm",
+    "counted",
+    "finish",
+    "progress",
+    "say",
+    "say_json",
+    "say_raw",
+    "tell",
+]
 
 
 def say(text: str = "", style: StyleType = "") -> None:
@@ -41,8 +52,28 @@ def say_json(value: Any) -> None:
 
 def say_raw(text: str) -> None:
     """Write a part of a document, in UTF-8 whatever the locale is."""
+    binary_output().write(text.encode())
+
+
+@cache
+def binary_output() -> BinaryIO:
+    """Give the output for bytes, which `finish` writes to its end.
+
+    Python's own may be unbuffered, and then writes a part of what it is given.
+    """
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode())
+    return open(sys.stdout.fileno(), "wb", closefd=False)
+
+
+def finish() -> None:
+    """Write what is left of the output.
+
+    Raises:
+        BrokenPipeError: Nobody reads it any more.
+    """
+    sys.stdout.flush()
+    if binary_output.cache_info().currsize:
+        binary_output().flush()
 
 
 def tell(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from sessionstore.cli.app import app
 from sessionstore.cli.ending import INTERRUPTED, Ending, Status, status_of, words_of
-from sessionstore.cli.output import tell
+from sessionstore.cli.output import finish, tell
 
 __all__ = ["run"]
 
@@ -29,7 +29,7 @@ def run(arguments: list[str]) -> int:
     _prepare()
     try:
         ended = app(args=arguments or ["--help"], prog_name=_NAME, standalone_mode=False)
-        sys.stdout.flush()
+        finish()
     except BaseException as error:  # noqa: BLE001 - each ends the command
         return _end(error)
     return ended if isinstance(ended, int) else Status.OK

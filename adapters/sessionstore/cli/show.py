@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from sessionstore.cli.ending import UsageError
 from sessionstore.cli.files import write_private
 from sessionstore.cli.options import Json, Store, StoreFile, Timeout, Yes
-from sessionstore.cli.output import confirm, say, say_json, tell
+from sessionstore.cli.output import confirm, say, say_json, say_raw, tell
 from sessionstore.cli.places import open_given
 from sessionstore.cli.transcript import transcript
 from sessionstore.errors import SessionNotFoundError
@@ -65,8 +64,7 @@ def _page(session: SessionData, file: Path, *, yes: bool) -> None:
 
     page = document_html(session)
     if str(file) == "-":
-        sys.stdout.flush()
-        sys.stdout.buffer.write(page.encode())
+        say_raw(page)
         return
     if file.exists():
         confirm(f"Write over {file}", yes=yes)
