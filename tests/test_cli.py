@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from children import Children
-from command import document, output, run
+from command import Command
 from servers.postgres import PostgresServer
 from servers.redis import Server
 from warm import Warm
@@ -34,6 +34,11 @@ TALK: list[dict[str, Any]] = [
     {"role": "tool", "content": "07:39\n08:09", "tool_call_id": "c1"},
     {"role": "assistant", "content": [{"type": "text", "text": "Two."}, {"type": "image"}]},
 ]
+
+
+@pytest.fixture
+def cli(warm: Warm) -> Command:
+    return Command(warm)
 
 
 @pytest.fixture
@@ -68,102 +73,106 @@ def fill(url: str) -> None:
 # -- Looking --------------------------------------------------------------------------------------
 
 
-def test_a_session_is_listed_and_shown_with_its_calls(url: str) -> None:
+def test_a_session_is_listed_and_shown_with_its_calls(cli: Command, url: str) -> None:
     fill(url)
-    lines = output("ls", "--user", "alice", "--last", "1", url=url).splitlines()
+    lines = cli.output("ls", "--user", "alice", "--last", "1", url=url).splitlines()
     assert lines[0].split() == ["UPDATED", "(UTC)", "MESSAGES", "AGENT", "USER", "ID", "TITLE"]
     assert lines[1].split()[2:] == ["4", "travel", "alice", "trip"]
     assert lines[2].strip() == "assistant: Two. [image]"
-    shown = output("show", "trip", url=url)
+    shown = cli.output("show", "trip", url=url)
     assert '→ trains {"to":"Porto"}\n      07:39\n      08:09\n' in shown
     assert "  Two.\n  [image]\n" in shown
-    assert "… 3 earlier" in output("show", "trip", "--last", "1", url=url)
+    assert "… 3 earlier" in cli.output("show", "trip", "--last", "1", url=url)
 
 
-def test_lists_are_picked_by_agent_and_time_and_go_on_at_a_cursor(url: str) -> None:
+def test_lists_are_picked_by_agent_and_time_and_go_on_at_a_cursor(cli: Command, url: str) -> None:
     fill(url)
-    assert [one["id"] for one in document("ls", "--agent", "travel", url=url)["sessions"]] == [
+    assert [one["id"] for one in cli.document("ls", "--agent", "travel", url=url)["sessions"]] == [
         "trip"
     ]
-    assert document("ls", "--until", "1h", url=url) == {"sessions": [], "cursor": None}
-    assert len(document("ls", "--since", "1h", "--all", url=url)["sessions"]) == 2
-    first = document("ls", "--limit", "1", url=url)
-    rest = document("ls", "--cursor", first["cursor"], url=url)
+    assert cli.document("ls", "--until", "1h", url=url) == {"sessions": [], "cursor": None}
+    assert len(cli.document("ls", "--since", "1h", "--all", url=url)["sessions"]) == 2
+    first = cli.document("ls", "--limit", "1", url=url)
+    rest = cli.document("ls", "--cursor", first["cursor"], url=url)
     assert {one["id"] for one in first["sessions"] + rest["sessions"]} == {"trip", HOSTILE}
 
 
-def test_a_hostile_text_drives_no_terminal_and_ends_no_document(url: str) -> None:
+def test_a_hostile_text_drives_no_terminal_and_ends_no_document(cli: Command, url: str) -> None:
     fill(url)
     for arguments in (["ls", "--last", "5"], ["ls", "--json", "--last", "5"], ["show", HOSTILE]):
-        printed = output(*arguments, url=url)
+        printed = cli.output(*arguments, url=url)
         assert not set(printed) & set("\x1b\x07\x9b\x7f\r\u202e\u2028"), arguments
         assert "日本" in printed
     # All of it stands further in than who said it: no line of it looks like a message of its own.
-    lines = output("show", HOSTILE, url=url).splitlines()
+    lines = cli.output("show", HOSTILE, url=url).splitlines()
     said = lines[lines.index("") + 2 :]
     assert said
     assert all(line.startswith("  ") for line in said)
-    found = document("show", HOSTILE, "--user", "bob", url=url)
+    found = cli.document("show", HOSTILE, "--user", "bob", url=url)
     assert (found["id"], found["messages"][0]["content"]) == (HOSTILE, HOSTILE)
-    page = output("show", HOSTILE, "--html", "-", url=url)
+    page = cli.output("show", HOSTILE, "--html", "-", url=url)
     assert "</script>" not in page
     assert "<script" not in page
 
 
-def test_a_page_shows_the_whole_session_to_its_user_alone(file: str, tmp_path: Path) -> None:
+def test_a_page_shows_the_whole_session_to_its_user_alone(
+    cli: Command, file: str, tmp_path: Path
+) -> None:
     with open_store(file) as store:
         messages: list[Any] = [{"role": "user", "content": f"{i} " + "x" * 900} for i in range(40)]
         store.create("long", messages=messages)
     page = tmp_path / "long.html"
-    output("show", "long", "--html", page, url=file)
+    cli.output("show", "long", "--html", page, url=file)
     text = page.read_text(encoding="utf-8")
     assert text.startswith("<!doctype html>")
     assert "default-src 'none'" in text
     assert all(f">{i} {'x' * 900}<" in text for i in range(40))
     assert page.stat().st_mode & 0o777 == 0o600
-    refused = run("show", "long", "--html", page, url=file)
+    refused = cli.run("show", "long", "--html", page, url=file)
     assert (refused.returncode, "give --yes" in refused.stderr) == (2, True)
-    output("show", "long", "--html", page, "--last", "1", "--yes", url=file)
+    cli.output("show", "long", "--html", page, "--last", "1", "--yes", url=file)
     assert "39 earlier messages" in page.read_text(encoding="utf-8")
 
 
 # -- Moving ---------------------------------------------------------------------------------------
 
 
-def test_sessions_are_exported_imported_and_copied(url: str, tmp_path: Path) -> None:
+def test_sessions_are_exported_imported_and_copied(cli: Command, url: str, tmp_path: Path) -> None:
     fill(url)
     lines = tmp_path / "out.jsonl.gz"
-    told = run("export", "--output", lines, url=url)
+    told = cli.run("export", "--output", lines, url=url)
     assert (told.returncode, told.stdout) == (0, "")
     assert "exported 2 sessions with 5 messages" in told.stderr
     assert gzip.decompress(lines.read_bytes()).count(b"\n") >= 2
-    plain = run("export", "--user", "alice", url=url)
+    plain = cli.run("export", "--user", "alice", url=url)
     assert json.loads(plain.stdout.splitlines()[-1])
     other = f"sqlite:///{tmp_path / 'other.db'}"
-    said = output("import", lines, "--verify", url=other)
+    said = cli.output("import", lines, "--verify", url=other)
     assert said.startswith("imported 2 sessions with 5 messages")
-    again = document("copy", url, other, "--verify")
+    again = cli.document("copy", url, other, "--verify")
     assert (again["copied"], again["equal"], again["verified"]) == (0, 2, 2)
     for session in ("trip", HOSTILE):
-        copies = [document("show", session, url=where) for where in (url, other)]
+        copies = [cli.document("show", session, url=where) for where in (url, other)]
         assert copies[0]["messages"] == copies[1]["messages"]
         assert copies[0]["user_id"] == copies[1]["user_id"]
 
 
-def test_what_is_there_and_differs_is_named_and_left(file: str, tmp_path: Path) -> None:
+def test_what_is_there_and_differs_is_named_and_left(
+    cli: Command, file: str, tmp_path: Path
+) -> None:
     other = f"sqlite:///{tmp_path / 'other.db'}"
     fill(file)
     with open_store(other) as store:
         store.append_message("trip", {"role": "user", "content": "Mine."}, user_id="carol")
-    ran = run("copy", file, other)
+    ran = cli.run("copy", file, other)
     assert ran.returncode == 4
     assert "left as it is: session 'trip'" in ran.stderr
-    assert document("show", "trip", url=other)["user_id"] == "carol"
-    assert run("copy", file, file).returncode == 2
+    assert cli.document("show", "trip", url=other)["user_id"] == "carol"
+    assert cli.run("copy", file, file).returncode == 2
 
 
 def test_what_other_libraries_have_stored_is_imported_and_what_they_read_exported(
-    file: str, tmp_path: Path
+    cli: Command, file: str, tmp_path: Path
 ) -> None:
     old = tmp_path / "old.db"
     with sqlite3.connect(old) as made:
@@ -173,53 +182,55 @@ def test_what_other_libraries_have_stored_is_imported_and_what_they_read_exporte
             made.execute("INSERT INTO chats (session_id, message) VALUES (?, ?)", row)
     made.close()
     options = ["--from", "langchain-sql", "--option", "table=chats", "--as-user", "alice"]
-    ran = run("import", *options, f"sqlite:///{old}", url=file)
+    ran = cli.run("import", *options, f"sqlite:///{old}", url=file)
     assert ran.returncode == 4  # one could not be read
     assert "left out: " in ran.stderr
-    assert [one["content"] for one in document("show", "s1", url=file)["messages"]] == ["Hello!"]
+    assert [one["content"] for one in cli.document("show", "s1", url=file)["messages"]] == [
+        "Hello!"
+    ]
     lines = tmp_path / "out.jsonl"
-    assert run("export", "--to", "openai-jsonl", "-o", lines, url=file).returncode == 0
+    assert cli.run("export", "--to", "openai-jsonl", "-o", lines, url=file).returncode == 0
     assert json.loads(lines.read_text()) == {"messages": [{"role": "user", "content": "Hello!"}]}
     for wrong in (["--from", "nonsense"], ["--from", "langchain-sql", "--option", "nonsense=1"]):
-        refused = run("import", *wrong, f"sqlite:///{old}", url=file)
+        refused = cli.run("import", *wrong, f"sqlite:///{old}", url=file)
         assert refused.returncode == 2, refused.stderr
 
 
 # -- Deleting -------------------------------------------------------------------------------------
 
 
-def test_nothing_is_deleted_without_a_yes(url: str) -> None:
+def test_nothing_is_deleted_without_a_yes(cli: Command, url: str) -> None:
     fill(url)
     for arguments in (["erase", "--user", "alice"], ["prune", "--retention-days", "0.0000001"]):
-        refused = run(*arguments, url=url)
+        refused = cli.run(*arguments, url=url)
         assert refused.returncode == 2
         assert "Nobody is there to answer: give --yes" in refused.stderr
-    assert len(document("ls", url=url)["sessions"]) == 2
+    assert len(cli.document("ls", url=url)["sessions"]) == 2
 
 
-def test_a_user_is_erased_with_a_receipt(url: str, tmp_path: Path) -> None:
+def test_a_user_is_erased_with_a_receipt(cli: Command, url: str, tmp_path: Path) -> None:
     fill(url)
     receipt = tmp_path / "receipt.json"
-    said = output("erase", "--user", "alice", "--yes", "--receipt", receipt, url=url)
+    said = cli.output("erase", "--user", "alice", "--yes", "--receipt", receipt, url=url)
     assert "1 session with 4 messages" in said
     assert json.loads(receipt.read_text(encoding="utf-8"))["complete"] is True
-    assert [one["id"] for one in document("ls", url=url)["sessions"]] == [HOSTILE]
+    assert [one["id"] for one in cli.document("ls", url=url)["sessions"]] == [HOSTILE]
 
 
-def test_what_is_older_than_the_retention_is_pruned(file: str) -> None:
+def test_what_is_older_than_the_retention_is_pruned(cli: Command, file: str) -> None:
     fill(file)
-    assert output("prune", "--retention-days", "1", "--yes", url=file) == "deleted 0 sessions\n"
-    said = output("prune", "--retention-days", "0.0000001", "--yes", url=file)
+    assert cli.output("prune", "--retention-days", "1", "--yes", url=file) == "deleted 0 sessions\n"
+    said = cli.output("prune", "--retention-days", "0.0000001", "--yes", url=file)
     assert said == "deleted 2 sessions\n"
 
 
 # -- Checking -------------------------------------------------------------------------------------
 
 
-def test_a_doctor_finds_a_store_well_and_changes_nothing(url: str) -> None:
+def test_a_doctor_finds_a_store_well_and_changes_nothing(cli: Command, url: str) -> None:
     with open_store(url, fallback=None) as store:
         store.setup()
-    found = document("doctor", url=url)
+    found = cli.document("doctor", url=url)
     assert found["ok"] is True
     states = {check["check"]: check["state"] for check in found["checks"]}
     assert (
@@ -229,28 +240,28 @@ def test_a_doctor_finds_a_store_well_and_changes_nothing(url: str) -> None:
     assert set(states.values()) <= {"ok", "warning"}
 
 
-def test_a_doctor_makes_no_tables(postgres: PostgresServer) -> None:
+def test_a_doctor_makes_no_tables(cli: Command, postgres: PostgresServer) -> None:
     database = f"cli_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {database}")  # type: ignore[call-overload]
-    said = output("doctor", url=postgres.url(database))
+    said = cli.output("doctor", url=postgres.url(database))
     assert "there are no tables yet" in said
     with psycopg.connect(postgres.url(database)) as connection:
         tables = connection.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
         assert tables.fetchone() == (0,)
 
 
-def test_a_doctor_tells_what_is_wrong(file: str, tmp_path: Path) -> None:
+def test_a_doctor_tells_what_is_wrong(cli: Command, file: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"no database" * 100)
-    ran = run("doctor", url=f"sqlite:///{broken}")
+    ran = cli.run("doctor", url=f"sqlite:///{broken}")
     assert ran.returncode == 1
     assert "failed   schema" in ran.stdout
     fill(file)
     path = Path(file.removeprefix("sqlite:///"))
     path.chmod(0o644)
-    assert "chmod 600" in output("doctor", url=file)
-    away = run("doctor", "--json", url="redis://127.0.0.1:1")
+    assert "chmod 600" in cli.output("doctor", url=file)
+    away = cli.run("doctor", "--json", url="redis://127.0.0.1:1")
     assert (away.returncode, json.loads(away.stdout)["ok"]) == (3, False)
 
 
@@ -270,7 +281,9 @@ OUTAGE = """
 """
 
 
-def test_what_an_outage_left_is_listed_and_replayed(url: str, tmp_path: Path, warm: Warm) -> None:
+def test_what_an_outage_left_is_listed_and_replayed(
+    cli: Command, url: str, tmp_path: Path, warm: Warm
+) -> None:
     journals = tmp_path / "outage.db"
     with open_store(url, fallback=None) as store:
         store.create("bobs", user_id="bob")
@@ -279,27 +292,27 @@ def test_what_an_outage_left_is_listed_and_replayed(url: str, tmp_path: Path, wa
         assert child.stdout
         assert child.stdin
         assert child.stdout.readline() == "ready\n"
-        running = document("pending", "--fallback", journals)["pending"]
+        running = cli.document("pending", "--fallback", journals)["pending"]
         assert [write["owned"] for write in running] == [True] * 3
-        assert "wait, which a process that runs replays" in output(
+        assert "wait, which a process that runs replays" in cli.output(
             "doctor", "--fallback", journals, url=url
         )
         child.stdin.write("\n")
         child.stdin.flush()
         child.wait()
-    said = output("pending", "--fallback", journals)
+    said = cli.output("pending", "--fallback", journals)
     assert "trip  2 Append" in said
     assert "Waits" not in said
-    ran = run("recover", "--fallback", journals, url=url)
+    ran = cli.run("recover", "--fallback", journals, url=url)
     assert ran.returncode == 4  # one was refused
     assert "replayed 2 writes\nrefused  bobs  Append  SessionAccessError\n" in ran.stdout
-    assert document("pending", "--fallback", journals)["pending"] == []
-    said_there = [one["content"] for one in document("show", "trip", url=url)["messages"]]
+    assert cli.document("pending", "--fallback", journals)["pending"] == []
+    said_there = [one["content"] for one in cli.document("show", "trip", url=url)["messages"]]
     assert said_there == ["Waits.", "Waits, too."]
 
 
-def test_a_demo_shows_what_two_processes_said(tmp_path: Path) -> None:
-    said = output("demo", folder=tmp_path)
+def test_a_demo_shows_what_two_processes_said(cli: Command, tmp_path: Path) -> None:
+    said = cli.output("demo", folder=tmp_path)
     assert "Your name is Alice." in said
     with SQLiteSessionStore(tmp_path / "sessionstore-demo.db") as store:
         assert len(store.get_messages("demo-alice")) == 6

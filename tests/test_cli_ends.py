@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import COMMAND, environment_of, output, run
+from command import COMMAND, Command, environment_of
 from hypothesis import given
 from hypothesis import strategies as st
+from warm import Warm
 
 from sessionstore import SQLiteSessionStore
 from sessionstore.cli.text import as_json, in_a_line, in_lines, without_secrets
 
 SECRET = "hunter2"  # noqa: S105 - of nobody
+
+
+@pytest.fixture
+def cli(warm: Warm) -> Command:
+    return Command(warm)
 
 
 @pytest.fixture
@@ -47,26 +53,28 @@ def url(tmp_path: Path) -> str:
     ],
 )
 def test_an_error_is_one_line_and_a_status(
-    url: str, arguments: list[str], status: int, says: str
+    cli: Command, url: str, arguments: list[str], status: int, says: str
 ) -> None:
-    ran = run(*arguments, url=url)
+    ran = cli.run(*arguments, url=url)
     assert (ran.returncode, ran.stdout) == (status, "")
     assert ran.stderr.count("\n") == 1
     assert says in ran.stderr
 
 
-def test_without_a_store_it_says_how_to_name_one(url: str, tmp_path: Path) -> None:
-    ran = run("ls")
+def test_without_a_store_it_says_how_to_name_one(cli: Command, url: str, tmp_path: Path) -> None:
+    ran = cli.run("ls")
     assert ran.returncode == 2
     assert "--store URL or --store-file FILE, or set SESSIONSTORE_URL" in ran.stderr
     file = tmp_path / "url"
     file.write_text(f"{url}\n")
     for named in (["--store-file", str(file)], ["--store", f"@{file}"], ["--store", url]):
-        assert "trip" in output("ls", *named)
+        assert "trip" in cli.output("ls", *named)
 
 
-def test_every_command_says_what_it_does_and_takes_yes() -> None:
-    named = output().partition("Commands:")[2].split("\n")
+def test_every_command_says_what_it_does_and_takes_yes(
+    cli: Command,
+) -> None:
+    named = cli.output().partition("Commands:")[2].split("\n")
     commands = [line.split()[0] for line in named if line.startswith("  ") and line[2] != " "]
     assert len(commands) == 11
     program = """
@@ -100,8 +108,8 @@ for command in sys.argv[1:]:
         [f"--redis://u:{SECRET}@h"],
     ],
 )
-def test_no_output_holds_a_password(arguments: list[str], tmp_path: Path) -> None:
-    ran = run(*arguments, folder=tmp_path)
+def test_no_output_holds_a_password(cli: Command, arguments: list[str], tmp_path: Path) -> None:
+    ran = cli.run(*arguments, folder=tmp_path)
     assert ran.returncode in (2, 3)
     assert SECRET not in ran.stdout + ran.stderr
 
@@ -138,9 +146,9 @@ def test_a_document_is_valid_whatever_the_locale(url: str) -> None:
         store.append_message("trip", {"role": "user", "content": "日本 é 👩‍👧"})
     locale = {"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
     for arguments in (["ls", "--last", "1"], ["show", "trip"]):
-        found = json.loads(output(*arguments, "--json", url=url, **locale))
+        found = json.loads(Command().output(*arguments, "--json", url=url, **locale))
         assert found.get("sessions", [found])[0]["messages"][-1]["content"] == "日本 é 👩‍👧"
-        assert output(*arguments, url=url, **locale).isascii()
+        assert Command().output(*arguments, url=url, **locale).isascii()
 
 
 @given(st.text())
@@ -198,4 +206,4 @@ print(sorted(heavy & set(sys.modules)))
 
 def test_a_shell_completes_commands_and_options() -> None:
     asked = {"_SESSIONSTORE_COMPLETE": "complete_bash", "COMP_WORDS": "sessionstore e"}
-    assert output(COMP_CWORD="1", **asked).split() == ["export", "erase"]
+    assert Command().output(COMP_CWORD="1", **asked).split() == ["export", "erase"]

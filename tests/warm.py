@@ -14,7 +14,8 @@ from textwrap import dedent
 # What is ours is imported by each program itself, as it says.
 THEIRS = (
     *("langchain.agents", "langchain_core.prompts", "langgraph.checkpoint.sqlite.aio"),
-    *("msgspec.json", "pymysql", "redis.asyncio", "sqlalchemy.ext.asyncio"),
+    *("msgspec.json", "psycopg", "pymysql", "redis.asyncio", "rich.progress"),
+    *("sqlalchemy.ext.asyncio", "typer"),
 )
 OVEN = """
 import gc, json, os, signal, socket, sys
