@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import Any, TextIO
 
 from sessionstore.cli.app import app
@@ -37,8 +38,9 @@ def run(arguments: list[str]) -> int:
 
 def _prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # whatever the locale's letters are
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, TextIOWrapper):
+            with suppress(OSError):  # one whose file was changed under it
+                stream.reconfigure(errors="backslashreplace")  # whatever the locale's letters are
     # What the package logs is an error of a command, or of no interest to who typed it.
     logging.getLogger("sessionstore").addHandler(_Told())
     logging.getLogger("sessionstore").propagate = False
