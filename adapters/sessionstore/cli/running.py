@@ -32,6 +32,8 @@ def run(arguments: list[str]) -> int:
         ended = app(args=arguments or ["--help"], prog_name=_NAME, standalone_mode=False)
         finish()
     except BaseException as error:  # noqa: BLE001 - each ends the command
+        with suppress(OSError):  # nobody reads it any more
+            finish()
         return _end(error)
     return ended if isinstance(ended, int) else Status.OK
 
