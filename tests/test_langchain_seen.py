@@ -529,3 +529,33 @@ def test_a_thread_that_began_in_an_outage_of_the_store_is_given_the_rest(run, tm
             whole = ["hello", "re: hello", "1", "a", "2", "b", "3", "c", "4"]
             assert words(model.shown[-1]) == whole
             assert logged(inner) == result["messages"]
+
+
+def test_a_thread_that_began_in_an_outage_is_given_the_summary_as_one(run, tmp_path):
+    with SQLiteSessionStore(tmp_path / "sessions.db") as inner:
+        chatted(inner, "hello", "bye")
+        until = inner.get_messages("s")[1].id
+        inner.update("s", metadata={"summary": {"text": "They met.", "until": until}})
+        primary = FaultyStore(inner)
+        with FallbackSessionStore(primary, retry_after=0.001) as store:
+            agent, model = agent_of(store, *"abc")
+            primary.go_down()
+            run(agent, said("1"), ALICE)
+            primary.come_back()
+            assert store.recover()
+            run(agent, said("2"), ALICE)
+            run(agent, said("3"), ALICE)
+            shown = model.shown[-1]
+            assert shown[0].additional_kwargs == {"lc_source": "summarization"}
+            assert [text.splitlines()[-1] for text in words(shown)] == [
+                "They met.",
+                "bye",
+                "re: bye",
+                "1",
+                "a",
+                "2",
+                "b",
+                "3",
+            ]
+            held = ["hello", "re: hello", "bye", "re: bye", "1", "a", "2", "b", "3", "c"]
+            assert words(logged(inner)) == held

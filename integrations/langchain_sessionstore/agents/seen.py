@@ -24,9 +24,9 @@ from langchain_sessionstore.agents.state import (
 )
 from langchain_sessionstore.agents.thread_log import needed_of, taking_over
 from langchain_sessionstore.agents.turn import AgentTurn
-from langchain_sessionstore.codec import to_langchain
 from langchain_sessionstore.edits import recalling
 from langchain_sessionstore.sameness import edited, fingerprints
+from langchain_sessionstore.summaries import to_show
 from langchain_sessionstore.threads import NothingToResumeError, OnMismatch
 from sessionstore import SessionMessage, SessionStore
 from sessionstore.integration import StoreFlow
@@ -236,7 +236,7 @@ def _with_missing(
     for message in tail:
         places = [place for place, other in enumerate(rest) if other.id == message.id]
         if message.id in lacks:
-            _put(merged, to_langchain(message))
+            _put(merged, *to_show([message]))
         elif places:
             end = _past_results(rest, places[-1] + 1)
             merged, rest = [*merged, *rest[:end]], rest[end:]
