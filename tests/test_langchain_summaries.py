@@ -19,6 +19,7 @@ from langchain_sessionstore import (
     SessionChatMessageHistory,
     SessionMiddleware,
     session_history_factory,
+    to_langchain_messages,
     with_session_history,
 )
 from sessionstore import FallbackSessionStore, InMemorySessionStore, SessionMessage, Window
@@ -103,13 +104,13 @@ def test_a_conversation_is_summed_up_once_and_not_at_each_turn(store, run, front
     assert until(store) == id_of(store, "a6")
 
 
-def test_a_summary_costs_one_write_where_it_is_made(store, run, monkeypatch):
+def test_a_summary_costs_a_read_and_a_write_where_it_is_made(store, run, monkeypatch):
     talk = Talk(store, window=Window(max_messages=20))
     for n in range(4):
         run(talk.agent, f"q{n}")
     operations = watched(monkeypatch)
     run(talk.agent, "q4")
-    assert counted(operations) == {Several: 1, Append: 1, Update: 1}
+    assert counted(operations) == {Several: 1, Append: 1, GetMessages: 1, Update: 1}
     operations.clear()
     run(talk.agent, "q5")
     assert counted(operations) == {Several: 1, Append: 1}
@@ -288,3 +289,46 @@ def test_reading_a_summary_costs_no_request_more(summed_up, monkeypatch):
     operations.clear()
     Window(max_messages=1).load(summed_up, "s")  # the summary ends before what was read
     assert counted(operations) == {Get: 1, GetMessages: 1}
+
+
+def test_a_summary_hides_nothing_that_another_thread_said(store, run):
+    talk = Talk(store, checkpointer=InMemorySaver())
+    for n in range(12):
+        run(talk.agent, f"q{n}", thread_id="s")
+        if n == 4:  # behind what is summed up so far
+            assert until(store) == id_of(store, "a2")
+            store.append_messages("s", [SessionMessage("user", "from a chain")])
+    assert len(talk.summarizer.shown) == 4
+    view = words(to_langchain_messages(Window().load(store, "s")))
+    assert view[:6] == ["summary 1", "from a chain", "q5", "a5", "q6", "a6"]
+
+
+def test_a_thread_that_is_behind_takes_no_other_threads_summary_away(store, run):
+    ahead, behind = (Talk(store, checkpointer=InMemorySaver()) for _ in range(2))
+    behind.summarizer.lines = ["from behind"] * 9
+    run(behind.agent, "first", thread_id="t")
+    for n in range(6):
+        run(ahead.agent, f"q{n}", thread_id="s")
+    held = store.get("s").metadata
+    assert held["summary"]["text"] == "summary 1"
+    for n in range(6):
+        run(behind.agent, f"b{n}", thread_id="t")
+    assert behind.summarizer.shown
+    assert store.get("s").metadata == held
+
+
+def test_a_summary_hides_nothing_that_was_said_beside_the_turn(store, run):
+    def interrupted(_):
+        store.append_messages("s", [SessionMessage("user", "from a chain", id="other")])
+        return calls("add")
+
+    talk = Talk(store, lines=["a0", interrupted, *[calls("add")] * 5, "a1", "a2"])
+    run(talk.agent, "q0")
+    run(talk.agent, "q1")
+    assert talk.summarizer.shown
+    view = Window().load(store, "s")
+    assert "other" in [message.id for message in view]
+    run(talk.agent, "q2")
+    assert any("from a chain" in text for text in words(talk.model.shown[-1])) or any(
+        "from a chain" in shown[0].text for shown in talk.summarizer.shown
+    )

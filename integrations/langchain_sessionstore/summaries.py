@@ -11,7 +11,7 @@ from langchain_sessionstore.codec import to_langchain_messages
 from sessionstore import SessionMessage
 from sessionstore.models import SUMMARY_INTRODUCTION, Summary, summary_until
 
-__all__ = ["is_summary", "summarized", "to_show"]
+__all__ = ["is_summary", "summarized", "text_of", "to_show"]
 
 _SOURCE = {"lc_source": "summarization"}
 
@@ -55,5 +55,17 @@ def summarized(message: BaseMessage, until: str) -> Summary | None:
     Returns:
         The summary; ``None`` where it says nothing.
     """
-    text = str(message.text).removeprefix(SUMMARY_INTRODUCTION).strip()
+    text = text_of(message)
     return Summary(text, until) if text else None
+
+
+def text_of(message: BaseMessage) -> str:
+    """Give what a summary says, without what introduces it.
+
+    Args:
+        message: The summary's message.
+
+    Returns:
+        Its text.
+    """
+    return str(message.text).removeprefix(SUMMARY_INTRODUCTION).strip()

@@ -289,7 +289,11 @@ class TurnLog:
         if message is None:
             return
         kept = [id or "" for _, id in self._named(state)]  # noqa: A001
-        summary = self.summarized.made_of(message, self._said_before(before), kept)
+        said = self._said_before(before)
+        summary = self.summarized.made_of(message, said, kept)
+        if summary is not None:
+            agreeing = self.summarized.agreeing
+            summary = yield from agreeing(summary, self.session_id, self.user_id, said)
         if summary is not None:
             # Somebody deleted it meanwhile, or JSON can't hold it: a later turn sums up again.
             with suppress(SessionNotFoundError, InvalidSessionError):
