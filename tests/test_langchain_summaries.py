@@ -332,3 +332,40 @@ def test_a_summary_hides_nothing_that_was_said_beside_the_turn(store, run):
     assert any("from a chain" in text for text in words(talk.model.shown[-1])) or any(
         "from a chain" in shown[0].text for shown in talk.summarizer.shown
     )
+
+
+@pytest.mark.parametrize("agent", [True, False], ids=["agent", "chain"])
+@pytest.mark.parametrize("window", [None, Window(max_messages=2)], ids=["all", "window"])
+def test_a_summary_that_a_turn_goes_back_before_is_gone(summed_up, run, agent, window):
+    model = Scripted(lines=["kept", "new", "newer"])
+    if agent:
+        runnable = create_agent(model, middleware=[SessionMiddleware(summed_up, window=window)])
+    else:
+        runnable = with_session_history(
+            model_of(model), summed_up, window=window, input_messages_key="messages"
+        )
+    run(runnable, "behind it", rewind_to="m5")
+    assert summed_up.get("s").metadata["summary"]["until"] == "m5"
+    run(runnable, HumanMessage("said anew", id="m5"), rewind_to="m1")
+    run(runnable, "and now")
+    assert words(model.shown[-1])[-3:] == ["said anew", "new", "and now"]
+    assert summed_up.get("s").metadata == {"title": "A talk"}
+
+
+@pytest.mark.parametrize("agent", [True, False], ids=["agent", "chain"])
+@pytest.mark.parametrize("edited", ["m4", "m6"], ids=["summed up", "behind it"])
+def test_a_summary_of_what_is_edited_is_gone(summed_up, run, agent, edited):
+    model = Scripted(lines=["new"])
+    if agent:
+        runnable = create_agent(model, middleware=[SessionMiddleware(summed_up)])
+    else:
+        runnable = with_session_history(
+            model_of(model), summed_up, window=Window(), input_messages_key="messages"
+        )
+    run(runnable, HumanMessage("edited", id=edited))
+    assert ("summary" in summed_up.get("s").metadata) == (edited == "m6")
+    assert "edited" in words(logged(summed_up))
+
+
+def model_of(model):
+    return RunnableLambda(lambda given: model.invoke(given["messages"]))

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from langchain_sessionstore.codec import to_langchain, to_session
 from langchain_sessionstore.sameness import SAID, repeats
-from sessionstore import InvalidMessageError, SessionMessage, SessionNotFoundError
+from sessionstore import InvalidMessageError, SessionData, SessionMessage, SessionNotFoundError
 from sessionstore.integration import StoreFlow
-from sessionstore.models import SYSTEM_ROLES, encode_message, new_id
-from sessionstore.operations import DeleteMessages, GetMessages, ReplaceMessage
+from sessionstore.models import SYSTEM_ROLES, WITHOUT_SUMMARY, encode_message, new_id, summary_of
+from sessionstore.operations import DeleteMessages, Get, GetMessages, ReplaceMessage, Update
 
 __all__ = ["EDIT", "SentAgain", "edited_in", "marked", "recalling"]
 
@@ -147,7 +147,14 @@ class SentAgain:
         *,
         except_for: str | None = None,
     ) -> StoreFlow[None]:
-        """Put the edits into the log, and take out what answered the old text, but for one."""
+        """Put the edits into the log, and take out what answered the old text, but for one.
+
+        A summary of the old text is taken away first.
+        """
+        if self.changes:
+            session: SessionData | None = yield Get(session_id, 0, user_id)
+            if session is not None and self._is_summed_up(session):
+                yield Update(session_id, None, WITHOUT_SUMMARY, user_id)
         if self._passed_by:  # before its question is changed: that is not done twice
             for _, corrected in self.corrections():
                 encode_message(corrected)
@@ -158,6 +165,13 @@ class SentAgain:
         obsolete = [id for id in self.obsolete() if id != except_for]  # noqa: A001
         if obsolete and not self._passed_by:
             yield DeleteMessages(session_id, obsolete, user_id)
+
+    def _is_summed_up(self, session: SessionData) -> bool:
+        summary, ids = summary_of(session.metadata), list(self._held)
+        if summary is None or summary.until not in ids:
+            return False
+        covered = ids[: ids.index(summary.until) + 1]
+        return any(message.id in covered for message in self.changes)
 
     def obsolete(self) -> list[str]:
         """Give what answered the question before its edit, as far as nothing was said since."""

@@ -7,7 +7,7 @@ step with the rewind: so the log is as it was until the turn is saved, or all of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from sessionstore import (
 )
 from sessionstore.errors import OutageError
 from sessionstore.integration import StoreFlow
-from sessionstore.models import SYSTEM_ROLES
+from sessionstore.models import SYSTEM_ROLES, WITHOUT_SUMMARY, summary_of
 from sessionstore.operations import (
     DeleteMessages,
     Get,
@@ -33,6 +33,7 @@ from sessionstore.operations import (
     ReplaceMessage,
     Rewind,
     Several,
+    Update,
 )
 
 __all__ = [
@@ -152,7 +153,7 @@ def saving_rewound(flow: StoreFlow[T], rewind: Rewind | None) -> StoreFlow[T]:
     rewound = _Rewound(rewind)
     result = yield from _answered(flow, rewound.saving)
     if not rewound.is_done:
-        yield rewound.step()
+        yield from rewound.step()
     return result
 
 
@@ -187,11 +188,37 @@ class _Rewound:
         self.is_done: bool = False
         self._rewind = rewind
         self._next: str | None = None
-        self._corrections: list[ReplaceMessage | DeleteMessages] = []
+        self._corrections: list[ReplaceMessage | DeleteMessages | Update] = []
+        self._head: SessionData | None = None
+        self._keeps_summary: bool = False
 
-    def step(self, *writes: Any) -> Several:
-        """Give the step that makes it so, with those writes at its end."""
-        return Several([self._rewind, *self._corrections, *writes])
+    def step(self, *writes: Any) -> StoreFlow[list[Any]]:
+        """Carry out what makes it so, with those writes at its end, in one step."""
+        without = yield from self._without_summary()
+        step = Several([self._rewind, *without, *self._corrections, *writes])
+        results: list[Any] = yield step
+        return results
+
+    def _without_summary(self) -> StoreFlow[list[Update]]:
+        """Take away a summary that ends in what goes: that may be said again with its ids."""
+        session_id, user_id = self._rewind.session_id, self._rewind.user_id
+        if self._head is None:  # a chain has read in a flow of its own
+            self._head = yield Get(session_id, 0, user_id)
+            yield from self._looking_for_summary()
+        summary = summary_of(self._head.metadata) if self._head else None
+        if summary is None or self._keeps_summary:
+            return []
+        return [Update(session_id, None, WITHOUT_SUMMARY, user_id)]
+
+    def _looking_for_summary(self) -> StoreFlow[None]:
+        summary = summary_of(self._head.metadata) if self._head else None
+        if summary is None:
+            return
+        behind = GetMessages(
+            self._rewind.session_id, 0, after=summary.until, user_id=self._rewind.user_id
+        )
+        with suppress(InvalidMessageError, StoreUnavailableError):
+            yield from self._following(behind, summary.until)
 
     def saving(self, request: Operation[Any]) -> StoreFlow[Any]:
         """Answer a request of a flow that writes."""
@@ -199,10 +226,10 @@ class _Rewound:
             return (yield request)
         if not request.is_write:
             return (yield from self.reading(request))
-        if isinstance(request, (ReplaceMessage, DeleteMessages)):
+        if isinstance(request, (ReplaceMessage, DeleteMessages, Update)):
             self._corrections.append(request)
-            return None if isinstance(request, ReplaceMessage) else request.message_ids
-        results = yield self.step(request)
+            return request.message_ids if isinstance(request, DeleteMessages) else None
+        results = yield from self.step(request)
         self.is_done = True
         return results[-1]
 
@@ -229,14 +256,24 @@ class _Rewound:
         page = GetMessages(session_id, read.limit, user_id=user_id, keep_system=read.keep_system)
         messages = yield from self.reading(page)
         head: SessionData | None = yield Get(session_id, 0, user_id)
+        self._head = head
+        summary = summary_of(head.metadata) if head else None
+        if summary is not None:
+            ends = [message.id for message in messages] + [self._rewind.to]
+            self._keeps_summary = summary.until in ends
         return None if head is None else replace(head, messages=messages)
 
     def _following(self, read: GetMessages, after: str) -> StoreFlow[list[SessionMessage]]:
-        found: list[SessionMessage] = yield replace(read, limit=None)
+        try:
+            found: list[SessionMessage] = yield replace(read, limit=None)
+        except StoreUnavailableError:  # an outage: whether it is behind the message is not known
+            self._keeps_summary = True
+            raise
         ids = [after, *(message.id for message in found)]
         to = self._rewind.to
         if to not in ids:
             raise InvalidMessageError(f"the session has no message {after!r} to go on from")
+        self._keeps_summary = True  # only a summary's end is asked for
         return found[: ids.index(to)][: read.limit]
 
     def _to_the_end(self, read: GetMessages) -> StoreFlow[list[SessionMessage] | None]:
