@@ -369,3 +369,17 @@ def test_a_summary_of_what_is_edited_is_gone(summed_up, run, agent, edited):
 
 def model_of(model):
     return RunnableLambda(lambda given: model.invoke(given["messages"]))
+
+
+def test_what_is_summed_up_as_an_edit_is_answered_hides_no_later_turn(store, run):
+    talk = Talk(store)
+    for n in range(6):
+        run(talk.agent, HumanMessage(f"q{n}", id=f"q{n}"))
+    assert len(talk.summarizer.shown) == 1
+    talk.model.lines[6:] = [*[calls("add")] * 4, "edited answer"]
+    run(talk.agent, HumanMessage("edited", id="q1"))
+    assert len(talk.summarizer.shown) == 2
+    assert until(store) == "q1"
+    view = words(to_langchain_messages(Window().load(store, "s")))
+    assert view[0] == "summary 1"
+    assert {"q2", "q3", "q4", "q5", "edited answer"} <= set(view)

@@ -108,6 +108,7 @@ class SessionLoader:
             return None
         question = again.question.id
         before = yield from self.window.loading(turn.session_id, turn.user_id, before=question)
+        turn.summarized.is_shown(before)
         given_now = {message.id: message for message in messages}
         turn_now = to_langchain_messages(Window().view([again.question, *again.steps()]))
         both = [closed_view(before, [HumanMessage("")])]

@@ -46,8 +46,8 @@ class Summarized:
         """
         self._viewed = [message.id for message in view]
         summary = next(filter(summary_until, view), None)
-        if summary is not None:
-            self._id, self._until = summary.id, summary_until(summary)
+        self._id = summary.id if summary else None
+        self._until = summary_until(summary) if summary else None
         return summary is not None
 
     def before(self, state: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
@@ -136,11 +136,11 @@ def _end_of(known: Iterable[str | None], log: Sequence[SessionMessage], until: s
     end = None
     for message in log:
         if message.id not in known and message.role != "tool":  # that keeps a place, or has no call
-            break
+            return end
         end = message.id
         if end == until:
-            break
-    return end
+            return end
+    return None
 
 
 def _summary_in(state: Sequence[BaseMessage]) -> BaseMessage | None:
