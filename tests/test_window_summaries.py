@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from sessionstore import InMemorySessionStore, SessionMessage, Window
 from sessionstore.flow import play
@@ -123,3 +124,19 @@ def test_a_view_before_a_message_has_no_summary_of_what_follows_it() -> None:
         assert before["m4"][-1] == "m3"
         assert "summary:m5" not in before["m4"]
         assert (before["m10"][0], before["m10"][-1]) == ("summary:m5", "m9")
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_system_message_that_is_summed_up_is_shown_where_the_session_begins_with_it(
+    before: int,
+) -> None:
+    log = log_of(12)
+    log[:0] = log_of(before)
+    log = [replace(message, id=f"m{place}") for place, message in enumerate(log)]
+    log[before] = SessionMessage("system", "Be kind.", id="system")
+    store = InMemorySessionStore()
+    store.create("s", messages=log, metadata={"summary": {"text": "...", "until": log[-5].id}})
+    whole = Window().view(log, metadata=store.get("s").metadata)  # type: ignore[union-attr]
+    assert ("system" in ids(whole)) == (before == 0)
+    window = Window(max_messages=11)
+    assert ids(window.load(store, "s")) == ids(whole)

@@ -225,6 +225,8 @@ class _Front(msgspec.Struct, frozen=True):
 
     def covers(self, log: list[SessionMessage]) -> bool:
         """Tell whether nothing before a log's first message is to be shown."""
+        if _first(log) and not self.system:
+            return False  # whether that is the session's first is not known
         return self.summary is not None and self.summary.until in [m.id for m in log]
 
     def turns_of(self, log: Sequence[SessionMessage]) -> list[Turn]:
