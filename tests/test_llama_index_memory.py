@@ -1090,3 +1090,20 @@ def test_a_child_of_a_fork_waits_for_no_caller_of_its_parent():
     thread.join()
     loop.close()
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_session_that_is_set_to_no_messages_keeps_no_summary_of_them(run):
+    store = InMemorySessionStore()
+    summary = {"summary": {"text": "They met.", "until": "m1"}}
+    in_async = AsyncSessionChatStore(store)
+    for key in ("s", "t"):
+        hold(store, 3, key=key)
+        store.update(key, metadata={**summary, "title": "A talk"})
+    messages = run(in_async.get_messages("s"))[:2]
+    for key, given in (("s", messages), ("t", []), ("s", [])):
+        run(in_async.set_messages(key, given))
+        left = summary if given else {}
+        assert store.get(key).metadata == {**left, "title": "A talk"}
+        store.update(key, metadata=summary)
+        SessionChatStore(store).set_messages(key, given)
+        assert store.get(key).metadata == {**left, "title": "A talk"}

@@ -86,9 +86,10 @@ def test_items_are_added_read_taken_out_and_cleared(store, wait):
     assert popped == TURN[::-1]
     assert wait(session.pop_item()) is None
     wait(session.add_items(TURN))
+    store.update("s", metadata={"summary": {"text": "They met.", "until": "m"}, "title": "A talk"})
     wait(session.clear_session())
     assert wait(session.get_items()) == []
-    assert store.get("s").user_id == "alice"
+    assert (store.get("s").user_id, store.get("s").metadata) == ("alice", {"title": "A talk"})
     with pytest.raises(SessionAccessError):
         wait(SessionStoreSession("s", store, user_id="bob").add_items(TURN))
 

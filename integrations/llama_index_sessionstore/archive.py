@@ -20,6 +20,7 @@ from sessionstore import (
 )
 from sessionstore.errors import OutageError
 from sessionstore.integration import StoreFlow
+from sessionstore.models import WITHOUT_SUMMARY
 from sessionstore.operations import Create, DeleteMessages, Get, GetMessages, Update
 
 __all__ = ["Archive"]
@@ -181,9 +182,10 @@ class Archive:
 
     def setting(self, messages: list[SessionMessage], mark: Mark) -> StoreFlow[None]:
         """Replace all messages; make the session where there is none."""
+        metadata = mark.metadata() if messages else mark.metadata() | WITHOUT_SUMMARY
         while True:
             try:
-                yield Update(self.session_id, messages, mark.metadata(), self.caller)
+                yield Update(self.session_id, messages, metadata, self.caller)
             except SessionNotFoundError:
                 pass
             else:

@@ -22,7 +22,7 @@ from sessionstore import (
 )
 from sessionstore.flow import aplay, play
 from sessionstore.integration import StoreFlow
-from sessionstore.models import new_id
+from sessionstore.models import WITHOUT_SUMMARY, new_id
 from sessionstore.operations import (
     Append,
     Create,
@@ -235,9 +235,10 @@ class SessionChatStore(StoreBinding, BaseChatStore):
 
     def _setting(self, key: str, messages: Iterable[ChatMessage]) -> StoreFlow[None]:
         replacements = with_distinct_ids(map(to_session, messages))
+        metadata = _ALL_ACTIVE if replacements else _ALL_ACTIVE | WITHOUT_SUMMARY
         while True:
             try:
-                yield Update(key, replacements, _ALL_ACTIVE, self._caller)
+                yield Update(key, replacements, metadata, self._caller)
             except SessionNotFoundError:
                 pass
             else:

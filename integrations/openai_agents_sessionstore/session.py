@@ -26,7 +26,7 @@ from sessionstore import (
 from sessionstore.arguments import checked_id, optional_id
 from sessionstore.errors import OutageError
 from sessionstore.integration import checked_store
-from sessionstore.models import new_id
+from sessionstore.models import WITHOUT_SUMMARY, new_id
 from sessionstore.operations import Append, DeleteMessages, ReplaceMessage, Several
 
 if TYPE_CHECKING:
@@ -160,14 +160,16 @@ class SessionStoreSession:
                 return of_message(newest)[-1]
 
     async def clear_session(self) -> None:
-        """Remove all items. The session stays, with its owner and its metadata.
+        """Remove all items, and their summary. The session stays, with its other metadata.
 
         Raises:
             SessionStoreError: Any of the errors of `SessionStore.update`, but for a session that
                 is not there: it has no items already.
         """
         with suppress(SessionNotFoundError):
-            await self._store.aupdate(self.session_id, messages=[], user_id=self._user_id)
+            await self._store.aupdate(
+                self.session_id, messages=[], metadata=WITHOUT_SUMMARY, user_id=self._user_id
+            )
 
     async def _is_taken(self, session: SessionData, newest: SessionMessage) -> bool:
         """Take the last item of the newest message, unless somebody was faster."""
