@@ -276,6 +276,17 @@ def test_nothing_is_resumed_that_the_checkpointer_has_lost(store, run, sent, dur
     assert sent == []
 
 
+@pytest.mark.usefixtures("pausing")
+def test_what_resumes_an_empty_thread_and_says_something_approves_nothing(store, run, sent):
+    agent, model = reviewed(store, sent, calls("send"), "done")
+    said_with_it = {"messages": [HumanMessage("send it")]}
+    paused = run(agent, Command(resume=APPROVAL.resume, update=said_with_it), ALICE)
+    assert paused["__interrupt__"]
+    assert (sent, words(model.shown[0])) == ([], ["send it"])
+    run(agent, APPROVAL, ALICE)
+    assert sent == ["bob"]
+
+
 def test_the_error_is_the_packages_own_and_goes_to_other_processes():
     error = pickle.loads(pickle.dumps(NothingToResumeError()))  # noqa: S301 - our own
     assert isinstance(error, InvalidSessionError)
