@@ -70,6 +70,22 @@ class SummaryContract(StoreSuite):
         store.append_messages("s", [said("hello", f"n{n}") for n in range(4)])
         assert viewed(store, Window(max_messages=2)) == ["n2", "n3"]
 
+    @pytest.mark.parametrize(
+        "change",
+        [Rewind("s", "m3"), DeleteMessages("s", ["m4", "m5"])],
+        ids=["rewind", "delete"],
+    )
+    def test_a_summary_is_taken_away_in_the_step_that_deletes(
+        self, store: SessionStore, change: Any
+    ) -> None:
+        """So it is not shown again where its last message is said again with its id."""
+        store.create("s", messages=conversation(12), metadata={**SUMMARY, "title": "A talk"})
+        store.run([change, Update("s", metadata={"summary": None}), Append("s", [said("x", "m5")])])
+        assert viewed(store, Window()) == ids(store.get_messages("s"))
+        session = store.get("s", limit=1)
+        assert session is not None
+        assert (ids(session.messages), session.metadata) == (["m5"], {"title": "A talk"})
+
     def test_a_rewind_behind_a_summary_leaves_it(self, store: SessionStore) -> None:
         """What it covers is still there."""
         store.create("s", messages=conversation(12), metadata=SUMMARY)
