@@ -383,3 +383,19 @@ def test_what_is_summed_up_as_an_edit_is_answered_hides_no_later_turn(store, run
     view = words(to_langchain_messages(Window().load(store, "s")))
     assert view[0] == "summary 1"
     assert {"q2", "q3", "q4", "q5", "edited answer"} <= set(view)
+
+
+def test_a_summary_that_a_turn_goes_back_before_in_an_outage_is_gone_behind_it(summed_up, run):
+    primary = FaultyStore(summed_up)
+    with FallbackSessionStore(primary, retry_after=0.001) as fallback:
+        fallback.get("s")
+        primary.go_down()
+        model = Scripted(lines=["new", "newer"])
+        agent = create_agent(model, middleware=[SessionMiddleware(fallback)])
+        run(agent, HumanMessage("said anew", id="m5"), rewind_to="m1")
+        run(agent, "and now")
+        assert words(model.shown[-1]) == ["t0", "t1", "said anew", "new", "and now"]
+        primary.come_back()
+        assert fallback.recover()
+    assert summed_up.get("s").metadata == {"title": "A talk"}
+    assert words(logged(summed_up)) == [*words(model.shown[-1]), "newer"]

@@ -14,6 +14,9 @@ from savers import Cut
 from servers.process import wait_until
 
 from langgraph_sessionstore import FallbackCheckpointer
+from langgraph_sessionstore.in_time import LateError
+from langgraph_sessionstore.late import LateCalls
+from langgraph_sessionstore.requests import SaverRequest
 from sessionstore import OutageError
 
 CONFIG = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
@@ -228,3 +231,13 @@ def test_a_cancelled_put_does_not_bring_a_deleted_thread_back():
 
     saver, (begun, goes_on, over) = Deaf(), (asyncio.Event() for _ in range(3))
     asyncio.run(run())
+
+
+def test_many_late_calls_make_no_late_deletion_forgotten():
+    late = LateCalls()
+    late.note(SaverRequest("delete_thread", ("t",)), LateError(lambda: False))
+    for n in range(5_000):
+        config = {"configurable": {"thread_id": f"other {n}", "checkpoint_ns": ""}}
+        late.note(SaverRequest("put", (config, {}, {}, {})), LateError(lambda: True))
+    with pytest.raises(TimeoutError, match="may still take effect"):
+        late.require_none_before(SaverRequest("put", (CONFIG, {}, {}, {})))

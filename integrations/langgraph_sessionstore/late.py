@@ -47,13 +47,15 @@ class LateCalls:
 
     def __init__(self) -> None:
         """Know of none."""
-        self._calls: deque[_Late] = deque(maxlen=_MOST)
+        self._calls: deque[_Late] = deque()
 
     def note(self, request: SaverRequest, error: BaseException) -> None:
         """Take note of how a request has failed, or was broken off."""
         late = error if isinstance(error, LateError) else error.__cause__
         if isinstance(late, LateError) and request.method in _WRITES:
             [thread_id] = _threads_of(request) or [""]
+            if len(self._calls) >= _MOST:
+                self._under_way()  # what is over makes room: what is not must not be forgotten
             self._calls.append(_Late(request.method, thread_id, time.monotonic(), late))
 
     def require_none_before(self, request: SaverRequest) -> None:
