@@ -123,6 +123,8 @@ class Summarized:
         start = self._until or self._first
         if start is None or summary.until == self._first:
             return summary
+        if summary.until == self._until:  # nothing more is summed up
+            return None
         try:
             log = yield GetMessages(session_id, len(known) + 1, after=start, user_id=user_id)
         except (InvalidMessageError, StoreUnavailableError):  # deleted meanwhile; an outage
