@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, ClassVar, TypeVar, overload
 
 from sessionstore._in_memory.leases import LeaseTable
-from sessionstore._in_memory.session import StoredSession
+from sessionstore._in_memory.session import StoredSession, with_system
 from sessionstore._in_memory.table import SessionTable, page_of, place_of
 from sessionstore._runtime.clock import clock
 from sessionstore.arguments import require_version
@@ -19,12 +19,10 @@ from sessionstore.errors import (
     SessionStoreError,
 )
 from sessionstore.models import (
-    SYSTEM_ROLES,
     SessionData,
     SessionInfo,
     SessionMessage,
     SessionPage,
-    decode_messages,
     decode_metadata,
     encode_message,
     encode_metadata,
@@ -171,7 +169,7 @@ class InMemorySessionStore(SessionStore):
             head, last = session.head(), session.last(operation.limit)
             is_cut = len(last) < len(session.bodies)
             first = session.bodies[:1] if operation.keep_system and is_cut else []
-        return SessionData(**head, messages=_with_system(operation.session_id, first, last))
+        return SessionData(**head, messages=with_system(operation.session_id, first, last))
 
     def _get_messages(self, operation: GetMessages) -> list[SessionMessage]:
         with self._lock:
@@ -181,7 +179,7 @@ class InMemorySessionStore(SessionStore):
             start, end = session.bounds(operation.limit, operation.before, operation.after)
             bodies = session.bodies[start:end]
             first = session.bodies[:1] if operation.keep_system and start > 0 else []
-        return _with_system(operation.session_id, first, bodies)
+        return with_system(operation.session_id, first, bodies)
 
     def _append(self, operation: Append) -> int:
         records = _encoded(operation.messages)
@@ -380,11 +378,6 @@ class InMemorySessionStore(SessionStore):
     def _expired(self, session: StoredSession) -> bool:
         retention = self._retention
         return retention is not None and session.updated_at < clock.oldest_live(retention)
-
-
-def _with_system(session_id: str, first: list[bytes], last: list[bytes]) -> list[SessionMessage]:
-    messages = decode_messages(session_id, first + last)
-    return messages[1:] if first and messages[0].role not in SYSTEM_ROLES else messages
 
 
 class _Draft(InMemorySessionStore):

@@ -12,7 +12,9 @@ from msgspec.structs import replace
 from sessionstore._runtime.clock import clock
 from sessionstore.errors import InvalidMessageError, SessionNotFoundError
 from sessionstore.models import (
+    SYSTEM_ROLES,
     SessionInfo,
+    SessionMessage,
     decode_messages,
     decode_metadata,
     from_microseconds,
@@ -21,7 +23,7 @@ from sessionstore.models import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["StoredSession"]
+__all__ = ["StoredSession", "with_system"]
 
 
 class Tail(msgspec.Struct):
@@ -239,3 +241,21 @@ class StoredSession(msgspec.Struct):
             "version": self.version,
             "message_count": len(self.bodies),
         }
+
+
+def with_system(session_id: str, first: list[bytes], last: list[bytes]) -> list[SessionMessage]:
+    """Decode a session's last messages, and put its first in front if it is a system message.
+
+    Args:
+        session_id: The session.
+        first: Its first message; empty where that is not wanted.
+        last: Its last messages.
+
+    Returns:
+        The messages.
+
+    Raises:
+        CorruptMessageError: One can't be read.
+    """
+    messages = decode_messages(session_id, first + last)
+    return messages[1:] if first and messages[0].role not in SYSTEM_ROLES else messages

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
+from sessionstore._in_memory.session import with_system
 from sessionstore._in_memory.table import page_of, place_of
 from sessionstore.errors import (
     SessionExistsError,
@@ -14,11 +15,9 @@ from sessionstore.fallback.done import Gone, Together
 from sessionstore.fallback.entries import Records, encoded_messages
 from sessionstore.fallback.known import KnownSession
 from sessionstore.models import (
-    SYSTEM_ROLES,
     SessionData,
     SessionMessage,
     SessionPage,
-    decode_messages,
     decode_metadata,
     encode_metadata,
     merge_metadata,
@@ -183,7 +182,7 @@ def _get(session: KnownSession | None, read: Get) -> SessionData | None:
         return None
     last = session.last(read.limit)
     first = _system(session, len(session.bodies) - len(last)) if read.keep_system else []
-    return SessionData(**session.head(), messages=_decoded(session, first, last))
+    return SessionData(**session.head(), messages=with_system(session.id, first, last))
 
 
 def _get_messages(session: KnownSession | None, read: GetMessages) -> list[SessionMessage]:
@@ -193,12 +192,7 @@ def _get_messages(session: KnownSession | None, read: GetMessages) -> list[Sessi
         session.refuse_older(read)
     start, end = session.bounds(read.limit, read.before, read.after)
     first = _system(session, start) if read.keep_system else []
-    return _decoded(session, first, session.bodies[start:end])
-
-
-def _decoded(session: KnownSession, first: list[bytes], last: list[bytes]) -> list[SessionMessage]:
-    messages = decode_messages(session.id, first + last)
-    return messages[1:] if first and messages[0].role not in SYSTEM_ROLES else messages
+    return with_system(session.id, first, session.bodies[start:end])
 
 
 def _system(session: KnownSession, start: int) -> list[bytes]:
