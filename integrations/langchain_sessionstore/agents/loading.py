@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, SystemMessage
 
 from langchain_sessionstore.again import answer_id, end_of_turn
+from langchain_sessionstore.agents.sent import said_by_caller, with_ids
 from langchain_sessionstore.agents.turn import AgentTurn
 from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.edits import SentAgain, edited_in, recalling
@@ -38,7 +39,7 @@ class SessionLoader:
         messages: list[AnyMessage],
         *,
         opens: bool = True,
-        needed: Sequence[AnyMessage] | None = None,
+        needed_of: Callable[[list[AnyMessage]], Sequence[AnyMessage]] = list,
     ) -> StoreFlow[list[BaseMessage] | None]:
         """Begin a turn.
 
@@ -46,16 +47,19 @@ class SessionLoader:
             turn: The turn.
             messages: What the caller sends.
             opens: Whether it may be saved in the step of the first read, before that is known.
-            needed: What of it must be saved, or the turn does not run; ``None`` for all of it.
+            needed_of: Gives what of it must be saved, or the turn does not run: all of it.
 
         Returns:
-            The agent's state; ``None`` where the session has nothing in front of what is sent.
+            The agent's state; ``None`` where that is what is sent, and nothing else.
         """
+        sent, messages = messages, with_ids(messages)
         opening = turn.opening(messages) if opens else None
         reading = self.window.loading(turn.session_id, turn.user_id)
         loaded, added = yield from _opened(reading, opening)
         if turn.summarized.is_shown(loaded):  # a client may send one back, maybe an older one
             messages = [message for message in messages if not is_summary(message)]
+        else:
+            messages = said_by_caller(messages)
         state = None
         if ids := edited_in(loaded, messages):
             log = yield from recalling(turn.session_id, turn.user_id, ids)
@@ -64,7 +68,7 @@ class SessionLoader:
             state = yield from self._sent_again(turn, log, messages)
         if state is None:
             done = None if opening is None or added is None else (opening, added)
-            needed = messages if needed is None else needed
+            needed = needed_of(messages)
             state, older = yield from self._viewing(turn, loaded, messages, needed, done)
             whole = None
             if older:
@@ -74,7 +78,7 @@ class SessionLoader:
                 state = whole or _without_older(state, loaded, log)
             if whole is None and state and state[-1].id in {message.id for message in loaded}:
                 turn.answer_id = answer_id(state[-1])  # nothing is asked that is not answered
-        return _with_system_first(state) if loaded else None
+        return _with_system_first(state) if loaded or messages is not sent else None
 
     def _viewing(
         self,

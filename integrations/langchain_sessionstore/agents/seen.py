@@ -14,6 +14,7 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langchain_sessionstore.agents.changes import Changes
 from langchain_sessionstore.agents.loading import SessionLoader
 from langchain_sessionstore.agents.origins import Origins, is_nested
+from langchain_sessionstore.agents.sent import as_said
 from langchain_sessionstore.agents.state import (
     MARK,
     OUTAGE,
@@ -97,7 +98,7 @@ class SessionSight:
         if not messages:
             raise NothingToResumeError
         was_degraded = self.store.is_degraded()
-        loaded = yield from self.loader.loading(turn, messages, needed=needed_of(messages))
+        loaded = yield from self.loader.loading(turn, messages, needed_of=needed_of)
         begun: Sequence[BaseMessage] = loaded or messages
         turn.summarized.before(begun)
         update = {"messages": [_REMOVE_ALL, *begun]} if loaded or others else {}
@@ -125,6 +126,7 @@ class SessionSight:
             What is new in the thread's state.
         """
         loaded_by_langgraph = state
+        state = as_said(state, others)
         turn.summarized.before(state.get("messages") or [])
         completes = bool(state.get(OUTAGE)) and not (self.store.is_degraded() or _goes_back(config))
         if completes:
