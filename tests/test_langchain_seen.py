@@ -11,7 +11,11 @@ import pytest
 from checkpointed import ALL_MODES, Caller
 from faults import FaultyStore
 from langchain.agents import create_agent
-from langchain.agents.middleware import HumanInTheLoopMiddleware, SummarizationMiddleware
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    SummarizationMiddleware,
+)
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
@@ -69,6 +73,17 @@ def pausing(run):
 @pytest.fixture
 def sent():
     return []
+
+
+class FailsOnceAtTheEnd(AgentMiddleware):
+    """Ends the second turn with an error, behind the model's answer."""
+
+    turns = 0
+
+    def after_agent(self, state, runtime):  # noqa: ARG002
+        self.turns += 1
+        if self.turns == 2:
+            raise OSError("at the end")
 
 
 def said(text):
@@ -190,6 +205,19 @@ def test_a_retry_on_a_thread_that_was_lost_gives_the_same_answer(store, run):
     edit = {"messages": [HumanMessage("2", id="q1")]}
     assert words(run(agent, edit, ALICE)["messages"]) == ["2", "b"]
     assert words(logged(store)) == ["2", "b"]
+
+
+def test_a_retry_of_a_turn_that_broke_off_behind_its_answer_gives_that(store, run):
+    chatted(store, "hello")
+    agent, model = agent_of(store, *"ab", behind=[FailsOnceAtTheEnd()])
+    run(agent, {"messages": [HumanMessage("1", id="q1")]}, ALICE)
+    asked = {"messages": [HumanMessage("2", id="q2")]}
+    with pytest.raises(OSError, match="at the end"):
+        run(agent, asked, ALICE)
+    result = run(agent, asked, ALICE)
+    assert words(result["messages"]) == ["hello", "re: hello", "1", "a", "2", "b"]
+    assert logged(store) == result["messages"]
+    assert len(model.shown) == 2
 
 
 def test_an_edit_on_a_thread_that_was_lost_takes_the_old_turns_place(store, run):

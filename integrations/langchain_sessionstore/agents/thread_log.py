@@ -56,19 +56,21 @@ def taking_over(
     Returns:
         What the turn goes on from.
     """
-    suspects = list(changes.edited)
+    suspects, answered = list(changes.edited), False
     if new:
         there = yield from turn.saving(
             new, correct=False, needed=needed_of(new), behind=messages[: -len(new)]
         )
         suspects += new if there else []
+        # A turn that was broken off behind its answer has not noted how far it got.
+        answered = there and all(isinstance(m, (AIMessage, ToolMessage)) for m in new)
     elif not suspects:
         yield turn.checking()
     kept = messages
     if suspects:
         kept = yield from _up_to_edit(turn, messages, suspects, new)
     is_new = bool(new) or len(kept) < len(messages)
-    if not is_new:  # a turn that is sent again, maybe
+    if not is_new or (answered and kept is messages):  # a turn that is sent again, maybe
         turn.answer_id = answer_id(messages[-1]) if messages else None
     restored = yield from _restored(turn, changes.foreign)
     removed = [RemoveMessage(id=message.id or "") for message in messages[len(kept) :]]
