@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +325,13 @@ def test_options_of_the_wrong_type_are_refused(options: dict[str, Any], words: s
         FallbackSessionStore(InMemorySessionStore(), **options)
 
 
+@pytest.mark.parametrize("count", ["max_pending", "max_sessions", "max_messages"])
+def test_a_count_of_none_is_refused_by_its_own_name(count: str) -> None:
+    options: dict[str, Any] = {count: 0}
+    with pytest.raises(ValueError, match=f"^{count} must be 1 or more$"):
+        FallbackSessionStore(InMemorySessionStore(), **options)
+
+
 @pytest.mark.parametrize("callback", [print, [].append, lambda *_: None, asyncio.Event().set])
 def test_valid_callbacks_are_accepted(callback: Callable[..., None]) -> None:
     FallbackSessionStore(InMemorySessionStore(), on_fallback=callback, on_recover=callback).close()
@@ -332,6 +341,16 @@ def test_valid_callbacks_are_accepted(callback: Callable[..., None]) -> None:
 def test_an_invalid_fallback_is_refused(fallback: Any) -> None:
     with pytest.raises(ValueError, match=r'^fallback must be "in-memory"'):
         FallbackSessionStore(InMemorySessionStore(), fallback=fallback)
+
+
+def test_the_log_says_why_a_file_can_hold_no_journal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE checkpoints (thread_id TEXT)")
+    fallback = f"sqlite:///{tmp_path / 'other.db'}"
+    FallbackSessionStore(InMemorySessionStore(), fallback=fallback).close()
+    assert "belongs to another application" in caplog.text
 
 
 def test_a_ping_succeeds_while_the_fallback_answers() -> None:

@@ -66,9 +66,7 @@ class Adopter:
         try:
             whole = yield from adopt_all(self._journal, self._fallback, self._show)
         except SessionStoreError as error:
-            _logger.warning(
-                "the fallback could not be searched for journals: %s", type(error).__name__
-            )
+            _logger.warning("the fallback could not be searched for journals: %r", error)
         finally:
             self._held = None
             self.looks_again_at = None if whole else time.monotonic() + _AGAIN

@@ -44,10 +44,10 @@ def check_options(
     for name, count in counts.items():
         if type(count) is not int:
             raise TypeError(f"{name} must be a whole number, {not_a(count)}")
+        if count < 1:
+            raise ValueError(f"{name} must be 1 or more")
     if not 0 <= retry_after <= retry_cap:
         raise ValueError("retry_after must be 0 or more seconds, and no more than retry_cap")
-    if min(counts.values()) < 1:
-        raise ValueError("max_pending, max_sessions and max_messages must be 1 or more")
 
 
 def opened(fallback: SessionStore | str, *, create_parents: bool = False) -> SessionStore:
