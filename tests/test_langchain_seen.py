@@ -315,6 +315,15 @@ def test_what_resumes_an_empty_thread_and_says_something_approves_nothing(store,
     assert sent == ["bob"]
 
 
+@pytest.mark.parametrize("run", ALL_MODES, indirect=True)
+def test_a_jump_into_an_empty_thread_asks_no_model(store, run, sent):
+    chatted(store, "hello")
+    agent, model = reviewed(store, sent, "what?")
+    with pytest.raises(NothingToResumeError):
+        run(agent, Command(goto="model"), ALICE)
+    assert (model.shown, words(logged(store))) == ([], ["hello", "re: hello"])
+
+
 def test_the_error_is_the_packages_own_and_goes_to_other_processes():
     error = pickle.loads(pickle.dumps(NothingToResumeError()))  # noqa: S301 - our own
     assert isinstance(error, InvalidSessionError)

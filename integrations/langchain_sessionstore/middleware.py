@@ -258,7 +258,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         _check(turn, request.state)
         with self._leases.step(turn, request.state):
             self._play(turn, self._saver.catching_up(turn, request.state["messages"], whole=True))
-            if again := given_before(turn.answer_id, request):
+            if again := given_before(turn, request):
                 self._play(turn, self._saver.keeping_again(turn, request, again))
                 return self._kept(request.state, turn, again)
             with with_closed_calls(request) as shown:
@@ -278,7 +278,7 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             await self._aplay(
                 turn, self._saver.catching_up(turn, request.state["messages"], whole=True)
             )
-            if again := given_before(turn.answer_id, request):
+            if again := given_before(turn, request):
                 await self._aplay(turn, self._saver.keeping_again(turn, request, again))
                 return self._kept(request.state, turn, again)
             with with_closed_calls(request) as shown:

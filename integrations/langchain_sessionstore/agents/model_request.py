@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain.agents.middleware.types import ModelResponse
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage
 
+from langchain_sessionstore.agents.turn import AgentTurn
 from langchain_sessionstore.pending import closed
+from langchain_sessionstore.threads import NothingToResumeError
 from sessionstore import InvalidSessionError
 
 if TYPE_CHECKING:
@@ -64,11 +66,11 @@ def _originals(shown: list[BaseMessage], handed_in: list[BaseMessage]) -> dict[i
     return stand_in_for
 
 
-def given_before(answer_id: str | None, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
+def given_before(turn: AgentTurn, request: ModelRequest[Any]) -> ModelResponse[Any] | None:
     """Give the answer of a turn that is sent again after its end, as when its reply was lost.
 
     Args:
-        answer_id: What answered the turn before.
+        turn: The turn, with what answered it before.
         request: The request.
 
     Returns:
@@ -76,14 +78,17 @@ def given_before(answer_id: str | None, request: ModelRequest[Any]) -> ModelResp
 
     Raises:
         InvalidSessionError: Nothing was said in the session, and nothing is sent.
+        NothingToResumeError: Nothing is sent, and what was to go on has no state.
     """
+    if not request.messages and turn.resumed:  # as by Command(goto="model")
+        raise NothingToResumeError
     if not request.messages:
         raise InvalidSessionError(
             "the agent was called without a message, and nothing was said before: give it "
             '{"messages": [("user", "...")]}, or the id of a session that was begun'
         )
     last = request.messages[-1]
-    known = answer_id is not None and last.id == answer_id
+    known = turn.answer_id is not None and last.id == turn.answer_id
     if not known or request.response_format is not None:
         return None
     return ModelResponse([last])
