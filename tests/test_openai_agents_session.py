@@ -24,6 +24,7 @@ from sessionstore import (
     InMemorySessionStore,
     InvalidMessageError,
     InvalidSessionError,
+    InvalidTypeError,
     SessionAccessError,
     StoreUnavailableError,
 )
@@ -248,6 +249,9 @@ def test_a_limit_is_the_sdks(wait):
     assert wait(settings.get_items(limit=1)) == [asked(4)]
     _, script = wait(run(settings, "And?", ["So."]))
     assert script.given == [[asked(3), asked(4), {"role": "user", "content": "And?"}]]
+    assert wait(settings.get_items(-1)) == []
+    with pytest.raises(InvalidTypeError, match=r"^limit must be a whole number"):
+        wait(settings.get_items("3"))
 
 
 def test_another_users_session_stops_a_run_before_the_model_is_asked(store, wait):

@@ -111,8 +111,8 @@ class SessionStoreSession:
         """
         if limit is None and self.session_settings is not None:
             limit = self.session_settings.limit
-        if limit is not None:
-            limit = max(limit, 0)
+        if isinstance(limit, int) and limit < 0:
+            limit = 0
         messages = await self._store.aget_messages(
             self.session_id, limit=limit, user_id=self._user_id
         )
