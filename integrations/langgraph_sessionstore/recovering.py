@@ -89,6 +89,8 @@ class RecoveringSaver(BaseCheckpointSaver[Any]):
         """Replay what waits, if the primary is there, and close the fallback store.
 
         What still waits then in a journal in memory is logged as an error, and is in `pending`.
+        A call after that goes to the primary as long as that answers, and has no fallback: an
+        outage is a `SessionStoreError` that says this is closed.
         """
         self._core.journal.close()
 
