@@ -399,3 +399,43 @@ def test_a_summary_that_a_turn_goes_back_before_in_an_outage_is_gone_behind_it(s
         assert fallback.recover()
     assert summed_up.get("s").metadata == {"title": "A talk"}
     assert words(logged(summed_up)) == [*words(model.shown[-1]), "newer"]
+
+
+@pytest.mark.parametrize("saver", [None, InMemorySaver], ids=["session only", "checkpointer"])
+def test_a_summary_covers_nothing_that_its_agent_has_not_seen(store, run, saver):
+    def while_another_speaks(_):
+        store.append_message("s", SessionMessage("user", "I am Alice"))
+        return calls("add")
+
+    steps = [while_another_speaks, *[calls("add")] * 3]
+    talk = Talk(store, checkpointer=saver and saver(), lines=[*"abc", *steps, "done"])
+    for n in range(4):
+        run(talk.agent, f"q{n}", thread_id="t")
+    assert len(talk.summarizer.shown) == 2
+    assert "I am Alice" not in str(talk.summarizer.shown)
+    history = SessionChatMessageHistory("s", store, window=Window(max_messages=99))
+    assert words(history.messages)[:3] == ["summary 1", "I am Alice", ""]
+
+
+def test_an_agent_that_knows_less_does_not_take_anothers_summary_away(store, run):
+    talk = Talk(store, checkpointer=InMemorySaver())
+    for n in range(5):
+        run(talk.agent, f"q{n}", thread_id="t")
+    session = store.get("s")
+    theirs = {"text": "They met, and he is Bob.", "until": session.messages[-1].id}
+    store.update("s", metadata={"summary": theirs})
+    for n in range(5, 8):
+        run(talk.agent, f"q{n}", thread_id="t")
+    assert len(talk.summarizer.shown) == 2
+    assert store.get("s").metadata["summary"] == theirs
+    history = SessionChatMessageHistory("s", store, window=Window(max_messages=99))
+    assert words(history.messages)[0] == theirs["text"]
+
+
+def test_a_summary_moves_on_past_what_the_window_cut(store, run):
+    said = [SessionMessage(("user", "assistant")[n % 2], f"t{n}", id=f"m{n}") for n in range(40)]
+    store.create("s", messages=said, metadata={"summary": {"text": "They met.", "until": "m5"}})
+    talk = Talk(store, window=Window(max_messages=10))
+    run(talk.agent, "q0")
+    assert store.get("s").metadata["summary"]["text"] == "summary 0"
+    assert until(store) == "m37"

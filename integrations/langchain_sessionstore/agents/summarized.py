@@ -33,6 +33,7 @@ class Summarized:
         self._until: str | None = None
         self._viewed: list[str | None] | None = None
         self._first: str | None = None
+        self._moved: str | None = None
         self._before: Sequence[BaseMessage] | None = None
 
     def is_shown(self, view: Sequence[SessionMessage]) -> bool:
@@ -77,6 +78,7 @@ class Summarized:
         """Take note that the session has a summary, and up to where."""
         if message is not None:
             self._id, self._until = message.id, until or self._until
+            self._moved = until or self._moved
             self._text = text_of(message)
 
     def made_of(
@@ -120,7 +122,9 @@ class Summarized:
             if (held.text.strip() if held else None) != self._text:
                 return None
             self._until = held.until if held else None
-        start = self._until or self._first
+            start = self._until or self._first
+        else:  # what a window has cut between a summary and the view, this agent shows nobody
+            start = self._moved or self._first or self._until
         if start is None or summary.until == self._first:
             return summary
         if summary.until == self._until:  # nothing more is summed up
