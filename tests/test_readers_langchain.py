@@ -145,6 +145,14 @@ def test_a_message_that_is_there_twice_is_read_twice(tmp_path):
     assert [message.id for message in session.messages] == ["m1", "langchain-sql-2"]
 
 
+def test_a_message_that_is_named_as_another_ones_place_takes_no_others_id(tmp_path):
+    named = {"type": "human", "data": {"content": "first", "id": "langchain-sql-2"}}
+    nameless = {"type": "human", "data": {"content": "second"}}
+    place = rows_in(tmp_path, ("s", json.dumps(named)), ("s", json.dumps(nameless)))
+    kept = store_of(READERS["langchain-sql"](place)).get_messages("s")
+    assert [message.content for message in kept] == ["first", "second"]
+
+
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(SourceError, match="no such SQLite file"):
         list(READERS["langchain-sql"](tmp_path / "none.db"))

@@ -163,13 +163,20 @@ def _ready(part: Part, taken: set[str]) -> SessionMessage | str:
         return part.found
     message = part.found
     if message.id is None or message.id in taken:  # some libraries keep the same id twice
-        message = replace(message, id=part.id)
+        message = replace(message, id=_free(part.id, taken))
     try:
         [message] = checked_messages([message])
         encode_message(message)
     except (InvalidMessageError, RecursionError) as error:
         return _reason(error)
     return message
+
+
+def _free(message_id: str, taken: set[str]) -> str:
+    """Give an id that no message before has, though one may be named as another's place is."""
+    while message_id in taken:
+        message_id += "+"
+    return message_id
 
 
 def _reason(error: Exception) -> str:
