@@ -336,6 +336,15 @@ def test_readers_give_sessions_and_what_they_could_not_read(mode: str) -> None:
         move(["text"], target)
 
 
+def test_two_messages_of_one_id_are_told_and_none_is_lost_in_silence() -> None:
+    twice = [*messages(2), *messages(1)]
+    target = InMemorySessionStore()
+    report = import_from([session("a", 3, messages=twice), session("b")], target)
+    assert [left.session_id for left in report.failed] == ["a"]
+    assert "same id" in report.failed[0].why
+    assert [info.id for info in all_of(target)] == ["b"]
+
+
 # -- Killed ---------------------------------------------------------------------------------------
 
 

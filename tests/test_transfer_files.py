@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from faults import FaultyStore
-from transfers import all_of, fill, require_same, session
+from msgspec.structs import replace
+from transfers import all_of, fill, messages, require_same, session
 
 from sessionstore import (
     InMemorySessionStore,
@@ -292,6 +293,20 @@ def test_a_line_may_not_be_longer_than_is_said(source: SessionStore) -> None:
         imported(data, longest_line=10_000)
     with pytest.raises(ValueError, match="longest_line"):
         imported(data, longest_line=0)
+
+
+def test_a_line_of_large_messages_is_no_longer_than_a_page(moves: tuple[Move, Move]) -> None:
+    export, take_in = moves
+    source, target, file = InMemorySessionStore(), InMemorySessionStore(), io.BytesIO()
+    large = [*messages(490), *(replace(it, id=f"{it.id}+") for it in messages(30, 2**20))]
+    source.run(Restore(session("long", 520, messages=large)))
+    source.run(Restore(session("short", 20, messages=messages(20, 2**20))))
+    export(source, file)
+    file.seek(0)
+    assert max(map(len, file)) < 6 * 2**20
+    file.seek(0)
+    assert take_in(file, target, verify=True, longest_line=6 * 2**20).complete
+    require_same(source, target)
 
 
 def test_files_may_be_put_behind_one_another(source: SessionStore) -> None:

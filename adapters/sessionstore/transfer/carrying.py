@@ -1,6 +1,6 @@
 """One session, put into a store: at once, or in parts, of which each is there once.
 
-A session of up to 500 messages is one `Restore`. A longer one is restored in parts, and has a mark
+A session of up to 500 messages, and 4 MiB, is one `Restore`. A longer one is restored in parts, and has a mark
 in its metadata until it is whole, which names the version that it has by that part. Whoever finds
 such a session, after a kill, compares what is there with what comes, and goes on behind it; or
 takes it out, where it is not the beginning of that. One at another version is left: others have

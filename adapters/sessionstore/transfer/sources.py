@@ -72,19 +72,22 @@ class GivenSession(ComingSession):
 
     Raises:
         InvalidSessionError: It can't be in a store.
-        InvalidMessageError: One of its messages can't be.
+        InvalidMessageError: One of its messages can't be, or two of them have the same id.
     """
 
     def __init__(self, session: SessionData) -> None:
         checked = Restore(session).session
+        if len(checked.messages) < len(session.messages):
+            raise InvalidMessageError("two messages have the same id: a store keeps only the first")
         super().__init__(replace(checked, messages=[]))
         self._messages, self._given = checked.messages, 0
 
     def next_page(self) -> TransferFlow[list[SessionMessage]]:
         """Give some more of the messages."""
-        start, self._given = self._given, self._given + _AT_ONCE
+        page = _page_of(self._messages[self._given : self._given + _AT_ONCE])
+        self._given += len(page)
         yield from ()
-        return self._messages[start : self._given]
+        return page
 
 
 class StoredSession(ComingSession):
@@ -105,18 +108,21 @@ class StoredSession(ComingSession):
 
     def next_page(self) -> TransferFlow[list[SessionMessage]]:
         """Read some more of the messages; those of a short session were read with it."""
-        page, self._read = self._read, []
-        if self._whole or self._given >= self.head.message_count:
-            return page
+        if not (self._read or self._whole or self._given >= self.head.message_count):
+            yield from self._read_more()
+        page = _page_of(self._read)
+        self._read = self._read[len(page) :]
+        return page
+
+    def _read_more(self) -> TransferFlow[None]:
         read = GetMessages(self.head.id, self._limit, after=self._after)
         try:
-            page = yield from ask(self._store, read)
+            self._read = yield from ask(self._store, read)
         except InvalidMessageError:  # the last one is gone
             raise ChangedError("it was written to all the time: run this again") from None
-        if page:
-            self._after, self._given = str(page[-1].id), self._given + len(page)
-            self._limit = _fitting(page, self._limit)
-        return page
+        if self._read:
+            self._after, self._given = str(self._read[-1].id), self._given + len(self._read)
+            self._limit = _fitting(self._read, self._limit)
 
     def require_settled(self) -> TransferFlow[None]:
         """Look whether a long session was written to while it was read."""
@@ -131,6 +137,16 @@ def session_in(store: SessionStore, session_id: str) -> TransferFlow[StoredSessi
     """Begin to read a session of a store; ``None`` where it is gone."""
     found = yield from ask(store, Get(session_id, _AT_ONCE))
     return None if found is None else StoredSession(store, found)
+
+
+def _page_of(messages: list[SessionMessage]) -> list[SessionMessage]:
+    """Give the first of some messages: as many as a page has place for, and at least one."""
+    size = 0
+    for count, message in enumerate(messages):
+        size += len(encode_message(message))
+        if count and size > _BYTES:
+            return messages[:count]
+    return messages
 
 
 def _fitting(page: Sequence[SessionMessage], limit: int) -> int:
