@@ -196,6 +196,22 @@ def test_what_other_libraries_have_stored_is_imported_and_what_they_read_exporte
         assert refused.returncode == 2, refused.stderr
 
 
+def test_the_time_of_what_has_none_is_said(cli: Command, file: str, tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    with sqlite3.connect(old) as made:
+        made.execute("CREATE TABLE message_store (id INTEGER, session_id TEXT, message TEXT)")
+        message = json.dumps({"type": "human", "data": {"content": "Hello!"}})
+        made.execute("INSERT INTO message_store VALUES (1, 's1', ?)", [message])
+    made.close()
+    command = ["import", "--from", "langchain-sql", old, "--option"]
+    assert cli.run(*command, "when=2024-05-01T12:00:00Z", url=file).returncode == 0
+    [session] = cli.document("ls", url=file)["sessions"]
+    assert session["updated_at"] == "2024-05-01T12:00:00Z"
+    refused = cli.run(*command, "when=later", url=file)
+    assert refused.returncode == 2
+    assert "when is no time" in refused.stderr
+
+
 # -- Deleting -------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessionstore.cli.ending import UsageError
 from sessionstore.cli.places import file_of
+from sessionstore.cli.times import moment
 from sessionstore.errors import SessionStoreError
 from sessionstore.models import SessionData, SessionInfo
 from sessionstore.store import SessionStore
@@ -38,7 +39,7 @@ def reading_of(
         agent_id: The agent of every session.
 
     Raises:
-        UsageError: There is no such format, or it takes no such option.
+        UsageError: There is no such format, or it takes no such option, or ``when`` is no time.
     """
     reader = READERS.get(form)
     if reader is None:
@@ -49,6 +50,8 @@ def reading_of(
         if not equals:
             raise UsageError(f"--option takes NAME=VALUE, such as table=chats, not {option!r}")
         given[name.strip().replace("-", "_")] = value
+    if "when" in given:
+        given["when"] = moment(given["when"], "--option when")
     if form.endswith("-sqlite"):
         place = str(file_of(place) or place)
     owners = {"user_id": user_id, "agent_id": agent_id}
