@@ -14,11 +14,19 @@ import psycopg
 import pytest
 from children import Children
 from command import Command
+from faults import FaultyStore
 from servers.postgres import PostgresServer
 from servers.redis import Server
 from warm import Warm
 
-from sessionstore import SQLiteSessionStore, open_store
+from sessionstore import (
+    InMemorySessionStore,
+    SQLiteSessionStore,
+    StoreUnavailableError,
+    open_store,
+)
+from sessionstore.cli.formats import export_to
+from sessionstore.transfer.sources import MARK
 
 # What would clear the screen, name the window, turn the line round, and end a document early.
 HOSTILE = (
@@ -194,6 +202,27 @@ def test_what_other_libraries_have_stored_is_imported_and_what_they_read_exporte
     for wrong in (["--from", "nonsense"], ["--from", "langchain-sql", "--option", "nonsense=1"]):
         refused = cli.run("import", *wrong, f"sqlite:///{old}", url=file)
         assert refused.returncode == 2, refused.stderr
+
+
+def test_an_unfinished_copy_is_exported_to_no_format(cli: Command, file: str) -> None:
+    with open_store(file) as store:
+        store.create("part", messages=TALK, metadata={MARK: {"messages": 900, "version": 1}})
+    for to in ([], ["--to", "openai-jsonl"]):
+        ran = cli.run("export", *to, url=file)
+        assert ran.returncode == 4
+        assert "session 'part': an unfinished copy" in ran.stderr
+        assert "07:39" not in ran.stdout
+
+
+def test_a_store_that_goes_away_ends_an_export_for_others(tmp_path: Path) -> None:
+    store = FaultyStore(InMemorySessionStore())
+    for session_id in ("a", "b"):
+        store.create(session_id, messages=TALK)
+    store.script(None, None, "down")  # the list, a session, and the other one
+    wanted: dict[str, Any] = {"user_id": None, "agent_id": None, "progress": None}
+    with pytest.raises(StoreUnavailableError):
+        export_to("openai-jsonl", store, tmp_path / "out.jsonl", **wanted)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_time_of_what_has_none_is_said(cli: Command, file: str, tmp_path: Path) -> None:

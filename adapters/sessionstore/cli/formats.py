@@ -13,9 +13,11 @@ from sessionstore.models import SessionData, SessionInfo
 from sessionstore.store import SessionStore
 from sessionstore.transfer.files import FileLike, OutputFile
 from sessionstore.transfer.listing import Listing, wanted
+from sessionstore.transfer.moving import ends_all
 from sessionstore.transfer.readers import READERS
 from sessionstore.transfer.reports import LeftSession, OnProgress, TransferProgress, TransferReport
 from sessionstore.transfer.requests import run_transfer
+from sessionstore.transfer.sources import require_finished
 
 if TYPE_CHECKING:
     from sessionstore.transfer.readers.building import Reading
@@ -84,6 +86,9 @@ def export_to(
 
     Returns:
         What became of the sessions.
+
+    Raises:
+        StoreUnavailableError: The store can't be reached; no file is left.
     """
     from sessionstore.transfer.writers import WRITERS  # noqa: PLC0415 - only this needs it
 
@@ -115,7 +120,12 @@ def _sessions(
 
 def _read(store: SessionStore, info: SessionInfo, failed: list[LeftSession]) -> SessionData | None:
     try:
-        return store.get(info.id)  # None: it was deleted meanwhile
+        session = store.get(info.id)  # None: it was deleted meanwhile
+        if session is not None:
+            require_finished(session)
     except SessionStoreError as error:
+        if ends_all(error):
+            raise
         failed.append(LeftSession(info.id, "", str(error)))
         return None
+    return session

@@ -1,11 +1,11 @@
 """One session, put into a store: at once, or in parts, of which each is there once.
 
-A session of up to 500 messages, and 4 MiB, is one `Restore`. A longer one is restored in parts, and has a mark
-in its metadata until it is whole, which names the version that it has by that part. Whoever finds
-such a session, after a kill, compares what is there with what comes, and goes on behind it; or
-takes it out, where it is not the beginning of that. One at another version is left: others have
-written to it. Each part names the version that the one before it gave: so nobody else has written
-in between, and of two who carry the same session one is told.
+A session of up to 500 messages, and 4 MiB, is one `Restore`. A longer one is restored in parts, and
+has a mark in its metadata until it is whole, which names the version that it has by that part.
+Whoever finds such a session, after a kill, compares what is there with what comes, and goes on
+behind it; or takes it out, where it is not the beginning of that. One at another version is left:
+others have written to it. Each part names the version that the one before it gave: so nobody else
+has written in between, and of two who carry the same session one is told.
 """
 
 from __future__ import annotations

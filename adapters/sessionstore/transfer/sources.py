@@ -20,6 +20,7 @@ __all__ = [
     "GivenSession",
     "StoredSession",
     "UnfinishedError",
+    "require_finished",
     "session_in",
 ]
 
@@ -39,6 +40,16 @@ class UnfinishedError(SessionStoreError):
     """A session is an unfinished copy itself: nobody can tell what it lacks."""
 
 
+def require_finished(session: SessionData) -> None:
+    """Refuse a session that is an unfinished copy.
+
+    Raises:
+        UnfinishedError: It is one.
+    """
+    if MARK in session.metadata:
+        raise UnfinishedError("an unfinished copy: finish it, or delete it")
+
+
 class ComingSession(ABC):
     """A session on its way, from wherever.
 
@@ -50,8 +61,7 @@ class ComingSession(ABC):
     """
 
     def __init__(self, head: SessionData) -> None:
-        if MARK in head.metadata:
-            raise UnfinishedError("an unfinished copy: finish it, or delete it")
+        require_finished(head)
         self.head: SessionData = head
 
     @abstractmethod
