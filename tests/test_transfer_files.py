@@ -34,6 +34,7 @@ from sessionstore.transfer import (
     export_sessions,
     import_sessions,
 )
+from sessionstore.transfer.jsonl import more_line
 
 Move = Callable[..., TransferReport]
 SECRET = "what a user wrote"  # noqa: S105
@@ -285,6 +286,16 @@ def test_a_part_of_a_session_that_is_missing_is_listed(source: SessionStore) -> 
         assert {info.id for info in all_of(target)} == {"open", "s0", "s1", "s2", "s3"}
     with pytest.raises(TransferFileError, match="says that there are 6 sessions, not 5"):
         imported(b"".join([*lines[:-2], lines[-1]]))
+
+
+def test_messages_behind_a_whole_session_are_listed(source: SessionStore) -> None:
+    lines = exported(source)
+    place = next(n for n, line in enumerate(lines) if b'"s2"' in line)
+    lines.insert(place + 1, more_line("s2", 2, messages(3)[2:]))
+    report, target = imported(b"".join(lines))
+    told = [(left.session_id, left.where) for left in report.failed]
+    assert told == [("s2", f"line {place + 2}")]
+    require_same(source, target)
 
 
 def test_a_line_may_not_be_longer_than_is_said(source: SessionStore) -> None:

@@ -83,6 +83,7 @@ class SessionFile:
         self._wanted = wanted
         self._count = 0  # sessions, and lines that may have been one
         self._current: str | None = None
+        self._ends: int | None = None  # how many messages that one has; None if that is not known
 
     def move_all(self) -> TransferFlow[None]:
         """Move all sessions.
@@ -111,7 +112,7 @@ class SessionFile:
     def _take(self, line: FirstLine | SessionLine | MoreLine | EndLine) -> TransferFlow[None]:
         if isinstance(line, SessionLine):
             self._count += 1
-            self._current = line.id
+            self._current, self._ends = line.id, line.message_count
             if self._wanted.includes(line):
                 yield from self._mover.move(line.id, partial(self._begin, line), self._where())
         elif isinstance(line, EndLine):
@@ -119,10 +120,13 @@ class SessionFile:
                 why = f"it says that there are {line.sessions} sessions, not {self._count}"
                 raise TransferFileError(why, self._reader.number)
             self._count = 0  # another file may be put behind this one
-        elif isinstance(line, MoreLine) and line.id != self._current:
-            error = BadLineError("messages of a session that is not there", self._reader.number)
-            self._tally.left(line.id, self._where(), error)
-            self._current = line.id
+        elif isinstance(line, MoreLine) and self._is_stray(line):
+            why = "messages of a session that is not there, or has as many as it says without them"
+            self._tally.left(line.id, self._where(), BadLineError(why, self._reader.number))
+            self._current, self._ends = line.id, None
+
+    def _is_stray(self, line: MoreLine) -> bool:
+        return line.id != self._current or (self._ends is not None and line.at >= self._ends)
 
     def _begin(self, line: SessionLine) -> TransferFlow[ComingSession | None]:
         yield from ()
