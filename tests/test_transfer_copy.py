@@ -81,6 +81,16 @@ def test_stores_with_servers_are_copied(
             require_same(source, other)
 
 
+def test_sessions_of_one_time_keep_their_places(copy: Copy, tmp_path: Any) -> None:
+    source, target = InMemorySessionStore(), SQLiteSessionStore(tmp_path / "target.db")
+    for number in range(230):  # more than a page of a list, twice
+        same = {"updated_at": THEN + timedelta(days=number // 115)}
+        source.run(Restore(session(f"s{number * 7 % 230}", 1, **same)))
+    with target:
+        assert copy(source, target).complete
+        require_same(source, target)
+
+
 def test_only_what_is_asked_for_is_copied(copy: Copy, source: SessionStore) -> None:
     for chosen, ids in [
         ({"user_id": "user 0"}, ["s0", "s2", "long"]),

@@ -9,7 +9,7 @@ from sessionstore.cli.ending import UsageError
 from sessionstore.cli.places import file_of
 from sessionstore.cli.times import moment
 from sessionstore.errors import SessionStoreError
-from sessionstore.models import SessionData, SessionInfo
+from sessionstore.models import SessionData
 from sessionstore.store import SessionStore
 from sessionstore.transfer.files import FileLike, OutputFile
 from sessionstore.transfer.listing import Listing, wanted
@@ -112,20 +112,20 @@ def _sessions(
     store: SessionStore, user_id: str | None, agent_id: str | None, failed: list[LeftSession]
 ) -> Iterator[SessionData]:
     listing = Listing(store, wanted(user_id, agent_id))
-    while (info := run_transfer(listing.next())) is not None:
-        session = _read(store, info, failed)
+    while (session_id := run_transfer(listing.next())) is not None:
+        session = _read(store, session_id, failed)
         if session is not None:
             yield session
 
 
-def _read(store: SessionStore, info: SessionInfo, failed: list[LeftSession]) -> SessionData | None:
+def _read(store: SessionStore, session_id: str, failed: list[LeftSession]) -> SessionData | None:
     try:
-        session = store.get(info.id)  # None: it was deleted meanwhile
+        session = store.get(session_id)  # None: it was deleted meanwhile
         if session is not None:
             require_finished(session)
     except SessionStoreError as error:
         if ends_all(error):
             raise
-        failed.append(LeftSession(info.id, "", str(error)))
+        failed.append(LeftSession(session_id, "", str(error)))
         return None
     return session

@@ -64,6 +64,6 @@ async def acopy_sessions(
 
 def _copy(source: SessionStore, mover: Mover, chosen: Wanted) -> TransferFlow[TransferReport]:
     listing = Listing(source, chosen)
-    while (info := (yield from listing.next())) is not None:
-        yield from mover.move(info.id, partial(session_in, source, info.id))
+    while (session_id := (yield from listing.next())) is not None:
+        yield from mover.move(session_id, partial(session_in, source, session_id))
     return mover.tally.report()

@@ -77,9 +77,9 @@ def _export(
     out = yield from call(partial(OutputFile, file))
     try:
         yield from call(partial(out.write, first_line()))
-        while (info := (yield from listing.next())) is not None:
-            tally.session_id = info.id
-            yield from _export_session(store, info.id, out, tally)
+        while (session_id := (yield from listing.next())) is not None:
+            tally.session_id = session_id
+            yield from _export_session(store, session_id, out, tally)
         report = tally.report()
         yield from call(partial(out.write, end_line(report.copied)))
         yield from call(out.finish)

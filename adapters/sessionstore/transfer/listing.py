@@ -47,6 +47,9 @@ def wanted(user_id: str | None, agent_id: str | None) -> Wanted:
 class Listing:
     """Goes through the sessions of a store, newest activity first.
 
+    Of those of one time the first in the list is the last here: so what is restored in this order
+    stands in the other store's list as it does in this one's.
+
     A session that is written to meanwhile moves to the front, which was passed. So when the end is
     reached, what was written to since the beginning is gone through as well, and so on, until each
     session that was there at the beginning was come upon. Their ids are remembered.
@@ -62,12 +65,14 @@ class Listing:
         self._since: datetime | None = None  # what was last written to before was gone through
         self._front: datetime | None = None  # of this round
         self._began: datetime | None = None
-        self._coming: deque[SessionInfo] = deque()
+        self._coming: deque[str] = deque()
+        self._alike: list[str] = []  # of one time, which is:
+        self._time: datetime | None = None
         self._seen: set[str] = set()
         self._found_older, self._is_over = False, False
 
-    def next(self) -> TransferFlow[SessionInfo | None]:
-        """Give the next session; ``None`` behind the last.
+    def next(self) -> TransferFlow[str | None]:
+        """Give the id of the next session; ``None`` behind the last.
 
         Raises:
             StoreUnavailableError: The store can't list all of them now.
@@ -91,11 +96,22 @@ class Listing:
         for info in page.sessions:
             if info.id not in self._seen:
                 self._seen.add(info.id)
-                self._coming.append(info)
+                self._take(info)
                 self._found_older |= self._began is None or info.created_at <= self._began
         self._cursor = page.cursor
         if page.cursor is None:
+            self._end_time()
             self._begin_round()
+
+    def _take(self, info: SessionInfo) -> None:
+        if info.updated_at != self._time:
+            self._end_time()
+        self._alike.append(info.id)
+        self._time = info.updated_at
+
+    def _end_time(self) -> None:
+        self._coming.extend(reversed(self._alike))
+        self._alike = []
 
     def _begin_round(self) -> None:
         self._is_over = not self._found_older or self._front is None
