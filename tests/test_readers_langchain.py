@@ -202,6 +202,19 @@ def test_ids_that_a_collation_takes_for_the_same_are_sessions_of_their_own(maria
     assert counts == {"a": 2, "A": 2, "\u00e4": 1, "a ": 1}
 
 
+def test_a_column_of_sqlite_that_knows_no_case_mixes_no_sessions(tmp_path):
+    made = sqlite3.connect(tmp_path / "old.db")
+    made.execute("CREATE TABLE message_store (id INTEGER, session_id COLLATE NOCASE, message)")
+    for place, session_id in enumerate("AaAa"):
+        message = json.dumps({"type": "human", "data": {"content": str(place)}})
+        made.execute("INSERT INTO message_store VALUES (?, ?, ?)", (place, session_id, message))
+    made.commit()
+    made.close()
+    found = all_of(READERS["langchain-sql"](tmp_path / "old.db"))
+    told = {name: [it.content for it in session.messages] for name, session in found.items()}
+    assert told == {"A": ["0", "2"], "a": ["1", "3"]}
+
+
 def test_a_file_is_opened_for_reading_only(tmp_path):
     with opened(rows_in(tmp_path)) as connection:
         assert connection.exec_driver_sql("SELECT COUNT(*) FROM message_store").scalar() == 0

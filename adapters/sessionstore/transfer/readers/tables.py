@@ -163,19 +163,23 @@ def table_source(
         read = [_column(it) if isinstance(it, str) else it for it in columns]
         _require_columns(connection, schema, name, [session, *order, *(it.name for it in read)])
         known = _column(session)
-        # A collation may take two ids for the same, and mix their rows.
-        by_bytes = connection.dialect.name in ("mysql", "mariadb")
-        first: ColumnElement[Any] = cast(known, LargeBinary) if by_bytes else known
         query = (
             select(*read, known)
             .select_from(table(quoted_name(name, quote=True), schema=_quoted(schema)))
-            .order_by(first, *map(_column, order))
+            .order_by(_by_bytes(connection.dialect.name, known), *map(_column, order))
         )
         with connection.execute(query) as found:
             for key, rows in groupby(found, key=itemgetter(-1)):
                 known_as = str(key) if isinstance(key, UUID) else key
                 where = f"{name}, {session} {known_as!r:.80}"
                 yield Found(known_as, where, parts(name, rows), created_at=when)
+
+
+def _by_bytes(dialect: str, known: NamedColumn[Any]) -> ColumnElement[Any]:
+    """Give what orders ids: a collation may take two for the same, and mix their rows."""
+    if dialect in ("mysql", "mariadb"):
+        return cast(known, LargeBinary)
+    return known.collate("BINARY") if dialect == "sqlite" else known
 
 
 def require_table(connection: Connection, name: str) -> None:
