@@ -14,8 +14,9 @@ from sessionstore.models import SessionInfo
 from sessionstore.operations import Delete, ListSessions, Scrub, Trace
 from sessionstore.store import SessionStore
 from sessionstore.transfer.receipts import ErasureReceipt
+from sessionstore.transfer.requests import ask
 from sessionstore.transfer.threads import UserThreads, checked_checkpointer
-from sessionstore.transfer.twins import Method, TwinFlow, asend, ask, send
+from sessionstore.transfer.twins import Method, TwinFlow, asend, send
 
 __all__ = ["aerase_user", "erase_user"]
 

@@ -18,8 +18,9 @@ from sessionstore.transfer.exporting import aexport_sessions, export_sessions
 from sessionstore.transfer.files import FileLike, OutputFile
 from sessionstore.transfer.receipts import ExportReceipt
 from sessionstore.transfer.reports import OnProgress, TransferReport
+from sessionstore.transfer.requests import Call, ask
 from sessionstore.transfer.threads import UserThreads, checked_checkpointer
-from sessionstore.transfer.twins import Call, Method, TwinFlow, asend, ask, send
+from sessionstore.transfer.twins import Method, TwinFlow, asend, send
 from sessionstore.wrapper import unwrapped
 
 __all__ = ["aexport_user", "export_user"]

@@ -11,34 +11,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sessionstore.flow import Flow
-from sessionstore.operations import Operation
-from sessionstore.store import SessionStore
+from sessionstore.transfer.requests import Ask, Call
 
-__all__ = ["Ask", "Call", "Listed", "Method", "Request", "TwinFlow", "asend", "ask", "send"]
+__all__ = ["Listed", "Method", "Request", "TwinFlow", "asend", "send"]
 
 T = TypeVar("T")
-
-
-class Ask(NamedTuple):
-    """An operation for a store.
-
-    Attributes:
-        store: The store.
-        operation: The operation.
-    """
-
-    store: SessionStore
-    operation: Operation[Any]
-
-
-class Call(NamedTuple):
-    """What may wait for a disk: in async it is done in a thread.
-
-    Attributes:
-        work: Does it, and gives the reply.
-    """
-
-    work: Callable[[], Any]
 
 
 class Method(NamedTuple):
@@ -83,12 +60,6 @@ class Listed(NamedTuple):
 Request: TypeAlias = Ask | Call | Method | Listed
 TwinFlow: TypeAlias = Flow[Request, Any, T]
 """A flow of such requests."""
-
-
-def ask(store: SessionStore, operation: Operation[T]) -> TwinFlow[T]:
-    """Ask a store; the result has the operation's type."""
-    result: T = yield Ask(store, operation)
-    return result
 
 
 def send(request: Request) -> Any:
