@@ -78,6 +78,16 @@ def test_threads_in_memory_are_erased(erase: Erase) -> None:
     assert (again.threads, again.complete) == (0, True)
 
 
+def test_a_thread_of_another_user_stays_also_where_a_later_run_named_nobody(erase: Erase) -> None:
+    saver = InMemorySaver()
+    graph = approval().compile(checkpointer=saver)
+    for user_id in ("bob", None):
+        graph.invoke({"log": [WORD]}, config("chat-2", user_id))
+    receipt = erase(sessions(), "alice", checkpointer=saver)
+    assert threads(saver) == {"chat-2"}
+    assert (receipt.threads, receipt.complete) == (0, False)
+
+
 def test_threads_in_a_file_are_erased_by_a_saver_that_is_only_sync(
     tmp_path: Path, erase: Erase
 ) -> None:

@@ -73,7 +73,7 @@ class UserThreads:
         if self._checkpointer is not None:
             with self.noting():
                 named = {"user_id": self._user_id}
-                of_user = yield Listed(self._checkpointer, None, named, None, _thread_and_user)
+                of_user = yield Listed(self._checkpointer, None, named, _thread_and_user)
                 threads = {thread: None for thread, user in of_user if user == self._user_id}
         return list(threads)
 
@@ -84,7 +84,8 @@ class UserThreads:
         self._seen.add(thread_id)
         config = {"configurable": {"thread_id": thread_id}}
         with self.noting():
-            found = yield Listed(self._checkpointer, config, None, 1, _thread_and_user)
+            # Of all its checkpoints: a later run may have named nobody.
+            found = yield Listed(self._checkpointer, config, None, _thread_and_user)
             others = [user for _, user in found if user not in (None, self._user_id)]
             self._others += bool(others)
             return bool(found) and not others

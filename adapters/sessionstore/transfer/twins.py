@@ -35,26 +35,24 @@ class Method(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """Some checkpoints of a checkpointer; the reply is a list of what is read of each.
+    """The checkpoints of a checkpointer; the reply is a list of what is read of each.
 
     Attributes:
         of: The checkpointer.
         config: Names the thread; ``None`` for all.
         filter: What the metadata must hold.
-        limit: How many at most.
         read: Gives what is wanted of a checkpoint, so that not all of them are held.
     """
 
     of: Any
     config: dict[str, Any] | None
     filter: dict[str, Any] | None
-    limit: int | None
     read: Callable[[Any], Any]
 
     @property
     def named(self) -> dict[str, Any]:
         """What the checkpointer's method is given by name."""
-        return {"filter": self.filter, "limit": self.limit}
+        return {"filter": self.filter}
 
 
 Request: TypeAlias = Ask | Call | Method | Listed
