@@ -6,12 +6,12 @@ import json
 import sqlite3
 import tracemalloc
 import uuid
-from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import psycopg
 import pytest
 import redis
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, messages_from_dict
 from langchain_samples import MESSAGES, same
 from read_in import all_of, apart, foreign, store_of
 from redis_modules import with_modules
@@ -22,6 +22,8 @@ from langchain_sessionstore import SessionChatMessageHistory
 from sessionstore.errors import InvalidSessionError, SessionStoreError
 from sessionstore.transfer.readers import READERS, SourceError
 from sessionstore.transfer.readers.tables import opened
+
+DATA = Path(__file__).parent / "data"
 
 
 def history_of(reading, session_id):
@@ -228,22 +230,28 @@ def test_a_file_is_opened_for_reading_only(tmp_path):
 # -- PostgreSQL -----------------------------------------------------------------------------------
 
 
-def test_messages_of_langchain_postgres_come_back_equal(postgres):
-    with foreign():
-        from langchain_postgres import PostgresChatMessageHistory  # noqa: PLC0415
-    table, session_id = f"old_{uuid.uuid4().hex}", str(uuid.uuid4())
-    with psycopg.connect(postgres.url()) as connection:
-        PostgresChatMessageHistory.create_tables(connection, table)
-        history = PostgresChatMessageHistory(table, session_id, sync_connection=connection)
-        history.add_messages(MESSAGES)
-        kept = history.messages
+@pytest.fixture
+def dumped(postgres):
+    """Have a table that the library wrote: `data/write_langchain_postgres.py` says how."""
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute((DATA / "langchain_postgres.sql").read_bytes())
+        try:
+            yield connection
+        finally:
+            connection.execute("DROP TABLE public.old_chats")
+
+
+def test_messages_of_langchain_postgres_come_back_equal(postgres, dumped):
+    rows = dumped.execute("SELECT message, created_at FROM public.old_chats ORDER BY id").fetchall()
+    kept, session_id = messages_from_dict([row for row, _ in rows]), str(uuid.UUID(int=7))
+    assert len(kept) == len(MESSAGES)
     url = postgres.url()
-    store = store_of(READERS["langchain-postgres"](url, table=table))
+    store = store_of(READERS["langchain-postgres"](url, table="old_chats"))
     assert same(SessionChatMessageHistory(session_id, store).messages, kept)
     asyncpg = url.replace("postgresql:", "postgresql+asyncpg:")
-    session = all_of(READERS["langchain-postgres"](asyncpg, table=table))[session_id]
-    assert datetime.now(timezone.utc) - session.created_at < timedelta(hours=1)
-    reading = READERS["langchain-postgres"](url, table=table)
+    session = all_of(READERS["langchain-postgres"](asyncpg, table="old_chats"))[session_id]
+    assert (session.created_at, session.updated_at) == (rows[0][1], rows[-1][1])
+    reading = READERS["langchain-postgres"](url, table="old_chats")
     assert next(reading).id == session_id
     reading.close()  # which leaves no cursor open
     with pytest.raises(SourceError, match="no table chat_history"):
