@@ -8,6 +8,8 @@ import io
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -338,3 +340,67 @@ def test_what_is_different_is_told_and_left(source: SessionStore) -> None:
     why = "it is there already, with other updated_at, number of messages"
     assert report.different == [LeftSession("s1", "line 8", why)]
     assert all_of(source) == before
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
+def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, name: str) -> None:
+    code = (
+        "import resource, signal, sys\n"
+        "from sessionstore import InMemorySessionStore\n"
+        "from sessionstore.transfer import export_sessions\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, -1))\n"
+        "store = InMemorySessionStore()\n"
+        "words = [str(hash(n * 0.1)) for n in range(9_000)]\n"
+        "store.append_message('s', {'role': 'user', 'content': ' '.join(words)})\n"
+        "export_sessions(store, sys.argv[1])\n"
+    )
+    (tmp_path / name).write_bytes(b"as it was")
+    ran = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / name], check=False, capture_output=True, text=True
+    )
+    assert "File too large" in ran.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == b"as it was"
+
+
+def test_two_exports_to_one_file_do_not_mix(source: SessionStore, tmp_path: Path) -> None:
+    """The one that has begun last writes it; the other says so."""
+    file, other = tmp_path / "x.jsonl", InMemorySessionStore()
+    other.run(Restore(session("another")))
+
+    def meanwhile(_: TransferProgress) -> None:
+        if not file.exists():
+            export_sessions(other, file)
+
+    with pytest.raises(FileExistsError, match="another export"):
+        export_sessions(source, file, progress=meanwhile)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.jsonl"]
+    target = InMemorySessionStore()
+    assert import_sessions(file, target).copied == 1
+
+
+def test_a_part_that_is_a_link_is_not_followed(source: SessionStore, tmp_path: Path) -> None:
+    file, precious = tmp_path / "x.jsonl", tmp_path / "precious"
+    precious.write_text("precious")
+    (tmp_path / "x.jsonl.part").symlink_to(precious)
+    export_sessions(source, file)
+    assert precious.read_text() == "precious"
+    assert not file.is_symlink()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_no_file_comes_in_place_of_a_pipe_or_a_folder(source: SessionStore, tmp_path: Path) -> None:
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    one = InMemorySessionStore()
+    one.run(Restore(session("one")))
+    reader = os.open(pipe, os.O_RDWR)  # so that nobody waits for the other end
+    export_sessions(one, pipe)
+    assert pipe.is_fifo()
+    assert os.read(reader, 2**16) == b"".join(exported(one))
+    os.close(reader)
+    with pytest.raises(IsADirectoryError):
+        export_sessions(source, folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]

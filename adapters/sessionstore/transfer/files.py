@@ -7,6 +7,7 @@ import io
 import os
 import zlib
 from contextlib import suppress
+from errno import EEXIST
 from pathlib import Path
 from typing import IO, BinaryIO, TypeAlias, cast
 
@@ -19,6 +20,7 @@ FileLike: TypeAlias = str | os.PathLike[str] | BinaryIO
 
 _GZIP = b"\x1f\x8b"
 _DAMAGED = "the compressed data are damaged, or cut"
+_ANOTHER = "another export writes this file: run one at a time"
 
 
 class OutputFile:
@@ -34,35 +36,58 @@ class OutputFile:
         if isinstance(file, (str, os.PathLike)):
             self._path = Path(file)
             self._beside = self._path.with_name(f"{self._path.name}.part")
-            private = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            self._part = open(os.open(self._beside, private, 0o600), "wb")  # noqa: SIM115 - below
+            self._part = open(self._handle(self._path), "wb")  # noqa: SIM115 - below
         self._out: IO[bytes] = self._part or cast("BinaryIO", file)
         if self._path is not None and self._path.suffix == ".gz":
             self._out = cast("IO[bytes]", gzip.GzipFile("", "wb", 6, self._out, 0))
+
+    def _handle(self, path: Path) -> int:
+        self._is_direct = path.exists() and not path.is_file()
+        if self._is_direct:  # a device or a pipe, in whose place no file may come; or a folder
+            return os.open(path, os.O_WRONLY)
+        # What is there is of a run that was killed, or a link to somewhere else.
+        self._beside.unlink(missing_ok=True)
+        return os.open(self._beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
     def write(self, data: bytes) -> None:
         """Write some bytes."""
         self._out.write(data)
 
     def finish(self) -> None:
-        """Have all of it on the disk, and under its name."""
+        """Have all of it on the disk, and under its name.
+
+        Raises:
+            OSError: It can't be written, or another export has begun to write this file.
+        """
         if self._part is None or self._path is None:
             self._out.flush()
             return
         if self._out is not self._part:
             self._out.close()
         self._part.flush()
-        os.fsync(self._part.fileno())
+        if not self._is_direct:
+            os.fsync(self._part.fileno())
+            if not self._is_own():
+                raise FileExistsError(EEXIST, _ANOTHER, str(self._path))
+            os.replace(self._beside, self._path)
         self._part.close()
-        os.replace(self._beside, self._path)
 
     def give_up(self) -> None:
         """Leave nothing behind; harmless when it is finished."""
         if self._part is not None and not self._part.closed:
-            with suppress(OSError, ValueError):
-                self._out.close()
-            self._part.close()
-            self._beside.unlink(missing_ok=True)
+            is_own = not self._is_direct and self._is_own()
+            for each in (self._out, self._part):  # a full disk takes no rest of it either
+                with suppress(OSError, ValueError):
+                    each.close()
+            if is_own:
+                self._beside.unlink(missing_ok=True)
+
+    def _is_own(self) -> bool:
+        """Tell whether the file beside is still the one that was made here."""
+        with suppress(FileNotFoundError):
+            made = os.fstat(cast("BinaryIO", self._part).fileno())
+            return os.path.samestat(made, os.lstat(self._beside))
+        return False
 
 
 class LineReader:
