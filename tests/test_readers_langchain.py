@@ -339,3 +339,44 @@ def test_chunks_are_read_as_the_full_messages_that_they_are(tmp_path):
     place = rows_in(tmp_path, ("s", row))
     expected = AIMessage("Hel", id="m1", response_metadata={"a": 1})
     assert history_of(READERS["langchain-sql"](place), "s") == [expected]
+
+
+ROW = json.dumps({"type": "human", "data": {"content": "Hi"}})
+
+
+def foreign_table(folder, ids, rows):
+    """Make a table of another's hand, with whatever in its columns."""
+    with sqlite3.connect(folder / "odd.db") as db:
+        db.execute(f"CREATE TABLE message_store (id, session_id {ids}, message)")
+        db.executemany("INSERT INTO message_store VALUES (?, ?, CAST(? AS TEXT))", rows)
+    db.close()
+    return folder / "odd.db"
+
+
+def test_text_that_is_not_utf8_is_named_and_the_rest_is_read(tmp_path):
+    rows = [(1, "a", b"secret \xff"), (2, "a", ROW.encode()), ("secret" * 99, "a", "{}")]
+    place = foreign_table(tmp_path, "TEXT", rows)
+    sessions, unreadable = apart(READERS["langchain-sql"](place))
+    assert [it.content for it in sessions["a"].messages] == ["Hi"]
+    assert unreadable[0].where == "message_store, row 1"
+    assert len(unreadable[1].where) < 120
+    assert not [it for it in unreadable if "secret" in it.why]
+
+
+def test_ids_that_a_collation_of_sqlite_takes_for_the_same_are_two_sessions(tmp_path):
+    rows = [(number, "aA"[number % 2], ROW) for number in range(6)]
+    sessions = all_of(READERS["langchain-sql"](foreign_table(tmp_path, "COLLATE NOCASE", rows)))
+    assert {key: it.message_count for key, it in sessions.items()} == {"a": 3, "A": 3}
+
+
+def test_a_file_damaged_behind_its_first_rows_is_an_error_of_ours(tmp_path):
+    place = foreign_table(tmp_path, "TEXT", [(n, "a", ROW + " " * 2_000) for n in range(3_000)])
+    with sqlite3.connect(place) as db:
+        db.execute("CREATE INDEX ordered ON message_store (session_id COLLATE BINARY, id)")
+    db.close()
+    damaged = bytearray(place.read_bytes())
+    half = len(damaged) // 8192 * 4096
+    damaged[half : half + 200 * 4096] = b"\xff" * 200 * 4096
+    place.write_bytes(damaged)
+    with pytest.raises(SessionStoreError):
+        list(READERS["langchain-sql"](place))

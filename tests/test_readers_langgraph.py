@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import sqlite3
 import sys
@@ -210,3 +211,24 @@ def test_what_is_no_file_of_checkpoints_is_refused(tmp_path):
     db.close()
     with pytest.raises(SourceError, match="no table checkpoints"):
         list(READERS["langgraph-sqlite"](place))
+
+
+def test_a_row_that_no_saver_writes_is_named_and_the_rest_is_read(tmp_path):
+    held = json.dumps({"channel_values": {"messages": [{"type": "human", "content": "Hi"}]}})
+    with sqlite3.connect(tmp_path / "odd.db") as db:
+        db.execute(
+            "CREATE TABLE checkpoints (thread_id, checkpoint_ns, checkpoint_id, type, checkpoint)"
+        )
+        add = "INSERT INTO checkpoints VALUES ({}, '', {}, 'json', {})"
+        not_text = "CAST(x'736563726574ff' AS TEXT)"
+        db.execute(add.format("NULL", "'1'", "'{}'"))
+        db.execute(add.format("'a'", "NULL", "'{}'"))
+        db.execute(add.format("'b'", "'1'", not_text))
+        db.execute(add.format(not_text, "'1'", "'{}'"))
+        db.execute(add.format("'c'", not_text, "'{}'"))
+        db.execute(add.format("'z'", "'1'", "?"), [held])
+    db.close()
+    sessions, unreadable = apart(READERS["langgraph-sqlite"](tmp_path / "odd.db"))
+    assert list(sessions) == ["z"]
+    assert len(unreadable) == 5
+    assert not [it for it in unreadable if "secret" in it.why]

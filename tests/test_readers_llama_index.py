@@ -76,6 +76,7 @@ HOSTILE = [
     {"blocks": ["secret"]},
     {"blocks": [{"block_type": ["secret"]}]},
     {"blocks": [{"block_type": "text", "text": 7}]},
+    {"blocks": [{"block_type": "text", "text": "secret", "": "secret"}], "role": 7},
     {"blocks": [{"block_type": "tool_call", "tool_name": 7}]},
     {"blocks": [{"block_type": "tool_call", "tool_name": "f", "tool_call_id": 7}]},
     {"blocks": [{"block_type": "citable", "content": ["secret"]}]},

@@ -101,6 +101,7 @@ ODD = [
     {"role": "user"},
     {"role": "assistant", "content": [{"type": "output_text"}, {}]},
     {"type": "reasoning", "summary": 7, "content": [7]},
+    {"type": {"x": []}, "role": "assistant", "content": "x"},
     {"type": "function_call", "call_id": 7, "name": [], "arguments": None},
     {"type": "function_call_output", "call_id": 7, "output": "x"},
     {"type": "function_call_output", "call_id": "c", "output": [7]},

@@ -127,8 +127,9 @@ def _dump_of(block: object) -> Block:
     required = _REQUIRED.get(kind)
     if required:
         kept.setdefault(required[0], required[1]())
-    if isinstance(media := kept.get(_MEDIA.get(kind, "")), str):
-        kept[_MEDIA[kind]] = _in_base64(media)
+    field = _MEDIA.get(kind)
+    if field is not None and isinstance(media := kept.get(field), str):
+        kept[field] = _in_base64(media)
     return {"block_type": kind, **kept, **_nested(kind, block)}
 
 

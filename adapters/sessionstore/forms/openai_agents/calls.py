@@ -30,7 +30,9 @@ _decode = msgspec.json.Decoder().decode
 def is_call(item: Block) -> bool:
     """Tell whether an item calls a tool in a way that a tool call can say."""
     kind = item.get("type")
-    if kind not in _ARGUMENTS or not isinstance(item.get("call_id"), str):
+    if not isinstance(kind, str) or kind not in _ARGUMENTS:
+        return False
+    if not isinstance(item.get("call_id"), str):
         return False
     if kind in _NAMED:
         return isinstance(item.get("name"), str) and isinstance(item.get(_ARGUMENTS[kind]), str)

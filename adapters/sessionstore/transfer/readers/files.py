@@ -1,17 +1,20 @@
-"""Files of JSON, of which the parts are decoded when they are asked for."""
+"""Files: of JSON, whose parts are decoded when they are asked for, and of SQLite."""
 
 from __future__ import annotations
 
 import mmap
 import os
+import sqlite3
 from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from sessionstore.transfer.readers.unreadable import SourceError
 
-__all__ = ["decoded_file", "file_time"]
+__all__ = ["decoded_file", "file_time", "read_only"]
 
 
 def decoded_file(path: str | os.PathLike[str], form: Any, why_not: str) -> Any:
@@ -45,3 +48,14 @@ def decoded_file(path: str | os.PathLike[str], form: Any, why_not: str) -> Any:
 def file_time(path: str | os.PathLike[str]) -> datetime:
     """Give when a file was last changed."""
     return datetime.fromtimestamp(os.stat(path).st_mtime, timezone.utc)
+
+
+def read_only(file: str | os.PathLike[str]) -> sqlite3.Connection:
+    """Open a SQLite file for reading only; text of it that is not UTF-8 is not valid, but read.
+
+    To open one for writing would make a missing file, and a journal beside one that is there.
+    """
+    place = Path(file).absolute().as_uri()
+    connection = sqlite3.connect(f"{place}?mode=ro", uri=True)
+    connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+    return connection

@@ -8,7 +8,7 @@ from typing import Any
 
 from sessionstore.transfer.readers.building import AGENT, Part, Reading, part_of, sessions, today
 from sessionstore.transfer.readers.langchain_json import message_of_json
-from sessionstore.transfer.readers.tables import Url, moment, table_source, text_column
+from sessionstore.transfer.readers.tables import Url, moment, row_of, table_source, text_column
 
 __all__ = ["read"]
 
@@ -53,5 +53,5 @@ def read(
 
 def _parts(name: str, rows: Iterable[Any]) -> Iterator[Part]:
     for row_id, made, raw, _ in rows:
-        where, place = f"{name}, row {row_id}", f"langchain-postgres-{row_id}"
+        where, place = row_of(name, row_id), f"langchain-postgres-{row_id}"
         yield part_of(where, place, partial(message_of_json, raw), moment(made) or today())

@@ -9,7 +9,13 @@ from typing import Any
 
 from sessionstore.transfer.readers.building import AGENT, Part, Reading, part_of, sessions
 from sessionstore.transfer.readers.langchain_json import message_of_json
-from sessionstore.transfer.readers.tables import Url, file_or_today, table_source, text_column
+from sessionstore.transfer.readers.tables import (
+    Url,
+    file_or_today,
+    row_of,
+    table_source,
+    text_column,
+)
 
 __all__ = ["read"]
 
@@ -66,4 +72,4 @@ def read(
 def _parts(when: datetime, name: str, rows: Iterable[Any]) -> Iterator[Part]:
     for row_id, raw, _ in rows:
         place = f"langchain-sql-{row_id}"
-        yield part_of(f"{name}, row {row_id}", place, partial(message_of_json, raw), when)
+        yield part_of(row_of(name, row_id), place, partial(message_of_json, raw), when)

@@ -6,13 +6,13 @@ import os
 import re
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from sessionstore.errors import SessionStoreError
 from sessionstore.forms.faults import FormError
 from sessionstore.transfer.readers.building import AGENT, Found, Reading, Source, sessions
 from sessionstore.transfer.readers.checkpoints import CHANNEL, made_at, parts_of, unpacked
+from sessionstore.transfer.readers.files import read_only
 from sessionstore.transfer.readers.unreadable import SourceError, Unreadable
 
 __all__ = ["read"]
@@ -23,7 +23,7 @@ _NEWEST = """
 """
 _ONE = """
     SELECT type, checkpoint FROM checkpoints
-    WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id = ?
+    WHERE thread_id IS ? AND checkpoint_ns = '' AND checkpoint_id IS ?
 """
 
 
@@ -63,11 +63,19 @@ def _threads(path: str | os.PathLike[str], channel: str) -> Source:
     with closing(_opened(path)) as connection:
         try:
             for thread, oldest, newest in connection.execute(_NEWEST):
-                stored = connection.execute(_ONE, (thread, newest)).fetchone()
                 where = f"checkpoints, thread {thread!r:.80}"
+                if not _is_text(thread, newest):
+                    yield Unreadable(where, "its id, or its checkpoint's, is not valid text")
+                    continue
+                stored = connection.execute(_ONE, (thread, newest)).fetchone()
                 yield _thread(channel, where, (thread, oldest, newest), *stored)
         except sqlite3.Error as error:
             raise _translated(error) from error
+
+
+def _is_text(*ids: Any) -> bool:
+    # What is not UTF-8 has been read all the same, but can't be asked for.
+    return not any(isinstance(it, str) and re.search("[\ud800-\udfff]", it) for it in ids)
 
 
 def _thread(
@@ -89,8 +97,7 @@ def _opened(path: str | os.PathLike[str]) -> sqlite3.Connection:
     place = _A_URL.sub("", os.fspath(path))
     if not os.path.isfile(place):
         raise SourceError("there is no such SQLite file")
-    # To open it for writing would put a journal beside it.
-    return sqlite3.connect(f"{Path(place).absolute().as_uri()}?mode=ro", uri=True)
+    return read_only(place)
 
 
 def _translated(error: sqlite3.Error) -> SessionStoreError:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sessionstore.models import SessionData, SessionMessage, from_microseconds
 from sessionstore.transfer.readers.building import AGENT, Part, Reading, part_of, sessions, today
 from sessionstore.transfer.readers.llama_index_json import message_of_json
-from sessionstore.transfer.readers.tables import Url, table_source, text_column
+from sessionstore.transfer.readers.tables import Url, row_of, table_source, text_column
 
 __all__ = ["read"]
 
@@ -70,7 +70,7 @@ def _parts(name: str, rows: Iterable[Any]) -> Iterator[Part]:
         is_time = isinstance(told, int) and 0 < told // 1_000 < _LATEST
         when = from_microseconds(told // 1_000) if is_time else today()
         read_it = partial(_message_of, raw, status)
-        yield part_of(f"{name}, row {row_id}", f"llama-index-sql-{row_id}", read_it, when)
+        yield part_of(row_of(name, row_id), f"llama-index-sql-{row_id}", read_it, when)
 
 
 _LATEST = 253_402_300_799_000_000  # microseconds: the last second of the year 9999

@@ -19,7 +19,7 @@ from sessionstore.transfer.readers.building import (
     sessions,
     today,
 )
-from sessionstore.transfer.readers.tables import Url, moment, table_source, text_column
+from sessionstore.transfer.readers.tables import Url, moment, row_of, table_source, text_column
 
 __all__ = ["read"]
 
@@ -72,7 +72,7 @@ def _parts(name: str, rows: Iterable[Any]) -> Iterator[Part]:
         try:
             item = _item_of(raw)
         except FormError as error:
-            yield Part(f"{name}, row {row_id}", "", str(error))
+            yield Part(row_of(name, row_id), "", str(error))
             continue
         if group and begins(item, group):
             yield _part(name, first, group)
@@ -86,7 +86,7 @@ def _parts(name: str, rows: Iterable[Any]) -> Iterator[Part]:
 
 def _part(name: str, first: tuple[Any, Any], group: list[dict[str, Any]]) -> Part:
     row_id, made = first
-    where, place = f"{name}, row {row_id}", f"openai-agents-{row_id}"
+    where, place = row_of(name, row_id), f"openai-agents-{row_id}"
     return part_of(where, place, partial(_message_of, group), moment(made) or today())
 
 

@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -44,7 +43,7 @@ from sessionstore.sql.errors import cause, translated
 from sessionstore.sql.making import with_driver
 from sessionstore.sql.urls import url_of
 from sessionstore.transfer.readers.building import Found, Part, Source, today
-from sessionstore.transfer.readers.files import file_time
+from sessionstore.transfer.readers.files import file_time, read_only
 from sessionstore.transfer.readers.unreadable import SourceError
 
 __all__ = [
@@ -53,6 +52,7 @@ __all__ = [
     "moment",
     "opened",
     "require_table",
+    "row_of",
     "table_source",
     "text",
     "text_column",
@@ -116,9 +116,7 @@ def _engine(url: Url) -> Engine:
         return create_engine(known, poolclass=NullPool)
     if not known.database or not os.path.isfile(known.database):
         raise SourceError("there is no such SQLite file")
-    # To open one for writing would make a missing file, and a journal beside one that is there.
-    place = Path(known.database).absolute().as_uri()
-    connect = partial(sqlite3.connect, f"{place}?mode=ro", uri=True)
+    connect = partial(read_only, known.database)
     return create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
 
@@ -169,7 +167,7 @@ def table_source(
             .order_by(_by_bytes(connection.dialect.name, known), *map(_column, order))
         )
         with connection.execute(query) as found:
-            for key, rows in groupby(found, key=itemgetter(-1)):
+            for key, rows in groupby(_translated(found), key=itemgetter(-1)):
                 known_as = str(key) if isinstance(key, UUID) else key
                 where = f"{name}, {session} {known_as!r:.80}"
                 yield Found(known_as, where, parts(name, rows), created_at=when)
@@ -180,6 +178,20 @@ def _by_bytes(dialect: str, known: NamedColumn[Any]) -> ColumnElement[Any]:
     if dialect in ("mysql", "mariadb"):
         return cast(known, LargeBinary)
     return known.collate("BINARY") if dialect == "sqlite" else known
+
+
+def _translated(rows: Iterable[Any]) -> Iterator[Any]:
+    # They are read outside of `opened`: where the messages are gone through.
+    try:
+        yield from rows
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        raise translated(error) from cause(error)
+
+
+def row_of(name: str, row_id: Any) -> str:
+    """Give the place of a row, as `Unreadable` says it, whatever stands in the place of its id."""
+    shown = repr(row_id) if isinstance(row_id, (str, bytes)) else str(row_id)
+    return f"{name}, row {shown:.80}"
 
 
 def require_table(connection: Connection, name: str) -> None:
