@@ -34,7 +34,7 @@ def export_sessions(
 
     A file of a name appears when it is whole: until then it is written beside it, with ``.part``
     at its end. After a kill, run it again. One whose name ends in ``.gz`` is compressed. The lines
-    of a session with many messages follow one another.
+    of a session with many messages follow one another. A device or a pipe is written to as it is.
 
     Args:
         store: Where from.
@@ -49,7 +49,8 @@ def export_sessions(
 
     Raises:
         StoreUnavailableError: The store can't be reached.
-        OSError: The file can't be written.
+        OSError: The file can't be written; a `FileExistsError` where another export has begun to
+            write it since.
     """
     listing, tally = Listing(store, wanted(user_id, agent_id)), Tally(progress)
     return run_transfer(_export(store, file, listing, tally))
