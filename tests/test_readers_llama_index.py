@@ -68,6 +68,7 @@ HOSTILE = [
     7,
     [],
     "secret",
+    {"type": "human", "data": {"content": "secret"}},  # LangChain's
     {"role": 7, "content": "secret"},
     {"role": "", "content": "secret"},
     {"content": {"secret": 1}},

@@ -40,6 +40,7 @@ DECLARED = "declared"
 """Under this: what the class declares that an application derived from a message or a block."""
 
 _RESULTS = ("tool", "function")
+_SAYS_SOMETHING = ("role", "content", BLOCKS, KWARGS)
 _TOOL_CALL = "tool_call"
 
 
@@ -58,6 +59,8 @@ def message_of(data: object) -> SessionMessage:
     """
     if not isinstance(data, Mapping):
         raise FormError("a message is not a JSON object")
+    if not any(name in data for name in _SAYS_SOMETHING):
+        raise FormError("a message has no role and no content: it is another library's")
     role, kwargs = data.get("role", "user"), data.get(KWARGS) or {}
     if not isinstance(role, str) or not role:
         raise FormError("a message's role is not text")
