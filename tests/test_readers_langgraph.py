@@ -199,8 +199,11 @@ def test_checkpoints_in_json_of_old_versions_are_read(tmp_path):
 
 def test_what_is_no_file_of_checkpoints_is_refused(tmp_path):
     place = tmp_path / "old.db"
-    with pytest.raises(SourceError, match="no such SQLite file"):
+    with pytest.raises(SourceError, match=r"no such SQLite file: .*old\.db"):
         list(READERS["langgraph-sqlite"](place))
+    with pytest.raises(SourceError, match="the URL of something else") as raised:
+        list(READERS["langgraph-sqlite"]("postgresql://u:secret@h/d"))
+    assert "secret" not in str(raised.value)
     sqlite3.connect(place).close()
     place.write_bytes(b"no database" * 1000)
     with pytest.raises(SourceError, match="no SQLite database"):

@@ -95,8 +95,10 @@ def _thread(
 
 def _opened(path: str | os.PathLike[str]) -> sqlite3.Connection:
     place = _A_URL.sub("", os.fspath(path))
+    if "://" in place:  # it may hold a password
+        raise SourceError("there is no such SQLite file: this is the URL of something else")
     if not os.path.isfile(place):
-        raise SourceError("there is no such SQLite file")
+        raise SourceError(f"there is no such SQLite file: {place}")
     return read_only(place)
 
 

@@ -115,7 +115,7 @@ def _engine(url: Url) -> Engine:
     if known.get_backend_name() != "sqlite":
         return create_engine(known, poolclass=NullPool)
     if not known.database or not os.path.isfile(known.database):
-        raise SourceError("there is no such SQLite file")
+        raise SourceError(f"there is no such SQLite file: {known.database or '(none is named)'}")
     connect = partial(read_only, known.database)
     return create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
