@@ -190,12 +190,14 @@ def test_what_other_libraries_have_stored_is_imported_and_what_they_read_exporte
             made.execute("INSERT INTO chats (session_id, message) VALUES (?, ?)", row)
     made.close()
     options = ["--from", "langchain-sql", "--option", "table=chats", "--as-user", "alice"]
+    options += ["--option", "when=2026-01-02T03:04:05Z"]
     ran = cli.run("import", *options, f"sqlite:///{old}", url=file)
     assert ran.returncode == 4  # one could not be read
     assert "left out: " in ran.stderr
-    assert [one["content"] for one in cli.document("show", "s1", url=file)["messages"]] == [
-        "Hello!"
-    ]
+    assert "sessionstore: 1 left, as said above\n" in ran.stderr
+    shown = cli.document("show", "s1", url=file)
+    assert [one["content"] for one in shown["messages"]] == ["Hello!"]
+    assert shown["created_at"] == shown["updated_at"] == "2026-01-02T03:04:05Z"
     lines = tmp_path / "out.jsonl"
     assert cli.run("export", "--to", "openai-jsonl", "-o", lines, url=file).returncode == 0
     assert json.loads(lines.read_text()) == {"messages": [{"role": "user", "content": "Hello!"}]}
@@ -339,7 +341,7 @@ def test_what_an_outage_left_is_listed_and_replayed(
         assert child.stdout.readline() == "ready\n"
         running = cli.document("pending", "--fallback", journals)["pending"]
         assert [write["owned"] for write in running] == [True] * 3
-        assert "wait, which a process that runs replays" in cli.output(
+        assert "which a process that runs replays" in cli.output(
             "doctor", "--fallback", journals, url=url
         )
         child.stdin.write("\n")

@@ -114,13 +114,13 @@ def _fallback(place: str, timeout: float | None) -> Iterator[Finding]:
 
 def _writes(waiting: list[Any], rejected: list[Any]) -> Iterator[Finding]:
     if rejected:
-        text = f"{counted(len(rejected), 'write')} were refused: pending lists them"
+        text = f"refused: {counted(len(rejected), 'write')}, which pending lists"
         yield warning("rejected", text)
     if left := [one for one in waiting if not one.is_owned]:
         what = counted(len(left), "write")
-        yield warning("pending", f"{what} wait, and no process replays them: recover does")
+        yield warning("pending", f"waiting: {what}, which no process replays: recover does")
     elif waiting:
         what = counted(len(waiting), "write")
-        yield ok("pending", f"{what} wait, which a process that runs replays")
+        yield ok("pending", f"waiting: {what}, which a process that runs replays")
     else:
         yield ok("pending", "nothing waits in the fallback")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -22,7 +23,10 @@ def write_private(file: Path, content: bytes) -> None:
     if file.exists() and not file.is_file():  # a device, a pipe
         file.write_bytes(content)
         return
-    handle, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.absolute().parent)
+    folder = file.absolute().parent
+    if not folder.is_dir():  # else the error would name the draft
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(folder))
+    handle, draft = tempfile.mkstemp(prefix=f".{file.name}.", dir=folder)
     try:
         with os.fdopen(handle, "wb") as made:
             made.write(content)

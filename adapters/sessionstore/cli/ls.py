@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from sessionstore.cli.ending import UsageError
 from sessionstore.cli.options import Agent, Json, Store, StoreFile, Timeout, User, Yes
 from sessionstore.cli.output import say, say_raw, tell
 from sessionstore.cli.places import open_given
 from sessionstore.cli.text import as_json, in_a_line
 from sessionstore.cli.times import moment, shown
+from sessionstore.errors import InvalidSessionError
 from sessionstore.models import SessionInfo, SessionPage
 from sessionstore.notebook.parts import block_of
 from sessionstore.store import SessionStore
@@ -63,12 +65,23 @@ def _pages(
 ) -> Iterator[SessionPage]:
     while left is None or left > 0:
         limit = _PAGE if left is None else min(left, _PAGE)
-        page = store.list_sessions(**wanted, limit=limit, cursor=cursor)
+        page = _page(store, wanted, limit, cursor)
         yield page
         cursor = page.cursor
         if cursor is None:
             return
         left = None if left is None else left - len(page.sessions)
+
+
+def _page(
+    store: SessionStore, wanted: dict[str, Any], limit: int, cursor: str | None
+) -> SessionPage:
+    try:
+        return store.list_sessions(**wanted, limit=limit, cursor=cursor)
+    except InvalidSessionError as error:
+        if cursor is None or not str(error).startswith("cursor"):
+            raise
+        raise UsageError("--cursor is invalid: take it from the list before") from None
 
 
 def _document(pages: Iterator[SessionPage]) -> None:

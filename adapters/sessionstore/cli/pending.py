@@ -109,7 +109,7 @@ def _report(replayed: int, rejected: list[PendingWrite], left: list[LeftWrite]) 
         raise Ending(Status.INCOMPLETE, f"{what} still wait: run it again, and see pending")
     if rejected:
         what = counted(len(rejected), "write")
-        raise Ending(Status.INCOMPLETE, f"{what} were refused, and are kept in the fallback")
+        raise Ending(Status.INCOMPLETE, f"refused: {what}, kept in the fallback")
 
 
 def _fields(write: PendingWrite) -> dict[str, object]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sessionstore.cli.ending import UsageError
 from sessionstore.cli.options import Store, StoreFile, Timeout, Yes
 from sessionstore.cli.output import confirm, counted, say
 from sessionstore.cli.places import open_at, url_given
@@ -31,6 +32,8 @@ def prune(
     In Redis sessions go by themselves, by the TTL that the application gives its store: this takes
     those that are gone out of the lists.
     """
+    if not retention_days > 0:
+        raise UsageError("--retention-days must be a number of days above 0")
     url = url_given(store, store_file)
     with open_at(url, timeout, retention_days=retention_days) as opened:
         if not yes:

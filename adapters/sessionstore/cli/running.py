@@ -82,8 +82,14 @@ def _misused(error: Any) -> int:
     command = context.command_path if context is not None else _NAME
     message = str(error.format_message()).strip()
     end = "" if message.endswith((".", "?", "!")) else "."
-    tell(f"{message}{end} See {command} --help")
+    # Before the command there are --help, --version and those for completion alone.
+    hint = "Options follow the command. " if _is_misplaced(error, command) else ""
+    tell(f"{message}{end} {hint}See {command} --help")
     return Status.USAGE
+
+
+def _is_misplaced(error: Any, command: str) -> bool:
+    return command == _NAME and hasattr(error, "option_name")
 
 
 def _quieten(stream: TextIO) -> None:

@@ -62,7 +62,8 @@ def report(
             tell(f"left out: {_named(left)}")
     if not done.complete:
         count = len(done.different) + len(done.failed)
-        raise Ending(Status.INCOMPLETE, f"{counted(count, 'session')} left, as said above")
+        where = "as the document says" if as_document else "as said above"
+        raise Ending(Status.INCOMPLETE, f"{count:,} left, {where}")
 
 
 def _summary(done: TransferReport, verb: str) -> Iterator[str]:
@@ -72,7 +73,7 @@ def _summary(done: TransferReport, verb: str) -> Iterator[str]:
     if done.expired:
         yield f"{done.expired:,} are older than the store keeps any"
     if done.verified:
-        yield f"verified {done.verified:,} message by message"
+        yield f"{done.verified:,} verified, message by message"
 
 
 def _named(left: LeftSession) -> str:
