@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from servers.postgres import PostgresServer
 
 from sessionstore import InMemorySessionStore, SessionData
 from sessionstore.transfer.readers import Unreadable
 from sessionstore.transfer.readers.building import Reading
+
+DATA = Path(__file__).parent / "data"
 
 
 def apart(reading: Reading) -> tuple[dict[str, SessionData], list[Unreadable]]:
@@ -51,3 +58,15 @@ def foreign() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def database_of_others(postgres: PostgresServer) -> Iterator[str]:
+    """Have what `data/write_postgres_tables.py` wrote, in a database of its own; give its URL."""
+    name = f"others_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        with psycopg.connect(postgres.url(name), autocommit=True) as others:
+            others.execute((DATA / "postgres_tables.sql").read_bytes())
+        yield postgres.url(name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

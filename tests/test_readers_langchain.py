@@ -6,14 +6,13 @@ import json
 import sqlite3
 import tracemalloc
 import uuid
-from pathlib import Path
 
 import psycopg
 import pytest
 import redis
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, messages_from_dict
 from langchain_samples import MESSAGES, same
-from read_in import all_of, apart, foreign, store_of
+from read_in import all_of, apart, database_of_others, foreign, store_of
 from redis_modules import with_modules
 from servers.mariadb import binary as mariadb_binary
 from sqlalchemy import create_engine
@@ -22,8 +21,6 @@ from langchain_sessionstore import SessionChatMessageHistory
 from sessionstore.errors import InvalidSessionError, SessionStoreError
 from sessionstore.transfer.readers import READERS, SourceError
 from sessionstore.transfer.readers.tables import opened
-
-DATA = Path(__file__).parent / "data"
 
 
 def history_of(reading, session_id):
@@ -230,32 +227,23 @@ def test_a_file_is_opened_for_reading_only(tmp_path):
 # -- PostgreSQL -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def dumped(postgres):
-    """Have a table that the library wrote: `data/write_langchain_postgres.py` says how."""
-    with psycopg.connect(postgres.url(), autocommit=True) as connection:
-        connection.execute((DATA / "langchain_postgres.sql").read_bytes())
-        try:
-            yield connection
-        finally:
-            connection.execute("DROP TABLE public.old_chats")
-
-
-def test_messages_of_langchain_postgres_come_back_equal(postgres, dumped):
-    rows = dumped.execute("SELECT message, created_at FROM public.old_chats ORDER BY id").fetchall()
-    kept, session_id = messages_from_dict([row for row, _ in rows]), str(uuid.UUID(int=7))
-    assert len(kept) == len(MESSAGES)
-    url = postgres.url()
-    store = store_of(READERS["langchain-postgres"](url, table="old_chats"))
-    assert same(SessionChatMessageHistory(session_id, store).messages, kept)
-    asyncpg = url.replace("postgresql:", "postgresql+asyncpg:")
-    session = all_of(READERS["langchain-postgres"](asyncpg, table="old_chats"))[session_id]
-    assert (session.created_at, session.updated_at) == (rows[0][1], rows[-1][1])
-    reading = READERS["langchain-postgres"](url, table="old_chats")
-    assert next(reading).id == session_id
-    reading.close()  # which leaves no cursor open
-    with pytest.raises(SourceError, match="no table chat_history"):
-        list(READERS["langchain-postgres"](url))
+def test_messages_of_langchain_postgres_come_back_equal(postgres):
+    with database_of_others(postgres) as url:
+        with psycopg.connect(url) as connection:
+            query = "SELECT message, created_at FROM old_chats ORDER BY id"
+            rows = connection.execute(query).fetchall()
+        kept, session_id = messages_from_dict([row for row, _ in rows]), str(uuid.UUID(int=7))
+        assert len(kept) == len(MESSAGES)
+        store = store_of(READERS["langchain-postgres"](url, table="old_chats"))
+        assert same(SessionChatMessageHistory(session_id, store).messages, kept)
+        asyncpg = url.replace("postgresql:", "postgresql+asyncpg:")
+        session = all_of(READERS["langchain-postgres"](asyncpg, table="old_chats"))[session_id]
+        assert (session.created_at, session.updated_at) == (rows[0][1], rows[-1][1])
+        reading = READERS["langchain-postgres"](url, table="old_chats")
+        assert next(reading).id == session_id
+        reading.close()  # which leaves no cursor open
+        with pytest.raises(SourceError, match="no table chat_history"):
+            list(READERS["langchain-postgres"](url))
 
 
 def test_messages_of_langchain_sql_come_back_equal_from_postgres(postgres):

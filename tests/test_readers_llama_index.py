@@ -7,14 +7,16 @@ import json
 import uuid
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
+from llama_index.core.llms import ChatMessage
 from llama_index.core.memory import Memory
 from llama_index.core.storage.chat_store import SimpleChatStore
 from llama_index.core.storage.chat_store.base_db import MessageStatus
 from llama_index.core.storage.chat_store.sql import SQLAlchemyChatStore
 from llama_index_samples import MESSAGES, OPENAI_CALL
-from read_in import all_of, apart, foreign, store_of
+from read_in import all_of, apart, database_of_others, foreign, store_of
 
 from llama_index_sessionstore import AsyncSessionChatStore, SessionChatStore
 from sessionstore.transfer.readers import READERS, SourceError
@@ -115,24 +117,15 @@ def test_messages_of_the_redis_store_come_back_equal(redis_server):
     assert same(f"{prefix} a:b", store, kept)
 
 
-@pytest.mark.parametrize("use_jsonb", [False, True])
-def test_messages_of_the_postgres_store_come_back_equal(postgres, use_jsonb):
-    with foreign():
-        from llama_index.storage.chat_store.postgres import PostgresChatStore  # noqa: PLC0415
-
-        table, url = f"Old_{uuid.uuid4().hex}", postgres.url()
-        written = PostgresChatStore.from_params(
-            connection_string=url.replace("postgresql:", "postgresql+psycopg:"),
-            async_connection_string=url.replace("postgresql:", "postgresql+asyncpg:"),
-            table_name=table,
-            use_jsonb=use_jsonb,
-        )
-        written.set_messages("a", MESSAGES)
-        written.set_messages("none", [])
-        kept = written.get_messages("a")
-        with written._session() as session:
-            session.get_bind().dispose()
-    store = store_of(READERS["llama-index-postgres"](url, table=table))
+@pytest.mark.parametrize("table", ["old_json", "old_jsonb"])
+def test_messages_of_the_postgres_store_come_back_equal(postgres, table):
+    with database_of_others(postgres) as url:
+        with psycopg.connect(url) as connection:
+            query = f"SELECT value FROM {table} WHERE key = 'a'"
+            [[rows]] = connection.execute(query).fetchall()
+        kept = [ChatMessage.model_validate(row) for row in rows]
+        assert len(kept) == len(MESSAGES)
+        store = store_of(READERS["llama-index-postgres"](url, table=table))
     assert same("a", store, kept)
     assert same("none", store, [])
 

@@ -530,7 +530,8 @@ def test_many_tasks_share_few_connections(alone: redis_servers.Server) -> None:
             await asyncio.gather(*(store.aappend_message("s", said("x")) for _ in range(500)))
             assert len(await store.aget_messages("s")) == 500
             # 50 requests at once, and the one that what needs several commands has left behind.
-            assert connected(alone) <= 51
+            # The server takes its time to notice that one is closed.
+            wait_until(lambda: connected(alone) <= 51, "they do not share")
 
     asyncio.run(main())
 
