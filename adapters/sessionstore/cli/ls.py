@@ -136,6 +136,6 @@ def _short(name: str) -> str:
 
 def _preview(content: str | list[dict[str, Any]]) -> str:
     blocks = [block_of(block) for block in (content if isinstance(content, list) else [content])]
-    text = " ".join(f"[{kind[2]}]" if kind[1] is None else kind[1] for kind in blocks)
-    line = in_a_line(" ".join(text[: 4 * _PREVIEW].split()))
+    said = " ".join(f"[{name}]" if text is None else text for _, text, name in blocks)
+    line = in_a_line(" ".join(said[: 4 * _PREVIEW].split()))
     return line if len(line) <= _PREVIEW else f"{line[: _PREVIEW - 1]}…"
