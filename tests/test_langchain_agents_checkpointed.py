@@ -402,8 +402,9 @@ def test_steps_after_a_pause_cost_one_write_each(run, monkeypatch):
     run(agent, said("go"))
     operations = watched(monkeypatch)
     resumed(run, agent, {"type": "approve"})
-    # The tool and the model find out each what is there; then it is one write a step.
-    assert counted(operations) == {Append: 2 + 6, GetMessages: 2}
+    # The tool and the model find out each what is there, and what others said meanwhile; then it is
+    # one write a step.
+    assert counted(operations) == {Append: 2 + 6, GetMessages: 3}
 
 
 # -- Agents within agents --------------------------------------------------------------------------

@@ -56,7 +56,12 @@ try:
     )
     from langchain_sessionstore.agents.rewinding import refuse_with_checkpointer, rewind_asked_for
     from langchain_sessionstore.agents.saving import TurnSaver, hide_from_streams, log_given_up
-    from langchain_sessionstore.agents.seen import SessionSight, is_empty
+    from langchain_sessionstore.agents.seen import (
+        SessionSight,
+        is_empty,
+        note_own,
+        own_at_end,
+    )
     from langchain_sessionstore.agents.state import (
         MARK,
         SEEN,
@@ -260,11 +265,11 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             self._play(turn, self._saver.catching_up(turn, request.state["messages"], whole=True))
             if again := given_before(turn, request):
                 self._play(turn, self._saver.keeping_again(turn, request, again))
-                return self._kept(request.state, turn, again)
+                return self._play(turn, self._kept(request.state, turn, again))
             with with_closed_calls(request) as shown:
                 response = handler(shown)
             self._play(turn, self._saver.keeping(turn, request, response))
-            return self._kept(request.state, turn, response)
+            return self._play(turn, self._kept(request.state, turn, response))
 
     async def awrap_model_call(
         self,
@@ -280,11 +285,11 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
             )
             if again := given_before(turn, request):
                 await self._aplay(turn, self._saver.keeping_again(turn, request, again))
-                return self._kept(request.state, turn, again)
+                return await self._aplay(turn, self._kept(request.state, turn, again))
             with with_closed_calls(request) as shown:
                 response = await handler(shown)
             await self._aplay(turn, self._saver.keeping(turn, request, response))
-            return self._kept(request.state, turn, response)
+            return await self._aplay(turn, self._kept(request.state, turn, response))
 
     def wrap_tool_call(
         self,
@@ -407,14 +412,19 @@ class SessionMiddleware(AgentMiddleware[SessionAgentState, Any]):
         if last is None or turn.behind or not _mirrors(config, state):
             return None  # without a mark the next turn mirrors this one, too
         steps = steps_at_end(config, state.get("session_steps"))
-        ended = {MARK: last.id, STEPS: steps, SEEN: fingerprints(messages)}
+        yield from self._sight.looking_back(turn, state, config)
+        ended = {MARK: last.id, STEPS: steps, SEEN: fingerprints(messages)} | own_at_end(
+            turn, state
+        )
         return ended | self._leases.ended(turn)
 
-    def _kept(self, state: Any, turn: AgentTurn, response: ModelResponse[Any]) -> Any:
-        if state.get(TURN) is turn:
-            return response
-        known = {TURN: turn} | self._leases.known(turn)
-        return ExtendedModelResponse(response, Command(update=known))
+    def _kept(self, state: Any, turn: AgentTurn, response: ModelResponse[Any]) -> StoreFlow[Any]:
+        if turn.resumed:
+            yield from self._sight.looking_back(turn, state, config_around())
+        known = note_own(turn, state, response.result)
+        if state.get(TURN) is not turn:
+            known |= {TURN: turn} | self._leases.known(turn)
+        return ExtendedModelResponse(response, Command(update=known)) if known else response
 
 
 def _mirrors(config: RunnableConfig, state: SessionAgentState) -> bool:

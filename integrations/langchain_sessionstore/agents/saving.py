@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import (
     AIMessage,
@@ -19,7 +19,9 @@ from langchain_core.messages import (
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from langgraph.types import Command
 
+from langchain_sessionstore.agents.state import OWN
 from langchain_sessionstore.agents.thread_owner import verifying
 from langchain_sessionstore.agents.tool_results import messages_of
 from langchain_sessionstore.agents.turn import AgentTurn
@@ -101,6 +103,8 @@ class TurnSaver:
             message.id = message.id or f"{result_id}-{number}"
         for last in answers[-1:]:
             last.id = last.id or result_id
+        if others and request.state.get(OWN):
+            _add_own(result, [message.id or "" for message in others])
 
         def save() -> StoreFlow[None]:
             for last in answers[-1:]:
@@ -172,6 +176,14 @@ class TurnSaver:
         if turn.behind:
             yield from turn.mirroring(state)
         yield from save()
+
+
+def _add_own(result: Any, ids: list[str]) -> None:
+    """Have a thread know what a tool says beside its result: it may soon be gone from there."""
+    given = result if isinstance(result, list) else [result]
+    commands = [one for one in given if isinstance(one, Command) and isinstance(one.update, dict)]
+    for command in [one for one in commands if one.graph is None and one.update][:1]:
+        cast("dict[str, Any]", command.update)[OWN] = ids
 
 
 def log_given_up(error: SessionSaveError) -> None:

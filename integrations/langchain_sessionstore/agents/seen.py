@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,10 +14,12 @@ from langgraph.graph.message import REMOVE_ALL_MESSAGES, add_messages
 from langchain_sessionstore.agents.changes import Changes
 from langchain_sessionstore.agents.loading import SessionLoader
 from langchain_sessionstore.agents.origins import Origins, is_nested
+from langchain_sessionstore.agents.results import numbered_calls
 from langchain_sessionstore.agents.sent import as_said
 from langchain_sessionstore.agents.state import (
     MARK,
     OUTAGE,
+    OWN,
     SEEN,
     THREAD,
     SessionAgentState,
@@ -29,12 +31,17 @@ from langchain_sessionstore.edits import recalling
 from langchain_sessionstore.sameness import edited, fingerprints
 from langchain_sessionstore.summaries import to_show
 from langchain_sessionstore.threads import NothingToResumeError, OnMismatch
-from sessionstore import SessionMessage, SessionStore
+from sessionstore import (
+    SessionMessage,
+    SessionStore,
+    SessionStoreError,
+    StoreUnavailableError,
+)
 from sessionstore.integration import StoreFlow
-from sessionstore.operations import Get
+from sessionstore.operations import Get, GetMessages
 from sessionstore.window.turns import is_made_up
 
-__all__ = ["SessionSight", "is_empty"]
+__all__ = ["SessionSight", "is_empty", "note_own", "own_at_end"]
 
 _logger = logging.getLogger("sessionstore")
 _REMOVE_ALL = RemoveMessage(id=REMOVE_ALL_MESSAGES)
@@ -103,7 +110,8 @@ class SessionSight:
         turn.summarized.before(begun)
         update = {"messages": [_REMOVE_ALL, *begun]} if loaded or others else {}
         in_outage = was_degraded or self.store.is_degraded()
-        return {MARK: begun[-1].id, SEEN: fingerprints(begun), OUTAGE: in_outage} | update
+        own: dict[str, Any] = yield from _own_at_start(turn, state, begun[-1].id)
+        return {MARK: begun[-1].id, SEEN: fingerprints(begun), OUTAGE: in_outage} | own | update
 
     def next_turn(
         self,
@@ -140,6 +148,7 @@ class SessionSight:
         known: dict[str, Any] = {SEEN: fingerprints(taken.kept)}
         if taken.is_new:
             known[MARK] = taken.kept[-1].id
+        known |= yield from _own_at_start(turn, state, known.get(MARK) or state.get("session_mark"))
         if state.get(OUTAGE):
             known[OUTAGE] = not completes or self.store.is_degraded()
         removed = [RemoveMessage(id=id) for id in others]  # noqa: A001
@@ -164,21 +173,57 @@ class SessionSight:
             The state.
         """
         has_waited = turn.leased is not None and turn.leased.lease.has_waited
-        looks = self.on_mismatch != "ignore" and not (_goes_back(config) or is_nested(config))
-        if not has_waited and not looks:
+        if not has_waited and not self._looks(config):
             return state
+        own: list[str] = state.get("session_own") or []
+        since = own[0] if own else state.get("session_mark")
         session = yield Get(turn.session_id, 1, turn.user_id)
-        if session is None or not session.messages or session.messages[-1].id == state.get(MARK):
+        if session is None or not session.messages or session.messages[-1].id == since:
             return state
-        tail = yield from self._tail(turn, state)
-        missing = _missing(tail, state)
+        tail = yield from self._tail(turn, state, since)
+        missing = _missing(tail, state, _own_and_not_lost(turn, state))
         if missing and (has_waited or self.on_mismatch == "load"):
-            return _with_missing(state, _end_of_known(state), tail, missing)
+            return _with_missing(state, _start_of(tail, state, since), tail, missing)
         if missing:
-            held = len(state.get("messages") or [])
-            count = session.message_count
-            _logger.warning(_MISMATCH, turn.session_id, count, len(missing), held)
+            _warn(turn, state, session.message_count, missing)
         return state
+
+    def looking_back(
+        self, turn: AgentTurn, state: SessionAgentState, config: RunnableConfig
+    ) -> StoreFlow[None]:
+        """Look once, in a turn that goes on after a pause, what others said meanwhile.
+
+        What can't be read now, the next step looks for, or the next turn. What stands behind all
+        that the thread has may be an answer of its own that was lost, as in a crash: it is let be.
+
+        Args:
+            turn: The turn.
+            state: The thread's.
+            config: The run's.
+        """
+        own: list[str] = state.get("session_own") or []
+        if not own or not turn.resumed or turn.has_looked or not self._looks(config):
+            return
+        turn.unseen = True
+        try:
+            tail = yield GetMessages(turn.session_id, after=own[0], user_id=turn.user_id)
+            missing = _said_meanwhile(turn, state, tail)
+            warns = bool(missing) and self.on_mismatch == "warn"
+            session = (yield Get(turn.session_id, 0, turn.user_id)) if warns else None
+        except StoreUnavailableError:
+            return
+        except SessionStoreError:  # such as that the message is deleted: nobody knows
+            turn.unseen = self.store.is_degraded()
+            turn.has_looked = not turn.unseen
+            return
+        if self.store.is_degraded():
+            return
+        turn.has_looked, turn.unseen = True, bool(missing) and not warns
+        if session:
+            _warn(turn, state, session.message_count, missing)
+
+    def _looks(self, config: RunnableConfig) -> bool:
+        return self.on_mismatch != "ignore" and not (_goes_back(config) or is_nested(config))
 
     def _completing(
         self, turn: AgentTurn, state: SessionAgentState
@@ -191,9 +236,10 @@ class SessionSight:
         whole: dict[str, Any] = {**_with_missing(state, 0, view, missing), MARK: state.get(MARK)}
         return cast("SessionAgentState", whole)
 
-    def _tail(self, turn: AgentTurn, state: SessionAgentState) -> StoreFlow[list[SessionMessage]]:
+    def _tail(
+        self, turn: AgentTurn, state: SessionAgentState, mark: str | None
+    ) -> StoreFlow[list[SessionMessage]]:
         """Give what the session holds behind what the thread is known to have seen."""
-        mark = cast("str | None", state.get(MARK))
         if mark is None:  # from before this middleware: nothing is known
             return (yield from self.loader.window.loading(turn.session_id, turn.user_id))
         log = yield from recalling(turn.session_id, turn.user_id, [mark])
@@ -208,10 +254,113 @@ def _goes_back(config: RunnableConfig) -> bool:
     return bool((config.get("metadata") or {}).get("checkpoint_id"))
 
 
-def _missing(tail: Sequence[SessionMessage], state: SessionAgentState) -> list[SessionMessage]:
+def note_own(
+    turn: AgentTurn, state: SessionAgentState, answers: Sequence[BaseMessage]
+) -> dict[str, Any]:
+    """Give what a thread is to know of its turn's own messages: what it had before, it may lose.
+
+    Args:
+        turn: The turn.
+        state: The thread's.
+        answers: What a model has answered now.
+
+    Returns:
+        What is new in the thread's state.
+    """
+    known: list[str] = state.get("session_own") or []
+    if not known:
+        return {}
+    made = [own for one in answers if isinstance(one, AIMessage) for own in _results(turn, one)]
+    ids = [*turn.told_of, *turn.written_behind(known[0]), *(one.id or "" for one in answers), *made]
+    new = [id for id in dict.fromkeys(ids) if id and id not in known]  # noqa: A001
+    return {OWN: new} if new else {}
+
+
+def own_at_end(turn: AgentTurn, state: SessionAgentState) -> dict[str, Any]:
+    """Give what a thread is to know of a turn's own messages when that has ended.
+
+    Args:
+        turn: The turn.
+        state: The thread's.
+
+    Returns:
+        What is new in the thread's state: nothing of them is kept that the next turn needs not.
+    """
+    if turn.unseen:
+        return note_own(turn, state, state.get("messages") or [])
+    return {OWN: [""]} if state.get("session_own") else {}
+
+
+def _own_at_start(
+    turn: AgentTurn, state: SessionAgentState, mark: str | None
+) -> StoreFlow[dict[str, Any]]:
+    """Begin with nothing but the message behind which all in the log is new; an edit's is older."""
+    known: list[str] = state.get("session_own") or []
+    since = mark
+    if turn.edit:
+        try:
+            last = yield GetMessages(turn.session_id, 1, user_id=turn.user_id)
+        except StoreUnavailableError:
+            return {OWN: [""]}
+        since = last[-1].id if last else mark
+    if since is None:
+        return {}
+    return {OWN: turn.told_of if known[:1] == [since] else ["", since, *turn.told_of]}
+
+
+def _results(turn: AgentTurn, message: AIMessage) -> list[str]:
+    return [own for _, own in numbered_calls(turn.session_id, message)]
+
+
+def _own_and_not_lost(turn: AgentTurn, state: SessionAgentState) -> set[str]:
+    """Give what a thread does not miss; a result whose call it has may be lost with a pause."""
+    calls = [one for one in state.get("messages") or [] if isinstance(one, AIMessage)]
+    own: list[str] = state.get("session_own") or []
+    return set(own).difference(result for one in calls for result in _results(turn, one))
+
+
+def _said_meanwhile(
+    turn: AgentTurn, state: SessionAgentState, tail: Sequence[SessionMessage]
+) -> list[SessionMessage]:
+    """Give what others said in front of the last message that a thread has, or whose call it has.
+
+    What stands behind that, in front of what the turn has said since, is let be from now on.
+    """
+    known = {*(state.get("session_own") or ()), *turn.written_behind("")}
+    end = _end_in_state(turn, tail, state)
+    turn.told_of += _before_last(tail[end:], known)
+    return _missing(tail[:end], state, known)
+
+
+def _end_in_state(turn: AgentTurn, tail: Sequence[SessionMessage], state: SessionAgentState) -> int:
+    """Give the place behind the last message of a log that a thread has, or whose call it has."""
+    messages = state.get("messages") or []
+    results = {own for m in messages if isinstance(m, AIMessage) for own in _results(turn, m)}
+    held = results.union(message.id or "" for message in messages)
+    places = [place for place, message in enumerate(tail) if message.id in held]
+    return places[-1] + 1 if places else 0
+
+
+def _before_last(tail: Sequence[SessionMessage], known: Collection[str]) -> list[str]:
+    ids = [message.id or "" for message in tail]
+    places = [place for place, id in enumerate(ids) if id in known]  # noqa: A001
+    return ids[: places[-1]] if places else []
+
+
+def _warn(
+    turn: AgentTurn, state: SessionAgentState, count: int, missing: list[SessionMessage]
+) -> None:
+    turn.told_of += [message.id or "" for message in missing]
+    held = len(state.get("messages") or [])
+    _logger.warning(_MISMATCH, turn.session_id, count, len(missing), held)
+
+
+def _missing(
+    tail: Sequence[SessionMessage], state: SessionAgentState, own: Collection[str] = ()
+) -> list[SessionMessage]:
     """Give what a thread lacks: a result that it has may have another id in the log."""
     messages = state.get("messages") or []
-    known = {message.id for message in messages}
+    known = {*own, *(message.id for message in messages)}
     answered = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     return [
         message
@@ -242,8 +391,20 @@ def _with_missing(
         elif places:
             end = _past_results(rest, places[-1] + 1)
             merged, rest = [*merged, *rest[:end]], rest[end:]
-    now: dict[str, Any] = {"messages": [*merged, *rest], MARK: missing[-1].id}
+    whole = [*merged, *rest]
+    marks = (state.get(MARK), missing[-1].id)
+    mark = next((message.id for message in reversed(whole) if message.id in marks), marks[1])
+    now: dict[str, Any] = {"messages": whole, MARK: mark}
     return cast("SessionAgentState", {**state, **now})
+
+
+def _start_of(tail: Sequence[SessionMessage], state: SessionAgentState, since: str | None) -> int:
+    """Give the place in a state at which it begins to hold what the session has in its tail."""
+    messages, ids = state.get("messages") or [], {message.id for message in tail}
+    end = _end_of_known(state)
+    held = [place for place, message in enumerate(messages[:end]) if message.id in ids]
+    behind = [place + 1 for place, message in enumerate(messages[:end]) if message.id == since]
+    return next(iter(behind or held), end)
 
 
 def _end_of_known(state: SessionAgentState) -> int:

@@ -15,6 +15,7 @@ __all__ = [
     "LEASE",
     "MARK",
     "OUTAGE",
+    "OWN",
     "SEEN",
     "STEPS",
     "THREAD",
@@ -26,10 +27,16 @@ __all__ = [
 LEASE = "session_lease"
 MARK = "session_mark"
 OUTAGE = "session_outage"
+OWN = "session_own"
 SEEN = "session_seen"
 STEPS = "session_steps"
 THREAD = "session_thread"
 TURN = "session_turn"
+
+
+def _joined(known: list[str], more: list[str]) -> list[str]:
+    """Add ids to those that are known; an empty one in front begins anew."""
+    return more[1:] if more[:1] == [""] else [*known, *more]
 
 
 class SessionAgentState(AgentState[Any]):
@@ -39,13 +46,15 @@ class SessionAgentState(AgentState[Any]):
     which a turn ended, so that the next one sees whether others were there, and by what a message
     is known, so that it sees what was edited. Where turns take leases, it has who held the last.
     One that began in an outage, with what the fallback knew of the session, says so until it has
-    the rest.
+    the rest. And it has what to read the log by after a pause: the message in it behind which the
+    turn began, and then what the turn said itself, or was told of. Tools at once may add to that.
     """
 
     session_turn: NotRequired[Annotated[AgentTurn, UntrackedValue, PrivateStateAttr]]
     session_lease: NotRequired[Annotated[str, PrivateStateAttr]]
     session_mark: NotRequired[Annotated[str, PrivateStateAttr]]
     session_outage: NotRequired[Annotated[bool, PrivateStateAttr]]
+    session_own: NotRequired[Annotated[list[str], PrivateStateAttr, _joined]]
     session_seen: NotRequired[Annotated[list[int], PrivateStateAttr]]
     session_steps: NotRequired[Annotated[list[int], PrivateStateAttr]]
     session_thread: NotRequired[Annotated[list[str | None], PrivateStateAttr]]

@@ -68,6 +68,9 @@ class TurnLog:
         summarized: What other middleware summed up.
         edit: What marks the turn's messages, where it answers an edit of an earlier turn.
         leased: What puts the turn's writes under its session's lease, if it takes one.
+        has_looked: Whether it is known what others said while the turn paused.
+        unseen: Whether the next turn is to look for that.
+        told_of: What others said that was warned of, by the messages' ids.
     """
 
     session_id: str
@@ -84,6 +87,9 @@ class TurnLog:
         self.summarized: Summarized = Summarized()
         self.edit: str | None = None
         self.leased: LeasedTurn | None = None
+        self.has_looked: bool = False
+        self.unseen: bool = False
+        self.told_of: list[str] = []
         self._tried: set[str | None] = set()
         self._places: set[str | None] = set()
         self._running: dict[str, list[str]] = {}
@@ -107,6 +113,18 @@ class TurnLog:
         """Tell whether a state ends with what was said in this turn, since this call began."""
         last = state[-1] if state else None
         return bool(self._written) and isinstance(last, (AIMessage, ToolMessage))
+
+    def written_behind(self, id: str) -> list[str]:
+        """Give the ids of what the turn knows to be in the log, behind a message if that is known.
+
+        Args:
+            id: The message.
+
+        Returns:
+            The ids.
+        """
+        written = list(self._written)
+        return written[written.index(id) + 1 :] if id in written else written
 
     def take_given_up(self) -> Iterator[tuple[BaseMessage, InvalidMessageError]]:
         """Take what can't be stored, each message once: tools run at once."""
