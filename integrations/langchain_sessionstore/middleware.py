@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from langchain_core.messages import RemoveMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 
-from langchain_sessionstore.agents.loading import SessionLoader
 from langchain_sessionstore.agents.turn import AgentTurn
 from langchain_sessionstore.leases.modes import AgentTurns, checked_terms
 from langchain_sessionstore.rewinding import saving_rewound
@@ -46,6 +45,7 @@ try:
     from langchain_sessionstore.agents.changes import Changes
     from langchain_sessionstore.agents.decisions import require_own_decision
     from langchain_sessionstore.agents.leases import AgentLeases
+    from langchain_sessionstore.agents.loading import SessionLoader
     from langchain_sessionstore.agents.model_request import given_before, with_closed_calls
     from langchain_sessionstore.agents.origins import (
         Origins,
