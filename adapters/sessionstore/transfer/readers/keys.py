@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 try:
     from redis import Redis
-    from redis.exceptions import RedisError
+    from redis.client import NEVER_DECODE
+    from redis.exceptions import RedisError, ResponseError
 except ImportError as _error:
     raise ImportError(
         "to read another library's keys needs the redis extra: pip install 'sessionstore[redis]'"
@@ -16,12 +17,27 @@ except ImportError as _error:
 
 from sessionstore.redis.errors import translated
 from sessionstore.transfer.readers.building import Found, Part, Source
-from sessionstore.transfer.readers.unreadable import SourceError
+from sessionstore.transfer.readers.unreadable import SourceError, Unreadable
 
-__all__ = ["Place", "keys_of", "list_source", "literally", "opened", "text_of"]
+__all__ = [
+    "OTHER_KIND",
+    "RAW",
+    "Place",
+    "is_of_other_kind",
+    "keys_of",
+    "list_source",
+    "literally",
+    "opened",
+    "text_of",
+]
 
 Place: TypeAlias = str | Redis
 """A URL, or a client of redis-py, which stays open."""
+
+RAW = {NEVER_DECODE: True}
+"""Has a command answered in bytes, also by a client that decodes: what it can't, would end all."""
+
+OTHER_KIND = "it became a key of another type while it was read"
 
 _AT_ONCE = 1_000
 
@@ -58,11 +74,10 @@ def opened(place: Place) -> Iterator[Any]:
 def keys_of(client: Any, match: str, kind: str) -> Iterator[bytes]:
     """Give the keys of one type that match a pattern, each once: their names are held in memory."""
     seen: set[bytes] = set()
-    for key in client.scan_iter(match=match, count=_AT_ONCE, _type=kind):
-        raw = key.encode() if isinstance(key, str) else key
-        if raw not in seen:
-            seen.add(raw)
-            yield raw
+    for key in client.scan_iter(match=match, count=_AT_ONCE, _type=kind, **RAW):
+        if key not in seen:
+            seen.add(key)
+            yield key
 
 
 def list_source(
@@ -89,7 +104,28 @@ def list_source(
         for key in keys_of(client, literally(prefix) + match, "LIST"):
             name = text_of(key)
             where = f"key {name!r:.80}"
-            yield Found(name[len(prefix) :], where, parts(where, client.lrange(key, 0, -1)))
+            elements = _elements(client, key)
+            if elements is None:
+                yield Unreadable(where, OTHER_KIND)
+            elif elements:  # else it has expired, or was deleted
+                yield Found(name[len(prefix) :], where, parts(where, elements))
+
+
+def _elements(client: Any, key: bytes) -> list[bytes] | None:
+    """Give what is in a list; ``None`` where it is none any more."""
+    try:
+        found: list[bytes] = client.execute_command("LRANGE", key, 0, -1, **RAW)
+    except ResponseError as error:
+        if is_of_other_kind(error):
+            return None
+        raise
+    return found
+
+
+def is_of_other_kind(reply: object) -> bool:
+    """Tell whether a key is of another type than the command is for; RedisJSON says it its way."""
+    told = str(reply) if isinstance(reply, ResponseError) else ""
+    return any(said in told for said in ("WRONGTYPE", "wrong kind of", "wrong Redis type"))
 
 
 def text_of(raw: bytes) -> str:

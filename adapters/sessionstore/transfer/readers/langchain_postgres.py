@@ -8,7 +8,14 @@ from typing import Any
 
 from sessionstore.transfer.readers.building import AGENT, Part, Reading, part_of, sessions, today
 from sessionstore.transfer.readers.langchain_json import message_of_json
-from sessionstore.transfer.readers.tables import Url, moment, row_of, table_source, text_column
+from sessionstore.transfer.readers.tables import (
+    Url,
+    moment,
+    row_of,
+    table_source,
+    text_column,
+    time_column,
+)
 
 __all__ = ["read"]
 
@@ -45,7 +52,7 @@ def read(
         _parts,
         schema=schema,
         session="session_id",
-        columns=["id", "created_at", text_column("message")],
+        columns=["id", time_column("created_at"), text_column("message")],
         order=["id"],
     )
     return sessions(source, user_id=user_id, agent_id=agent_id)

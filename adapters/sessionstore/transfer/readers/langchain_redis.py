@@ -21,7 +21,16 @@ from sessionstore.transfer.readers.building import (
     sessions,
     today,
 )
-from sessionstore.transfer.readers.keys import Place, keys_of, literally, opened, text_of
+from sessionstore.transfer.readers.keys import (
+    OTHER_KIND,
+    RAW,
+    Place,
+    is_of_other_kind,
+    keys_of,
+    literally,
+    opened,
+    text_of,
+)
 
 __all__ = ["read"]
 
@@ -60,27 +69,34 @@ def _sessions(url: Place, prefix: str) -> Source:
     with opened(url) as client:
         known: dict[bytes, list[bytes]] = defaultdict(list)
         for key in keys_of(client, f"{literally(prefix)}*", "ReJSON-RL"):
-            session, _, message = key.rpartition(b":")
-            known[session].append(message)
-        for session, messages in known.items():
+            session, colon, message = key.rpartition(b":")
+            known[session].append(colon + message)
+        for session, ends in known.items():
             name = text_of(session)
-            found = list(_documents(client, session, messages))
-            yield Found(name[len(prefix) :], f"key {name!r:.80}", _parts(name, found))
+            found = _documents(client, session, ends)
+            if found:  # else all have expired, or were deleted
+                yield Found(name[len(prefix) :], f"key {name!r:.80}", _parts(name, found))
 
 
-def _documents(
-    client: Any, session: bytes, messages: list[bytes]
-) -> Iterator[tuple[float, str, Any]]:
-    """Give each document of a session with its time and its id, oldest first."""
+def _documents(client: Any, session: bytes, ends: list[bytes]) -> list[tuple[float, str, Any]]:
+    """Give each document of a session with its time and the end of its key, oldest first."""
     found: list[tuple[bytes, Any]] = []
-    for start in range(0, len(messages), _AT_ONCE):
-        with client.pipeline(transaction=False) as pipeline:
-            some = messages[start : start + _AT_ONCE]
-            for message in some:
-                pipeline.execute_command("JSON.GET", session + b":" + message)
-            found += zip(some, pipeline.execute(), strict=True)
-    timed = [(_when(raw), text_of(message), raw) for message, raw in found if raw is not None]
-    yield from sorted(timed, key=lambda it: it[:2])
+    for start in range(0, len(ends), _AT_ONCE):
+        some = ends[start : start + _AT_ONCE]
+        found += zip(some, _replies(client, [session + end for end in some]), strict=True)
+    timed = [(_when(raw), text_of(end), raw) for end, raw in found if raw is not None]
+    return sorted(timed, key=lambda it: it[:2])
+
+
+def _replies(client: Any, keys: list[bytes]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipeline:
+        for key in keys:
+            pipeline.execute_command("JSON.GET", key, **RAW)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception) and not is_of_other_kind(reply):
+            raise reply
+    return replies
 
 
 def _when(raw: Any) -> float:
@@ -92,16 +108,18 @@ def _when(raw: Any) -> float:
 
 
 def _parts(name: str, found: Iterable[tuple[float, str, Any]]) -> Iterator[Part]:
-    for told, message, raw in found:
+    for told, end, raw in found:
         when = from_microseconds(int(told * 1_000_000)) if 0 < told < _LATEST else today()
-        where = f"key {name + ':' + message!r:.120}"
-        yield part_of(where, f"langchain-redis-{message}", partial(_message_of, raw), when)
+        place = f"langchain-redis-{end.removeprefix(':')}"
+        yield part_of(f"key {name + end!r:.120}", place, partial(_message_of, raw), when)
 
 
 _LATEST = 253_402_300_799  # the last second of the year 9999
 
 
 def _message_of(raw: Any) -> SessionMessage:
+    if isinstance(raw, Exception):
+        raise FormError(OTHER_KIND)
     document = decoded(raw)
     if not isinstance(document, dict):
         raise FormError("a document is not a JSON object")

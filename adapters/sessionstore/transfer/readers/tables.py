@@ -22,10 +22,12 @@ try:
         Engine,
         LargeBinary,
         Text,
+        case,
         cast,
         column,
         create_engine,
         inspect,
+        literal_column,
         select,
         table,
         text,
@@ -57,6 +59,7 @@ __all__ = [
     "text",
     "text_column",
     "texts_column",
+    "time_column",
 ]
 
 Url: TypeAlias = str | os.PathLike[str]
@@ -215,6 +218,14 @@ def _chosen(connection: Connection, schema: str | None, names: Sequence[str]) ->
 def texts_column(name: str) -> NamedColumn[Any]:
     """Give a column of PostgreSQL that is an array of JSON, as an array of texts."""
     return cast(_column(name), ARRAY(Text)).label(name)
+
+
+def time_column(name: str) -> NamedColumn[Any]:
+    """Give a column of times; what Python has no time for, as infinity, would end a reading."""
+    known = _column(name)
+    first: NamedColumn[Any] = literal_column("'0002-01-01'")
+    last: NamedColumn[Any] = literal_column("'9999-12-30'")
+    return case((known.between(first, last), known)).label(name)
 
 
 def _require_columns(
