@@ -61,8 +61,10 @@ from sessionstore.operations import (
     ReplaceMessage,
     Restore,
     Rewind,
+    Scrub,
     Setup,
     Several,
+    Trace,
     Update,
     as_several,
 )
@@ -384,6 +386,17 @@ def fence(file: File, operation: Fence | RenewLease) -> None:
     require_lease(lease is not None and lease["token"] == operation.token)
 
 
+def scrub(file: File, operation: Scrub) -> list[Trace]:
+    """Erase what no list shows: the file is written anew in any case."""
+    users = {key: session["user"] for key, session in file.expired.items()}
+    theirs = [key for key, user in users.items() if user == operation.user_id is not None]
+    for key in theirs:
+        del file.expired[key]
+    leases = sum(file.leases.pop(name, None) is not None for name in operation.session_ids)
+    where = "JsonFileStore"
+    return [Trace(where, "unlisted sessions", len(theirs)), Trace(where, "leases", leases)]
+
+
 def several(file: File, operation: Several) -> list[Any]:
     return [FUNCTIONS[type(part)](file, part) for part in operation.operations]
 
@@ -407,6 +420,7 @@ FUNCTIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
     Several: several,
     ListSessions: list_sessions,
     Prune: prune,
+    Scrub: scrub,
     Ping: ping,
     Setup: ping,
 }
