@@ -31,6 +31,7 @@ class Terminal:
 
     def __init__(self, socket: str) -> None:
         self._socket = socket
+        self._runs = 0
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "150", "-y", "50", "/bin/sh")
         command = shlex.join([sys.executable, "-W", "error", "-m", "sessionstore"])
         self.type(f"PS1='> '; sessionstore() {{ {command} \"$@\"; }}; clear")
@@ -57,8 +58,13 @@ class Terminal:
         return shown
 
     def run(self, command: str) -> None:
-        """Type a command; `ended` waits for its end."""
-        self.type(f"clear; {command}; echo status $?")
+        """Type a command, and wait until nothing of the one before is to be seen.
+
+        `ended` waits for its end.
+        """
+        self._runs += 1
+        self.type(f"clear; echo run {self._runs}; {command}; echo status $?")
+        self.wait_for(f"run {self._runs}\n")
 
     def ended(self, status: int) -> str:
         """Wait for the end of a command, and give all that was to be seen."""

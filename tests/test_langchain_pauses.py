@@ -47,9 +47,9 @@ def store():
 
 @pytest.fixture(params=["invoke", "ainvoke"])
 def run(request):
-    caller = Caller(request.param)
-    if caller.is_async and sys.version_info < (3, 11):
+    if request.param == "ainvoke" and sys.version_info < (3, 11):
         pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
+    caller = Caller(request.param)
     yield caller
     caller.close()
 
