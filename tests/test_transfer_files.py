@@ -359,7 +359,8 @@ def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, name: str) -> None
     ran = subprocess.run(
         [sys.executable, "-c", code, tmp_path / name], check=False, capture_output=True, text=True
     )
-    assert "File too large" in ran.stderr.splitlines()[-1]
+    # From 3.12 on, gzip itself has a word to say behind that.
+    assert any(line.endswith("File too large") for line in ran.stderr.splitlines())
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_bytes() == b"as it was"
 
