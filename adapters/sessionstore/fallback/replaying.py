@@ -75,25 +75,23 @@ def _several(write: Several, store: SessionStore, deadline: float | None) -> Fal
     A rewind that says something anew deletes messages and appends some with the same ids. Done a
     second time it would delete those, and put them behind what was appended after them.
     """
-    if _is_of_messages_again(write):
+    deleted, appended = _deleted_by(write), _appended_by(write)
+    if not deleted.isdisjoint(appended):
         there = yield from ask(store, Get(write.session_id, None, write.user_id), deadline)
-        if there is not None and _has_taken_effect(write, there.messages):
+        if there is not None and _has_taken_effect(deleted, appended, there.messages):
             parts = [part for part in write.operations if type(part) is not DeleteMessages]
             yield from ask(store, Several(parts), deadline)
             return
     yield from ask(store, write, deadline)
 
 
-def _is_of_messages_again(write: Several) -> bool:
-    return not _deleted_by(write).isdisjoint(_appended_by(write))
-
-
-def _has_taken_effect(write: Several, there: list[SessionMessage]) -> bool:
-    deleted, appended = _deleted_by(write), _appended_by(write)
-    held = {message.id: message for message in there}
+def _has_taken_effect(
+    deleted: set[str], appended: dict[str | None, SessionMessage], there: list[SessionMessage]
+) -> bool:
+    held = {message.id for message in there}
     again = [message for name, message in appended.items() if name in deleted]
     found = [message for message in there if message.id in deleted]
-    return found == again and held.keys() >= appended.keys()
+    return found == again and held >= appended.keys()
 
 
 def _deleted_by(write: Several) -> set[str]:
