@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sessionstore.cli.ending import UsageError
-from sessionstore.cli.options import Agent, Json, Timeout, User, Yes
+from sessionstore.cli.options import Agent, Json, Timeout, User, Verify, Yes
 from sessionstore.cli.places import as_url, open_at
 from sessionstore.cli.transfers import report, transferring
 from sessionstore.transfer import copy_sessions
@@ -24,9 +24,7 @@ def copy(
     *,
     user: User = None,
     agent: Agent = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Read each message back, and compare.")
-    ] = False,
+    verify: Verify = False,
     as_document: Json = False,
     timeout: Timeout = None,
     yes: Yes = False,  # noqa: ARG001 - every command takes it

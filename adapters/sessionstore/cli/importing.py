@@ -10,7 +10,7 @@ import typer
 
 from sessionstore.cli.ending import UsageError
 from sessionstore.cli.formats import reading_of
-from sessionstore.cli.options import Agent, Json, Store, StoreFile, Timeout, User, Yes
+from sessionstore.cli.options import Agent, Json, Store, StoreFile, Timeout, User, Verify, Yes
 from sessionstore.cli.places import as_url, open_given
 from sessionstore.cli.transfers import report, transferring
 from sessionstore.transfer import import_from, import_sessions
@@ -52,9 +52,7 @@ def import_(
     ] = None,
     user: User = None,
     agent: Agent = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Read each message back, and compare.")
-    ] = False,
+    verify: Verify = False,
     as_document: Json = False,
     timeout: Timeout = None,
     yes: Yes = False,  # noqa: ARG001 - every command takes it

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-__all__ = ["Agent", "Json", "Store", "StoreFile", "Timeout", "User", "Yes"]
+__all__ = ["Agent", "Json", "Store", "StoreFile", "Timeout", "User", "Verify", "Yes"]
 
 Store: TypeAlias = Annotated[
     str | None,
@@ -37,3 +37,6 @@ Agent: TypeAlias = Annotated[
     str | None, typer.Option(metavar="ID", help="Only the sessions with this agent.")
 ]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Verify: TypeAlias = Annotated[
+    bool, typer.Option("--verify", help="Read each message back, and compare.")
+]
