@@ -28,7 +28,7 @@ from sessionstore.arguments import MAX_DEPTH, MAX_ID_LENGTH
 from sessionstore.fallback import circuits, queue
 from sessionstore.operations import ListSessions
 from sessionstore.redis import clients, direct, making
-from sessionstore.rows import PRUNE_MESSAGES, PRUNE_SESSIONS
+from sessionstore.rows.sessions import PRUNE_MESSAGES, PRUNE_SESSIONS
 from sessionstore.sql import urls
 from sessionstore.sqlite import connections
 from sessionstore.window import tokens

@@ -29,7 +29,7 @@ from sessionstore import (
 )
 from sessionstore.deadline import until
 from sessionstore.operations import Append, Get
-from sessionstore.rows import Records
+from sessionstore.rows.sessions import Records
 from sessionstore.sqlite import batches
 from sessionstore.sqlite.async_calls import acarry_out
 from sessionstore.sqlite.carrying import carry_out

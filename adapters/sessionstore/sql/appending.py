@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sessionstore.arguments import require_version
 from sessionstore.operations import Append
 from sessionstore.ownership import require_owner
-from sessionstore.rows import encoded
+from sessionstore.rows.sessions import encoded
 from sessionstore.sql.batching import appends
 from sessionstore.sql.changes import add, find, make, new_row, write_head
 from sessionstore.sql.column_types import escaped

@@ -11,7 +11,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from sessionstore.errors import CorruptMessageError
-from sessionstore.rows import Row
+from sessionstore.rows.sessions import Row
 
 __all__ = ["checked", "checked_head", "number", "raw", "raw_columns"]
 

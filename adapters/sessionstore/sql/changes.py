@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from sessionstore.errors import SessionNotFoundError
 from sessionstore.ownership import require_owner
-from sessionstore.rows import PRUNE_MESSAGES, Row
+from sessionstore.rows.sessions import PRUNE_MESSAGES, Row
 from sessionstore.sql.clock import oldest_live
 from sessionstore.sql.direct import Values
 from sessionstore.sql.expiring import clear, counted, drop, hide

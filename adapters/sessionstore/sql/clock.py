@@ -16,7 +16,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from sessionstore._runtime.clock import clock
-from sessionstore.rows import LATEST
+from sessionstore.rows.sessions import LATEST
 
 __all__ = [
     "BEGAN",

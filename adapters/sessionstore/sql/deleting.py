@@ -10,7 +10,7 @@ from sqlalchemy import Connection, TextClause
 from sessionstore.arguments import require_version
 from sessionstore.operations import DeleteMessages, Rewind
 from sessionstore.ownership import require_owner
-from sessionstore.rows import Row
+from sessionstore.rows.sessions import Row
 from sessionstore.sql.appending import NO_VERSION
 from sessionstore.sql.changes import find, remove, write_head
 from sessionstore.sql.column_types import escaped

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, update
 
-from sessionstore.rows import PRUNE_MESSAGES, tombstone
+from sessionstore.rows.sessions import PRUNE_MESSAGES, tombstone
 from sessionstore.sql.tables import Tables
 
 __all__ = ["clear", "counted", "drop", "hide"]

@@ -15,7 +15,7 @@ from sessionstore.errors import (
 from sessionstore.models import SessionInfo, encode_metadata
 from sessionstore.operations import Fork
 from sessionstore.ownership import require_owner
-from sessionstore.rows import Row
+from sessionstore.rows.sessions import Row
 from sessionstore.sql.cells import number, raw
 from sessionstore.sql.changes import enter, find, new_row
 from sessionstore.sql.column_types import escaped, unescaped

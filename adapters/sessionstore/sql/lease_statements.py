@@ -10,7 +10,7 @@ from sqlalchemy.dialects import mysql, sqlite
 
 from sessionstore._runtime.boots import boot_id
 from sessionstore._runtime.clock import clock
-from sessionstore.lease_rows import BOGUS, LEASES_KEPT, MOST_TOKEN
+from sessionstore.rows.leases import BOGUS, LEASES_KEPT, MOST_TOKEN
 from sessionstore.sql.cells import raw
 from sessionstore.sql.clock import NOW, now, oldest_live
 from sessionstore.sql.tables import Tables

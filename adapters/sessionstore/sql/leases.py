@@ -16,10 +16,10 @@ from sqlalchemy import Connection, delete, select, update
 from sessionstore._runtime.boots import boot_id
 from sessionstore._runtime.clock import clock
 from sessionstore.errors import SessionStoreError, StoreReadOnlyError, StoreUnavailableError
-from sessionstore.lease_rows import PRUNE_LEASES, LeaseRow, length_of
 from sessionstore.leases import leased_error, require_lease
 from sessionstore.operations import AcquireLease, Append, Fence, ReleaseLease, RenewLease
 from sessionstore.ownership import require_owner
+from sessionstore.rows.leases import PRUNE_LEASES, LeaseRow, length_of
 from sessionstore.sql.appending import append
 from sessionstore.sql.clock import now as server_time
 from sessionstore.sql.column_types import escaped

@@ -11,7 +11,7 @@ import msgspec
 from sessionstore.errors import CorruptMessageError
 from sessionstore.models import SessionMessage, SessionPage, decode_messages
 from sessionstore.operations import ListSessions, Ping, Setup
-from sessionstore.rows import Row, start_of
+from sessionstore.rows.sessions import Row, start_of
 from sessionstore.sql.direct import Query, Values
 from sessionstore.sql.list_statements import Listing, listing, previewing
 from sessionstore.sql.read_statements import HEAD

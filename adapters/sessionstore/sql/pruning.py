@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, func, select
 
 from sessionstore.operations import Prune
-from sessionstore.rows import PRUNE_MESSAGES, PRUNE_SESSIONS
+from sessionstore.rows.sessions import PRUNE_MESSAGES, PRUNE_SESSIONS
 from sessionstore.sql.clock import oldest_live
 from sessionstore.sql.expiring import counted, drop, hide
 from sessionstore.sql.leases import prune_leases

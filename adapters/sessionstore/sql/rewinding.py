@@ -6,7 +6,7 @@ from sqlalchemy import Connection, delete, select
 
 from sessionstore.errors import CorruptMessageError, SessionNotFoundError
 from sessionstore.operations import Rewind
-from sessionstore.rows import Row
+from sessionstore.rows.sessions import Row
 from sessionstore.sql.cells import raw
 from sessionstore.sql.changes import remove_at
 from sessionstore.sql.column_types import escaped, unescaped

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from sessionstore.errors import StoreBusyError
 from sessionstore.operations import Scrub, Trace
-from sessionstore.rows import NOT_REWRITTEN, PRUNE_SESSIONS
+from sessionstore.rows.sessions import NOT_REWRITTEN, PRUNE_SESSIONS
 from sessionstore.sql.expiring import drop
 from sessionstore.sql.leases import forget_leases
 from sessionstore.sql.requests import SqlFlow, Work

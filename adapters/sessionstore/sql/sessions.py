@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sessionstore.rows import Readable
+from sessionstore.rows.sessions import Readable
 from sessionstore.sql.clock import now_of, oldest_of
 from sessionstore.sql.column_types import MYSQL
 from sessionstore.sql.database import AgentDb

@@ -16,7 +16,7 @@ from sessionstore.models import (
     merge_metadata,
 )
 from sessionstore.operations import Create, Delete, ReplaceMessage, Restore, Update
-from sessionstore.rows import Row, encoded
+from sessionstore.rows.sessions import Row, encoded
 from sessionstore.sql.changes import (
     add,
     find,

@@ -14,7 +14,7 @@ from sessionstore._runtime.fork_locks import fork_safe_rlock
 from sessionstore._runtime.forks import at_fork
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.errors import SessionStoreError, StoreBusyError
-from sessionstore.rows import Readable
+from sessionstore.rows.sessions import Readable
 from sessionstore.sqlite.calls import Call, GivenUpError
 from sessionstore.sqlite.errors import is_busy, translated
 from sessionstore.sqlite.file import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sessionstore.errors import CorruptMessageError, SessionExistsError, SessionNotFoundError
 from sessionstore.models import SessionInfo, encode_metadata
 from sessionstore.operations import Fork
-from sessionstore.rows import Row
+from sessionstore.rows.sessions import Row
 from sessionstore.sqlite import sessions
 from sessionstore.sqlite.transactions import Transaction
 

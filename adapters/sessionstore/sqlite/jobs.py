@@ -21,7 +21,7 @@ from sessionstore.operations import (
     Several,
     Update,
 )
-from sessionstore.rows import Records, encoded
+from sessionstore.rows.sessions import Records, encoded
 from sessionstore.sqlite.calls import Call
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from sessionstore._runtime.boots import boot_id
 from sessionstore._runtime.clock import clock
-from sessionstore.lease_rows import BOGUS, LEASES_KEPT, PRUNE_LEASES, LeaseRow, length_of
 from sessionstore.operations import AcquireLease, Fence, ReleaseLease, RenewLease
+from sessionstore.rows.leases import BOGUS, LEASES_KEPT, PRUNE_LEASES, LeaseRow, length_of
 from sessionstore.sqlite.sessions import find
 from sessionstore.sqlite.transactions import Transaction
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sessionstore.errors import CorruptMessageError, InvalidMessageError, SessionNotFoundError
 from sessionstore.models import SessionMessage, decode_messages
-from sessionstore.rows import Row
+from sessionstore.rows.sessions import Row
 from sessionstore.sqlite.transactions import Transaction
 
 __all__ = [

@@ -6,7 +6,7 @@ from functools import partial
 
 from sessionstore.models import SYSTEM_ROLES, SessionData, SessionInfo, SessionMessage, SessionPage
 from sessionstore.operations import Get, GetMessages, ListSessions, Ping
-from sessionstore.rows import Row, start_of
+from sessionstore.rows.sessions import Row, start_of
 from sessionstore.sqlite import messages
 from sessionstore.sqlite.sessions import COLUMNS, find, oldest_live
 from sessionstore.sqlite.transactions import Transaction

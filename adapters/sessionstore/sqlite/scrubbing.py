@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sessionstore.operations import Scrub, Trace
-from sessionstore.rows import NOT_REWRITTEN, PRUNE_SESSIONS
+from sessionstore.rows.sessions import NOT_REWRITTEN, PRUNE_SESSIONS
 from sessionstore.sqlite import sessions
 from sessionstore.sqlite.leases import forget_leases
 from sessionstore.sqlite.transactions import Transaction

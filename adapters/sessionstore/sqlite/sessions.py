@@ -5,7 +5,7 @@ from __future__ import annotations
 from sessionstore._runtime.clock import clock
 from sessionstore.errors import SessionNotFoundError
 from sessionstore.ownership import require_owner
-from sessionstore.rows import LATEST, PRUNE_MESSAGES, Row, tombstone
+from sessionstore.rows.sessions import LATEST, PRUNE_MESSAGES, Row, tombstone
 from sessionstore.sqlite.transactions import Transaction
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sessionstore.operations import Operation
-from sessionstore.rows import Readable, Records
+from sessionstore.rows.sessions import Readable, Records
 from sessionstore.sqlite.calls import GivenUpError
 from sessionstore.sqlite.connections import Database, FileConnection
 from sessionstore.sqlite.errors import is_busy, translated

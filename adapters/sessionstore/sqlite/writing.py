@@ -16,7 +16,7 @@ from sessionstore.operations import (
     Rewind,
     Update,
 )
-from sessionstore.rows import PRUNE_MESSAGES, PRUNE_SESSIONS
+from sessionstore.rows.sessions import PRUNE_MESSAGES, PRUNE_SESSIONS
 from sessionstore.sqlite import messages, sessions
 from sessionstore.sqlite.leases import prune_leases
 from sessionstore.sqlite.transactions import Transaction
