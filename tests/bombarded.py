@@ -51,9 +51,10 @@ class Bombarded:
             _thread.interrupt_main(signal.SIGUSR1)
 
     def _hit(self, _: int, frame: FrameType | None) -> None:
-        while frame is not None and frame.f_code is not Bombarded._call.__code__:
-            frame = frame.f_back
+        at = frame
+        while at is not None and at.f_code is not Bombarded._call.__code__:
+            at = at.f_back
         handler = signal.getsignal(signal.SIGINT)  # not Python's own where a store holds it back
-        if frame is not None and self._left and callable(handler):
+        if at is not None and self._left and callable(handler):
             self._left -= 1
             handler(signal.SIGINT, frame)

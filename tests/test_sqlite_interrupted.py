@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from pathlib import Path
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, FrameType
 
 import pytest
 from children import Children
 from sqlite_files import write_lock
 
 from sessionstore import SessionMessage, SQLiteSessionStore
-from sessionstore._runtime.interrupts import _get_handler, _set_handler
+from sessionstore._runtime.interrupts import Deferred, _get_handler, _set_handler
 
 BOMBARD = """
     import gc, random, sys, threading, time
@@ -133,3 +134,28 @@ def test_handlers_are_looked_up_without_a_detour_through_enums() -> None:
         assert isinstance(function, BuiltinFunctionType)
         assert function.__name__ == name
     assert _get_handler(signal.SIGINT) is signal.getsignal(signal.SIGINT)
+
+
+def test_ctrl_c_comes_through_again_where_another_signal_cut_a_block_short() -> None:
+    def block() -> None:
+        with Deferred(lambda: None):
+            pass
+
+    class CutShort(Exception):  # noqa: N818 - as a handler of SIGALRM raises it
+        pass
+
+    def raises_as_it_leaves(frame: FrameType, _event: str, _: object) -> None:
+        if frame.f_code is Deferred.__exit__.__code__:
+            raise CutShort
+
+    before = sys.gettrace()
+    sys.settrace(raises_as_it_leaves)
+    try:
+        with pytest.raises(CutShort):
+            block()
+    finally:
+        sys.settrace(before)
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

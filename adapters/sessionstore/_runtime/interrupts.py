@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -37,7 +38,7 @@ class Deferred:
         give_up: Called at once, so that the block ends soon. It must not take a lock.
     """
 
-    __slots__ = ("_came", "_deferring", "_give_up")
+    __slots__ = ("_came", "_code", "_deferring", "_give_up")
 
     def __init__(self, give_up: Callable[[], object]) -> None:
         self._give_up = give_up
@@ -49,6 +50,7 @@ class Deferred:
             threading.get_ident() == threading.main_thread().ident
             and _get_handler(signal.SIGINT) is signal.default_int_handler
         ):
+            self._code = sys._getframe(1).f_code  # noqa: SLF001 - documented, and half the time
             try:
                 _set_handler(signal.SIGINT, self._note)
             except ValueError:  # a subinterpreter's main thread gets no signals
@@ -68,7 +70,15 @@ class Deferred:
             if self._came:
                 raise KeyboardInterrupt from None
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        at = frame
+        while at is not None and at.f_code is not self._code:
+            at = at.f_back
+        if at is None:
+            # Another signal's handler raised at the edge of the block: nothing ended it, and no
+            # Ctrl-C would ever come through.
+            _set_handler(signal.SIGINT, signal.default_int_handler)
+            signal.default_int_handler(number, frame)
         self._came = True
         self._give_up()
 

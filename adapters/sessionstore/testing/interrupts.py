@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
+from types import FrameType
 from typing import TypeVar
 
 import pytest
@@ -99,11 +100,14 @@ def ctrl_c() -> Iterator[Callable[[float, Callable[[], object]], None]]:
     """Give what calls something, and breaks it off after a while as Ctrl-C does."""
     armed = False
 
-    def strike(*_: object) -> None:
+    def strike(_: int, frame: FrameType | None) -> None:
         nonlocal armed
         if armed:
             armed = False
-            raise KeyboardInterrupt
+            handler = signal.getsignal(signal.SIGINT)  # a store may hold it back for a moment
+            if not callable(handler):
+                raise KeyboardInterrupt
+            handler(signal.SIGINT, frame)
 
     def during(seconds: float, call: Callable[[], object]) -> None:
         nonlocal armed
@@ -118,10 +122,12 @@ def ctrl_c() -> Iterator[Callable[[float, Callable[[], object]], None]]:
         except KeyboardInterrupt:
             pass
 
+    usual = signal.getsignal(signal.SIGINT)
     # As SIGINT is handled; a plug-in's own alarm goes on afterwards.
     handler, timer = signal.signal(signal.SIGALRM, strike), signal.setitimer(signal.ITIMER_REAL, 0)
     try:
         yield during
+        assert signal.getsignal(signal.SIGINT) == usual, "Ctrl-C is held back for ever"
     finally:
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, *timer)
