@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -166,5 +167,11 @@ def in_a_thread(call: Callable[[], T]) -> T:
     thread.join(_PATIENCE)
     if errors:
         raise errors[0]
-    assert results, "a call in another thread does not come back"
+    assert results, f"a call in another thread does not come back:\n{_where(thread)}"
     return results[0]
+
+
+def _where(thread: threading.Thread) -> str:
+    frames = sys._current_frames()  # noqa: SLF001 - documented, and the only way
+    frame = frames.get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)) if frame else "it has ended"
