@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Callable
+from inspect import currentframe
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,8 @@ class Deferred:
             threading.get_ident() == threading.main_thread().ident
             and _get_handler(signal.SIGINT) is signal.default_int_handler
         ):
-            self._code = sys._getframe(1).f_code  # noqa: SLF001 - documented, and half the time
+            frame = currentframe()
+            self._code = frame.f_back.f_code if frame and frame.f_back else None
             try:
                 _set_handler(signal.SIGINT, self._note)
             except ValueError:  # a subinterpreter's main thread gets no signals

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import faulthandler
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
+from tempfile import TemporaryFile
 from types import FrameType
 from typing import TypeVar
 
@@ -167,11 +168,12 @@ def in_a_thread(call: Callable[[], T]) -> T:
     thread.join(_PATIENCE)
     if errors:
         raise errors[0]
-    assert results, f"a call in another thread does not come back:\n{_where(thread)}"
+    assert results, f"a call in another thread does not come back:\n{_where_all_wait()}"
     return results[0]
 
 
-def _where(thread: threading.Thread) -> str:
-    frames = sys._current_frames()  # noqa: SLF001 - documented, and the only way
-    frame = frames.get(thread.ident or 0)
-    return "".join(traceback.format_stack(frame)) if frame else "it has ended"
+def _where_all_wait() -> str:
+    with TemporaryFile("w+") as file:
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        return file.read()
