@@ -59,6 +59,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Reseal,
     Restore,
     Rewind,
     Scrub,
@@ -201,6 +202,19 @@ def restore(file: File, operation: Restore) -> SessionInfo | None:
     session.setdefault("created", operation.created_at)
     session["updated"], session["version"] = operation.updated_at, session.get("version", 0) + 1
     return SessionInfo(**_head(session_id, session))
+
+
+def reseal(file: File, operation: Reseal) -> int:
+    swaps = operation.swaps()
+    if not (session := _found(file, operation)):
+        return 0
+    held = session["messages"]
+    records = swaps.of_messages([(key, held[key]) for key in swaps.messages if key in held])
+    held.update({key: body.decode() for key, body in records})
+    metadata, count = swaps.of_metadata(session["metadata"])
+    if metadata is not None:
+        session["metadata"] = metadata.decode()
+    return len(records) + count
 
 
 def get(file: File, operation: Get) -> SessionData | None:
@@ -404,6 +418,7 @@ def several(file: File, operation: Several) -> list[Any]:
 FUNCTIONS: dict[type[Operation[Any]], Callable[[File, Any], Any]] = {
     Create: create,
     Restore: restore,
+    Reseal: reseal,
     Get: get,
     GetMessages: get_messages,
     Append: append,

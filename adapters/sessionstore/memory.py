@@ -46,6 +46,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Reseal,
     Restore,
     Rewind,
     Scrub,
@@ -268,6 +269,17 @@ class InMemorySessionStore(SessionStore):
             self._table.change(session, session.grow, tail)
             return session.info()
 
+    def _reseal(self, operation: Reseal) -> int:
+        swaps = operation.swaps()
+        with self._lock:
+            session = self._find(operation.session_id, operation.user_id)
+            if session is None:
+                return 0
+            what, count = session.swapped(swaps)
+            if count:
+                self._table.change(session, session.put_all, what, versions=0, moves=False)
+            return count
+
     def _several(self, operation: Several) -> list[Any]:
         parts = operation.operations
         with self._lock:
@@ -344,6 +356,7 @@ class InMemorySessionStore(SessionStore):
         Update: _update,
         Delete: _delete,
         Fork: _fork,
+        Reseal: _reseal,
         Several: _several,
         AcquireLease: _acquire_lease,
         RenewLease: _renew_lease,

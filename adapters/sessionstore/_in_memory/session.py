@@ -23,6 +23,8 @@ from sessionstore.models import (
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from sessionstore.operations import Swaps
+
 __all__ = ["StoredSession", "with_system"]
 
 
@@ -209,6 +211,19 @@ class StoredSession(msgspec.Struct):
     def put(self, record: tuple[str, bytes]) -> None:
         """Swap a message for another, in its place."""
         self.bodies[self.place(record[0])] = record[1]
+
+    def swapped(self, swaps: Swaps) -> tuple[tuple[bytes, list[tuple[str, bytes]]], int]:
+        """Give what is to be put in for what is still as it was; and how many these are."""
+        there = [held for held in swaps.messages if held in self.positions]
+        records = swaps.of_messages([(held, self.bodies[self.place(held)]) for held in there])
+        metadata, count = swaps.of_metadata(self.metadata)
+        return (self.metadata if metadata is None else metadata, records), len(records) + count
+
+    def put_all(self, changed: tuple[bytes, list[tuple[str, bytes]]]) -> None:
+        """Take other metadata, and swap messages for others; to do so once more is the same."""
+        self.metadata, records = changed
+        for record in records:
+            self.put(record)
 
     def copy(self) -> Self:
         """Give a copy that no change of this one reaches."""

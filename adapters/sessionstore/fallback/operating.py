@@ -28,6 +28,7 @@ from sessionstore.fallback.outage import (
 )
 from sessionstore.fallback.parts import Parts
 from sessionstore.fallback.requests import FallbackFlow, ask
+from sessionstore.fallback.resealing import learn_reseal, refuse_reseal
 from sessionstore.fallback.rewinding import learn_rewind
 from sessionstore.fallback.routing import Route, operate
 from sessionstore.fallback.scrubbing import scrub
@@ -50,6 +51,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Reseal,
     Restore,
     Rewind,
     Scrub,
@@ -142,6 +144,7 @@ _ROUTES: dict[type, Route] = {
     Update: Route(learn_update, journaled, writes=True, reads=False),
     Delete: _WRITE,
     Fork: Route(learn_fork, forked, writes=True, also=new_session_of),
+    Reseal: Route(learn_reseal, refuse_reseal, writes=True, reads=False),
     AcquireLease: _LEASE,
     RenewLease: _LEASE,
     ReleaseLease: _LEASE,

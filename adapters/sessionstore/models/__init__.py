@@ -16,6 +16,7 @@ from sessionstore.models.classes import (
     ToolCall,
     new_id,
 )
+from sessionstore.models.sameness import is_same_message, is_same_value
 from sessionstore.models.stored_form import (
     decode_message,
     decode_messages,
@@ -52,6 +53,8 @@ __all__ = [
     "encode_message",
     "encode_metadata",
     "from_microseconds",
+    "is_same_message",
+    "is_same_value",
     "merge_metadata",
     "new_id",
     "retention_microseconds",

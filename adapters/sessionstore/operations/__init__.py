@@ -18,6 +18,7 @@ from sessionstore.operations.base import Operation, unknown_operation
 from sessionstore.operations.erasure import Scrub, Trace
 from sessionstore.operations.leases import AcquireLease, Fence, ReleaseLease, RenewLease
 from sessionstore.operations.reads import Get, GetMessages, ListSessions, Ping, Setup
+from sessionstore.operations.resealing import Reseal, Swaps
 from sessionstore.operations.restoring import Restore
 from sessionstore.operations.several import OfOneSession, Several, as_several
 from sessionstore.operations.writes import (
@@ -51,12 +52,14 @@ __all__ = [
     "ReleaseLease",
     "RenewLease",
     "ReplaceMessage",
+    "Reseal",
     "Restore",
     "Rewind",
     "Scrub",
     "SessionWrite",
     "Setup",
     "Several",
+    "Swaps",
     "Trace",
     "Update",
     "as_several",

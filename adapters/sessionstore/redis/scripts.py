@@ -51,6 +51,7 @@ __all__ = [
     "REMOVE",
     "RENEW",
     "REPLACE",
+    "RESEAL",
     "RESTORE",
     "REWIND",
     "SCRUB",
@@ -119,6 +120,7 @@ UPDATE = _script(*_WRITE, "state", "json", "update")
 REMOVE = _script(*_WRITE, "place", "answers", "remove")
 REWIND = _script(*_WRITE, "place", "answers", "rewind")
 DELETE = _script(*_WRITE, "delete")
+RESEAL = _script(*_WRITE, "place", "reseal")
 FORK = _of_text(
     b"\n".join(
         (

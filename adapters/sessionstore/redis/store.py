@@ -30,6 +30,7 @@ from sessionstore.operations import (
     Operation,
     Ping,
     Prune,
+    Reseal,
     Scrub,
     Setup,
     Several,
@@ -44,6 +45,7 @@ from sessionstore.redis.leasing import LEASES, change_lease, check_fence
 from sessionstore.redis.listing import list_sessions, prune
 from sessionstore.redis.reading import READS, read
 from sessionstore.redis.requests import RedisFlow
+from sessionstore.redis.resealing import reseal
 from sessionstore.redis.scrubbing import scrub
 from sessionstore.redis.settings import settings_of_client, settings_of_url
 from sessionstore.redis.several import several, unknown
@@ -76,6 +78,7 @@ _OPERATIONS: dict[type, _MakeFlow] = {
     **dict.fromkeys(LEASES, change_lease),
     Fence: check_fence,
     Fork: fork,
+    Reseal: reseal,
     ListSessions: list_sessions,
     Ping: ping,
     Prune: prune,

@@ -21,6 +21,7 @@ __all__ = [
     "enter",
     "find",
     "has_expired",
+    "in_parts",
     "make",
     "new_row",
     "relabel",
@@ -141,7 +142,7 @@ def remove(
     messages = sessions.tables.messages
     own = messages.c.session_key == row.session_key
     found: list[tuple[int, str]] = []
-    for ids in _in_parts(message_ids):
+    for ids in in_parts(message_ids):
         named = select(messages.c.position, messages.c.id).where(own, messages.c.id.in_(ids))
         found += [(position, message_id) for position, message_id in connection.execute(named)]
     found.sort()
@@ -155,7 +156,7 @@ def remove_at(
     """Delete the messages at those positions."""
     messages = sessions.tables.messages
     own = messages.c.session_key == row.session_key
-    for places in _in_parts(positions):
+    for places in in_parts(positions):
         connection.execute(delete(messages).where(own, messages.c.position.in_(places)))
 
 
@@ -222,7 +223,7 @@ def _held(
     messages = sessions.tables.messages.c
     own = select(messages.id).where(messages.session_key == row.session_key)
     held: set[str] = set()
-    for part in _in_parts(records):
+    for part in in_parts(records):
         ids = [message_id for message_id, _ in part]
         held.update(connection.scalars(own.where(messages.id.in_(ids))))
     return held
@@ -236,6 +237,6 @@ def _discard(sessions: Sessions, connection: Connection, expired: Row) -> None:
         drop(sessions.tables, connection, [expired.session_key])
 
 
-def _in_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
+def in_parts(values: Sequence[T]) -> Iterator[Sequence[T]]:
     """Give as many at a time as a statement may name."""
     return (values[start : start + _MANY] for start in range(0, len(values), _MANY))

@@ -19,6 +19,7 @@ from sessionstore.operations import (
     Prune,
     ReleaseLease,
     RenewLease,
+    Reseal,
     Scrub,
     Setup,
     Several,
@@ -32,6 +33,7 @@ from sessionstore.sql.listing import list_sessions, ping, set_up
 from sessionstore.sql.opening import open_db
 from sessionstore.sql.pruning import prune
 from sessionstore.sql.requests import SqlFlow
+from sessionstore.sql.resealing import reseal
 from sessionstore.sql.scrubbing import scrub
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.several import OF_ONE_SESSION, several
@@ -50,6 +52,7 @@ _MakeFlow: TypeAlias = Callable[[Sessions, Any], SqlFlow[Any]]
 _OPERATIONS: dict[type[Operation[Any]], _MakeFlow] = {
     **OF_ONE_SESSION,
     Fork: fork,
+    Reseal: reseal,
     Several: several,
     AcquireLease: acquire,
     RenewLease: renew,

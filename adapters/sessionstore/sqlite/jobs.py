@@ -17,6 +17,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Reseal,
     Restore,
     Several,
     Update,
@@ -38,6 +39,7 @@ Work: TypeAlias = Callable[[Any, Any], T]
 _LONG = 1000  # messages, or sessions: who reads more keeps those waiting who read less
 _MOST = 100  # messages, or ids of some
 _LARGEST = 256 * 1024  # bytes that it writes
+_BATCHES = (Append, Create, Restore, Reseal)
 _SMALL = (ReplaceMessage, AcquireLease, RenewLease, ReleaseLease)
 
 
@@ -171,7 +173,7 @@ class Job(Generic[T]):
 def _is_small(operation: Any) -> bool:
     """Tell whether a write is known to be a small one, before it is encoded."""
     kind = type(operation)
-    if kind is Append or kind is Create or kind is Restore:
+    if kind in _BATCHES:
         return len(operation.messages) <= _MOST
     if kind is Update:
         return operation.messages is None

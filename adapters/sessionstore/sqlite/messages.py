@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sessionstore.errors import CorruptMessageError, InvalidMessageError, SessionNotFoundError
 from sessionstore.models import SessionMessage, decode_messages
@@ -16,11 +16,13 @@ __all__ = [
     "clear",
     "first_before",
     "last_before",
+    "named",
     "next_after",
     "position_of",
     "remove",
     "remove_behind",
     "replace",
+    "swap",
 ]
 
 START, END = 0, 2**63 - 1
@@ -47,6 +49,8 @@ _ADD = """INSERT INTO sessionstore_messages (session_key, position, id, body) VA
     ON CONFLICT (session_key, id) DO NOTHING"""
 _REPLACE = "UPDATE sessionstore_messages SET body = ? WHERE session_key = ? AND id = ?"
 _NAMED = """SELECT position, id FROM sessionstore_messages
+    WHERE session_key = ? AND id IN ({})"""
+_BODIES = """SELECT id, CAST(body AS BLOB) FROM sessionstore_messages
     WHERE session_key = ? AND id IN ({})"""
 _REMOVE = "DELETE FROM sessionstore_messages WHERE session_key = ? AND position = ?"
 _BEHIND = """SELECT position, id FROM sessionstore_messages
@@ -151,6 +155,23 @@ def replace(transaction: Transaction, row: Row, record: tuple[str, str]) -> bool
     """Put a message in the place of the one with its id; tell whether there is one."""
     message_id, body = record
     return bool(transaction.execute(_REPLACE, (body, row.session_key, message_id)).rowcount)
+
+
+def named(
+    transaction: Transaction, row: Row, message_ids: Sequence[str]
+) -> Iterator[tuple[str, bytes]]:
+    """Give the ids and bodies of those messages that the session holds."""
+    for start in range(0, len(message_ids), _MANY):
+        some = message_ids[start : start + _MANY]
+        statement = _BODIES.format(",".join("?" * len(some)))
+        yield from transaction.execute(statement, (row.session_key, *some))
+
+
+def swap(transaction: Transaction, row: Row, records: Sequence[tuple[str, bytes]]) -> None:
+    """Put messages in the place of those with their ids."""
+    if records:
+        values = [(body.decode(), row.session_key, message_id) for message_id, body in records]
+        transaction.execute(_REPLACE, values)
 
 
 def remove(transaction: Transaction, row: Row, message_ids: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from sessionstore.operations import (
     Prune,
     ReleaseLease,
     RenewLease,
+    Reseal,
     Scrub,
     Setup,
     Several,
@@ -31,6 +32,7 @@ from sessionstore.sqlite.connections import Database
 from sessionstore.sqlite.file import checked_path
 from sessionstore.sqlite.forking import fork
 from sessionstore.sqlite.jobs import Work
+from sessionstore.sqlite.resealing import reseal
 from sessionstore.sqlite.scrubbing import scrub
 from sessionstore.sqlite.several import OF_ONE_SESSION, several
 from sessionstore.store import SessionStore
@@ -44,6 +46,7 @@ _LARGEST_MESSAGE = 999_990_000  # bytes: a row may have a billion, its id includ
 _OPERATIONS: dict[type[Operation[Any]], Work[Any]] = {
     **OF_ONE_SESSION,
     Fork: fork,
+    Reseal: reseal,
     Several: several,
     AcquireLease: leases.acquire,
     RenewLease: leases.renew,

@@ -23,6 +23,7 @@ from sessionstore.testing.ownership import OwnershipContract
 from sessionstore.testing.previews import PreviewContract
 from sessionstore.testing.processes import ProcessContract
 from sessionstore.testing.reading import ReadContract
+from sessionstore.testing.resealing import ResealContract
 from sessionstore.testing.restoring import RestoreContract, RestorePartsContract
 from sessionstore.testing.rewinding import RewindContract, RewindVolumeContract
 from sessionstore.testing.scarcity import ScarcityContract
@@ -62,6 +63,7 @@ class SessionStoreConformance(
     RewindVolumeContract,
     RestoreContract,
     RestorePartsContract,
+    ResealContract,
     OperationContract,
     SeveralContract,
     LeaseContract,
