@@ -50,7 +50,7 @@ def require_consistent(store: InMemorySessionStore) -> None:
 
 @pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_write_that_is_interrupted_anywhere_takes_effect_or_never_will(stride: int) -> None:
-    for number, change in enumerate(islice(changes(), 13)):
+    for number, change in enumerate(islice(changes(), 14)):
         for step in range(1 + number % stride, 10_000, stride):
             store = InMemorySessionStore()
             for done in islice(changes(), number):

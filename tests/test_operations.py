@@ -35,6 +35,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Reseal,
     Restore,
     Rewind,
     Scrub,
@@ -66,6 +67,7 @@ ALL: list[Operation[Any]] = [
     Update("s", [SAID], {"title": WORDS}, "alice", 2),
     Delete("s", "alice"),
     Restore(SESSION, 2),
+    Reseal("s", [SAID], [SAID], {"title": WORDS}, {"title": WORDS}, "alice"),
     Fork("s", "t", "m1", "alice", {"title": WORDS}),
     AcquireLease("s", 5, "alice", True, WORDS),
     RenewLease("s", 7, 5, "alice"),
@@ -88,6 +90,7 @@ _decoder: Any = msgspec.json.Decoder(
     | Update
     | Delete
     | Restore
+    | Reseal
     | Fork
     | AcquireLease
     | RenewLease
@@ -121,9 +124,9 @@ def test_an_operation_can_not_be_changed(operation: Operation[Any]) -> None:
 
 
 def test_an_operation_says_which_session_it_is_about_and_whether_it_writes() -> None:
-    assert [one.about for one in ALL] == ["s"] * 15 + [None] * 5
+    assert [one.about for one in ALL] == ["s"] * 16 + [None] * 5
     writes = {Create, Append, ReplaceMessage, DeleteMessages, Rewind, Update, Delete, Fork, Prune}
-    writes |= {Restore, AcquireLease, RenewLease, ReleaseLease, Scrub}
+    writes |= {Restore, Reseal, AcquireLease, RenewLease, ReleaseLease, Scrub}
     assert {type(one) for one in ALL if one.is_write} == writes
 
 

@@ -36,6 +36,7 @@ from sessionstore.operations import (
     Get,
     GetMessages,
     ReleaseLease,
+    Reseal,
     Update,
 )
 from sessionstore.redis.clients import Clients
@@ -93,6 +94,7 @@ def operations(store: Any, a: str = "", name: str = "s") -> dict[str, Callable[[
         "read all": call("get_messages", name),
         "read": call("get_messages", name, limit=5, before="m20", keep_system=True),
         "replace": call("replace_message", name, said("new", "m3")),
+        "reseal": call("run", Reseal(name, log[10:20], log[10:20])),
         "read on": call("get_messages", name, limit=5, after="m20"),
         "remove": call("delete_messages", name, ["m1", "m7", "m29", "no such"]),
         "remove nothing": call("delete_messages", name, ["m1"]),

@@ -17,6 +17,7 @@ from servers.process import wait_until
 from sqlalchemy import event, text
 
 from sessionstore import AgentDb, DbSessionStore, PostgresAgentDb, SessionMessage
+from sessionstore.operations import Reseal
 
 Write = tuple[str, tuple[Any, ...], dict[str, Any]]
 Opened = Callable[..., DbSessionStore]
@@ -24,6 +25,9 @@ Opened = Callable[..., DbSessionStore]
 
 def say(text: str = "hello", **fields: Any) -> SessionMessage:
     return SessionMessage("user", text, **fields)
+
+
+_HELD = [say(id=f"m{place}") for place in range(4)]
 
 
 def writes(session_id: str) -> dict[str, Write]:
@@ -37,6 +41,7 @@ def writes(session_id: str) -> dict[str, Write]:
         "create": ("create", (f"{session_id}-made",), {"messages": [say(id="m0")]}),
         "replace": ("replace_message", (session_id, say("new", id="m2")), {}),
         "update": ("update", (session_id,), {"messages": same, "metadata": {"a": 1}}),
+        "reseal": ("run", (Reseal(session_id, _HELD, _HELD),), {}),
         "delete some": ("delete_messages", (session_id, ["m0", "m3"]), {}),
         "rewind": ("rewind", (session_id,), {"to": None}),
         "delete": ("delete", (session_id,), {}),
@@ -154,7 +159,7 @@ def test_writers_of_other_sessions_never_wait(opened: Opened, halted_in: str) ->
         kinds = [kind for kind in kinds if "update" not in (kind, halted_in)]
     before, behind = [f"l-{kind}" for kind in kinds], [f"n-{kind}" for kind in kinds]
     for session_id in (*before, "m", *behind):
-        store.append_messages(session_id, [say(id=f"m{place}") for place in range(4)])
+        store.append_messages(session_id, _HELD)
     with halted(opened("halted"), writes("m")[halted_in]):
         for session_id in (*reversed(before), *behind):
             name, arguments, options = writes(session_id)[session_id[2:]]

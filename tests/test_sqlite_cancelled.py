@@ -9,21 +9,25 @@ from typing import Any
 
 import pytest
 from instructions import interrupted_at
+from msgspec.structs import replace
 from sqlite_files import outside, said, write_lock
 
 from sessionstore import SessionMessage, SQLiteSessionStore
+from sessionstore.operations import Reseal
 from sessionstore.sqlite import async_calls, threads, watching
 from sessionstore.testing.waiting import wait_until
 
 LONG = 60.0
 LAST = 0.05  # no step of ours follows this wait, unless the machine is busy: then it grows
 
+FIRST = said("first", "m")
 WRITES: dict[str, Callable[[SQLiteSessionStore], Coroutine[Any, Any, Any]]] = {
     "create": lambda store: store.acreate("new"),
     "append": lambda store: store.aappend_message("s", said("late")),
     "replace": lambda store: store.areplace_message("s", said("late", "m")),
     "delete_messages": lambda store: store.adelete_messages("s", ["m"]),
     "rewind": lambda store: store.arewind("s", to=None),
+    "reseal": lambda store: store.arun(Reseal("s", [FIRST], [replace(FIRST, content="late")])),
     "update": lambda store: store.aupdate("s", messages=[said("late")]),
     "delete": lambda store: store.adelete("s"),
     "prune": lambda store: store.aprune_expired(),
@@ -34,7 +38,7 @@ WRITES: dict[str, Callable[[SQLiteSessionStore], Coroutine[Any, Any, Any]]] = {
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "sessions.db"
     with SQLiteSessionStore(path) as store:
-        store.create("s", messages=[said("first", "m")])
+        store.create("s", messages=[FIRST])
     return path
 
 

@@ -17,6 +17,7 @@ from sessionstore import (
     SessionStoreError,
     SQLiteSessionStore,
 )
+from sessionstore.operations import Reseal
 
 WORDS = "s3cret words of a user"
 DAMAGE = {
@@ -36,6 +37,7 @@ COLUMNS = {
     ),
     "sessionstore_messages": ("position", "id", "body"),
 }
+MESSAGES = [said(WORDS, f"m{n}") for n in range(3)]
 CALLS: dict[str, Callable[[SQLiteSessionStore], Any]] = {
     "create": lambda store: store.create("s"),
     "get": lambda store: store.get("s", user_id="u"),
@@ -48,6 +50,7 @@ CALLS: dict[str, Callable[[SQLiteSessionStore], Any]] = {
     "delete_messages": lambda store: store.delete_messages("s", ["m0", "m2"]),
     "rewind": lambda store: store.rewind("s", to="m0"),
     "rewind all": lambda store: store.rewind("s", to=None),
+    "reseal": lambda store: store.run(Reseal("s", MESSAGES, MESSAGES, {"a": WORDS}, {"a": 1})),
     "metadata": lambda store: store.update("s", metadata={"a": 2}),
     "update": lambda store: store.update("s", messages=[said("new")]),
     "list": lambda store: store.list_sessions(limit=1),
@@ -77,8 +80,7 @@ def begin(store: SQLiteSessionStore) -> None:
         connection.execute("DELETE FROM sessionstore_messages")
         connection.execute("DELETE FROM sessionstore_sessions")
     for session_id in ("before", "s", "after"):
-        messages = [said(WORDS, f"m{n}") for n in range(3)]
-        store.create(session_id, user_id="u", messages=messages, metadata={"a": WORDS})
+        store.create(session_id, user_id="u", messages=MESSAGES, metadata={"a": WORDS})
 
 
 @pytest.mark.parametrize("value", DAMAGE.values(), ids=DAMAGE.keys())

@@ -195,6 +195,18 @@ class KnownSession(StoredSession):
             and (not (self.partial and whole) or count >= most)
             and len(self.bodies) >= min(count, most)
             and (not count or data.messages[-1].id == next(reversed(self.positions)))
+            and not self.is_resealed(data)
+        )
+
+    def is_resealed(self, data: SessionData) -> bool:
+        """Tell whether the primary has the same messages in another form: see `Reseal`."""
+        last = data.messages[-1:]
+        return bool(
+            last
+            and self.current
+            and self.version == data.version
+            and self._last_ids(1) == [last[0].id]
+            and self.bodies[-1] != encode_message(last[0])
         )
 
     def ends_with(self, messages: Sequence[SessionMessage]) -> bool:

@@ -60,6 +60,8 @@ def learn_session(cache: SessionCache, read: Get, data: SessionData | None, stam
         elif data is None:
             cache.drop(session_id)
         else:
+            if session is not None and session.is_resealed(data):
+                cache.drop(session_id)  # with what is not read now, which is so no more, either
             _learn_data(cache, data, whole=whole, system=system)
 
 

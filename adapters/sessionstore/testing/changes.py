@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from itertools import cycle
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from sessionstore.models import SessionData, SessionMessage
-from sessionstore.operations import Append, Rewind, Update
+from sessionstore.operations import Append, Reseal, Rewind, Update
 from sessionstore.testing.samples import said
 
 __all__ = ["Change", "Content", "changes", "content"]
@@ -57,13 +60,16 @@ def changes() -> Iterator[Change]:
         _rewind_and_append,
         _delete,
         _create,
+        _reseal,
     )
     for number, kind in enumerate(cycle(kinds)):
         yield kind(number)
 
 
 def _batch(number: int) -> list[SessionMessage]:
-    return [said(f"{number} {place}", f"{number}-{place}") for place in range(BATCH)]
+    at = datetime.fromtimestamp(number, timezone.utc)  # the same whenever it is asked for
+    names = [f"{number}-{place}" for place in range(BATCH)]
+    return [said(f"of {name}", name, created_at=at) for name in names]
 
 
 def _append(number: int) -> Change:
@@ -158,3 +164,19 @@ def _create(number: int) -> Change:
         {"messages": batch, "metadata": metadata},
         lambda before: (batch, metadata) if before is None else before,
     )
+
+
+def _reseal(number: int) -> Change:
+    # What was created just before, if it was.
+    old, values = _batch(number - 1), {"by": number - 1}
+    new = [replace(message, content=f"{number} sealed") for message in old]
+    sealed = {"by": f"{number} sealed"}
+
+    def outcome(before: Content | None) -> Content | None:
+        if before is None:
+            return None
+        messages = [new[old.index(held)] if held in old else held for held in before[0]]
+        return messages, sealed if before[1] == values else before[1]
+
+    asked = Reseal("s", old, new, values, sealed)
+    return Change("run", (asked,), {}, outcome, versions=0)

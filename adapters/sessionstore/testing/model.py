@@ -249,6 +249,36 @@ class Model:
         self._written(copy)
         return copy.info()
 
+    def reseal(
+        self,
+        session_id: str,
+        *,
+        old: list[SessionMessage],
+        new: list[SessionMessage],
+        old_metadata: dict[str, Any],
+        new_metadata: dict[str, Any],
+        user_id: str | None,
+    ) -> int:
+        """Swap what is still as it was, which is no write to the session."""
+        session = self._find(session_id, user_id)
+        if session is None:
+            return 0
+        swapped = 0
+        for before, after in zip(old, new, strict=True):
+            if before in session.messages:
+                session.messages[session.messages.index(before)] = after
+                swapped += 1
+        for key, value in old_metadata.items():
+            if key in session.metadata and session.metadata[key] == value:
+                session.metadata = {**session.metadata, key: new_metadata[key]}
+                swapped += 1
+        return swapped
+
+    def held(self, session_id: str) -> tuple[list[SessionMessage], dict[str, Any]]:
+        """Give the messages and the metadata of a session, whoever asks."""
+        session = self._sessions.get(session_id)
+        return (session.messages[:], session.metadata) if session else ([], {})
+
     def delete(self, session_id: str, *, user_id: str | None) -> bool:
         """Delete a session."""
         self._find(session_id, user_id)

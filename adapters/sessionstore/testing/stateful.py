@@ -15,6 +15,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 
 from sessionstore.errors import SessionLeasedError, SessionStoreError
 from sessionstore.models import SessionMessage, new_id
@@ -30,6 +31,7 @@ from sessionstore.operations import (
     ReleaseLease,
     RenewLease,
     ReplaceMessage,
+    Reseal,
     Rewind,
     Update,
 )
@@ -290,6 +292,39 @@ class _Both(RuleBasedStateMachine):
         self.agree("fork", id, new_session_id, at=at, user_id=user, metadata=changes)
         now = self.model.get(new_session_id, limit=None, user_id=None)
         assert visible(self.store.get(new_session_id)) == now
+
+    @rule(
+        id=_sessions,
+        user=_users,
+        picked=st.tuples(*[st.sets(_message_ids, max_size=most) for most in (4, 1)]),
+        keys=st.sets(st.sampled_from("abc"), max_size=2),
+        word=texts,
+    )
+    def reseal(
+        self,
+        id: str,
+        user: str | None,
+        picked: tuple[set[str], set[str]],
+        keys: set[str],
+        word: str,
+    ) -> None:
+        """Swap messages that are there, and some that say something else by now."""
+        session_id, owner = f"{id}{self.own}", self.owned(user)
+        messages, metadata = self.model.held(session_id)
+        names, stale = picked
+        old = [message for message in messages if message.id in names]
+        old = [replace(m, content="stale") if m.id in stale else m for m in old]
+        given: dict[str, Any] = {
+            "old": old,
+            "new": [replace(message, content=f"{word} {message.id}") for message in old],
+            "old_metadata": {key: metadata.get(key) for key in keys},
+            "new_metadata": dict.fromkeys(keys, word),
+            "user_id": owner,
+        }
+        expected = _outcome(self.model.reseal, session_id, **given)
+        assert _outcome(self.store.run, Reseal(session_id, **given)) == expected
+        now = self.model.get(session_id, limit=None, user_id=None)
+        assert visible(self.store.get(session_id)) == now
 
     def token(self, session_id: str, back: int) -> tuple[int, int]:
         """Give the token of a lease as the model has it, and as the store has: 0 for none."""
