@@ -15,7 +15,7 @@ from sessionstore import (
     SessionMessage,
     memory,
 )
-from sessionstore._in_memory import session, table
+from sessionstore._in_memory import recent, session, table
 from sessionstore.testing import InterruptContract, OpenStore, SessionStoreConformance
 from sessionstore.testing.changes import changes, content
 
@@ -32,7 +32,7 @@ def said(text: str, id: str | None = None) -> SessionMessage:
 
 # -- Ctrl-C ---------------------------------------------------------------------------------------
 
-OURS = [memory, table, session]
+OURS = [memory, recent, session, table]
 
 
 def require_consistent(store: InMemorySessionStore) -> None:

@@ -66,7 +66,7 @@ def require_only_it_is_harmed(store: RedisSessionStore) -> None:
         lambda: store.delete_messages("damaged", ["m2"]),
         lambda: store.rewind("damaged", to="m0"),
         lambda: store.update("damaged", metadata={"a": 1}),
-        lambda: store.run(Reseal("damaged", conversation(3), conversation(3))),
+        lambda: store.run(Reseal("damaged", *[conversation(3)] * 2)),
     ):
         with suppress(CorruptMessageError, SessionExistsError):
             use()

@@ -29,6 +29,7 @@ from sessionstore.fallback import (
     obsolete,
     queue,
     replay,
+    resealing,
     routing,
     triage,
 )
@@ -36,7 +37,7 @@ from sessionstore.testing.changes import Change, changes, content
 from sessionstore.testing.interrupts import in_a_thread
 from sessionstore.testing.samples import said
 
-OURS = [table, session, cache, cached, known, learning, queue]
+OURS = [table, session, cache, cached, known, learning, queue, resealing]
 HOLDING = [*OURS, circuits, health, journal, obsolete, replay, routing, triage]
 APART = 11  # instructions: which ones depends on the change
 

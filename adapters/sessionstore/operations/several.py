@@ -87,4 +87,4 @@ def _not_of_one_session(part: object) -> str:
     name = part.__name__ if isinstance(part, type) else type(part).__name__
     if isinstance(part, Several | list | tuple):
         return "a list of operations can't hold another list: write one flat list"
-    return f"{name} is no operation on one session, so it can't be in a list: run it by itself"
+    return f"{name} can't be in a list of operations on one session: run it by itself"

@@ -355,7 +355,7 @@ class ForkContract(StoreSuite):
         """Which `run` takes, and a list of operations does not."""
         store.append_messages("s", conversation(2))
         assert store.run(Fork("s", "t", "m0")).message_count == 1
-        with pytest.raises(SessionStoreError, match="Fork is no operation on one session"):
+        with pytest.raises(SessionStoreError, match="Fork can't be in a list"):
             store.run([Get("s"), Fork("s", "u")])
         assert store.get("u") is None
 
