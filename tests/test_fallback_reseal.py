@@ -75,15 +75,21 @@ def test_what_waits_comes_before_a_reseal() -> None:
     assert WORD not in known(there)
 
 
-def test_what_the_primary_left_alone_is_read_anew() -> None:
-    """Others had edited it: what was known of it was no more, and goes."""
+@pytest.mark.parametrize("edited", [True, False])
+def test_what_the_primary_left_alone_is_read_anew(edited: bool) -> None:
+    """Others had edited it, or sealed it anew: what was known of it was no more, and goes."""
     there = stage()
-    there.primary.inner.replace_message("s", SessionMessage("user", "edited", id="f"))
+    other = replace(LOG[3], content="another's")
+    if edited:
+        there.primary.inner.replace_message("s", other)
+    else:
+        there.primary.inner.run(Reseal("s", LOG[3:4], [other]))
     assert there.store.run(RESEAL) == 7
     assert WORD not in known(there)
-    assert contents(there.store.get_messages("s"))[-2:] == ["sealed e", "edited"]
+    there.store.get("s")
     there.primary.go_down()
-    assert contents(there.store.get_messages("s"))[-2:] == ["sealed e", "edited"]
+    expected = ["sealed b", "another's", "sealed d"]
+    assert contents(there.store.get_messages("s"))[2:5] == expected
 
 
 def test_what_another_process_sealed_anew_is_known_from_the_next_read_on() -> None:
