@@ -12,7 +12,7 @@ class Checked:
     test_metadata_that_is_no_dict_is_refused = test_invalid_arguments_are_refused = None
     test_an_invalid_id_is_refused = test_an_invalid_message_id_is_refused = None
     test_a_list_refuses_an_invalid_limit = test_reading_refuses_an_invalid_limit = None
-    test_what_can_not_be_restored_is_refused = None
+    test_what_can_not_be_restored_is_refused = test_what_can_not_be_swapped_is_refused = None
     test_delete_messages_refuses_an_invalid_id = test_an_invalid_version_is_refused = None
 
 
