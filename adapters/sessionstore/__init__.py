@@ -36,7 +36,7 @@ from sessionstore.leases import Lease
 from sessionstore.memory import InMemorySessionStore
 from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage, ToolCall
 from sessionstore.sqlite.store import SQLiteSessionStore
-from sessionstore.stats import StoreEvent, StoreStats
+from sessionstore.stats import StoreConnections, StoreEvent, StoreStats
 from sessionstore.store import SessionStore
 from sessionstore.url import open_store
 from sessionstore.window import Window
@@ -79,6 +79,7 @@ __all__ = [
     "StoreBounds",
     "StoreBusyError",
     "StoreConnectionError",
+    "StoreConnections",
     "StoreEvent",
     "StoreReadOnlyError",
     "StoreStats",

@@ -99,6 +99,11 @@ class InMemorySessionStore(SessionStore):
         """Tell how many sessions there are."""
         return f"InMemorySessionStore(<{len(self._table.sessions)} sessions>)"
 
+    @property
+    def system(self) -> str:
+        """This process's memory."""
+        return "memory"
+
     def close(self) -> None:
         """Close the store; later calls raise `SessionStoreError`."""
         self._closed = True

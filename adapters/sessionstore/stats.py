@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["StoreEvent", "StoreStats", "Tally"]
+__all__ = ["StoreConnections", "StoreEvent", "StoreStats", "Tally"]
 
 EventKind: TypeAlias = Literal["degraded", "recovered", "slow_session", "replayed", "rejected"]
 """What can happen to a fallback."""
@@ -36,6 +36,20 @@ class StoreEvent(msgspec.Struct, frozen=True):
     count: int = 1
 
 
+class StoreConnections(msgspec.Struct, frozen=True, kw_only=True):
+    """The connections that a store has open now, in this process.
+
+    Attributes:
+        idle: How many wait for the next operation.
+        in_use: How many are at work.
+        most: How many there may be at once; ``None`` where nothing bounds them, or it is not known.
+    """
+
+    idle: int = 0
+    in_use: int = 0
+    most: int | None = None
+
+
 class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
     """What a store has done in this process since it was made; `SessionStore.stats` gives it.
 
@@ -46,6 +60,8 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
             ``"Append"``: those that failed, too. A list is one ``"Several"``.
         errors: How often which error was raised, by the name of its class. An argument that was
             refused before anything was asked for is not among them.
+        connections: Its connections; ``None`` of a store that has none, as one in memory, or does
+            not tell. A fallback gives its primary's.
         is_degraded: Whether it does without its primary: of a fallback.
         degraded_since: Since when, in UTC; ``None`` where it does not.
         pending: Writes that wait for the primary now, or are on their way into the journal.
@@ -55,6 +71,7 @@ class StoreStats(msgspec.Struct, frozen=True, kw_only=True):
 
     operations: dict[str, int] = {}
     errors: dict[str, int] = {}
+    connections: StoreConnections | None = None
     is_degraded: bool = False
     degraded_since: datetime | None = None
     pending: int = 0

@@ -27,7 +27,7 @@ from sessionstore.operations import (
     Update,
 )
 from sessionstore.runner import Runner
-from sessionstore.stats import StoreStats
+from sessionstore.stats import StoreConnections, StoreStats
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -842,6 +842,15 @@ class SessionStore(Runner):
         """The largest write that the store takes, as far as it is known without asking."""
         return StoreBounds()
 
+    @property
+    def system(self) -> str:
+        """What keeps the sessions, in OpenTelemetry's words for ``db.system.name``.
+
+        ``"memory"``, ``"sqlite"``, ``"redis"``, ``"postgresql"``; ``"other"`` where a store does
+        not say it. A fallback gives its primary's.
+        """
+        return "other"
+
     def stats(self) -> StoreStats:
         """Give what was counted in this process since the store was made; no server is asked.
 
@@ -857,10 +866,15 @@ class SessionStore(Runner):
             {'Append': 1}
 
         Returns:
-            The counts: of operations by name, and of errors by class.
+            The counts: of operations by name, of errors by class, and of open connections.
         """
         operations, errors = self._counted()
-        return StoreStats(operations=operations, errors=errors)
+        connections = self._connections()
+        return StoreStats(operations=operations, errors=errors, connections=connections)
+
+    def _connections(self) -> StoreConnections | None:
+        """Count the connections, for `stats`: what a store that has some overrides."""
+        return None
 
     def is_degraded(self) -> bool:
         """Tell whether the store does without its primary: never, where it has no fallback."""

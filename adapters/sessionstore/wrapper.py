@@ -44,6 +44,11 @@ class OuterSessionStore(SessionStore):
         return self._wrapped.timeout
 
     @property
+    def system(self) -> str:
+        """What keeps the sessions, as the wrapped store says."""
+        return self._wrapped.system
+
+    @property
     def bounds(self) -> StoreBounds:
         """The largest write, as the wrapped store says."""
         return self._wrapped.bounds

@@ -279,6 +279,7 @@ class FallbackSessionStore(OuterSessionStore):
             errors=errors,
             is_degraded=health.is_degraded,
             degraded_since=health.degraded_since,
+            connections=self._wrapped.stats().connections,
             events=health.events.all(),
             fallbacks=health.fallbacks,
             recoveries=health.recoveries,

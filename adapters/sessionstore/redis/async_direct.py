@@ -61,6 +61,11 @@ class AsyncDirect:
         way = MAJOR >= _PEEKS and hasattr(asyncio, "timeout")
         return way and is_bare(AsyncRedis.execute_command)
 
+    @property
+    def idle(self) -> int:
+        """How many connections wait for the next command."""
+        return len(self._idle)
+
     async def send(self, words: Words) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
         connection, since = None, 0.0

@@ -21,6 +21,7 @@ from sessionstore.redis.asked import CLOSED, NotSentError, shared_sizes
 from sessionstore.redis.async_batches import AsyncBatches
 from sessionstore.redis.async_direct import AsyncDirect
 from sessionstore.redis.cluster_batches import AsyncNodes
+from sessionstore.redis.counting import counted_connections
 from sessionstore.redis.direct import LOST, Direct
 from sessionstore.redis.errors import NobodyAnsweredError, is_of_full_pool, translated
 from sessionstore.redis.event_loops import OfLoop
@@ -35,6 +36,7 @@ from sessionstore.redis.requests import Command, Probe, Reply, Request, Transact
 from sessionstore.redis.sending import alet_go, aprobed, asent, let_go, probed, sent, within
 from sessionstore.redis.settings import Settings
 from sessionstore.redis.timed import SLOW, left
+from sessionstore.stats import StoreConnections
 
 __all__ = ["Clients"]
 
@@ -249,6 +251,14 @@ class Clients:
             return redis.ConnectionError(_NONE_FREE)
         # Whoever waits when Redis falls silent saw others answered before.
         return redis.TimeoutError(SLOW)
+
+    def connections(self) -> StoreConnections | None:
+        """Count the connections of all threads and event loops; ``None`` where nobody tells."""
+        client = self._given if self._given_is_sync else self._sync
+        most = self.settings.options.get("max_connections")
+        if self.settings.topology == "cluster" or self.settings.databases:
+            return None
+        return counted_connections(client, self._direct, self._of_loops.all(), most)
 
     def close(self) -> None:
         """Close our own clients; those of event loops that run are closed there."""

@@ -97,6 +97,16 @@ class Direct:
         """Tell whether nobody listens to redis-py's clients."""
         return is_bare(redis.Redis.execute_command)
 
+    @property
+    def idle(self) -> int:
+        """How many wait for the next command."""
+        return len(self._idle)
+
+    @property
+    def open(self) -> int:
+        """How many there are, those in use included."""
+        return len(self._open)
+
     def send(self, words: Words) -> Any:
         """Send one command, and give its reply; an error of the server is raised."""
         connection, since = self._take()

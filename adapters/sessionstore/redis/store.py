@@ -51,6 +51,7 @@ from sessionstore.redis.settings import settings_of_client, settings_of_url
 from sessionstore.redis.several import several, unknown
 from sessionstore.redis.writing import BOUNDS, WRITES, write
 from sessionstore.runner import counted
+from sessionstore.stats import StoreConnections
 from sessionstore.store import SessionStore
 
 if TYPE_CHECKING:
@@ -240,6 +241,14 @@ class RedisSessionStore(SessionStore):
     def bounds(self) -> StoreBounds:
         """What Redis takes in one request."""
         return BOUNDS
+
+    @property
+    def system(self) -> str:
+        """Redis, also where it is Valkey."""
+        return "redis"
+
+    def _connections(self) -> StoreConnections | None:
+        return self._clients.connections()
 
     @overload
     def run(self, operation: Operation[T]) -> T: ...

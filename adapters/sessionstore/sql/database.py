@@ -20,6 +20,7 @@ from sessionstore._runtime.tickets import Ticket, ticket
 from sessionstore.deadline import deadline_after
 from sessionstore.errors import SessionStoreError, StoreTimeoutError
 from sessionstore.flow import aplay, play
+from sessionstore.sql.counting import counted_connections
 from sessionstore.sql.engines import Engines, OfLoop
 from sessionstore.sql.gate import Gate
 from sessionstore.sql.making import (
@@ -39,6 +40,7 @@ from sessionstore.sql.sqlite_runs import SqliteRuns
 from sessionstore.sql.tables import DEFAULT_PREFIX, Migration, Tables, tables_of
 from sessionstore.sql.transactions import carried_out
 from sessionstore.sql.urls import NO_URL, is_in_memory, place_of, sqlite_timeout, url_of
+from sessionstore.stats import StoreConnections
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -163,6 +165,17 @@ class AgentDb:
     def look_again(self) -> None:
         """Have the tables looked for at the next operation, and made, as at the first one."""
         self._engines.look_again()
+
+    def connections(self) -> StoreConnections:
+        """Count the connections of this process, of all its threads and event loops.
+
+        Those of an engine that was given are counted, whoever uses them. No server is asked.
+        """
+        if self._given is None and self._dialect_name == "sqlite":
+            return self._runs().connections(self._engines.all())
+        given = [self._given] if isinstance(self._given, Engine) else []
+        engines = [*given, *self._engines.all()]
+        return counted_connections(engines, most=self._engines.most)
 
     # -- Operations -------------------------------------------------------------------------------
 

@@ -62,6 +62,16 @@ class Engines:
             OfLoop(make(), self._new_gate() if self._new_gate else None)
         )
 
+    def all(self) -> list[Engine]:
+        """Give those that there are."""
+        threads = [] if self.of_threads is None else [self.of_threads]
+        return [*threads, *(one.engine.sync_engine for one in self.of_loops.all())]
+
+    @property
+    def most(self) -> int | None:
+        """How many connections they may open; ``None`` where the size of a pool is not known."""
+        return None if self.gate is None else self.gate.size * max(1, len(self.all()))
+
     def dispose(self) -> None:
         """Close all engines."""
         with self._lock:

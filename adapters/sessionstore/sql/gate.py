@@ -49,10 +49,13 @@ class Gate:
     Args:
         size: How many may pass at a time.
         timeout: How long a call waits at most, in seconds.
+
+    Attributes:
+        size: As given.
     """
 
     def __init__(self, size: int, timeout: float) -> None:
-        self._size = size
+        self.size: int = size
         self._share = max(1, size // _SHARES)
         self._timeout = timeout
         self._lock = Lock()
@@ -205,7 +208,7 @@ class Gate:
 
     def _enter(self, session: Hashable | None, place: Ticket) -> bool:
         inside = self._inside
-        if len(inside) >= self._size or (inside and self._is_crowded(session)):
+        if len(inside) >= self.size or (inside and self._is_crowded(session)):
             return False
         inside[place] = session
         return True
@@ -236,7 +239,7 @@ class Gate:
         return self._answers_on.get(session) or _Answers()
 
     def _grant_next(self) -> bool:
-        if len(self._inside) < self._size:
+        if len(self._inside) < self.size:
             for waiting in self._waiting:
                 if self._enter(waiting.session, waiting.place):
                     self._waiting.remove(waiting)
@@ -261,13 +264,13 @@ class Gate:
         raise refusal
 
     def _refusal(self, waiting: _Waiting) -> SessionStoreError:
-        if len(self._inside) < self._size:  # it is its own session that it has waited for
+        if len(self._inside) < self.size:  # it is its own session that it has waited for
             on, share = self._on(waiting.session), self._share_of(waiting.session)
             if self._is_crowd(waiting, on, on.count - waiting.answers_on, share):
                 return StoreBusyError("too many calls on this session at once: try again")
             return StoreTimeoutError("the calls on this session before this one got no answer")
         answers = self._answers.count - waiting.answers
-        if self._is_crowd(waiting, self._answers, answers, self._size):
+        if self._is_crowd(waiting, self._answers, answers, self.size):
             return StoreBusyError("all connections of the pool are in use: try again")
         if answers or not self._has_waited(waiting):
             return StoreTimeoutError(

@@ -12,7 +12,7 @@ import asyncio
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -29,11 +29,13 @@ from sessionstore._runtime.interrupts import interrupt_behind
 from sessionstore._runtime.settling import ended
 from sessionstore.deadline import deadline_after
 from sessionstore.errors import SessionStoreError
+from sessionstore.sql.counting import counted_connections
 from sessionstore.sql.file_calls import Call, is_busy
 from sessionstore.sql.requests import Work
 from sessionstore.sql.sqlite_attempt import attempt
 from sessionstore.sql.sqlite_engine import KeptConnection
 from sessionstore.sqlite.identity import FileTakenAwayError
+from sessionstore.stats import StoreConnections
 
 __all__ = ["SqliteRuns"]
 
@@ -255,6 +257,17 @@ class SqliteRuns:
         for lock in (self._turn, self._main_at_work):
             with suppress(RuntimeError):  # it was not to be had
                 lock.release()
+
+    def connections(self, of_loops: Iterable[Engine]) -> StoreConnections:
+        """Count those that are open.
+
+        Args:
+            of_loops: The engines of event loops.
+        """
+        main, is_busy = len(self._main_connections), self._is_main_busy
+        in_use = min(main, int(is_busy))
+        others = [] if self._others is None else [self._others]
+        return counted_connections([*others, *of_loops], idle=main - in_use, in_use=in_use)
 
     # -- The end ----------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from sessionstore.sql.resealing import reseal
 from sessionstore.sql.scrubbing import scrub
 from sessionstore.sql.sessions import Sessions
 from sessionstore.sql.several import OF_ONE_SESSION, several
+from sessionstore.stats import StoreConnections
 from sessionstore.store import SessionStore
 
 if TYPE_CHECKING:
@@ -63,6 +64,13 @@ _OPERATIONS: dict[type[Operation[Any]], _MakeFlow] = {
     Scrub: scrub,
     Setup: set_up,
 }
+
+_SYSTEMS = {
+    **{name: name for name in ("cockroachdb", "mariadb", "mysql", "postgresql", "sqlite")},
+    "mssql": "microsoft.sql_server",
+    "oracle": "oracle.db",
+}
+"""OpenTelemetry's words for SQLAlchemy's."""
 
 
 def _unknown(sessions: Sessions, given: object) -> SqlFlow[list[Any]]:
@@ -147,6 +155,14 @@ class DbSessionStore(SessionStore):
     def timeout(self) -> float | None:
         """How long a call may take, in seconds: what `AgentDb.timeout` says."""
         return self._db.timeout
+
+    @property
+    def system(self) -> str:
+        """The kind of database."""
+        return _SYSTEMS.get(self._db.dialect_name, "other_sql")
+
+    def _connections(self) -> StoreConnections | None:
+        return self._db.connections()
 
     @overload
     def run(self, operation: Operation[T]) -> T: ...

@@ -31,6 +31,7 @@ from sessionstore.sqlite.file import (
 from sessionstore.sqlite.identity import FileIdentity, FileTakenAwayError
 from sessionstore.sqlite.jobs import Job
 from sessionstore.sqlite.turns import Slots
+from sessionstore.stats import StoreConnections
 
 if TYPE_CHECKING:
     from sessionstore.sqlite.threads import Lane
@@ -232,6 +233,12 @@ class Database:
     def in_use(self) -> int:
         """Tell how many serve a call."""
         return len(self._users)
+
+    def connections(self) -> StoreConnections:
+        """Count those that are open."""
+        is_open, in_use = len(self._connections), len(self._users)
+        most = 1 if self._in_memory else _MOST_READERS + 1
+        return StoreConnections(idle=max(0, is_open - in_use), in_use=in_use, most=most)
 
     # -- The end ----------------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ from sessionstore.sqlite.jobs import Work
 from sessionstore.sqlite.resealing import reseal
 from sessionstore.sqlite.scrubbing import scrub
 from sessionstore.sqlite.several import OF_ONE_SESSION, several
+from sessionstore.stats import StoreConnections
 from sessionstore.store import SessionStore
 
 __all__ = ["SQLiteSessionStore"]
@@ -148,6 +149,14 @@ class SQLiteSessionStore(SessionStore):
     def bounds(self) -> StoreBounds:
         """The largest write that SQLite takes."""
         return StoreBounds(message_bytes=_LARGEST_MESSAGE)
+
+    @property
+    def system(self) -> str:
+        """SQLite."""
+        return "sqlite"
+
+    def _connections(self) -> StoreConnections:
+        return self._database.connections()
 
     def close(self) -> None:
         """Close the file; running operations end first, waited for up to ``timeout``.

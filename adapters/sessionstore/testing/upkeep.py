@@ -84,7 +84,7 @@ class StatsContract(StoreSuite):
     def test_operations_are_counted_by_name(self, open_store: OpenStore) -> None:
         """Sync and async ones together, whether by a method or by `run`; a list is one."""
         with open_store() as store:
-            assert store.stats() == type(store.stats())()
+            assert (store.stats().operations, store.stats().errors) == ({}, {})
             store.append_message("s", said("a"))
             store.run(Append("s", [said("b")]))
             asyncio.run(store.aappend_messages("s", [said("c")]))
@@ -111,6 +111,17 @@ class StatsContract(StoreSuite):
         names = (SessionAccessError, SessionExistsError, SessionNotFoundError)
         assert stats.errors == {name.__name__: 1 + (name is SessionAccessError) for name in names}
         assert stats.operations == {"Create": 2, "Get": 2, "Update": 1}
+
+    def test_connections_are_given_back(self, open_store: OpenStore) -> None:
+        """None is in use between two calls, and there are no more than there may be."""
+        with open_store() as store:
+            store.append_message("s", said("a"))
+            store.get("s")
+            counted = store.stats().connections
+            if counted is not None:
+                assert counted.in_use == 0
+                assert counted.idle >= 1
+                assert counted.most is None or counted.most >= counted.idle
 
     def test_no_count_is_lost(self, stores: Stores, open_store: OpenStore) -> None:
         """However many threads and loops count at once."""
