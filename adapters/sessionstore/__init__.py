@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from sessionstore.fallback import FallbackSessionStore, FallbackStats, PendingWrite
     from sessionstore.redis.store import RedisSessionStore
     from sessionstore.sql import AgentDb, DbSessionStore, PostgresAgentDb, SqliteAgentDb
+    from sessionstore.tracing import TracedSessionStore
 
 __all__ = [
     "AgentDb",
@@ -86,6 +87,7 @@ __all__ = [
     "StoreTimeoutError",
     "StoreUnavailableError",
     "ToolCall",
+    "TracedSessionStore",
     "Window",
     "WrapperSessionStore",
     "open_store",
@@ -105,6 +107,7 @@ _MODULES = {
     "PostgresAgentDb": "sessionstore.sql",
     "RedisSessionStore": "sessionstore.redis",
     "SqliteAgentDb": "sessionstore.sql",
+    "TracedSessionStore": "sessionstore.tracing",
 }
 # The driver that a name needs, and the extra that brings it.
 _DRIVERS = {
@@ -113,6 +116,7 @@ _DRIVERS = {
     "PostgresAgentDb": ("sqlalchemy", "postgres"),
     "RedisSessionStore": ("redis", "redis"),
     "SqliteAgentDb": ("sqlalchemy", "sql"),
+    "TracedSessionStore": ("opentelemetry", "otel"),
 }
 
 

@@ -1,0 +1,10 @@
+"""OpenTelemetry's spans and metrics of what a store is asked; needs the extra ``otel``.
+
+Names follow OpenTelemetry's semantic conventions: those of databases in version 1.44.0 (spans and
+``db.client.operation.duration`` are stable there), and those of generative AI in version 0.1.0 (in
+development). What they have no name for begins with ``sessionstore.``.
+"""
+
+from sessionstore.tracing.store import TracedSessionStore
+
+__all__ = ["TracedSessionStore"]
