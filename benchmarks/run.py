@@ -23,6 +23,7 @@ import outages
 import parts
 import places
 import starting
+import tracing
 from crowds import DISTINCT, EACH, SHARED, crowds
 from everyone import everyone
 from machine import commit, machine, versions
@@ -189,6 +190,11 @@ class Run:
             lambda: outages.healthy(
                 loop, backend, place, others=scale.others, seconds=scale.seconds
             ),
+        )
+        self._group(
+            "tracing",
+            backend,
+            lambda: tracing.tracing(loop, backend, place, seconds=scale.seconds),
         )
         self._group(
             "checkpointing",

@@ -16,6 +16,7 @@ from outages import HEALTHY
 from scaling import SCALING
 from starting import IMPORT, LANGCHAIN
 from target import Target
+from tracing import TRACED_TURN, WITHOUT_SDK
 from turns import READ, WINDOWED
 
 BARE, HISTORY, CHATS = "the store", "SessionChatMessageHistory", "SessionChatStore"
@@ -81,6 +82,7 @@ def targets(measured: Iterable[Measured]) -> list[Target]:
         *_branches(figures),
         *_fallback(figures),
         *_checkpointing(figures),
+        *_tracing(figures),
         *_wiring(figures),
     ]
     for one in figures.of(work=IMPORT, name=LANGCHAIN):
@@ -201,6 +203,13 @@ def _checkpointing(figures: Figures) -> Iterator[Target]:
         found = figures.pairs([one], name=BARE_SAVER)
         where = f"{one.backend}, {one.mode}; a thread of {one.size:,} turns"
         yield from _worst(what, where, "≤", 1.25, found)
+
+
+def _tracing(figures: Figures) -> Iterator[Target]:
+    what = "the traced store over the store, where no OpenTelemetry SDK is there"
+    for one in figures.of(work=TRACED_TURN, name=WITHOUT_SDK):
+        found = figures.pairs([one], name=BARE)
+        yield from _worst(what, f"{one.backend}, {one.mode}", "≤", 1.05, found)
 
 
 def _wiring(figures: Figures) -> Iterator[Target]:

@@ -68,6 +68,7 @@ class Telemetry:
             self.writes.are_wanted = True
         self._base = {SYSTEM: store.system, STORE: name}
         self._known: dict[str, Attributes] = {}
+        self._done: dict[str, Attributes] = {}
 
     def attributes(self, name: str) -> Attributes:
         """Give what spans and metrics of an operation have in common; not to be changed."""
@@ -75,6 +76,15 @@ class Telemetry:
         if known is None:
             known = self._known[name] = {**self._base, OPERATION: name}
         return known
+
+    def ended(self, name: str, kind: type[BaseException] | None) -> Attributes:
+        """Give the same, with how it ended."""
+        if kind is not None:
+            return {**self.attributes(name), **outcome(kind)}
+        done = self._done.get(name)
+        if done is None:
+            done = self._done[name] = {**self.attributes(name), **outcome(None)}
+        return done
 
     def is_degraded(self) -> bool:
         """Tell whether there is a fallback whose primary is away."""
@@ -162,7 +172,7 @@ class Call:
             self._name,
             kind=telemetry.kind,
             attributes=attributes,
-            links=[Link(each) for each in self._links],
+            links=[Link(each) for each in self._links] if self._links else None,
             record_exception=False,
             set_status_on_exception=False,
         )
@@ -183,7 +193,7 @@ class Call:
     def _measure(self, kind: type[BaseException] | None, seconds: float) -> None:
         instruments, operation = self._telemetry.instruments, self._operation
         attributes = self._telemetry.attributes(self._name)
-        instruments.duration.record(seconds, {**attributes, **outcome(kind)})
+        instruments.duration.record(seconds, self._telemetry.ended(self._name, kind))
         if type(operation) is Several and len(operation.operations) > 1:
             instruments.batch.record(len(operation.operations), attributes)
         if kind is None:

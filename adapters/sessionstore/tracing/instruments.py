@@ -199,7 +199,7 @@ _making = Lock()
 
 
 def instruments_of(provider: MeterProvider | None) -> Instruments:
-    """Give the instruments of a provider; for ``None`` of the global one, whichever that will be."""
+    """Give the instruments of a provider; for ``None`` of the global one."""
     with _making:
         if provider is None or provider is metrics.get_meter_provider():
             if not _global:
