@@ -264,8 +264,8 @@ class SqliteRuns:
         Args:
             of_loops: The engines of event loops.
         """
-        main, is_busy = len(self._main_connections), self._is_main_busy
-        in_use = min(main, int(is_busy))
+        main = 0 if self._main is None else len(self._main_connections)
+        in_use = min(main, int(self._is_main_busy))
         others = [] if self._others is None else [self._others]
         return counted_connections([*others, *of_loops], idle=main - in_use, in_use=in_use)
 
