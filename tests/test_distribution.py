@@ -87,6 +87,7 @@ def test_the_metadata_names_every_extra(wheel: zipfile.ZipFile) -> None:
         "langgraph",
         "llama-index",
         "openai-agents",
+        "otel",
         "postgres",
         "redis",
         "sql",

@@ -99,11 +99,6 @@ class InMemorySessionStore(SessionStore):
         """Tell how many sessions there are."""
         return f"InMemorySessionStore(<{len(self._table.sessions)} sessions>)"
 
-    @property
-    def system(self) -> str:
-        """This process's memory."""
-        return "memory"
-
     def close(self) -> None:
         """Close the store; later calls raise `SessionStoreError`."""
         self._closed = True
@@ -349,6 +344,7 @@ class InMemorySessionStore(SessionStore):
     def _ping(self, _: Ping) -> None:
         return None
 
+    _system = "memory"
     _operations: ClassVar[dict[type[Operation[Any]], Callable[[Any, Any], Any]]] = {
         Create: _create,
         Restore: _restore,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sessionstore.bounds import StoreBounds
 from sessionstore.leases import Lease, arun_under, run_under
@@ -105,6 +105,8 @@ class SessionStore(Runner):
     takes such keys away, as `sessionstore.models.merge_metadata` does. A version is 1 when the
     session is made, and one more with each write that changes anything.
     """
+
+    _system: ClassVar[str] = "other"
 
     def session(
         self, session_id: str, *, agent_id: str = "default", user_id: str | None = None
@@ -849,7 +851,7 @@ class SessionStore(Runner):
         ``"memory"``, ``"sqlite"``, ``"redis"``, ``"postgresql"``; ``"other"`` where a store does
         not say it. A fallback gives its primary's.
         """
-        return "other"
+        return self._system
 
     def stats(self) -> StoreStats:
         """Give what was counted in this process since the store was made; no server is asked.

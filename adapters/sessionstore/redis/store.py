@@ -195,6 +195,8 @@ class RedisSessionStore(SessionStore):
 
     _where = ""
 
+    _system = "redis"  # also where it is Valkey
+
     @hides_arguments
     def __init__(
         self,
@@ -241,11 +243,6 @@ class RedisSessionStore(SessionStore):
     def bounds(self) -> StoreBounds:
         """What Redis takes in one request."""
         return BOUNDS
-
-    @property
-    def system(self) -> str:
-        """Redis, also where it is Valkey."""
-        return "redis"
 
     def _connections(self) -> StoreConnections | None:
         return self._clients.connections()

@@ -111,6 +111,8 @@ class SQLiteSessionStore(SessionStore):
     `SessionStoreError`, and the one after it opens what is there then.
     """
 
+    _system = "sqlite"
+
     def __init__(
         self,
         path: str | os.PathLike[str] = ":memory:",
@@ -149,11 +151,6 @@ class SQLiteSessionStore(SessionStore):
     def bounds(self) -> StoreBounds:
         """The largest write that SQLite takes."""
         return StoreBounds(message_bytes=_LARGEST_MESSAGE)
-
-    @property
-    def system(self) -> str:
-        """SQLite."""
-        return "sqlite"
 
     def _connections(self) -> StoreConnections:
         return self._database.connections()
