@@ -38,13 +38,13 @@ def test_the_core_imports_msgspec_and_the_standard_library_alone() -> None:
 STAR = """
     import sys
 
-    for driver in ("sqlalchemy", "psycopg", "redis"):
+    for driver in ("opentelemetry", "sqlalchemy", "psycopg", "redis"):
         sys.modules[driver] = None
     import sessionstore
     from sessionstore import *
 
     assert set(sessionstore.__all__) <= set(globals()) and "Window" in globals()
-    for name in "DbSessionStore AgentDb PostgresAgentDb SqliteAgentDb RedisSessionStore".split():
+    for name in sys.argv[1:]:
         try:
             exec(f"from sessionstore import {name}")
         except ImportError as error:
@@ -52,18 +52,22 @@ STAR = """
 """
 
 
+EXTRAS = {
+    "DbSessionStore": "sql",
+    "AgentDb": "sql",
+    "PostgresAgentDb": "postgres",
+    "SqliteAgentDb": "sql",
+    "RedisSessionStore": "redis",
+    "TracedSessionStore": "otel",
+}
+
+
 def test_a_star_imports_what_needs_no_driver() -> None:
     with Children() as children:
-        hints = children.run(STAR).splitlines()
+        hints = children.run(STAR, *EXTRAS).splitlines()
     assert hints == [
         f"{name} needs the {extra} extra: pip install 'sessionstore[{extra}]'"
-        for name, extra in (
-            ("DbSessionStore", "sql"),
-            ("AgentDb", "sql"),
-            ("PostgresAgentDb", "postgres"),
-            ("SqliteAgentDb", "sql"),
-            ("RedisSessionStore", "redis"),
-        )
+        for name, extra in EXTRAS.items()
     ]
 
 
@@ -92,6 +96,7 @@ NEED_THEM = "AgentDb DbSessionStore PostgresAgentDb RedisSessionStore SqliteAgen
         ("sessionstore", "", ""),
         ("sessionstore", "redis", "RedisSessionStore"),
         ("sessionstore", "psycopg", ""),
+        ("sessionstore", "opentelemetry", "TracedSessionStore"),
         ("sessionstore", DRIVERS, NEED_THEM),
         ("langchain_sessionstore", "", ""),
         ("langchain_sessionstore", "langchain", "SessionMiddleware"),
@@ -195,6 +200,8 @@ WITHOUT = """
         ("langgraph_sessionstore", "langgraph", "langgraph"),
         ("langgraph_sessionstore", "langgraph", "langgraph.checkpoint"),
         ("openai_agents_sessionstore", "openai-agents", "agents"),
+        ("sessionstore.tracing", "otel", "opentelemetry"),
+        ("sessionstore.tracing", "otel", "opentelemetry.trace"),
     ],
 )
 def test_an_integration_says_what_it_needs(package: str, extra: str, missing: str) -> None:

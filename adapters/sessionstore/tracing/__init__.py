@@ -5,6 +5,13 @@ Names follow OpenTelemetry's semantic conventions: those of databases in version
 development). What they have no name for begins with ``sessionstore.``.
 """
 
+try:
+    import opentelemetry.trace  # noqa: F401 - only whether it is there
+except ImportError as _error:
+    raise ImportError(
+        "sessionstore.tracing needs the otel extra: pip install 'sessionstore[otel]'"
+    ) from _error
+
 from sessionstore.tracing.store import TracedSessionStore
 
 __all__ = ["TracedSessionStore"]
