@@ -7,7 +7,9 @@ import gc
 from typing import Any
 
 import pytest
+from children import Children
 from telemetry import Seen
+from warm import Warm
 
 from sessionstore import (
     FallbackSessionStore,
@@ -157,3 +159,38 @@ def test_a_closed_store_is_observed_to_the_end(seen: Seen) -> None:
     with seen.traced(InMemorySessionStore()) as store:
         store.get("s")
     assert seen.value("sessionstore.operations") == 1
+
+
+LATER = """
+    from opentelemetry import metrics, trace
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from sessionstore import InMemorySessionStore, TracedSessionStore
+
+    stores = [TracedSessionStore(InMemorySessionStore()) for _ in range(2)]
+    reader, exporter = InMemoryMetricReader(), InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    metrics.set_meter_provider(MeterProvider([reader]))
+    stores.append(TracedSessionStore(InMemorySessionStore()))
+    given = metrics.get_meter_provider()
+    stores.append(TracedSessionStore(InMemorySessionStore(), meter_provider=given))
+    for store in stores:
+        store.get("s")
+    [resource] = reader.get_metrics_data().resource_metrics
+    found = {each.name: each.data.data_points for each in resource.scope_metrics[0].metrics}
+    for name in ("db.client.operation.duration", "sessionstore.operations"):
+        print(*sorted(point.attributes["sessionstore.store"] for point in found[name]))
+    print(len(exporter.get_finished_spans()))
+"""
+
+
+def test_an_sdk_that_is_set_later_is_told_of_all_stores(warm: Warm) -> None:
+    with Children(warm) as children:
+        told = children.run(LATER).splitlines()
+    assert told == ["memory memory-2 memory-3 memory-4"] * 2 + ["4"]

@@ -173,8 +173,6 @@ class Call:
             kind=telemetry.kind,
             attributes=attributes,
             links=[Link(each) for each in self._links] if self._links else None,
-            record_exception=False,
-            set_status_on_exception=False,
         )
         if span.is_recording():
             span.set_attributes(asked(operation))
