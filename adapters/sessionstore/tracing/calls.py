@@ -157,6 +157,7 @@ class Call:
         try:
             with self._telemetry.unharmed:
                 self._measure(kind, seconds)
+            with self._telemetry.unharmed:
                 if self._span is not None and self._span.is_recording():
                     self._tell(self._span, kind)
         finally:
