@@ -6,7 +6,7 @@ import logging
 from contextvars import Token
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
@@ -22,10 +22,11 @@ from sessionstore.tracing.telling import (
     READ,
     WRITTEN,
     Attributes,
+    Count,
     asked,
     came_of,
+    counter,
     name_of,
-    number,
     outcome,
 )
 from sessionstore.wrapper import unwrapped
@@ -33,10 +34,21 @@ from sessionstore.wrapper import unwrapped
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Call", "Telemetry"]
+__all__ = ["Telemetry"]
 
 _IN_THIS_PROCESS = frozenset({"memory", "sqlite"})
+_ASKED_EVERY = 0.05  # seconds: to ask whether there is an SDK by now takes as long as all else
 _logger = logging.getLogger("sessionstore")
+
+
+class _Kind(NamedTuple):
+    """What operations of a kind have in common: attributes, and what counts their messages."""
+
+    attributes: Attributes
+    done: Attributes
+    written: Count | None
+    read: Count | None
+    is_batch: bool
 
 
 class Telemetry:
@@ -46,20 +58,24 @@ class Telemetry:
         tracer: Makes spans.
         instruments: Take measurements.
         kind: Of its spans.
-        unharmed: Keeps the SDK's failures from callers.
         leases: The spans that took leases.
         writes: The spans whose writes a fallback has journaled.
     """
 
     def __init__(
-        self, store: SessionStore, name: str, tracer: Tracer, instruments: Instruments
+        self,
+        store: SessionStore,
+        name: str,
+        tracer: Tracer,
+        instruments: Instruments,
+        *,
+        makes_spans: bool,
     ) -> None:
         self.tracer: Tracer = tracer
         self.instruments: Instruments = instruments
         self.kind: SpanKind = (
             SpanKind.INTERNAL if store.system in _IN_THIS_PROCESS else SpanKind.CLIENT
         )
-        self.unharmed: Unharmed = Unharmed()
         self.leases: Causes = Causes()
         self.writes: Causes = causes_of(store)
         inner = unwrapped(store)
@@ -68,7 +84,22 @@ class Telemetry:
             self.writes.are_wanted = True
         self._base = {SYSTEM: store.system, STORE: name}
         self._known: dict[str, Attributes] = {}
-        self._done: dict[str, Attributes] = {}
+        self._kinds: dict[type, _Kind] = {}
+        self._makes_spans = makes_spans
+        self._asks_again = 0.0
+        self._is_told = False
+
+    def begin(self, operation: Operation[Any]) -> Timed:
+        """Give what times an operation; a span only where somebody may want to see it."""
+        if self._makes_spans:
+            return Call(self, operation)
+        call = Timed(self, operation)
+        if call.began < self._asks_again:
+            return call
+        self._asks_again = call.began + _ASKED_EVERY
+        given = trace.get_tracer_provider()
+        self._makes_spans = not isinstance(given, trace.ProxyTracerProvider)
+        return Call(self, operation) if self._makes_spans else call
 
     def attributes(self, name: str) -> Attributes:
         """Give what spans and metrics of an operation have in common; not to be changed."""
@@ -77,14 +108,43 @@ class Telemetry:
             known = self._known[name] = {**self._base, OPERATION: name}
         return known
 
-    def ended(self, name: str, kind: type[BaseException] | None) -> Attributes:
-        """Give the same, with how it ended."""
+    def measure(
+        self, operation: Operation[Any], kind: type[BaseException] | None, result: Any, took: float
+    ) -> None:
+        """Measure an operation: how long it took, in seconds, and what it came to."""
+        instruments = self.instruments
+        of_kind = self._kinds.get(type(operation)) or self._kind_of(operation)
         if kind is not None:
-            return {**self.attributes(name), **outcome(kind)}
-        done = self._done.get(name)
-        if done is None:
-            done = self._done[name] = {**self.attributes(name), **outcome(None)}
-        return done
+            attributes = {**of_kind.attributes, **outcome(kind)}
+            instruments.duration.record(took, attributes)
+            return
+        instruments.duration.record(took, of_kind.done)
+        if of_kind.written is not None:
+            instruments.written.record(of_kind.written(operation, result), of_kind.attributes)
+        if of_kind.read is not None:
+            instruments.read.record(of_kind.read(operation, result), of_kind.attributes)
+        if of_kind.is_batch:
+            instruments.batch.record(len(result), of_kind.attributes)
+
+    def failed(self, error: Exception) -> None:
+        """Tell once that the SDK, such as a processor of spans, fails: no caller is harmed."""
+        if not self._is_told:
+            self._is_told = True
+            name = type(error).__name__
+            _logger.warning("OpenTelemetry's SDK failed, the store goes on: %s", name)
+
+    def _kind_of(self, operation: Operation[Any]) -> _Kind:
+        attributes, is_several = self.attributes(name_of(operation)), type(operation) is Several
+        kind = _Kind(
+            attributes,
+            {**attributes, **outcome(None)},
+            counter(WRITTEN, operation),
+            counter(READ, operation),
+            is_several and len(operation.operations) > 1,  # type: ignore[attr-defined]
+        )
+        if not is_several:  # of which one is not like another
+            self._kinds[type(operation)] = kind
+        return kind
 
     def is_degraded(self) -> bool:
         """Tell whether there is a fallback whose primary is away."""
@@ -109,38 +169,57 @@ class Telemetry:
                 self.writes.add(about, span)
 
 
-class Call:
-    """An operation under way.
+class Timed:
+    """An operation under way, which is measured.
 
     Attributes:
+        began: When, of `time.perf_counter`.
         result: What it gave.
     """
 
-    __slots__ = (
-        "_began",
-        "_links",
-        "_name",
-        "_operation",
-        "_span",
-        "_telemetry",
-        "_token",
-        "result",
-    )
+    __slots__ = ("_operation", "_telemetry", "began", "result")
 
     def __init__(self, telemetry: Telemetry, operation: Operation[Any]) -> None:
         self._telemetry, self._operation = telemetry, operation
+        self.began: float = perf_counter()
+        self.result: Any = None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Measure it."""
+        took = perf_counter() - self.began
+        try:
+            self._telemetry.measure(self._operation, kind, self.result, took)
+        except Exception as failure:  # noqa: BLE001 - whatever an SDK raises
+            self._telemetry.failed(failure)
+
+
+class Call(Timed):
+    """An operation under way, which is measured and has a span."""
+
+    __slots__ = ("_links", "_name", "_span", "_token")
+
+    def __init__(self, telemetry: Telemetry, operation: Operation[Any]) -> None:
+        super().__init__(telemetry, operation)
         self._name = name_of(operation)
         self._span: Span | None = None
         self._token: Token[Context] | None = None
         self._links: list[SpanContext] = []
-        self._began = perf_counter()
-        self.result: Any = None
 
     def __enter__(self) -> Self:
         """Begin the span, and have it be the current one."""
         try:
-            with self._telemetry.unharmed:
-                self._begin()
+            self._begin()
+        except Exception as failure:  # noqa: BLE001 - whatever an SDK raises
+            self._telemetry.failed(failure)
         except BaseException:  # Ctrl-C
             self._end()
             raise
@@ -152,14 +231,13 @@ class Call:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Measure, and end the span."""
-        seconds = perf_counter() - self._began
+        """Measure it, and end the span."""
         try:
-            with self._telemetry.unharmed:
-                self._measure(kind, seconds)
-            with self._telemetry.unharmed:
-                if self._span is not None and self._span.is_recording():
-                    self._tell(self._span, kind)
+            super().__exit__(kind, error, traceback)
+            if self._span is not None and self._span.is_recording():
+                self._tell(self._span, kind)
+        except Exception as failure:  # noqa: BLE001 - whatever an SDK raises
+            self._telemetry.failed(failure)
         finally:
             self._end()
 
@@ -186,22 +264,10 @@ class Call:
         if token is not None:
             context.detach(token)
         if span is not None:
-            with self._telemetry.unharmed:
+            try:
                 span.end()
-
-    def _measure(self, kind: type[BaseException] | None, seconds: float) -> None:
-        instruments, operation = self._telemetry.instruments, self._operation
-        attributes = self._telemetry.attributes(self._name)
-        instruments.duration.record(seconds, self._telemetry.ended(self._name, kind))
-        if type(operation) is Several and len(operation.operations) > 1:
-            instruments.batch.record(len(operation.operations), attributes)
-        if kind is None:
-            written = number(WRITTEN, operation, self.result)
-            if written is not None:
-                instruments.written.record(written, attributes)
-            read = number(READ, operation, self.result)
-            if read is not None:
-                instruments.read.record(read, attributes)
+            except Exception as failure:  # noqa: BLE001 - whatever an SDK raises
+                self._telemetry.failed(failure)
 
     def _tell(self, span: Span, kind: type[BaseException] | None) -> None:
         telemetry, operation = self._telemetry, self._operation
@@ -214,26 +280,3 @@ class Call:
             telemetry.writes.discard(operation.about, self._links)
         elif issubclass(kind, Exception):
             span.set_status(Status(StatusCode.ERROR))
-
-
-class Unharmed:
-    """Keeps a failure of the SDK, such as of a processor of spans, from the caller."""
-
-    def __init__(self) -> None:
-        self._is_told = False
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        if kind is None or not issubclass(kind, Exception):
-            return False
-        if not self._is_told:
-            self._is_told = True
-            _logger.warning("OpenTelemetry's SDK failed, the store goes on: %s", kind.__name__)
-        return True

@@ -11,7 +11,7 @@ from opentelemetry.trace import TracerProvider
 
 from sessionstore.operations import Operation
 from sessionstore.store import SessionStore
-from sessionstore.tracing.calls import Call, Telemetry
+from sessionstore.tracing.calls import Telemetry
 from sessionstore.tracing.instruments import instruments_of
 from sessionstore.tracing.names import SCHEMA, SCOPE, own_version
 from sessionstore.wrapper import WrapperSessionStore, as_operation
@@ -70,7 +70,13 @@ class TracedSessionStore(WrapperSessionStore):
         instruments = instruments_of(meter_provider)
         self._name = instruments.watch(self, name)
         tracer = trace.get_tracer(SCOPE, own_version(), tracer_provider, SCHEMA)
-        self._telemetry = Telemetry(self._wrapped, self._name, tracer, instruments)
+        self._telemetry = Telemetry(
+            self._wrapped,
+            self._name,
+            tracer,
+            instruments,
+            makes_spans=tracer_provider is not None,
+        )
 
     @property
     def name(self) -> str:
@@ -83,7 +89,7 @@ class TracedSessionStore(WrapperSessionStore):
     def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
     def run(self, operation: Any) -> Any:
         """Hand an operation on, within a span."""
-        with Call(self._telemetry, as_operation(operation)) as call:
+        with self._telemetry.begin(as_operation(operation)) as call:
             call.result = result = self._wrapped.run(operation)
         return result
 
@@ -93,6 +99,6 @@ class TracedSessionStore(WrapperSessionStore):
     async def arun(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
     async def arun(self, operation: Any) -> Any:
         """Async twin of `run`."""
-        with Call(self._telemetry, as_operation(operation)) as call:
+        with self._telemetry.begin(as_operation(operation)) as call:
             call.result = result = await self._wrapped.arun(operation)
         return result

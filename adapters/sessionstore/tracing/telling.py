@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -23,16 +24,27 @@ from sessionstore.operations import (
 from sessionstore.operations.base import AGENT
 from sessionstore.tracing.names import OUTCOME
 
-__all__ = ["READ", "WRITTEN", "Attributes", "asked", "came_of", "name_of", "number", "outcome"]
+__all__ = [
+    "READ",
+    "WRITTEN",
+    "Attributes",
+    "Count",
+    "asked",
+    "came_of",
+    "counter",
+    "name_of",
+    "outcome",
+]
 
 Attributes = dict[str, Any]
-Counts = dict[type, Callable[[Any, Any], int | None]]
+Count = Callable[[Any, Any], Any]
+Counts = dict[type, Count]
 _GIVEN: Counts = {
     Append: lambda asked, _: len(asked.messages),
     Create: lambda asked, _: len(asked.messages),
     ReplaceMessage: lambda *_: 1,
     Restore: lambda asked, _: len(asked.messages),
-    Update: lambda asked, _: None if asked.messages is None else len(asked.messages),
+    Update: lambda asked, _: len(asked.messages or ()),
 }
 WRITTEN: Counts = {
     **_GIVEN,
@@ -59,20 +71,25 @@ _AFTER = {
 }
 
 
-def number(counts: Counts, operation: Operation[Any], result: Any = None) -> int | None:
-    """Count something, in all of a list; ``None`` where there is no such thing in it."""
+def counter(counts: Counts, operation: Operation[Any]) -> Count | None:
+    """Give what counts something of an operation and its result; ``None`` where there is none."""
     if type(operation) is not Several:
-        count = counts.get(type(operation))
-        return None if count is None else count(operation, result)
-    results = repeat(None) if result is None else result
-    found = map(number, repeat(counts), operation.operations, results)
-    numbers = [number for number in found if number is not None]
-    return sum(numbers) if numbers else None
+        return counts.get(type(operation))
+    if not any(type(part) in counts for part in operation.operations):
+        return None
+    return partial(_sum, counts)
+
+
+def _sum(counts: Counts, operation: Several, results: Any) -> int:
+    pairs = zip(operation.operations, results or repeat(None), strict=False)
+    found = [counts[type(part)](part, each) for part, each in pairs if type(part) in counts]
+    return sum(number for number in found if number is not None)
 
 
 def _numbers(named: dict[str, Counts], operation: Operation[Any], result: Any) -> Attributes:
-    found = {name: number(counts, operation, result) for name, counts in named.items()}
-    return {name: number for name, number in found.items() if number is not None}
+    found = {name: counter(counts, operation) for name, counts in named.items()}
+    numbers = {name: count(operation, result) for name, count in found.items() if count}
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def asked(operation: Operation[Any]) -> Attributes:
