@@ -31,6 +31,7 @@ from sessionstore.redis import clients, direct, making
 from sessionstore.rows.sessions import PRUNE_MESSAGES, PRUNE_SESSIONS
 from sessionstore.sql import urls
 from sessionstore.sqlite import connections
+from sessionstore.tracing import causes
 from sessionstore.window import tokens
 
 API = DOCS / "reference" / "api"
@@ -119,6 +120,8 @@ LIMITS = {
     "sessions that are left alone": circuits._MOST,
     "what one request replays": queue._BATCH_BYTES,
     "tokens of an image": tokens._TOKENS_OF_MEDIA,
+    "spans of a session": causes._MOST_SPANS,
+    "sessions of which such spans": causes._MOST_CAUSES,
 }
 
 
