@@ -54,7 +54,10 @@ def file(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'sessions.db'}"
 
 
-@pytest.fixture(params=["sqlite", "redis", "postgres"])
+_ON_SERVERS = [pytest.param(name, marks=pytest.mark.soak) for name in ("redis", "postgres")]
+
+
+@pytest.fixture(params=["sqlite", *_ON_SERVERS])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'sessions.db'}"

@@ -78,6 +78,7 @@ def named(tests: dict[str, list[str]]) -> set[str]:
     return {f"{suite} {name}" for suite, names in tests.items() for name in names}
 
 
+@pytest.mark.soak
 def test_the_suite_catches_each_fault_and_says_what_it_leaves_out(tmp_path: Path) -> None:
     mine = tmp_path / "test_my_store.py"
     assert THEIRS in BLOCKS[1]

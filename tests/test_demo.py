@@ -52,6 +52,7 @@ def test_a_session_goes_on_where_it_is_named(demo, tmp_path):
         assert len(store.get_messages("s 1")) == 4
 
 
+@pytest.mark.soak
 def test_it_goes_on_while_redis_is_down(demo):
     with folder() as home:
         server = Server(binary(), home, {})
@@ -84,6 +85,7 @@ def test_a_store_that_is_not_there_is_told_in_a_line(demo):
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.soak
 def test_a_store_that_forgets_is_told_in_a_line(demo):
     ran = demo("--store", "memory:")
     assert ran.returncode == 1

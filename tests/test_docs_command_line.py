@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from command import environment_of
 from pages import PAGES, fences
 
@@ -17,6 +18,7 @@ PAGE = PAGES["reference/command_line"].read_text(encoding="utf-8")
 NUMBER = re.compile(r"\d+(?:[-:.,]\d+)*")
 
 
+@pytest.mark.soak
 def test_the_commands_of_the_page_print_what_is_said(tmp_path: Path) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()

@@ -113,7 +113,10 @@ START = """
 """
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres", "redis"])
+_OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("sqlite", "redis")]
+
+
+@pytest.mark.parametrize("kind", ["postgres", *_OTHERS])
 def test_twenty_processes_set_up_at_once(
     request: pytest.FixtureRequest, tmp_path: Path, warm: Warm, kind: str
 ) -> None:
