@@ -92,6 +92,7 @@ def shown(text: str, address: str = "https://example.org") -> dict[str, Any]:
     return {
         "data": session,
         "info": info_of(session),
+        "store": store,
         "page": SessionPage([info_of(session)] * 60, text, partial=True),
         "history": SessionChatMessageHistory(text, store),
         "refused history": SessionChatMessageHistory(text, store, user_id="another"),
@@ -108,6 +109,9 @@ class Page(HTMLParser):
         tags: The names of the elements.
         attributes: The names and values of their attributes.
         text: All text but the style's.
+        rows: That of each row, but for what is behind its time.
+        days: The days that stand above rows.
+        behind: What is behind the times.
     """
 
     def __init__(self, html: str) -> None:
@@ -116,6 +120,8 @@ class Page(HTMLParser):
         self.attributes: set[tuple[str, str | None]] = set()
         self.text = ""
         self.rows: list[str] = []
+        self.days: list[str] = []
+        self.behind: list[str] = []
         self._open: list[str] = []
         self.feed(html)
         self.close()
@@ -126,7 +132,10 @@ class Page(HTMLParser):
         self.attributes.update(attrs)
         self._open.append(tag)
         if tag == "tr":
-            self.rows.append("")
+            self._row = self.days if ("class", "day") in attrs else self.rows
+            self._row.append("")
+        if tag == "details":
+            self.behind.append("")
         assert tag != "th" or "scope" in dict(attrs), "a heading says what it is the heading of"
 
     def handle_endtag(self, tag: str) -> None:
@@ -136,8 +145,10 @@ class Page(HTMLParser):
         if "style" in self._open:
             return
         self.text += data
-        if "tr" in self._open:
-            self.rows[-1] += data
+        if "details" in self._open and "summary" not in self._open:
+            self.behind[-1] += data
+        elif "tr" in self._open:
+            self._row[-1] += data
 
     def handle_comment(self, data: str) -> None:
         raise AssertionError(f"a comment: {data}")

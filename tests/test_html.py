@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,23 +23,26 @@ from sessionstore import (
     SessionData,
     SessionMessage,
     SessionPage,
+    SQLiteSessionStore,
     StoreUnavailableError,
     Window,
+    WrapperSessionStore,
 )
 from sessionstore.fallback.entries import decode_entry
+from sessionstore.notebook.lists import list_html
 from sessionstore.operations import Append, Get
 from sessionstore.testing.content import BAD_MESSAGES, MESSAGES
 from sessionstore.testing.strategies import MODEST, messages
 
 TAGS = {"div", "style", "header", "strong", "bdi", "small", "b", "i", "p", "code"}
-TAGS |= {"table", "thead", "tbody", "tr", "th", "td"}
+TAGS |= {"table", "thead", "tbody", "tr", "th", "td", "details", "summary"}
 CLASSES = {
     "sessionstore-html mathjax_ignore tex2jax_ignore",
     *["log", "page", "fields", "user", "assistant", "tool", "system", "developer", "other"],
-    *["time", "text", "call", "result", "open", "error", "more", "degraded", "healthy"],
+    *["day", "text", "call", "result", "open", "error", "more", "degraded", "healthy"],
 }
 ATTRIBUTES = {("colspan", "3"), ("dir", "auto"), *(("class", name) for name in CLASSES)}
-ATTRIBUTES |= {("scope", "col"), ("scope", "row")}
+ATTRIBUTES |= {("scope", "col"), ("scope", "row"), ("scope", "rowgroup")}
 
 
 def read(thing: Any) -> Page:
@@ -191,8 +195,36 @@ def test_neither_repr_nor_rich_shows_what_a_user_wrote() -> None:
 def test_a_session_shows_role_time_and_content() -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=1)))
     page = read(session(said("Hello!", name="alice", created_at=moment), user_id="u"))
-    assert page.rows == ["roletime (UTC)content", "user alice2026-01-02 02:04:05Hello!"]
+    assert page.rows == ["roletime (UTC)content", "user alice02:04:05Hello!"]
+    assert page.days == ["2026-01-02"]
     assert "session s1 agent default · user u · version 1 · 1 message" in page.text
+
+
+def test_a_title_comes_before_all_else() -> None:
+    made = session(metadata={"topic": "cats", "title": "A <talk>"})
+    assert read(made).text.startswith("A <talk> session s1 · agent default")
+    assert 'metadata {"topic": "cats"}' in read(made).text
+    assert read(SessionPage([info_of(made)])).rows[1].startswith("s1A <talk> · agent default")
+
+
+def test_a_day_stands_once_above_what_is_of_it() -> None:
+    moments = [datetime(2026, 1, day, 23, n, tzinfo=timezone.utc) for day in (1, 2) for n in (1, 2)]
+    made = session(*(said("x", created_at=moment) for moment in moments))
+    assert read(made).days == ["2026-01-01", "2026-01-02"]
+    assert [row[-9:-1] for row in read(made).rows[1:]] == ["23:01:00", "23:02:00"] * 2
+    infos = [msgspec.structs.replace(info_of(made), updated_at=moment) for moment in moments]
+    assert read(SessionPage(infos)).days == ["2026-01-01", "2026-01-02"]
+
+
+def test_ids_and_tokens_are_behind_the_time() -> None:
+    usage = {"input_tokens": 1200, "output_tokens": 7}
+    asked = msgspec.structs.replace(
+        calling("a"), id="m1", extra={"langchain": {"usage_metadata": usage}}
+    )
+    page = read(session(asked, said("result", "tool", id="m2", tool_call_id="a")))
+    assert page.behind == ["id m1tokens 1,200 in, 7 outresult m2"]
+    assert "m1" not in "".join(page.rows)
+    assert read(session_of(said("x", created_at=None, id="m1"))).behind == ["id m1"]
 
 
 def test_a_long_session_is_shortened_with_a_count() -> None:
@@ -338,7 +370,50 @@ def test_a_page_is_shortened_and_says_what_it_lacks() -> None:
     assert "away" not in whole.text
 
 
-# -- What a history and a fallback show -----------------------------------------------------------
+# -- Lists of messages ----------------------------------------------------------------------------
+
+
+def test_a_list_of_messages_is_shown_as_a_table_and_no_other_list_is() -> None:
+    messages = session(*(said(f"message {i}") for i in range(30))).messages
+    page = Page(str(list_html(messages)))
+    assert page.text.startswith("30 messages")
+    assert page.rows[1] == "… 10 earlier messages"
+    assert page.rows[2].endswith("message 10")
+    for other in ([], [1], [*messages, 1], [1, *messages], [messages]):
+        assert list_html(other) is None
+
+
+def test_a_list_that_shows_itself_goes_on_to() -> None:
+    class Shown(list[Any]):
+        def _repr_html_(self) -> str:
+            return "itself"
+
+    assert list_html(Shown([said("x")])) == "itself"
+
+
+NOTEBOOK = """
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    formatter = shell.display_formatter.formatters["text/html"]
+    {before}
+    import sessionstore
+
+    store = sessionstore.InMemorySessionStore()
+    store.append_message("s", {{"role": "user", "content": "Hello!"}})
+    for value in (store.get_messages("s"), store.get_messages("s")[-1:], [1], []):
+        print(formatter(value) and "Hello!" in formatter(value))
+"""
+
+
+def test_a_notebook_shows_lists_of_messages_by_itself() -> None:
+    theirs = "formatter.for_type(list, lambda value: None)"
+    with Children() as children:
+        assert children.run(NOTEBOOK.format(before="")).split() == ["True", "True", "None", "None"]
+        assert children.run(NOTEBOOK.format(before=theirs)).split() == ["None"] * 4
+
+
+# -- What a history, a store and a fallback show --------------------------------------------------
 
 
 class Watched(InMemorySessionStore):
@@ -394,6 +469,40 @@ def test_a_history_of_another_user_shows_nothing_of_it() -> None:
     assert "SessionAccessError" in page.text
     assert "private" not in page.text
     assert "Not there yet." in read(SessionChatMessageHistory("s2", store)).text
+
+
+def test_a_store_shows_its_newest_sessions_by_one_list() -> None:
+    store = Watched()
+    assert "No sessions." in read(store).text
+    for n in range(12):
+        store.create(f"s{n}", messages=[said("private")], metadata={"title": f"Talk {n}"})
+    store.calls.clear()
+    for viewed in (store, WrapperSessionStore(store)):
+        page = read(viewed)
+        assert store.calls.pop() == "a request"
+        assert store.calls == []
+        assert len(page.rows) == 11
+        assert page.rows[1].startswith("s11Talk 11 · agent default · no owner · version 1 · 1 mess")
+        assert "(<12 sessions>)" in page.text
+        assert "list_sessions gives more" in page.text
+        assert "private" not in page.text
+
+
+def test_a_store_that_is_closed_or_away_says_so(tmp_path: Path) -> None:
+    with SQLiteSessionStore(tmp_path / "s.db") as store:
+        store.create("s1")
+    assert "SessionStoreError: " in read(store).text
+    assert "closed" in read(store).text
+    away = Watched()
+    away.error = RuntimeError(PASSWORD)
+    assert PASSWORD not in read(away).text
+
+
+def test_a_wrapper_around_a_fallback_shows_how_that_stands() -> None:
+    with WrapperSessionStore(FallbackSessionStore(Watched())) as store:
+        primary = store.wrapped.wrapped  # type: ignore[attr-defined]
+        assert "healthy" in read(store).text
+        assert primary.calls == []
 
 
 def test_a_fallback_shows_its_state_and_its_pending_writes() -> None:

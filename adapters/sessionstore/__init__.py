@@ -8,6 +8,7 @@ A name whose driver is not installed raises an `ImportError` that says what to i
 `hasattr` too; `dir` and a star leave it out.
 """
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -140,3 +141,7 @@ def __dir__() -> list[str]:
 
 def _can_be_had(name: str) -> bool:
     return name not in _DRIVERS or find_spec(_DRIVERS[name][0]) is not None
+
+
+if "IPython" in sys.modules:  # in a notebook lists of messages are tables
+    import_module("sessionstore.notebook.lists").show_lists()

@@ -904,6 +904,12 @@ class SessionStore(Runner):
         """Async twin of `close`."""
         self.close()
 
+    def _repr_html_(self) -> str:
+        """Show a notebook the 10 newest sessions, by one `list_sessions`, or why it can't."""
+        from sessionstore.notebook import store_html  # noqa: PLC0415 - only a notebook needs it
+
+        return store_html(self)
+
     def __enter__(self) -> Self:
         """Give the store, to be closed when the block ends."""
         return self

@@ -90,6 +90,13 @@ class WrapperSessionStore(OuterSessionStore):
         """Tell what it wraps."""
         return f"{type(self).__name__}({self._wrapped!r})"
 
+    def _repr_html_(self) -> str:
+        """Show a notebook the newest sessions; around a fallback, how that stands."""
+        inner = unwrapped(self)
+        return (
+            inner._repr_html_() if isinstance(inner, OuterSessionStore) else super()._repr_html_()
+        )
+
     @overload
     def run(self, operation: Operation[T]) -> T: ...
     @overload

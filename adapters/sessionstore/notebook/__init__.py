@@ -1,7 +1,8 @@
 """What a notebook shows of sessions and stores: tables that run, load and leak nothing.
 
 Every text is escaped and shortened, by `_text` or `_label`, and none stands in an attribute. There
-is no script, link or picture. Where a viewer drops the style, a plain table is left.
+is no script, link or picture. Where a viewer drops the style, a plain table is left. A day stands
+once, above what is of that day; a message's id and tokens are behind its time, in a `<details>`.
 
 This module imports none of the classes that it shows: they import it when somebody looks.
 """
@@ -13,19 +14,28 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import timezone
+from datetime import datetime, timezone
 from html import escape
 from itertools import takewhile
 from pkgutil import get_data
 from typing import Any, NamedTuple
 
 from sessionstore.errors import SessionStoreError
+from sessionstore.forms.usage import tokens_of
 from sessionstore.notebook.parts import CALLS, as_dict, block_of, known_of, paired
 
-__all__ = ["document_html", "fallback_html", "page_html", "session_html", "stored_html"]
+__all__ = [
+    "document_html",
+    "fallback_html",
+    "messages_html",
+    "page_html",
+    "session_html",
+    "store_html",
+    "stored_html",
+]
 
 # What is shown at most: of a page, a session, a message; then of a text, a fact, a name.
-_SESSIONS, _MESSAGES, _PARTS = 50, 20, 10
+_SESSIONS, _NEWEST, _MESSAGES, _PARTS = 50, 10, 20, 10
 _CHARACTERS, _LINES, _FACT, _NAME = 600, 12, 300, 60
 
 
@@ -43,6 +53,7 @@ _IN_A_NOTEBOOK, _ALL = _Room(), _Room(*[sys.maxsize - 1] * 4)
 _ROLES = ("user", "assistant", "tool", "system", "developer")
 # Control characters are shown as their pictures: a browser shows nothing, or something else.
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"}
+_LOG, _PAGE = ("role", "time (UTC)", "content"), ("session", "about", "updated (UTC)")
 _STYLE = (get_data(__name__, "notebook.css") or b"").decode()
 # No script, no picture, nothing from anywhere, whatever a browser should make of the rest.
 _DOCUMENT = """<!doctype html>
@@ -84,14 +95,18 @@ def document_html(session: Any) -> str:
 
 
 def _session(session: Any, place: Iterable[str], room: _Room) -> str:
-    messages = session.messages
-    rows = paired(messages[-room.messages :])
-    left = max(session.message_count, len(messages)) - len(messages[-room.messages :])
-    shown = [_message(*row, room, is_last=row is rows[-1]) for row in rows]
-    table = "".join([_left_out(left, "earlier message"), *shown]) or _note("No messages.")
+    count = max(session.message_count, len(session.messages))
+    table = _messages(session.messages, count, room)
     times = f"updated {_utc(session.updated_at)} UTC, created {_utc(session.created_at)} UTC"
-    facts, title = [*_facts(session), times, *place], f"session {_label(session.id, _CHARACTERS)}"
-    return _view("log", title, facts, table, "role", "time (UTC)", "content")
+    name, title = f"session {_label(session.id, _CHARACTERS)}", _title(session)
+    facts = [*([name] if title else []), *_facts(session), times, *place]
+    return _view("log", title or name, facts, table, *_LOG)
+
+
+def messages_html(messages: Sequence[Any]) -> str:
+    """Show a list of messages: the last 20 of them, each tool's result beside its call."""
+    table = _messages(messages, len(messages), _IN_A_NOTEBOOK)
+    return _view("log", _counted(len(messages), "message"), [], table, *_LOG)
 
 
 def page_html(page: Any) -> str:
@@ -100,9 +115,21 @@ def page_html(page: Any) -> str:
     facts += ["more on the next page: give its cursor to list_sessions"] if page.cursor else []
     facts += ["the store is away: this is what is known"] if page.partial else []
     shown = page.sessions[:_SESSIONS]
-    rows = [_row(_label(one.id), " · ".join(_facts(one)), _utc(one.updated_at)) for one in shown]
-    table = "".join(rows) + _left_out(len(page.sessions) - len(shown), "more session")
-    return _view("page", "sessions", facts, table, "session", "about", "updated (UTC)")
+    table = _sessions(shown) + _left_out(len(page.sessions) - len(shown), "more session")
+    return _view("page", "sessions", facts, table, *_PAGE)
+
+
+def store_html(store: Any) -> str:
+    """Show a store's 10 newest sessions, by one list; or the error: it never raises."""
+    title, facts = type(store).__name__, [f"its {_NEWEST} newest sessions at most"]
+    try:
+        title = repr(store)
+        page = store.list_sessions(limit=_NEWEST)
+        facts += ["list_sessions gives more"] if page.cursor else []
+        rows = _sessions(page.sessions) or _note("No sessions.")
+    except Exception as error:  # noqa: BLE001 - a notebook shows it, and goes on
+        rows = _error(error)
+    return _view("page", _label(title, _FACT), facts, rows, *_PAGE)
 
 
 def stored_html(store: Any, session_id: str, *, user_id: str | None = None) -> str:
@@ -115,8 +142,7 @@ def stored_html(store: Any, session_id: str, *, user_id: str | None = None) -> s
             return session_html(session, place)
         row = _note("Not there yet.")
     except Exception as error:  # noqa: BLE001 - a notebook shows it, and goes on
-        why = f": {error}" if isinstance(error, SessionStoreError) else ""  # others quote secrets
-        row = _note(_label(f"{type(error).__name__}{why}", _FACT), "error")
+        row = _error(error)
     return _view("log", f"session {_label(session_id, _CHARACTERS)}", place, row)
 
 
@@ -144,11 +170,24 @@ def fallback_html(
     return _view("fields", "FallbackSessionStore", [], "".join(rows), "state", shown)
 
 
+def _sessions(sessions: Iterable[Any]) -> str:
+    def row(session: Any) -> tuple[str, str]:
+        day, time = _moment(session.updated_at)
+        title = _title(session)
+        about = " · ".join([*([f"<b>{title}</b>"] if title else []), *_facts(session)])
+        return day, _row(_label(session.id), about, _label(time))
+
+    return _by_day(map(row, sessions))
+
+
+def _title(session: Any) -> str:
+    title = as_dict(session.metadata).get("title")
+    return _label(title) if title else ""
+
+
 def _facts(session: Any) -> list[str]:
-    metadata = dict(as_dict(session.metadata))
-    title = metadata.pop("title", None)
+    metadata = {key: value for key, value in as_dict(session.metadata).items() if key != "title"}
     return [
-        *([_label(title)] if title else []),
         f"agent {_label(session.agent_id)}",
         "no owner" if session.user_id is None else f"user {_label(session.user_id)}",
         f"version {session.version:,}",
@@ -160,7 +199,17 @@ def _facts(session: Any) -> list[str]:
 # -- Messages -------------------------------------------------------------------------------------
 
 
-def _message(message: Any, calls: list[Any], room: _Room, *, is_last: bool) -> str:
+def _messages(messages: Sequence[Any], count: int, room: _Room) -> str:
+    """Show the last of some messages, of which there are so many."""
+    kept = messages[-room.messages :]
+    rows = paired(kept)
+    shown = _by_day(_message(*row, room, is_last=row is rows[-1]) for row in rows)
+    return _left_out(count - len(kept), "earlier message") + shown or _note("No messages.")
+
+
+def _message(message: Any, calls: list[Any], room: _Room, *, is_last: bool) -> tuple[str, str]:
+    """Give the day of a message, and its row."""
+
     def line(pair: Any) -> str:
         call, result = pair
         args = _text(_json(call.get("args"), room.characters), room, "more")
@@ -172,7 +221,21 @@ def _message(message: Any, calls: list[Any], room: _Room, *, is_last: bool) -> s
     speaker = f" <small>{_label(message.name)}</small>" if message.name else ""
     said = _said(message, room, *CALLS * bool(calls)) + _some(calls, line, "call", room.parts)
     role = message.role if message.role in _ROLES else "other"
-    return _row(_label(message.role) + speaker, _utc(message.created_at), said, kind=role)
+    day, time = _moment(message.created_at)
+    behind = _behind(time, message, [result for _, result in calls if result], room)
+    return day, _row(_label(message.role) + speaker, behind, said, kind=role)
+
+
+def _behind(time: str, message: Any, results: list[Any], room: _Room) -> str:
+    """Show a time, and behind it the ids and tokens of a message and of the results beside it."""
+    lines = [f"id {_label(message.id)}"] if message.id is not None else []
+    if tokens := tokens_of(message):
+        lines.append(f"tokens {tokens.input:,} in, {tokens.output:,} out")
+    lines += [f"result {_label(one.id)}" for one in results[: room.parts] if one.id is not None]
+    if not lines:
+        return _label(time)
+    shown = "".join(f"<p>{line}</p>" for line in lines)
+    return f"<details><summary>{_label(time or 'no time')}</summary>{shown}</details>"
 
 
 def _said(message: Any, room: _Room, *without: str) -> str:
@@ -242,10 +305,18 @@ def _json(value: Any, room: int = _CHARACTERS) -> str:
         return "what is not JSON"
 
 
-def _utc(moment: Any) -> str:
-    with suppress(AttributeError, OverflowError, ValueError):  # no time; the first day, or the last
+def _moment(moment: Any) -> tuple[str, str]:
+    """Give a day and a time, in UTC; of what is no time, no day."""
+    if not isinstance(moment, datetime):
+        return "", str(moment or "")[:19]
+    with suppress(OverflowError, ValueError):  # the first day, or the last
         moment = moment.astimezone(timezone.utc)
-    return _label(str(moment or "")[:19])
+    day, _, time = str(moment)[:19].partition(" ")
+    return day, time
+
+
+def _utc(moment: Any) -> str:
+    return _label(" ".join(_moment(moment)).strip())
 
 
 def _counted(number: int, thing: str) -> str:
@@ -269,6 +340,22 @@ def _view(kind: str, title: str, facts: Iterable[str], rows: str, *heads: str) -
 def _row(head: str, *values: str, kind: str = "other") -> str:
     cells = "".join(f"<td>{value}</td>" for value in values)
     return f'<tr class="{kind}"><th scope="row">{head}</th>{cells}</tr>'
+
+
+def _by_day(rows: Iterable[tuple[str, str]]) -> str:
+    """Put rows together, each day once, above the first row that is of another day."""
+    before, parts = "", []
+    for day, row in rows:
+        if day and day != before:
+            parts.append(f'<tr class="day"><th scope="rowgroup" colspan="3">{day}</th></tr>')
+            before = day
+        parts.append(row)
+    return "".join(parts)
+
+
+def _error(error: Exception) -> str:
+    why = f": {error}" if isinstance(error, SessionStoreError) else ""  # others quote secrets
+    return _note(_label(f"{type(error).__name__}{why}", _FACT), "error")
 
 
 def _note(text: str, kind: str = "more") -> str:
