@@ -145,6 +145,20 @@ def test_a_page_shows_the_whole_session_to_its_user_alone(
     assert "39 earlier messages" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("ending", "begin"), [("png", b"\x89PNG"), ("SVG", b"<?xml")])
+def test_a_session_is_drawn_into_a_file(
+    cli: Command, file: str, tmp_path: Path, ending: str, begin: bytes
+) -> None:
+    fill(file)
+    picture = tmp_path / f"trip.{ending}"
+    ran = cli.run("show", "trip", "--plot", picture, url=file)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", f"sessionstore: wrote {picture}\n")
+    assert picture.read_bytes().startswith(begin)
+    assert picture.stat().st_mode & 0o777 == 0o600
+    refused = cli.run("show", "trip", "--plot", picture, url=file)
+    assert (refused.returncode, "give --yes" in refused.stderr) == (2, True)
+
+
 # -- Moving ---------------------------------------------------------------------------------------
 
 

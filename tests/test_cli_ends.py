@@ -47,6 +47,8 @@ def url(tmp_path: Path) -> str:
         (["ls", "--cursor", "nonsense"], 2, "--cursor is invalid"),
         (["prune", "--retention-days", "0"], 2, "--retention-days must be"),
         (["show", "trip", "--html", "no/such/page.html"], 1, "no/such: there is no such folder"),
+        (["show", "trip", "--plot", "trip.gif"], 2, "must end in .png, .svg or .pdf"),
+        (["show", "trip", "--plot", "a.png", "--json"], 2, "only one of them"),
         (["import", "--from", "openai-agents", "no.db"], 1, "no such SQLite file: no.db"),
         (["import", "--from", "langgraph-sqlite", "no.db"], 1, "no such SQLite file: no.db"),
         (["ls", "--since", "yesterday"], 2, "write 90s, 30m, 12h, 7d or 2w"),
@@ -190,6 +192,25 @@ runpy.run_module("sessionstore", run_name="__main__", alter_sys=True)
     assert ran.stderr == (
         "sessionstore: the command line needs the cli extra: pip install 'sessionstore[cli]'\n"
     )
+
+
+def test_to_draw_without_its_extra_says_what_to_install(url: str) -> None:
+    program = """
+import runpy, sys
+
+sys.modules["matplotlib"] = None
+sys.argv = ["sessionstore", "show", "trip", "--plot", "trip.png"]
+runpy.run_module("sessionstore", run_name="__main__", alter_sys=True)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment_of(url),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+    assert "pip install 'sessionstore[plots]'" in ran.stderr
 
 
 def test_to_list_sessions_imports_no_framework_and_no_other_driver(url: str) -> None:

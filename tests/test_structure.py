@@ -36,6 +36,7 @@ HOOKS = {
     "_make",
     "_replace",
     "_repr_html_",
+    "_repr_png_",
     "_stream",
     "_transform_stream_with_config",
 }

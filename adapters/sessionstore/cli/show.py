@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,8 @@ from sessionstore.errors import SessionNotFoundError
 from sessionstore.models import SessionData
 
 __all__ = ["show"]
+
+_PICTURES = (".png", ".svg", ".pdf")
 
 
 def show(
@@ -37,6 +40,10 @@ def show(
             metavar="FILE", help="Write one page of HTML that loads nothing; - prints it."
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw turns and calls over time: a .png, .svg or .pdf."),
+    ] = None,
     timeout: Timeout = None,
     yes: Yes = False,
 ) -> None:
@@ -44,14 +51,18 @@ def show(
 
     Each call of a tool has its result below it.
     """
-    if as_document and html is not None:
-        raise UsageError("give --json or --html, not both")
+    if sum((as_document, html is not None, plot is not None)) > 1:
+        raise UsageError("give --json, --html or --plot, only one of them")
+    if plot is not None:
+        _check_plot(plot)
     with open_given(store, store_file, timeout) as opened:
         session = opened.get(session_id, limit=last, user_id=user)
     if session is None:
         raise SessionNotFoundError(f"there is no session {session_id!r}: ls lists those there are")
     if html is not None:
         _page(session, html, yes=yes)
+    elif plot is not None:
+        _plot(session, plot, yes=yes)
     elif as_document:
         say_json(session)
     else:
@@ -66,7 +77,26 @@ def _page(session: SessionData, file: Path, *, yes: bool) -> None:
     if str(file) == "-":
         say_raw(page)
         return
+    _write(file, page.encode(), yes=yes)
+
+
+def _check_plot(file: Path) -> None:
+    """Refuse what can't be drawn before a store is asked."""
+    if file.suffix.lower() not in _PICTURES:
+        raise UsageError("the FILE of --plot must end in .png, .svg or .pdf")
+    import sessionstore.plots  # noqa: F401, PLC0415 - it says what is missing
+
+
+def _plot(session: SessionData, file: Path, *, yes: bool) -> None:
+    from sessionstore.plots import session_timeline  # noqa: PLC0415 - only this needs matplotlib
+
+    drawn = BytesIO()
+    session_timeline(session).savefig(drawn, format=file.suffix[1:].lower())
+    _write(file, drawn.getvalue(), yes=yes)
+
+
+def _write(file: Path, content: bytes, *, yes: bool) -> None:
     if file.exists():
         confirm(f"Write over {file}", yes=yes)
-    write_private(file, page.encode())
+    write_private(file, content)
     tell(f"wrote {file}")
