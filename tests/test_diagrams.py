@@ -36,6 +36,18 @@ def test_a_picture_is_as_it_is_drawn(draw: ModuleType, name: str) -> None:
     assert all(told)
 
 
+TIMELINES = sorted(path.name for path in (DIAGRAMS / "timelines").glob("*.svg"))
+
+
+@pytest.mark.parametrize("name", TIMELINES)
+def test_a_time_line_is_on_a_page_and_readable_in_light_and_dark(name: str) -> None:
+    drawn = (DIAGRAMS / "timelines" / name).read_text(encoding="utf-8")
+    assert "prefers-color-scheme: dark" in drawn
+    assert ET.fromstring(drawn).findtext("{http://www.w3.org/2000/svg}title")  # noqa: S314 - our own
+    page = PAGES["guides/notebooks"].read_text(encoding="utf-8")
+    assert f"diagrams/timelines/{name})" in page
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_picture_is_on_a_page(name: str) -> None:
     assert any(f"diagrams/{name})" in path.read_text(encoding="utf-8") for path in PAGES.values())

@@ -44,6 +44,7 @@ PAGES = {
     "sessionstore.sql": "sql",
     "sessionstore.fallback": "fallback",
     "sessionstore.transfer": "transfer",
+    "sessionstore.plots": "plots",
     "sessionstore.flow": "for_stores",
     "sessionstore.testing": "testing",
     "langchain_sessionstore": "langchain_sessionstore",
