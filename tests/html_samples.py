@@ -93,6 +93,7 @@ def shown(text: str, address: str = "https://example.org") -> dict[str, Any]:
         "data": session,
         "info": info_of(session),
         "store": store,
+        "handle": store.session(text, user_id="another"),
         "page": SessionPage([info_of(session)] * 60, text, partial=True),
         "history": SessionChatMessageHistory(text, store),
         "refused history": SessionChatMessageHistory(text, store, user_id="another"),

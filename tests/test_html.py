@@ -471,6 +471,15 @@ def test_a_history_of_another_user_shows_nothing_of_it() -> None:
     assert "Not there yet." in read(SessionChatMessageHistory("s2", store)).text
 
 
+def test_a_handle_on_a_session_shows_it_to_its_user_alone() -> None:
+    store = InMemorySessionStore()
+    store.create("s1", user_id="alice", messages=[said("private")])
+    assert "private" in read(store.session("s1", user_id="alice")).text
+    refused = read(store.session("s1", user_id="bob")).text
+    assert "SessionAccessError" in refused
+    assert "private" not in refused
+
+
 def test_a_store_shows_its_newest_sessions_by_one_list() -> None:
     store = Watched()
     assert "No sessions." in read(store).text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from sessionstore import (
 from sessionstore.forms.usage import Tokens, tokens_of
 from sessionstore.plots import outage_timeline, session_timeline
 from sessionstore.plots.clock import Clock, duration, merged
-from sessionstore.plots.happenings import Mark, Outage, marks_of, outages_of
+from sessionstore.plots.happenings import Mark, Outage, Wait, marks_of, outages_of, waits_of
 from sessionstore.plots.looks import LOOKS, drawable
 from sessionstore.stats import StoreEvent, StoreStats
 
@@ -287,11 +287,14 @@ def test_slow_sessions_and_rejected_writes_are_marked_with_their_numbers() -> No
     assert labels == ["primary", "pending", "replay", "slow sessions", "set aside"]
 
 
-def test_a_hundred_events_are_drawn_with_the_words_of_the_last() -> None:
+def test_a_hundred_events_are_drawn_with_words_that_do_not_meet() -> None:
     events = [event(n * 60, ("degraded", "recovered")[n % 2]) for n in range(100)]
     figure = drawn(outage_timeline(Told(*events)))
     assert bars(figure, "degraded") == 50
-    assert len(words(figure, "words")) == 12
+    figure.draw_without_rendering()
+    places = [text.get_window_extent() for text in artists(figure, "words")]
+    assert 2 <= len(places) < 20
+    assert not any(one.overlaps(other) for one, other in combinations(places, 2))
 
 
 def test_outages_are_read_from_events() -> None:
@@ -315,6 +318,16 @@ def test_outages_are_read_from_events() -> None:
     assert marks_of(stats) == [Mark("rejected", at + 12, 2)]
     forgotten = StoreStats(degraded_since=BEGIN, events=(event(1, "slow_session"),))
     assert outages_of(forgotten) == [Outage(at)]
+
+
+def test_what_waits_is_of_its_outage_or_of_now() -> None:
+    over, away = Outage(1, 2, 3, replayed=4, rejected=1), Outage(5)
+    assert waits_of(StoreStats(), [over, away], 9) == [Wait(1, 3, 5, is_now=False)]
+    now = Wait(9, 9, 7, is_now=True)
+    assert waits_of(StoreStats(pending=7), [], 9) == [now]
+    assert waits_of(StoreStats(pending=7), [over], 9) == [Wait(1, 3, 5, is_now=False), now]
+    since = Wait(5, 9, 7, is_now=True)
+    assert waits_of(StoreStats(pending=7), [over, away], 9)[1:] == [since]
 
 
 def test_what_has_no_stats_is_refused() -> None:

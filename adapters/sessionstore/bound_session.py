@@ -74,6 +74,12 @@ class BoundSession:
         """Tell which session of which store it is."""
         return f"BoundSession({self._store!r}, {self.session_id!r})"
 
+    def _repr_html_(self) -> str:
+        """Show a notebook the session, with its last 20 messages, by one `get`, or the error."""
+        from sessionstore.notebook import stored_html  # noqa: PLC0415 - only a notebook needs it
+
+        return stored_html(self._store, self.session_id, user_id=self.user_id)
+
     def messages(
         self,
         *,

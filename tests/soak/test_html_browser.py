@@ -198,7 +198,7 @@ def test_hostile_text_runs_nothing_and_loads_nothing(
     there = outputs(listener.address)
     title, document = titled(put(way, there), tmp_path)
     assert title == "mine"
-    assert document.count('<div class="sessionstore-html ') == len(there) == 117
+    assert document.count('<div class="sessionstore-html ') == len(there) == 130
     assert f"&lt;script&gt;{ATTACK}&lt;/script&gt;" in document
     assert listener.asked == []
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sessionstore.stats import StoreEvent, StoreStats
 
-__all__ = ["Mark", "Outage", "marks_of", "outages_of"]
+__all__ = ["Mark", "Outage", "Wait", "marks_of", "outages_of", "waits_of"]
 
 
 class Outage(NamedTuple):
@@ -38,6 +38,15 @@ class Mark(NamedTuple):
     number: int
 
 
+class Wait(NamedTuple):
+    """From when to when so many writes waited, or wait now. Times as of an `Outage`."""
+
+    begin: float
+    end: float
+    number: int
+    is_now: bool
+
+
 def outages_of(stats: StoreStats) -> list[Outage]:
     """Give the outages that are known of, the oldest first."""
     outages: list[Outage] = []
@@ -65,6 +74,22 @@ def marks_of(stats: StoreStats) -> list[Mark]:
         for at, event in _in_order(stats.events)
         if event.kind in ("slow_session", "rejected") or (event.kind == "replayed" and at < begin)
     ]
+
+
+def waits_of(stats: StoreStats, outages: Sequence[Outage], now: float) -> list[Wait]:
+    """Give when writes waited: in each outage those that it ended with, and what waits now."""
+    waits = [
+        Wait(outage.begin, outage.settled, number, is_now=False)
+        for outage in outages
+        if outage.settled and (number := outage.replayed + outage.rejected)
+    ]
+    if stats.pending:
+        last = outages[-1] if outages else None
+        is_open = last is not None and (last.end is None or last.settled is None)
+        begin = last.begin if last is not None and is_open else now
+        waits = [one for one in waits if one.begin < begin or not is_open]
+        waits.append(Wait(begin, now, stats.pending, is_now=True))
+    return waits
 
 
 def _in_order(events: Iterable[StoreEvent]) -> Iterable[tuple[float, StoreEvent]]:

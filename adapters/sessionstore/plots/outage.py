@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sessionstore.plots.clock import Clock, duration, merged, ticks
-from sessionstore.plots.happenings import Mark, Outage, marks_of, outages_of
+from sessionstore.plots.happenings import Mark, Outage, marks_of, outages_of, waits_of
 from sessionstore.plots.looks import Look, Theme, drawable, finished, look_of, prepared
 from sessionstore.stats import StoreStats
 
 __all__ = ["outage_timeline"]
 
-_WORDS = 12  # outages: of more, the words would meet
+_LETTER = 0.008  # of the axis: what a letter takes
 _MARKED = {"slow_session": "slow sessions", "rejected": "set aside"}
 
 
@@ -116,35 +116,26 @@ def _primary(axes: Axes, scene: _Scene) -> None:
     away = [(begin, max(end - begin, 0.003 * scene.width)) for begin, end in edges]
     _bars(axes, healthy, 0, look.good, "healthy")
     _bars(axes, away, 0, look.bad, "degraded")
-    for one, (begin, end) in _with_words(scene.outages, edges):
+    told = []
+    for one, (begin, end) in zip(scene.outages, edges, strict=True):
         took = duration((one.end or scene.now) - one.begin)
-        why = f", {drawable(one.error)}" if one.error and len(scene.outages) == 1 else ""
-        words = f"away for {took}{'' if one.end else ' so far'}{why}"
-        _words(axes, words, (begin + end) / 2, 0, look)
+        why = f", {drawable(one.error)}" if one.error and len(edges) == 1 else ""
+        told.append(((begin + end) / 2, f"away for {took}{'' if one.end else ' so far'}{why}"))
+    _words(axes, told, 0, scene)
 
 
 def _waiting(axes: Axes, scene: _Scene) -> None:
     """Draw from when to when writes waited, and how many."""
-    look, at, stats = scene.look, scene.clock.at, scene.stats
-    spans, told = [], []
-    for one in scene.outages:
-        is_last = one is scene.outages[-1]
-        count = one.replayed + one.rejected
-        if not (count or (is_last and stats.pending)):
-            continue
-        begin = at(one.begin)
-        waits = is_last and stats.pending
-        end = at(scene.now if waits else one.settled or scene.now)
-        spans.append((begin, max(end - begin, 0.003 * scene.width)))
-        told.append(
-            ((begin + end) / 2, f"{stats.pending:,} wait now" if waits else f"{count:,} waited")
-        )
-    if stats.pending and not scene.outages:
-        spans.append((at(scene.now), 0.003 * scene.width))
-        told.append((at(scene.now), f"{stats.pending:,} wait now"))
-    _bars(axes, spans, 1, look.tool, "pending")
-    for place, words in told[-_WORDS:]:
-        _words(axes, words, place, 1, look)
+    at, least = scene.clock.at, 0.003 * scene.width
+    waits = waits_of(scene.stats, scene.outages, scene.now)
+    edges = [(at(one.begin), at(one.end)) for one in waits]
+    spans = [(begin, max(end - begin, least)) for begin, end in edges]
+    _bars(axes, spans, 1, scene.look.tool, "pending")
+    told = [
+        ((begin + end) / 2, f"{one.number:,} {'wait now' if one.is_now else 'waited'}")
+        for one, (begin, end) in zip(waits, edges, strict=True)
+    ]
+    _words(axes, told, 1, scene)
 
 
 def _replay(axes: Axes, scene: _Scene) -> None:
@@ -153,8 +144,8 @@ def _replay(axes: Axes, scene: _Scene) -> None:
     edges = [(at(one.end or one.begin), at(one.settled or one.begin)) for one in done]
     least = 0.003 * scene.width
     _bars(axes, [(begin, max(end - begin, least)) for begin, end in edges], 2, look.user, "replay")
-    for one, (_, end) in _with_words(done, edges):
-        _words(axes, f"{one.replayed:,} replayed", end, 2, look)
+    pairs = zip(done, edges, strict=True)
+    _words(axes, [(end, f"{one.replayed:,} replayed") for one, (_, end) in pairs], 2, scene)
     early = [mark for mark in scene.marks if mark.kind == "replayed"]
     _marked(axes, early, 2, scene)
 
@@ -167,8 +158,8 @@ def _marked(axes: Axes, marks: Sequence[Mark], row: int, scene: _Scene) -> None:
     places = [scene.clock.at(mark.at) for mark in marks]
     style: Any = {"color": color, "marker": marker, "markersize": 7, "gid": kind}
     axes.plot(places, [row] * len(marks), linestyle="none", **style)
-    for mark, place in list(zip(marks, places, strict=True))[-_WORDS:]:
-        _words(axes, f"{mark.number:,}", place, row, look)
+    numbers = [f"{mark.number:,}" for mark in marks]
+    _words(axes, list(zip(places, numbers, strict=True)), row, scene)
 
 
 def _bars(
@@ -179,15 +170,15 @@ def _bars(
         axes.broken_barh(spans, (row - half, 2 * half), facecolor=color, zorder=2).set_gid(kind)
 
 
-def _words(axes: Axes, words: str, place: float, row: float, look: Look) -> None:
-    style: Any = {"ha": "center", "va": "bottom", "fontsize": 8, "color": look.ink}
-    axes.text(place, row - 0.2, words, gid="words", **style)
-
-
-def _with_words(
-    outages: Sequence[Outage], edges: Sequence[tuple[float, float]]
-) -> Iterable[tuple[Outage, tuple[float, float]]]:
-    return list(zip(outages, edges, strict=True))[-_WORDS:]
+def _words(axes: Axes, told: Sequence[tuple[float, str]], row: int, scene: _Scene) -> None:
+    """Write words above a row; where they would meet, those of what is newer."""
+    style: Any = {"ha": "center", "va": "bottom", "fontsize": 9, "color": scene.look.ink}
+    free = float("inf")
+    for place, words in reversed(told):
+        half = len(words) * _LETTER * scene.width / 2
+        if place + half <= free:
+            axes.text(place, row - 0.2, words, gid="words", **style)
+            free = place - half
 
 
 # -- Axes -----------------------------------------------------------------------------------------

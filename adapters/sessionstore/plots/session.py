@@ -101,7 +101,7 @@ def session_timeline(
     if below is not None:
         _tokens(below, tokens, scale, look)
     _times(below or above, scale)
-    above.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    above.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
     return finished(figure, look)
 
 
@@ -152,7 +152,7 @@ def _turns(axes: Axes, scale: _Scale, look: Look) -> None:
         first, last = n * step + 1, min((n + 1) * step, number)
         words = f"{first}" if first == last else f"{first}-{last}"
         words = f"turn {words}" if number <= _NAMED else words
-        style: Any = {"ha": "center", "va": "bottom", "fontsize": 8, "color": look.ink}
+        style: Any = {"ha": "center", "va": "bottom", "fontsize": 9, "color": look.ink}
         axes.text(left + width / 2, 1.0, words, transform=across, gid="turn", **style)
 
 
@@ -242,7 +242,7 @@ def _durations(
         if room is not None and room - right < 0.07 * scale.width:
             continue
         words = duration(moments[call.end or 0] - moments[call.begin])
-        style: Any = {"va": "center", "fontsize": 8, "color": look.ink, "gid": "duration"}
+        style: Any = {"va": "center", "fontsize": 9, "color": look.ink, "gid": "duration"}
         axes.annotate(words, (right, y), (4, 0), textcoords="offset points", **style)
 
 
@@ -257,7 +257,7 @@ def _tokens(axes: Axes, tokens: Sequence[Tokens | None], scale: _Scale, look: Lo
     axes.set_ylabel("tokens")
     axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
 
 
 # -- Axes -----------------------------------------------------------------------------------------
