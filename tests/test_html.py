@@ -392,6 +392,11 @@ def test_a_list_that_shows_itself_goes_on_to() -> None:
 
 
 NOTEBOOK = """
+    import os, tempfile
+
+    folder = tempfile.TemporaryDirectory()
+    os.environ["IPYTHONDIR"] = folder.name
+
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell.instance()
@@ -403,6 +408,8 @@ NOTEBOOK = """
     store.append_message("s", {{"role": "user", "content": "Hello!"}})
     for value in (store.get_messages("s"), store.get_messages("s")[-1:], [1], []):
         print(formatter(value) and "Hello!" in formatter(value))
+    shell.history_manager.end_session()
+    folder.cleanup()
 """
 
 
