@@ -2,10 +2,10 @@
 
 try:
     import matplotlib as _matplotlib  # noqa: F401, ICN001 - to say what is missing
-except ImportError as error:
+except ImportError as _error:
     raise ImportError(
-        "pictures need the plots extra: pip install 'sessionstore[plots]'", name=error.name
-    ) from error
+        "pictures need the plots extra: pip install 'sessionstore[plots]'", name=_error.name
+    ) from _error
 
 from sessionstore.plots.looks import Picture, Theme
 from sessionstore.plots.outage import outage_timeline

@@ -167,7 +167,8 @@ def _messages(axes: Axes, messages: Sequence[Any], scale: _Scale, look: Look) ->
         y = (list(_ROLES).index(role) - 1.5) * _APART if is_crowded else 0
         shown = _thinned(places, scale.width, lambda place: place)
         style: Any = {"color": getattr(look, color), "markersize": 3 if is_crowded else 6}
-        axes.plot(shown, [y] * len(shown), marker, label=role, gid="messages", **style)
+        style |= {"linestyle": "none", "marker": marker, "label": role, "gid": "messages"}
+        axes.plot(shown, [y] * len(shown), **style)
 
 
 def _row(call: Call, rows: dict[str, int]) -> int:
@@ -213,7 +214,7 @@ def _bars(
         return
     color = look.bad if kind == "open" else look.tool
     hatched: Any = {"facecolor": "none", "edgecolor": color, "hatch": "////", "linewidth": 1}
-    style = {"facecolor": color} if kind == "done" else hatched
+    style: Any = {"facecolor": color} if kind == "done" else hatched
     words = {"done": "call", "open": "no result", "waiting": "waits for its result"}[kind]
     known = axes.get_legend_handles_labels()[1]
     for y in sorted({y for _, _, y in bars}):
@@ -224,7 +225,8 @@ def _bars(
         known.append(words)
     if kind == "open":
         ends, ys = [right for _, right, _ in bars], [y for _, _, y in bars]
-        axes.plot(ends, ys, "X", color=color, markersize=7, label="_end", gid="interrupted")
+        crosses: Any = {"marker": "X", "markersize": 7, "label": "_end", "gid": "interrupted"}
+        axes.plot(ends, ys, linestyle="none", color=color, **crosses)
 
 
 def _durations(
