@@ -2,6 +2,7 @@
 
 __all__ = [
     "CorruptMessageError",
+    "DecryptionError",
     "InvalidMessageError",
     "InvalidSessionError",
     "InvalidTypeError",
@@ -111,3 +112,15 @@ class InvalidMessageError(SessionStoreError, ValueError):
 
 class CorruptMessageError(SessionStoreError):
     """What is stored for a session can't be read by this version of the package."""
+
+
+class DecryptionError(SessionStoreError):
+    """What is stored encrypted can't be opened, or what should be encrypted is not.
+
+    The key is missing or another one, or the record was changed, or moved from where it belongs.
+
+    Attributes:
+        key_id: The id of the key that it was sealed with; ``None`` where none is told.
+    """
+
+    key_id: str | None = None

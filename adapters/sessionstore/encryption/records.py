@@ -1,0 +1,269 @@
+"""The form in which a message, and a value of a session's metadata, is sealed and opened.
+
+A sealed message keeps its id, role and time, and has all else in a record in its ``extra``; what
+is sealed is the whole message as stores keep it. A sealed value is a dict with a record. A record
+belongs to the session and the message, or the key of the metadata, that it was made for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from sessionstore.encryption.keys import Keyring
+from sessionstore.errors import CorruptMessageError, DecryptionError, SessionStoreError
+from sessionstore.models import (
+    SessionMessage,
+    decode_message,
+    decode_metadata,
+    encode_message,
+    encode_metadata,
+    summary_of,
+)
+
+__all__ = [
+    "is_sealed",
+    "key_of",
+    "opened_message",
+    "opened_messages",
+    "opened_metadata",
+    "opened_value",
+    "sealed_message",
+    "sealed_messages",
+    "sealed_metadata",
+]
+
+ENCRYPTION = "encryption"
+"""Where the record stands: in a message's ``extra``, or in the dict that a value is."""
+
+_VERSION = 1
+_MESSAGE, _METADATA = "sessionstore message", "sessionstore metadata"
+_FIELDS = {"v", "key", "sealed"}
+_SUMMARY = "summary"
+_encode = msgspec.json.Encoder().encode
+
+
+# -- Messages -------------------------------------------------------------------------------------
+
+
+def sealed_message(message: SessionMessage, session_id: str, ring: Keyring) -> SessionMessage:
+    """Seal a message.
+
+    Args:
+        message: The message, with its id.
+        session_id: The session that it is in.
+        ring: The keys.
+
+    Returns:
+        A message with the same id, role and time.
+
+    Raises:
+        InvalidMessageError: It can't be stored.
+    """
+    body = encode_message(message)
+    record = _sealed(body, _encode((_MESSAGE, _VERSION, session_id, message.id)), ring)
+    return SessionMessage(
+        message.role, id=message.id, created_at=message.created_at, extra={ENCRYPTION: record}
+    )
+
+
+def sealed_messages(
+    messages: Iterable[SessionMessage], session_id: str, ring: Keyring
+) -> list[SessionMessage]:
+    """Seal messages of a session: see `sealed_message`."""
+    return [sealed_message(message, session_id, ring) for message in messages]
+
+
+def opened_message(
+    message: SessionMessage, session_id: str, ring: Keyring, *, allow_plain: bool = False
+) -> SessionMessage:
+    """Open a message.
+
+    Args:
+        message: What the store holds.
+        session_id: The session that it is in.
+        ring: The keys.
+        allow_plain: One that is not sealed is given as it is.
+
+    Returns:
+        The message as it was sealed.
+
+    Raises:
+        DecryptionError: It can't be opened, or is not sealed.
+        CorruptMessageError: A newer version of this package has sealed it.
+    """
+    record = message.extra.get(ENCRYPTION)
+    if record is None:
+        if allow_plain:
+            return message
+        raise DecryptionError(f"{_of_message(message, session_id)} {_PLAIN}")
+    about = _encode((_MESSAGE, _VERSION, session_id, message.id))
+    plain = _opened(record, about, ring)
+    if plain is not None:
+        opened = _decoded(plain)
+        if (opened.id, opened.role, opened.created_at) == (
+            message.id,
+            message.role,
+            message.created_at,
+        ):
+            return opened
+    del plain
+    raise _refusal(record, ring, _of_message(message, session_id))
+
+
+def opened_messages(
+    messages: Iterable[SessionMessage],
+    session_id: str,
+    ring: Keyring,
+    *,
+    allow_plain: bool = False,
+) -> list[SessionMessage]:
+    """Open messages of a session: see `opened_message`."""
+    return [
+        opened_message(message, session_id, ring, allow_plain=allow_plain) for message in messages
+    ]
+
+
+# -- Metadata -------------------------------------------------------------------------------------
+
+
+def sealed_metadata(
+    metadata: dict[str, Any], session_id: str, ring: Keyring, *, merged: bool = False
+) -> dict[str, Any]:
+    """Seal a session's metadata, value by value; its keys stay as they are.
+
+    The last message that a summary covers stays readable, as a message's id is: so a store takes
+    the summary away in the step that deletes that message.
+
+    Args:
+        metadata: The metadata.
+        session_id: The session.
+        ring: The keys.
+        merged: It is merged into what is there: ``None`` takes a key away, and stays.
+
+    Raises:
+        InvalidSessionError: It is no JSON object.
+    """
+    encode_metadata(metadata)
+    return {
+        name: value if merged and value is None else _sealed_value(name, value, session_id, ring)
+        for name, value in metadata.items()
+    }
+
+
+def _sealed_value(name: str, value: Any, session_id: str, ring: Keyring) -> dict[str, Any]:
+    about = _encode((_METADATA, _VERSION, session_id, name))
+    record = {ENCRYPTION: _sealed(encode_metadata({name: value}), about, ring)}
+    summary = summary_of({name: value})
+    return record if summary is None else {**record, "text": ENCRYPTION, "until": summary.until}
+
+
+def opened_metadata(
+    metadata: dict[str, Any], session_id: str, ring: Keyring, *, allow_plain: bool = False
+) -> dict[str, Any]:
+    """Open a session's metadata.
+
+    Args:
+        metadata: What the store holds.
+        session_id: The session.
+        ring: The keys.
+        allow_plain: A value that is not sealed is given as it is.
+
+    Raises:
+        DecryptionError: A value can't be opened, or is not sealed.
+    """
+    return {
+        name: opened_value(name, value, session_id, ring, allow_plain=allow_plain)
+        for name, value in metadata.items()
+    }
+
+
+def opened_value(
+    name: str, value: Any, session_id: str, ring: Keyring, *, allow_plain: bool = False
+) -> Any:
+    """Open one value of a session's metadata: see `opened_metadata`."""
+    where = f"the metadata {name!r} of session {session_id!r}"
+    if not is_sealed(value):
+        if allow_plain:
+            return value
+        raise DecryptionError(f"{where} {_PLAIN}")
+    record = value[ENCRYPTION]
+    plain = _opened(record, _encode((_METADATA, _VERSION, session_id, name)), ring)
+    if plain is not None:
+        opened = decode_metadata(plain)
+        summary = summary_of(opened)
+        if value.get("until") == (None if summary is None else summary.until):
+            return opened[name]
+        del opened
+    del plain
+    raise _refusal(record, ring, where)
+
+
+# -- Records --------------------------------------------------------------------------------------
+
+
+def is_sealed(value: object) -> bool:
+    """Tell whether what a store holds, a message's ``extra`` or a value, has a record."""
+    record = value.get(ENCRYPTION) if isinstance(value, dict) else None
+    return isinstance(record, dict) and record.keys() == _FIELDS
+
+
+def key_of(value: Any) -> str | None:
+    """Give the id of the key that seals it: a message's ``extra``, or a value; ``None`` if none."""
+    return str(value[ENCRYPTION]["key"]) if is_sealed(value) else None
+
+
+def _sealed(plain: bytes, about: bytes, ring: Keyring) -> dict[str, Any]:
+    key = ring.first
+    return {"v": _VERSION, "key": key.id, "sealed": key.sealed(plain, about)}
+
+
+def _opened(record: Any, about: bytes, ring: Keyring) -> bytes | None:
+    try:
+        key = ring.by_id.get(record["key"])
+        if key is None or record["v"] != _VERSION:
+            return None
+        return key.opened(record["sealed"], about)
+    except (KeyError, TypeError):
+        return None
+
+
+def _decoded(plain: bytes) -> SessionMessage:
+    why = ""
+    try:
+        return decode_message(plain)
+    except CorruptMessageError as error:
+        why = str(error)
+    del plain
+    raise CorruptMessageError(why)
+
+
+_PLAIN = (
+    "is not encrypted: give allow_plain=True while a store is moved over, and seal it by rotate()"
+)
+
+
+def _of_message(message: SessionMessage, session_id: str) -> str:
+    return f"message {message.id!r} of session {session_id!r}"
+
+
+def _refusal(record: Any, ring: Keyring, what: str) -> SessionStoreError:
+    """Say why something can't be opened, and what to do."""
+    if not is_sealed({ENCRYPTION: record}):
+        return DecryptionError(f"{what} has a damaged record: restore it from a backup")
+    if record["v"] != _VERSION:
+        return CorruptMessageError(f"{what} was sealed by a newer version: upgrade sessionstore")
+    key_id = str(record["key"])
+    if key_id in ring.by_id:
+        error = DecryptionError(
+            f"{what} can't be opened with the key {key_id!r}: either that is another key than it "
+            "was sealed with, or the record was changed, or moved here from elsewhere"
+        )
+    else:
+        error = DecryptionError(
+            f"{what} is sealed with the key {key_id!r}, which is not among the keys: add it"
+        )
+    error.key_id = key_id
+    return error
