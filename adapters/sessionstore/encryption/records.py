@@ -99,14 +99,14 @@ def opened_message(
         if allow_plain:
             return message
         raise DecryptionError(f"{_of_message(message, session_id)} {_PLAIN}")
-    about = _encode((_MESSAGE, _VERSION, session_id, message.id))
-    plain = _opened(record, about, ring)
+    message_id = message.id
+    plain = _opened(record, _encode((_MESSAGE, _VERSION, session_id, message_id)), ring)
     if plain is not None:
         opened = _decoded(plain)
-        if (opened.id, opened.role, opened.created_at) == (
-            message.id,
-            message.role,
-            message.created_at,
+        if (
+            opened.id == message_id
+            and opened.role == message.role
+            and opened.created_at == message.created_at
         ):
             return opened
     del plain

@@ -25,10 +25,18 @@ from sessionstore.errors import (
     DecryptionError,
     InvalidSessionError,
     OutageError,
+    SessionAccessError,
+    SessionExistsError,
     SessionNotFoundError,
 )
 from sessionstore.flow import Flow, aplay, play
-from sessionstore.models import SessionData, SessionInfo, SessionMessage, SessionPage
+from sessionstore.models import (
+    SessionData,
+    SessionInfo,
+    SessionMessage,
+    SessionPage,
+    encode_metadata,
+)
 from sessionstore.operations import (
     AcquireLease,
     Append,
@@ -205,16 +213,26 @@ class EncryptedSessionStore(WrapperSessionStore):
         return [] if session is None else self._open(messages, session.id, session.user_id)
 
     def _forked(self, fork: Fork) -> _StoreFlow[SessionInfo]:
+        encode_metadata(fork.metadata or {})
         source: SessionData | None = yield Get(fork.session_id, None, fork.user_id)
         if source is None:
             raise SessionNotFoundError(f"there is no session {fork.session_id!r}")
         if len(source.messages) < source.message_count:
             raise OutageError(_NOT_ALL)
         create = self._new_session(fork, self._session(source, fork.user_id))
-        made: SessionData = yield self._sealed(create)
+        made = yield from self._created(create, fork)
         made = self._session(replace(made, messages=[]), made.user_id)
         fields = set(SessionInfo.__struct_fields__) - {"messages"}
         return SessionInfo(**{name: getattr(made, name) for name in fields})
+
+    def _created(self, create: Create, fork: Fork) -> _StoreFlow[SessionData]:
+        try:
+            made: SessionData = yield self._sealed(create)
+            return made
+        except (SessionExistsError, SessionAccessError):
+            pass  # as the owner's; below, as the caller's
+        yield Get(str(create.session_id), 0, fork.user_id)
+        raise SessionExistsError(f"session {create.session_id!r} is already there")
 
     def _new_session(self, fork: Fork, source: SessionData) -> Create:
         messages = source.messages
@@ -355,10 +373,11 @@ _SEALED: dict[type[Operation[Any]], Callable[[Any, Keyring], Operation[Any]]] = 
 
 
 def _says_anything(operation: Any) -> bool:
-    if type(operation) is ReplaceMessage:
-        return True
-    metadata = getattr(operation, "metadata", None) or {}
-    return bool(operation.messages or any(value is not None for value in metadata.values()))
+    kind = type(operation)
+    if kind is Update:
+        taken = operation.metadata or {}
+        return bool(operation.messages or any(value is not None for value in taken.values()))
+    return kind is not Append or bool(operation.messages)
 
 
 # Their ``user_id`` is the owner: nobody, where it is ``None``.
