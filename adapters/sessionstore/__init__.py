@@ -1,8 +1,9 @@
 """Chat sessions that survive restarts, outages, retries and two requests at once.
 
 `SessionStore` is the contract; `InMemorySessionStore`, `SQLiteSessionStore`, `RedisSessionStore`
-and `DbSessionStore` keep it, `FallbackSessionStore` goes on when one of them is down, and
-`open_store` makes the one that a URL names.
+and `DbSessionStore` keep it, `FallbackSessionStore` goes on when one of them is down,
+`EncryptedSessionStore` gives them nothing that can be read, and `open_store` makes the one that a
+URL names.
 
 A name whose driver is not installed raises an `ImportError` that says what to install, from
 `hasattr` too; `dir` and a star leave it out.
@@ -17,6 +18,7 @@ from sessionstore.bound_session import BoundSession
 from sessionstore.bounds import StoreBounds
 from sessionstore.errors import (
     CorruptMessageError,
+    DecryptionError,
     InvalidMessageError,
     InvalidSessionError,
     InvalidTypeError,
@@ -44,6 +46,7 @@ from sessionstore.window import Window
 from sessionstore.wrapper import WrapperSessionStore
 
 if TYPE_CHECKING:
+    from sessionstore.encryption import EncryptedSessionStore
     from sessionstore.fallback import FallbackSessionStore, FallbackStats, PendingWrite
     from sessionstore.redis.store import RedisSessionStore
     from sessionstore.sql import AgentDb, DbSessionStore, PostgresAgentDb, SqliteAgentDb
@@ -54,6 +57,8 @@ __all__ = [
     "BoundSession",
     "CorruptMessageError",
     "DbSessionStore",
+    "DecryptionError",
+    "EncryptedSessionStore",
     "FallbackSessionStore",
     "FallbackStats",
     "InMemorySessionStore",
@@ -102,6 +107,7 @@ if not TYPE_CHECKING:
 _MODULES = {
     "AgentDb": "sessionstore.sql",
     "DbSessionStore": "sessionstore.sql",
+    "EncryptedSessionStore": "sessionstore.encryption",
     "FallbackSessionStore": "sessionstore.fallback",
     "FallbackStats": "sessionstore.fallback",
     "PendingWrite": "sessionstore.fallback",
@@ -114,6 +120,7 @@ _MODULES = {
 _DRIVERS = {
     "AgentDb": ("sqlalchemy", "sql"),
     "DbSessionStore": ("sqlalchemy", "sql"),
+    "EncryptedSessionStore": ("cryptography", "encryption"),
     "PostgresAgentDb": ("sqlalchemy", "postgres"),
     "RedisSessionStore": ("redis", "redis"),
     "SqliteAgentDb": ("sqlalchemy", "sql"),

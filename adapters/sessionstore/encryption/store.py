@@ -226,11 +226,11 @@ class EncryptedSessionStore(WrapperSessionStore):
         return SessionInfo(**{name: getattr(made, name) for name in fields})
 
     def _created(self, create: Create, fork: Fork) -> _StoreFlow[SessionData]:
-        try:
-            made: SessionData = yield self._sealed(create)
+        made: SessionData | None = None
+        with suppress(SessionExistsError, SessionAccessError):  # as the owner's
+            made = yield self._sealed(create)
+        if made is not None:
             return made
-        except (SessionExistsError, SessionAccessError):
-            pass  # as the owner's; below, as the caller's
         yield Get(str(create.session_id), 0, fork.user_id)
         raise SessionExistsError(f"session {create.session_id!r} is already there")
 
