@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -72,7 +71,7 @@ class Key:
         try:
             raw = msgspec.convert(sealed, bytes)
             return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], about)
-        except (InvalidTag, ValueError):  # of Base64, too
+        except (InvalidTag, ValueError, msgspec.ValidationError):
             return None
 
 
@@ -217,10 +216,9 @@ _KINDS = "keys must be 32 bytes, a list of such, a dict of ids and such, or a fu
 
 
 def _decoded(text: str) -> bytes | None:
-    try:
-        return binascii.a2b_base64(text.encode("ascii"))
-    except ValueError:
-        return None
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(text, bytes)
+    return None
 
 
 def _require_sync(function: Callable[..., object]) -> None:

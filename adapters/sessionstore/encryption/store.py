@@ -219,9 +219,9 @@ class EncryptedSessionStore(WrapperSessionStore):
             raise SessionNotFoundError(f"there is no session {fork.session_id!r}")
         if len(source.messages) < source.message_count:
             raise OutageError(_NOT_ALL)
-        create = self._new_session(fork, self._session(source, fork.user_id))
+        create = self._new_session(fork, self._opened(fork, source))
         made = yield from self._created(create, fork)
-        made = self._session(replace(made, messages=[]), made.user_id)
+        made = self._opened(create, replace(made, messages=[]))
         fields = set(SessionInfo.__struct_fields__) - {"messages"}
         return SessionInfo(**{name: getattr(made, name) for name in fields})
 
