@@ -49,7 +49,7 @@ from sessionstore.operations import (
     Restore,
     Update,
 )
-from sessionstore.testing import OpenStore
+from sessionstore.testing import FlakySessionStore, OpenStore
 from sessionstore.testing.content import ContentContract
 from sessionstore.testing.previews import PreviewContract
 from sessionstore.testing.restoring import RestoreContract, RestorePartsContract
@@ -144,6 +144,10 @@ def made_of(kind: type[Operation[Any]], store: EncryptedSessionStore) -> Operati
         "message": replace(SAID, id="m1"),
         "metadata": METADATA,
         "session": session,
+        "old": [SAID],
+        "new": [replace(SAID, content="CANARY")],
+        "old_metadata": {"title": "CANARY"},
+        "new_metadata": {"title": "CANARY too"},
         "operations": [Append("s", [SAID]), Update("s", metadata=METADATA), Get("s")],
         "message_ids": ["m2"],
         "to": "m1",
@@ -232,6 +236,18 @@ def test_a_summary_shows_only_which_message_is_its_last(
     inner.update("s", metadata={"summary": {**held.metadata["summary"], "until": "m2"}})
     with pytest.raises(DecryptionError):
         store.get("s")
+
+
+def test_in_an_outage_a_summary_goes_with_its_last_message() -> None:
+    server = FlakySessionStore()
+    store = EncryptedSessionStore(FallbackSessionStore(server, retry_after=0), KEY)
+    summary = {"summary": {"text": SAYING, "until": "m2"}}
+    store.create("s", messages=[HELLO, SAID], metadata={**summary, "title": "T"})
+    with server.outage():
+        store.delete_messages("s", ["m2"])
+        session = store.get("s")
+        assert session is not None
+        assert session.metadata == {"title": "T"}
 
 
 # -- What does not open ---------------------------------------------------------------------------
@@ -579,27 +595,16 @@ def test_a_fork_is_sealed_anew(store: EncryptedSessionStore, inner: InMemorySess
 
 
 def test_a_fork_in_an_outage_is_of_what_is_all_known() -> None:
-    class Down(WrapperSessionStore):
-        is_down = False
-
-        def run(self, operation: Any) -> Any:
-            if self.is_down:
-                raise StoreConnectionError("down")
-            return super().run(operation)
-
-    primary = Down(InMemorySessionStore())
-    store = EncryptedSessionStore(
-        FallbackSessionStore(primary, max_messages=3, retry_after=60, retry_cap=60), KEY
-    )
+    server = FlakySessionStore()
+    store = EncryptedSessionStore(FallbackSessionStore(server, max_messages=3, retry_after=0), KEY)
     messages = [replace(HELLO, id=f"m{n}") for n in range(9)]
     store.append_messages("short", messages[:2])
     store.append_messages("long", messages)
-    primary.is_down = True
-    store.fork("short", "copy")
-    assert store.get_messages("copy") == messages[:2]
-    with pytest.raises(OutageError, match="can't be forked"):
-        store.fork("long", "copied")
-    primary.is_down = False
+    with server.outage():
+        store.fork("short", "copy")
+        assert store.get_messages("copy") == messages[:2]
+        with pytest.raises(OutageError, match="can't be forked"):
+            store.fork("long", "copied")
     assert store.recover()
     assert store.get_messages("copy") == messages[:2]
 

@@ -7,6 +7,7 @@ except ImportError as _error:
         "EncryptedSessionStore needs the encryption extra: pip install 'sessionstore[encryption]'"
     ) from _error
 
+from sessionstore.encryption.rotating import RotationReport
 from sessionstore.encryption.store import EncryptedSessionStore
 
-__all__ = ["EncryptedSessionStore", "Keys", "KeysGiven", "keys_in"]
+__all__ = ["EncryptedSessionStore", "Keys", "KeysGiven", "RotationReport", "keys_in"]

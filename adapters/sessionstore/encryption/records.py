@@ -134,8 +134,8 @@ def sealed_metadata(
 ) -> dict[str, Any]:
     """Seal a session's metadata, value by value; its keys stay as they are.
 
-    The last message that a summary covers stays readable, as a message's id is: so a store takes
-    the summary away in the step that deletes that message.
+    The id of the last message that a summary covers stays readable, as that message's own id is: so
+    a fallback, in an outage, leaves out the summary of a message that was deleted.
 
     Args:
         metadata: The metadata.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -13,13 +13,10 @@ from sessionstore._runtime.frames import hides_arguments
 from sessionstore.arguments import checked_flag
 from sessionstore.bounds import StoreBounds
 from sessionstore.encryption.keys import Keyring, Keys, KeysGiven
-from sessionstore.encryption.records import (
-    opened_messages,
-    opened_metadata,
-    sealed_message,
-    sealed_messages,
-    sealed_metadata,
-)
+from sessionstore.encryption.records import opened_messages, opened_metadata
+from sessionstore.encryption.resealing import resealed
+from sessionstore.encryption.rotating import Rotation, RotationReport
+from sessionstore.encryption.sealing import NAME_THE_OWNER, SEALED, says_anything
 from sessionstore.errors import (
     CorruptMessageError,
     DecryptionError,
@@ -39,7 +36,6 @@ from sessionstore.models import (
 )
 from sessionstore.operations import (
     AcquireLease,
-    Append,
     Create,
     Delete,
     DeleteMessages,
@@ -53,16 +49,16 @@ from sessionstore.operations import (
     Prune,
     ReleaseLease,
     RenewLease,
-    ReplaceMessage,
-    Restore,
+    Reseal,
     Rewind,
     Scrub,
     Setup,
     Several,
-    Update,
     unknown_operation,
 )
 from sessionstore.store import SessionStore
+from sessionstore.transfer.reports import OnProgress
+from sessionstore.transfer.requests import arun_transfer, run_transfer
 from sessionstore.wrapper import WrapperSessionStore, as_operation
 
 __all__ = ["EncryptedSessionStore"]
@@ -175,6 +171,56 @@ class EncryptedSessionStore(WrapperSessionStore):
         """Async twin of `run`."""
         return await aplay(self._carried_out(operation), self._wrapped.arun)
 
+    def rotate(
+        self,
+        *,
+        user_id: str | None = None,
+        batch: int = 500,
+        progress: OnProgress | None = None,
+    ) -> RotationReport:
+        """Seal anew what is stored under another key than the first, so that the others can go.
+
+        With ``allow_plain`` it also seals what is not encrypted yet. It goes through all sessions
+        while others use them: what they write is not lost, and neither times nor versions change.
+        First give every process the new key, as the first of its keys: what one without it reads or
+        writes meanwhile it can't open, or is under the old key again. It is safe to run again, also
+        after it was killed: it reads all, and seals what is left.
+
+        Args:
+            user_id: Only the sessions of this user.
+            batch: How many messages are read in one step at most, 1 or more.
+            progress: Called after each session, and after each page of a long one.
+
+        Returns:
+            What became of the sessions.
+
+        Raises:
+            StoreUnavailableError: The store can't be reached, or does without its primary. Run it
+                again.
+            InvalidSessionError: ``batch`` or ``user_id`` is not valid.
+        """
+        return run_transfer(self._rotation(user_id, batch, progress).carried_out())
+
+    async def arotate(
+        self,
+        *,
+        user_id: str | None = None,
+        batch: int = 500,
+        progress: OnProgress | None = None,
+    ) -> RotationReport:
+        """Async twin of `rotate`."""
+        return await arun_transfer(self._rotation(user_id, batch, progress).carried_out())
+
+    def _rotation(self, user_id: str | None, batch: int, progress: OnProgress | None) -> Rotation:
+        return Rotation(
+            self._wrapped,
+            self._keys,
+            allow_plain=self._allow_plain,
+            user_id=user_id,
+            batch=batch,
+            progress=progress,
+        )
+
     # -- Each operation ---------------------------------------------------------------------------
 
     def _carried_out(self, operation: Any) -> _StoreFlow[Any]:
@@ -184,6 +230,8 @@ class EncryptedSessionStore(WrapperSessionStore):
             return (yield operation)
         if kind is Fork:
             return (yield from self._forked(operation))
+        if kind is Reseal:
+            return (yield from self._resealed(operation))
         if kind is Several:
             return (yield from self._several(operation))
         if kind is GetMessages and operation.user_id is None and self._keys.are_of_users:
@@ -211,6 +259,15 @@ class EncryptedSessionStore(WrapperSessionStore):
     def _messages_of_owner(self, read: GetMessages) -> _StoreFlow[list[SessionMessage]]:
         session, messages = yield Several([Get(read.session_id, 0), read])
         return [] if session is None else self._open(messages, session.id, session.user_id)
+
+    def _resealed(self, asked: Reseal) -> _StoreFlow[int]:
+        asked.swaps()  # what can't be stored is refused first
+        session: SessionData | None = yield Get(asked.session_id, None, asked.user_id)
+        if session is None:
+            return 0
+        ring = self._keys.of(session.user_id if asked.user_id is None else asked.user_id)
+        swapped: int = yield resealed(asked, session, ring, allow_plain=self._allow_plain)
+        return swapped
 
     def _forked(self, fork: Fork) -> _StoreFlow[SessionInfo]:
         encode_metadata(fork.metadata or {})
@@ -258,14 +315,13 @@ class EncryptedSessionStore(WrapperSessionStore):
             if kind is GetMessages and operation.user_id is None and self._keys.are_of_users:
                 raise InvalidSessionError(_NAME_THE_USER)
             return operation  # type: ignore[no-any-return]
-        seal = _SEALED.get(kind)
-        if seal is None:  # not handed on: nobody knows what is said in it
+        if kind not in SEALED:  # not handed on: nobody knows what is said in it
             raise unknown_operation(type(self).__name__, operation)
-        if not _says_anything(operation):
+        if not says_anything(operation):
             return operation  # type: ignore[no-any-return]
-        if operation.user_id is None and self._keys.are_of_users and kind not in _NAME_THE_OWNER:
+        if operation.user_id is None and self._keys.are_of_users and kind not in NAME_THE_OWNER:
             raise InvalidSessionError(_NAME_THE_USER)
-        return seal(operation, self._keys.of(operation.user_id))
+        return SEALED[kind](operation, self._keys.of(operation.user_id))
 
     # -- On the way out ---------------------------------------------------------------------------
 
@@ -321,66 +377,5 @@ def _within(size: int) -> int:
     """Give how long what is sealed may be, for its Base64 to have that size."""
     return max(1, size * 3 // 4)
 
-
-# -- What is sealed of each operation -------------------------------------------------------------
-
-
-def _of_messages(operation: Append, ring: Keyring) -> Append:
-    sealed = sealed_messages(operation.messages, operation.session_id, ring)
-    return replace(operation, messages=sealed)
-
-
-def _of_message(operation: ReplaceMessage, ring: Keyring) -> ReplaceMessage:
-    sealed = sealed_message(operation.message, operation.session_id, ring)
-    return replace(operation, message=sealed)
-
-
-def _of_create(operation: Create, ring: Keyring) -> Create:
-    session_id = str(operation.session_id)
-    return replace(
-        operation,
-        messages=sealed_messages(operation.messages, session_id, ring),
-        metadata=sealed_metadata(operation.metadata, session_id, ring),
-    )
-
-
-def _of_update(operation: Update, ring: Keyring) -> Update:
-    session_id, messages, metadata = operation.session_id, operation.messages, operation.metadata
-    if messages is not None:
-        messages = sealed_messages(messages, session_id, ring)
-    if metadata is not None:
-        metadata = sealed_metadata(metadata, session_id, ring, merged=True)
-    return replace(operation, messages=messages, metadata=metadata)
-
-
-def _of_restore(operation: Restore, ring: Keyring) -> Restore:
-    given = operation.session
-    session = replace(
-        given,
-        messages=sealed_messages(given.messages, given.id, ring),
-        metadata=sealed_metadata(given.metadata, given.id, ring),
-    )
-    return replace(operation, session=session)
-
-
-_SEALED: dict[type[Operation[Any]], Callable[[Any, Keyring], Operation[Any]]] = {
-    Append: _of_messages,
-    Create: _of_create,
-    ReplaceMessage: _of_message,
-    Restore: _of_restore,
-    Update: _of_update,
-}
-
-
-def _says_anything(operation: Any) -> bool:
-    kind = type(operation)
-    if kind is Update:
-        taken = operation.metadata or {}
-        return bool(operation.messages or any(value is not None for value in taken.values()))
-    return kind is not Append or bool(operation.messages)
-
-
-# Their ``user_id`` is the owner: nobody, where it is ``None``.
-_NAME_THE_OWNER = frozenset({Create, Restore})
 
 _NOT_ALL = "not all messages of this session are known: it can't be forked until the store is back"

@@ -1,0 +1,233 @@
+"""Keys are rotated: what is stored under another key than the first is sealed anew."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from sessionstore.encryption.keys import Keyring, Keys
+from sessionstore.encryption.records import (
+    key_of,
+    opened_message,
+    opened_value,
+    sealed_message,
+    sealed_metadata,
+)
+from sessionstore.errors import (
+    CorruptMessageError,
+    DecryptionError,
+    InvalidMessageError,
+    InvalidSessionError,
+    InvalidTypeError,
+    SessionStoreError,
+)
+from sessionstore.models import SessionData, SessionMessage
+from sessionstore.operations import Get, GetMessages, Reseal
+from sessionstore.store import SessionStore
+from sessionstore.transfer.listing import Listing, wanted
+from sessionstore.transfer.moving import TRIES, ends_all
+from sessionstore.transfer.reports import LeftSession, OnProgress, TransferProgress
+from sessionstore.transfer.requests import TransferFlow, ask
+
+__all__ = ["Rotation", "RotationReport"]
+
+_FIRST_PAGE = 100
+_BYTES = 2**22  # of records that are swapped in one step, about
+_BUSY = "it was written to all the time: run this again"
+
+
+class RotationReport(msgspec.Struct, frozen=True):
+    """What became of the sessions of a rotation.
+
+    Attributes:
+        sessions: How many were gone through.
+        messages: How many messages were sealed anew.
+        values: How many values of metadata were.
+        left: The sessions in which something could not be opened, or not be written; all else in
+            them was sealed anew.
+        missing_keys: The ids of the keys that would open what is left, as far as records tell.
+        pending: How many writes wait in this process for a fallback's primary: they may be under
+            another key. Run it again when they are replayed.
+    """
+
+    sessions: int = 0
+    messages: int = 0
+    values: int = 0
+    left: list[LeftSession] = []
+    missing_keys: list[str] = []
+    pending: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all is under the first key, so that the others can go."""
+        return not (self.left or self.pending)
+
+
+class _Pairs(NamedTuple):
+    old: list[Any]
+    new: list[Any]
+
+
+class Rotation:
+    """One rotation, and what it has come to so far.
+
+    Args:
+        store: The store that holds what is sealed.
+        keys: The keys.
+        allow_plain: Seal what is not encrypted, too.
+        user_id: Only the sessions of this user; ``None`` for all.
+        batch: How many messages are read in one step at most.
+        progress: Whom to tell.
+
+    Raises:
+        InvalidSessionError: ``batch`` is not 1 or more, or ``user_id`` is not valid.
+        InvalidTypeError: ``batch`` is not a whole number.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        keys: Keys,
+        *,
+        allow_plain: bool,
+        user_id: str | None,
+        batch: int,
+        progress: OnProgress | None,
+    ) -> None:
+        if type(batch) is not int:
+            raise InvalidTypeError(f"batch must be a whole number, not {type(batch).__name__}")
+        if batch < 1:
+            raise InvalidSessionError("batch must be 1 or more messages")
+        self._store, self._keys, self._allow_plain = store, keys, allow_plain
+        self._listing = Listing(store, wanted(user_id, None))
+        self._batch, self._progress = batch, progress
+        self._done: Counter[str] = Counter()
+        self._left: list[LeftSession] = []
+        self._missing: set[str] = set()
+        self._refused: dict[str, str] = {}  # of the session that it is at, by what it is
+
+    def carried_out(self) -> TransferFlow[RotationReport]:
+        """Go through the sessions, and tell."""
+        while (session_id := (yield from self._listing.next())) is not None:
+            self._refused = {}
+            try:
+                yield from self._session(session_id)
+            except SessionStoreError as error:
+                if ends_all(error):
+                    raise
+                self._refuse("", error)
+            self._end(session_id)
+        return RotationReport(
+            sessions=self._done["sessions"],
+            messages=self._done["messages"],
+            values=self._done["values"],
+            left=self._left,
+            missing_keys=sorted(self._missing),
+            pending=self._store.stats().pending,
+        )
+
+    def _end(self, session_id: str) -> None:
+        self._done["sessions"] += 1
+        if self._refused:
+            count, why = len(self._refused), next(iter(self._refused.values()))
+            self._left.append(LeftSession(session_id, "", f"{count} left: {why}"))
+        self._tell(session_id)
+
+    def _tell(self, session_id: str) -> None:
+        if self._progress is not None:
+            counts = self._done["sessions"], self._done["messages"]
+            self._progress(TransferProgress(*counts, session_id))
+
+    # -- One session ------------------------------------------------------------------------------
+
+    def _session(self, session_id: str) -> TransferFlow[None]:
+        head = yield from ask(self._store, Get(session_id, 0))
+        if head is None:
+            return
+        ring = self._keys.of(head.user_id)
+        yield from self._metadata(head, ring)
+        for _ in range(TRIES):
+            if (yield from self._messages(session_id, ring)):
+                return
+        self._refused[""] = _BUSY
+
+    def _metadata(self, head: SessionData, ring: Keyring) -> TransferFlow[None]:
+        old = {
+            name: value for name, value in head.metadata.items() if key_of(value) != ring.first.id
+        }
+        new = dict(self._values(head.id, old, ring))
+        if new:
+            old = {name: old[name] for name in new}
+            asked = Reseal(head.id, old_metadata=old, new_metadata=new)
+            self._done["values"] += yield from ask(self._store, asked)
+
+    def _values(self, session_id: str, old: dict[str, Any], ring: Keyring) -> Iterator[Any]:
+        plain = self._allow_plain
+        for name, value in old.items():
+            try:
+                opened = opened_value(name, value, session_id, ring, allow_plain=plain)
+                yield name, sealed_metadata({name: opened}, session_id, ring)[name]
+            except (DecryptionError, CorruptMessageError) as error:
+                self._refuse(f"metadata {name}", error)
+
+    def _messages(self, session_id: str, ring: Keyring) -> TransferFlow[bool]:
+        """Go through a session from its beginning; tell whether to the end."""
+        after, limit = "", min(_FIRST_PAGE, self._batch)
+        while True:
+            try:
+                page = yield from ask(self._store, GetMessages(session_id, limit, after=after))
+            except InvalidMessageError:  # the message that it was at is gone
+                return False
+            yield from self._page(session_id, page, ring)
+            if len(page) < limit:
+                return True
+            after = str(page[-1].id)
+            limit = max(1, min(2 * limit, self._batch, limit * _BYTES // (1 + _size(page))))
+            self._tell(session_id)
+
+    def _page(
+        self, session_id: str, page: list[SessionMessage], ring: Keyring
+    ) -> TransferFlow[None]:
+        for old, new in _bounded(self._resealed(session_id, page, ring)):
+            swapped = yield from ask(self._store, Reseal(session_id, old, new))
+            self._done["messages"] += swapped
+
+    def _resealed(
+        self, session_id: str, page: list[SessionMessage], ring: Keyring
+    ) -> Iterator[tuple[SessionMessage, SessionMessage]]:
+        for old in page:
+            if key_of(old.extra) == ring.first.id:
+                continue
+            try:
+                opened = opened_message(old, session_id, ring, allow_plain=self._allow_plain)
+                yield old, sealed_message(opened, session_id, ring)
+            except (DecryptionError, CorruptMessageError) as error:
+                self._refuse(f"message {old.id}", error)
+
+    def _refuse(self, what: str, error: SessionStoreError) -> None:
+        self._refused[what] = str(error)
+        key_id = getattr(error, "key_id", None)
+        if key_id is not None:
+            self._missing.add(key_id)
+
+
+def _bounded(pairs: Iterator[tuple[SessionMessage, SessionMessage]]) -> Iterator[_Pairs]:
+    """Give pairs in steps of a size that any store takes at once."""
+    step, size = _Pairs([], []), 0
+    for old, new in pairs:
+        step.old.append(old)
+        step.new.append(new)
+        size += _size([new])
+        if size > _BYTES:
+            yield step
+            step, size = _Pairs([], []), 0
+    if step.old:
+        yield step
+
+
+def _size(page: list[SessionMessage]) -> int:
+    """Give how long some messages are, about."""
+    return sum(len(message.content) + len(str(message.extra)) for message in page)
