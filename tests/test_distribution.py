@@ -83,6 +83,7 @@ def test_the_metadata_names_every_extra(wheel: zipfile.ZipFile) -> None:
     metadata = Parser().parsestr(wheel.read(name).decode())
     extras = {
         "cli",
+        "encryption",
         "langchain",
         "langgraph",
         "llama-index",
@@ -98,7 +99,7 @@ def test_the_metadata_names_every_extra(wheel: zipfile.ZipFile) -> None:
     assert metadata["License-Expression"] == "MIT"
     all_of = [one for one in metadata.get_all("Requires-Dist", []) if one.endswith("'all'")]
     packages = ("langchain-core", "llama-index-core", "openai-agents", "psycopg", "redis")
-    for package in (*packages, "matplotlib", "rich", "sqlalchemy", "typer"):
+    for package in (*packages, "cryptography", "matplotlib", "rich", "sqlalchemy", "typer"):
         assert any(one.startswith(package) for one in all_of), package
 
 

@@ -38,7 +38,7 @@ def test_the_core_imports_msgspec_and_the_standard_library_alone() -> None:
 STAR = """
     import sys
 
-    for driver in ("opentelemetry", "sqlalchemy", "psycopg", "redis"):
+    for driver in ("cryptography", "opentelemetry", "sqlalchemy", "psycopg", "redis"):
         sys.modules[driver] = None
     import sessionstore
     from sessionstore import *
@@ -59,6 +59,7 @@ EXTRAS = {
     "SqliteAgentDb": "sql",
     "RedisSessionStore": "redis",
     "TracedSessionStore": "otel",
+    "EncryptedSessionStore": "encryption",
 }
 
 

@@ -17,6 +17,7 @@ from sessionstore.cli.importing import import_
 from sessionstore.cli.ls import ls
 from sessionstore.cli.pending import pending, recover
 from sessionstore.cli.prune import prune
+from sessionstore.cli.rotating import rotate
 from sessionstore.cli.show import show
 
 __all__ = ["app"]
@@ -61,6 +62,7 @@ for _name, _command in (
     ("copy", copy),
     ("prune", prune),
     ("erase", erase),
+    ("rotate", rotate),
     ("doctor", doctor),
     ("pending", pending),
     ("recover", recover),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sessionstore.cli.ending import UsageError
+from sessionstore.cli.keys import encrypted
 from sessionstore.cli.options import Agent, Json, Timeout, User, Verify, Yes
 from sessionstore.cli.places import as_url, open_at
 from sessionstore.cli.transfers import report, transferring
@@ -24,6 +26,15 @@ def copy(
     *,
     user: User = None,
     agent: Agent = None,
+    from_keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The keys of an encrypted FROM, a line each: ID: BASE64."
+        ),
+    ] = None,
+    to_keys: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The same of TO: it is written encrypted.")
+    ] = None,
     verify: Verify = False,
     as_document: Json = False,
     timeout: Timeout = None,
@@ -43,6 +54,11 @@ def copy(
         transferring("Copying") as progress,
     ):
         done = copy_sessions(
-            opened, other, user_id=user, agent_id=agent, verify=verify, progress=progress
+            opened if from_keys is None else encrypted(opened, from_keys),
+            other if to_keys is None else encrypted(other, to_keys),
+            user_id=user,
+            agent_id=agent,
+            verify=verify,
+            progress=progress,
         )
     report(done, "copied", as_document=as_document)

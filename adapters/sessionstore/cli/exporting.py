@@ -10,6 +10,7 @@ import typer
 
 from sessionstore.cli.ending import UsageError
 from sessionstore.cli.formats import FORMATS, export_to
+from sessionstore.cli.keys import KeyFile, with_keys
 from sessionstore.cli.options import Agent, Store, StoreFile, Timeout, User, Yes
 from sessionstore.cli.output import binary_output, confirm, tell
 from sessionstore.cli.places import open_given
@@ -24,6 +25,7 @@ def export(
     *,
     store: Store = None,
     store_file: StoreFile = None,
+    keys: KeyFile = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -58,9 +60,10 @@ def export(
         open_given(store, store_file, timeout) as opened,
         transferring("Exporting", hidden=on_screen) as progress,
     ):
+        source = with_keys(opened, keys)
         wanted = {"user_id": user, "agent_id": agent}
         if to is None:
-            done = export_sessions(opened, file, **wanted, progress=progress)
+            done = export_sessions(source, file, **wanted, progress=progress)
         else:
-            done = export_to(to, opened, file, **wanted, progress=progress)
+            done = export_to(to, source, file, **wanted, progress=progress)
     report(done, "exported", on=tell)

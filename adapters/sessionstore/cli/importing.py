@@ -10,6 +10,7 @@ import typer
 
 from sessionstore.cli.ending import UsageError
 from sessionstore.cli.formats import reading_of
+from sessionstore.cli.keys import KeyFile, with_keys
 from sessionstore.cli.options import Agent, Json, Store, StoreFile, Timeout, User, Verify, Yes
 from sessionstore.cli.places import as_url, open_given
 from sessionstore.cli.transfers import report, transferring
@@ -29,6 +30,7 @@ def import_(
     *,
     store: Store = None,
     store_file: StoreFile = None,
+    keys: KeyFile = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -77,9 +79,10 @@ def import_(
         open_given(store, store_file, timeout, makes=True) as opened,
         transferring("Importing") as progress,
     ):
+        target = with_keys(opened, keys)
         if reading is not None:
-            done = import_from(reading, opened, **wanted, verify=verify, progress=progress)
+            done = import_from(reading, target, **wanted, verify=verify, progress=progress)
         else:
             file = sys.stdin.buffer if source == "-" else source
-            done = import_sessions(file, opened, **wanted, verify=verify, progress=progress)
+            done = import_sessions(file, target, **wanted, verify=verify, progress=progress)
     report(done, "imported", as_document=as_document)

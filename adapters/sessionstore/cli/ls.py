@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sessionstore.cli.ending import UsageError
+from sessionstore.cli.keys import KeyFile, marked, with_keys
 from sessionstore.cli.options import Agent, Json, Store, StoreFile, Timeout, User, Yes
 from sessionstore.cli.output import say, say_raw, tell
 from sessionstore.cli.places import open_given
@@ -29,6 +30,7 @@ def ls(
     *,
     store: Store = None,
     store_file: StoreFile = None,
+    keys: KeyFile = None,
     user: User = None,
     agent: Agent = None,
     since: Annotated[
@@ -56,7 +58,7 @@ def ls(
         "last": last,
     }
     with open_given(store, store_file, timeout) as opened:
-        pages = _pages(opened, wanted, cursor, None if everything else limit)
+        pages = _pages(with_keys(opened, keys), wanted, cursor, None if everything else limit)
         (_document if as_document else _table)(pages)
 
 
@@ -99,11 +101,12 @@ def _document(pages: Iterator[SessionPage]) -> None:
 def _table(pages: Iterator[SessionPage]) -> None:
     cursor, count = None, 0
     for page in pages:
-        rows = [_row(session) for session in page.sessions]
+        sessions: list[SessionInfo] = list(map(marked, page.sessions))
+        rows = [_row(session) for session in sessions]
         widths = [max(map(len, column)) for column in zip(_HEADS, *rows, strict=True)]
         if not count and rows:
             say(_line(_HEADS, widths), "bold")
-        for row, session in zip(rows, page.sessions, strict=True):
+        for row, session in zip(rows, sessions, strict=True):
             say(_line(row, widths))
             for message in session.messages:
                 say(f"    {in_a_line(message.role)}: {_preview(message.content)}", "dim")

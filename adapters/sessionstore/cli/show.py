@@ -10,6 +10,7 @@ import typer
 
 from sessionstore.cli.ending import UsageError
 from sessionstore.cli.files import write_private
+from sessionstore.cli.keys import KeyFile, marked, with_keys
 from sessionstore.cli.options import Json, Store, StoreFile, Timeout, Yes
 from sessionstore.cli.output import confirm, say, say_json, say_raw, tell
 from sessionstore.cli.places import open_given
@@ -27,6 +28,7 @@ def show(
     *,
     store: Store = None,
     store_file: StoreFile = None,
+    keys: KeyFile = None,
     last: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Only the last N messages.")
     ] = None,
@@ -56,17 +58,17 @@ def show(
     if plot is not None:
         _check_plot(plot)
     with open_given(store, store_file, timeout) as opened:
-        session = opened.get(session_id, limit=last, user_id=user)
+        session = with_keys(opened, keys).get(session_id, limit=last, user_id=user)
     if session is None:
         raise SessionNotFoundError(f"there is no session {session_id!r}: ls lists those there are")
     if html is not None:
-        _page(session, html, yes=yes)
+        _page(marked(session), html, yes=yes)
     elif plot is not None:
         _plot(session, plot, yes=yes)
     elif as_document:
         say_json(session)
     else:
-        for line in transcript(session):
+        for line in transcript(marked(session)):
             say(*line)
 
 
