@@ -43,6 +43,7 @@ PAGES = {
     "sessionstore.redis": "redis",
     "sessionstore.sql": "sql",
     "sessionstore.fallback": "fallback",
+    "sessionstore.encryption": "encryption",
     "sessionstore.transfer": "transfer",
     "sessionstore.plots": "plots",
     "sessionstore.flow": "for_stores",

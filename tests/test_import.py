@@ -203,6 +203,7 @@ WITHOUT = """
         ("openai_agents_sessionstore", "openai-agents", "agents"),
         ("sessionstore.tracing", "otel", "opentelemetry"),
         ("sessionstore.tracing", "otel", "opentelemetry.trace"),
+        ("sessionstore.encryption", "encryption", "cryptography"),
     ],
 )
 def test_an_integration_says_what_it_needs(package: str, extra: str, missing: str) -> None:

@@ -1,13 +1,13 @@
 """Sessions that no store, journal, cache or backup can read without their keys."""
 
 try:
-    from sessionstore.encryption.keys import Keys, KeysGiven, keys_in
+    from sessionstore.encryption.keys import KeysGiven, keys_in
 except ImportError as _error:
     raise ImportError(
-        "EncryptedSessionStore needs the encryption extra: pip install 'sessionstore[encryption]'"
+        "sessionstore.encryption needs the encryption extra: pip install 'sessionstore[encryption]'"
     ) from _error
 
 from sessionstore.encryption.rotating import RotationReport
 from sessionstore.encryption.store import EncryptedSessionStore
 
-__all__ = ["EncryptedSessionStore", "Keys", "KeysGiven", "RotationReport", "keys_in"]
+__all__ = ["EncryptedSessionStore", "KeysGiven", "RotationReport", "keys_in"]
