@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import branches
 import checkpointing
 import decoding
+import encrypting
 import leasing
 import many
 import outages
@@ -195,6 +196,11 @@ class Run:
             "tracing",
             backend,
             lambda: tracing.tracing(loop, backend, place, seconds=scale.seconds),
+        )
+        self._group(
+            "encrypting",
+            backend,
+            lambda: encrypting.encrypting(loop, backend, place, seconds=scale.seconds),
         )
         self._group(
             "checkpointing",

@@ -11,6 +11,7 @@ import parts
 from branches import FORK, LENGTHS, REWIND, SAVED
 from checkpointing import BARE_SAVER, WITH_FALLBACK
 from crowds import DISTINCT, SHARED
+from encrypting import ENCRYPTED, ENCRYPTED_TURN
 from measured import Measured, paired
 from outages import HEALTHY
 from scaling import SCALING
@@ -83,6 +84,7 @@ def targets(measured: Iterable[Measured]) -> list[Target]:
         *_fallback(figures),
         *_checkpointing(figures),
         *_tracing(figures),
+        *_encrypting(figures),
         *_wiring(figures),
     ]
     for one in figures.of(work=IMPORT, name=LANGCHAIN):
@@ -210,6 +212,13 @@ def _tracing(figures: Figures) -> Iterator[Target]:
     for one in figures.of(work=TRACED_TURN, name=WITHOUT_SDK):
         found = figures.pairs([one], name=BARE)
         yield from _worst(what, f"{one.backend}, {one.mode}", "≤", 1.05, found)
+
+
+def _encrypting(figures: Figures) -> Iterator[Target]:
+    what = "the encrypted store over the store"
+    for one in figures.of(work=ENCRYPTED_TURN, name=ENCRYPTED):
+        found = figures.pairs([one], name=BARE)
+        yield from _worst(what, f"{one.backend}, {one.mode}", "≤", 1.3, found)
 
 
 def _wiring(figures: Figures) -> Iterator[Target]:

@@ -7,7 +7,8 @@ belongs to the session and the message, or the key of the metadata, that it was 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -94,23 +95,7 @@ def opened_message(
         DecryptionError: It can't be opened, or is not sealed.
         CorruptMessageError: A newer version of this package has sealed it.
     """
-    record = message.extra.get(ENCRYPTION)
-    if record is None:
-        if allow_plain:
-            return message
-        raise DecryptionError(f"{_of_message(message, session_id)} {_PLAIN}")
-    message_id = message.id
-    plain = _opened(record, _encode((_MESSAGE, _VERSION, session_id, message_id)), ring)
-    if plain is not None:
-        opened = _decoded(plain)
-        if (
-            opened.id == message_id
-            and opened.role == message.role
-            and opened.created_at == message.created_at
-        ):
-            return opened
-    del plain
-    raise _refusal(record, ring, _of_message(message, session_id))
+    return _opener(session_id, ring, allow_plain=allow_plain)(message)
 
 
 def opened_messages(
@@ -121,9 +106,43 @@ def opened_messages(
     allow_plain: bool = False,
 ) -> list[SessionMessage]:
     """Open messages of a session: see `opened_message`."""
-    return [
-        opened_message(message, session_id, ring, allow_plain=allow_plain) for message in messages
-    ]
+    return list(map(_opener(session_id, ring, allow_plain=allow_plain), messages))
+
+
+def _opener(
+    session_id: str, ring: Keyring, *, allow_plain: bool
+) -> Callable[[SessionMessage], SessionMessage]:
+    # Each message of each turn goes through this: what needs no call has none.
+    keys = ring.by_id
+
+    def opened(held: SessionMessage) -> SessionMessage:
+        record: Any = held.extra.get(ENCRYPTION)
+        if record is None and allow_plain:
+            return held
+        plain, newer = None, ""
+        try:
+            if record["v"] == _VERSION:
+                about = _encode((_MESSAGE, _VERSION, session_id, held.id))
+                plain = keys[record["key"]].opened(record["sealed"], about)
+            if plain is not None:
+                said = decode_message(plain)
+                if (
+                    said.id == held.id
+                    and said.role == held.role
+                    and said.created_at == held.created_at
+                ):
+                    return said
+        except (KeyError, TypeError):
+            pass  # why is told below
+        except CorruptMessageError as error:
+            newer = str(error)
+        plain = None  # an error's frames are shown to who collects errors
+        what = f"message {held.id!r} of session {session_id!r}"
+        if newer:
+            raise CorruptMessageError(f"{what}: {newer}")
+        raise _refusal(record, ring, what)
+
+    return opened
 
 
 # -- Metadata -------------------------------------------------------------------------------------
@@ -185,11 +204,9 @@ def opened_value(
 ) -> Any:
     """Open one value of a session's metadata: see `opened_metadata`."""
     where = f"the metadata {name!r} of session {session_id!r}"
-    if not is_sealed(value):
-        if allow_plain:
-            return value
-        raise DecryptionError(f"{where} {_PLAIN}")
-    record = value[ENCRYPTION]
+    record = value[ENCRYPTION] if is_sealed(value) else None
+    if record is None and allow_plain:
+        return value
     plain = _opened(record, _encode((_METADATA, _VERSION, session_id, name)), ring)
     if plain is not None:
         opened = decode_metadata(plain)
@@ -221,23 +238,10 @@ def _sealed(plain: bytes, about: bytes, ring: Keyring) -> dict[str, Any]:
 
 
 def _opened(record: Any, about: bytes, ring: Keyring) -> bytes | None:
-    try:
-        key = ring.by_id.get(record["key"])
-        if key is None or record["v"] != _VERSION:
-            return None
-        return key.opened(record["sealed"], about)
-    except (KeyError, TypeError):
-        return None
-
-
-def _decoded(plain: bytes) -> SessionMessage:
-    why = ""
-    try:
-        return decode_message(plain)
-    except CorruptMessageError as error:
-        why = str(error)
-    del plain
-    raise CorruptMessageError(why)
+    with suppress(KeyError, TypeError):
+        if record["v"] == _VERSION:
+            return ring.by_id[record["key"]].opened(record["sealed"], about)
+    return None
 
 
 _PLAIN = (
@@ -245,12 +249,10 @@ _PLAIN = (
 )
 
 
-def _of_message(message: SessionMessage, session_id: str) -> str:
-    return f"message {message.id!r} of session {session_id!r}"
-
-
 def _refusal(record: Any, ring: Keyring, what: str) -> SessionStoreError:
     """Say why something can't be opened, and what to do."""
+    if record is None:
+        return DecryptionError(f"{what} {_PLAIN}")
     if not is_sealed({ENCRYPTION: record}):
         return DecryptionError(f"{what} has a damaged record: restore it from a backup")
     if record["v"] != _VERSION:

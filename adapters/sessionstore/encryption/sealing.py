@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from copy import copy
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from sessionstore.encryption.keys import Keyring
 from sessionstore.encryption.records import sealed_message, sealed_messages, sealed_metadata
 from sessionstore.operations import Append, Create, Operation, ReplaceMessage, Restore, Update
+from sessionstore.operations.base import put
 
 __all__ = ["NAME_THE_OWNER", "SEALED", "says_anything"]
+
+T = TypeVar("T", bound=Operation[Any])
+
+
+def _changed(operation: T, **fields: Any) -> T:
+    """Give a copy with other words in it; all else was checked when the operation was made."""
+    changed = copy(operation)
+    for name, value in fields.items():
+        put(changed, name, value)
+    return changed
 
 
 def _of_messages(operation: Append, ring: Keyring) -> Append:
     sealed = sealed_messages(operation.messages, operation.session_id, ring)
-    return replace(operation, messages=sealed)
+    return _changed(operation, messages=sealed)
 
 
 def _of_message(operation: ReplaceMessage, ring: Keyring) -> ReplaceMessage:
     sealed = sealed_message(operation.message, operation.session_id, ring)
-    return replace(operation, message=sealed)
+    return _changed(operation, message=sealed)
 
 
 def _of_create(operation: Create, ring: Keyring) -> Create:
     session_id = str(operation.session_id)
-    return replace(
+    return _changed(
         operation,
         messages=sealed_messages(operation.messages, session_id, ring),
         metadata=sealed_metadata(operation.metadata, session_id, ring),
@@ -39,7 +51,7 @@ def _of_update(operation: Update, ring: Keyring) -> Update:
         messages = sealed_messages(messages, session_id, ring)
     if metadata is not None:
         metadata = sealed_metadata(metadata, session_id, ring, merged=True)
-    return replace(operation, messages=messages, metadata=metadata)
+    return _changed(operation, messages=messages, metadata=metadata)
 
 
 def _of_restore(operation: Restore, ring: Keyring) -> Restore:
@@ -49,7 +61,7 @@ def _of_restore(operation: Restore, ring: Keyring) -> Restore:
         messages=sealed_messages(given.messages, given.id, ring),
         metadata=sealed_metadata(given.metadata, given.id, ring),
     )
-    return replace(operation, session=session)
+    return _changed(operation, session=session)
 
 
 SEALED: dict[type[Operation[Any]], Callable[[Any, Keyring], Operation[Any]]] = {
