@@ -217,6 +217,17 @@ def test_nothing_is_sealed_twice_under_one_nonce(
     assert len({text[:16] for text in sealed}) == 100  # 12 bytes are 16 letters
 
 
+def test_what_shows_a_sealed_message_says_that_it_is(
+    store: EncryptedSessionStore, inner: InMemorySessionStore
+) -> None:
+    store.append_message("s", HELLO)
+    held = inner.get("s")
+    assert held is not None
+    page = held._repr_html_()
+    assert "<code>[<bdi>encrypted</bdi>]</code>" in page
+    assert held.messages[0].extra["encryption"]["sealed"] not in page
+
+
 def test_the_callers_message_is_not_touched(store: EncryptedSessionStore) -> None:
     given = SessionMessage("user", SAYING)
     store.append_message("s", given)

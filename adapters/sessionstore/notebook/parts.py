@@ -58,7 +58,10 @@ def paired(messages: Iterable[Any]) -> list[tuple[Any, list[Any]]]:
 
 def known_of(message: Any) -> dict[str, Any]:
     """Give what frameworks know of a message beside what it says, by name."""
-    parts = map(as_dict, as_dict(message.extra).values())
+    extra = as_dict(message.extra)
+    if "sealed" in as_dict(extra.get("encryption")):  # an encrypted store's, read without its keys
+        return {"encrypted": {}}
+    parts = map(as_dict, extra.values())
     known = {name: value for part in parts for name, value in part.items()}
     return known | as_dict(known.pop("additional_kwargs", None))  # where they keep all other fields
 
