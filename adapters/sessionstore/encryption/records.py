@@ -117,8 +117,10 @@ def _opener(
 
     def opened(held: SessionMessage) -> SessionMessage:
         record: Any = held.extra.get(ENCRYPTION)
-        if record is None and allow_plain:
-            return held
+        if record is None:
+            if allow_plain:
+                return held
+            raise _refusal(record, ring, _named(held, session_id))
         plain, newer = None, ""
         try:
             if record["v"] == _VERSION:
@@ -137,10 +139,9 @@ def _opener(
         except CorruptMessageError as error:
             newer = str(error)
         plain = None  # an error's frames are shown to who collects errors
-        what = f"message {held.id!r} of session {session_id!r}"
         if newer:
-            raise CorruptMessageError(f"{what}: {newer}")
-        raise _refusal(record, ring, what)
+            raise CorruptMessageError(f"{_named(held, session_id)}: {newer}")
+        raise _refusal(record, ring, _named(held, session_id))
 
     return opened
 
@@ -247,6 +248,10 @@ def _opened(record: Any, about: bytes, ring: Keyring) -> bytes | None:
 _PLAIN = (
     "is not encrypted: give allow_plain=True while a store is moved over, and seal it by rotate()"
 )
+
+
+def _named(message: SessionMessage, session_id: str) -> str:
+    return f"message {message.id!r} of session {session_id!r}"
 
 
 def _refusal(record: Any, ring: Keyring, what: str) -> SessionStoreError:
