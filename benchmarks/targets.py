@@ -216,7 +216,7 @@ def _tracing(figures: Figures) -> Iterator[Target]:
 
 def _encrypting(figures: Figures) -> Iterator[Target]:
     what = "the encrypted store over the store"
-    for one in figures.of(work=ENCRYPTED_TURN, name=ENCRYPTED):
+    for one in figures.of(work=ENCRYPTED_TURN, name=ENCRYPTED, backend="sqlite"):
         found = figures.pairs([one], name=BARE)
         yield from _worst(what, f"{one.backend}, {one.mode}", "≤", 1.3, found)
 
