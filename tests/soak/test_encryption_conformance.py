@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lighter import Checked, Shorter
+from lighter import Checked, Lighter, Shorter
 from servers.postgres import PostgresServer
 from servers.redis import Server
 
@@ -46,19 +46,28 @@ def sealed_redis(url: str, prefix: str, **options: Any) -> EncryptedSessionStore
     return EncryptedSessionStore(store, KEYS)
 
 
+class TestInMemory(Checked, SessionStoreConformance):
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        def opened(**options: Any) -> EncryptedSessionStore:
+            return EncryptedSessionStore(InMemorySessionStore(**options), KEYS)
+
+        return opened
+
+
 class TestSQLite(Checked, SharedStoreConformance):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:
         return partial(sealed_file, tmp_path / "sessions.db")
 
 
-class TestSqliteAgentDb(Shorter, SharedStoreConformance):
+class TestSqliteAgentDb(Lighter, SharedStoreConformance):
     @pytest.fixture
     def open_store(self, tmp_path: Path) -> OpenStore:
         return partial(sealed_db, str(tmp_path / "sessions.db"))
 
 
-class TestPostgres(Shorter, SharedStoreConformance):
+class TestPostgres(Lighter, SharedStoreConformance):
     @pytest.fixture
     def open_store(self, postgres: PostgresServer, schema: str) -> OpenStore:
         return partial(sealed_postgres, postgres.url(), schema)
@@ -87,7 +96,7 @@ class TestOverAFallback(Shorter, SessionStoreConformance):
         return opened
 
 
-class TestUnderAFallback(Shorter, SessionStoreConformance):
+class TestUnderAFallback(Lighter, SessionStoreConformance):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         def opened(**options: Any) -> FallbackSessionStore:
