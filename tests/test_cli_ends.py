@@ -84,7 +84,7 @@ def test_every_command_says_what_it_does_and_takes_yes(
 ) -> None:
     named = cli.output().partition("Commands:")[2].split("\n")
     commands = [line.split()[0] for line in named if line.startswith("  ") and line[2] != " "]
-    assert len(commands) == 11
+    assert len(commands) == 12
     program = """
 import sys
 from sessionstore.cli import main
