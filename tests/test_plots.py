@@ -125,6 +125,12 @@ def test_calls_beside_each_other_do_not_cover_each_other() -> None:
     assert all(below.y1 < above.y0 for below, above in pairwise(ordered))
 
 
+def test_a_result_that_came_first_and_is_stored_later_keeps_its_time() -> None:
+    log = (said("user"), calling(1, "search", "weather"), result(5, 0), result(3, 1))
+    figure = drawn(session_timeline(session(*log, said("assistant", 6))))
+    assert sorted(words(figure, "duration")) == ["2 s", "4 s"]
+
+
 def test_an_empty_session_says_so() -> None:
     figure = drawn(session_timeline(session()))
     assert "No messages." in all_words(figure)

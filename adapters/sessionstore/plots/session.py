@@ -118,7 +118,7 @@ def _scale(messages: Sequence[Any]) -> _Scale:
         bands = [(turn[0] + 0.6, turn[-1] + 1.4) for turn in turns]
         places = [float(number) for number in range(1, len(messages) + 1)]
         return _Scale(places, bands, len(messages), None, shortens=False)
-    clock = Clock([(moments[turn[0]], moments[turn[-1]]) for turn in turns])
+    clock = Clock([(moments[turn[0]], _end(turn, moments)) for turn in turns])
     places = [
         place
         for turn, band in zip(turns, clock.bands, strict=True)
@@ -130,10 +130,14 @@ def _scale(messages: Sequence[Any]) -> _Scale:
 def _within(turn: range, band: Span, moments: Sequence[float]) -> Iterator[float]:
     """Place a turn's messages in its band: by their times, or in order where these are the same."""
     (left, right), begin = band, moments[turn[0]]
-    took = moments[turn[-1]] - begin
+    took = _end(turn, moments) - begin
     for n, place in enumerate(turn):
         part = (moments[place] - begin) / took if took else (n + 1) / (len(turn) + 1)
         yield left + (right - left) * part
+
+
+def _end(turn: range, moments: Sequence[float]) -> float:
+    return max(moments[place] for place in turn)  # of two results, the first may be the last stored
 
 
 # -- What is drawn --------------------------------------------------------------------------------

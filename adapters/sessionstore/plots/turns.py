@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sessionstore.models import SYSTEM_ROLES, SessionMessage
@@ -72,7 +73,8 @@ def rows_of(calls: Sequence[Call]) -> dict[str, int]:
 def moments_of(messages: Sequence[SessionMessage]) -> list[float] | None:
     """Give the time of each message, in seconds since 1970.
 
-    A clock that was set back stands still meanwhile: the order of messages is the store's.
+    A clock that was set back stands still meanwhile: the order of messages is the store's. Results
+    of calls that ran beside each other keep their own times, whichever is stored first.
 
     Returns:
         The times; ``None`` where they tell nothing: all are the same, or one is none.
@@ -80,8 +82,14 @@ def moments_of(messages: Sequence[SessionMessage]) -> list[float] | None:
     times: list[Any] = [message.created_at for message in messages]
     if not all(isinstance(time, datetime) for time in times):
         return None
-    moments = list(accumulate((time.timestamp() for time in times), max))
-    tells = len(moments) == 1 or (len(moments) > 1 and moments[-1] - moments[0] >= _LEAST)
+    moments: list[float] = []
+    latest = asked = -math.inf
+    for message, time in zip(messages, times, strict=True):
+        is_result = message.role == "tool"
+        moments.append(max(time.timestamp(), asked if is_result else latest))
+        latest = max(latest, moments[-1])
+        asked = asked if is_result else latest
+    tells = len(moments) == 1 or (len(moments) > 1 and latest - moments[0] >= _LEAST)
     return moments if tells else None
 
 
