@@ -25,7 +25,7 @@ from sessionstore import (
     StoreUnavailableError,
     WrapperSessionStore,
 )
-from sessionstore.operations import GetMessages, Restore
+from sessionstore.operations import GetMessages, ListSessions, Restore
 from sessionstore.transfer import (
     LeftSession,
     TransferProgress,
@@ -275,6 +275,25 @@ def test_a_session_that_moves_to_the_front_is_not_missed() -> None:
     report = copy_sessions(source, watched)
     assert report.copied in (250, 251)
     assert {f"s{number}" for number in range(250)} <= {info.id for info in all_of(target)}
+
+
+def test_one_that_moves_again_and_again_is_not_missed_among_others() -> None:
+    """Those that others wrote to after it fill the first page of what is gone through again."""
+    source = InMemorySessionStore()
+    for number in range(250):
+        source.append_message(f"s{number}", SessionMessage("user", "x"))
+    page = 0
+
+    def write() -> None:
+        nonlocal page
+        page += 1
+        for number in {2: [0, *range(150, 250)], 5: [0]}.get(page, []):
+            source.append_message(f"s{number}", SessionMessage("user", "y"))
+
+    meddling = Meddling(source, ListSessions, write)
+    meddling.times = 1_000
+    assert copy_sessions(meddling, target := InMemorySessionStore()).complete
+    assert {f"s{number}" for number in range(250)} == {info.id for info in all_of(target)}
 
 
 def unfinished(source: SessionStore) -> InMemorySessionStore:

@@ -52,7 +52,8 @@ class Listing:
 
     A session that is written to meanwhile moves to the front, which was passed. So when the end is
     reached, what was written to since the beginning is gone through as well, and so on, until each
-    session that was there at the beginning was come upon. Their ids are remembered.
+    session that was there at the beginning was come upon: until a round of one page, in which none
+    can have moved, has no such session that is new. Their ids are remembered.
 
     Args:
         store: The store.
@@ -69,6 +70,7 @@ class Listing:
         self._alike: list[str] = []  # of one time, which is:
         self._time: datetime | None = None
         self._seen: set[str] = set()
+        self._pages = 0  # of this round
         self._found_older, self._is_over = False, False
 
     def next(self) -> TransferFlow[str | None]:
@@ -90,6 +92,7 @@ class Listing:
         return ListSessions(*named, updated_after=self._since)
 
     def _note(self, page: SessionPage) -> None:
+        self._pages += 1
         if self._front is None and page.sessions:
             self._front = page.sessions[0].updated_at
             self._began = self._began or self._front
@@ -114,5 +117,7 @@ class Listing:
         self._alike = []
 
     def _begin_round(self) -> None:
-        self._is_over = not self._found_older or self._front is None
-        self._since, self._front, self._found_older = self._front, None, False
+        has_all = self._pages == 1 and not self._found_older
+        self._is_over = has_all or self._front is None
+        self._since, self._front = self._front, None
+        self._pages, self._found_older = 0, False
