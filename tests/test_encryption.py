@@ -505,6 +505,7 @@ def test_keys_are_read_from_text() -> None:
         with pytest.raises(InvalidSessionError) as caught:
             keys_in(text)
         assert one not in str(caught.value)
+        assert not shows(caught.value, one)
     with pytest.raises(InvalidSessionError, match="32 bytes"):
         EncryptedSessionStore(InMemorySessionStore(), keys_in(two))
 

@@ -173,6 +173,7 @@ class Keys:
 _GONE = "what was sealed with a key that was destroyed can't be read any more"
 
 
+@hides_arguments
 def keys_in(text: str) -> dict[str, bytes] | list[bytes]:
     """Read keys from text, as a file or a variable of the environment holds them.
 
@@ -198,7 +199,6 @@ def keys_in(text: str) -> dict[str, bytes] | list[bytes]:
     ids = [key_id.strip() for key_id, _, _ in named]
     secrets = [_decoded(key.strip()) for _, _, key in named]
     if not secrets or None in secrets or len({bool(key_id) for key_id in ids}) > 1:
-        secrets = []
         raise InvalidSessionError(_LINES)
     found = [secret for secret in secrets if secret is not None]
     if not ids[0]:
