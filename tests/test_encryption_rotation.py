@@ -363,3 +363,25 @@ def test_rotation_changes_nothing_that_was_written_in_between(held: Watched) -> 
     contents = [message.content for message in store.get_messages("s0")]
     assert contents == ["text 0", "edited", "text 2", "text 9"]
     assert keys_in(held) == {"new"}
+
+
+def test_what_another_has_put_back_under_the_old_key_is_sealed_anew_too(held: Watched) -> None:
+    """It was not swapped, so that it is looked at again: `complete` is said of what is there."""
+    filled(held, {"old": OLD}, sessions=1, count=3)
+    late = EncryptedSessionStore(held, {"old": OLD})
+    writes = [
+        lambda: late.update("s0", metadata={"title": "edited"}),
+        lambda: late.replace_message("s0", SessionMessage("user", "edited", id="m1")),
+    ]
+
+    def edit(operation: Any) -> None:
+        if type(operation) is Reseal and writes:
+            writes.pop(0)()
+
+    held.before = edit
+    report = both(held).rotate()
+    assert (report.complete, report.messages, report.values) == (True, 3, 3)
+    assert keys_in(held) == {"new"}
+    session = both(held).get("s0")
+    assert session is not None
+    assert (session.metadata["title"], session.messages[1].content) == ("edited", "edited")

@@ -144,25 +144,30 @@ class Rotation:
     # -- One session ------------------------------------------------------------------------------
 
     def _session(self, session_id: str) -> TransferFlow[None]:
-        head = yield from ask(self._store, Get(session_id, 0))
-        if head is None:
-            return
-        ring = self._keys.of(head.user_id)
-        yield from self._metadata(head, ring)
         for _ in range(TRIES):
-            if (yield from self._messages(session_id, ring)):
+            self._refused = {}
+            head = yield from ask(self._store, Get(session_id, 0))
+            if head is None:
+                return
+            ring = self._keys.of(head.user_id)
+            is_done = yield from self._metadata(head, ring)
+            if (yield from self._messages(session_id, ring)) and is_done:
                 return
         self._refused[""] = _BUSY
 
-    def _metadata(self, head: SessionData, ring: Keyring) -> TransferFlow[None]:
+    def _metadata(self, head: SessionData, ring: Keyring) -> TransferFlow[bool]:
+        """Seal the metadata anew; tell whether nobody else has written to it meanwhile."""
         old = {
             name: value for name, value in head.metadata.items() if key_of(value) != ring.first.id
         }
         new = dict(self._values(head.id, old, ring))
-        if new:
-            old = {name: old[name] for name in new}
-            asked = Reseal(head.id, old_metadata=old, new_metadata=new)
-            self._done["values"] += yield from ask(self._store, asked)
+        if not new:
+            return True
+        old = {name: old[name] for name in new}
+        asked = Reseal(head.id, old_metadata=old, new_metadata=new)
+        swapped = yield from ask(self._store, asked)
+        self._done["values"] += swapped
+        return swapped == len(new)
 
     def _values(self, session_id: str, old: dict[str, Any], ring: Keyring) -> Iterator[Any]:
         plain = self._allow_plain
@@ -174,26 +179,32 @@ class Rotation:
                 self._refuse(f"metadata {name}", error)
 
     def _messages(self, session_id: str, ring: Keyring) -> TransferFlow[bool]:
-        """Go through a session from its beginning; tell whether to the end."""
-        after, limit = "", min(_FIRST_PAGE, self._batch)
+        """Go through a session from its beginning; tell whether to the end, and nobody else wrote.
+
+        What others have replaced meanwhile may be under an old key: they may not have the new one.
+        """
+        after, limit, is_done = "", min(_FIRST_PAGE, self._batch), True
         while True:
             try:
                 page = yield from ask(self._store, GetMessages(session_id, limit, after=after))
             except InvalidMessageError:  # the message that it was at is gone
                 return False
-            yield from self._page(session_id, page, ring)
+            is_done &= yield from self._page(session_id, page, ring)
             if len(page) < limit:
-                return True
+                return is_done
             after = str(page[-1].id)
             limit = max(1, min(2 * limit, self._batch, limit * _BYTES // (1 + _size(page))))
             self._tell(session_id)
 
     def _page(
         self, session_id: str, page: list[SessionMessage], ring: Keyring
-    ) -> TransferFlow[None]:
+    ) -> TransferFlow[bool]:
+        is_done = True
         for old, new in _bounded(self._resealed(session_id, page, ring)):
             swapped = yield from ask(self._store, Reseal(session_id, old, new))
             self._done["messages"] += swapped
+            is_done &= swapped == len(new)
+        return is_done
 
     def _resealed(
         self, session_id: str, page: list[SessionMessage], ring: Keyring
