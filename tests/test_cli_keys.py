@@ -102,6 +102,18 @@ def test_sessions_are_copied_into_an_encrypted_store_and_out_of_it(
     assert WORD in cli.run("show", "talk", "--keys", keys, url=plain).stdout
 
 
+def test_what_is_encrypted_is_not_encrypted_twice(cli: Command, folder: Path) -> None:
+    url, other = (f"sqlite:///{folder / name}.db" for name in ("s", "other"))
+    assert cli.run("export", "-o", folder / "file.jsonl", url=url).returncode == 0
+    keys = folder / "new.keys"
+    for command in (("copy", url, other, "--to-keys"), ("import", folder / "file.jsonl", "--keys")):
+        left = cli.run(*command, keys, url=other)
+        assert left.returncode == 4
+        assert "it is encrypted already" in left.stderr
+    assert cli.run("import", folder / "file.jsonl", url=other).returncode == 0  # as it is
+    assert WORD in cli.run("show", "talk", "--keys", keys, url=other).stdout
+
+
 def test_keys_that_are_none_are_refused(cli: Command, folder: Path) -> None:
     url, bad = f"sqlite:///{folder / 's.db'}", folder / "bad.keys"
     for text in ("no Base64", line("a", OLD) + line("a", NEW), line("a", b"")):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sessionstore.cli.ending import UsageError
-from sessionstore.cli.keys import encrypted
+from sessionstore.cli.keys import OnceEncrypted, encrypted
 from sessionstore.cli.options import Agent, Json, Timeout, User, Verify, Yes
 from sessionstore.cli.places import as_url, open_at
 from sessionstore.cli.transfers import report, transferring
@@ -55,7 +55,7 @@ def copy(
     ):
         done = copy_sessions(
             opened if from_keys is None else encrypted(opened, from_keys),
-            other if to_keys is None else encrypted(other, to_keys),
+            other if to_keys is None else OnceEncrypted(encrypted(other, to_keys)),
             user_id=user,
             agent_id=agent,
             verify=verify,

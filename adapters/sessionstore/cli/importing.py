@@ -10,7 +10,7 @@ import typer
 
 from sessionstore.cli.ending import UsageError
 from sessionstore.cli.formats import reading_of
-from sessionstore.cli.keys import KeyFile, with_keys
+from sessionstore.cli.keys import KeyFile, OnceEncrypted, with_keys
 from sessionstore.cli.options import Agent, Json, Store, StoreFile, Timeout, User, Verify, Yes
 from sessionstore.cli.places import as_url, open_given
 from sessionstore.cli.transfers import report, transferring
@@ -80,6 +80,7 @@ def import_(
         transferring("Importing") as progress,
     ):
         target = with_keys(opened, keys)
+        target = target if target is opened else OnceEncrypted(target)
         if reading is not None:
             done = import_from(reading, target, **wanted, verify=verify, progress=progress)
         else:

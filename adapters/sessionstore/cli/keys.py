@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, overload
 
 import typer
 from msgspec.structs import replace
@@ -12,12 +13,16 @@ from msgspec.structs import replace
 from sessionstore.cli.ending import UsageError
 from sessionstore.errors import InvalidSessionError
 from sessionstore.models import SessionData, SessionInfo
+from sessionstore.operations import Operation, Restore
 from sessionstore.store import SessionStore
+from sessionstore.wrapper import WrapperSessionStore
 
 if TYPE_CHECKING:
     from sessionstore.encryption import EncryptedSessionStore
 
-__all__ = ["ENVIRONMENT", "KeyFile", "encrypted", "marked", "with_keys"]
+__all__ = ["ENVIRONMENT", "KeyFile", "OnceEncrypted", "encrypted", "marked", "with_keys"]
+
+T = TypeVar("T")
 
 ENVIRONMENT = "SESSIONSTORE_KEYS"
 _SHOWN = "[encrypted]"
@@ -73,6 +78,32 @@ def encrypted(
         return EncryptedSessionStore(store, keys_in(_text(file)), allow_plain=allow_plain)
     except InvalidSessionError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+class OnceEncrypted(WrapperSessionStore):
+    """An encrypted store that is filled, and refuses what is encrypted already.
+
+    That would be so twice, and be read with neither of its keys alone.
+    """
+
+    @overload
+    def run(self, operation: Operation[T]) -> T: ...
+    @overload
+    def run(self, operation: Sequence[Operation[Any]]) -> list[Any]: ...
+    def run(self, operation: Any) -> Any:
+        """Hand an operation on, but for a `Restore` of what is encrypted.
+
+        Raises:
+            InvalidSessionError: It is one.
+        """
+        if isinstance(operation, Restore):
+            extras = [message.extra for message in operation.messages]
+            if any(map(_is_sealed, [*extras, *operation.metadata.values()])):
+                raise InvalidSessionError(_TWICE)
+        return super().run(operation)
+
+
+_TWICE = "it is encrypted already: read it with its keys, or write it without any, as it is"
 
 
 def _text(file: Path | None) -> str:
