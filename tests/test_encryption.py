@@ -365,10 +365,16 @@ def test_a_record_of_a_newer_version_says_to_upgrade(
     store: EncryptedSessionStore, inner: InMemorySessionStore
 ) -> None:
     store.append_message("s", HELLO)
-    _, held = with_record(v=2)(sealed_in(inner))
+    _, held = with_record(v=2, form="other")(sealed_in(inner))
     inner.replace_message("s", held)
-    with pytest.raises(CorruptMessageError, match="newer version"):
-        store.get_messages("s")
+    plain = EncryptedSessionStore(inner, KEY, allow_plain=True)
+    for reader in (store, plain):
+        with pytest.raises(CorruptMessageError, match="newer version"):
+            reader.get_messages("s")
+    inner.update("s", messages=[], metadata={"title": held.extra})
+    for reader in (store, plain):
+        with pytest.raises(CorruptMessageError, match="newer version"):
+            reader.get("s")
 
 
 def test_several_keys_open_and_the_first_seals(inner: InMemorySessionStore) -> None:
@@ -416,6 +422,24 @@ def test_what_is_not_encrypted_is_refused_or_allowed(inner: InMemorySessionStore
     session = moving.get("s")
     assert session is not None
     assert (session.messages, session.metadata) == ([HELLO, SAID], {"title": "T", "tag": None})
+
+
+def test_what_is_not_encrypted_is_read_without_a_key(inner: InMemorySessionStore) -> None:
+    """While a store is moved over: some sessions have no owner, some owners no key yet."""
+    vault: dict[str | None, bytes] = {"alice": KEY}
+    store = EncryptedSessionStore(inner, vault.get, allow_plain=True)
+    for user_id in (None, "bob"):
+        name = str(user_id)
+        inner.create(name, messages=[HELLO], metadata={"title": "T"}, user_id=user_id)
+        session = store.get(name)
+        assert session is not None
+        assert (session.messages, session.metadata) == ([HELLO], {"title": "T"})
+        assert store.get_messages(name, user_id=user_id) == [HELLO]
+    assert [info.metadata for info in store.list_sessions().sessions] == [{"title": "T"}] * 2
+    assert len(store.rotate().left) == 2
+    store.append_message("None", SAID, user_id="alice")
+    with pytest.raises(DecryptionError, match="no key for nobody"):
+        store.get("None")
 
 
 def test_a_users_words_are_not_taken_for_a_record(store: EncryptedSessionStore) -> None:

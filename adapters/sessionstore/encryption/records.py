@@ -7,7 +7,7 @@ belongs to the session and the message, or the key of the metadata, that it was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,7 @@ from sessionstore.models import (
 )
 
 __all__ = [
+    "is_plain",
     "is_sealed",
     "key_of",
     "opened_message",
@@ -225,7 +226,15 @@ def opened_value(
 def is_sealed(value: object) -> bool:
     """Tell whether what a store holds, a message's ``extra`` or a value, has a record."""
     record = value.get(ENCRYPTION) if isinstance(value, dict) else None
-    return isinstance(record, dict) and record.keys() == _FIELDS
+    return isinstance(record, dict) and record.keys() >= _FIELDS  # a newer version may add some
+
+
+def is_plain(messages: Iterable[SessionMessage], metadata: Mapping[str, Any]) -> bool:
+    """Tell whether nothing in a session has a record, so that no key is needed to read it."""
+    return not (
+        any(ENCRYPTION in message.extra for message in messages)
+        or any(map(is_sealed, metadata.values()))
+    )
 
 
 def key_of(value: Any) -> str | None:

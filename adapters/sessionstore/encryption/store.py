@@ -13,7 +13,7 @@ from sessionstore._runtime.frames import hides_arguments
 from sessionstore.arguments import checked_flag
 from sessionstore.bounds import StoreBounds
 from sessionstore.encryption.keys import Keyring, Keys, KeysGiven
-from sessionstore.encryption.records import opened_messages, opened_metadata
+from sessionstore.encryption.records import is_plain, opened_messages, opened_metadata
 from sessionstore.encryption.resealing import resealed
 from sessionstore.encryption.rotating import Rotation, RotationReport
 from sessionstore.encryption.sealing import NAME_THE_OWNER, SEALED, says_anything
@@ -340,13 +340,15 @@ class EncryptedSessionStore(WrapperSessionStore):
     def _open(
         self, messages: list[SessionMessage], session_id: str, user_id: str | None
     ) -> list[SessionMessage]:
-        if not messages:
+        if not messages or (self._allow_plain and is_plain(messages, {})):
             return messages
         ring = self._keys.of(user_id)
         return opened_messages(messages, session_id, ring, allow_plain=self._allow_plain)
 
     def _session(self, session: S, user_id: str | None) -> S:
         if not (session.messages or session.metadata):
+            return session
+        if self._allow_plain and is_plain(session.messages, session.metadata):
             return session
         return self._opened_by(session, self._keys.of(user_id))
 
