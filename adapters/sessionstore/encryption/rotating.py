@@ -46,8 +46,8 @@ class RotationReport(msgspec.Struct, frozen=True):
         sessions: How many were gone through.
         messages: How many messages were sealed anew.
         values: How many values of metadata were.
-        left: The sessions in which something could not be opened, or not be written; all else in
-            them was sealed anew.
+        left: The sessions in which something could not be opened: all else in them was sealed anew.
+            And those that could not be read, or not be written, to their end.
         missing_keys: The ids of the keys that would open what is left, as far as records tell.
         pending: How many writes wait in this process for a fallback's primary: they may be under
             another key. Run it again when they are replayed.

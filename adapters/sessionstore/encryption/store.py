@@ -128,7 +128,8 @@ class EncryptedSessionStore(WrapperSessionStore):
             ``KeyError`` where the user's key was destroyed. It is asked at each call, on the event
             loop too, so that it should remember what it looked up. Then each call names its user;
             ``get``, and what is made for nobody, goes by the session's owner, and so do lists.
-        allow_plain: Read what is not encrypted, too: while a store is moved over.
+        allow_plain: Read what is not encrypted, too: while a store is moved over. Whoever can write
+            to it can slip in a plain message so long.
 
     Raises:
         TypeError: ``store`` is not a store, or a key has the wrong type.
