@@ -167,13 +167,15 @@ def test_a_long_session_is_read_in_bounded_pages(held: Watched, batch: int) -> N
     assert len(seen) >= 60 // batch
 
 
-def test_large_messages_are_read_a_few_at_a_time(held: Watched) -> None:
-    store = EncryptedSessionStore(held, {"old": OLD})
-    large = [SessionMessage("user", "x" * 2**20, id=f"m{n}") for n in range(120)]
+@pytest.mark.parametrize("plain", [False, True], ids=["sealed", "plain"])
+def test_large_messages_are_read_a_few_at_a_time(held: Watched, plain: bool) -> None:
+    store = held if plain else EncryptedSessionStore(held, {"old": OLD})
+    content: Any = [{"type": "text", "text": "x" * 2**20}]
+    large = [SessionMessage("user", content, id=f"m{n}") for n in range(120)]
     for message in large:
         store.append_message("s", message)
     held.asked.clear()
-    assert both(held).rotate().messages == 120
+    assert both(held, allow_plain=plain).rotate().messages == 120
     swaps = [operation for operation in held.asked if type(operation) is Reseal]
     assert max(len(swap.new) for swap in swaps) <= 4
     limits = [operation.limit for operation in held.asked if type(operation) is GetMessages]

@@ -240,5 +240,6 @@ def _bounded(pairs: Iterator[tuple[SessionMessage, SessionMessage]]) -> Iterator
 
 
 def _size(page: list[SessionMessage]) -> int:
-    """Give how long some messages are, about."""
-    return sum(len(message.content) + len(str(message.extra)) for message in page)
+    """Give how long some messages are, about; those that are not sealed yet have more in them."""
+    parts = [part for m in page for part in (m.content, m.tool_calls, m.metadata, m.extra) if part]
+    return sum(len(str(part)) for part in parts)
