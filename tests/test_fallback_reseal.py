@@ -17,7 +17,7 @@ from sessionstore import (
     SessionMessage,
     StoreTimeoutError,
 )
-from sessionstore.operations import Get, Reseal
+from sessionstore.operations import Get, GetMessages, Reseal
 from sessionstore.testing.samples import contents
 
 WORD = "CANARY"
@@ -104,6 +104,36 @@ def test_what_another_process_sealed_anew_is_known_from_the_next_read_on() -> No
     there.store.run(Get("s"))
     there.primary.go_down()
     assert contents(there.store.get_messages("s")) == contents(LOG)
+
+
+@pytest.mark.parametrize("read", [Get("s"), Get("s", 3), GetMessages("s", 3)])
+def test_what_another_process_left_alone_at_the_end_hides_nothing(read: Any) -> None:
+    """A session in use ends with what was under the newer key from the beginning."""
+    there = stage()
+    new = [replace(SEALED[-1], id=name, extra={"encryption": {}}) for name in "xy"]
+    there.store.append_messages("s", new)
+    there.store.get("s")
+    sealed = [replace(message, extra={"encryption": {}}) for message in SEALED]
+    assert there.primary.inner.run(Reseal("s", LOG, sealed, *VALUES)) == 8
+    there.store.run(read)
+    if type(read) is Get:
+        assert WORD not in known(there)
+    assert WORD not in str(known(there)).partition("title")[0]
+    there.primary.go_down()
+    assert contents(there.store.get_messages("s", limit=3))[1:] == contents(new)
+
+
+@pytest.mark.parametrize("limit", [None, 0, 2])
+def test_metadata_that_another_process_sealed_anew_is_known_from_the_next_read_on(
+    limit: int | None,
+) -> None:
+    there = stage()
+    assert there.primary.inner.run(Reseal("s", [], [], *VALUES)) == 1
+    there.store.get("s", limit=limit)
+    there.primary.go_down()
+    session = there.store.get("s")
+    assert session is not None
+    assert (session.metadata, contents(session.messages)) == (VALUES[1], contents(LOG))
 
 
 @pytest.mark.parametrize("fault", ["down", "lost", "slow", "open circuit", "read only"])

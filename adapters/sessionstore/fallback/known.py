@@ -206,8 +206,21 @@ class KnownSession(StoredSession):
             and self.current
             and self.version == data.version
             and self._last_ids(1) == [last[0].id]
-            and self.bodies[-1] != encode_message(last[0])
+            and (self._is_other(last[0]) or self.begins_in_another_form(data.messages))
         )
+
+    def begins_in_another_form(self, messages: Sequence[SessionMessage]) -> bool:
+        """Tell whether the first of the last messages, as far as it is known, is another by now.
+
+        The last one may have been under the newer key from the beginning. Without extras it is not
+        sealed at all, and what is not is not compared.
+        """
+        first = messages[-len(self.bodies) :][:1] if self.bodies else ()
+        return bool(first and first[0].extra and self._is_other(first[0]))
+
+    def has_other_metadata(self, data: SessionData) -> bool:
+        """Tell whether the primary has other metadata, which at one version is a `Reseal` alone."""
+        return bool(data.metadata) and self.metadata != encode_metadata(data.metadata)
 
     def ends_with(self, messages: Sequence[SessionMessage]) -> bool:
         """Tell whether these are known to be the session's last messages."""
@@ -215,8 +228,13 @@ class KnownSession(StoredSession):
         return (
             self.current
             and ids == self._last_ids(len(ids))
-            and (not ids or self.bodies[-1] == encode_message(messages[-1]))
+            and not (ids and self._is_other(messages[-1]))
+            and not self.begins_in_another_form(messages)
         )
+
+    def _is_other(self, message: SessionMessage) -> bool:
+        name = str(message.id)
+        return name in self.positions and self.bodies[self.place(name)] != encode_message(message)
 
     def learned(
         self, messages: Sequence[SessionMessage], most: int, *, whole: bool

@@ -49,7 +49,8 @@ def learn_session(cache: SessionCache, read: Get, data: SessionData | None, stam
         session = cache.look_up(session_id)
         most = cache.max_messages
         knows_system = system is None or (session and (session.system or not session.partial))
-        if session and data and knows_system and session.agrees_with(data, most, whole=whole):
+        agrees = session and data and knows_system and session.agrees_with(data, most, whole=whole)
+        if session and data and agrees and not session.has_other_metadata(data):
             cache.use(session_id)
             return
         if cache.is_pinned(session_id):
@@ -59,6 +60,9 @@ def learn_session(cache: SessionCache, read: Get, data: SessionData | None, stam
                 session.current = False
         elif data is None:
             cache.drop(session_id)
+        elif session and agrees:
+            metadata = encode_metadata(data.metadata)
+            cache.change(session, session.become, (metadata, None), versions=0, moves=False)
         else:
             if session is not None and session.is_resealed(data):
                 cache.drop(session_id)  # with what is not read now, which is so no more, either
@@ -96,6 +100,8 @@ def learn_messages(
         known = cache.look_up(session_id)
         session = known or KnownSession(session_id, "default", read.user_id, b"{}")
         if not session.ends_with(last):
+            if session.begins_in_another_form(last):  # then so is what is before it
+                session = session.cut_to(len(last))
             session = session.learned(last, cache.max_messages, whole=len(messages) < limit)
         if system is not None:
             session.system = encode_message(system)
