@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from faults import FaultyStore
 
 from sessionstore import (
     DecryptionError,
@@ -17,13 +18,14 @@ from sessionstore import (
     InvalidTypeError,
     SessionMessage,
     SessionStore,
+    StoreTimeoutError,
     StoreUnavailableError,
     Window,
     WrapperSessionStore,
 )
 from sessionstore.encryption import RotationReport
 from sessionstore.encryption.records import key_of
-from sessionstore.operations import Append, GetMessages, ReplaceMessage, Reseal
+from sessionstore.operations import Append, Get, GetMessages, ReplaceMessage, Reseal
 from sessionstore.testing import FlakySessionStore, OpenStore
 from sessionstore.testing.resealing import ResealContract
 from sessionstore.transfer import TransferProgress
@@ -308,6 +310,42 @@ def test_over_a_fallback_it_waits_for_the_primary(rotate: Rotate) -> None:
     server.go_down()  # what is remembered is under the new key, too
     assert len(EncryptedSessionStore(fallback, {"new": NEW}).get_messages("s0")) == 6
     server.come_back()
+
+
+def test_in_an_outage_no_session_is_taken_for_gone(held: Watched) -> None:
+    """A fallback knows nothing of them, and the list was read before."""
+    filled(held, {"old": OLD}, sessions=5)
+    server = FlakySessionStore(held)
+    fallback = FallbackSessionStore(server, retry_after=0)
+
+    class Cut(WrapperSessionStore):
+        def run(self, operation: Any) -> Any:
+            asked.append(type(operation))
+            if asked.count(Get) != 2:
+                return super().run(operation)
+            server.go_down()
+            answer = super().run(operation)
+            server.come_back()
+            fallback.recover()
+            return answer
+
+    asked: list[type] = []
+    report = both(Cut(fallback)).rotate()
+    assert (report.sessions, report.messages, report.complete) == (5, 25, True)
+    assert keys_in(held) == {"new"}
+
+
+def test_a_session_that_the_primary_does_not_answer_for_is_left(held: Watched) -> None:
+    """The fallback remembers it as it was before others, with an old key, wrote to it."""
+    primary = FaultyStore(held)
+    fallback = FallbackSessionStore(primary, retry_after=60, retry_cap=60)
+    filled(fallback, {"new": NEW}, sessions=1)
+    EncryptedSessionStore(held, {"old": OLD}).append_messages("s0", said(1, 70))
+    primary.slow["s0"] = StoreTimeoutError("too slow")
+    for _ in range(2):
+        report = both(fallback).rotate()
+        assert "did not answer" in report.left[0].why
+        assert not report.complete
 
 
 def test_what_waits_in_a_fallback_is_told(held: Watched) -> None:

@@ -15,6 +15,7 @@ from warm import Warm
 
 from sessionstore import (
     DbSessionStore,
+    FallbackSessionStore,
     InMemorySessionStore,
     PostgresAgentDb,
     RedisSessionStore,
@@ -25,7 +26,8 @@ from sessionstore import (
     StoreUnavailableError,
     WrapperSessionStore,
 )
-from sessionstore.operations import GetMessages, ListSessions, Restore
+from sessionstore.operations import Get, GetMessages, ListSessions, Restore
+from sessionstore.testing import FlakySessionStore
 from sessionstore.transfer import (
     LeftSession,
     TransferProgress,
@@ -294,6 +296,35 @@ def test_one_that_moves_again_and_again_is_not_missed_among_others() -> None:
     meddling.times = 1_000
     assert copy_sessions(meddling, target := InMemorySessionStore()).complete
     assert {f"s{number}" for number in range(250)} == {info.id for info in all_of(target)}
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+def test_no_session_is_taken_for_gone_in_an_outage(source: SessionStore, is_short: bool) -> None:
+    """A fallback knows nothing of most of them, and its list was read before."""
+    server = FlakySessionStore(source)
+    fallback = FallbackSessionStore(server, retry_after=0)
+
+    class Cut(WrapperSessionStore):
+        reads = 0
+
+        def run(self, operation: Any) -> Any:
+            self.reads += type(operation) is Get
+            if self.reads != 2:
+                return super().run(operation)
+            server.go_down()
+            answer = super().run(operation)
+            if is_short:
+                server.come_back()
+                fallback.recover()
+            return answer
+
+    target = InMemorySessionStore()
+    if is_short:
+        assert copy_sessions(Cut(fallback), target).complete
+        require_same(source, target)
+    else:
+        with pytest.raises(StoreUnavailableError, match="without its primary"):
+            copy_sessions(Cut(fallback), target)
 
 
 def unfinished(source: SessionStore) -> InMemorySessionStore:

@@ -27,6 +27,7 @@ from sessionstore.errors import (
 from sessionstore.models import SessionData, SessionMessage
 from sessionstore.operations import Get, GetMessages, Reseal
 from sessionstore.store import SessionStore
+from sessionstore.transfer.answering import ChangedError, outages, require_primary
 from sessionstore.transfer.listing import Listing, wanted
 from sessionstore.transfer.moving import TRIES, ends_all
 from sessionstore.transfer.reports import LeftSession, OnProgress, TransferProgress
@@ -146,14 +147,24 @@ class Rotation:
     def _session(self, session_id: str) -> TransferFlow[None]:
         for _ in range(TRIES):
             self._refused = {}
-            head = yield from ask(self._store, Get(session_id, 0))
-            if head is None:
+            before, why = outages(self._store), _BUSY
+            try:
+                is_done = yield from self._all_of(session_id)
+                require_primary(self._store, session_id, before)
+            except ChangedError as error:
+                is_done, why = False, str(error)
+            if is_done:
                 return
-            ring = self._keys.of(head.user_id)
-            is_done = yield from self._metadata(head, ring)
-            if (yield from self._messages(session_id, ring)) and is_done:
-                return
-        self._refused[""] = _BUSY
+        self._refused[""] = why
+
+    def _all_of(self, session_id: str) -> TransferFlow[bool]:
+        """Seal a session anew; tell whether all of it, and nobody else has written meanwhile."""
+        head = yield from ask(self._store, Get(session_id, 0))
+        if head is None:
+            return True
+        ring = self._keys.of(head.user_id)
+        is_done = yield from self._metadata(head, ring)
+        return (yield from self._messages(session_id, ring)) and is_done
 
     def _metadata(self, head: SessionData, ring: Keyring) -> TransferFlow[bool]:
         """Seal the metadata anew; tell whether nobody else has written to it meanwhile."""

@@ -42,7 +42,8 @@ def copy_sessions(
         What became of the sessions.
 
     Raises:
-        StoreUnavailableError: One of the stores can't be reached.
+        StoreUnavailableError: One of the stores can't be reached, or ``source`` does without
+            its primary. Run it again.
     """
     mover = Mover(target, verify=verify, tally=Tally(progress))
     return run_transfer(_copy(source, mover, wanted(user_id, agent_id)))

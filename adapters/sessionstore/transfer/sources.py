@@ -11,6 +11,7 @@ from sessionstore.errors import InvalidMessageError, SessionStoreError
 from sessionstore.models import SessionData, SessionMessage, encode_message
 from sessionstore.operations import Get, GetMessages, Restore
 from sessionstore.store import SessionStore
+from sessionstore.transfer.answering import ChangedError, outages, require_primary
 from sessionstore.transfer.requests import TransferFlow, ask
 
 __all__ = [
@@ -30,10 +31,6 @@ MARK = "sessionstore:restoring"
 _AT_ONCE = 500  # messages that are read, and restored, in one step
 _MOST = 1_000  # messages of a page
 _BYTES = 2**22  # of a page, about
-
-
-class ChangedError(SessionStoreError):
-    """A session is not what it was when it was begun with: it is begun with again."""
 
 
 class UnfinishedError(SessionStoreError):
@@ -144,8 +141,15 @@ class StoredSession(ComingSession):
 
 
 def session_in(store: SessionStore, session_id: str) -> TransferFlow[StoredSession | None]:
-    """Begin to read a session of a store; ``None`` where it is gone."""
+    """Begin to read a session of a store; ``None`` where it is gone.
+
+    Raises:
+        StoreUnavailableError: The store does without its primary.
+        ChangedError: It has done so meanwhile: begin again.
+    """
+    before = outages(store)
     found = yield from ask(store, Get(session_id, _AT_ONCE))
+    require_primary(store, session_id, before)
     return None if found is None else StoredSession(store, found)
 
 
