@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -131,6 +133,17 @@ def test_stores_are_told_apart_by_their_names(seen: Seen) -> None:
             store.get("s")
     for number, store in enumerate(stores):
         assert seen.value("sessionstore.operations", store=store.name) == number + 1
+
+
+def test_stores_that_threads_make_at_once_have_each_a_name(seen: Seen) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            made = [threads.submit(seen.traced, InMemorySessionStore()) for _ in range(300)]
+        assert len({each.result().name for each in made}) == 300
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_store_that_is_dropped_is_let_go_of(seen: Seen) -> None:

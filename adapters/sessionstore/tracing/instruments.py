@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from itertools import count
-from threading import Lock
 from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 
+from sessionstore._runtime.fork_locks import fork_safe_lock
 from sessionstore.fallback import FallbackStats
 from sessionstore.stats import StoreStats
 from sessionstore.store import SessionStore
@@ -41,6 +41,7 @@ class Instruments:
 
     def __init__(self, meter: Meter) -> None:
         self._watched: WeakKeyDictionary[SessionStore, str] = WeakKeyDictionary()
+        self._naming = fork_safe_lock()
         self.duration: Histogram = meter.create_histogram(
             "db.client.operation.duration",
             "s",
@@ -60,11 +61,15 @@ class Instruments:
 
     def watch(self, store: SessionStore, name: str | None) -> str:
         """Observe a store as long as it lives; give the name under which."""
-        taken = set(self._watched.copy().values())
-        names = (store.system if n == 1 else f"{store.system}-{n}" for n in count(1))
-        chosen = next(each for each in names if each not in taken) if name is None else name
-        self._watched[store] = chosen
+        with self._naming:  # or two threads give two stores one name
+            chosen = self._free_name(store.system) if name is None else name
+            self._watched[store] = chosen
         return chosen
+
+    def _free_name(self, system: str) -> str:
+        taken = set(self._watched.values())
+        names = (system if n == 1 else f"{system}-{n}" for n in count(1))
+        return next(each for each in names if each not in taken)
 
 
 _NUMBERED = (
@@ -195,7 +200,7 @@ def _observed(
 
 _made: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
 _global: list[Instruments] = []
-_making = Lock()
+_making = fork_safe_lock()
 
 
 def instruments_of(provider: MeterProvider | None) -> Instruments:
