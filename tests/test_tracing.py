@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 import threading
-from collections.abc import Iterator
+import types
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +300,32 @@ def test_a_call_that_is_cancelled_ends_its_span_as_cancelled(seen: Seen) -> None
     asyncio.run(main())
     assert outcome(seen, "Get") == ("cancelled", None, StatusCode.UNSET)
     assert outcome(seen, "GetMessages") == ("cancelled", None, StatusCode.UNSET)
+
+
+class Paused(InMemorySessionStore):
+    """Waits for nothing."""
+
+    async def arun(self, _: Any) -> Any:
+        await pause()
+
+
+@types.coroutine
+def pause() -> Generator[None, None, None]:
+    yield
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_call_that_is_dropped_ends_its_span_wherever_that_is(
+    seen: Seen, caplog: pytest.LogCaptureFixture, *, same: bool
+) -> None:
+    call = seen.traced(Paused()).aget("s")
+    begun = contextvars.copy_context()
+    begun.run(call.send, None)
+    begun.run(call.close) if same else call.close()
+    assert outcome(seen, "Get") == ("cancelled", None, StatusCode.UNSET)
+    if same:
+        assert not begun.run(trace.get_current_span).get_span_context().is_valid
+    assert not caplog.records
 
 
 def test_a_call_that_ctrl_c_breaks_off_ends_its_span_as_cancelled(seen: Seen) -> None:

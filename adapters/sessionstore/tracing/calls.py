@@ -232,6 +232,8 @@ class Call(Timed):
         traceback: TracebackType | None,
     ) -> None:
         """Measure it, and end the span."""
+        if kind is GeneratorExit and trace.get_current_span() is not self._span:
+            self._token = None  # closed in another context, such as when a loop has ended
         try:
             super().__exit__(kind, error, traceback)
             if self._span is not None and self._span.is_recording():
