@@ -29,6 +29,7 @@ from sessionstore import (
     SessionStore,
     SqliteAgentDb,
     SQLiteSessionStore,
+    StoreConnectionError,
     StoreConnections,
     StoreStats,
     WrapperSessionStore,
@@ -135,6 +136,38 @@ def test_redis_counts_what_waits_for_an_answer(redis_server: Server, query: str)
             other.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
             require_one_in_use(store, lambda: other.execute_command("CLIENT", "UNPAUSE"))
     assert connections(store).idle == 0
+
+
+def test_redis_counts_none_that_the_server_has_closed(redis_server: Server) -> None:
+    with RedisSessionStore(f"{redis_server.url}?client_name=counted", timeout=60) as store:
+        with redis.Redis.from_url(redis_server.url, decode_responses=True) as other:
+            other.execute_command("CLIENT", "PAUSE", 60_000, "WRITE")
+            names = [f"s{number}" for number in range(4)]
+            threads = [
+                threading.Thread(target=store.append_message, args=(name, HELLO)) for name in names
+            ]
+            for thread in threads:
+                thread.start()
+            wait_until(lambda: connections(store).in_use == 4, "all wait")
+            other.execute_command("CLIENT", "UNPAUSE")
+            for thread in threads:
+                thread.join()
+            assert connections(store) == StoreConnections(idle=4)
+            for each in other.client_list():
+                if each["name"] == "counted":
+                    other.client_kill_filter(_id=each["id"])
+        store.get("s1")
+        assert connections(store) == StoreConnections(idle=1)
+
+
+def test_redis_counts_none_that_did_not_come_about() -> None:
+    with RedisSessionStore("redis://localhost:1") as store:
+        errors = []
+        for _ in range(3):
+            with pytest.raises(StoreConnectionError) as caught:
+                store.get("s")
+            errors.append(caught)  # whose frames hold the connections
+        assert connections(store) == StoreConnections()
 
 
 def test_who_wraps_a_store_gives_its_connections() -> None:

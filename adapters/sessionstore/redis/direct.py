@@ -117,7 +117,7 @@ class Direct:
             self._idle.append((connection, time.monotonic()))
             raise
         except BaseException as error:
-            connection.disconnect()  # closed: its reply may be on the way, to be read by another
+            self._end(connection)  # closed: its reply may be on the way, to be read by another
             if isinstance(error, LOST):
                 self._let_go_of_elders(since)
             raise
@@ -149,7 +149,7 @@ class Direct:
             if fine:
                 self._idle.append((connection, time.monotonic()))
             else:  # a reply may be on the way, or the transaction not be over
-                connection.disconnect()
+                self._end(connection)
         return results
 
     def _read(self, connection: Any) -> Any:
@@ -173,7 +173,7 @@ class Direct:
         for entry in [entry for entry in list(self._idle) if entry[1] <= since]:
             with suppress(ValueError):  # other threads take them, too
                 self._idle.remove(entry)
-                entry[0].disconnect()
+                self._end(entry[0])
 
     def _take(self) -> Idle:
         while True:
@@ -190,16 +190,25 @@ class Direct:
                 self._let_go_of_elders(since)
                 fit = False
             except BaseException:
-                connection.disconnect()
+                self._end(connection)
                 raise
             if fit:
                 return connection, since
-            connection.disconnect()
+            self._end(connection)
+
+    def _end(self, connection: Any) -> None:
+        """Close one, and count it no more: an error may keep it alive for long."""
+        connection.disconnect()
+        self._open.pop(id(connection), None)
 
     def _opened(self) -> Any:
         connection = self._pool.connection_class(**self._pool.connection_kwargs)
         self._open[id(connection)] = connection
-        connection.connect()
+        try:
+            connection.connect()
+        except BaseException:
+            self._end(connection)
+            raise
         return connection
 
     @staticmethod
