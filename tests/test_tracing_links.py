@@ -85,6 +85,19 @@ def test_a_try_that_fails_leaves_the_links_to_the_next(pair: Pair) -> None:
     pair.store.close()
 
 
+def test_what_follows_a_refused_write_does_not_link_to_that(pair: Pair) -> None:
+    pair.primary.go_down()
+    pair.store.append_message("s1", {"role": "user", "content": "a"}, user_id="eve")
+    [refused] = pair.spans("chats", "s1")
+    pair.primary.come_back()
+    pair.primary.wrapped.create("s1", user_id="alice")
+    assert pair.store.recover()
+    assert linked(pair.spans("primary", "s1", "error")) == [refused.context]
+    pair.store.append_message("s1", {"role": "user", "content": "b"}, user_id="alice")
+    assert linked(pair.spans("primary", "s1")) == []
+    pair.store.close()
+
+
 def test_what_is_remembered_for_links_is_bounded(pair: Pair) -> None:
     pair.primary.go_down()
     for number in range(20):

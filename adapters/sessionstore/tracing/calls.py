@@ -155,9 +155,15 @@ class Telemetry:
         if type(operation) is RenewLease:
             is_in_turn = trace.get_current_span().get_span_context().is_valid
             return [] if is_in_turn else self.leases.of((operation.session_id, operation.token))
-        if self._fallback or not operation.is_write:
+        if not operation.is_write:
             return []
-        return self.writes.of(operation.about)
+        about = operation.about
+        waiting = self.writes.of(about)
+        if self._fallback is None:
+            return waiting
+        if waiting and about is not None and self._fallback.is_clear(about):
+            self.writes.discard(about, waiting)  # refused: nothing comes of them any more
+        return []
 
     def note(self, operation: Operation[Any], result: Any, span: SpanContext) -> None:
         """Note the span of what has consequences later, in other calls."""
