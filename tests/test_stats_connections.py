@@ -17,6 +17,7 @@ from servers.postgres import PostgresServer
 from servers.process import wait_until
 from servers.redis import Server
 from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from sessionstore import (
@@ -122,6 +123,18 @@ def test_a_pool_of_the_callers_is_counted(postgres: PostgresServer, schema: str)
             store.append_message("s", HELLO)
             assert connections(store) == StoreConnections(idle=idle)
         engine.dispose()
+
+
+def test_a_pool_of_the_callers_loop_is_counted(postgres: PostgresServer, schema: str) -> None:
+    async def main() -> None:
+        engine = create_async_engine(postgres.url().replace("://", "+psycopg://"))
+        store = DbSessionStore(AgentDb(engine, schema=schema))
+        await store.aappend_message("s", HELLO)
+        assert connections(store) == StoreConnections(idle=1)
+        await engine.dispose()
+        assert connections(store) == StoreConnections()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("query", ["", "?max_connections=5"])

@@ -173,8 +173,8 @@ class AgentDb:
         """
         if self._given is None and self._dialect_name == "sqlite":
             return self._runs().connections(self._engines.all())
-        given = [self._given] if isinstance(self._given, Engine) else []
-        engines = [*given, *self._engines.all()]
+        given = self._given.sync_engine if isinstance(self._given, AsyncEngine) else self._given
+        engines = [*([given] if given is not None else []), *self._engines.all()]
         return counted_connections(engines, most=self._engines.most)
 
     # -- Operations -------------------------------------------------------------------------------
