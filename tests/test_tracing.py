@@ -415,8 +415,20 @@ def test_without_an_sdk_nothing_is_recorded(call: Any, tmp_path: Path) -> None:
         ({"store": "memory:"}, TypeError, "must be a store"),
         ({"store": InMemorySessionStore(), "name": 7}, TypeError, "name must be a string"),
         ({"store": InMemorySessionStore(), "name": ""}, ValueError, "name must not be empty"),
+        (
+            {"store": InMemorySessionStore(), "tracer_provider": "otlp"},
+            TypeError,
+            "tracer_provider must be an OpenTelemetry TracerProvider or None, not str",
+        ),
+        (
+            {"store": InMemorySessionStore(), "meter_provider": Seen().spans_to},
+            TypeError,
+            "meter_provider must be an OpenTelemetry MeterProvider or None, not TracerProvider",
+        ),
     ],
 )
-def test_what_is_no_store_or_no_name_is_refused(given: Any, error: Any, words: str) -> None:
+def test_what_is_no_store_no_name_or_no_provider_is_refused(
+    given: Any, error: Any, words: str
+) -> None:
     with pytest.raises(error, match=words):
         TracedSessionStore(**given)

@@ -21,6 +21,12 @@ __all__ = ["TracedSessionStore"]
 T = TypeVar("T")
 
 
+def _require_kind(name: str, given: object, kind: type) -> None:
+    if not isinstance(given, kind | None):
+        found, wanted = type(given).__name__, kind.__name__
+        raise TypeError(f"{name} must be an OpenTelemetry {wanted} or None, not {found}")
+
+
 class TracedSessionStore(WrapperSessionStore):
     """Makes a span of each operation of the store that it wraps, and counts and times them.
 
@@ -49,7 +55,8 @@ class TracedSessionStore(WrapperSessionStore):
         meter_provider: Where metrics go; ``None`` for the global one.
 
     Raises:
-        TypeError: ``store`` is not a store, or ``name`` not a string.
+        TypeError: ``store`` is not a store, ``name`` not a string, or a provider not one of
+            OpenTelemetry's.
         ValueError: ``name`` is empty.
     """
 
@@ -67,6 +74,8 @@ class TracedSessionStore(WrapperSessionStore):
             raise TypeError(f"name must be a string or None, not {type(name).__name__}")
         if name == "":
             raise ValueError("name must not be empty: leave it out, or name the store")
+        _require_kind("tracer_provider", tracer_provider, TracerProvider)
+        _require_kind("meter_provider", meter_provider, MeterProvider)
         instruments = instruments_of(meter_provider)
         self._name = instruments.watch(self, name)
         tracer = trace.get_tracer(SCOPE, own_version(), tracer_provider, SCHEMA)
