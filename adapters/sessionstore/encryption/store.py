@@ -273,9 +273,9 @@ class EncryptedSessionStore(WrapperSessionStore):
     def _forked(self, fork: Fork) -> _StoreFlow[SessionInfo]:
         encode_metadata(fork.metadata or {})
         source: SessionData | None = yield Get(fork.session_id, None, fork.user_id)
-        if source is None:
+        if source is None and not self._wrapped.is_degraded():
             raise SessionNotFoundError(f"there is no session {fork.session_id!r}")
-        if len(source.messages) < source.message_count:
+        if source is None or len(source.messages) < source.message_count:
             raise OutageError(_NOT_ALL)
         create = self._new_session(fork, self._opened(fork, source))
         made = yield from self._created(create, fork)
