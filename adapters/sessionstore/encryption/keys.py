@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore.errors import DecryptionError, InvalidSessionError, InvalidTypeError
 
-__all__ = ["Key", "Keyring", "Keys", "KeysGiven", "Keyset", "keys_in"]
+__all__ = ["Key", "Keyring", "Keys", "KeysGiven", "KeysOfACall", "Keyset", "keys_in"]
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -168,6 +168,27 @@ class Keys:
             whose = "nobody (user_id=None)" if user_id is None else f"user {user_id!r}"
             raise DecryptionError(f"there is no key for {whose}: {_GONE}")
         return given
+
+
+class KeysOfACall:
+    """The keys of one call: each user's are asked for once, so that it opens what it has sealed.
+
+    Args:
+        keys: Where they are from.
+    """
+
+    __slots__ = ("_keys", "_rings")
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._rings: dict[str | None, Keyring] = {}
+
+    def of(self, user_id: str | None) -> Keyring:
+        """Give the keys of a user: see `Keys.of`."""
+        ring = self._rings.get(user_id)
+        if ring is None:
+            ring = self._rings[user_id] = self._keys.of(user_id)
+        return ring
 
 
 _GONE = "what was sealed with a key that was destroyed can't be read any more"

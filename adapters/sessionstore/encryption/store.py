@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore.arguments import checked_flag
 from sessionstore.bounds import StoreBounds
-from sessionstore.encryption.keys import Keyring, Keys, KeysGiven
+from sessionstore.encryption.keys import Keyring, Keys, KeysGiven, KeysOfACall
 from sessionstore.encryption.records import is_plain, opened_messages, opened_metadata
 from sessionstore.encryption.resealing import resealed
 from sessionstore.encryption.rotating import Rotation, RotationReport
@@ -229,24 +229,26 @@ class EncryptedSessionStore(WrapperSessionStore):
         kind = type(operation)
         if kind in _WITHOUT_WORDS:
             return (yield operation)
+        keys = KeysOfACall(self._keys)
         if kind is Fork:
-            return (yield from self._forked(operation))
+            return (yield from self._forked(operation, keys))
         if kind is Reseal:
             return (yield from self._resealed(operation))
         if kind is Several:
-            return (yield from self._several(operation))
+            return (yield from self._several(operation, keys))
         if kind is GetMessages and operation.user_id is None and self._keys.are_of_users:
-            return (yield from self._messages_of_owner(operation))
-        reply = yield self._sealed(operation)
-        return self._opened(operation, reply)
+            return (yield from self._messages_of_owner(operation, keys))
+        reply = yield self._sealed(operation, keys)
+        return self._opened(operation, reply, keys)
 
-    def _several(self, several: Several) -> _StoreFlow[list[Any]]:
+    def _several(self, several: Several, keys: KeysOfACall) -> _StoreFlow[list[Any]]:
         parts = several.operations
-        sealed: list[Any] = [self._sealed(part) for part in parts]
+        sealed: list[Any] = [self._sealed(part, keys) for part in parts]
         replies: list[Any] = yield Several(sealed)
         error: DecryptionError | None = None
+        pairs = zip(parts, replies, strict=True)
         try:
-            return [self._opened(part, reply) for part, reply in zip(parts, replies, strict=True)]
+            return [self._opened(part, reply, keys) for part, reply in pairs]
         except DecryptionError as refused:
             error = refused
         if several.is_write:
@@ -257,9 +259,13 @@ class EncryptedSessionStore(WrapperSessionStore):
         finally:
             error = None
 
-    def _messages_of_owner(self, read: GetMessages) -> _StoreFlow[list[SessionMessage]]:
+    def _messages_of_owner(
+        self, read: GetMessages, keys: KeysOfACall
+    ) -> _StoreFlow[list[SessionMessage]]:
         session, messages = yield Several([Get(read.session_id, 0), read])
-        return [] if session is None else self._open(messages, session.id, session.user_id)
+        if session is None:
+            return []
+        return self._open(messages, session.id, session.user_id, keys)
 
     def _resealed(self, asked: Reseal) -> _StoreFlow[int]:
         asked.swaps()  # what can't be stored is refused first
@@ -270,23 +276,23 @@ class EncryptedSessionStore(WrapperSessionStore):
         swapped: int = yield resealed(asked, session, ring, allow_plain=self._allow_plain)
         return swapped
 
-    def _forked(self, fork: Fork) -> _StoreFlow[SessionInfo]:
+    def _forked(self, fork: Fork, keys: KeysOfACall) -> _StoreFlow[SessionInfo]:
         encode_metadata(fork.metadata or {})
         source: SessionData | None = yield Get(fork.session_id, None, fork.user_id)
         if source is None and not self._wrapped.is_degraded():
             raise SessionNotFoundError(f"there is no session {fork.session_id!r}")
         if source is None or len(source.messages) < source.message_count:
             raise OutageError(_NOT_ALL)
-        create = self._new_session(fork, self._opened(fork, source))
-        made = yield from self._created(create, fork)
-        made = self._opened(create, replace(made, messages=[]))
+        create = self._new_session(fork, self._opened(fork, source, keys))
+        made = yield from self._created(create, fork, keys)
+        made = self._opened(create, replace(made, messages=[]), keys)
         fields = set(SessionInfo.__struct_fields__) - {"messages"}
         return SessionInfo(**{name: getattr(made, name) for name in fields})
 
-    def _created(self, create: Create, fork: Fork) -> _StoreFlow[SessionData]:
+    def _created(self, create: Create, fork: Fork, keys: KeysOfACall) -> _StoreFlow[SessionData]:
         made: SessionData | None = None
         with suppress(SessionExistsError, SessionAccessError):  # as the owner's
-            made = yield self._sealed(create)
+            made = yield self._sealed(create, keys)
         if made is not None:
             return made
         yield Get(str(create.session_id), 0, fork.user_id)
@@ -310,7 +316,7 @@ class EncryptedSessionStore(WrapperSessionStore):
 
     # -- On the way in ----------------------------------------------------------------------------
 
-    def _sealed(self, operation: Any) -> Operation[Any]:
+    def _sealed(self, operation: Any, keys: KeysOfACall) -> Operation[Any]:
         kind = type(operation)
         if kind in _READS or kind in _WITHOUT_WORDS:
             if kind is GetMessages and operation.user_id is None and self._keys.are_of_users:
@@ -322,36 +328,40 @@ class EncryptedSessionStore(WrapperSessionStore):
             return operation  # type: ignore[no-any-return]
         if operation.user_id is None and self._keys.are_of_users and kind not in NAME_THE_OWNER:
             raise InvalidSessionError(_NAME_THE_USER)
-        return SEALED[kind](operation, self._keys.of(operation.user_id))
+        return SEALED[kind](operation, keys.of(operation.user_id))
 
     # -- On the way out ---------------------------------------------------------------------------
 
-    def _opened(self, operation: Any, reply: Any) -> Any:
+    def _opened(self, operation: Any, reply: Any, keys: KeysOfACall) -> Any:
         if type(operation) is GetMessages:
-            return self._open(reply, operation.session_id, operation.user_id)
+            return self._open(reply, operation.session_id, operation.user_id, keys)
         if isinstance(reply, SessionData):
             user_id = operation.user_id
-            return self._session(reply, reply.user_id if user_id is None else user_id)
+            return self._session(reply, reply.user_id if user_id is None else user_id, keys)
         if isinstance(reply, SessionInfo):
-            return self._told(reply, operation.user_id)
+            return self._told(reply, operation.user_id, keys)
         if isinstance(reply, SessionPage):
-            return replace(reply, sessions=[self._listed(info) for info in reply.sessions])
+            return replace(reply, sessions=[self._listed(info, keys) for info in reply.sessions])
         return reply
 
     def _open(
-        self, messages: list[SessionMessage], session_id: str, user_id: str | None
+        self,
+        messages: list[SessionMessage],
+        session_id: str,
+        user_id: str | None,
+        keys: KeysOfACall,
     ) -> list[SessionMessage]:
         if not messages or (self._allow_plain and is_plain(messages, {})):
             return messages
-        ring = self._keys.of(user_id)
+        ring = keys.of(user_id)
         return opened_messages(messages, session_id, ring, allow_plain=self._allow_plain)
 
-    def _session(self, session: S, user_id: str | None) -> S:
+    def _session(self, session: S, user_id: str | None, keys: KeysOfACall) -> S:
         if not (session.messages or session.metadata):
             return session
         if self._allow_plain and is_plain(session.messages, session.metadata):
             return session
-        return self._opened_by(session, self._keys.of(user_id))
+        return self._opened_by(session, keys.of(user_id))
 
     def _opened_by(self, session: S, ring: Keyring) -> S:
         plain = self._allow_plain
@@ -361,18 +371,21 @@ class EncryptedSessionStore(WrapperSessionStore):
             metadata=opened_metadata(session.metadata, session.id, ring, allow_plain=plain),
         )
 
-    def _listed(self, info: SessionInfo) -> SessionInfo:
+    def _listed(self, info: SessionInfo, keys: KeysOfACall) -> SessionInfo:
         """Open a session of a list, where it can be opened."""
         with suppress(DecryptionError, CorruptMessageError):
-            return self._session(info, info.user_id)
+            return self._session(info, info.user_id, keys)
         return replace(info, messages=[], metadata={})
 
-    def _told(self, info: SessionInfo, user_id: str | None) -> SessionInfo:
+    def _told(self, info: SessionInfo, user_id: str | None, keys: KeysOfACall) -> SessionInfo:
         """Open what a write tells of a session: it took effect, whatever else is stored there."""
         try:
-            return self._session(info, info.user_id if user_id is None else user_id)
+            return self._session(info, info.user_id if user_id is None else user_id, keys)
         except (DecryptionError, CorruptMessageError) as error:
             _logger.warning("written, but what else is there can't be opened: %s", error)
+        except Exception as error:  # noqa: BLE001 - of the function that gives keys
+            kind = type(error).__name__
+            _logger.warning("written, but the keys of what else is there were not given: %s", kind)
         return replace(info, metadata={})
 
 
