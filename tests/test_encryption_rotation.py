@@ -164,7 +164,7 @@ def test_a_long_session_is_read_in_bounded_pages(held: Watched, batch: int) -> N
     report = both(held).rotate(batch=batch, progress=seen.append)
     assert (report.messages, keys_in(held)) == (60, {"new"})
     reads = [operation for operation in held.asked if type(operation) is GetMessages]
-    assert all(1 <= read.limit <= batch for read in reads if read.after is not None)
+    assert all(1 <= read.limit <= batch for read in reads if read.limit is not None)
     assert seen[-1] == TransferProgress(1, 60, "s0")
     assert len(seen) >= 60 // batch
 
@@ -231,9 +231,9 @@ def test_a_session_whose_messages_go_all_the_time_is_left_and_named(held: Watche
     other = both(held)
 
     def take(operation: Any) -> None:
-        if type(operation) is GetMessages and operation.after:
+        if type(operation) is GetMessages and operation.before:
             held.before = lambda _: None
-            other.delete_messages("s0", [operation.after])
+            other.delete_messages("s0", [operation.before])
             held.before = take
 
     held.before = take

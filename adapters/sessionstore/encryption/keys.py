@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore.errors import DecryptionError, InvalidSessionError, InvalidTypeError
 
-__all__ = ["Key", "Keyring", "Keys", "KeysGiven", "KeysOfACall", "Keyset", "keys_in"]
+__all__ = ["LONGEST_ID", "Key", "Keyring", "Keys", "KeysGiven", "KeysOfACall", "Keyset", "keys_in"]
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
-_LONGEST_ID = 64
+LONGEST_ID = 64
+"""Characters that the id of a key may have."""
 
 Keyset: TypeAlias = bytes | Mapping[str, bytes] | Sequence[bytes]
 """One key of 32 bytes; or several by their ids, or in a list: the first seals, all open."""
@@ -287,6 +288,6 @@ _MAKE = "os.urandom(32) makes one"
 def _checked_id(key_id: object) -> str:
     if not isinstance(key_id, str):
         raise InvalidTypeError(f"a key's id must be a string, not {type(key_id).__name__}")
-    if not (0 < len(key_id) <= _LONGEST_ID and key_id.isprintable()):
-        raise InvalidSessionError(f"a key's id must be 1 to {_LONGEST_ID} characters that print")
+    if not (0 < len(key_id) <= LONGEST_ID and key_id.isprintable()):
+        raise InvalidSessionError(f"a key's id must be 1 to {LONGEST_ID} characters that print")
     return str.__str__(key_id)

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from sessionstore.encryption.keys import Keyring
+from sessionstore.encryption.keys import LONGEST_ID, Keyring
 from sessionstore.errors import CorruptMessageError, DecryptionError, SessionStoreError
 from sessionstore.models import (
     SessionMessage,
@@ -239,7 +239,12 @@ def is_plain(messages: Iterable[SessionMessage], metadata: Mapping[str, Any]) ->
 
 def key_of(value: Any) -> str | None:
     """Give the id of the key that seals it: a message's ``extra``, or a value; ``None`` if none."""
-    return str(value[ENCRYPTION]["key"]) if is_sealed(value) else None
+    return _key_id(value[ENCRYPTION]) if is_sealed(value) else None
+
+
+def _key_id(record: dict[str, Any]) -> str | None:
+    key_id = record["key"]
+    return key_id if isinstance(key_id, str) and len(key_id) <= LONGEST_ID else None
 
 
 def _sealed(plain: bytes, about: bytes, ring: Keyring) -> dict[str, Any]:
@@ -267,11 +272,11 @@ def _refusal(record: Any, ring: Keyring, what: str) -> SessionStoreError:
     """Say why something can't be opened, and what to do."""
     if record is None:
         return DecryptionError(f"{what} {_PLAIN}")
-    if not is_sealed({ENCRYPTION: record}):
-        return DecryptionError(f"{what} has a damaged record: restore it from a backup")
-    if record["v"] != _VERSION:
+    if is_sealed({ENCRYPTION: record}) and record["v"] != _VERSION:
         return CorruptMessageError(f"{what} was sealed by a newer version: upgrade sessionstore")
-    key_id = str(record["key"])
+    key_id = key_of({ENCRYPTION: record})
+    if key_id is None:
+        return DecryptionError(f"{what} has a damaged record: restore it from a backup")
     if key_id in ring.by_id:
         error = DecryptionError(
             f"{what} can't be opened with the key {key_id!r}: either that is another key than it "

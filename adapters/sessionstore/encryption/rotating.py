@@ -168,42 +168,42 @@ class Rotation:
 
     def _metadata(self, head: SessionData, ring: Keyring) -> TransferFlow[bool]:
         """Seal the metadata anew; tell whether nobody else has written to it meanwhile."""
-        old = {
-            name: value for name, value in head.metadata.items() if key_of(value) != ring.first.id
-        }
-        new = dict(self._values(head.id, old, ring))
+        new = dict(self._values(head, ring))
         if not new:
             return True
-        old = {name: old[name] for name in new}
+        old = {name: head.metadata[name] for name in new}
         asked = Reseal(head.id, old_metadata=old, new_metadata=new)
         swapped = yield from ask(self._store, asked)
         self._done["values"] += swapped
         return swapped == len(new)
 
-    def _values(self, session_id: str, old: dict[str, Any], ring: Keyring) -> Iterator[Any]:
+    def _values(self, head: SessionData, ring: Keyring) -> Iterator[Any]:
         plain = self._allow_plain
-        for name, value in old.items():
+        for name, value in head.metadata.items():
             try:
-                opened = opened_value(name, value, session_id, ring, allow_plain=plain)
-                yield name, sealed_metadata({name: opened}, session_id, ring)[name]
+                opened = opened_value(name, value, head.id, ring, allow_plain=plain)
+                if key_of(value) != ring.first.id:
+                    yield name, sealed_metadata({name: opened}, head.id, ring)[name]
             except (DecryptionError, CorruptMessageError) as error:
                 self._refuse(f"metadata {name}", error)
 
     def _messages(self, session_id: str, ring: Keyring) -> TransferFlow[bool]:
-        """Go through a session from its beginning; tell whether to the end, and nobody else wrote.
+        """Go through a session from its end; tell whether to its beginning, and nobody else wrote.
 
-        What others have replaced meanwhile may be under an old key: they may not have the new one.
+        Only what is new moves to the end: so none is passed over where the message that it is at is
+        deleted and appended again. What others have replaced meanwhile may be under an old key:
+        they may not have the new one.
         """
-        after, limit, is_done = "", min(_FIRST_PAGE, self._batch), True
+        before, limit, is_done = None, min(_FIRST_PAGE, self._batch), True
         while True:
             try:
-                page = yield from ask(self._store, GetMessages(session_id, limit, after=after))
+                page = yield from ask(self._store, GetMessages(session_id, limit, before))
             except InvalidMessageError:  # the message that it was at is gone
                 return False
             is_done &= yield from self._page(session_id, page, ring)
             if len(page) < limit:
                 return is_done
-            after = str(page[-1].id)
+            before = str(page[0].id)
             limit = max(1, min(2 * limit, self._batch, limit * _BYTES // (1 + _size(page))))
             self._tell(session_id)
 
@@ -221,11 +221,10 @@ class Rotation:
         self, session_id: str, page: list[SessionMessage], ring: Keyring
     ) -> Iterator[tuple[SessionMessage, SessionMessage]]:
         for old in page:
-            if key_of(old.extra) == ring.first.id:
-                continue
             try:
                 opened = opened_message(old, session_id, ring, allow_plain=self._allow_plain)
-                yield old, sealed_message(opened, session_id, ring)
+                if key_of(old.extra) != ring.first.id:
+                    yield old, sealed_message(opened, session_id, ring)
             except (DecryptionError, CorruptMessageError) as error:
                 self._refuse(f"message {old.id}", error)
 
