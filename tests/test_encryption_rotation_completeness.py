@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from sessionstore import (
+    DecryptionError,
     EncryptedSessionStore,
     InMemorySessionStore,
     SessionMessage,
     WrapperSessionStore,
 )
+from sessionstore.encryption.keys import Key
 from sessionstore.encryption.records import key_of
 from sessionstore.operations import GetMessages
 
@@ -77,3 +80,16 @@ def test_a_name_that_no_key_has_is_a_damaged_record(held: Watched, key_id: Any) 
     report = EncryptedSessionStore(held, {"1": OLD}).rotate()
     assert "has a damaged record" in report.left[0].why
     assert (report.missing_keys, report.complete) == ([], False)
+
+
+@pytest.mark.parametrize("plain", [b"no JSON", b'{"another name": 1}', b"[]"])
+def test_metadata_of_another_form_is_left_and_named(held: Watched, plain: bytes) -> None:
+    """It opens with its key, and holds what this version does not write."""
+    store = EncryptedSessionStore(held, {"k": OLD})
+    about = msgspec.json.encode(("sessionstore metadata", 1, "s", "title"))
+    record = {"v": 1, "key": "k", "sealed": Key("k", OLD).sealed(plain, about)}
+    held.create("s", metadata={"title": {"encryption": record}})
+    with pytest.raises(DecryptionError, match="'title'"):
+        store.get("s")
+    assert [info.metadata for info in store.list_sessions().sessions] == [{}]
+    assert [left.session_id for left in store.rotate().left] == ["s"]

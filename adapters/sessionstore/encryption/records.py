@@ -211,9 +211,11 @@ def opened_value(
         return value
     plain = _opened(record, _encode((_METADATA, _VERSION, session_id, name)), ring)
     if plain is not None:
-        opened = decode_metadata(plain)
+        opened: dict[str, Any] = {}
+        with suppress(CorruptMessageError):
+            opened = decode_metadata(plain)
         summary = summary_of(opened)
-        if value.get("until") == (None if summary is None else summary.until):
+        if name in opened and value.get("until") == (None if summary is None else summary.until):
             return opened[name]
         del opened
     del plain
