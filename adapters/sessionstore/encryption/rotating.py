@@ -63,7 +63,7 @@ class RotationReport(msgspec.Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """Whether all is under the first key, so that the others can go."""
+        """Whether all was opened, and is under the first key, so that the others can go."""
         return not (self.left or self.pending)
 
 

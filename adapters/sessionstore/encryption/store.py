@@ -125,9 +125,10 @@ class EncryptedSessionStore(WrapperSessionStore):
         store: The store to wrap.
         keys: A key of 32 bytes; or several, by their ids or in a list: the first seals, all open.
             Or a function that is given a ``user_id`` and gives any of these, or ``None`` or a
-            ``KeyError`` where the user's key was destroyed. It is asked at each call, on the event
-            loop too, so that it should remember what it looked up. Then each call names its user;
-            ``get``, and what is made for nobody, goes by the session's owner, and so do lists.
+            ``KeyError`` where the user's key was destroyed. Each call asks it once, a list once
+            for each owner, on the event loop too, so that it should remember what it looked up.
+            Then each call names its user; ``get``, and what is made for nobody, goes by the
+            session's owner, and so do lists.
         allow_plain: Read what is not encrypted, too: while a store is moved over. Whoever can write
             to it can slip in a plain message so long.
 
