@@ -220,12 +220,14 @@ def test_nothing_is_sealed_twice_under_one_nonce(
 def test_what_shows_a_sealed_message_says_that_it_is(
     store: EncryptedSessionStore, inner: InMemorySessionStore
 ) -> None:
-    store.append_message("s", HELLO)
+    store.create("s", messages=[HELLO], metadata={"title": SAYING, "topic": SAYING})
     held = inner.get("s")
     assert held is not None
     page = held._repr_html_()
     assert "<code>[<bdi>encrypted</bdi>]</code>" in page
+    assert page.count("[encrypted]") == inner._repr_html_().count("[encrypted]") == 2
     assert held.messages[0].extra["encryption"]["sealed"] not in page
+    assert "sealed" not in page
 
 
 def test_the_callers_message_is_not_touched(store: EncryptedSessionStore) -> None:

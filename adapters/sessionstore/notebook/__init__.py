@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from sessionstore.errors import SessionStoreError
 from sessionstore.forms.usage import tokens_of
-from sessionstore.notebook.parts import CALLS, as_dict, block_of, known_of, paired
+from sessionstore.notebook.parts import CALLS, block_of, known_of, metadata_of, paired
 
 __all__ = [
     "document_html",
@@ -181,12 +181,12 @@ def _sessions(sessions: Iterable[Any]) -> str:
 
 
 def _title(session: Any) -> str:
-    title = as_dict(session.metadata).get("title")
+    title = metadata_of(session).get("title")
     return _label(title) if title else ""
 
 
 def _facts(session: Any) -> list[str]:
-    metadata = {key: value for key, value in as_dict(session.metadata).items() if key != "title"}
+    metadata = {key: value for key, value in metadata_of(session).items() if key != "title"}
     return [
         f"agent {_label(session.agent_id)}",
         "no owner" if session.user_id is None else f"user {_label(session.user_id)}",
