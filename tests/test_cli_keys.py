@@ -62,6 +62,8 @@ def test_without_its_keys_it_says_that_it_is_encrypted(cli: Command, folder: Pat
         shown = cli.run(*command.split(), url=url)
         assert (shown.returncode, shown.stdout.count("[encrypted]")) == (0, 3), shown.stdout
         assert WORD not in shown.stdout
+    lines = cli.run("export", "--to", "openai-jsonl", url=url)  # else: of messages that say nothing
+    assert (lines.returncode, lines.stdout, "without its keys" in lines.stderr) == (4, "", True)
     (folder / "wrong.keys").write_text(line("old", NEW))
     wrong = cli.run("show", "talk", "--keys", folder / "wrong.keys", url=url)
     assert (wrong.returncode, wrong.stdout) == (1, "")

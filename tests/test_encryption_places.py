@@ -19,14 +19,18 @@ from llama_index.core.base.llms.types import ChatMessage
 from servers.redis import Server
 
 from langchain_sessionstore import SessionMiddleware, with_session_history
+from langchain_sessionstore.codec import to_langchain_messages
 from langchain_sessionstore.demo import OfflineChatModel
 from llama_index_sessionstore import SessionChatStore
+from llama_index_sessionstore.codec import to_llama_index_messages
+from openai_agents_sessionstore.codec import to_items
 from sessionstore import (
     DecryptionError,
     EncryptedSessionStore,
     FallbackSessionStore,
     InMemorySessionStore,
     RedisSessionStore,
+    SessionData,
     SessionInfo,
     SessionMessage,
     SessionStore,
@@ -34,6 +38,7 @@ from sessionstore import (
 )
 from sessionstore.testing import FlakySessionStore
 from sessionstore.transfer import acopy_sessions, copy_sessions, erase_user, export_sessions
+from sessionstore.transfer.writers import langchain_lines, openai_lines
 
 KEY, OTHER = bytes(range(32)), bytes(range(32, 64))
 CALL: Any = {"id": WORD, "name": WORD, "args": {WORD: WORD}}
@@ -258,3 +263,37 @@ def test_llama_index_reads_what_it_wrote(
     assert [m.content for m in chats.get_messages("s")] == [WORD, "Hello!", "More."]
     assert chats.delete_last_message("s") is not None
     assert in_clear(held) == ["''"] * 2
+
+
+# -- Read without its keys ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda session: to_langchain_messages(session.messages),
+        lambda session: to_llama_index_messages(session.messages),
+        lambda session: to_items(session.messages),
+        lambda session: list(langchain_lines([session])),
+        lambda session: list(openai_lines([session])),
+    ],
+)
+def test_nobody_takes_a_sealed_message_for_one_that_says_nothing(
+    read: Callable[[SessionData | None], object],
+) -> None:
+    held = InMemorySessionStore()
+    sing(EncryptedSessionStore(held, {"2027": KEY}), sessions=1)
+    with pytest.raises(
+        DecryptionError, match=r"'m1' is encrypted.*EncryptedSessionStore"
+    ) as caught:
+        read(held.get("alice-0"))
+    assert caught.value.key_id == "2027"
+
+
+def test_a_chain_that_was_not_given_the_keys_adds_nothing() -> None:
+    held = InMemorySessionStore()
+    EncryptedSessionStore(held, KEY).append_message("s", {"role": "user", "content": WORD})
+    chain = with_session_history(OfflineChatModel(), held)
+    with pytest.raises(DecryptionError, match="without its keys"):
+        chain.invoke("What is my name?", {"configurable": {"session_id": "s"}})
+    assert len(held.get_messages("s")) == 1

@@ -35,7 +35,7 @@ from sessionstore.forms.langchain import (
     with_strings,
 )
 from sessionstore.integration import built
-from sessionstore.models import ROLE_NAMES
+from sessionstore.models import ROLE_NAMES, require_opened
 from sessionstore.window.turns import is_made_up
 
 __all__ = [
@@ -139,12 +139,14 @@ def to_langchain(message: SessionMessage) -> BaseMessage:
     Raises:
         InvalidMessageError: It is not a `SessionMessage`.
         CorruptMessageError: Its extras for LangChain are not what `to_session` writes.
+        DecryptionError: It is encrypted, and was read without its keys.
     """
     if not isinstance(message, SessionMessage):
         kind = type(message).__name__
         raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
     if _is_plain(message) and (plain := _OF_PLAIN.get(message.role)):
         return built(plain.cls, plain.filled_in(message), {"content", "id"}, {})
+    require_opened(message)
     try:
         return _read(message, untag_bytes(message))
     except (TypeError, ValueError, AttributeError, LookupError):

@@ -31,6 +31,7 @@ from sessionstore.forms.llama_index import (
 )
 from sessionstore.forms.llama_index_blocks import Block, from_standard, placeholder
 from sessionstore.integration import built
+from sessionstore.models import require_opened
 
 __all__ = ["to_llama_index", "to_llama_index_messages", "to_session", "to_session_messages"]
 
@@ -120,10 +121,12 @@ def to_llama_index(message: SessionMessage) -> ChatMessage:
     Raises:
         InvalidMessageError: It is not a `SessionMessage`.
         CorruptMessageError: What it says of LlamaIndex is not what `to_session` writes.
+        DecryptionError: It is encrypted, and was read without its keys.
     """
     if not isinstance(message, SessionMessage):
         kind = type(message).__name__
         raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
+    require_opened(message)
     try:
         return _decoded(message)
     except (TypeError, ValueError, AttributeError, LookupError, RecursionError):

@@ -14,6 +14,7 @@ from sessionstore.forms.openai_agents.entries import NotAsWrittenError, items_of
 from sessionstore.forms.openai_agents.grouping import ITEMS, KEY, begins, message_of
 from sessionstore.forms.openai_agents.parts import Block
 from sessionstore.forms.openai_agents.reading import CALL_BLOCKS, call_of_block, plain_items
+from sessionstore.models import require_opened
 
 if TYPE_CHECKING:
     from agents import TResponseInputItem
@@ -69,6 +70,7 @@ def to_items(messages: Iterable[SessionMessage]) -> list[TResponseInputItem]:
         InvalidMessageError: One of them is not a `SessionMessage`.
         CorruptMessageError: What one says of the Agents SDK is not what `to_session_messages`
             writes.
+        DecryptionError: One is encrypted, and was read without its keys.
     """
     return [item for message in messages for item in of_message(message)]
 
@@ -78,6 +80,7 @@ def of_message(message: SessionMessage) -> list[TResponseInputItem]:
     if not isinstance(message, SessionMessage):
         kind = type(message).__name__
         raise InvalidMessageError(f"a stored message must be a SessionMessage, not {kind}")
+    require_opened(message)
     try:
         return cast("list[TResponseInputItem]", _read(untag_bytes(message)))
     except (TypeError, ValueError, AttributeError, LookupError, RecursionError):

@@ -9,7 +9,7 @@ from sessionstore.cli.ending import UsageError
 from sessionstore.cli.places import file_of
 from sessionstore.cli.times import moment
 from sessionstore.errors import SessionStoreError
-from sessionstore.models import SessionData
+from sessionstore.models import SessionData, require_opened
 from sessionstore.store import SessionStore
 from sessionstore.transfer.files import FileLike, OutputFile
 from sessionstore.transfer.listing import Listing, wanted
@@ -123,6 +123,8 @@ def _read(store: SessionStore, session_id: str, failed: list[LeftSession]) -> Se
         session = store.get(session_id)  # None: it was deleted meanwhile
         if session is not None:
             require_finished(session)
+            for message in session.messages:
+                require_opened(message)
     except SessionStoreError as error:
         if ends_all(error):
             raise

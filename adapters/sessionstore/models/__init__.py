@@ -17,6 +17,7 @@ from sessionstore.models.classes import (
     new_id,
 )
 from sessionstore.models.sameness import is_same_message, is_same_value
+from sessionstore.models.sealed import require_opened
 from sessionstore.models.stored_form import (
     decode_message,
     decode_messages,
@@ -57,6 +58,7 @@ __all__ = [
     "is_same_value",
     "merge_metadata",
     "new_id",
+    "require_opened",
     "retention_microseconds",
     "summary_of",
     "summary_until",

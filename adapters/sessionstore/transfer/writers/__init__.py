@@ -8,7 +8,7 @@ import msgspec
 
 from sessionstore.forms.langchain import data_of
 from sessionstore.forms.openai_chat import chat_message_of
-from sessionstore.models import SessionData
+from sessionstore.models import SessionData, require_opened
 
 __all__ = ["WRITERS", "langchain_lines", "openai_lines"]
 
@@ -25,9 +25,12 @@ def langchain_lines(sessions: Iterable[SessionData]) -> Iterator[bytes]:
 
     Yields:
         A line for each: ``{"session_id": …, "messages": [{"type": …, "data": …}, …]}``.
+
+    Raises:
+        DecryptionError: A message is encrypted, and was read without its keys.
     """
     for session in sessions:
-        messages = [data_of(message) for message in session.messages]
+        messages = [data_of(require_opened(message)) for message in session.messages]
         yield _encode({"session_id": session.id, "messages": messages}) + b"\n"
 
 
@@ -50,9 +53,12 @@ def openai_lines(sessions: Iterable[SessionData]) -> Iterator[bytes]:
 
     Yields:
         A line for each: ``{"messages": [{"role": …, "content": …}, …]}``.
+
+    Raises:
+        DecryptionError: The same.
     """
     for session in sessions:
-        messages = [chat_message_of(message) for message in session.messages]
+        messages = [chat_message_of(require_opened(message)) for message in session.messages]
         yield _encode({"messages": messages}) + b"\n"
 
 
