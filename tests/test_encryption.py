@@ -7,6 +7,7 @@ import copy
 import logging
 import os
 import pickle
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -527,13 +528,15 @@ def test_keys_are_read_from_text() -> None:
     assert keys_in(f"# mine\n\n{one}\n") == [KEY]
     named = keys_in(f"2027: {one}\n a:b :{one}")
     assert list(named) == ["2027", "a:b"]
-    for text in ("", "# none", "a: ?", f"{one}\na: {one}", f"a: {one}\na: {one}", "\N{BULLET}"):
+    assert keys_in(urlsafe_b64encode(b"\xff" * 32).decode()) == [b"\xff" * 32]
+    bad = ("", "# none", "a: ?", f"{one}\na: {one}", f"a: {one}\na: {one}", "\N{BULLET}")
+    for text in (*bad, two, KEY.hex()):
         with pytest.raises(InvalidSessionError) as caught:
             keys_in(text)
         assert one not in str(caught.value)
         assert not shows(caught.value, one)
-    with pytest.raises(InvalidSessionError, match="32 bytes"):
-        EncryptedSessionStore(InMemorySessionStore(), keys_in(two))
+    with pytest.raises(InvalidTypeError, match=r"not str: .*keys_in\(text\)"):
+        EncryptedSessionStore(InMemorySessionStore(), one)
 
 
 # -- A key for each user --------------------------------------------------------------------------

@@ -192,7 +192,7 @@ class KeysOfACall:
         return ring
 
 
-_GONE = "what was sealed with a key that was destroyed can't be read any more"
+_GONE = "make one for a new user; if it was destroyed, what it sealed can't be read any more"
 
 
 @hides_arguments
@@ -206,8 +206,8 @@ def keys_in(text: str) -> dict[str, bytes] | list[bytes]:
         ['2027']
 
     Args:
-        text: A key a line, in Base64, the one that seals first; before each ``id:``, or before
-            none. Lines that begin with ``#`` are left out.
+        text: A key a line, in Base64, be it the kind for URLs, the one that seals first; before
+            each ``id:``, or before none. Lines that begin with ``#`` are left out.
 
     Returns:
         The keys by their ids, or in a list.
@@ -231,7 +231,8 @@ def keys_in(text: str) -> dict[str, bytes] | list[bytes]:
 
 
 _LINES = (
-    "keys are one a line, each 32 bytes in Base64, all with an id before them (2027: q83v…) or none"
+    "keys are one a line, each 32 bytes in Base64, as openssl rand -base64 32 writes them, all "
+    "with an id before them (2027: q83v…) or none"
 )
 _NOT_ASYNC = "the function that gives keys can't be async: sync calls call it, too"
 _KINDS = "keys must be 32 bytes, a list of such, a dict of ids and such, or a function of the user"
@@ -239,8 +240,12 @@ _KINDS = "keys must be 32 bytes, a list of such, a dict of ids and such, or a fu
 
 def _decoded(text: str) -> bytes | None:
     with suppress(msgspec.ValidationError):
-        return msgspec.convert(text, bytes)
+        key = msgspec.convert(text.translate(_URL_SAFE), bytes)
+        return key if len(key) == _KEY_BYTES else None
     return None
+
+
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 def _require_sync(function: Callable[..., object]) -> None:
@@ -262,7 +267,7 @@ def _ring(given: object) -> Keyring:
             given.close()
         raise InvalidTypeError(_NOT_ASYNC)
     else:
-        raise InvalidTypeError(f"{_KINDS}, not {type(given).__name__}")
+        raise InvalidTypeError(f"{_KINDS}, not {type(given).__name__}: {_MAKE}")
     if not keys:
         raise InvalidSessionError(f"{_KINDS}: none is given")
     return Keyring(keys)
@@ -282,7 +287,7 @@ def _checked(key: object) -> bytes:
     return bytes(key)
 
 
-_MAKE = "os.urandom(32) makes one"
+_MAKE = "os.urandom(32) makes one, keys_in(text) reads them from Base64"
 
 
 def _checked_id(key_id: object) -> str:
