@@ -143,6 +143,13 @@ def test_one_message_is_drawn_at_its_time() -> None:
     assert "14:59:30\n2026-01-02" in all_words(figure)
 
 
+def test_a_session_of_less_than_a_second_has_times_that_differ() -> None:
+    turns = [said("user"), said("assistant", 0.2), said("user", 0.45), said("assistant", 0.75)]
+    shown = all_words(drawn(session_timeline(session(*turns))))
+    assert "14:59:30.000\n2026-01-02" in shown
+    assert "14:59:30.450" in shown
+
+
 @pytest.mark.parametrize("times", [[0, 0, 0, 0], [0, None, 1, 2]])
 def test_messages_whose_times_tell_nothing_stand_in_their_order(times: list[float | None]) -> None:
     made = session(said("user"), calling(0, "f"), result(0, 0), said("user"))
@@ -201,7 +208,7 @@ def test_what_no_font_has_is_spelt_out() -> None:
 
 
 def test_only_a_session_can_be_drawn() -> None:
-    with pytest.raises(TypeError, match=r"as store\.get\(id\) gives, not NoneType"):
+    with pytest.raises(TypeError, match=r"as store\.get\(id\) gives, not None: there is no such"):
         session_timeline(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="matplotlib Figure, not str"):
         session_timeline(session(), figure="x")  # type: ignore[arg-type]
@@ -288,7 +295,7 @@ def test_slow_sessions_and_rejected_writes_are_marked_with_their_numbers() -> No
     events = (event(0, "slow_session", 3), event(1, "replayed", 2), event(9, "rejected", 4))
     figure = drawn(outage_timeline(Told(*events, rejected=4, pending=1)))
     assert [marks(figure, kind) for kind in ("slow_session", "replayed", "rejected")] == [1, 1, 1]
-    assert {"2", "3", "4", "1 wait now"} <= set(words(figure, "words"))
+    assert {"2", "3", "4", "1 waits now"} <= set(words(figure, "words"))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["primary", "pending", "replay", "slow sessions", "set aside"]
 

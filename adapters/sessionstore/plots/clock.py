@@ -78,22 +78,25 @@ def ticks(places: Iterable[tuple[float, float]], width: float) -> list[tuple[flo
         width: How long the axis is.
 
     Returns:
-        Where they are, and their words: the time, with the day where that is another than before.
+        Where they are, and their words: the time, in milliseconds where seconds are not enough to
+        tell them apart, with the day where that is another than before.
     """
     kept: list[tuple[float, float]] = []
     for place, moment in places:
         if all(abs(place - other) >= width * _APART for other, _ in kept):
             kept.append((place, moment))
+    is_fine = len({_utc(moment) for _, moment in kept}) < len(kept)
     words, before = [], ""
     for place, moment in sorted(kept):
-        day, _, time = _utc(moment).partition(" ")
+        day, _, time = _utc(moment, "milliseconds" if is_fine else "seconds").partition(" ")
         words.append((place, f"{time}\n{day}" if day != before else time))
         before = day
     return words
 
 
-def _utc(moment: float) -> str:
-    return str(datetime.fromtimestamp(moment, timezone.utc))[:19]
+def _utc(moment: float, unit: str = "seconds") -> str:
+    utc = datetime.fromtimestamp(moment, timezone.utc).replace(tzinfo=None)
+    return utc.isoformat(" ", unit)
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sessionstore.plots.clock import Clock, duration, merged, ticks
-from sessionstore.plots.happenings import Mark, Outage, marks_of, outages_of, waits_of
+from sessionstore.plots.happenings import Mark, Outage, Wait, marks_of, outages_of, waits_of
 from sessionstore.plots.looks import Look, Theme, drawable, finished, look_of, prepared
 from sessionstore.stats import StoreStats
 
@@ -131,11 +131,13 @@ def _waiting(axes: Axes, scene: _Scene) -> None:
     edges = [(at(one.begin), at(one.end)) for one in waits]
     spans = [(begin, max(end - begin, least)) for begin, end in edges]
     _bars(axes, spans, 1, scene.look.tool, "pending")
-    told = [
-        ((begin + end) / 2, f"{one.number:,} {'wait now' if one.is_now else 'waited'}")
-        for one, (begin, end) in zip(waits, edges, strict=True)
-    ]
+    told = [((begin + end) / 2, _told(one)) for one, (begin, end) in zip(waits, edges, strict=True)]
     _words(axes, told, 1, scene)
+
+
+def _told(wait: Wait) -> str:
+    now = "waits now" if wait.number == 1 else "wait now"
+    return f"{wait.number:,} {now if wait.is_now else 'waited'}"
 
 
 def _replay(axes: Axes, scene: _Scene) -> None:

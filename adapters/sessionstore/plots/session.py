@@ -79,7 +79,7 @@ def session_timeline(
         ValueError: There is no such theme.
     """
     if not isinstance(session, (SessionData, SessionInfo)):
-        kind = type(session).__name__
+        kind = "None: there is no such session" if session is None else type(session).__name__
         raise TypeError(f"session must be a SessionData, as store.get(id) gives, not {kind}")
     look, messages = look_of(theme), session.messages
     calls = calls_of(messages)
