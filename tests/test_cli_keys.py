@@ -52,6 +52,8 @@ def test_with_its_keys_an_encrypted_store_is_as_any(cli: Command, folder: Path) 
     for command in ("ls --last 2", "show talk", "show talk --json", "export"):
         shown = cli.run(*command.split(), "--keys", folder / "new.keys", url=url)
         assert (shown.returncode, shown.stdout.count(WORD)) == (0, 2), shown.stderr
+    table = cli.run("ls", "--keys", folder / "new.keys", url=url).stdout.splitlines()
+    assert (len(table), WORD in table[1]) == (2, True)
     keys = (folder / "old.keys").read_text()
     assert WORD in cli.run("show", "talk", url=url, SESSIONSTORE_KEYS=keys).stdout
 
@@ -65,6 +67,8 @@ def test_without_its_keys_it_says_that_it_is_encrypted(cli: Command, folder: Pat
     lines = cli.run("export", "--to", "openai-jsonl", url=url)  # else: of messages that say nothing
     assert (lines.returncode, lines.stdout, "without its keys" in lines.stderr) == (4, "", True)
     (folder / "wrong.keys").write_text(line("old", NEW))
+    listed = cli.run("ls", "--keys", folder / "wrong.keys", url=url)
+    assert (listed.returncode, "[not opened by these keys]" in listed.stdout) == (0, True)
     wrong = cli.run("show", "talk", "--keys", folder / "wrong.keys", url=url)
     assert (wrong.returncode, wrong.stdout) == (1, "")
     assert "'old'" in wrong.stderr

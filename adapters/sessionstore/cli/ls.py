@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from sessionstore.cli.ending import UsageError
 from sessionstore.cli.keys import KeyFile, marked, with_keys
@@ -57,9 +58,16 @@ def ls(
         "updated_before": moment(until, "--until"),
         "last": last,
     }
+    most = None if everything else limit
     with open_given(store, store_file, timeout) as opened:
-        pages = _pages(with_keys(opened, keys), wanted, cursor, None if everything else limit)
-        (_document if as_document else _table)(pages)
+        source = with_keys(opened, keys)
+        if as_document:
+            _document(_pages(source, wanted, cursor, most))
+        elif source is opened:
+            _table(_pages(source, wanted, cursor, most), last)
+        else:
+            wanted["last"] = max(last, 1)  # what can't be opened is listed without any
+            _table(map(_told_apart, _pages(source, wanted, cursor, most)), last)
 
 
 def _pages(
@@ -86,6 +94,18 @@ def _page(
         raise UsageError("--cursor is invalid: take it from the list before") from None
 
 
+def _told_apart(page: SessionPage) -> SessionPage:
+    """Give a page whose sessions that no key opens say so, in the place of their titles."""
+    closed = {"title": "[not opened by these keys]"}
+    sessions = [
+        session
+        if session.messages or not session.message_count
+        else replace(session, metadata=closed)
+        for session in page.sessions
+    ]
+    return replace(page, sessions=sessions)
+
+
 def _document(pages: Iterator[SessionPage]) -> None:
     """Write one document, page by page: there may be millions."""
     written, cursor = 0, None
@@ -98,7 +118,7 @@ def _document(pages: Iterator[SessionPage]) -> None:
     say_raw(f'],"cursor":{as_json(cursor)}}}\n')
 
 
-def _table(pages: Iterator[SessionPage]) -> None:
+def _table(pages: Iterable[SessionPage], last: int) -> None:
     cursor, count = None, 0
     for page in pages:
         sessions: list[SessionInfo] = list(map(marked, page.sessions))
@@ -108,7 +128,7 @@ def _table(pages: Iterator[SessionPage]) -> None:
             say(_line(_HEADS, widths), "bold")
         for row, session in zip(rows, sessions, strict=True):
             say(_line(row, widths))
-            for message in session.messages:
+            for message in session.messages[-last:] if last else []:
                 say(f"    {in_a_line(message.role)}: {_preview(message.content)}", "dim")
         cursor, count = page.cursor, count + len(rows)
     if not count:
