@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, overload
 import typer
 from msgspec.structs import replace
 
+from sessionstore._runtime.sealed import is_sealed
 from sessionstore.cli.ending import UsageError
 from sessionstore.errors import InvalidSessionError
 from sessionstore.models import SessionData, SessionInfo
@@ -26,7 +27,6 @@ T = TypeVar("T")
 
 ENVIRONMENT = "SESSIONSTORE_KEYS"
 _SHOWN = "[encrypted]"
-_RECORD = "encryption"
 
 KeyFile: TypeAlias = Annotated[
     Path | None,
@@ -98,7 +98,7 @@ class OnceEncrypted(WrapperSessionStore):
         """
         if isinstance(operation, Restore):
             extras = [message.extra for message in operation.messages]
-            if any(map(_is_sealed, [*extras, *operation.metadata.values()])):
+            if any(map(is_sealed, [*extras, *operation.metadata.values()])):
                 raise InvalidSessionError(_TWICE)
         return super().run(operation)
 
@@ -122,15 +122,10 @@ def _text(file: Path | None) -> str:
 def marked(session: SessionData | SessionInfo) -> Any:
     """Give a session that says of what is encrypted that it is, for people to read."""
     messages = [
-        replace(message, content=_SHOWN, extra={}) if _is_sealed(message.extra) else message
+        replace(message, content=_SHOWN, extra={}) if is_sealed(message.extra) else message
         for message in session.messages
     ]
     metadata = {
-        name: _SHOWN if _is_sealed(value) else value for name, value in session.metadata.items()
+        name: _SHOWN if is_sealed(value) else value for name, value in session.metadata.items()
     }
     return replace(session, messages=messages, metadata=metadata)
-
-
-def _is_sealed(value: object) -> bool:
-    record = value.get(_RECORD) if isinstance(value, dict) else None
-    return isinstance(record, dict) and "sealed" in record

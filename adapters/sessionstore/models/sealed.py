@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sessionstore._runtime.sealed import is_sealed
 from sessionstore.errors import DecryptionError
 from sessionstore.models.classes import SessionMessage
 
@@ -20,12 +21,11 @@ def require_opened(message: SessionMessage) -> SessionMessage:
     Raises:
         DecryptionError: It is sealed.
     """
-    record = message.extra.get("encryption") if message.extra else None
-    if isinstance(record, dict) and "sealed" in record:
+    if message.extra and is_sealed(message.extra):
         error = DecryptionError(
             f"message {message.id!r} is encrypted, and was read without its keys: read it from "
             "EncryptedSessionStore(store, keys)"
         )
-        error.key_id = str(record.get("key"))
+        error.key_id = str(message.extra["encryption"].get("key"))
         raise error
     return message

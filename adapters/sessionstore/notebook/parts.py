@@ -8,7 +8,17 @@ from collections.abc import Iterable
 from mimetypes import guess_type
 from typing import Any, NamedTuple
 
-__all__ = ["CALLS", "Block", "as_dict", "block_of", "known_of", "metadata_of", "paired"]
+from sessionstore._runtime.sealed import is_sealed
+
+__all__ = [
+    "CALLS",
+    "Block",
+    "as_dict",
+    "block_of",
+    "known_of",
+    "metadata_of",
+    "paired",
+]
 
 CALLS = ("tool_call", "tool_use", "function_call")
 """The kinds of the blocks that repeat a message's calls."""
@@ -59,7 +69,7 @@ def paired(messages: Iterable[Any]) -> list[tuple[Any, list[Any]]]:
 def known_of(message: Any) -> dict[str, Any]:
     """Give what frameworks know of a message beside what it says, by name."""
     extra = as_dict(message.extra)
-    if _is_sealed(extra):  # an encrypted store's, read without its keys
+    if is_sealed(extra):  # an encrypted store's, read without its keys
         return {"encrypted": {}}
     parts = map(as_dict, extra.values())
     known = {name: value for part in parts for name, value in part.items()}
@@ -69,11 +79,7 @@ def known_of(message: Any) -> dict[str, Any]:
 def metadata_of(session: Any) -> dict[str, Any]:
     """Give a session's metadata; of what an encrypted store has sealed, that it is."""
     metadata = as_dict(session.metadata)
-    return {name: "[encrypted]" if _is_sealed(value) else value for name, value in metadata.items()}
-
-
-def _is_sealed(value: Any) -> bool:
-    return "sealed" in as_dict(as_dict(value).get("encryption"))
+    return {name: "[encrypted]" if is_sealed(value) else value for name, value in metadata.items()}
 
 
 def block_of(block: Any) -> Block:
