@@ -263,6 +263,7 @@ def _opened(record: Any, about: bytes, ring: Keyring) -> bytes | None:
 
 _PLAIN = (
     "is not encrypted: give allow_plain=True while a store is moved over, and seal it by rotate()"
+    " (on the command line: rotate --allow-plain)"
 )
 
 
