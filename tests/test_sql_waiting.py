@@ -41,7 +41,7 @@ def writes(session_id: str) -> dict[str, Write]:
         "create": ("create", (f"{session_id}-made",), {"messages": [say(id="m0")]}),
         "replace": ("replace_message", (session_id, say("new", id="m2")), {}),
         "update": ("update", (session_id,), {"messages": same, "metadata": {"a": 1}}),
-        "reseal": ("run", (Reseal(session_id, _HELD, _HELD),), {}),
+        "reseal": ("run", (Reseal(session_id, _HELD, _HELD, {"title": 1}, {"title": 2}),), {}),
         "delete some": ("delete_messages", (session_id, ["m0", "m3"]), {}),
         "rewind": ("rewind", (session_id,), {"to": None}),
         "delete": ("delete", (session_id,), {}),
@@ -159,7 +159,7 @@ def test_writers_of_other_sessions_never_wait(opened: Opened, halted_in: str) ->
         kinds = [kind for kind in kinds if "update" not in (kind, halted_in)]
     before, behind = [f"l-{kind}" for kind in kinds], [f"n-{kind}" for kind in kinds]
     for session_id in (*before, "m", *behind):
-        store.append_messages(session_id, _HELD)
+        store.create(session_id, messages=_HELD, metadata={"title": 1})
     with halted(opened("halted"), writes("m")[halted_in]):
         for session_id in (*reversed(before), *behind):
             name, arguments, options = writes(session_id)[session_id[2:]]
