@@ -12,7 +12,7 @@ from terminal import HINT, Terminal, binary, terminal
 
 from sessionstore import RedisSessionStore, SQLiteSessionStore
 
-pytestmark = pytest.mark.skipif(binary() is None, reason=HINT)
+pytestmark = [pytest.mark.soak, pytest.mark.skipif(binary() is None, reason=HINT)]
 
 MANY = 2_000
 

@@ -39,6 +39,7 @@ def servers(request: pytest.FixtureRequest, name: str) -> Iterator[Servers]:
         yield Servers(redis, postgres, database)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", RUNNING)
 def test_the_python_of_a_page_runs_and_prints_what_is_said(
     name: str, servers: Servers, tmp_path: Path, warm: Warm

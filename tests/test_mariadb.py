@@ -32,7 +32,10 @@ from sessionstore.testing.appending import AppendContract
 from sessionstore.testing.identifiers import IdentifierContract
 from sessionstore.testing.listing import ListContract
 
-pytestmark = pytest.mark.skipif(not mariadb_binary(), reason="there is no mariadbd here")
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(not mariadb_binary(), reason="there is no mariadbd here"),
+]
 
 _IMPATIENT = {"init_command": "SET innodb_lock_wait_timeout = 1"}
 

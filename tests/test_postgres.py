@@ -40,7 +40,7 @@ from sessionstore.operations import Rewind
 from sessionstore.sql.column_types import escaped, unescaped
 from sessionstore.sql.connections import replace_stale
 from sessionstore.sql.requests import Work
-from sessionstore.testing import OpenStore, SharedStoreConformance
+from sessionstore.testing import OpenStore, SharedStoreConformance, Stores
 from sessionstore.testing.appending import AppendContract
 
 
@@ -100,6 +100,11 @@ def kept(postgres: PostgresServer) -> Iterator[PostgresAgentDb]:
 
 
 class TestConformance(Shorter, SharedStoreConformance):
+    @pytest.fixture(params=["sync", pytest.param("async", marks=pytest.mark.soak)])
+    def stores(self, request: pytest.FixtureRequest, open_store: OpenStore) -> Iterator[Stores]:
+        with Stores(open_store, request.param) as stores:
+            yield stores
+
     @pytest.fixture
     def open_store(self, postgres: PostgresServer, kept: PostgresAgentDb) -> OpenStore:
         empty(kept)

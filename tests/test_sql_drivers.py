@@ -41,6 +41,8 @@ from sessionstore.sql.requests import Work
 from sessionstore.testing import OpenStore
 from sessionstore.testing.appending import AppendContract
 
+pytestmark = pytest.mark.soak
+
 _BLOCKING = ["postgresql+psycopg", "postgresql+psycopg2"]
 _ASYNC = ["postgresql+psycopg", "postgresql+asyncpg"]
 if mariadb_binary():

@@ -56,8 +56,14 @@ Operations = list[Operation[Any]]
 
 _LOCK = "SELECT FROM {}.sessionstore_sessions FOR UPDATE"
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+
+def _soaked(kind: str) -> Any:
+    return pytest.param(kind, marks=pytest.mark.soak)
+
+
 # What asyncpg's database does sync, it does by psycopg.
-_SERVERS = ["ours", pytest.param("psycopg", marks=pytest.mark.soak), "asyncpg", "mariadb"]
+_SERVERS = ["ours", _soaked("psycopg"), _soaked("asyncpg"), _soaked("mariadb")]
 _ALL = [*_SERVERS, "sqlite"]
 
 
