@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import empty
 from lighter import Checked, Lighter, Shorter
 from servers.postgres import PostgresServer
 from servers.redis import Server
@@ -67,10 +69,18 @@ class TestSqliteAgentDb(Lighter, SharedStoreConformance):
         return partial(sealed_db, str(tmp_path / "sessions.db"))
 
 
+@pytest.fixture(scope="module")
+def kept(postgres: PostgresServer) -> Iterator[PostgresAgentDb]:
+    with PostgresAgentDb(postgres.url(), schema="sealed") as db:
+        DbSessionStore(db).ping()
+        yield db
+
+
 class TestPostgres(Lighter, SharedStoreConformance):
     @pytest.fixture
-    def open_store(self, postgres: PostgresServer, schema: str) -> OpenStore:
-        return partial(sealed_postgres, postgres.url(), schema)
+    def open_store(self, postgres: PostgresServer, kept: PostgresAgentDb) -> OpenStore:
+        empty(kept)
+        return partial(sealed_postgres, postgres.url(), "sealed")
 
 
 class TestRedis(Shorter, SharedStoreConformance):
