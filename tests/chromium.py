@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from browser import HINT, OPTIONS, binary
@@ -57,6 +57,8 @@ class Browser:
                 answer = {"accept": True}
                 self._send(-1, "Page.handleJavaScriptDialog", told.get("sessionId"), answer)
             if told.get("id") == number:
+                if "navigated" in str(told.get("error")):
+                    raise Navigated(method)
                 assert "error" not in told, f"{method}: {told['error']}"
                 result: dict[str, Any] = told["result"]
                 return result
@@ -81,6 +83,10 @@ class Browser:
         return told
 
 
+class Navigated(Exception):  # noqa: N818 - it is said, and no fault
+    """The page that was asked is gone: another one is about to be there."""
+
+
 class Page:
     """A tab."""
 
@@ -101,11 +107,13 @@ class Page:
     def wait_for(self, condition: str) -> Any:
         """Wait until JavaScript gives something true, and give that."""
         deadline = time.monotonic() + _PATIENCE
-        while not (found := self.run(condition)):
-            shown = "document.body && document.body.innerText"
-            assert time.monotonic() < deadline, f"in vain: {condition}\n{self.run(shown)}"
+        while True:
+            with suppress(Navigated):
+                if found := self.run(condition):
+                    return found
+                shown = "document.body && document.body.innerText"
+                assert time.monotonic() < deadline, f"in vain: {condition}\n{self.run(shown)}"
             time.sleep(0.05)
-        return found
 
     def reload(self) -> None:
         """Load the page anew, and wait until the old one is gone."""
