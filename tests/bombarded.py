@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import logging
 import random
 import signal
 import threading
@@ -53,6 +54,8 @@ class Bombarded:
     def _hit(self, _: int, frame: FrameType | None) -> None:
         at = frame
         while at is not None and at.f_code is not Bombarded._call.__code__:
+            if at.f_code.co_filename == logging.__file__:
+                return  # Python would leave its lock of all loggers held
             at = at.f_back
         handler = signal.getsignal(signal.SIGINT)  # not Python's own where a store holds it back
         if at is not None and self._left and callable(handler):

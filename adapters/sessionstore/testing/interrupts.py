@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import signal
 import sys
 import threading
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 ROUNDS = 120
 _PATIENCE = 30.0
+_MOMENT = 20e-6  # seconds
 
 
 class InterruptContract(StoreSuite):
@@ -104,7 +106,9 @@ def ctrl_c() -> Iterator[Callable[[float, Callable[[], object]], None]]:
 
     def strike(_: int, frame: FrameType | None) -> None:
         nonlocal armed
-        if armed:
+        if armed and _is_in_logging(frame):
+            signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+        elif armed:
             armed = False
             handler = signal.getsignal(signal.SIGINT)  # a store may hold it back for a moment
             if not callable(handler):
@@ -133,6 +137,13 @@ def ctrl_c() -> Iterator[Callable[[float, Callable[[], object]], None]]:
     finally:
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+def _is_in_logging(frame: FrameType | None) -> bool:
+    """Tell whether Python's own lock of all loggers may be held: Ctrl-C would leave it so."""
+    while frame is not None and frame.f_code.co_filename != logging.__file__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _attempt(store: SessionStore, change: Change) -> None:
