@@ -145,9 +145,10 @@ class Rotation:
     # -- One session ------------------------------------------------------------------------------
 
     def _session(self, session_id: str) -> TransferFlow[None]:
+        why = _BUSY
         for _ in range(TRIES):
-            self._refused = {}
-            before, why = outages(self._store), _BUSY
+            self._refused, why = {}, _BUSY
+            before = outages(self._store)
             try:
                 is_done = yield from self._all_of(session_id)
                 require_primary(self._store, session_id, before)
