@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from agents_sdk import run as run_agents_sdk
 from langchain.agents import create_agent
@@ -11,6 +13,7 @@ from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, TextBlock, ToolCallBlock
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.memory import ChatMemoryBuffer
+from llama_index.core.tools import FunctionTool
 from llama_index_stores import KINDS, Loop, opened
 from scripted import Scripted
 from test_llama_index_chat_store import making_agents
@@ -78,11 +81,21 @@ async def in_an_agent_of_llama_index(store):
         ]
         return ChatMessage(role="assistant", blocks=[TextBlock(text=WORDS), *blocks])
 
+    first_is_known = asyncio.Event()
+
+    async def in_order(word: str) -> str:
+        """Look a word up when the one before it is known: calls run beside each other there."""
+        if word != "a":
+            await first_is_known.wait()
+        first_is_known.set()
+        return look_up(word)
+
+    tool = FunctionTool.from_defaults(async_fn=in_order, name="look_up")
     model = MockFunctionCallingLLM(response_generator=answered, is_chat_model=True)
     memory = ChatMemoryBuffer.from_defaults(
         chat_store=SessionChatStore(store, user_id="alice"), chat_store_key="s"
     )
-    agent = FunctionAgent(llm=model, tools=[look_up], streaming=False)
+    agent = FunctionAgent(llm=model, tools=[tool], streaming=False)
     await agent.run("Look, llama_index!", memory=memory)
 
 
