@@ -145,18 +145,17 @@ class Rotation:
     # -- One session ------------------------------------------------------------------------------
 
     def _session(self, session_id: str) -> TransferFlow[None]:
-        why = _BUSY
         for _ in range(TRIES):
-            self._refused, why = {}, _BUSY
-            before = outages(self._store)
+            self._refused, before = {}, outages(self._store)
             try:
                 is_done = yield from self._all_of(session_id)
                 require_primary(self._store, session_id, before)
             except ChangedError as error:
-                is_done, why = False, str(error)
-            if is_done:
-                return
-        self._refused[""] = why
+                self._refused[""] = str(error)
+            else:
+                if is_done:
+                    return
+                self._refused[""] = _BUSY
 
     def _all_of(self, session_id: str) -> TransferFlow[bool]:
         """Seal a session anew; tell whether all of it, and nobody else has written meanwhile."""
