@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from sessionstore._runtime.sealed import ENCRYPTION
 from sessionstore.encryption.keys import LONGEST_ID, Keyring
 from sessionstore.errors import CorruptMessageError, DecryptionError, SessionStoreError
 from sessionstore.models import (
@@ -36,9 +37,6 @@ __all__ = [
     "sealed_messages",
     "sealed_metadata",
 ]
-
-ENCRYPTION = "encryption"
-"""Where the record stands: in a message's ``extra``, or in the dict that a value is."""
 
 _VERSION = 1
 _MESSAGE, _METADATA = "sessionstore message", "sessionstore metadata"

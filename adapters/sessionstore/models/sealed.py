@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sessionstore._runtime.sealed import is_sealed
+from sessionstore._runtime.sealed import ENCRYPTION, is_sealed
 from sessionstore.errors import DecryptionError
 from sessionstore.models.classes import SessionMessage
 
@@ -26,6 +26,6 @@ def require_opened(message: SessionMessage) -> SessionMessage:
             f"message {message.id!r} is encrypted, and was read without its keys: read it from "
             "EncryptedSessionStore(store, keys)"
         )
-        error.key_id = str(message.extra["encryption"].get("key"))
+        error.key_id = str(message.extra[ENCRYPTION].get("key"))
         raise error
     return message
