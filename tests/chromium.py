@@ -122,12 +122,12 @@ class Page:
         self.wait_for("!window.isOld")
 
     def click(self, element: str) -> None:
-        """Click what a script gives, as soon as it is there."""
-        self.wait_for(f"(found => found && (found.click(), true))({element})")
+        """Click what a script gives, as soon as it is there and may be clicked."""
+        self._do(element, "found.click()")
 
     def fill(self, element: str, text: str) -> None:
-        """Type a text in place of what is there."""
-        self.wait_for(f"(found => found && (found.focus(), found.select(), true))({element})")
+        """Type a text in place of what is there, as soon as the field takes one."""
+        self._do(element, "found.focus(), found.select()")
         self.call("Input.insertText", text=text)
 
     def type(self, element: str, text: str) -> None:
@@ -136,6 +136,10 @@ class Page:
         enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"}
         for what in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=what, **enter)
+
+    def _do(self, element: str, what: str) -> None:
+        ready = "found && !found.matches(':disabled')"
+        self.wait_for(f"(found => {ready} && ({what}, true))({element})")
 
 
 @contextmanager

@@ -310,15 +310,17 @@ PAGE = """<!doctype html>
   #messages { flex: 1; overflow: auto; }
   #messages p { white-space: pre-wrap; margin: .5em 0 0; }
   .user { font-weight: bold; }
-  form { display: flex; gap: .5em; }
+  fieldset { display: flex; gap: .5em; margin: 0; border: 0; padding: 0; }
   #text { flex: 1; font: inherit; }
 </style>
 <nav><button id="new">New chat</button><section id="chats"></section></nav>
 <main>
   <section id="messages"></section>
   <output id="status"></output>
-  <form><input id="text" required placeholder="Say something" autocomplete="off">
-    <button id="send">Send</button><button id="delete" type="button">Delete chat</button></form>
+  <form><fieldset disabled><!-- until the script is there to send -->
+    <input id="text" required placeholder="Say something" autocomplete="off">
+    <button id="send">Send</button><button id="delete" type="button">Delete chat</button>
+  </fieldset></form>
 </main>
 <script type="module">
 const token = location.hash.slice(1);  // in place of your login
@@ -457,6 +459,7 @@ $("delete").onclick = doing(async () => {
   await open(null);
 });
 document.querySelector("form").onsubmit = doing(() => ask($("text").value, editing));
+document.querySelector("fieldset").disabled = false;
 doing(() => open(null))();
 </script>
 """.replace("PAGE_SIZE", str(PAGE_SIZE))

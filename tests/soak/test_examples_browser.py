@@ -131,6 +131,16 @@ def test_the_fastapi_page(browser: Browser, server: Server, tmp_path: Path) -> N
         assert other.run("document.querySelector('#chats').innerText") == ""
 
 
+def test_nobody_types_before_the_script_is_there(browser: Browser, tmp_path: Path) -> None:
+    page = browser.open("about:blank")
+    page.call("Emulation.setScriptExecutionDisabled", value=True)  # as if it were still to come
+    with fastapi_chat(tmp_path) as url:
+        page.call("Page.navigate", url=f"{url}/#alice-token")
+        page.wait_for(f"document.readyState == 'complete' && !!{FIELD}")
+        controls = "[...document.querySelector('form').querySelectorAll('input, button')]"
+        assert page.run(f"{controls}.map(one => one.matches(':disabled'))") == [True] * 3
+
+
 # -- Streamlit -------------------------------------------------------------------------------------
 
 CHAT_INPUT = "document.querySelector('[data-testid=stChatInput] textarea')"
