@@ -123,12 +123,13 @@ class Page:
 
     def click(self, element: str) -> None:
         """Click what a script gives, as soon as it is there and may be clicked."""
-        self._do(element, "found.click()")
+        self._do(element, "(found.click(), true)")
 
     def fill(self, element: str, text: str) -> None:
-        """Type a text in place of what is there, as soon as the field takes one."""
-        self._do(element, "found.focus(), found.select()")
-        self.call("Input.insertText", text=text)
+        """Type a text in place of what is there; again, where a page still being drawn drops it."""
+        is_there = f"found.value === {json.dumps(text)}"
+        typing = f"document.execCommand('insertText', false, {json.dumps(text)})"
+        self._do(element, f"{is_there} || (found.focus(), found.select(), {typing}, false)")
 
     def type(self, element: str, text: str) -> None:
         """Type a text in place of what is there, and press Enter."""
@@ -139,7 +140,7 @@ class Page:
 
     def _do(self, element: str, what: str) -> None:
         ready = "found && !found.matches(':disabled')"
-        self.wait_for(f"(found => {ready} && ({what}, true))({element})")
+        self.wait_for(f"(found => {ready} && ({what}))({element})")
 
 
 @contextmanager
