@@ -39,6 +39,10 @@ def click(page, label, place=0):
     assert not page.exception, page.exception
 
 
+def button(page, label):
+    return [button for button in page.button if button.label == label][0]
+
+
 def shown(page):
     return [part.value for bubble in page.chat_message for part in [*bubble.text, *bubble.markdown]]
 
@@ -75,7 +79,15 @@ again.sidebar.button(key="open-long").click().run()
 assert shown(again) == [f"Message {n}" for n in range(30, 50)], shown(again)
 click(again, "Earlier messages")
 assert shown(again) == [f"Message {n}" for n in range(10, 50)], shown(again)
+
+# Clicks that come as one, because the page was still busy with another.
+button(again, "Again").click()
+again.sidebar.button(key=f"open-{chat}").click().run()
+assert shown(again) == ["My name is Eve.", "Nice to meet you, Eve!"], shown(again)
+again.sidebar.button(key="open-long").click().run()
+button(again, "Again").click()
 click(again, "Delete it, with all messages")
+assert not again.error
 assert not shown(again)
 assert len(again.sidebar.caption) == 1
 """

@@ -98,31 +98,32 @@ def show_chat(chat: BoundSession, until: str | None = None) -> None:
     for message in messages[-limit:]:
         if message.id == until:
             return
-        show_message(message)
+        show_message(chat, message)
     questions = [message for message in messages if message.role == "user"]
     if questions:
-        st.button("Again", on_click=say, args=(text_of(questions[-1]), questions[-1].id))
+        args = (chat, text_of(questions[-1]), questions[-1].id)
+        st.button("Again", on_click=say, args=args)
     with st.popover("Delete chat"):
         st.button("Delete it, with all messages", on_click=delete_chat, args=(chat,))
 
 
-def show_message(message: SessionMessage) -> None:
+def show_message(chat: BoundSession, message: SessionMessage) -> None:
     """Show a message. What a user wrote is shown as it is, and an answer as Markdown."""
     with st.chat_message(message.role):
         if message.role != "user":
             st.markdown(text_of(message))
         elif message.id == st.session_state.get("edited"):
-            show_editor(message)
+            show_editor(chat, message)
         else:
             st.text(text_of(message))
             st.button("Edit", key=f"edit-{message.id}", on_click=edit, args=(message.id,))
 
 
-def show_editor(message: SessionMessage) -> None:
+def show_editor(chat: BoundSession, message: SessionMessage) -> None:
     """Let a message be replaced."""
     with st.form("editor"):
         st.text_area("Say instead", text_of(message), key="replacement")
-        st.form_submit_button("Replace", on_click=replace, args=(message.id,))
+        st.form_submit_button("Replace", on_click=replace, args=(chat, message.id))
 
 
 def edit(message_id: str | None) -> None:
@@ -130,15 +131,15 @@ def edit(message_id: str | None) -> None:
     st.session_state.edited = message_id
 
 
-def replace(message_id: str) -> None:
+def replace(chat: BoundSession, message_id: str) -> None:
     """Note that a message is replaced by what the editor has."""
     edit(None)
-    say(st.session_state.replacement, message_id)
+    say(chat, st.session_state.replacement, message_id)
 
 
-def say(text: str, place: str | None = None) -> None:
-    """Note what is to be said, and in place of which message."""
-    st.session_state.said = text, place
+def say(chat: BoundSession, text: str, place: str) -> None:
+    """Note what is to be said in a chat, and in place of which message."""
+    st.session_state.said = chat.session_id, text, place
 
 
 def delete_chat(chat: BoundSession) -> None:
@@ -187,9 +188,11 @@ def main() -> None:
     """Draw the page, as Streamlit asks for at each click."""
     store, chain = open_chats()
     user = current_user()
-    text, place = st.session_state.pop("said", (None, None))
-    text = st.chat_input("Say something") or text
     chat_id = st.query_params.get("chat")
+    said_in, *said = st.session_state.pop("said", (None, None, None))
+    typed = st.chat_input("Say something")
+    # Two clicks may come as one: what is said belongs to its chat, if that is still the open one.
+    text, place = said if said_in == chat_id and not typed else (typed, None)
     if text and not chat_id:
         chat_id = store.create(user_id=user, metadata={"title": text[:60]}).id
         open_chat(chat_id)

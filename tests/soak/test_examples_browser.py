@@ -44,6 +44,13 @@ def said(server: Server, user: str = "alice") -> list[list[str]]:
     return [[str(message.content) for message in chat.messages] for chat in chats]
 
 
+def ids(server: Server, user: str = "alice") -> list[list[str | None]]:
+    """Give the ids of the messages in a user's chats."""
+    with RedisSessionStore(server.url) as store:
+        chats = store.list_sessions(user_id=user, last=100).sessions
+    return [[message.id for message in chat.messages] for chat in chats]
+
+
 def button(label: str, place: int = 0) -> str:
     """Give the script for a button; the last of that label for -1. An icon is a line of its own."""
     is_it = f"one => one.innerText.trim().split('\\n')[0] == {label!r}"
@@ -187,7 +194,9 @@ def test_the_streamlit_page(browser: Browser, server: Server, tmp_path: Path) ->
         page.reload()
         page.type(LOGIN, "alice-token")
         has(page, *talk)
+        first = ids(server)
         page.click(button("Again"))
+        wait_until(lambda: ids(server) != first, "it is answered again")
         has(page, *talk)
         page.click(button("Delete chat"))
         page.click(button("Delete it, with all messages"))
