@@ -66,6 +66,33 @@ def test_two_processes_that_start_at_once_share_no_session(step: int) -> None:
     assert stage.fallback.inner.list_sessions().sessions == []
 
 
+def test_what_was_deleted_and_appended_to_may_be_rewritten_in_the_next_process() -> None:
+    stage = Stage()
+    stage.store.append_messages("s", said("a"))
+    stage.store.get("s")
+    stage.primary.go_down()
+    assert stage.store.delete("s")
+    stage.store.append_messages("s", said("b"))
+    stage.crash()
+    stage.store.update("s", messages=said("c"))
+    assert stage.seen() == ["c"]
+    stage.primary.inner.append_messages("s", said("theirs"))
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.kept() == ["theirs", "c"]
+
+
+def test_what_was_only_appended_to_may_not_be_rewritten_in_the_next_process() -> None:
+    stage = Stage()
+    stage.primary.go_down()
+    stage.store.append_messages("s", said("a"))
+    stage.store.append_messages("s", said("b"))
+    stage.crash()
+    with pytest.raises(StoreUnavailableError, match="is not known"):
+        stage.store.update("s", messages=said("c"))
+    assert stage.seen() == ["a", "b"]
+
+
 def test_a_process_that_dies_while_taking_over_leaves_it_to_the_next() -> None:
     stage = left_half_done()
     stage.store._parts.journal.leave()

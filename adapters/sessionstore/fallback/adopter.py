@@ -77,9 +77,11 @@ class Adopter:
         if base is not None and not cache.knows(session_id):
             cache.restore(base)
         cache.pin(session_id)
+        shown = False  # a session that was deleted is not in the cache, and yet is known
         for entry in entries:
             write = entry.operation
             view = cache.view(session_id, write.user_id)
-            unseen = not view.knows(session_id)
+            seen = view.knows(session_id) or (view is cache and shown)
             with suppress(SessionStoreError):
-                view.show(write, encoded_messages(write), unseen=unseen)
+                view.show(write, encoded_messages(write), unseen=not seen)
+                shown = shown or view is cache
