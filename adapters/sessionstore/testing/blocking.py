@@ -22,6 +22,7 @@ PLACES = 6
 BEATS = 20
 ENOUGH = 2
 _MOMENT = 0.1  # seconds
+_LONG = 2.0  # seconds; a busy server has answered by then
 
 CALLS: dict[str, Callable[[SessionStore], Awaitable[object]]] = {
     "acreate": lambda store: store.acreate("new"),
@@ -98,7 +99,7 @@ class _Cancelling:
     Attributes:
         waited: Whether the halted process kept the other one from writing, all the while.
         seen: What the cancelled one has done, if it came back nevertheless, as read before the
-            halted process went on; ``None`` where that can't be told.
+            halted process went on: nothing, where that keeps readers out, too. Else ``None``.
     """
 
     waited = False
@@ -114,8 +115,8 @@ class _Cancelling:
         # One that was done before it was cancelled gives what it did.
         reading = asyncio.ensure_future(store.aget_messages("u"))
         if self.waited and call.cancelled():
-            await asyncio.wait([reading], timeout=_MOMENT)
-            self.seen = reading.result() if reading.done() else None
+            await asyncio.wait([reading], timeout=_LONG)
+            self.seen = reading.result() if reading.done() else []
         go_on()
         await asyncio.wait([reading])
         with suppress(asyncio.CancelledError):
