@@ -34,13 +34,13 @@ def say(page, text):
     assert not page.exception, page.exception
 
 
+def button(page, label, place=0):
+    return [button for button in page.button if button.label == label][place]
+
+
 def click(page, label, place=0):
-    [button for button in page.button if button.label == label][place].click().run()
+    button(page, label, place).click().run()
     assert not page.exception, page.exception
-
-
-def button(page, label):
-    return [button for button in page.button if button.label == label][0]
 
 
 def shown(page):

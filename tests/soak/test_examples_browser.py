@@ -18,7 +18,7 @@ from servers.examples import fastapi_chat, streamlit_chat
 from servers.process import wait_until
 from servers.redis import Server
 
-from sessionstore import RedisSessionStore
+from sessionstore import RedisSessionStore, SessionMessage
 
 # As HTML, and as Markdown: an image and a formula.
 HOSTILE = "<img src=x onerror=\"document.title='no'\"> ![y](x.png) $z$ My name is Eve, *Eve*."
@@ -37,18 +37,15 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-def said(server: Server, user: str = "alice") -> list[list[str]]:
-    """Give what Redis has of a user's chats."""
+def kept(server: Server) -> list[list[SessionMessage]]:
+    """Give what Redis has of Alice's chats."""
     with RedisSessionStore(server.url) as store:
-        chats = store.list_sessions(user_id=user, last=100).sessions
-    return [[str(message.content) for message in chat.messages] for chat in chats]
+        return [chat.messages for chat in store.list_sessions(user_id="alice", last=100).sessions]
 
 
-def ids(server: Server, user: str = "alice") -> list[list[str | None]]:
-    """Give the ids of the messages in a user's chats."""
-    with RedisSessionStore(server.url) as store:
-        chats = store.list_sessions(user_id=user, last=100).sessions
-    return [[message.id for message in chat.messages] for chat in chats]
+def said(server: Server) -> list[list[str]]:
+    """Give what Redis has of Alice's chats, in words."""
+    return [[str(message.content) for message in messages] for messages in kept(server)]
 
 
 def button(label: str, place: int = 0) -> str:
@@ -194,9 +191,9 @@ def test_the_streamlit_page(browser: Browser, server: Server, tmp_path: Path) ->
         page.reload()
         page.type(LOGIN, "alice-token")
         has(page, *talk)
-        first = ids(server)
+        first = kept(server)
         page.click(button("Again"))
-        wait_until(lambda: ids(server) != first, "it is answered again")
+        wait_until(lambda: kept(server) != first, "it is answered again")
         has(page, *talk)
         page.click(button("Delete chat"))
         page.click(button("Delete it, with all messages"))
