@@ -85,6 +85,12 @@ class Proxy:
         """Keep what comes by the connections that are open now, until `carry`; new ones work."""
         self._held = set(self._open)
 
+    def let_through(self) -> None:
+        """Have all that was held arrive, and wait until the server has answered."""
+        due = self._answers + self.held()
+        self.carry()
+        wait_until(lambda: self._answers >= due, "what was held back has arrived")
+
     def forget(self) -> None:
         """Reset each connection that is open now when it is used again; new ones work."""
         self._forgotten = set(self._open)
