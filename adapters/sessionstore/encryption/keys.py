@@ -16,7 +16,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sessionstore._runtime.frames import hides_arguments
 from sessionstore.errors import DecryptionError, InvalidSessionError, InvalidTypeError
 
-__all__ = ["LONGEST_ID", "Key", "Keyring", "Keys", "KeysGiven", "KeysOfACall", "Keyset", "keys_in"]
+__all__ = [
+    "LONGEST_ID",
+    "Key",
+    "Keyring",
+    "Keys",
+    "KeysGiven",
+    "KeysOfACall",
+    "Keyset",
+    "keys_in",
+    "raws_of",
+]
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -69,11 +79,28 @@ class Key:
 
     def opened(self, sealed: str, about: bytes) -> bytes | None:
         """Give what was sealed; ``None`` where this is not what was, or not about that."""
+        with suppress(msgspec.ValidationError):
+            return self.opened_raw(raws_of([sealed])[0], about)
+        return None
+
+    def opened_raw(self, sealed: bytes, about: bytes) -> bytes | None:
+        """Give what was sealed, whose Base64 `raws_of` has read: see `opened`."""
         try:
-            raw = msgspec.convert(sealed, bytes)
-            return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], about)
-        except (InvalidTag, ValueError, msgspec.ValidationError):
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], about)
+        except (InvalidTag, ValueError):
             return None
+
+
+def raws_of(sealed: list[str]) -> list[bytes]:
+    """Read the Base64 of what was sealed.
+
+    Args:
+        sealed: What `Key.sealed` gave, of one or more.
+
+    Raises:
+        msgspec.ValidationError: One is something else.
+    """
+    return msgspec.convert(sealed, list[bytes])
 
 
 class Keyring:

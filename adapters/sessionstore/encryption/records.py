@@ -7,18 +7,19 @@ belongs to the session and the message, or the key of the metadata, that it was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from sessionstore._runtime.sealed import ENCRYPTION
-from sessionstore.encryption.keys import LONGEST_ID, Keyring
+from sessionstore.encryption.keys import LONGEST_ID, Keyring, raws_of
 from sessionstore.errors import CorruptMessageError, DecryptionError, SessionStoreError
 from sessionstore.models import (
     SessionMessage,
     decode_message,
+    decode_messages,
     decode_metadata,
     encode_message,
     encode_metadata,
@@ -62,8 +63,7 @@ def sealed_message(message: SessionMessage, session_id: str, ring: Keyring) -> S
     Raises:
         InvalidMessageError: It can't be stored.
     """
-    body = encode_message(message)
-    record = _sealed(body, _encode((_MESSAGE, _VERSION, session_id, message.id)), ring)
+    record = _sealed(encode_message(message), _about(session_id, message), ring)
     return SessionMessage(
         message.role, id=message.id, created_at=message.created_at, extra={ENCRYPTION: record}
     )
@@ -94,7 +94,21 @@ def opened_message(
         DecryptionError: It can't be opened, or is not sealed.
         CorruptMessageError: A newer version of this package has sealed it.
     """
-    return _opener(session_id, ring, allow_plain=allow_plain)(message)
+    record: Any = message.extra.get(ENCRYPTION)
+    if record is None and allow_plain:
+        return message
+    plain, said, newer = _opened(record, _about(session_id, message), ring), None, ""
+    try:
+        said = None if plain is None else decode_message(plain)
+    except CorruptMessageError as error:
+        newer = str(error)
+    if said is not None and _is_of(said, message):
+        return said
+    plain = said = None  # an error's frames are shown to who collects errors
+    what = f"message {message.id!r} of session {session_id!r}"
+    if newer:
+        raise CorruptMessageError(f"{what}: {newer}")
+    raise _refusal(record, ring, what)
 
 
 def opened_messages(
@@ -105,44 +119,38 @@ def opened_messages(
     allow_plain: bool = False,
 ) -> list[SessionMessage]:
     """Open messages of a session: see `opened_message`."""
-    return list(map(_opener(session_id, ring, allow_plain=allow_plain), messages))
+    messages = list(messages)
+    opened = _opened_at_once(messages, session_id, ring)
+    if opened is not None:
+        return opened
+    return [opened_message(one, session_id, ring, allow_plain=allow_plain) for one in messages]
 
 
-def _opener(
-    session_id: str, ring: Keyring, *, allow_plain: bool
-) -> Callable[[SessionMessage], SessionMessage]:
-    # Each message of each turn goes through this: what needs no call has none.
+def _opened_at_once(
+    messages: list[SessionMessage], session_id: str, ring: Keyring
+) -> list[SessionMessage] | None:
+    """Open all of them, or none: to tell why one can't be opened takes longer."""
     keys = ring.by_id
+    plain: list[Any] = []
+    with suppress(KeyError, TypeError, msgspec.ValidationError, CorruptMessageError):
+        records = [held.extra[ENCRYPTION] for held in messages]
+        raws = raws_of([record["sealed"] for record in records])
+        for held, record, raw in zip(messages, records, raws, strict=True):
+            if record["v"] != _VERSION:
+                return None
+            plain.append(keys[record["key"]].opened_raw(raw, _about(session_id, held)))
+        said = decode_messages(session_id, plain)
+        if all(map(_is_of, said, messages)):
+            return said
+    return None
 
-    def opened(held: SessionMessage) -> SessionMessage:
-        record: Any = held.extra.get(ENCRYPTION)
-        if record is None:
-            if allow_plain:
-                return held
-            raise _refusal(record, ring, _named(held, session_id))
-        plain, newer = None, ""
-        try:
-            if record["v"] == _VERSION:
-                about = _encode((_MESSAGE, _VERSION, session_id, held.id))
-                plain = keys[record["key"]].opened(record["sealed"], about)
-            if plain is not None:
-                said = decode_message(plain)
-                if (
-                    said.id == held.id
-                    and said.role == held.role
-                    and said.created_at == held.created_at
-                ):
-                    return said
-        except (KeyError, TypeError):
-            pass  # why is told below
-        except CorruptMessageError as error:
-            newer = str(error)
-        plain = None  # an error's frames are shown to who collects errors
-        if newer:
-            raise CorruptMessageError(f"{_named(held, session_id)}: {newer}")
-        raise _refusal(record, ring, _named(held, session_id))
 
-    return opened
+def _about(session_id: str, message: SessionMessage) -> bytes:
+    return _encode((_MESSAGE, _VERSION, session_id, message.id))
+
+
+def _is_of(said: SessionMessage, held: SessionMessage) -> bool:
+    return said.id == held.id and said.role == held.role and said.created_at == held.created_at
 
 
 # -- Metadata -------------------------------------------------------------------------------------
@@ -263,10 +271,6 @@ _PLAIN = (
     "is not encrypted: give allow_plain=True while a store is moved over, and seal it by rotate()"
     " (on the command line: rotate --allow-plain)"
 )
-
-
-def _named(message: SessionMessage, session_id: str) -> str:
-    return f"message {message.id!r} of session {session_id!r}"
 
 
 def _refusal(record: Any, ring: Keyring, what: str) -> SessionStoreError:
