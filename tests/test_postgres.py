@@ -59,6 +59,12 @@ def own_server(mortal_server: PostgresServer) -> PostgresServer:
     return mortal_server
 
 
+def make_tables(server: PostgresServer, schema: str) -> None:
+    """Make the tables, and a session: what is hasty has no time for it."""
+    with PostgresAgentDb(server.url(), schema=schema) as db:
+        DbSessionStore(db).append_message("s", say())
+
+
 @pytest.fixture
 def store(postgres: PostgresServer, schema: str) -> Iterator[DbSessionStore]:
     with PostgresAgentDb(postgres.url(), schema=schema) as db:
@@ -422,8 +428,9 @@ def test_a_silently_cut_connection_costs_an_append_nothing(
 def test_a_call_to_a_server_that_hangs_ends_in_time(
     own_server: PostgresServer, schema: str, call: Call
 ) -> None:
+    make_tables(own_server, schema)
     with PostgresAgentDb(
-        own_server.url(), schema=schema, connect_timeout=2, statement_timeout=0.3
+        own_server.url(), schema=schema, connect_timeout=2, statement_timeout=1.0
     ) as db:
         store = DbSessionStore(db)
         call(store, "append_message", "s", say())
@@ -436,7 +443,7 @@ def test_a_call_to_a_server_that_hangs_ends_in_time(
         own_server.thaw()
 
         def is_back() -> bool:
-            with suppress(StoreTimeoutError):  # 0.3 s are not much on a busy machine
+            with suppress(StoreTimeoutError):  # a second is not much on a busy machine
                 call(store, "append_message", "t", say(id="m"))
                 return bool(call(store, "get_messages", "t"))
             return False
@@ -447,7 +454,8 @@ def test_a_call_to_a_server_that_hangs_ends_in_time(
 def test_all_pooled_connections_to_a_server_that_hung_are_replaced(
     own_server: PostgresServer, schema: str
 ) -> None:
-    with PostgresAgentDb(own_server.url(), schema=schema, statement_timeout=0.3) as db:
+    make_tables(own_server, schema)
+    with PostgresAgentDb(own_server.url(), schema=schema, statement_timeout=1.0) as db:
         store = DbSessionStore(db)
         store.append_message("s", say())
 
@@ -470,9 +478,9 @@ def test_all_pooled_connections_to_a_server_that_hung_are_replaced(
 def test_the_wait_for_a_lock_has_a_timeout(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:
-    with PostgresAgentDb(postgres.url(), schema=schema, statement_timeout=0.3) as db:
+    make_tables(postgres, schema)
+    with PostgresAgentDb(postgres.url(), schema=schema, statement_timeout=1.0) as db:
         store = DbSessionStore(db)
-        call(store, "append_message", "s", say())
         with locked(postgres, schema, "s"):
             for write in ("append_message", "replace_message"):
                 with pytest.raises(StoreUnavailableError, match="timeout"):
