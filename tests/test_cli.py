@@ -145,6 +145,7 @@ def test_a_page_shows_the_whole_session_to_its_user_alone(
     assert "39 earlier messages" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(("ending", "begin"), [("png", b"\x89PNG"), ("SVG", b"<?xml")])
 def test_a_session_is_drawn_into_a_file(
     cli: Command, file: str, tmp_path: Path, ending: str, begin: bytes

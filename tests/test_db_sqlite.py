@@ -90,6 +90,7 @@ async def test_a_call_that_no_thread_begins_in_time_never_begins(kind: str, tmp_
         assert len(await store.aget_messages("s")) == 2
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", ["SqliteAgentDb", "AgentDb", "memory"])
 def test_an_interrupt_leaves_nothing_half_done_and_nothing_held(kind: str, tmp_path: Path) -> None:
     program = [sys.executable, "-X", "dev", "-W", "error", HERE / "interrupted.py"]

@@ -169,6 +169,7 @@ def test_a_long_session_is_read_in_bounded_pages(held: Watched, batch: int) -> N
     assert len(seen) >= 60 // batch
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("plain", [False, True], ids=["sealed", "plain"])
 def test_large_messages_are_read_a_few_at_a_time(held: Watched, plain: bool) -> None:
     store = held if plain else EncryptedSessionStore(held, {"old": OLD})

@@ -188,6 +188,7 @@ def _wait_for_rewrite(server: redis_servers.Server) -> None:
     wait_until(is_over, "the rewriting of the log")
 
 
+@pytest.mark.soak
 def test_no_key_of_a_cluster_names_the_user(redis_cluster: redis_servers.Cluster) -> None:
     with RedisSessionStore(redis_cluster.url, timeout=20, key_prefix=f"{WORD}:") as store:
         store.append_message("s", SessionMessage("user", "Hello"), user_id="alice-in-keys")

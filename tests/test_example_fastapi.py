@@ -188,6 +188,7 @@ def test_no_example_puts_text_into_a_page_as_html() -> None:
             assert way not in code, path
 
 
+@pytest.mark.soak
 def test_a_chat_goes_on_while_redis_is_away_and_is_whole_afterwards() -> None:
     """Redis is killed within an answer, so that its turn is the first to be journaled."""
     with (

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from servers.examples import EXAMPLES
 
 from sessionstore import SQLiteSessionStore
@@ -93,6 +94,7 @@ assert len(again.sidebar.caption) == 1
 """
 
 
+@pytest.mark.soak
 def test_a_chat_is_shown_edited_answered_again_paged_and_deleted(tmp_path: Path) -> None:
     page = EXAMPLES / "streamlit_chat.py"
     command = [sys.executable, "-c", STEPS, str(page)]

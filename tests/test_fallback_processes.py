@@ -79,6 +79,7 @@ def names(writer: str, numbers: int) -> list[str]:
     return [f"{writer} {number}" for number in range(numbers)]
 
 
+@pytest.mark.soak
 def test_each_process_goes_on_by_itself(
     warm: Warm, redis: redis_servers.Server, fallback: str
 ) -> None:
@@ -172,6 +173,7 @@ def test_a_process_that_is_killed_again_and_again(
         assert store.pending() == store.rejected() == []
 
 
+@pytest.mark.soak
 def test_a_process_that_is_killed_in_the_middle_of_a_replay(
     warm: Warm, redis_server: redis_servers.Server, tmp_path: Path
 ) -> None:

@@ -91,6 +91,7 @@ DRIVERS = "redis sqlalchemy"
 NEED_THEM = "AgentDb DbSessionStore PostgresAgentDb RedisSessionStore SqliteAgentDb"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("package", "without", "lacks"),
     [

@@ -148,6 +148,7 @@ CHECKPOINTED = """
 """
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("names", ["endless", "quick endless", "endless quick"])
 def test_after_a_crash_a_checkpointed_turn_goes_on_and_each_message_is_logged_once(

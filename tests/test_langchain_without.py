@@ -1,5 +1,6 @@
 """langchain-core 2.0 is to be without the classes that it has deprecated: all else goes on."""
 
+import pytest
 from children import Children
 
 HIDDEN = """
@@ -78,6 +79,7 @@ NOT_THERE = """
 """
 
 
+@pytest.mark.soak
 def test_everything_works_without_langchains_deprecated_classes():
     with Children() as children:
         assert children.run(HIDDEN + NOT_THERE + USES) == "gone\n" + SAID

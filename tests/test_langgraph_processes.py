@@ -96,6 +96,7 @@ def test_what_a_killed_process_was_told_survives_it(saver, tmp_path):
     assert [alone.get_state(config(each)) for each in ("seen before", "new", "nested")] == told
 
 
+@pytest.mark.soak
 def test_processes_that_share_a_file_replay_their_own(saver, tmp_path):
     saver.setup()
     with Children() as children:

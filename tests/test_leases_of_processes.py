@@ -84,6 +84,7 @@ def test_a_late_write_of_a_stopped_holder_is_refused(url: str, warm: Warm, mode:
         assert store.get_messages("s")[0].id == "in time"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
 def test_twenty_processes_lease_at_once_in_a_database_of_an_older_release(
     url: str, warm: Warm

@@ -411,6 +411,7 @@ TAKE = """
 """
 
 
+@pytest.mark.soak
 def test_each_message_is_handed_to_one_of_two_processes(tmp_path):
     path = tmp_path / "sessions.db"
     mine = {}

@@ -212,6 +212,7 @@ ELSEWHERE = """
 """
 
 
+@pytest.mark.soak
 @making_agents
 def test_a_context_goes_on_in_another_process(run, tmp_path):
     ways = [(cls, PickleSerializer) for cls in MEMORIES] + [(ChatMemoryBuffer, JsonSerializer)]

@@ -97,6 +97,7 @@ def in_a_child(work: Callable[[], bool]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
+@pytest.mark.soak
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_children_go_on_from_whole_batches_while_threads_write() -> None:
     store = InMemorySessionStore()

@@ -500,6 +500,7 @@ def test_a_timeout_of_the_server_is_named(
             call(store, "append_message", "s", say())
 
 
+@pytest.mark.soak
 def test_a_standby_serves_reads_and_writes_once_promoted(
     postgres: PostgresServer, schema: str, call: Call
 ) -> None:

@@ -344,6 +344,7 @@ def test_every_second_caller_is_cancelled(crowd: Crowd, turns: int) -> None:
         )
 
 
+@pytest.mark.soak
 def test_all_are_cancelled_and_nothing_goes_on(crowd: Crowd) -> None:
     async def at_once() -> None:
         with psycopg.connect(crowd.server.url()) as holder:
@@ -395,6 +396,7 @@ def test_who_is_cancelled_takes_nobody_along_where_nothing_goes_on(crowd: Crowd)
 # -- Outages --------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 def test_a_crowd_on_a_server_that_hangs_ends_in_time(
     mortal_server: PostgresServer, schema: str
 ) -> None:
@@ -477,6 +479,7 @@ def _restart(server: PostgresServer) -> None:
     server.start()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("trouble", [_terminate, _restart])
 def test_nothing_is_lost_and_nothing_twice(
     mortal_server: PostgresServer, schema: str, trouble: Callable[[PostgresServer], object]

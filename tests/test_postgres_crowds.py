@@ -8,6 +8,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
+import pytest
 from servers.postgres import PostgresServer
 
 from sessionstore import DbSessionStore, PostgresAgentDb, SessionConflictError, SessionMessage
@@ -117,6 +118,7 @@ def crowd(url: str, schema: str, number: int) -> tuple[list[str], list[Told]]:
     return asyncio.run(at_once())
 
 
+@pytest.mark.soak
 def test_two_crowds_do_what_a_model_does(postgres: PostgresServer, schema: str) -> None:
     with ProcessPoolExecutor(PROCESSES, mp_context=afresh()) as pool:
         running = [pool.submit(crowd, postgres.url(), schema, n) for n in range(PROCESSES)]

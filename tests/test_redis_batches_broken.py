@@ -42,6 +42,7 @@ def proxy(redis_server: redis_servers.Server) -> Iterator[Proxy]:
         yield proxy
 
 
+@pytest.mark.soak
 def test_batches_whose_connections_break_are_done_once(proxy: Proxy, prefix: str) -> None:
     """Each call of them is tried again by itself, and adds its message once."""
 
@@ -116,6 +117,7 @@ class Writers:
         return sum(map(len, self.acknowledged))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("start", [redis_servers.single, redis_servers.cluster])
 def test_a_server_stopped_in_the_middle_of_batches_keeps_the_order(
     start: Callable[[], AbstractContextManager[Any]], prefix: str
@@ -143,6 +145,7 @@ def test_a_server_stopped_in_the_middle_of_batches_keeps_the_order(
         asyncio.run(main(nodes.url, getattr(nodes, "masters", [nodes])[0]))
 
 
+@pytest.mark.soak
 def test_a_server_killed_in_the_middle_of_batches_loses_nothing(prefix: str) -> None:
     acknowledged: list[list[str]] = [[] for _ in range(CROWD)]
 
@@ -241,6 +244,7 @@ def test_of_a_cluster_too_every_second_caller_is_cancelled_and_no_other(
     asyncio.run(main())
 
 
+@pytest.mark.soak
 def test_behind_connections_that_hang_nobody_waits(proxy: Proxy, prefix: str) -> None:
     async def main() -> None:
         async with through(proxy, prefix, timeout=2.0) as store:
@@ -310,6 +314,7 @@ def slot(session_id: str) -> int:
     return int(key_slot(session_id.encode()))
 
 
+@pytest.mark.soak
 def test_calls_follow_a_slot_that_moves_and_fail_alone_meanwhile(prefix: str) -> None:
     moving = CROWD - 1  # and so not the first, which is no batch's
 

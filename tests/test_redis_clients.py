@@ -591,6 +591,7 @@ def test_the_wait_for_a_connection_ends_at_the_timeout(alone: redis_servers.Serv
         assert store.append_message("s", said("x")) == 1
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("fallback", ["memory:", None])
 def test_calls_that_wait_for_a_connection_in_an_outage_are_not_told_busy(
     alone: redis_servers.Server, fallback: Any

@@ -76,6 +76,7 @@ def test_a_second_try_has_only_the_time_that_the_first_left(store: Any, proxy: P
     assert ids(store.get_messages("s")).count("once") == 1
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_calls_end_at_their_timeout_in_every_topology(
     topology: str, request: pytest.FixtureRequest

@@ -150,6 +150,7 @@ def test_a_write_to_a_server_that_hangs_is_there_once_when_sent_again(
     assert ids(hasty.get_messages("s")) == ["m0", "m1", "m2"]
 
 
+@pytest.mark.soak
 def test_many_waiting_calls_end_within_the_timeout_too(roomy_proxy: Proxy) -> None:
     """All connections of a loop may be waiting: those behind them don't wait in line for ever."""
 
@@ -344,6 +345,7 @@ def test_an_unknown_outcome_is_not_reported_as_known(
     assert calm.get_messages("s")[1].content == "ours"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_write_on_a_connection_that_was_closed_long_ago_is_done(
     hasty: SessionStore, server: redis_servers.Server, calm: RedisSessionStore, busy: bool
@@ -639,6 +641,7 @@ def test_a_server_with_too_few_replicas_is_unavailable(
         assert store.get("s") is None
 
 
+@pytest.mark.soak
 def test_a_server_that_loads_its_data_is_unavailable(open_url: Callable[..., SessionStore]) -> None:
     with redis_servers.single(key_load_delay=10_000, rdbcompression="no") as server:
         # While it loads, a server looks at its clients after every two megabytes only.
@@ -669,6 +672,7 @@ def test_a_cluster_with_a_missing_part_is_unavailable(
         assert [info.id for info in whole.list_sessions(user_id="u").sessions] == ["s"]
 
 
+@pytest.mark.soak
 def test_writes_follow_a_slot_that_moves_between_nodes(
     open_url: Callable[..., SessionStore],
 ) -> None:

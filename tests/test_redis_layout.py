@@ -146,6 +146,7 @@ def test_every_async_operation_is_one_round_trip(server: redis_servers.Server, p
         asyncio.run(main(f"redis://127.0.0.1:{proxy.port}"))
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_cluster_takes_one_round_trip_more_for_its_index(
     redis_cluster: redis_servers.Cluster, prefix: str, mode: str
@@ -772,6 +773,7 @@ def garbage(server: Any, index: bytes) -> None:
     server.execute_command("ZADD", index, "inf", "high/default/")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("clustered", [False, True])
 def test_an_index_with_what_the_store_did_not_write(
     redis_server: redis_servers.Server,

@@ -468,6 +468,7 @@ def test_a_list_of_many_writes_is_done_once(
     assert (session.version, session.message_count) == (265, 205)
 
 
+@pytest.mark.soak
 def test_a_list_on_a_connection_that_was_closed_is_done(
     proxy: Proxy, calm: RedisSessionStore, prefix: str
 ) -> None:
@@ -566,6 +567,7 @@ def test_a_server_that_forgot_the_script_is_given_it_again(
         assert store.run([GetMessages("s"), Append("s", [said("x", name)])])[1] == 1
 
 
+@pytest.mark.soak
 def test_a_list_waits_for_replicas_where_it_wrote(
     server: redis_servers.Server, prefix: str, calm: RedisSessionStore
 ) -> None:

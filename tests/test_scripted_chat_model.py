@@ -233,6 +233,7 @@ def test_it_can_be_copied_and_shown() -> None:
     assert model.invoke("?").text == "One."
 
 
+@pytest.mark.soak
 def test_it_needs_langchain_core_alone() -> None:
     program = """
 import sys

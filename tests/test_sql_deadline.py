@@ -144,6 +144,7 @@ def test_an_outer_deadline_bounds_the_call(
         call(db, "close")
 
 
+@pytest.mark.soak
 def test_an_outer_deadline_bounds_a_call_through_asyncpg(
     postgres: PostgresServer, proxy: Proxy, schema: str
 ) -> None:

@@ -417,6 +417,7 @@ def test_a_list_that_may_have_taken_effect_is_not_resent(
     relay.close()
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", ["ours", "asyncpg"])
 @pytest.mark.parametrize("what", _LISTS)
 def test_a_cancelled_list_is_settled(

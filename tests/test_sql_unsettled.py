@@ -144,6 +144,7 @@ def _nobody_works(postgres: PostgresServer) -> bool:
         return watching.execute(_WORKING).fetchone() == (0,)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("driver", ["ours", "postgresql+psycopg", "postgresql+asyncpg"])
 def test_a_task_cancelled_while_its_write_is_delayed_is_settled(
     holding: Holding, postgres: PostgresServer, schema: str, made: DbSessionStore, driver: str
@@ -201,6 +202,7 @@ def test_a_task_cancelled_while_its_write_waits_for_a_lock_is_settled(
     asyncio.run(main())
 
 
+@pytest.mark.soak
 def test_a_write_to_a_server_that_hung_is_settled_when_it_goes_on(schema: str) -> None:
     server = PostgresServer()
     try:
@@ -219,6 +221,7 @@ def test_a_write_to_a_server_that_hung_is_settled_when_it_goes_on(schema: str) -
         server.stop()
 
 
+@pytest.mark.soak
 def test_without_the_right_to_end_a_process_its_end_is_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -248,6 +251,7 @@ def test_without_the_right_to_end_a_process_its_end_is_waited_for(
     assert [record.message for record in caplog.records].count(unsettled._NOT_ENDED) == 1
 
 
+@pytest.mark.soak
 def test_a_delayed_write_is_settled_after_ctrl_c(
     holding: Holding, postgres: PostgresServer, schema: str, made: DbSessionStore
 ) -> None:

@@ -140,6 +140,7 @@ MAKE = """
 """
 
 
+@pytest.mark.soak
 def test_many_processes_make_one_folder_at_once(tmp_path: Path, warm: Warm) -> None:
     path = tmp_path / "a" / "b" / "c" / "sessions.db"
     with Children(warm) as children:

@@ -58,6 +58,7 @@ BOMBARD = """
 """
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("most", [1, 8], ids=["one Ctrl-C", "some at once"])
 def test_a_bombarded_store_does_all_or_nothing_and_holds_nothing(tmp_path: Path, most: int) -> None:
     path = tmp_path / "sessions.db"

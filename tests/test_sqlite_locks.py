@@ -345,6 +345,7 @@ OPEN = """
 """
 
 
+@pytest.mark.soak
 def test_many_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
     path = tmp_path / "new.db"
     with Children() as children:
