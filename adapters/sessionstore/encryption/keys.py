@@ -79,7 +79,7 @@ class Key:
 
     def opened(self, sealed: str, about: bytes) -> bytes | None:
         """Give what was sealed; ``None`` where this is not what was, or not about that."""
-        with suppress(msgspec.ValidationError):
+        with suppress(ValueError, msgspec.ValidationError):
             return self.opened_raw(raws_of([sealed])[0], about)
         return None
 
@@ -99,6 +99,7 @@ def raws_of(sealed: list[str]) -> list[bytes]:
 
     Raises:
         msgspec.ValidationError: One is something else.
+        ValueError: One is no Unicode, as lenient readers of JSON give it.
     """
     return msgspec.convert(sealed, list[bytes])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -43,6 +43,7 @@ _VERSION = 1
 _MESSAGE, _METADATA = "sessionstore message", "sessionstore metadata"
 _FIELDS = {"v", "key", "sealed"}
 _SUMMARY = "summary"
+_About: TypeAlias = tuple[str, int, str, str | None]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -63,7 +64,8 @@ def sealed_message(message: SessionMessage, session_id: str, ring: Keyring) -> S
     Raises:
         InvalidMessageError: It can't be stored.
     """
-    record = _sealed(encode_message(message), _about(session_id, message), ring)
+    about = (_MESSAGE, _VERSION, session_id, message.id)
+    record = _sealed(encode_message(message), about, ring)
     return SessionMessage(
         message.role, id=message.id, created_at=message.created_at, extra={ENCRYPTION: record}
     )
@@ -97,7 +99,8 @@ def opened_message(
     record: Any = message.extra.get(ENCRYPTION)
     if record is None and allow_plain:
         return message
-    plain, said, newer = _opened(record, _about(session_id, message), ring), None, ""
+    about = (_MESSAGE, _VERSION, session_id, message.id)
+    plain, said, newer = _opened(record, about, ring), None, ""
     try:
         said = None if plain is None else decode_message(plain)
     except CorruptMessageError as error:
@@ -132,21 +135,18 @@ def _opened_at_once(
     """Open all of them, or none: to tell why one can't be opened takes longer."""
     keys = ring.by_id
     plain: list[Any] = []
-    with suppress(KeyError, TypeError, msgspec.ValidationError, CorruptMessageError):
+    with suppress(KeyError, TypeError, ValueError, msgspec.ValidationError, CorruptMessageError):
         records = [held.extra[ENCRYPTION] for held in messages]
         raws = raws_of([record["sealed"] for record in records])
         for held, record, raw in zip(messages, records, raws, strict=True):
             if record["v"] != _VERSION:
                 return None
-            plain.append(keys[record["key"]].opened_raw(raw, _about(session_id, held)))
+            about = _encode((_MESSAGE, _VERSION, session_id, held.id))
+            plain.append(keys[record["key"]].opened_raw(raw, about))
         said = decode_messages(session_id, plain)
         if all(map(_is_of, said, messages)):
             return said
     return None
-
-
-def _about(session_id: str, message: SessionMessage) -> bytes:
-    return _encode((_MESSAGE, _VERSION, session_id, message.id))
 
 
 def _is_of(said: SessionMessage, held: SessionMessage) -> bool:
@@ -181,7 +181,7 @@ def sealed_metadata(
 
 
 def _sealed_value(name: str, value: Any, session_id: str, ring: Keyring) -> dict[str, Any]:
-    about = _encode((_METADATA, _VERSION, session_id, name))
+    about = (_METADATA, _VERSION, session_id, name)
     record = {ENCRYPTION: _sealed(encode_metadata({name: value}), about, ring)}
     summary = summary_of({name: value})
     return record if summary is None else {**record, "text": ENCRYPTION, "until": summary.until}
@@ -215,7 +215,7 @@ def opened_value(
     record = value[ENCRYPTION] if is_sealed(value) else None
     if record is None and allow_plain:
         return value
-    plain = _opened(record, _encode((_METADATA, _VERSION, session_id, name)), ring)
+    plain = _opened(record, (_METADATA, _VERSION, session_id, name), ring)
     if plain is not None:
         opened: dict[str, Any] = {}
         with suppress(CorruptMessageError):
@@ -255,15 +255,15 @@ def _key_id(record: dict[str, Any]) -> str | None:
     return key_id if isinstance(key_id, str) and len(key_id) <= LONGEST_ID else None
 
 
-def _sealed(plain: bytes, about: bytes, ring: Keyring) -> dict[str, Any]:
+def _sealed(plain: bytes, about: _About, ring: Keyring) -> dict[str, Any]:
     key = ring.first
-    return {"v": _VERSION, "key": key.id, "sealed": key.sealed(plain, about)}
+    return {"v": _VERSION, "key": key.id, "sealed": key.sealed(plain, _encode(about))}
 
 
-def _opened(record: Any, about: bytes, ring: Keyring) -> bytes | None:
-    with suppress(KeyError, TypeError):
+def _opened(record: Any, about: _About, ring: Keyring) -> bytes | None:
+    with suppress(KeyError, TypeError, ValueError):  # of an id that is no Unicode, too
         if record["v"] == _VERSION:
-            return ring.by_id[record["key"]].opened(record["sealed"], about)
+            return ring.by_id[record["key"]].opened(record["sealed"], _encode(about))
     return None
 
 
