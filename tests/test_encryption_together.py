@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -90,3 +91,14 @@ def test_in_a_long_session_the_one_that_does_not_open_is_told(place: int) -> Non
         with pytest.raises(DecryptionError, match=f"'m{place}' of session 's'") as caught:
             opened_messages([*held[:place], other, *held[place + 1 :]], "s", RING)
         assert shows(caught.value, "CANARY") == []
+
+
+def test_a_long_session_is_not_held_twice_while_it_is_opened() -> None:
+    words = [SessionMessage("user", "word " * 4_000, id=f"m{n}") for n in range(400)]
+    held = sealed_messages(words, "s", RING)
+    tracemalloc.start()
+    opened = opened_messages(held, "s", RING)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(opened) == 400
+    assert peak - kept < kept / 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import chain
 from typing import Any, TypeAlias
 
 import msgspec
@@ -43,6 +44,7 @@ _VERSION = 1
 _MESSAGE, _METADATA = "sessionstore message", "sessionstore metadata"
 _FIELDS = {"v", "key", "sealed"}
 _SUMMARY = "summary"
+_TOGETHER = 32  # messages: of a long session more at once would be slower, and held twice
 _About: TypeAlias = tuple[str, int, str, str | None]
 _encode = msgspec.json.Encoder().encode
 
@@ -122,7 +124,17 @@ def opened_messages(
     allow_plain: bool = False,
 ) -> list[SessionMessage]:
     """Open messages of a session: see `opened_message`."""
-    messages = list(messages)
+    held = list(messages)
+    parts = (
+        _opened_part(held[start : start + _TOGETHER], session_id, ring, allow_plain=allow_plain)
+        for start in range(0, len(held), _TOGETHER)
+    )
+    return list(chain.from_iterable(parts))  # what is opened is in no frame of an error
+
+
+def _opened_part(
+    messages: list[SessionMessage], session_id: str, ring: Keyring, *, allow_plain: bool
+) -> list[SessionMessage]:
     opened = _opened_at_once(messages, session_id, ring)
     if opened is not None:
         return opened
