@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
@@ -35,17 +36,20 @@ MESSAGES = """INSERT INTO {}.sessionstore_messages (session_key, position, id, b
     SELECT session_key, place, 'm' || place, '{{"role":"user","id":"m' || place || '"}}'
     FROM {}.sessionstore_sessions, generate_series(1, 10) AS place"""
 
+ANALYZE = "ANALYZE {}.sessionstore_sessions, {}.sessionstore_messages"
+
 
 @pytest.fixture(scope="module")
 def filled(postgres: PostgresServer) -> Iterator[DbSessionStore]:
-    with PostgresAgentDb(postgres.url(), schema="lists") as db:
+    schema = f"lists_{uuid.uuid4().hex[:12]}"  # other tests may come between, and this again
+    with PostgresAgentDb(postgres.url(), schema=schema) as db:
         store = DbSessionStore(db, retention_days=36_500)
         store.ping()
         with psycopg.connect(postgres.url(), autocommit=True) as connection:
-            name = sql.Identifier("lists")
+            name = sql.Identifier(schema)
             connection.execute(sql.SQL(SESSIONS).format(name))
             connection.execute(sql.SQL(MESSAGES).format(name, name))
-            connection.execute("ANALYZE lists.sessionstore_sessions, lists.sessionstore_messages")
+            connection.execute(sql.SQL(ANALYZE).format(name, name))
         yield store
 
 
