@@ -93,6 +93,22 @@ def test_what_was_only_appended_to_may_not_be_rewritten_in_the_next_process() ->
     assert stage.seen() == ["a", "b"]
 
 
+@pytest.mark.parametrize("in_an_outage", [False, True])
+def test_what_was_only_appended_to_is_deleted_with_all_that_was_before(in_an_outage: bool) -> None:
+    stage = Stage()
+    stage.primary.inner.append_messages("s", said("old"))
+    if in_an_outage:
+        stage.primary.go_down()
+    stage.store.append_messages("s", said("a"))
+    stage.primary.come_back()
+    assert stage.store.recover()
+    stage.primary.go_down()
+    assert stage.store.delete("s")
+    stage.primary.come_back()
+    assert stage.store.recover()
+    assert stage.primary.inner.get("s") is None
+
+
 def test_a_process_that_dies_while_taking_over_leaves_it_to_the_next() -> None:
     stage = left_half_done()
     stage.store._parts.journal.leave()

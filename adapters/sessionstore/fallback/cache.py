@@ -89,11 +89,13 @@ class SessionCache(SessionTable[KnownSession]):
             session = self.look_up(str(write.about))
             if session is None:
                 return [], False
-            # Who replaces the end of a long session has not seen its beginning.
+            # Who replaces the end of a long session has not seen its beginning; nor is that known
+            # of one that was only appended to.
             emptied = isinstance(write, Delete) or (
                 isinstance(write, Update) and not write.messages
             )
-            if session.origin is Origin.MADE or not (session.partial and emptied):
+            has_more = session.partial or not session.sure
+            if session.origin is Origin.MADE or not (has_more and emptied):
                 return list(session.positions), True
             return [*session.older, *session.positions][-self.max_messages :], False
 
