@@ -168,6 +168,9 @@ def test_what_is_not_there_or_not_valid_is_refused(alice: httpx.Client) -> None:
         "cursor": alice.get("/chats", params={"cursor": "no"}).status_code,
         "empty": alice.post(f"/chats/{chat}/messages", json={"text": ""}).status_code,
         "id": alice.get(f"/chats/{'x' * 600}/messages").status_code,
+        "message's id": alice.post(  # before the model is asked
+            f"/chats/{chat}/messages", json={"text": "Hi.", "id": "x" * 600}
+        ).status_code,
     }
     assert set(statuses.values()) == {422}, statuses
     for gone in (chat, uuid4()):

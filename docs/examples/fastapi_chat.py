@@ -120,7 +120,7 @@ class Question(BaseModel):
     """What a user says. With an id of the client's own it may be sent again: it is kept once."""
 
     text: Text
-    id: str | None = None
+    id: Annotated[str, Field(min_length=1, max_length=512)] | None = None
 
 
 REFUSALS = (
