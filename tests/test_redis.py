@@ -42,6 +42,7 @@ class TestConformance(Shorter, SharedStoreConformance):
         return {"ttl_seconds": seconds}
 
 
+@pytest.mark.soak
 class TestElsewhere(Lighter, AppendContract, ListContract, ForkContract, CrowdContract):
     """What a topology or a protocol changes most."""
 

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from redis.crc import key_slot
+from redis_versions import VERSIONS
 from servers import redis as redis_servers
 from servers.process import wait_until
 from servers.proxy import Proxy
@@ -45,8 +46,7 @@ from sessionstore.redis.requests import Command
 from sessionstore.testing.samples import NASTY_IDS, conversation, ids, said
 
 
-# Where there is one server only, it is the first already.
-@pytest.fixture(params=["redis_server", "old_redis_server"][: len(redis_servers.binaries()) or 1])
+@pytest.fixture(params=VERSIONS)
 def server(request: pytest.FixtureRequest) -> redis_servers.Server:
     return request.getfixturevalue(request.param)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 from given_up import cancelled
+from redis_versions import VERSIONS
 from servers import redis as redis_servers
 from servers.permissions import permitted
 from servers.proxy import Proxy
@@ -39,8 +40,7 @@ TIMEOUT = 1.0
 HOUR, DAY = 3600.0, 86_400.0
 
 
-# Where there is one server only, it is the first already.
-@pytest.fixture(params=["redis_server", "old_redis_server"][: len(redis_servers.binaries()) or 1])
+@pytest.fixture(params=VERSIONS)
 def server(request: pytest.FixtureRequest) -> redis_servers.Server:
     return request.getfixturevalue(request.param)
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from redis_versions import VERSIONS
 from servers import permissions
 from servers import redis as redis_servers
 from servers.permissions import ALWAYS, MORE
@@ -39,7 +40,7 @@ def test_the_page_on_redis_lists_what_the_scripts_call() -> None:
 
 @pytest.fixture(
     scope="module",
-    params=["redis_server", "old_redis_server"][: len(redis_servers.binaries()) or 1],
+    params=VERSIONS,
 )
 def server(request: pytest.FixtureRequest) -> redis_servers.Server:
     return request.getfixturevalue(request.param)

@@ -17,6 +17,7 @@ from given_up import cancelled
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from msgspec.structs import replace
+from redis_versions import VERSIONS
 from servers import permissions
 from servers import redis as redis_servers
 from servers.process import wait_until
@@ -56,8 +57,7 @@ TIMEOUT = 1.0
 MOMENT = 100  # milliseconds by which an end that is put back may be another: a busy machine's
 
 
-# Where there is one server only, it is the first already.
-@pytest.fixture(params=["redis_server", "old_redis_server"][: len(redis_servers.binaries()) or 1])
+@pytest.fixture(params=VERSIONS)
 def server(request: pytest.FixtureRequest) -> redis_servers.Server:
     return request.getfixturevalue(request.param)
 
