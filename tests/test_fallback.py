@@ -243,6 +243,7 @@ def test_closing_with_writes_in_memory_is_an_error_in_the_log(
     assert len(pair.store.pending()) == 1
 
 
+@pytest.mark.soak
 def test_many_read_a_session_while_another_adds_to_it() -> None:
     pair = Pair()
     store = pair.store

@@ -83,6 +83,7 @@ def test_an_error_in_one_keeps_no_other_from_its_own() -> None:
     Witness("d", noted).watch()  # the list of them is free
 
 
+@pytest.mark.soak
 def test_a_fork_waits_for_who_is_just_being_added() -> None:
     """Else a child could find the list of them held by a thread that it does not have."""
     noted: list[str] = []

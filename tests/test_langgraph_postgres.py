@@ -62,6 +62,7 @@ def test_a_graph_goes_on_without_postgresql(server, url, make):
         assert alone.invoke(last, CONFIG) == expected
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="interrupts in asyncio need Python 3.11")
 def test_a_graph_goes_on_without_postgresql_in_asyncio(server, url):
     async def run():

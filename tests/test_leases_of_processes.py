@@ -64,6 +64,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.url(name)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_late_write_of_a_stopped_holder_is_refused(url: str, warm: Warm, mode: str) -> None:
     with Children(warm) as children, open_store(url, fallback=None) as store:

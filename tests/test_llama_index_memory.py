@@ -202,6 +202,7 @@ class SideBySide(RuleBasedStateMachine):
             self.run(self.theirs._async_engine.dispose())
 
 
+@pytest.mark.soak
 def test_every_call_has_the_same_outcome_as_in_llama_indexs_sql_store(store, run):
     machine = type("Machine", (SideBySide,), {"store": store, "run": staticmethod(run)})
     many = isinstance(store, InMemorySessionStore)

@@ -135,6 +135,7 @@ def test_every_call_is_unavailable_in_a_broken_network(
     assert hasty.append_message("s", said("x")) == 1
 
 
+@pytest.mark.soak
 def test_a_write_to_a_server_that_hangs_is_there_once_when_sent_again(
     hasty: SessionStore, server: redis_servers.Server
 ) -> None:

@@ -844,6 +844,7 @@ def test_an_update_of_strange_metadata_is_done_or_refused(
     assert not require_whole_update(store, server, head)
 
 
+@pytest.mark.soak
 @given(value=values(), at=st.integers(0), byte=st.none() | st.integers(0, 255))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_update_of_any_metadata_is_done_or_refused(

@@ -270,6 +270,7 @@ def test_what_was_given_up_does_nothing_later(
 # -- Elsewhere ------------------------------------------------------------------------------------
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("mode", ["sync", "async"])
 @pytest.mark.parametrize("where", ["redis_cluster?protocol=3", "old_redis_guarded?protocol=2"])
 def test_a_turn_under_a_lease(

@@ -66,6 +66,7 @@ def made(postgres: PostgresServer, schema: str) -> None:
             DbSessionStore(db).append_message(name, say())
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("made")
 def test_threads_on_a_locked_session_leave_connections_to_others(
     postgres: PostgresServer, schema: str
@@ -87,6 +88,7 @@ def test_threads_on_a_locked_session_leave_connections_to_others(
     assert told <= {StoreTimeoutError, StoreBusyError}
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("made")
 def test_tasks_on_a_locked_session_leave_connections_to_others(
     postgres: PostgresServer, schema: str

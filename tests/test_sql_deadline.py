@@ -124,6 +124,7 @@ def test_a_second_try_ends_at_the_deadline_too(
         call(db, "close")
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("made")
 def test_an_outer_deadline_bounds_the_call(
     postgres: PostgresServer, proxy: Proxy, schema: str, call: Call

@@ -164,6 +164,7 @@ def test_a_write_fails_as_read_only_where_all_servers_are(
         assert calls("append_message", "s", say()) == 1
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not mariadb_binary(), reason="there is no mariadbd here")
 @pytest.mark.parametrize(
     ("kind", "driver"), [("sync", "mysql+pymysql"), ("async", "mysql+asyncmy")]

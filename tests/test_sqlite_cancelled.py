@@ -224,6 +224,7 @@ def test_a_cancelled_async_writer_does_not_end_the_turn_of_a_sync_writer(
         connection.execute("BEGIN IMMEDIATE")  # nobody holds it
 
 
+@pytest.mark.soak
 @pytest.mark.filterwarnings("ignore:coroutine")  # it comes before some are awaited
 @pytest.mark.parametrize("module", [async_calls, threads, watching])
 def test_an_interrupted_call_is_settled_when_its_caller_goes_on(

@@ -285,6 +285,7 @@ def test_each_batch_of_a_prune_has_the_whole_timeout(
         assert len(begun) == 2, "once after each batch"
 
 
+@pytest.mark.soak
 def test_a_large_session_is_pruned_in_slices(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen by nobody between them, and no call by its id pays for it."""
     lefts: list[int] = []
