@@ -190,14 +190,15 @@ def test_every_second_caller_is_cancelled_and_no_other(
 ) -> None:
     async def main() -> None:
         calm = RedisSessionStore(redis_server.url, key_prefix=prefix)
-        async with through(proxy, prefix) as store, calm:
+        async with through(proxy, prefix, timeout=20.0) as store, calm:
             await crowd_of(store, "first")
-            proxy.delay(0.1)
+            proxy.delay(0.6)
+            answered = proxy.answered()
             calls = [
                 asyncio.create_task(store.aappend_message(f"s{n}", said("x", f"m{n}")))
                 for n in range(CROWD)
             ]
-            await asyncio.sleep(0.05)
+            await asyncio.to_thread(wait_until, lambda: proxy.answered() > answered, "an answer")
             for call in calls[::2]:
                 call.cancel()
             found = await asyncio.gather(*calls, return_exceptions=True)

@@ -176,7 +176,7 @@ def test_a_cancelled_write_that_took_effect_stays(
 ) -> None:
     async def main() -> None:
         await store.aappend_message("warm", said("x"))
-        proxy.delay(0.3)
+        proxy.delay(0.6)
         answered = proxy.answered()
         done = store.aappend_messages("s", [said("x", "done")])
         await cancelled(done, lambda: proxy.answered() > answered)

@@ -511,7 +511,7 @@ def test_a_cancelled_list_is_settled_when_the_cancelled_call_returns(
             await cancelled(store.arun(LATE), proxy.held)
             proxy.let_through()
             assert calm.get("s") == before
-            proxy.delay(0.3)
+            proxy.delay(0.6)
             answered = proxy.answered()
             await cancelled(store.arun(LATE), lambda: proxy.answered() > answered)
             after = calm.get("s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import logging
 import signal
 import sys
@@ -106,7 +107,7 @@ def ctrl_c() -> Iterator[Callable[[float, Callable[[], object]], None]]:
 
     def strike(_: int, frame: FrameType | None) -> None:
         nonlocal armed
-        if armed and _is_in_logging(frame):
+        if armed and _is_no_moment(frame):
             signal.setitimer(signal.ITIMER_REAL, _MOMENT)
         elif armed:
             armed = False
@@ -139,11 +140,14 @@ def ctrl_c() -> Iterator[Callable[[float, Callable[[], object]], None]]:
         signal.setitimer(signal.ITIMER_REAL, *timer)
 
 
-def _is_in_logging(frame: FrameType | None) -> bool:
-    """Tell whether Python's own lock of all loggers may be held: Ctrl-C would leave it so."""
-    while frame is not None and frame.f_code.co_filename != logging.__file__:
+def _is_no_moment(frame: FrameType | None) -> bool:
+    """Tell whether Ctrl-C would be lost, or leave Python's own lock of all loggers held."""
+    lost = {getattr(callback, "__code__", None) for callback in gc.callbacks}  # what they raise
+    while frame is not None:
+        if frame.f_code in lost or frame.f_code.co_filename == logging.__file__:
+            return True
         frame = frame.f_back
-    return frame is not None
+    return False
 
 
 def _attempt(store: SessionStore, change: Change) -> None:
