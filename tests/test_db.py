@@ -13,6 +13,7 @@ from sessionstore.testing.appending import AppendContract
 from sessionstore.testing.arguments import ArgumentContract
 from sessionstore.testing.cancelling import CancelContract
 from sessionstore.testing.concurrency import ConcurrencyContract
+from sessionstore.testing.content import ContentContract
 from sessionstore.testing.lifetime import RestartContract
 from sessionstore.testing.processes import ProcessContract
 from sessionstore.testing.sessions import SessionContract
@@ -39,7 +40,7 @@ class TestSqliteConformance(
         return partial(open_sqlite, str(tmp_path / "sessions.db"))
 
 
-class TestMemoryConformance(SessionContract, ArgumentContract):
+class TestMemoryConformance(SessionContract, ContentContract, ArgumentContract):
     @pytest.fixture
     def open_store(self) -> OpenStore:
         return partial(open_sqlite, ":memory:")
