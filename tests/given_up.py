@@ -16,6 +16,7 @@ async def under_way(
 ) -> asyncio.Task[Any]:
     """Begin work in a task, and give the task once a condition holds, before the work is done."""
     task = asyncio.create_task(work)
+    await asyncio.sleep(_TICK)  # it has begun, though the condition may hold by another's doing
     while not when():
         assert not task.done(), "the work is done already"
         await asyncio.sleep(_TICK)
