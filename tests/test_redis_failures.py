@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -86,10 +87,10 @@ def open_url(request: pytest.FixtureRequest) -> Iterator[Callable[..., SessionSt
         yield lambda url, **options: stores.open(redis=url, **{"timeout": PATIENCE, **options})
 
 
-@pytest.fixture
-def store(
-    open_url: Callable[..., SessionStore], proxy: Proxy, calm: RedisSessionStore
+def through(
+    proxy: Proxy, calm: RedisSessionStore, open_url: Callable[..., SessionStore]
 ) -> SessionStore:
+    """Open a store that reaches the server by the proxy, and has a session of two messages."""
     calm.append_messages("s", conversation(2))
     store = open_url(f"redis://127.0.0.1:{proxy.port}")
     store.delete("warm")  # the first write asks what it may do
@@ -97,14 +98,18 @@ def store(
 
 
 @pytest.fixture
+def store(
+    open_url: Callable[..., SessionStore], proxy: Proxy, calm: RedisSessionStore
+) -> SessionStore:
+    return through(proxy, calm, open_url)
+
+
+@pytest.fixture
 def hasty(
     open_url: Callable[..., SessionStore], proxy: Proxy, calm: RedisSessionStore
 ) -> SessionStore:
     """A store for those who wait until its time is up."""
-    calm.append_messages("s", conversation(2))
-    store = open_url(f"redis://127.0.0.1:{proxy.port}", timeout=TIMEOUT)
-    store.delete("warm")  # the first write asks what it may do
-    return store
+    return through(proxy, calm, partial(open_url, timeout=TIMEOUT))
 
 
 def require_unavailable(call: Callable[[], Any], within: float = 2 * TIMEOUT) -> str:

@@ -113,11 +113,8 @@ START = """
 """
 
 
-_OTHERS = [pytest.param(kind, marks=pytest.mark.soak) for kind in ("sqlite", "redis")]
-
-
 @pytest.mark.soak
-@pytest.mark.parametrize("kind", ["postgres", *_OTHERS])
+@pytest.mark.parametrize("kind", ["postgres", "sqlite", "redis"])
 def test_twenty_processes_set_up_at_once(
     request: pytest.FixtureRequest, tmp_path: Path, warm: Warm, kind: str
 ) -> None:
