@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from servers import redis as redis_servers
 from servers.redis import Server as RedisServer
 
 from sessionstore import (
@@ -22,8 +23,6 @@ from sessionstore import (
     SQLiteSessionStore,
 )
 from sessionstore.testing import InterruptContract, OpenStore
-
-PATIENCE = 20.0  # a busy machine is no fault of the store
 
 
 class TestSqliteFile(InterruptContract):
@@ -54,5 +53,8 @@ class TestRedis(InterruptContract):
     @pytest.fixture
     def open_store(self, redis_server: RedisServer) -> OpenStore:
         return partial(
-            RedisSessionStore, redis_server.url, key_prefix=f"{uuid.uuid4()}:", timeout=PATIENCE
+            RedisSessionStore,
+            redis_server.url,
+            key_prefix=f"{uuid.uuid4()}:",
+            timeout=redis_servers.PATIENCE,
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from lighter import Lighter, Shorter
+from servers import redis as redis_servers
 from servers.permissions import permitted
 
 from sessionstore import RedisSessionStore
@@ -20,14 +21,16 @@ from sessionstore.testing.listing import ListContract
 # Both ends of what is supported: the old server is met through Sentinels, and over RESP2, which
 # redis-py no longer speaks by default. Everywhere it is the user who may do what the page on Redis
 # lists for it, and nothing else. All of the suite on all combinations is in the soak.
-PATIENCE = 20.0  # a busy machine is no fault of the store
 LEGS = {"redis_server": "", "redis_cluster": "", "old_redis_guarded": "?protocol=2"}
 
 
 def opened(request: pytest.FixtureRequest) -> OpenStore:
     url = permitted(request.getfixturevalue(request.param)) + LEGS[request.param]
     return partial(
-        RedisSessionStore, url, key_prefix=f"sessionstore:{uuid.uuid4()}:", timeout=PATIENCE
+        RedisSessionStore,
+        url,
+        key_prefix=f"sessionstore:{uuid.uuid4()}:",
+        timeout=redis_servers.PATIENCE,
     )
 
 

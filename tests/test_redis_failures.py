@@ -41,7 +41,6 @@ from sessionstore.testing import Stores
 from sessionstore.testing.samples import conversation, ids, said
 
 TIMEOUT = 1.0
-PATIENCE = 20.0  # a busy machine is no fault of the store
 SECRET = "pass:w@rd"  # noqa: S105
 
 
@@ -84,7 +83,9 @@ def calm(server: redis_servers.Server) -> Iterator[RedisSessionStore]:
 @pytest.fixture(params=["sync", "async"])
 def open_url(request: pytest.FixtureRequest) -> Iterator[Callable[..., SessionStore]]:
     with Stores(RedisSessionStore, request.param) as stores:
-        yield lambda url, **options: stores.open(redis=url, **{"timeout": PATIENCE, **options})
+        yield lambda url, **options: stores.open(
+            redis=url, **{"timeout": redis_servers.PATIENCE, **options}
+        )
 
 
 def through(

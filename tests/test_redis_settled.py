@@ -24,7 +24,6 @@ from sessionstore.redis.doubts import DOUBTS
 from sessionstore.testing.samples import conversation, ids, said
 
 TIMEOUT = 1.0
-PATIENCE = 20.0  # a busy machine is no fault of the store
 
 
 WRITES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -60,7 +59,9 @@ def calm(redis_server: redis_servers.Server) -> Iterator[RedisSessionStore]:
 
 @pytest.fixture
 def store(calm: RedisSessionStore, proxy: Proxy) -> Iterator[RedisSessionStore]:  # noqa: ARG001
-    with RedisSessionStore(f"redis://127.0.0.1:{proxy.port}", timeout=PATIENCE) as store:
+    with RedisSessionStore(
+        f"redis://127.0.0.1:{proxy.port}", timeout=redis_servers.PATIENCE
+    ) as store:
         yield store
 
 
@@ -151,7 +152,7 @@ def test_a_write_that_timed_out_does_nothing_later(
     proxy.hold()
     with pytest.raises(StoreTimeoutError):
         hasty.update("s", messages=[said("x", "late")])
-    other = RedisSessionStore(f"redis://127.0.0.1:{proxy.port}", timeout=PATIENCE)
+    other = RedisSessionStore(f"redis://127.0.0.1:{proxy.port}", timeout=redis_servers.PATIENCE)
     assert other.append_messages("s", [said("y", "after")]) == 1
     proxy.let_through()
     assert ids(calm.get_messages("s")) == ["m0", "m1", "m2", "after"]
@@ -247,7 +248,7 @@ def test_writes_cancelled_while_they_wait_for_a_connection_do_nothing_later(
     url = f"redis://127.0.0.1:{proxy.port}?max_connections=1"
 
     async def main() -> None:
-        async with RedisSessionStore(url, timeout=PATIENCE) as store:
+        async with RedisSessionStore(url, timeout=redis_servers.PATIENCE) as store:
             await store.aappend_message("warm", said("x"))
             proxy.hold()
             calls = [store.aappend_messages("s", [said("x", f"late{n}")]) for n in range(5)]

@@ -25,6 +25,7 @@ HINT = (
 )
 SERVICE = "sessions"
 SLOTS = 16_384
+PATIENCE = 20.0  # seconds that a store is given: a busy machine is no fault of it
 
 
 def binaries() -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import empty
 from lighter import Checked, Lighter, Shorter
+from servers import redis as redis_servers
 from servers.postgres import PostgresServer
 from servers.redis import Server
 
@@ -27,7 +28,6 @@ from sessionstore import (
 from sessionstore.testing import OpenStore, SessionStoreConformance, SharedStoreConformance
 
 KEYS = {"new": bytes(range(32)), "old": bytes(32)}
-PATIENCE = 20.0  # a busy machine is no fault of the store
 
 
 def sealed_file(path: Path, **options: Any) -> EncryptedSessionStore:
@@ -44,7 +44,7 @@ def sealed_postgres(url: str, schema: str, **options: Any) -> EncryptedSessionSt
 
 
 def sealed_redis(url: str, prefix: str, **options: Any) -> EncryptedSessionStore:
-    store = RedisSessionStore(url, key_prefix=prefix, timeout=PATIENCE, **options)
+    store = RedisSessionStore(url, key_prefix=prefix, timeout=redis_servers.PATIENCE, **options)
     return EncryptedSessionStore(store, KEYS)
 
 

@@ -19,7 +19,6 @@ from servers.permissions import permitted
 from sessionstore import RedisSessionStore
 from sessionstore.testing import OpenStore, SharedStoreConformance
 
-PATIENCE = 20.0  # a busy machine is no fault of the store
 STARTS = {
     "single": redis_servers.single,
     "cluster": redis_servers.cluster,
@@ -41,7 +40,7 @@ class TestConformance(Checked, SharedStoreConformance):
     def open_store(self, server: Any, request: pytest.FixtureRequest) -> OpenStore:
         url = f"{permitted(server)}?protocol={request.param}"
         prefix = f"sessionstore:{uuid.uuid4()}:"
-        return partial(RedisSessionStore, url, key_prefix=prefix, timeout=PATIENCE)
+        return partial(RedisSessionStore, url, key_prefix=prefix, timeout=redis_servers.PATIENCE)
 
     def expiring(self, seconds: float) -> dict[str, Any]:
         return {"ttl_seconds": seconds}
