@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -253,6 +255,38 @@ def test_waiting_calls_are_served_in_the_order_of_their_arrival() -> None:
     order.append("third")
     thread.join()
     assert order == ["second", "third"]
+
+
+def test_calls_that_come_in_the_midst_of_it_do_not_keep_one_from_leaving() -> None:
+    slots, calls = Slots(16), [Call("a file", LONG) for _ in range(8)]
+    assert all(slots.enter(call) for call in calls)
+    with at_each_collection(lambda: slots.enter(Call("a file", LONG))):
+        for call in calls:
+            slots.leave(call)
+    assert not set(calls) & set(slots.inside.values())
+
+
+@contextmanager
+def at_each_collection(work: Callable[[], object]) -> Iterator[None]:
+    """Do as another thread may that comes to run while Python collects.
+
+    Before 3.12 it collects whenever something is made, also in the midst of a built-in function.
+    """
+    no_more_at_hand = [(n, n) for n in range(10_000)]  # Python keeps pairs for the next ones
+
+    def collects(phase: str, _: object) -> None:
+        if phase == "start":
+            work()
+
+    usual = gc.get_threshold()
+    gc.callbacks.append(collects)
+    gc.set_threshold(1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.callbacks.remove(collects)
+        del no_more_at_hand
 
 
 def test_the_number_of_readers_at_once_is_bounded(path: Path) -> None:

@@ -357,3 +357,15 @@ def test_no_comprehension_stands_in_a_block_that_holds_a_lock() -> None:
         if isinstance(inner, kinds)
     ]
     assert not found, listed(found)
+
+
+def test_no_loop_runs_over_a_list_of_pairs() -> None:
+    """Python 3.10 and 3.11 may run other threads while they build one: `dict(…)` is one step."""
+    found = [
+        f"{name}:{loop.iter.lineno}"
+        for name, module in modules().items()
+        for loop in ast.walk(module.tree)
+        if isinstance(loop, (ast.For, ast.comprehension))
+        if re.fullmatch(r"(list|tuple)\(.*\.items\(\)\)", ast.unparse(loop.iter))
+    ]
+    assert not found, listed(found)

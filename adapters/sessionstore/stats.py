@@ -109,7 +109,7 @@ class Tally:
             The count for each name.
         """
         counts: dict[str, int] = {}
-        for kind, left in list(self._left.items()):
+        for kind, left in dict(self._left).items():
             name = kind if isinstance(kind, str) else names.get(kind, kind.__name__)
             counts[name] = counts.get(name, 0) + _ALL - length_hint(left)
         return counts

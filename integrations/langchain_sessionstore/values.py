@@ -62,7 +62,7 @@ def declared_beyond(message: BaseMessage, base: type[BaseMessage]) -> dict[str, 
         if names:
             _warn(f"messages of the class {cls.__name__} come back as {base.__name__}, {_EXTRAS}")
     kept = {name: _field_of(message, name) for name in names if name in message.__dict__}
-    for name, value in list(kept.items()):
+    for name, value in dict(kept).items():
         if why := why_not_kept(value):
             _warn(f"the field {name!r} of a {cls.__name__} is not kept: it holds {why}")
             del kept[name]

@@ -128,7 +128,7 @@ class Thread:
 
     def all(self, namespace: str | None) -> Iterator[tuple[str, Held]]:
         """Give the checkpoints of one namespace or of all, the newest first."""
-        for name, held in list(self.namespaces.items()):
+        for name, held in dict(self.namespaces).items():
             if namespace is None or name == namespace:
                 whole = [each for each in list(held.values()) if each.is_whole]
                 for each in sorted(whole, key=_id, reverse=True):

@@ -125,7 +125,7 @@ def registered(name: str | None) -> Registration | None:
 
 def name_of(store: SessionStore) -> str | None:
     """Give the name under which a store is registered; the newest where it has several."""
-    names = [name for name, known in list(_registered.items()) if known.store is store]
+    names = [name for name, known in dict(_registered).items() if known.store is store]
     return names[-1] if names else None
 
 

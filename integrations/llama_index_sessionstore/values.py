@@ -63,7 +63,7 @@ def declared_beyond(model: BaseModel, base: type[BaseModel]) -> dict[str, Any]:
             _warn(f"a {cls.__name__} comes back as a {base.__name__}, {_ATTRIBUTES}")
     kept = {name: _field_of(model, name) for name in names if name in model.__dict__}
     kept.update(data_of(model.model_extra or {}))
-    for name, value in list(kept.items()):
+    for name, value in dict(kept).items():
         if why := why_not_kept(value):
             _warn(f"the field {name!r} of a {cls.__name__} is not kept: it holds {why}")
             del kept[name]

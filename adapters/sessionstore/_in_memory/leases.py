@@ -95,6 +95,6 @@ class LeaseTable:
     def drop_expired(self) -> None:
         """Forget the leases that have run out."""
         now = steady_microseconds()
-        for session_id, held in list(self._held.items()):
+        for session_id, held in dict(self._held).items():
             if held.ends <= now:
                 self._held.pop(session_id, None)

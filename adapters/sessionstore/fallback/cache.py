@@ -250,7 +250,7 @@ class SessionCache(SessionTable[KnownSession]):
                 session.origin = Origin.PRIMARY
                 self._cut(session)
             self._keep_bounds()
-        for user_id, view in list(self._of_users.items()):
+        for user_id, view in dict(self._of_users).items():
             if not view.forget(session_id):
                 self._of_users.pop(user_id, None)
 

@@ -279,7 +279,7 @@ class Journal:
         Raises:
             SessionStoreError: The fallback store fails.
         """
-        for queue in [queue for queue in self._queues.values() if queue.voids]:
+        for queue in [queue for queue in list(self._queues.values()) if queue.voids]:
             written = yield from written_ids(self._store, queue.journals[-1], queue.last)
             if not set(written).isdisjoint(queue.voids):
                 yield from self._write(queue, [])

@@ -118,7 +118,7 @@ class ObsoleteJournals:
 
     def write_voids(self) -> FallbackFlow[None]:
         """Write down what counts for nothing, where it got into a journal."""
-        for journal, (_, voids) in list(self._tombstones.items()):
+        for journal, (_, voids) in dict(self._tombstones).items():
             if voids:
                 written = yield from written_ids(self._store, journal, "")
                 if not set(written).isdisjoint(voids):
@@ -149,7 +149,7 @@ class ObsoleteJournals:
 
     def _mark_tombstones(self) -> FallbackFlow[None]:
         """Write down what counts for nothing in the journals that it may still get into."""
-        for journal, (until, voids) in list(self._tombstones.items()):
+        for journal, (until, voids) in dict(self._tombstones).items():
             if voids:
                 void = Append(journal, [ids_entry(VOID, voids)], JOURNALS, self._owner)
                 try:

@@ -87,7 +87,7 @@ def settle(connection: Connection, place: Place) -> None:
     Raises:
         StoreTimeoutError: One does not end. It stays remembered.
     """
-    for backend in tuple(UNSETTLED.get(place, ())):
+    for backend in list(UNSETTLED.get(place, ())):
         called_by(deadline_after(_PATIENCE), _end, connection, place, backend)
         with _lock:
             left: Any = UNSETTLED.get(place, set())

@@ -177,7 +177,7 @@ class Database:
 
     def settle(self, call: Call) -> None:
         """Give back all that a call holds, once or twice; what it left open is rolled back."""
-        for connection, user in list(self._users.items()):
+        for connection, user in dict(self._users).items():
             if user is not call:
                 continue
             try:

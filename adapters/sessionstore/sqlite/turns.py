@@ -85,7 +85,7 @@ class Slots:
     def leave(self, call: Call) -> None:
         """Set free what a call holds, if anything, and let the next one in."""
         inside = self.inside
-        for place, holder in list(inside.items()):
+        for place, holder in dict(inside).items():
             if holder is call:
                 inside.pop(place, None)
                 if self._waiting:

@@ -59,7 +59,7 @@ class Watch:
             return  # another timer came before this one
         self._due = math.inf
         try:
-            for job, over in list(self._calls.items()):
+            for job, over in dict(self._calls).items():
                 if not job.call.left() and job.claim(job) and not over.done():
                     over.set_result(None)
                 if job.over or job.is_held(job):

@@ -154,7 +154,7 @@ class Renewer:
         """Take out the leases whose turns were dropped; return what gives them back."""
         dropped = list[Callable[[], object]]()
         with self._changed:
-            for holder, held in list(self._held.items()):
+            for holder, held in dict(self._held).items():
                 if held.lease() is None:
                     del self._held[holder]
                     if held.give_back:
@@ -186,8 +186,9 @@ at_fork(in_child=_all.start_over)
 
 
 def _stop_all() -> None:
-    for renewer in list(_all.by_store.values()):
-        renewer.stop()
+    for there in _all.by_store.valuerefs():
+        if (renewer := there()) is not None:
+            renewer.stop()
 
 
 # A thread that waits as the interpreter ends would have a stream that is still open wait for ever.
