@@ -112,12 +112,12 @@ class ScriptedChatModel(BaseChatModel):
     @property
     def shown(self) -> list[list[BaseMessage]]:
         """What it was shown: the messages of each call, as they were then."""
-        return [messages for _, messages in sorted(self._shown.items())]
+        return [messages for _, messages in sorted(dict(self._shown).items())]
 
     @property
     def tools_shown(self) -> list[list[str]]:
         """The names of the tools that it was given at each call."""
-        return [tools for _, tools in sorted(self._tools.items())]
+        return [tools for _, tools in sorted(dict(self._tools).items())]
 
     @property
     def left(self) -> int:
