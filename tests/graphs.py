@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import operator
+import sys
 from typing import Annotated, Any, TypedDict
 
+import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
+
+
+def require_interrupts(*, in_asyncio: bool) -> None:
+    """Skip a test where LangGraph has none."""
+    if in_asyncio and sys.version_info < (3, 11):
+        pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
 
 
 class State(TypedDict):

@@ -1,12 +1,15 @@
-"""The newest and the oldest Redis that there are, as parameters of a fixture."""
+"""The Redis servers that there are, by the names of their fixtures."""
 
 from __future__ import annotations
 
 import pytest
 from servers import redis as redis_servers
 
-# Where there is one only, it is the first already.
+# The newest and the oldest. Where there is one only, it is the first already.
 VERSIONS = [
     "redis_server",
     pytest.param("old_redis_server", marks=pytest.mark.soak),
 ][: len(redis_servers.binaries()) or 1]
+
+# One server, a Cluster, and an older master under Sentinels.
+TOPOLOGIES = ["redis_server", "redis_cluster", "old_redis_guarded"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 import pytest
+from graphs import require_interrupts
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     AgentMiddleware,
@@ -70,8 +70,7 @@ def run(mode: str) -> Run:
 
 @pytest.fixture
 def _pausing(mode: str) -> None:
-    if mode == "async" and sys.version_info < (3, 11):
-        pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
+    require_interrupts(in_asyncio=mode == "async")
 
 
 @pytest.fixture

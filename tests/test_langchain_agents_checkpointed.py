@@ -8,6 +8,7 @@ from collections import Counter
 from inspect import signature
 
 import pytest
+from graphs import require_interrupts
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware, SummarizationMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
@@ -57,8 +58,7 @@ def run(mode):
 
 @pytest.fixture
 def pausing(mode):
-    if mode == "async" and sys.version_info < (3, 11):
-        pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
+    require_interrupts(in_asyncio=mode == "async")
 
 
 def said(text):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import pytest
+from graphs import require_interrupts
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
@@ -191,8 +191,7 @@ def test_an_edit_of_a_turn_with_parallel_calls_replaces_all_of_its_steps(store, 
 
 
 def test_an_edit_replaces_a_call_that_waits_for_approval(store, run):
-    if run.__name__.startswith("a") and sys.version_info < (3, 11):
-        pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
+    require_interrupts(in_asyncio=run.__name__.startswith("a"))
     review = HumanInTheLoopMiddleware(interrupt_on={"look": True})
     saver = InMemorySaver()
     lines = [calls("look", up="France"), calls("look", up="Spain"), "Madrid"]

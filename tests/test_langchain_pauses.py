@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import pytest
 from checkpointed import Caller
+from graphs import require_interrupts
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     AgentMiddleware,
@@ -47,8 +47,7 @@ def store():
 
 @pytest.fixture(params=["invoke", "ainvoke"])
 def run(request):
-    if request.param == "ainvoke" and sys.version_info < (3, 11):
-        pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
+    require_interrupts(in_asyncio=request.param == "ainvoke")
     caller = Caller(request.param)
     yield caller
     caller.close()

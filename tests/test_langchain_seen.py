@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pickle
-import sys
 import uuid
 
 import psycopg
 import pytest
 from checkpointed import ALL_MODES, Caller
 from faults import FaultyStore
+from graphs import require_interrupts
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     AgentMiddleware,
@@ -66,8 +66,7 @@ def run(request):
 
 @pytest.fixture
 def pausing(run):
-    if run.is_async and sys.version_info < (3, 11):
-        pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
+    require_interrupts(in_asyncio=run.is_async)
 
 
 @pytest.fixture

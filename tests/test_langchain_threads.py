@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import pytest
+from graphs import require_interrupts
 from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
@@ -43,8 +43,7 @@ METHODS = {
 
 @pytest.fixture(params=METHODS)
 def call(request):
-    if request.param.startswith("a") and sys.version_info < (3, 11):
-        pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
+    require_interrupts(in_asyncio=request.param.startswith("a"))
     return METHODS[request.param]
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from graphs import approval, fanned_out, nested, remembering
+from graphs import approval, fanned_out, nested, remembering, require_interrupts
 from langgraph.types import Command
 from savers import Cut
 
@@ -37,8 +36,7 @@ def do(request):
     """Call a graph's method, sync or async."""
     if request.param == "sync":
         return lambda graph, name, *args, **named: _listed(getattr(graph, name)(*args, **named))
-    if sys.version_info < (3, 11):
-        pytest.skip("LangGraph's interrupts need Python 3.11 in asyncio")
+    require_interrupts(in_asyncio=True)
     return lambda graph, name, *args, **named: asyncio.run(_done(graph, name, *args, **named))
 
 

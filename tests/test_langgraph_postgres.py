@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import uuid
 
 import psycopg
 import pytest
-from graphs import approval, nested
+from graphs import approval, nested, require_interrupts
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 from postgres_savers import async_postgres_saver, postgres_saver
@@ -63,8 +62,9 @@ def test_a_graph_goes_on_without_postgresql(server, url, make):
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="interrupts in asyncio need Python 3.11")
 def test_a_graph_goes_on_without_postgresql_in_asyncio(server, url):
+    require_interrupts(in_asyncio=True)
+
     async def run():
         async with (
             async_postgres_saver(url, TIMEOUT) as saver,

@@ -25,6 +25,7 @@ import redis.asyncio
 from frames import shows
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.sentinel import Sentinel
+from redis_versions import TOPOLOGIES
 from servers import redis as redis_servers
 from servers.process import wait_until
 
@@ -536,9 +537,6 @@ def test_many_tasks_share_few_connections(alone: redis_servers.Server) -> None:
     asyncio.run(main())
 
 
-TOPOLOGIES = ["redis_server", "redis_cluster", "old_redis_guarded"]
-
-
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_threads_wait_for_one_of_few_connections(
     topology: str, prefix: str, request: pytest.FixtureRequest
@@ -576,7 +574,7 @@ def test_tasks_wait_for_one_of_few_connections(
 
 
 def test_the_wait_for_a_connection_ends_at_the_timeout(alone: redis_servers.Server) -> None:
-    with RedisSessionStore(f"{alone.url}?max_connections=1", timeout=0.5) as store:
+    with RedisSessionStore(f"{alone.url}?max_connections=1", timeout=1.0) as store:
         store.append_message("s", said("x"))
         alone.pause()
         try:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from redis_versions import TOPOLOGIES
 from servers import redis as redis_servers
 from servers.process import wait_until
 from servers.proxy import Proxy
+from stopwatch import Stopwatch
 
 from sessionstore import RedisSessionStore, StoreTimeoutError, open_store
 from sessionstore.redis import direct
@@ -19,7 +20,6 @@ from sessionstore.redis.async_direct import AsyncDirect
 from sessionstore.testing.samples import said
 
 CONNECTIONS = 6
-TOPOLOGIES = ["redis_server", "redis_cluster", "old_redis_guarded"]
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_no_call_fails_when_idle_connections_were_reset(proxy: Proxy, mode: str)
 def test_at_most_one_call_fails_when_idle_connections_were_dropped_silently(
     proxy: Proxy, mode: str
 ) -> None:
-    assert len(failed(mode, proxy, Proxy.hold, timeout=0.5)) <= 1
+    assert len(failed(mode, proxy, Proxy.hold, timeout=2.0)) <= 1
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])
@@ -112,10 +112,10 @@ def test_the_store_recovers_quickly_after_idle_connections_were_dropped(proxy: P
         proxy.hold()
         for number in range(12):
             store.append_message("s", said("x", str(number)))
-        started = time.monotonic()
-        while store.is_degraded() or store.pending():  # type: ignore[attr-defined]
-            store.recover()
-        assert time.monotonic() - started < 2
+        with Stopwatch() as watch:
+            while store.is_degraded() or store.pending():  # type: ignore[attr-defined]
+                store.recover()
+        assert watch.seconds < 2
         assert len(store.get_messages("s")) == 12
 
 

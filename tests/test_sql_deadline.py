@@ -28,7 +28,7 @@ from sessionstore import (
 from sessionstore._runtime.tickets import ticket
 from sessionstore.deadline import until
 
-TIMEOUT = 0.6
+TIMEOUT = 1.0
 LATE = 0.35  # what a machine under load may take beyond
 
 

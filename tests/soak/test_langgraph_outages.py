@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from graphs import approval
+from graphs import approval, require_interrupts
 from langgraph.types import Command
 from postgres_savers import async_postgres_saver, postgres_saver
 from servers.postgres import PostgresServer
@@ -141,10 +140,11 @@ def test_nothing_is_lost_though_postgresql_fails_again_and_again(server, options
         require_all(checkpointer, saver, lasts)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="interrupts in asyncio need Python 3.11")
 def test_nothing_is_lost_in_asyncio_though_postgresql_fails_again_and_again(
     server, options, faults
 ):
+    require_interrupts(in_asyncio=True)
+
     async def run():
         async with (
             async_postgres_saver(server.url(), TIMEOUT) as saver,
