@@ -32,10 +32,12 @@ from sessionstore.operations import Append, Get
 from sessionstore.rows.sessions import Records
 from sessionstore.sqlite import batches
 from sessionstore.sqlite.async_calls import acarry_out
+from sessionstore.sqlite.calls import Call
 from sessionstore.sqlite.carrying import carry_out
 from sessionstore.sqlite.connections import FileConnection
 from sessionstore.sqlite.jobs import Job
 from sessionstore.sqlite.reading import get
+from sessionstore.sqlite.threads import Lane
 from sessionstore.sqlite.transactions import Transaction
 from sessionstore.sqlite.writing import append
 from sessionstore.testing.waiting import wait_until
@@ -578,3 +580,31 @@ def test_the_file_is_sound_and_free_afterwards(store: SQLiteSessionStore, path: 
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_large_write_is_carried_out_though_its_thread_ends_while_another_looks_at_it() -> None:
+    led: list[Job[Any]] = []
+    lane = Lane(1, lambda _, job: led.append(job))
+    lane._at_work[0] = me = object()  # its thread, between two jobs
+
+    class Looked(Job[Any]):
+        """Something goes on right after it was looked at, once."""
+
+        __slots__ = ("meanwhile",)
+
+        def is_claimed(self) -> bool:
+            claimed, meanwhile = super().is_claimed(), self.meanwhile
+            self.meanwhile = lambda: None
+            meanwhile()
+            return claimed
+
+    small, large = (Looked(Call("f", LONG), append, Append("s", [said("x")])) for _ in range(2))
+    small.claim("who took it along")
+    large.alone = True  # it goes along with nobody
+    lane._jobs.extend([small, large])
+    small.meanwhile = lane._jobs.popleft  # the thread takes it
+    large.meanwhile = lambda: lane._serve(0, me)  # finds nothing, and ends
+    assert lane.waiting() == []
+    wait_until(lambda: bool(led))
+    lane.shut()
+    assert led == [large]

@@ -59,7 +59,7 @@ class Lane:
             while jobs and jobs[0].is_claimed():
                 first = jobs.popleft()
                 if not first.is_claimed():  # it was not the same one any more
-                    jobs.appendleft(first)
+                    self._put_back(first)  # its thread may have ended when it found none
             return [job for job in islice(jobs, _MOST) if job.may_go_along()]
         return []
 
