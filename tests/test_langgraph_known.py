@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from graphs import State, nested, says
 from langgraph.checkpoint.base import empty_checkpoint
@@ -9,7 +11,8 @@ from langgraph.graph import START, StateGraph
 from langgraph.types import Command
 from savers import Cut
 
-from langgraph_sessionstore import FallbackCheckpointer
+from langgraph_sessionstore import FallbackCheckpointer, held
+from langgraph_sessionstore.threads import Thread
 from sessionstore import OutageError
 
 CONFIG = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
@@ -175,3 +178,32 @@ def test_a_thread_that_was_pruned_or_copied_is_not_taken_for_empty(checkpointer,
     for thread in "tu":
         with pytest.raises(OutageError):
             checkpointer.get_tuple(config(thread))
+
+
+def test_a_checkpoint_that_is_being_put_is_not_listed_half_done(checkpointer, saver, monkeypatch):
+    saver.is_away = True
+    first = put(checkpointer, CONFIG)
+    listed, begun, value, every = [], threading.Event(), held.Value, Thread.all
+    reader = threading.Thread(target=lambda: listed.extend(checkpointer.list(CONFIG)))
+
+    def read_as_it_is_put(thread, namespace):
+        begun.set()
+        may_go_on.wait(1)
+        return every(thread, namespace)
+
+    def value_in_midst(*args, **named):
+        made = value(*args, **named)
+        if len(values) == 2:  # the checkpoint is there, and its config and parent are not
+            may_go_on.set()
+            reader.join(1)
+        values.append(made)
+        return made
+
+    values, may_go_on = [], threading.Event()
+    monkeypatch.setattr(Thread, "all", read_as_it_is_put)
+    reader.start()
+    begun.wait(5)
+    monkeypatch.setattr(held, "Value", value_in_midst)
+    put(checkpointer, first)
+    reader.join(5)
+    assert [each.parent_config for each in listed] in ([None], [first, None])

@@ -173,14 +173,14 @@ class Held:
     def take_pending(self, pending: Sequence[tuple[str, str, Any]]) -> None:
         """Hold the writes that a saver gave with the checkpoint, and no others."""
         places: dict[str, int] = {}
-        self._writes.clear()
-        self._given.clear()
+        writes: dict[tuple[str, int], Write] = {}
         for task_id, channel, value in pending:
             index = WRITES_IDX_MAP.get(channel)
             if index is None:
                 index = places[task_id] = places.get(task_id, -1) + 1
-            self._add(Write(task_id, index, channel, Value(_own(value)), ""))
-        self._given.update(places)
+            writes[task_id, index] = Write(task_id, index, channel, Value(_own(value)), "")
+        # In one step each: a reader may have this already.
+        self._writes, self._given = writes, set(places)
 
     def take_writes_call(self, call: PutWrites) -> None:
         """Hold writes as a journal does."""

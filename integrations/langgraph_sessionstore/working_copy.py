@@ -198,16 +198,18 @@ class WorkingCopy:
     def _chosen(self, config: RunnableConfig | None) -> list[tuple[str, str, Held]]:
         asked = names_of(config).get("checkpoint_ns") if config else None
         checkpoint_id = checkpoint_id_of(config) if config else None
-        with self._lock:
-            threads = list(self._threads.values())
-        chosen = [
-            (thread.thread_id, namespace, held)
-            for thread in threads
-            if config is None or thread.thread_id == thread_of(config)
-            for namespace, held in thread.all(asked)
-            if checkpoint_id in (None, held.checkpoint_id)
-        ]
+        with self._lock:  # what is being put now is not to be seen half done
+            known = list(self._known_of(config, asked))
+        chosen = [each for each in known if checkpoint_id in (None, each[2].checkpoint_id)]
         return sorted(chosen, key=lambda each: each[2].checkpoint_id, reverse=True)
+
+    def _known_of(
+        self, config: RunnableConfig | None, namespace: str | None
+    ) -> Iterator[tuple[str, str, Held]]:
+        for thread in list(self._threads.values()):
+            if config is None or thread.thread_id == thread_of(config):
+                for name, held in thread.all(namespace):
+                    yield thread.thread_id, name, held
 
     # -- Bounds -----------------------------------------------------------------------------------
 
