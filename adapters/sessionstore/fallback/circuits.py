@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from threading import Lock
+from threading import RLock
 
 import msgspec
 
@@ -35,7 +35,7 @@ class Circuits:
     """
 
     def __init__(self, retry_after: float, retry_cap: float) -> None:
-        self._lock = Lock()
+        self._lock = RLock()  # reentrant, as the journal's
         self._retry_after = retry_after
         self._retry_cap = retry_cap
         self.open: dict[str, _Circuit] = {}
@@ -98,7 +98,7 @@ class Circuits:
             is_first = circuit is None
             if circuit is None:
                 if len(self.open) >= _MOST:
-                    del self.open[next(iter(self.open))]
+                    self.open.pop(next(iter(list(self.open))), None)
                 circuit = self.open[session_id] = _Circuit(self._retry_after, 0.0)
             else:
                 circuit.delay = min(circuit.delay * 2, self._retry_cap)
@@ -115,7 +115,7 @@ class Circuits:
         with self._lock:
             for session_id in list(self.open):
                 if keep is None or not keep(session_id):
-                    del self.open[session_id]
+                    self.open.pop(session_id, None)
 
     def answered(self, session_id: str | None) -> None:
         """Take note that the primary answers for the session again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime, timezone
 
-from sessionstore._runtime.fork_locks import fork_safe_lock
+from sessionstore._runtime.fork_locks import fork_safe_rlock
 from sessionstore._runtime.interrupts import Deferred
 from sessionstore.stats import EventKind, StoreEvent
 
@@ -22,7 +22,7 @@ class Events:
     """
 
     def __init__(self) -> None:
-        self._lock = fork_safe_lock()
+        self._lock = fork_safe_rlock()  # reentrant, as the journal's
         self._events: deque[StoreEvent] = deque(maxlen=_MOST)
 
     def all(self) -> tuple[StoreEvent, ...]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from enum import Enum
-from threading import Lock
+from threading import RLock
 
 import msgspec
 
@@ -90,7 +90,7 @@ class Health:
         on_recover: Callable[[], None] | None = None,
         primary: object = "the store",
     ) -> None:
-        self._lock = Lock()
+        self._lock = RLock()  # reentrant, as the journal's
         self._retry_after = retry_after
         self._retry_cap = retry_cap
         self._on_fallback = on_fallback

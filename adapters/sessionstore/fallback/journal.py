@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 from sessionstore._runtime.tickets import Ticket, is_within, task_ticket
@@ -66,7 +66,8 @@ class Journal:
         self._store = store
         self._ended = ended
         self._max_pending = max_pending
-        self._lock = Lock()
+        # Reentrant, since the collector may end a call in here that was left under way.
+        self._lock = RLock()
         self._left = False
         self._queues: dict[str, PendingQueue] = {}
         # The sessions whose writes nobody replays just now; who waits longest comes first.
@@ -91,7 +92,7 @@ class Journal:
     def _bodies(self) -> list[tuple[str, list[bytes]]]:
         bodies: list[tuple[str, list[bytes]]] = []
         with self._lock:  # to copy only: who writes would wait while they are read
-            queues = self._queues.values()
+            queues = list(self._queues.values())
             bodies.extend((queue.session_id, [*queue.writes]) for queue in queues if queue.writes)
         return bodies
 
@@ -109,13 +110,13 @@ class Journal:
     def has_unnoted(self) -> bool:
         """Whether the journal does not say yet that something was replayed."""
         with self._lock:
-            return any(queue.done for queue in self._queues.values())
+            return any(queue.done for queue in list(self._queues.values()))
 
     @property
     def has_voids(self) -> bool:
         """Whether something may be in the journal that nobody was promised."""
         with self._lock:
-            queues = any(queue.voids for queue in self._queues.values())
+            queues = any(queue.voids for queue in list(self._queues.values()))
         return queues or self.obsolete.has_voids
 
     def holds(self, session_id: str) -> bool:
@@ -130,7 +131,7 @@ class Journal:
     def owns(self, journal: str) -> bool:
         """Tell whether a journal is one of those of the queues here."""
         with self._lock:
-            if any(journal in queue.journals for queue in self._queues.values()):
+            if any(journal in queue.journals for queue in list(self._queues.values())):
                 return True
         # Not before, since a queue that ends in between leaves its journals there.
         return journal in self.obsolete
@@ -147,7 +148,7 @@ class Journal:
             passes: Tells the sessions to pass over.
         """
         with self._lock:
-            return next((each for each in self._waiting if not passes(each)), None)
+            return next((each for each in list(self._waiting) if not passes(each)), None)
 
     def leave(self) -> None:
         """Own nothing any more: whoever opens the fallback store next takes over."""
@@ -206,12 +207,16 @@ class Journal:
                     f"{self._max_pending} writes wait for the store already, and no more may: "
                     "try again when it is back"
                 )
-            queue = self._queues.get(session_id)
-            if queue is None:
-                queue = self._queues[session_id] = PendingQueue(session_id, base(), [new_id()])
-            queue.arrivals[arrival.id] = arrival
-            self._size += 1
-            return queue
+            while True:
+                queue = self._queues.get(session_id)
+                if queue is None:
+                    made = PendingQueue(session_id, base(), [new_id()])
+                    queue = self._queues.setdefault(session_id, made)
+                queue.arrivals[arrival.id] = arrival
+                # From here on it stays; the collector may have ended it just before.
+                if self._queues.get(session_id) is queue:
+                    self._size += 1
+                    return queue
 
     def _enter(self, queue: PendingQueue, arrival: Arrival) -> FallbackFlow[None]:
         """Write it into the journal, and show all that is there up to it, in that order."""
@@ -310,6 +315,8 @@ class Journal:
         """Give a session's queue to the one caller who is to replay it; ``None`` to others."""
         with self._lock:
             queue = self._queues.get(session_id)
+            if queue is None:
+                self._waiting.pop(session_id, None)
             if queue is None or queue.replaying is not None:
                 return None
             queue.replaying = task_ticket()
@@ -329,7 +336,8 @@ class Journal:
             queue.done += batch.ids
             for _ in batch.ids:
                 queue.writes.popleft()
-            self._size -= batch.size
+            size = batch.size
+            self._size -= size
 
     def release(self, queue: PendingQueue) -> bool:
         """End a claim; give up the queue, with its journals, where nothing is left in it.
@@ -355,7 +363,8 @@ class Journal:
             queue.has_shown = True
             queue.journals[:0] = journals
             queue.writes.extend(map(encode_entry, entries))
-            self._size += len(entries)
+            added = len(entries)
+            self._size += added
             self._settle(queue)
 
     def let_go(self, call: Ticket) -> None:
@@ -370,7 +379,7 @@ class Journal:
                 if is_within(queue.replaying, call):
                     queue.replaying = None
                 self._settle(queue, ended=queue.replaying is None and queue.is_empty)
-            self._size = sum(queue.size for queue in self._queues.values())
+            self._size = sum(queue.size for queue in list(self._queues.values()))
 
     def end_unless_held(self, session_id: str) -> None:
         """Say once more that nothing of a session is in here, where that is so."""
@@ -401,7 +410,9 @@ class Journal:
             self._end(queue)
 
     def _end(self, queue: PendingQueue) -> None:
-        del self._queues[queue.session_id]
+        if self._queues.get(queue.session_id) is not queue or not queue.is_empty:
+            return  # the collector came in between
+        self._queues.pop(queue.session_id, None)
         self._ended(queue.session_id)
         *others, own = queue.journals
         self.obsolete.add(others)
@@ -414,10 +425,11 @@ class Journal:
         if not queue.is_given_up:
             _logger.warning("another process has taken over %d writes", len(queue.writes))
             queue.state = QueueState.GIVEN_UP
-            self._queues.pop(queue.session_id)
+            self._queues.pop(queue.session_id, None)
             self._ended(queue.session_id)
             self._waiting.pop(queue.session_id, None)
-            self._size -= len(queue.writes)
+            gone = len(queue.writes)
+            self._size -= gone
             queue.writes.clear()
             queue.done.clear()
 

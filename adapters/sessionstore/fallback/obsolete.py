@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from threading import Lock
+from threading import RLock
 
 from sessionstore._runtime.tickets import Ticket, is_within, task_ticket
 from sessionstore.errors import SessionStoreError
@@ -34,7 +34,7 @@ class ObsoleteJournals:
     def __init__(self, store: SessionStore, owner: str) -> None:
         self._store = store
         self._owner = owner
-        self._lock = Lock()
+        self._lock = RLock()  # reentrant, as the journal's
         self._journals: dict[str, None] = {}
         # Those that what failed may still get into: until when, and what that is, until it is
         # written there that it counts for nothing.
@@ -126,7 +126,7 @@ class ObsoleteJournals:
 
     def _sweep_one(self) -> FallbackFlow[bool]:
         with self._lock:
-            journal = next(iter(self._journals), None)
+            journal = next(iter(list(self._journals)), None)
         if journal is None:
             return False
         try:
@@ -166,7 +166,7 @@ class ObsoleteJournals:
 
     def _has_ripe(self) -> bool:
         with self._lock:
-            until, voids = next(iter(self._tombstones.values()), (float("inf"), []))
+            until, voids = next(iter(list(self._tombstones.values())), (float("inf"), []))
         return bool(voids) or time.monotonic() >= until
 
     def _rest(self, message: str, error: SessionStoreError) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from threading import Lock
+from threading import RLock
 
 from sessionstore.errors import SessionStoreError, StoreUnavailableError
 from sessionstore.fallback.entries import Entry, encode_entry
@@ -28,7 +28,7 @@ class RejectedWrites:
     def __init__(self, store: SessionStore, events: Events) -> None:
         self._store = store
         self._events = events
-        self._lock = Lock()
+        self._lock = RLock()  # reentrant, as the journal's
         self._writes: dict[str, PendingWrite] = {}
         self.count: int = 0
 

@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from threading import Event, Lock
+from contextlib import suppress
+from threading import Event, RLock
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -58,7 +59,8 @@ class Gate:
         self.size: int = size
         self._share = max(1, size // _SHARES)
         self._timeout = timeout
-        self._lock = Lock()
+        # Reentrant, since the collector may end a turn in here that uses the same database.
+        self._lock = RLock()
         self._inside: dict[Ticket, Hashable | None] = {}
         self._waiting: deque[_Waiting] = deque()
         self._answers = _Answers()
@@ -193,7 +195,7 @@ class Gate:
         with self._lock:
             for waiting in list(self._waiting):
                 if waiting.place == place:
-                    self._waiting.remove(waiting)
+                    self._wait_no_more(waiting)
             self._inside.pop(place, None)
             while self._grant_next():  # nobody may have come to it where a place was left
                 pass
@@ -240,9 +242,9 @@ class Gate:
 
     def _grant_next(self) -> bool:
         if len(self._inside) < self.size:
-            for waiting in self._waiting:
+            for waiting in list(self._waiting):
                 if self._enter(waiting.session, waiting.place):
-                    self._waiting.remove(waiting)
+                    self._wait_no_more(waiting)
                     waiting.granted = True
                     waiting.wake()
                     return True
@@ -250,16 +252,19 @@ class Gate:
 
     def _withdraw(self, waiting: _Waiting) -> None:
         with self._lock:
-            if not waiting.granted:
-                self._waiting.remove(waiting)
-                return
-        self.leave(waiting.place, answered=False)
+            self._wait_no_more(waiting)
+        if waiting.granted:
+            self.leave(waiting.place, answered=False)
+
+    def _wait_no_more(self, waiting: _Waiting) -> None:
+        with suppress(ValueError):
+            self._waiting.remove(waiting)
 
     def _require_granted(self, waiting: _Waiting) -> None:
         with self._lock:
+            self._wait_no_more(waiting)
             if waiting.granted:
                 return
-            self._waiting.remove(waiting)
             refusal = self._refusal(waiting)
         raise refusal
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from sessionstore._runtime.fork_locks import fork_safe_lock
+from sessionstore._runtime.fork_locks import fork_safe_rlock
 from sessionstore.deadline import called_by, deadline_after, remaining
 
 __all__ = ["UNSETTLED", "WHO", "Backend", "Place", "note", "settle"]
@@ -43,7 +43,8 @@ _NOT_ENDED = (
 )
 _logger = logging.getLogger("sessionstore")
 _warned: set[Place] = set()
-_lock = fork_safe_lock()
+# The collector may come in while it is held, and end a statement that was left under way.
+_lock = fork_safe_rlock()
 _waited_until: dict[Backend, float] = {}
 
 

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.trace import SpanContext
 
-from sessionstore._runtime.fork_locks import fork_safe_lock
+from sessionstore._runtime.fork_locks import fork_safe_rlock
 from sessionstore.store import SessionStore
 from sessionstore.wrapper import OuterSessionStore
 
@@ -27,12 +27,13 @@ class Causes:
 
     def __init__(self) -> None:
         self.are_wanted: bool = False
-        self._lock = fork_safe_lock()
+        # Reentrant, since the collector may end a turn in here, whose store is traced.
+        self._lock = fork_safe_rlock()
         self._spans: OrderedDict[Hashable, deque[SpanContext]] = OrderedDict()
 
     def add(self, about: Hashable, span: SpanContext) -> None:
         """Note one."""
-        with self._lock:
+        with self._lock, suppress(KeyError):  # what the collector ends may discard it
             self._spans.setdefault(about, deque(maxlen=_MOST_SPANS)).append(span)
             self._spans.move_to_end(about)
             if len(self._spans) > _MOST_CAUSES:

@@ -1,0 +1,144 @@
+"""What Python's garbage collector ends while the thread that it comes upon holds a lock."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from psycopg.pq import TransactionStatus
+
+from sessionstore import (
+    FallbackSessionStore,
+    InMemorySessionStore,
+    SessionMessage,
+    StoreConnectionError,
+)
+from sessionstore._runtime.tickets import ticket
+from sessionstore.sql import unsettled
+from sessionstore.sql.deadline import Clock
+from sessionstore.sql.gate import Gate
+
+PLACE = ("a database",)
+
+
+class Collecting(dict[Any, Any]):
+    """The collector comes in whenever this is looked at."""
+
+    def get(self, *args: Any) -> Any:
+        gc.collect()
+        return super().get(*args)
+
+    def setdefault(self, *args: Any) -> Any:
+        gc.collect()
+        return super().setdefault(*args)
+
+    def pop(self, *args: Any) -> Any:
+        gc.collect()
+        return super().pop(*args)
+
+
+def ends(work: Callable[[], object]) -> bool:
+    """Tell whether some work comes to its end, in a thread of its own."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(5)
+    return not thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def _collects_only_when_told() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_append_that_a_closed_loop_has_left_does_not_hold_up_a_fallback() -> None:
+    hangs = False
+
+    class Away(InMemorySessionStore):
+        def run(self, operation: Any) -> Any:
+            raise StoreConnectionError(f"away: {operation.about}")
+
+        async def arun(self, operation: Any) -> Any:
+            return self.run(operation)
+
+    class Hanging(InMemorySessionStore):
+        async def arun(self, operation: Any) -> Any:
+            if hangs:
+                await asyncio.get_running_loop().create_future()
+            return await super().arun(operation)
+
+    async def leave() -> None:
+        task = asyncio.ensure_future(store.aappend_message("left", SessionMessage("user", "x")))
+        await asyncio.wait([task], timeout=0.05)
+        task.get_loop().set_exception_handler(lambda *_: None)
+
+    store = FallbackSessionStore(Away(), fallback=Hanging())
+    store.append_message("s", SessionMessage("user", "a"))
+    hangs = True
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(leave())
+    loop.close()
+    del loop
+    hangs = False
+    store._parts.journal._waiting = Collecting(store._parts.journal._waiting)
+    assert ends(lambda: store.append_message("new", SessionMessage("user", "b")))
+    assert [write.session_id for write in store.pending()] == ["s", "new"]
+    store.close()
+
+
+def test_a_stream_that_was_left_gives_its_lease_back_in_the_midst_of_the_gate() -> None:
+    gate = Gate(4, 5.0)
+    released: list[bool] = []
+
+    def pass_by(session: str) -> bool:
+        place = ticket()
+        passed = gate.try_enter(session, place)
+        gate.leave(place, answered=True)
+        return passed
+
+    def stream() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            released.append(pass_by("the lease"))
+
+    left: list[Any] = [stream()]
+    next(left[0])
+    left.append(left)
+    del left
+    gate._answers_on = Collecting()
+    assert ends(lambda: pass_by("s"))
+    assert released == [True]
+    assert gate.used == 0
+
+
+def test_a_statement_that_was_left_is_noted_while_another_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    clock.place, clock.backend = PLACE, unsettled.Backend(1, "then")
+    connection = SimpleNamespace(transaction_status=TransactionStatus.ACTIVE)
+
+    def wait() -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            clock.note_unless_settled(connection)
+            raise
+
+    left: list[Any] = [wait()]
+    next(left[0])
+    left.append(left)
+    del left
+    monkeypatch.setattr(unsettled, "UNSETTLED", Collecting())
+    other = unsettled.Backend(2, "then")
+    assert ends(lambda: unsettled.note(PLACE, other))
+    assert unsettled.UNSETTLED[PLACE] == {clock.backend, other}
