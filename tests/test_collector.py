@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from psycopg.pq import TransactionStatus
 
+from langchain_sessionstore.leases.renewing import Renewer, _Held
+from llama_index_sessionstore.turns import Turns
 from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,
@@ -142,3 +145,37 @@ def test_a_statement_that_was_left_is_noted_while_another_is(
     other = unsettled.Backend(2, "then")
     assert ends(lambda: unsettled.note(PLACE, other))
     assert unsettled.UNSETTLED[PLACE] == {clock.backend, other}
+
+
+def test_a_turn_may_give_its_lease_back_just_as_it_is_found_dropped() -> None:
+    renewer = Renewer(InMemorySessionStore())
+
+    def is_collected() -> None:
+        renewer.drop("h")
+
+    renewer._held["h"] = _Held(is_collected, lambda: None)  # type: ignore[arg-type]
+    assert renewer._dropped() == []
+
+
+def test_a_turn_that_ends_as_what_was_read_is_released_ends_once() -> None:
+    turns = Turns()
+
+    class Releasing(dict[Any, Any]):
+        def get(self, key: Any, *args: Any) -> Any:
+            found = super().get(key, *args)
+            if found is not None:
+                super().pop(key)  # as the collector does that releases it here
+            return found
+
+    async def main() -> None:
+        turns._held, turns._waiting = Releasing(), Releasing()
+        turn = await turns.enter("s")
+        turns._held["s"] = turn
+        turns.leave("s", turn)
+        waiter = asyncio.get_running_loop().create_future()
+        turns._waiting["s"] = deque([waiter])
+        turns._wait_no_more("s", waiter)
+
+    asyncio.run(main())
+    assert not turns._held
+    assert not turns._waiting

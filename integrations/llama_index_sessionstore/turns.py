@@ -193,7 +193,7 @@ class Turns:
             turn.over = True
             if self._held.get(place) is not turn:
                 return
-            del self._held[place]
+            self._held.pop(place, None)
         self.wake(place)
 
     def wake(self, place: _Place) -> None:
@@ -242,7 +242,7 @@ class Turns:
             if waiter in waiting:
                 waiting.remove(waiter)
             if not waiting:
-                del self._waiting[place]
+                self._waiting.pop(place, None)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -155,10 +155,10 @@ class Renewer:
         dropped = list[Callable[[], object]]()
         with self._changed:
             for holder, held in dict(self._held).items():
-                if held.lease() is None:
-                    del self._held[holder]
-                    if held.give_back:
-                        dropped.append(held.give_back)
+                # The collector, which ends a dropped turn, may come in here and drop it, too.
+                is_dropped = held.lease() is None and self._held.pop(holder, None)
+                if is_dropped and held.give_back:
+                    dropped.append(held.give_back)
         return dropped
 
 
