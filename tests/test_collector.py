@@ -22,9 +22,12 @@ from sessionstore import (
     StoreConnectionError,
 )
 from sessionstore._runtime.tickets import ticket
+from sessionstore.fallback.entries import decode_entry
+from sessionstore.fallback.queue import Arrival, PendingQueue
 from sessionstore.sql import unsettled
 from sessionstore.sql.deadline import Clock
 from sessionstore.sql.gate import Gate
+from sessionstore.testing import FlakySessionStore
 
 PLACE = ("a database",)
 
@@ -95,6 +98,62 @@ def test_an_append_that_a_closed_loop_has_left_does_not_hold_up_a_fallback() -> 
     assert ends(lambda: store.append_message("new", SessionMessage("user", "b")))
     assert [write.session_id for write in store.pending()] == ["s", "new"]
     store.close()
+
+
+def test_writes_that_are_taken_over_stay_though_their_sessions_queue_ends_just_then() -> None:
+    primary = FlakySessionStore()
+    primary.go_down()
+    with FallbackSessionStore(primary, fallback=InMemorySessionStore()) as store:
+        store.append_message("other", SessionMessage("user", "x"))
+        journal = store._parts.journal
+        entry = decode_entry(journal._bodies()[0][1][0])
+        left = Arrival("a", b"", show=bool, stamp=int, held=ticket())
+        queue = journal._expect("s", left, lambda: None)
+        ending = [lambda: journal._arrived(queue, left)]
+
+        class Ending(dict[str, PendingQueue]):
+            def get(self, *args: Any) -> Any:
+                found = super().get(*args)
+                while ending:
+                    ending.pop()()
+                return found
+
+        journal._queues = Ending(journal._queues)
+        journal.adopt("s", ["theirs"], [entry])
+        assert [len(bodies) for _, bodies in journal._bodies()] == [1, 1]
+        assert "theirs" not in journal.obsolete
+        assert journal.size == 2
+
+
+@pytest.mark.parametrize("when", ["before it has one", "as it is woken"])
+def test_a_place_is_not_kept_for_a_call_that_the_collector_ends_just_then(when: str) -> None:
+    gate, first = Gate(1, 5.0), ticket()
+
+    class Ending(dict[Any, Any]):
+        def __setitem__(self, place: Any, session: Any) -> None:
+            super().__setitem__(place, session)
+            gate._withdraw(left)
+
+    assert gate.try_enter("s", first)
+    left = gate._queued("t", ticket(), lambda: gate._withdraw(left))
+    if when == "before it has one":
+        gate._inside = Ending(gate._inside)
+    gate.leave(first, answered=True)
+    assert (gate.used, list(gate._waiting)) == (0, [])
+
+
+def test_a_place_that_becomes_free_before_a_call_waits_for_it_is_its_own() -> None:
+    gate, first, second = Gate(1, 5.0), ticket(), ticket()
+
+    class Leaving(dict[Any, Any]):
+        def get(self, *args: Any) -> Any:
+            gate.leave(first, answered=True)
+            return super().get(*args)
+
+    assert gate.try_enter("s", first)
+    gate._answers_on = Leaving()
+    assert gate._queued("t", second, bool).granted
+    assert (gate.used, list(gate._waiting)) == (1, [])
 
 
 def test_a_stream_that_was_left_gives_its_lease_back_in_the_midst_of_the_gate() -> None:

@@ -207,16 +207,13 @@ class Journal:
                     f"{self._max_pending} writes wait for the store already, and no more may: "
                     "try again when it is back"
                 )
-            while True:
-                queue = self._queues.get(session_id)
-                if queue is None:
-                    made = PendingQueue(session_id, base(), [new_id()])
-                    queue = self._queues.setdefault(session_id, made)
-                queue.arrivals[arrival.id] = arrival
-                # From here on it stays; the collector may have ended it just before.
-                if self._queues.get(session_id) is queue:
-                    self._size += 1
-                    return queue
+            queue = self._queue_with(
+                lambda queue: queue.arrivals.update({arrival.id: arrival}),
+                lambda: PendingQueue(session_id, base(), [new_id()]),
+                session_id,
+            )
+            self._size += 1
+            return queue
 
     def _enter(self, queue: PendingQueue, arrival: Arrival) -> FallbackFlow[None]:
         """Write it into the journal, and show all that is there up to it, in that order."""
@@ -355,15 +352,16 @@ class Journal:
         if not entries:
             self.obsolete.add(journals)
             return
+        bodies = [*map(encode_entry, entries)]
+        added = len(bodies)
         with self._lock:
-            queue = self._queues.get(session_id)
-            if queue is None:
-                queue = self._queues[session_id] = PendingQueue(session_id, None, [new_id()])
-                queue.touched = time.time()
+            queue = self._queue_with(
+                lambda queue: queue.writes.extend(bodies),
+                lambda: PendingQueue(session_id, None, [new_id()], touched=time.time()),
+                session_id,
+            )
             queue.has_shown = True
             queue.journals[:0] = journals
-            queue.writes.extend(map(encode_entry, entries))
-            added = len(entries)
             self._size += added
             self._settle(queue)
 
@@ -388,6 +386,19 @@ class Journal:
                 self._ended(session_id)
 
     # -- With the lock held -----------------------------------------------------------------------
+
+    def _queue_with(
+        self,
+        put: Callable[[PendingQueue], object],
+        made: Callable[[], PendingQueue],
+        session_id: str,
+    ) -> PendingQueue:
+        """Put something into a session's queue, which stays then: before, it may be ended."""
+        while True:
+            queue = self._queues.get(session_id) or self._queues.setdefault(session_id, made())
+            put(queue)
+            if self._queues.get(session_id) is queue:
+                return queue
 
     def _arrived(self, queue: PendingQueue, arrival: Arrival) -> None:
         if arrival.state is ArrivalState.SENT and arrival.id not in queue.voids:

@@ -146,7 +146,7 @@ class PendingQueue(msgspec.Struct, eq=False):
     @property
     def size(self) -> int:
         """How many writes wait, or are on their way in."""
-        return len(self.writes) + sum(not one.is_over for one in self.arrivals.values())
+        return len(self.writes) + sum(not one.is_over for one in list(self.arrivals.values()))
 
     @property
     def is_leased(self) -> bool:
@@ -199,7 +199,7 @@ class PendingQueue(msgspec.Struct, eq=False):
 
     def mend(self) -> None:
         """Finish what Ctrl-C broke off: what is shown is in, what is done is out."""
-        for arrival in self.arrivals.values():
+        for arrival in list(self.arrivals.values()):
             self._mend(arrival)
         while self.writes and id_of(self.writes[0]) in self.done:
             self.writes.popleft()

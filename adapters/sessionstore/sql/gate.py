@@ -235,6 +235,9 @@ class Gate:
                 waiting.answers = self._answers.count
                 waiting.answers_on = self._on(session).count
                 self._waiting.append(waiting)
+                if self._enter(session, place):  # one has left since that saw nobody wait
+                    waiting.granted = True
+                    self._wait_no_more(waiting)
         return waiting
 
     def _on(self, session: Hashable | None) -> _Answers:
@@ -244,10 +247,11 @@ class Gate:
         if len(self._inside) < self.size:
             for waiting in list(self._waiting):
                 if self._enter(waiting.session, waiting.place):
-                    self._wait_no_more(waiting)
                     waiting.granted = True
-                    waiting.wake()
-                    return True
+                    if self._wait_no_more(waiting):
+                        waiting.wake()
+                        return True
+                    self._inside.pop(waiting.place, None)  # it was withdrawn just now
         return False
 
     def _withdraw(self, waiting: _Waiting) -> None:
@@ -256,9 +260,11 @@ class Gate:
         if waiting.granted:
             self.leave(waiting.place, answered=False)
 
-    def _wait_no_more(self, waiting: _Waiting) -> None:
+    def _wait_no_more(self, waiting: _Waiting) -> bool:
         with suppress(ValueError):
             self._waiting.remove(waiting)
+            return True
+        return False
 
     def _require_granted(self, waiting: _Waiting) -> None:
         with self._lock:

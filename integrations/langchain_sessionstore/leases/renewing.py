@@ -155,10 +155,11 @@ class Renewer:
         dropped = list[Callable[[], object]]()
         with self._changed:
             for holder, held in dict(self._held).items():
-                # The collector, which ends a dropped turn, may come in here and drop it, too.
-                is_dropped = held.lease() is None and self._held.pop(holder, None)
-                if is_dropped and held.give_back:
-                    dropped.append(held.give_back)
+                if held.lease() is None:
+                    # The collector, which ends a dropped turn, may come in and drop it, too.
+                    gone = self._held.pop(holder, None)
+                    if gone and gone.give_back:
+                        dropped.append(gone.give_back)
         return dropped
 
 
