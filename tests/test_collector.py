@@ -135,9 +135,11 @@ def test_a_place_is_not_kept_for_a_call_that_the_collector_ends_just_then(when: 
             gate._withdraw(left)
 
     assert gate.try_enter("s", first)
-    left = gate._queued("t", ticket(), lambda: gate._withdraw(left))
+    left = gate._queued("t", ticket(), bool)
     if when == "before it has one":
         gate._inside = Ending(gate._inside)
+    else:
+        left.wake = lambda: gate._withdraw(left)
     gate.leave(first, answered=True)
     assert (gate.used, list(gate._waiting)) == (0, [])
 

@@ -258,8 +258,8 @@ class Journal:
             if len(queue.journals) == 1:  # the others are as old as they were
                 queue.touched = begun
             if voids or done:
-                queue.voids = _without(queue.voids, voids)
-                queue.done = _without(queue.done, done)
+                _take_out(queue.voids, voids)
+                _take_out(queue.done, done)
                 self._settle(queue)
 
     def note(self, queue: PendingQueue) -> FallbackFlow[None]:
@@ -445,6 +445,6 @@ class Journal:
             queue.done.clear()
 
 
-def _without(ids: list[str], gone: list[str]) -> list[str]:
-    known = set(gone)
-    return [each for each in ids if each not in known]
+def _take_out(ids: list[str], gone: list[str]) -> None:
+    known, count = set(gone), len(ids)  # what the collector ends is put behind these
+    ids[:count] = [each for each in ids[:count] if each not in known]
