@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
-from langgraph_sessionstore.forks import at_fork
 from langgraph_sessionstore.late import LateCalls
 from langgraph_sessionstore.outages import is_late
 from langgraph_sessionstore.requests import SaverRequest, asend_to, send_to
+from sessionstore.integration import at_fork
 
 __all__ = ["Gate", "NotServedError", "met_outage"]
 
@@ -61,7 +61,7 @@ class Gate:
         )
         self._failures = 0
         self._late = 0
-        at_fork(self.renew)
+        at_fork(in_child=self.renew)
         self._error: Exception | None = None
 
     def is_away(self, error: Exception) -> bool:

@@ -19,10 +19,10 @@ from langgraph_sessionstore.configs import (
     namespace_of,
     thread_of,
 )
-from langgraph_sessionstore.forks import at_fork
 from langgraph_sessionstore.held import Held
 from langgraph_sessionstore.threads import Thread
 from sessionstore import OutageError
+from sessionstore.integration import at_fork
 
 __all__ = ["WorkingCopy"]
 
@@ -40,7 +40,7 @@ class WorkingCopy:
 
     def __init__(self, max_threads: int, is_held: Callable[[str], bool], *, raises: bool) -> None:
         self.renew_lock()
-        at_fork(self.renew_lock)
+        at_fork(in_child=self.renew_lock)
         self._threads: OrderedDict[str, Thread] = OrderedDict()
         self._max_threads = max_threads
         self._is_held = is_held
