@@ -91,7 +91,7 @@ class _Held(Generic[T]):
         self._close, self._abandon = close, abandon
 
     def begin(self) -> None:
-        _all.add(self)
+        _all[id(self)] = self
         self.loop.call_later(_NEVER, self.__repr__, context=Context())
         # A loop that ends in order closes its generators first: the only word of it that it gives.
         self._lifetime = _lifetime(weakref.ref(self))
@@ -166,16 +166,22 @@ def _remove(entries: dict[int, Any], key: int, gone: object) -> None:
 
 def _abandon_all() -> None:
     """End what is left as the process ends: each would complain, and no loop runs any more."""
-    for held in list(_all):
+    for held in _those_left():
         if not held.loop.is_running():
             held.abandon()
 
 
 def _disown_all() -> None:
-    for held in list(_all):
+    for held in _those_left():
         held.disown()
 
 
-_all: weakref.WeakSet[_Held[Any]] = weakref.WeakSet()
+def _those_left() -> list[_Held[Any]]:
+    """Give them in one step: other threads' loops may begin with one."""
+    found = [there() for there in _all.valuerefs()]
+    return [held for held in found if held is not None]
+
+
+_all: weakref.WeakValueDictionary[int, _Held[Any]] = weakref.WeakValueDictionary()
 atexit.register(_abandon_all)
 at_fork(in_child=_disown_all)
