@@ -100,6 +100,28 @@ def test_an_append_that_a_closed_loop_has_left_does_not_hold_up_a_fallback() -> 
     store.close()
 
 
+def test_an_append_that_the_collector_ends_waits_for_nothing_more() -> None:
+    class Pausing(InMemorySessionStore):
+        async def arun(self, operation: Any) -> Any:
+            await asyncio.sleep(0)
+            return await super().arun(operation)
+
+    async def main() -> None:
+        primary = FlakySessionStore()
+        primary.go_down()
+        async with FallbackSessionStore(primary, fallback=Pausing()) as store:
+            await store.aappend_message("s", SessionMessage("user", "a"))
+            call = store.aappend_message("s", SessionMessage("user", "b"))
+            call.send(None)
+            call.close()
+            assert store._parts.journal.has_voids
+            await store.aappend_message("s", SessionMessage("user", "c"))
+            assert not store._parts.journal.has_voids
+            assert len(store.pending()) == 2
+
+    asyncio.run(main())
+
+
 def test_writes_that_are_taken_over_stay_though_their_sessions_queue_ends_just_then() -> None:
     primary = FlakySessionStore()
     primary.go_down()

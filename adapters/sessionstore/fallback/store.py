@@ -394,7 +394,7 @@ class FallbackSessionStore(OuterSessionStore):
         call = ticket()
         try:
             return await aplay(flow, asend)
-        except Exception:
+        except (Exception, GeneratorExit):  # what the collector ends can wait for nothing
             raise
         except BaseException as broken:  # Ctrl-C, or a cancelled caller: as above
             if isinstance(broken, (KeyboardInterrupt, SystemExit)):
