@@ -52,7 +52,7 @@ def ends(work: Callable[[], object]) -> bool:
     """Tell whether some work comes to its end, in a thread of its own."""
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(30)
     return not thread.is_alive()
 
 
@@ -66,7 +66,7 @@ def _collects_only_when_told() -> Iterator[None]:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_append_that_a_closed_loop_has_left_does_not_hold_up_a_fallback() -> None:
-    hangs = False
+    hangs, reached = False, asyncio.Event()
 
     class Away(InMemorySessionStore):
         def run(self, operation: Any) -> Any:
@@ -78,12 +78,13 @@ def test_an_append_that_a_closed_loop_has_left_does_not_hold_up_a_fallback() -> 
     class Hanging(InMemorySessionStore):
         async def arun(self, operation: Any) -> Any:
             if hangs:
+                reached.set()
                 await asyncio.get_running_loop().create_future()
             return await super().arun(operation)
 
     async def leave() -> None:
         task = asyncio.ensure_future(store.aappend_message("left", SessionMessage("user", "x")))
-        await asyncio.wait([task], timeout=0.05)
+        await reached.wait()
         task.get_loop().set_exception_handler(lambda *_: None)
 
     store = FallbackSessionStore(Away(), fallback=Hanging())

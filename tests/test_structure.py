@@ -360,7 +360,7 @@ def test_no_comprehension_stands_in_a_block_that_holds_a_lock() -> None:
 
 
 def test_no_loop_runs_over_a_list_of_pairs() -> None:
-    """Python 3.10 and 3.11 may run other threads while they build one: `dict(…)` is one step."""
+    """Before 3.12, Python may run other threads while it builds one: `dict` copies in one step."""
     found = [
         f"{name}:{loop.iter.lineno}"
         for name, module in modules().items()
