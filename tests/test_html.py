@@ -32,6 +32,7 @@ from sessionstore.fallback.entries import decode_entry
 from sessionstore.notebook.lists import list_html
 from sessionstore.operations import Append, Get
 from sessionstore.testing.content import BAD_MESSAGES, MESSAGES
+from sessionstore.testing.interrupts import in_a_thread
 from sessionstore.testing.strategies import MODEST, messages
 
 TAGS = {"div", "style", "header", "strong", "bdi", "small", "b", "i", "p", "code"}
@@ -549,17 +550,21 @@ def test_showing_pending_writes_blocks_no_writer() -> None:
         primary.error = StoreUnavailableError("away")
         store.append_message("s1", said("x"))
         for read_it in (store.pending, store._repr_html_):
-            lock, reading = store._parts.journal._lock, []
+            journal, reading = store._parts.journal, []
 
-            def decoding(raw: bytes, reading: list[bool] = reading, lock: Any = lock) -> Any:
-                reading.append(lock.locked())
+            def another_writes(journal: Any = journal) -> bool:
+                with journal._lock:
+                    return True
+
+            def decoding(raw: bytes, reading: list[bool] = reading) -> Any:
+                reading.append(in_a_thread(another_writes))
                 return decode_entry(raw)
 
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("sessionstore.fallback.journal.decode_entry", decoding)
                 patch.setattr("sessionstore.fallback.journal.kind_of", lambda raw: decoding(raw).id)
                 read_it()
-            assert reading == [False]
+            assert reading == [True]
         primary.error = None
         assert store.recover()
 
