@@ -181,6 +181,27 @@ def test_a_place_that_becomes_free_before_a_call_waits_for_it_is_its_own() -> No
     assert (gate.used, list(gate._waiting)) == (1, [])
 
 
+def test_a_call_is_given_its_place_just_as_it_begins_to_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, first = Gate(1, 5.0), ticket()
+    waiter = threading.Thread(target=lambda: gate.enter("t", ticket()), daemon=True)
+    wait = threading.Condition.wait
+
+    def collect(condition: threading.Condition, timeout: float | None = None) -> bool:
+        if threading.current_thread() is waiter:
+            gate.leave(first, answered=True)
+        return wait(condition, timeout)
+
+    monkeypatch.setattr(threading.Condition, "wait", collect)
+    assert gate.try_enter("s", first)
+    waiter.start()
+    waiter.join(0.1)
+    assert ends(lambda: gate.leave(first, answered=True))
+    waiter.join(5)
+    assert not waiter.is_alive()
+
+
 def test_a_stream_that_was_left_gives_its_lease_back_in_the_midst_of_the_gate() -> None:
     gate = Gate(4, 5.0)
     released: list[bool] = []

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from threading import Event, RLock
+from threading import Lock, RLock
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -96,11 +96,14 @@ class Gate:
         Raises:
             StoreUnavailableError: It was not, in time.
         """
-        granted = Event()
-        waiting = self._queued(session, place, granted.set)
+        # No event: the collector may come in while that holds its own lock, and have it set.
+        granted = Lock()
+        granted.acquire()
+        waiting = self._queued(session, place, granted.release)
         if not waiting.granted:
+            left = waiting.left()
             try:
-                granted.wait(waiting.left())
+                granted.acquire(timeout=-1 if left is None else left)
             except BaseException:
                 self._withdraw(waiting)
                 raise
