@@ -19,6 +19,7 @@ from sessionstore import (
     FallbackSessionStore,
     InMemorySessionStore,
     SessionMessage,
+    SessionNotFoundError,
     StoreConnectionError,
 )
 from sessionstore._runtime.tickets import ticket
@@ -146,6 +147,22 @@ def test_writes_that_are_taken_over_stay_though_their_sessions_queue_ends_just_t
         assert [len(bodies) for _, bodies in journal._bodies()] == [1, 1]
         assert "theirs" not in journal.obsolete
         assert journal.size == 2
+
+
+def test_a_call_that_fails_as_the_collector_ends_it_leaves_the_lock_of_another() -> None:
+    store, failed = InMemorySessionStore(), []
+    enter = store._table._enter
+
+    def fail(session: Any) -> None:
+        enter(session)
+        if not failed:
+            failed.append(True)
+            with pytest.raises(SessionNotFoundError):
+                store.update("none", metadata={})
+
+    store._table._enter = fail  # type: ignore[method-assign]
+    assert store.append_message("s", SessionMessage("user", "a")) == 1
+    assert failed
 
 
 @pytest.mark.parametrize("when", ["before it has one", "as it is woken"])

@@ -118,8 +118,8 @@ class InMemorySessionStore(SessionStore):
             work = self._operations[Several]
         try:
             return work(self, operation)
-        except BaseException:
-            self._table.settle()
+        except BaseException as error:
+            self._table.settle(error)
             raise
 
     @overload

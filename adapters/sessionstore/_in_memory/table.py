@@ -177,9 +177,14 @@ class SessionTable(Generic[S]):
                 self._enter(session)
         self._unfinished = None
 
-    def settle(self) -> None:
-        """Finish what this call was interrupted in, before its caller goes on."""
-        release_if_held(self.lock)
+    def settle(self, error: BaseException | None = None) -> None:
+        """Finish what this call was interrupted in, before its caller goes on.
+
+        Args:
+            error: What has ended it; ``None`` where that was Ctrl-C.
+        """
+        if not isinstance(error, Exception):  # else it is held by whom the collector came upon
+            release_if_held(self.lock)
         if self._unfinished is not None:
             with self.lock:
                 self.finish()

@@ -135,8 +135,8 @@ class SessionCache(SessionTable[KnownSession]):
         try:
             with self.lock:
                 return self._run(operation)
-        except BaseException:
-            self.settle()
+        except BaseException as error:
+            self.settle(error)
             raise
 
     def _run(self, operation: Any) -> Any:
@@ -182,8 +182,8 @@ class SessionCache(SessionTable[KnownSession]):
                 if session is not None:
                     _note_journaled(session, writes_of(write)[0], unseen=unseen, sure=sure)
                 return result
-        except BaseException:
-            self.settle()
+        except BaseException as error:
+            self.settle(error)
             raise
 
     def _write(self, write: Write, records: Records) -> Any:
