@@ -165,6 +165,31 @@ def test_a_call_that_fails_as_the_collector_ends_it_leaves_the_lock_of_another()
     assert failed
 
 
+def test_a_write_that_comes_in_as_its_sessions_queue_ends_is_replayed_all_the_same() -> None:
+    primary = FlakySessionStore(InMemorySessionStore())
+    primary.go_down()
+    with FallbackSessionStore(primary, fallback=InMemorySessionStore()) as store:
+        store.append_message("s", SessionMessage("user", "a"))
+        journal = store._parts.journal
+        queue = journal.claim("s")
+        assert queue is not None
+        batch = journal.next_batch(queue)
+        assert batch is not None
+        journal.mark_done(queue, batch)
+        queue.done.clear()
+        coming = [lambda: store.append_message("s", SessionMessage("user", "b"))]
+
+        class Coming(dict[str, None]):
+            def pop(self, *args: Any) -> Any:
+                while coming:
+                    coming.pop()()
+                return super().pop(*args)
+
+        journal._waiting = Coming()
+        assert not journal.release(queue)
+        assert journal.waiting() == ["s"]
+
+
 @pytest.mark.parametrize("when", ["before it has one", "as it is woken"])
 def test_a_place_is_not_kept_for_a_call_that_the_collector_ends_just_then(when: str) -> None:
     gate, first = Gate(1, 5.0), ticket()

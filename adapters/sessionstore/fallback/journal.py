@@ -421,10 +421,14 @@ class Journal:
             self._end(queue)
 
     def _end(self, queue: PendingQueue) -> None:
-        if self._queues.get(queue.session_id) is not queue or not queue.is_empty:
+        if self._queues.get(queue.session_id) is not queue:
             return  # the collector came in between
+        if not queue.is_empty:  # the same: what waits now is not to be passed over
+            self._settle(queue)
+            return
         self._queues.pop(queue.session_id, None)
-        self._ended(queue.session_id)
+        if queue.session_id not in self._queues:
+            self._ended(queue.session_id)
         *others, own = queue.journals
         self.obsolete.add(others)
         if queue.doubtful:
