@@ -190,6 +190,25 @@ def test_a_write_that_comes_in_as_its_sessions_queue_ends_is_replayed_all_the_sa
         assert journal.waiting() == ["s"]
 
 
+def test_a_write_that_comes_in_as_a_queue_is_given_up_stays_and_is_replayed() -> None:
+    primary = FlakySessionStore(InMemorySessionStore())
+    primary.go_down()
+    with FallbackSessionStore(primary, fallback=InMemorySessionStore()) as store:
+        store.append_message("s", SessionMessage("user", "a"))
+        journal = store._parts.journal
+        queue, ended = journal._queues["s"], journal._ended
+        coming = [lambda: store.append_message("s", SessionMessage("user", "b"))]
+
+        def come(session_id: str) -> None:
+            ended(session_id)
+            while coming:
+                coming.pop()()
+
+        journal._ended = come
+        assert journal._give_up(queue) == 1
+        assert (journal.size, len(store.pending()), journal.waiting()) == (1, 1, ["s"])
+
+
 @pytest.mark.parametrize("when", ["before it has one", "as it is woken"])
 def test_a_place_is_not_kept_for_a_call_that_the_collector_ends_just_then(when: str) -> None:
     gate, first = Gate(1, 5.0), ticket()

@@ -301,11 +301,14 @@ class Journal:
         now = time.time()
         if not (queue.is_leased or queue.is_given_up):
             ours = yield from lease.renew(self._store, self.owner, queue)
+            gone = None
             with self._lock:
                 if ours:
                     queue.touched = max(queue.touched, now)
                 else:
-                    self._give_up(queue)
+                    gone = self._give_up(queue)
+            if gone is not None:  # not with the lock held: another may log as a call is collected
+                _logger.warning("another process has taken over %d writes", gone)
         return not queue.is_given_up
 
     def claim(self, session_id: str) -> PendingQueue | None:
@@ -318,7 +321,8 @@ class Journal:
                 return None
             queue.replaying = task_ticket()
             self._settle(queue)
-            return queue
+            # The collector may have come in, and ended it, before it was claimed.
+            return queue if self._queues.get(session_id) is queue else None
 
     def next_batch(self, queue: PendingQueue) -> Batch | None:
         """Give the first writes of a queue that can go together; ``None`` where there are none."""
@@ -436,17 +440,21 @@ class Journal:
         elif queue.state is QueueState.BEGUN:
             self.obsolete.add([own])
 
-    def _give_up(self, queue: PendingQueue) -> None:
-        if not queue.is_given_up:
-            _logger.warning("another process has taken over %d writes", len(queue.writes))
-            queue.state = QueueState.GIVEN_UP
-            self._queues.pop(queue.session_id, None)
-            self._ended(queue.session_id)
+    def _give_up(self, queue: PendingQueue) -> int | None:
+        if queue.is_given_up:
+            return None
+        queue.state = QueueState.GIVEN_UP
+        self._queues.pop(queue.session_id, None)
+        # From here on the collector may come in with a write to the session's next queue.
+        if queue.session_id not in self._queues:
             self._waiting.pop(queue.session_id, None)
-            gone = len(queue.writes)
-            self._size -= gone
-            queue.writes.clear()
-            queue.done.clear()
+        if queue.session_id not in self._queues:
+            self._ended(queue.session_id)
+        gone = len(queue.writes)
+        self._size -= gone
+        queue.writes.clear()
+        queue.done.clear()
+        return gone
 
 
 def _take_out(ids: list[str], gone: list[str]) -> None:
