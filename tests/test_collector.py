@@ -209,6 +209,34 @@ def test_a_write_that_comes_in_as_a_queue_is_given_up_stays_and_is_replayed() ->
         assert (journal.size, len(store.pending()), journal.waiting()) == (1, 1, ["s"])
 
 
+def test_a_call_may_end_in_the_list_of_obsolete_journals_while_a_queue_ends_elsewhere() -> None:
+    store = FallbackSessionStore(InMemorySessionStore(), fallback=InMemorySessionStore())
+    journal = store._parts.journal
+
+    class Ending(dict[str, None]):
+        def update(self, *args: Any) -> None:
+            while collected:
+                collected.pop()()
+            super().update(*args)
+
+    def add(name: str) -> None:
+        with journal._lock:  # as a queue that ends does
+            journal.obsolete.add([name])
+
+    def collect() -> None:
+        other.start()
+        other.join(0.1)
+        assert not journal.owns("c")
+
+    other = threading.Thread(target=add, args=["b"], daemon=True)
+    collected = [collect]
+    found = journal.obsolete._journals = Ending()
+    assert ends(lambda: journal.obsolete.add(["a"]))
+    other.join(5)
+    assert list(found) == ["a", "b"]
+    store.close()
+
+
 @pytest.mark.parametrize("when", ["before it has one", "as it is woken"])
 def test_a_place_is_not_kept_for_a_call_that_the_collector_ends_just_then(when: str) -> None:
     gate, first = Gate(1, 5.0), ticket()

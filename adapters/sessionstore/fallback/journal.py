@@ -74,7 +74,7 @@ class Journal:
         self._waiting: dict[str, None] = {}
         self._size = 0
         self.owner: str = name_for(self)
-        self.obsolete: ObsoleteJournals = ObsoleteJournals(store, self.owner)
+        self.obsolete: ObsoleteJournals = ObsoleteJournals(store, self.owner, self._lock)
         self.rejected: RejectedWrites = RejectedWrites(store, events or Events())
         self.journaled: int = 0
         self.replayed: int = 0

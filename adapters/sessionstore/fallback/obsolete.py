@@ -29,12 +29,14 @@ class ObsoleteJournals:
     Args:
         store: The fallback store.
         owner: The name of the journals' owner.
+        lock: The journal's, since that adds some while it holds it: with two, a call that is
+            collected in here would wait for a thread that waits for this one.
     """
 
-    def __init__(self, store: SessionStore, owner: str) -> None:
+    def __init__(self, store: SessionStore, owner: str, lock: RLock) -> None:
         self._store = store
         self._owner = owner
-        self._lock = RLock()  # reentrant, as the journal's
+        self._lock = lock
         self._journals: dict[str, None] = {}
         # Those that what failed may still get into: until when, and what that is, until it is
         # written there that it counts for nothing.
