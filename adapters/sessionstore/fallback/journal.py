@@ -258,8 +258,7 @@ class Journal:
             if len(queue.journals) == 1:  # the others are as old as they were
                 queue.touched = begun
             if voids or done:
-                _take_out(queue.voids, voids)
-                _take_out(queue.done, done)
+                queue.note_written(voids, done)
                 self._settle(queue)
 
     def note(self, queue: PendingQueue) -> FallbackFlow[None]:
@@ -301,12 +300,10 @@ class Journal:
         now = time.time()
         if not (queue.is_leased or queue.is_given_up):
             ours = yield from lease.renew(self._store, self.owner, queue)
-            gone = None
             with self._lock:
+                gone = None if ours else self._give_up(queue)
                 if ours:
                     queue.touched = max(queue.touched, now)
-                else:
-                    gone = self._give_up(queue)
             if gone is not None:  # not with the lock held: another may log as a call is collected
                 _logger.warning("another process has taken over %d writes", gone)
         return not queue.is_given_up
@@ -321,8 +318,7 @@ class Journal:
                 return None
             queue.replaying = task_ticket()
             self._settle(queue)
-            # The collector may have come in, and ended it, before it was claimed.
-            return queue if self._queues.get(session_id) is queue else None
+            return queue if self._queues.get(session_id) is queue else None  # it was just ended
 
     def next_batch(self, queue: PendingQueue) -> Batch | None:
         """Give the first writes of a queue that can go together; ``None`` where there are none."""
@@ -445,18 +441,10 @@ class Journal:
             return None
         queue.state = QueueState.GIVEN_UP
         self._queues.pop(queue.session_id, None)
-        # From here on the collector may come in with a write to the session's next queue.
-        if queue.session_id not in self._queues:
+        if queue.session_id not in self._queues:  # the collector may come in with its next one
             self._waiting.pop(queue.session_id, None)
         if queue.session_id not in self._queues:
             self._ended(queue.session_id)
-        gone = len(queue.writes)
+        gone = queue.clear()
         self._size -= gone
-        queue.writes.clear()
-        queue.done.clear()
         return gone
-
-
-def _take_out(ids: list[str], gone: list[str]) -> None:
-    known, count = set(gone), len(ids)  # what the collector ends is put behind these
-    ids[:count] = [each for each in ids[:count] if each not in known]

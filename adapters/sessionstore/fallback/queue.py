@@ -204,6 +204,18 @@ class PendingQueue(msgspec.Struct, eq=False):
         while self.writes and id_of(self.writes[0]) in self.done:
             self.writes.popleft()
 
+    def note_written(self, voids: list[str], done: list[str]) -> None:
+        """Take note that the journal says what counts for nothing, and what is done."""
+        _take_out(self.voids, voids)
+        _take_out(self.done, done)
+
+    def clear(self) -> int:
+        """Forget the writes, which are another's now, and tell how many those were."""
+        gone = len(self.writes)
+        self.writes.clear()
+        self.done.clear()
+        return gone
+
     def first(self) -> Iterator[bytes]:
         """Give the first writes: as many as one request replays at most."""
         left = _BATCH_BYTES
@@ -212,3 +224,8 @@ class PendingQueue(msgspec.Struct, eq=False):
             if place and left < 0:
                 return
             yield raw
+
+
+def _take_out(ids: list[str], gone: list[str]) -> None:
+    known, count = set(gone), len(ids)  # what the collector ends is put behind these
+    ids[:count] = [each for each in ids[:count] if each not in known]
