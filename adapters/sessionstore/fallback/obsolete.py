@@ -163,7 +163,7 @@ class ObsoleteJournals:
                 if journal in self._tombstones:
                     self._tombstones[journal] = (until, [])
                     if time.monotonic() >= until:
-                        del self._tombstones[journal]
+                        self._tombstones.pop(journal, None)
                         self._journals[journal] = None
 
     def _has_ripe(self) -> bool:

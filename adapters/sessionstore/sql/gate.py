@@ -272,7 +272,7 @@ class Gate:
     def _require_granted(self, waiting: _Waiting) -> None:
         with self._lock:
             self._wait_no_more(waiting)
-            if waiting.granted:
+            if waiting.granted or waiting.place in self._inside:  # a Ctrl-C came in between there
                 return
             refusal = self._refusal(waiting)
         raise refusal
