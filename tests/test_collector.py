@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +29,7 @@ from sessionstore.sql import unsettled
 from sessionstore.sql.deadline import Clock
 from sessionstore.sql.gate import Gate
 from sessionstore.testing import FlakySessionStore
+from sessionstore.testing.interrupts import in_a_thread
 
 PLACE = ("a database",)
 
@@ -49,20 +50,21 @@ class Collecting(dict[Any, Any]):
         return super().pop(*args)
 
 
-def ends(work: Callable[[], object]) -> bool:
-    """Tell whether some work comes to its end, in a thread of its own."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(30)
-    return not thread.is_alive()
-
-
 @pytest.fixture(autouse=True)
 def _collects_only_when_told() -> Iterator[None]:
     gc.collect()
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture
+def away() -> Iterator[FallbackSessionStore]:
+    """A store whose primary is away."""
+    primary = FlakySessionStore()
+    primary.go_down()
+    with FallbackSessionStore(primary, fallback=InMemorySessionStore()) as store:
+        yield store
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -97,7 +99,7 @@ def test_an_append_that_a_closed_loop_has_left_does_not_hold_up_a_fallback() -> 
     del loop
     hangs = False
     store._parts.journal._waiting = Collecting(store._parts.journal._waiting)
-    assert ends(lambda: store.append_message("new", SessionMessage("user", "b")))
+    assert in_a_thread(lambda: store.append_message("new", SessionMessage("user", "b"))) == 1
     assert [write.session_id for write in store.pending()] == ["s", "new"]
     store.close()
 
@@ -124,29 +126,28 @@ def test_an_append_that_the_collector_ends_waits_for_nothing_more() -> None:
     asyncio.run(main())
 
 
-def test_writes_that_are_taken_over_stay_though_their_sessions_queue_ends_just_then() -> None:
-    primary = FlakySessionStore()
-    primary.go_down()
-    with FallbackSessionStore(primary, fallback=InMemorySessionStore()) as store:
-        store.append_message("other", SessionMessage("user", "x"))
-        journal = store._parts.journal
-        entry = decode_entry(journal._bodies()[0][1][0])
-        left = Arrival("a", b"", show=bool, stamp=int, held=ticket())
-        queue = journal._expect("s", left, lambda: None)
-        ending = [lambda: journal._arrived(queue, left)]
+def test_writes_that_are_taken_over_stay_though_their_sessions_queue_ends_just_then(
+    away: FallbackSessionStore,
+) -> None:
+    away.append_message("other", SessionMessage("user", "x"))
+    journal = away._parts.journal
+    entry = decode_entry(journal._bodies()[0][1][0])
+    left = Arrival("a", b"", show=bool, stamp=int, held=ticket())
+    queue = journal._expect("s", left, lambda: None)
+    ending = [lambda: journal._arrived(queue, left)]
 
-        class Ending(dict[str, PendingQueue]):
-            def get(self, *args: Any) -> Any:
-                found = super().get(*args)
-                while ending:
-                    ending.pop()()
-                return found
+    class Ending(dict[str, PendingQueue]):
+        def get(self, *args: Any) -> Any:
+            found = super().get(*args)
+            while ending:
+                ending.pop()()
+            return found
 
-        journal._queues = Ending(journal._queues)
-        journal.adopt("s", ["theirs"], [entry])
-        assert [len(bodies) for _, bodies in journal._bodies()] == [1, 1]
-        assert "theirs" not in journal.obsolete
-        assert journal.size == 2
+    journal._queues = Ending(journal._queues)
+    journal.adopt("s", ["theirs"], [entry])
+    assert [len(bodies) for _, bodies in journal._bodies()] == [1, 1]
+    assert "theirs" not in journal.obsolete
+    assert journal.size == 2
 
 
 def test_a_call_that_fails_as_the_collector_ends_it_leaves_the_lock_of_another() -> None:
@@ -165,48 +166,46 @@ def test_a_call_that_fails_as_the_collector_ends_it_leaves_the_lock_of_another()
     assert failed
 
 
-def test_a_write_that_comes_in_as_its_sessions_queue_ends_is_replayed_all_the_same() -> None:
-    primary = FlakySessionStore(InMemorySessionStore())
-    primary.go_down()
-    with FallbackSessionStore(primary, fallback=InMemorySessionStore()) as store:
-        store.append_message("s", SessionMessage("user", "a"))
-        journal = store._parts.journal
-        queue = journal.claim("s")
-        assert queue is not None
-        batch = journal.next_batch(queue)
-        assert batch is not None
-        journal.mark_done(queue, batch)
-        queue.done.clear()
-        coming = [lambda: store.append_message("s", SessionMessage("user", "b"))]
+def test_a_write_that_comes_in_as_its_sessions_queue_ends_is_replayed_all_the_same(
+    away: FallbackSessionStore,
+) -> None:
+    away.append_message("s", SessionMessage("user", "a"))
+    journal = away._parts.journal
+    queue = journal.claim("s")
+    assert queue is not None
+    batch = journal.next_batch(queue)
+    assert batch is not None
+    journal.mark_done(queue, batch)
+    queue.done.clear()
+    coming = [lambda: away.append_message("s", SessionMessage("user", "b"))]
 
-        class Coming(dict[str, None]):
-            def pop(self, *args: Any) -> Any:
-                while coming:
-                    coming.pop()()
-                return super().pop(*args)
-
-        journal._waiting = Coming()
-        assert not journal.release(queue)
-        assert journal.waiting() == ["s"]
-
-
-def test_a_write_that_comes_in_as_a_queue_is_given_up_stays_and_is_replayed() -> None:
-    primary = FlakySessionStore(InMemorySessionStore())
-    primary.go_down()
-    with FallbackSessionStore(primary, fallback=InMemorySessionStore()) as store:
-        store.append_message("s", SessionMessage("user", "a"))
-        journal = store._parts.journal
-        queue, ended = journal._queues["s"], journal._ended
-        coming = [lambda: store.append_message("s", SessionMessage("user", "b"))]
-
-        def come(session_id: str) -> None:
-            ended(session_id)
+    class Coming(dict[str, None]):
+        def pop(self, *args: Any) -> Any:
             while coming:
                 coming.pop()()
+            return super().pop(*args)
 
-        journal._ended = come
-        assert journal._give_up(queue) == 1
-        assert (journal.size, len(store.pending()), journal.waiting()) == (1, 1, ["s"])
+    journal._waiting = Coming()
+    assert not journal.release(queue)
+    assert journal.waiting() == ["s"]
+
+
+def test_a_write_that_comes_in_as_a_queue_is_given_up_stays_and_is_replayed(
+    away: FallbackSessionStore,
+) -> None:
+    away.append_message("s", SessionMessage("user", "a"))
+    journal = away._parts.journal
+    queue, ended = journal._queues["s"], journal._ended
+    coming = [lambda: away.append_message("s", SessionMessage("user", "b"))]
+
+    def come(session_id: str) -> None:
+        ended(session_id)
+        while coming:
+            coming.pop()()
+
+    journal._ended = come
+    assert journal._give_up(queue) == 1
+    assert (journal.size, len(away.pending()), journal.waiting()) == (1, 1, ["s"])
 
 
 def test_a_call_may_end_in_the_list_of_obsolete_journals_while_a_queue_ends_elsewhere() -> None:
@@ -231,7 +230,7 @@ def test_a_call_may_end_in_the_list_of_obsolete_journals_while_a_queue_ends_else
     other = threading.Thread(target=add, args=["b"], daemon=True)
     collected = [collect]
     found = journal.obsolete._journals = Ending()
-    assert ends(lambda: journal.obsolete.add(["a"]))
+    in_a_thread(lambda: journal.obsolete.add(["a"]))
     other.join(5)
     assert list(found) == ["a", "b"]
     store.close()
@@ -286,7 +285,7 @@ def test_a_call_is_given_its_place_just_as_it_begins_to_wait_for_it(
     assert gate.try_enter("s", first)
     waiter.start()
     waiter.join(0.1)
-    assert ends(lambda: gate.leave(first, answered=True))
+    in_a_thread(lambda: gate.leave(first, answered=True))
     waiter.join(5)
     assert not waiter.is_alive()
 
@@ -312,7 +311,7 @@ def test_a_stream_that_was_left_gives_its_lease_back_in_the_midst_of_the_gate() 
     left.append(left)
     del left
     gate._answers_on = Collecting()
-    assert ends(lambda: pass_by("s"))
+    assert in_a_thread(lambda: pass_by("s"))
     assert released == [True]
     assert gate.used == 0
 
@@ -337,7 +336,7 @@ def test_a_statement_that_was_left_is_noted_while_another_is(
     del left
     monkeypatch.setattr(unsettled, "UNSETTLED", Collecting())
     other = unsettled.Backend(2, "then")
-    assert ends(lambda: unsettled.note(PLACE, other))
+    in_a_thread(lambda: unsettled.note(PLACE, other))
     assert unsettled.UNSETTLED[PLACE] == {clock.backend, other}
 
 

@@ -333,7 +333,7 @@ class Journal:
             queue.done += batch.ids
             for _ in batch.ids:
                 queue.writes.popleft()
-            size = batch.size
+            size = batch.size  # a call: within the next step, another one could come in
             self._size -= size
 
     def release(self, queue: PendingQueue) -> bool:
